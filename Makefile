@@ -1,0 +1,55 @@
+# Everything one can do with a clone. `make sweep` and `make test` set themselves up.
+PYTHON ?= python3
+VENV ?= .venv
+SWEEP ?= quickstart
+STORAGE ?= results
+TRACKING_URI ?= sqlite:///mlflow.db
+UI_PORT ?= 5000
+
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup
+DEVELOP := $(VENV)/.develop
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep ui test check bench clean
+
+help:  ## shows this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@echo "variables: SWEEP=$(SWEEP) STORAGE=$(STORAGE) TRACKING_URI=$(TRACKING_URI) UI_PORT=$(UI_PORT) PYTHON=$(PYTHON)"
+
+setup: $(SETUP)  ## makes .venv and installs what a sweep needs, in the versions of requirements.lock
+
+sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes what is missing
+	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default; make sweep SWEEP=... runs another))"
+	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
+
+ui: $(SETUP)  ## opens MLflow's pages on http://127.0.0.1:$(UI_PORT)
+	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
+
+test: $(DEVELOP)  ## runs the tests
+	$(BIN)/pytest
+
+check: $(DEVELOP)  ## ruff, mypy and the layers of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEVELOP)  ## times the estimators side by side with the published libraries
+	$(BIN)/python -m benchmarks.products
+
+clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(SETUP): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep]'
+	@touch $@
+
+$(DEVELOP): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,check]'
+	@touch $@ $(SETUP)

@@ -1,0 +1,95 @@
+"""Measuring is invisible: what a measurement may change while it runs, and is put back when it ends."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# Flag values that leave float32 arithmetic in float32.
+_EXACT: tuple[Any, ...] = ("none", "ieee", False)
+
+
+@contextmanager
+def measuring(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Gradients on, autocast and TF32 off, attention that differentiates twice; all as found when it ends.
+
+    Buffers and the random streams of torch (CPU and ``device``) and ``random`` are restored, after exceptions too.
+    Parameters, ``.grad`` and modes need no restoring: nothing inside changes them.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_random_streams_restored(device))
+        stack.enter_context(_buffers_restored(model))
+        stack.enter_context(_flags_restored(model, device))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        # The flash and memory-efficient attention kernels have no second derivative.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+@contextmanager
+def _random_streams_restored(device: torch.device) -> Iterator[None]:
+    python_state = random.getstate()
+    accelerators = [] if device.type == "cpu" else [device]
+    try:
+        with torch.random.fork_rng(devices=accelerators, device_type=accelerators[0].type if accelerators else "cuda"):
+            yield
+    finally:
+        random.setstate(python_state)
+
+
+@contextmanager
+def _buffers_restored(model: nn.Module) -> Iterator[None]:
+    found: list[tuple[dict[str, Tensor | None], str, Tensor, int, Tensor]] = [
+        (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for buffers, name, buffer, version, copy in found:
+            buffers[name] = buffer
+            # An untouched buffer is not written: a graph of the caller's may have saved it for its backward pass.
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(copy)
+
+
+@contextmanager
+def _flags_restored(model: nn.Module, device: torch.device) -> Iterator[None]:
+    changed: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, name, exact in _flags(model, device):
+            value = getattr(owner, name)
+            if value not in _EXACT:
+                changed.append((owner, name, value))
+                setattr(owner, name, exact)
+        yield
+    finally:
+        for owner, name, value in reversed(changed):
+            setattr(owner, name, value)
+
+
+def _flags(model: nn.Module, device: torch.device) -> list[tuple[Any, str, Any]]:
+    """(owner, attribute, value while measuring) of the global flags that decide how exact arithmetic is."""
+    backends: Any = torch.backends
+    if device.type == "cpu":
+        owners = [backends.mkldnn.matmul, backends.mkldnn.conv] if hasattr(backends.mkldnn, "matmul") else []
+        return [(owner, "fp32_precision", "ieee") for owner in owners]
+    if device.type != "cuda":
+        return []
+    # cuDNN's recurrent kernels have no second derivative.
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    flags: list[tuple[Any, str, Any]] = [(backends.cudnn, "enabled", False)] if recurrent else []
+    if hasattr(backends.cuda.matmul, "fp32_precision"):
+        owners = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+        return [*flags, *((owner, "fp32_precision", "ieee") for owner in owners)]
+    # Before torch 2.9.
+    return [*flags, (backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]

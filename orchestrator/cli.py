@@ -1,0 +1,179 @@
+"""The command line: composes the rooms, holds no logic of its own."""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.scheduling.driver import Engine, run_sweep
+from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.show import failures, table
+from orchestrator.store.files import StorageError
+from orchestrator.store.layout import Storage
+from orchestrator.store.lease import LeaseHeldError
+from orchestrator.study.sweep import Sweep, load_sweep
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Trains the models of a sweep and measures the Hessian of the loss after every epoch.\n\n"
+    "`hessian-dynamics run quickstart` is a good beginning; `make ui` shows the curves.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
+StorageOption = Annotated[str, typer.Option("--storage", help="Folder of all results; sweeps share trials there.")]
+TrackingOption = Annotated[
+    str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="Where MLflow lies.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replaces a value of the file: `--set optimizer.lr=0.1`. Makes another sweep.",
+    ),
+]
+
+
+def say(line: str) -> None:
+    """Prints a line as it is, however wide the terminal."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def plan(sweep: SweepArgument, storage: StorageOption = "./results", override: SetOption = None) -> None:
+    """Shows every trial and what is still missing; computes nothing."""
+    standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
+    console.print(table(standing))
+    say(standing.summary)
+
+
+@app.command()
+def run(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    override: SetOption = None,
+    engine: Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")] = "ray",
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
+    ] = None,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")] = None,
+) -> None:
+    """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
+
+    Ctrl-C lets every trial finish its epoch; the same command goes on from there.
+    """
+    from orchestrator.tracking.address import absolute_uri
+    from orchestrator.tracking.following import Following
+
+    desired, store = load_sweep(sweep, override or ()), Storage(storage)
+    following = Following(store, desired.name, absolute_uri(tracking_uri), say)
+    with _interruptible(desired.name):
+        result = run_sweep(
+            desired,
+            store,
+            console,
+            engine=engine,
+            address=address,
+            max_concurrent=max_concurrent,
+            on_manifest=following.start,
+            before_trials=following.wait_until_ready,
+        )
+    say(result.summary)
+    for line in failures(result):
+        say(line)
+    following.wait_until_shipped()
+    raise typer.Exit(0 if not result.todo else 1)
+
+
+@app.command()
+def trial(
+    sweep: SweepArgument,
+    trial_id: Annotated[str, typer.Argument(metavar="ID", help="The trial's id, or enough of its beginning.")],
+    storage: StorageOption = "./results",
+    override: SetOption = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare every number with what is stored.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Compute into the storage, from where the trial stands.")
+    ] = False,
+) -> None:
+    """Runs one trial here, in this process, without Ray: for a debugger, or to check that it can be reproduced.
+
+    It runs in a scratch folder and touches neither the storage nor MLflow, unless it is adopted.
+    """
+    from orchestrator.rerun import rerun
+
+    desired, store = load_sweep(sweep, override or ()), Storage(storage)
+    config = desired.find(trial_id)
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
+        target = store if adopt else Storage(scratch)
+        same = rerun(config, desired.resources, target, store if compare else None, console)
+    raise typer.Exit(0 if same else 1)
+
+
+@app.command()
+def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
+    """Shows how the trials of a sweep stand, from the storage alone: during a run and after."""
+    store = Storage(storage)
+    desired = _stored_or_loaded(sweep, store)
+    standing = reconcile(desired, store)
+    console.print(table(standing))
+    for line in (standing.summary, *failures(standing)):
+        say(line)
+    holder = store.sweep(desired.name).driver_lease.holder()
+    say(f"driver: {holder}" if holder else "driver: none at work")
+    shipper = store.sweep(desired.name).shipper_status()
+    if shipper:
+        say(f"tracker: {shipper.message or shipper.state}, {shipper.pending_epochs} epochs to ship")
+
+
+@app.command()
+def ship(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the sweep's driver has ended.")] = False,
+) -> None:
+    """Copies what is stored of a sweep into MLflow. Shipping twice changes nothing; an empty tracker is filled."""
+    from orchestrator.tracking.address import absolute_uri
+    from orchestrator.tracking.shipper import ship as ship_sweep
+
+    store = Storage(storage)
+    name = _stored_or_loaded(sweep, store).name
+    result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
+    raise typer.Exit(0 if result.pending_epochs == 0 else 1)
+
+
+def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:
+    return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)
+
+
+@contextlib.contextmanager
+def _interruptible(name: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Stopped. Finished epochs are kept; the same command goes on with sweep {name!r}.")
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is said in a line, without a traceback."""
+    try:
+        app()
+    except (ValueError, StorageError, LeaseHeldError, ModuleNotFoundError, ConnectionError) as error:
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""One trial again, in this process: whether it gives what is stored, bit for bit, and if not, what differs."""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.layout import Storage
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources
+from orchestrator.trial import run_trial
+
+
+def rerun(config: TrialConfig, resources: Resources, target: Storage, stored: Storage | None, console: Console) -> bool:
+    """Runs a trial into `target` and shows its epochs. With `stored`, whether it gave the same numbers."""
+    original = stored.trial(config.trial_id) if stored else None
+    if original:
+        config, resources = _as_stored(config, resources, original)
+    run_trial(config, target.trial(config.trial_id), resources, on_epoch=lambda record: console.print(line(record)))
+    if original is None:
+        return True
+    return _compare(target.trial(config.trial_id), original, console)
+
+
+def line(record: EpochRecord) -> str:
+    """An epoch in a line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
+    shown = {
+        "loss": record.loss_train,
+        "validation": record.accuracy_validation,
+        "lambda_max": record.hessian_lambda_max,
+        "trace": record.hessian_trace,
+    }
+    return f"epoch {record.epoch:3d}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if v is not None)
+
+
+def _as_stored(config: TrialConfig, resources: Resources, original: TrialStore) -> tuple[TrialConfig, Resources]:
+    """As many epochs and threads as the stored trial had: the number of threads decides the order of sums."""
+    epochs = original.epochs()
+    if not epochs:
+        raise ValueError(f"trial {config.trial_id} has no stored epochs to compare with; run the sweep first")
+    threads = original.attempts()[-1].environment["threads"]
+    return config.model_copy(update={"epochs": max(1, epochs[-1])}), resources.model_copy(update={"cpu": threads})
+
+
+def _compare(again: TrialStore, original: TrialStore, console: Console) -> bool:
+    epochs = original.epochs()
+    compared = 0
+    differing = {}
+    for epoch in epochs:
+        ours, theirs = again.read(epoch).record, original.read(epoch).record
+        compared += len(ours.metrics()) + sum(map(len, ours.vectors().values()))
+        if differences := ours.differences(theirs):
+            differing[epoch] = differences
+    if not differing:
+        console.print(f"identical: all {compared} numbers of epochs {epochs[0]} to {epochs[-1]}, bit for bit")
+        return True
+    first = min(differing)
+    console.print(f"{len(differing)} of {len(epochs)} epochs differ, first epoch {first}:")
+    for key, (ours, theirs) in differing[first].items():
+        console.print(f"  {key}: here {ours!r}, stored {theirs!r}", highlight=False)
+    for what in _reasons(again.attempts()[-1], original.attempts()[-1]):
+        console.print(f"  {what}", highlight=False)
+    return False
+
+
+def _reasons(again: Attempt, original: Attempt) -> list[str]:
+    """What differs between the two environments."""
+    ours, theirs = (
+        {**attempt.environment, "processor": attempt.provenance.processor, "code": attempt.provenance.commit}
+        for attempt in (replace(again), replace(original))
+    )
+    return [f"{key}: here {ours[key]}, stored {theirs[key]}" for key in ours if ours[key] != theirs[key]] or [
+        "the environments are equal: this should not happen, please report it"
+    ]

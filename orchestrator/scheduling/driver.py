@@ -1,0 +1,106 @@
+"""Runs a sweep: takes its lease, notes what is desired, computes what is missing, says how that went."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Literal
+
+from rich.console import Console
+
+from orchestrator.scheduling.local import run_local
+from orchestrator.scheduling.progress import Progress
+from orchestrator.scheduling.ray import run_ray
+from orchestrator.scheduling.reconcile import Plan, reconcile
+from orchestrator.scheduling.worker import Work
+from orchestrator.store.layout import Storage, SweepStore
+from orchestrator.store.provenance import capture
+from orchestrator.study.sweep import Sweep
+
+Engine = Literal["ray", "local"]
+
+
+def run_sweep(
+    sweep: Sweep,
+    storage: Storage,
+    console: Console,
+    *,
+    engine: Engine,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    on_manifest: Callable[[], None] = lambda: None,
+    before_trials: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Does what is desired and not yet stored, nothing else. Returns how the trials stand in the end.
+
+    Args:
+        sweep: what is desired.
+        storage: what is stored.
+        console: where progress is shown.
+        engine: ``ray``, or ``local`` for plain processes.
+        address: of a Ray cluster; None starts one here.
+        max_concurrent: trials at a time, where the engine would run more.
+        on_manifest: called once the sweep can be read from the storage.
+        before_trials: called when the engine is up, before the first trial is scheduled.
+
+    Raises:
+        StorageError: where the storage cannot be written.
+        LeaseHeldError: where another driver is at work on the sweep.
+        DataError: where a data set is missing or damaged.
+        KeyboardInterrupt: where the user insisted on stopping at once.
+    """
+    storage.files.check_writable()
+    store = storage.sweep(sweep.name)
+    with store.driver_lease:
+        store.clear_stop()
+        store.write_manifest(sweep, capture())
+        on_manifest()
+        todo = reconcile(sweep, storage).todo
+        if not todo:
+            console.print("nothing left to do")
+        else:
+            _prepare(sweep, console)
+            with ExitStack() as stack:
+
+                def start() -> None:
+                    before_trials()
+                    # After Ray has begun, which sets a handler of its own.
+                    stack.enter_context(_stoppable(store, console))
+                    stack.enter_context(Progress(sweep, storage, console))
+
+                work = Work(str(storage.root), sweep.name)
+                if engine == "local":
+                    run_local(work, todo, sweep.resources, max_concurrent, start, console.print)
+                else:
+                    run_ray(work, todo, sweep.resources, max_concurrent, address, start)
+            if store.stop_requested:
+                console.print("Stopped as asked; the same command goes on from here.")
+    return reconcile(sweep, storage)
+
+
+def _prepare(sweep: Sweep, console: Console) -> None:
+    from orchestrator.trial import prepare_data  # torch, only where there is something to compute
+
+    with console.status("reading the data"):
+        prepare_data(sweep)
+
+
+@contextmanager
+def _stoppable(store: SweepStore, console: Console) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets every trial finish its epoch, the second stops at once."""
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        store.request_stop()
+        console.print("Stopping after the epochs under way; nothing is lost. Once more to stop at once.")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

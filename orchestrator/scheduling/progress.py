@@ -1,0 +1,112 @@
+"""One line of progress a person can follow, read from the store: the same for every engine."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.scheduling.reconcile import Plan, reconcile
+from orchestrator.store.layout import Storage
+from orchestrator.store.state import State
+from orchestrator.study.sweep import Sweep
+
+REFRESH_SECONDS = 1.0
+PLAIN_SECONDS = 15.0
+"""Between two lines where the output is no terminal."""
+RATE_WINDOW_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast epochs come in."""
+
+    epochs_per_hour: float | None
+    seconds_left: float | None
+
+
+class Progress:
+    """Shows how a sweep comes along, from a thread, while its block runs."""
+
+    def __init__(self, sweep: Sweep, storage: Storage, console: Console) -> None:
+        self._sweep = sweep
+        self._storage = storage
+        self._console = console
+        self._seen: deque[tuple[float, int]] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def line(self) -> str:
+        """The line as it stands now."""
+        plan = reconcile(self._sweep, self._storage)
+        return describe(plan, self._pace(plan.missing_epochs), self._tracker())
+
+    def _show(self) -> None:
+        if not self._console.is_terminal:
+            last = ""
+            while not self._stop.wait(PLAIN_SECONDS):
+                if (line := self.line()) != last:
+                    self._console.print(line, soft_wrap=True, highlight=False)
+                last = line
+            return
+        with Live(Text(self.line()), console=self._console, auto_refresh=False, transient=True) as live:
+            while not self._stop.wait(REFRESH_SECONDS):
+                live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def _pace(self, missing: int) -> Pace:
+        now = time.monotonic()
+        self._seen.append((now, missing))
+        while now - self._seen[0][0] > RATE_WINDOW_SECONDS:
+            self._seen.popleft()
+        began, missing_then = self._seen[0]
+        if missing_then == missing:
+            return Pace(None, None)
+        rate = (missing_then - missing) / (now - began)
+        return Pace(rate * 3600, missing / rate)
+
+    def _tracker(self) -> str:
+        status = self._storage.sweep(self._sweep.name).shipper_status()
+        if status is None or status.state == "done":
+            return ""
+        return "" if status.state == "shipping" else f"tracker unreachable, {status.pending_epochs} epochs wait"
+
+
+def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
+    """``12 trials: 3 done, 2 running, 7 waiting | 41 of 132 epochs, 1,350 an hour, 4m 02s left``."""
+    counts = plan.counts
+    done = counts[State.COMPLETED] + counts[State.DIVERGED]
+    states = [f"{done} done", f"{counts[State.RUNNING]} running"]
+    if counts[State.DIVERGED]:
+        states[0] += f" ({counts[State.DIVERGED]} diverged)"
+    if counts[State.FAILED]:
+        states.append(f"{counts[State.FAILED]} failed")
+    states.append(f"{counts[State.PENDING] + counts[State.INTERRUPTED]} waiting")
+    total = sum(standing.epochs + 1 for standing in plan.standings.values())
+    parts = [f"{len(plan.standings)} trials: {', '.join(states)}", f"{total - plan.missing_epochs} of {total} epochs"]
+    if pace.epochs_per_hour is not None and pace.seconds_left is not None:
+        parts[-1] += f", {pace.epochs_per_hour:,.0f} an hour, {duration(pace.seconds_left)} left"
+    return " | ".join(part for part in [*parts, tracker] if part)
+
+
+def duration(seconds: float) -> str:
+    """``45s``, ``4m 02s``, ``3h 07m``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

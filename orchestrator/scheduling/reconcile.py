@@ -1,0 +1,55 @@
+"""Desired minus stored: what a sweep still has to do, and how far it is."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from orchestrator.store.layout import Storage
+from orchestrator.store.state import Standing, State, standing
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every trial of a sweep stands, in the order of the file."""
+
+    sweep: Sweep
+    standings: dict[str, Standing]
+
+    @property
+    def todo(self) -> list[str]:
+        """The trials in which something is missing. A failed one is tried again by the next run."""
+        return [trial_id for trial_id, standing in self.standings.items() if not standing.state.final]
+
+    @property
+    def counts(self) -> Counter[State]:
+        """Trials by state."""
+        return Counter(standing.state for standing in self.standings.values())
+
+    @property
+    def missing_epochs(self) -> int:
+        """Epochs still to be computed."""
+        return sum(standing.missing_epochs for standing in self.standings.values())
+
+    @property
+    def summary(self) -> str:
+        """``quickstart: 12 of 12 trials done``, or what is missing."""
+        done = len(self.standings) - len(self.todo)
+        diverged, failed = self.counts[State.DIVERGED], self.counts[State.FAILED]
+        parts = [f"{self.sweep.name}: {done} of {len(self.standings)} trials done"]
+        parts[0] += f" ({diverged} diverged)" if diverged else ""
+        if self.todo:
+            parts += [f"{failed} failed"] if failed else []
+            parts.append(f"{self.missing_epochs} epochs missing")
+        return ", ".join(parts)
+
+    def trial(self, trial_id: str) -> TrialConfig:
+        """The config of a trial."""
+        return self.sweep.by_id[trial_id]
+
+
+def reconcile(sweep: Sweep, storage: Storage) -> Plan:
+    """How every trial of a sweep stands in a storage."""
+    holder = storage.sweep(sweep.name).driver_lease.holder()
+    since = holder.since if holder else None
+    return Plan(sweep, {key: standing(storage.trial(key), trial, since) for key, trial in sweep.by_id.items()})

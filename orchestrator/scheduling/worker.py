@@ -1,0 +1,26 @@
+"""What a worker does, whichever engine started it: one trial, from where it stands, into the store."""
+
+import traceback
+from dataclasses import dataclass
+
+from orchestrator.store.layout import Storage
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to know beside a trial's id."""
+
+    storage_root: str
+    sweep: str
+
+    def run(self, trial_id: str) -> None:
+        """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
+        from orchestrator.trial import run_trial  # torch, on workers only
+
+        storage = Storage(self.storage_root)
+        store = storage.sweep(self.sweep)
+        sweep, _ = store.read_manifest()
+        try:
+            run_trial(sweep.by_id[trial_id], storage.trial(trial_id), sweep.resources, lambda: store.stop_requested)
+        except Exception:
+            traceback.print_exc()

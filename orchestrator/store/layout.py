@@ -1,0 +1,123 @@
+"""Where everything lies below the storage folder.
+
+- <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
+- <storage>/sweeps/<sweep>/        manifest.json, stop, driver-lease/, ship-lease/, shipper.json, shipper.log
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.store.commit import TrialStore
+from orchestrator.store.files import Files, StorageError
+from orchestrator.store.lease import Lease
+from orchestrator.store.provenance import Provenance
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep import Resources, Sweep
+
+
+@dataclass(frozen=True)
+class ShipperStatus:
+    """What the shipper last said of itself."""
+
+    state: str
+    """``shipping``, ``unreachable`` or ``done``."""
+    message: str
+    pending_epochs: int
+    pid: int
+
+
+class Storage:
+    """A storage folder. Making one touches nothing."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        self.files = Files(self.root)
+
+    def trial(self, trial_id: str) -> TrialStore:
+        """A trial's part, whether or not anything is stored of it."""
+        return TrialStore(self.files, trial_id)
+
+    def sweep(self, name: str) -> "SweepStore":
+        """A sweep's part."""
+        return SweepStore(self.files, name)
+
+    def sweeps(self) -> list[str]:
+        """The names of the sweeps that were run here."""
+        return self.files.list("sweeps")
+
+
+class SweepStore:
+    """What is stored of one sweep: its list of trials, and who is at work on it."""
+
+    def __init__(self, files: Files, name: str) -> None:
+        self.name = name
+        self._files = files
+        self._folder = f"sweeps/{name}"
+        self.log = files.root / self._folder / "shipper.log"
+
+    def write_manifest(self, sweep: Sweep, provenance: Provenance) -> None:
+        """Notes what the sweep desires now."""
+        content = {
+            "name": sweep.name,
+            "description": sweep.description,
+            "resources": sweep.resources.model_dump(mode="json"),
+            "provenance": asdict(provenance),
+            "trials": {trial_id: trial.model_dump(mode="json") for trial_id, trial in sweep.by_id.items()},
+        }
+        self._write("manifest.json", content)
+
+    def read_manifest(self) -> tuple[Sweep, Provenance]:
+        """What the sweep desired when it was last run, and what ran it.
+
+        Raises:
+            StorageError: where it never was.
+        """
+        content = self._files.read(f"{self._folder}/manifest.json")
+        if content is None:
+            known = ", ".join(self._files.list("sweeps")) or "none"
+            raise StorageError(f"storage {str(self._files.root)!r} has no sweep {self.name!r}; it has: {known}")
+        fields: dict[str, Any] = json.loads(content)
+        sweep = Sweep(
+            fields["name"],
+            fields["description"],
+            tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
+            Resources.model_validate(fields["resources"]),
+        )
+        return sweep, Provenance(**fields["provenance"])
+
+    @property
+    def driver_lease(self) -> Lease:
+        """Held by the process that schedules the sweep."""
+        return Lease(self._files, self._folder, "driver")
+
+    @property
+    def ship_lease(self) -> Lease:
+        """Held by the process that ships the sweep to the tracker."""
+        return Lease(self._files, self._folder, "ship")
+
+    def request_stop(self) -> None:
+        """Asks all trials of the sweep to end after the epoch they are in."""
+        self._files.write(f"{self._folder}/stop", b"")
+
+    def clear_stop(self) -> None:
+        """Takes the request back."""
+        self._files.delete(f"{self._folder}/stop")
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether trials should end after the epoch they are in."""
+        return self._files.read(f"{self._folder}/stop") is not None
+
+    def write_shipper_status(self, status: ShipperStatus) -> None:
+        """Lets the driver and `status` say how shipping goes."""
+        self._write("shipper.json", asdict(status))
+
+    def shipper_status(self) -> ShipperStatus | None:
+        """What the shipper last said, if one ever ran."""
+        content = self._files.read(f"{self._folder}/shipper.json")
+        return ShipperStatus(**json.loads(content)) if content else None
+
+    def _write(self, name: str, content: object) -> None:
+        self._files.write(f"{self._folder}/{name}", json.dumps(content, indent=1).encode())

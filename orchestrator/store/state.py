@@ -1,0 +1,69 @@
+"""How a trial stands, derived from what is committed and how its last attempt ended."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.study.config import TrialConfig
+
+
+class State(StrEnum):
+    """Where a trial is on its way."""
+
+    PENDING = "pending"
+    INTERRUPTED = "interrupted"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing is left to do: all epochs are there, or the trial diverged, which is a result."""
+        return self in (State.COMPLETED, State.DIVERGED)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a trial stands."""
+
+    state: State
+    epoch: int
+    """The last committed epoch that is asked for; -1 before epoch 0."""
+    epochs: int
+    """The epochs asked for, without epoch 0."""
+    attempt: Attempt | None
+    """The last attempt."""
+
+    @property
+    def missing_epochs(self) -> int:
+        """Epochs still to be computed, epoch 0 among them."""
+        return 0 if self.state.final else self.epochs - self.epoch
+
+
+def standing(trial: TrialStore, config: TrialConfig, driver_since: float | None = None) -> Standing:
+    """How a trial stands.
+
+    Args:
+        trial: what is stored of it.
+        config: what is asked for; another sweep may ask for more epochs of the same trial, or fewer.
+        driver_since: when the driver now at work took its lease, Unix time in seconds; an open attempt from before
+            was killed.
+    """
+    epochs = [epoch for epoch in trial.epochs() if epoch <= config.epochs]
+    last = epochs[-1] if epochs else -1
+    if epochs and trial.read(last).record.diverged:
+        return Standing(State.DIVERGED, last, config.epochs, None)
+    if last == config.epochs:
+        return Standing(State.COMPLETED, last, config.epochs, None)
+    attempts = trial.attempts()
+    attempt = attempts[-1] if attempts else None
+    return Standing(_unfinished(attempt, last, driver_since), last, config.epochs, attempt)
+
+
+def _unfinished(attempt: Attempt | None, last: int, driver_since: float | None) -> State:
+    if attempt and attempt.ended == State.FAILED:
+        return State.FAILED
+    if attempt and attempt.ended is None and driver_since is not None and attempt.started_ms / 1000 >= driver_since:
+        return State.RUNNING
+    return State.INTERRUPTED if last >= 0 else State.PENDING

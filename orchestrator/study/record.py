@@ -1,0 +1,169 @@
+"""What is known after an epoch: every quantity's key, unit, label and meaning stand here and nowhere else.
+
+MLflow keys, frame columns and axis labels all come from the fields of `EpochRecord`. A new measured quantity touches
+this file and ``training/measurement.py``, nothing else.
+"""
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One measured quantity: its MLflow key, unit, axis label and meaning."""
+
+    key: str
+    unit: str
+    label: str
+    meaning: str
+
+    @property
+    def column(self) -> str:
+        """The name in frames: ``hessian/trace`` is ``hessian_trace``."""
+        return self.key.replace("/", "_")
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether a rerun must return the very same number. Times never do."""
+        return not self.key.startswith(("time/", "system/"))
+
+
+def _scalar(key: str, unit: str, label: str, meaning: str) -> Any:
+    return field(default=None, kw_only=True, metadata={"scalar": Quantity(key, unit, label, meaning)})
+
+
+def _vector(key: str, unit: str, label: str, meaning: str) -> Any:
+    return field(default=(), kw_only=True, metadata={"vector": Quantity(key, unit, label, meaning)})
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row: the state of a trial after an epoch. Epoch 0 is the untrained model. None: not measured here.
+
+    Losses are nats a sample, accuracies fractions. The Hessian is that of the mean training loss without weight
+    decay, over the measurement subset, with the model in eval mode.
+    """
+
+    epoch: int
+    timestamp_ms: int
+    """When the epoch ended, Unix time in milliseconds; shipped with it, so that shipping twice changes nothing."""
+
+    loss_train: float | None = _scalar(
+        "loss/train", "nats", "training loss", "mean cross-entropy over the measurement subset, eval mode"
+    )
+    loss_validation: float | None = _scalar(
+        "loss/validation", "nats", "validation loss", "mean cross-entropy over the validation images"
+    )
+    accuracy_train: float | None = _scalar(
+        "accuracy/train", "fraction", "training accuracy", "share of the measurement subset classified rightly"
+    )
+    accuracy_validation: float | None = _scalar(
+        "accuracy/validation", "fraction", "validation accuracy", "share of the validation images classified rightly"
+    )
+    accuracy_test: float | None = _scalar(
+        "accuracy/test", "fraction", "test accuracy", "share of the test images classified rightly"
+    )
+    accuracy_ood: float | None = _scalar(
+        "accuracy/ood", "fraction", "OOD accuracy", "test images plus Gaussian noise of standard deviation 0.25"
+    )
+    hessian_lambda_max: float | None = _scalar(
+        "hessian/lambda_max", "nats", r"$\lambda_{\max}(H)$", "algebraically largest eigenvalue, best estimate at hand"
+    )
+    hessian_lambda_max_residual: float | None = _scalar(
+        "hessian/lambda_max_residual", "nats", r"residual of $\lambda_{\max}$", "||Hv - lambda v||, v of unit norm"
+    )
+    hessian_lambda_min: float | None = _scalar(
+        "hessian/lambda_min", "nats", r"$\lambda_{\min}(H)$", "algebraically smallest eigenvalue (Lanczos)"
+    )
+    hessian_trace: float | None = _scalar(
+        "hessian/trace", "nats", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate at hand"
+    )
+    hessian_trace_standard_error: float | None = _scalar(
+        "hessian/trace_standard_error", "nats", r"standard error of $\mathrm{tr}(H)$", "of the estimate of the trace"
+    )
+    algorithm1_max_eigenvalue: float | None = _scalar(
+        "algorithm1/max_eigenvalue", "nats", "max eigenvalue (Algorithm 1)",
+        "the paper's MaxEig: last Rayleigh quotient of power iteration, largest in magnitude",
+    )  # fmt: skip
+    algorithm1_trace: float | None = _scalar(
+        "algorithm1/trace", "nats", "trace (Algorithm 1)", "the paper's Trace: mean of v'Hv over Gaussian probes"
+    )
+    algorithm1_trace_std: float | None = _scalar(
+        "algorithm1/trace_std", "nats", "std of one probe (Algorithm 1)", "standard deviation of v'Hv between probes"
+    )
+    hessian_products: float | None = _scalar(
+        "hessian/products", "products", "Hessian-vector products", "passes over the whole subset this measurement took"
+    )
+    gradient_norm: float | None = _scalar(
+        "gradient/norm", "nats", "gradient norm", "2-norm of the gradient of the mean loss over the measurement subset"
+    )
+    time_train_seconds: float | None = _scalar(
+        "time/train_seconds", "s", "training time", "wall time of the epoch's optimizer steps"
+    )
+    time_evaluate_seconds: float | None = _scalar(
+        "time/evaluate_seconds", "s", "evaluation time", "wall time of losses and accuracies"
+    )
+    time_measure_seconds: float | None = _scalar(
+        "time/measure_seconds", "s", "measuring time", "wall time of the curvature estimators"
+    )
+
+    lanczos_history: tuple[float, ...] = _vector(
+        "lanczos/history", "nats", r"Ritz value of $\lambda_{\max}$", "largest Ritz value after each product"
+    )
+    algorithm1_rayleigh_quotients: tuple[float, ...] = _vector(
+        "algorithm1/rayleigh_quotients", "nats", "Rayleigh quotient", "after each product of power iteration"
+    )
+    algorithm1_trace_samples: tuple[float, ...] = _vector(
+        "algorithm1/trace_samples", "nats", "v'Hv", "one per Gaussian probe"
+    )
+
+    @property
+    def diverged(self) -> bool:
+        """A training loss that is no finite number: a result, and the end of the trial."""
+        return self.loss_train is None or not math.isfinite(self.loss_train)
+
+    def metrics(self) -> dict[str, float]:
+        """The measured scalars by key."""
+        values = {key: getattr(self, name) for name, key in _KEYS.items()}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def vectors(self) -> dict[str, tuple[float, ...]]:
+        """The raw samples by key."""
+        values = {f.metadata["vector"].key: getattr(self, f.name) for f in _fields("vector")}
+        return {key: value for key, value in values.items() if value}
+
+    def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
+        """What two runs of the same epoch disagree in, bit for bit, by key; times left out."""
+        return {
+            quantity.key: (ours, theirs)
+            for name, quantity in _REPRODUCIBLE.items()
+            if not _same(ours := getattr(self, name), theirs := getattr(other, name))
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by field name; what was not measured is left out."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, ())}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
+        """The inverse of `to_json`; keys of a newer version are passed over."""
+        known = {f.name for f in fields(cls)}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in known}
+        return cls(**values)
+
+
+def _fields(kind: str) -> list[Field[Any]]:
+    return [f for f in fields(EpochRecord) if kind in f.metadata]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    # repr tells every bit of a float apart, -0.0 from 0.0 too, and makes two NaNs equal.
+    return repr(ours) == repr(theirs)
+
+
+SCALARS: tuple[Quantity, ...] = tuple(f.metadata["scalar"] for f in _fields("scalar"))
+VECTORS: tuple[Quantity, ...] = tuple(f.metadata["vector"] for f in _fields("vector"))
+_KEYS = {f.name: f.metadata["scalar"].key for f in _fields("scalar")}
+_QUANTITIES = {f.name: f.metadata[kind] for kind in ("scalar", "vector") for f in _fields(kind)}
+_REPRODUCIBLE: dict[str, Quantity] = {name: quantity for name, quantity in _QUANTITIES.items() if quantity.reproducible}

@@ -1,0 +1,74 @@
+"""YAML as a researcher expects it: 1e-3 is a number, and a key given twice is an error."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_NOT_DECIMAL = re.compile(r"[-+]?0[0-9_]+|.*:.*")
+"""What YAML 1.1 reads as octal or base 60: ``010`` would be 8, ``1:30`` would be 90."""
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen if isinstance(key, yaml.ScalarNode) else False:
+                raise yaml.MarkedYAMLError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag.endswith((":int", ":float")) and _NOT_DECIMAL.fullmatch(str(node.value)):
+            problem = f"{node.value!r} is octal or base 60 in YAML; write a decimal number, or quote it"
+            raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a 13th month, an integer of thousands of digits
+            raise yaml.MarkedYAMLError(None, None, str(error), node.start_mark) from None
+
+
+# YAML 1.1 as PyYAML reads it takes 1e-3 for a string, since it has no dot, and .5e3, since it has no sign.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ValueError: with file, line and column, where it cannot be read, is no YAML or has a key twice.
+    """
+    try:
+        return _load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply for a sweep file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ValueError(f"{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse_value(text: str) -> Any:
+    """The value of ``--set key=text``: what the same text means in a sweep file."""
+    try:
+        return _load(text)
+    except (yaml.YAMLError, RecursionError):
+        return text
+
+
+def _load(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()

@@ -1,0 +1,68 @@
+"""The one door to MLflow: imported late, quiet, and quick to say that the tracker is away."""
+
+import logging
+import os
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.tracking.address import database_file, redacted, secrets_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SETTINGS = {
+    # MLflow's own 7 retries take four minutes a call. The shipper retries itself, and after looking what is there:
+    # a create_run that MLflow repeats on its own makes a second run.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the tracker at an absolute URI. A SQLite file that does not exist is made, with its tables.
+
+    Raises:
+        ModuleNotFoundError: naming what to install, where MLflow is not.
+    """
+    require_mlflow()
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if file := database_file(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+def require_mlflow() -> None:
+    """Imports MLflow with settings fit for a process that must not hang.
+
+    Raises:
+        ModuleNotFoundError: naming what to install, where MLflow is not.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"shipping to MLflow needs the package {error.name!r}, which is not installed; "
+            "install it with: pip install 'hessian-dynamics[sweep]'",
+            name=error.name,
+        ) from None
+
+
+def reason(error: BaseException, uri: str) -> str:
+    """What went wrong with the tracker at `uri`, in one short line without credentials."""
+    text = str(error) or type(error).__name__
+    if (cause := re.findall(r"Caused by \w+\((.*)", text)) and cause[-1]:
+        text = cause[-1].rpartition(": ")[2].rstrip(")'\" ")
+    elif "Read timed out" in text:
+        text = "no answer in time"
+    text = redacted(text.strip().partition("\n")[0])
+    for secret in secrets_of(uri):
+        text = text.replace(secret, "***")
+    return text if len(text) <= 200 else f"{text[:197]}..."

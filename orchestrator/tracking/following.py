@@ -1,0 +1,45 @@
+"""What a run says of its shipper: that it is ready, that it has shipped everything, or what will."""
+
+import subprocess
+from collections.abc import Callable
+
+from orchestrator.store.layout import Storage
+from orchestrator.tracking.address import database_file
+from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
+from orchestrator.tracking.links import where_to_look
+
+
+class Following:
+    """A shipper beside a run, in a process of its own; starting it, waiting for it, and saying how it goes."""
+
+    def __init__(self, storage: Storage, sweep: str, tracking_uri: str, say: Callable[[str], None]) -> None:
+        self._storage = storage
+        self._store = storage.sweep(sweep)
+        self._uri = tracking_uri
+        self._say = say
+        self._follower: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the shipper; it makes the runs while the engine starts."""
+        self._follower = start_follower(self._storage.root, self._store.name, self._uri, self._store.log)
+
+    def wait_until_ready(self) -> None:
+        """Waits until every trial has its run, or the tracker is known to be away: training begins either way."""
+        assert self._follower is not None
+        status = wait_for_follower(self._store, self._follower)
+        if status and status.state == "unreachable":
+            self._say(f"{status.message}; training begins, the epochs are shipped when it is back")
+        elif status is None and self._follower.poll() is not None:
+            self._say(f"the shipper ended at once, training begins without it; see {self._store.log}")
+
+    def wait_until_shipped(self) -> None:
+        """Waits a little for the end of shipping, and says where to look."""
+        assert self._follower is not None
+        status = wait_for_end(self._store, self._follower)
+        if status and status.pid == self._follower.pid and status.state != "shipping":
+            self._say(status.message)
+        elif self._follower.poll() is None:
+            self._say(f"still shipping to MLflow, in the background (process {self._follower.pid}): {self._store.log}")
+        if link := where_to_look(self._uri, self._store.name):
+            serve = "make ui, then " if database_file(self._uri) else ""
+            self._say(f"curves: {serve}{link}")

@@ -1,0 +1,221 @@
+"""The shipper: tails the store into MLflow, in a process of its own. The store is the truth, MLflow the window.
+
+Whatever the tracker does, nothing is raised and no epoch is lost: what it did not take is shipped when it is back, and
+what it never took is shipped by the command that the last line names.
+"""
+
+import contextlib
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.store.layout import ShipperStatus, Storage, SweepStore
+from orchestrator.store.lease import Holder, LeaseHeldError
+from orchestrator.tracking.address import absolute_uri, redacted
+from orchestrator.tracking.client import connect, reason, require_mlflow
+from orchestrator.tracking.mirror import Mirror
+
+POLL_SECONDS = 0.7
+LONGEST_PAUSE_SECONDS = 10.0
+"""Between two tries while the tracker is away."""
+PATIENCE_SECONDS = 60.0
+"""How long a follower goes on trying once the driver has ended."""
+ONE_SHOT_PATIENCE_SECONDS = 5.0
+"""How long `ship` without ``--follow`` goes on trying: a person waits for it."""
+LINGER_SECONDS = 3.0
+"""Workers of a driver that was killed commit for about two seconds more."""
+_STATUS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ShippingResult:
+    """What a shipper did, and what it left."""
+
+    shipped_epochs: int
+    """Epochs sent by this shipper."""
+    pending_epochs: int
+    """Committed epochs that the tracker does not have."""
+    runs: int
+    """The sweep's run and one for each trial; 0 where the tracker was never reached."""
+    complete: bool
+    """Whether the tracker has all that is committed, files and statuses too."""
+
+
+def ship(storage: Storage, sweep: str, tracking_uri: str, follow: bool, say: Callable[[str], None]) -> ShippingResult:
+    """Shows what is stored of a sweep in MLflow. Shipping twice changes nothing.
+
+    Args:
+        storage: where the sweep is stored.
+        sweep: its name.
+        tracking_uri: where MLflow tracks.
+        follow: go on while the sweep's driver is at work, until all it computed is shipped.
+        say: told, in one line each, what a person should know. Credentials are struck out.
+
+    Raises:
+        ValueError: where MLflow cannot track at this URI.
+        StorageError: where the storage has no such sweep.
+        ModuleNotFoundError: where MLflow is not installed.
+    """
+    uri = absolute_uri(tracking_uri)
+    store = storage.sweep(sweep)
+    store.read_manifest()
+    require_mlflow()
+    with _turn(store, say):
+        return _Shipper(storage, store, uri, follow, say).run()
+
+
+@contextlib.contextmanager
+def _turn(store: SweepStore, say: Callable[[str], None]) -> Iterator[None]:
+    """The right to ship, once no other shipper has it."""
+    waiting = False
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(store.ship_lease)
+            except LeaseHeldError as error:
+                if not waiting:
+                    say(f"{error}; waiting for it to end")
+                waiting = True
+            else:
+                yield
+                return
+        time.sleep(POLL_SECONDS)
+
+
+class _Shipper:
+    def __init__(self, storage: Storage, store: SweepStore, uri: str, follow: bool, say: Callable[[str], None]) -> None:
+        self._storage = storage
+        self._store = store
+        self._uri = uri
+        self._tracker = redacted(uri)
+        self._follow = follow
+        self._say = say
+        self._mirror: Mirror | None = None
+        self._known: dict[str, int] = {}
+        self._runs = 0
+        self._shipped = 0
+        self._failures = 0
+        self._status: ShipperStatus | None = None
+        self._status_at = 0.0
+        self._began = time.monotonic()
+        self._driver: Holder | None = None
+
+    def run(self) -> ShippingResult:
+        """Round by round, until there is nothing left to wait for."""
+        gone_at: float | None = None
+        while True:
+            failure = self._failure()
+            now = time.monotonic()
+            gone_at = None if self._driver is not None else gone_at or now
+            since_gone = 0.0 if gone_at is None else now - gone_at
+            ending = gone_at is not None or not self._follow
+            if failure is None and ending and not self._lingers(since_gone):
+                return self._done()
+            if failure is not None and self._gives_up(since_gone, now):
+                return self._left_undone(failure)
+            time.sleep(POLL_SECONDS if failure is None else self._pause())
+
+    def _failure(self) -> str | None:
+        """One round; what kept it from its end, if anything did."""
+        # Whether a driver is at work is asked before the store is read, so nothing it did comes after the last round.
+        try:
+            self._driver = self._store.driver_lease.holder()
+            self._round(self._driver)
+        except Exception as error:  # tracking cannot stop training, nor a bad minute of the tracker end the shipping
+            failure = reason(error, self._uri)
+            self._away(failure)
+            return failure
+        return None
+
+    def _round(self, driver: Holder | None) -> None:
+        if self._mirror is None:
+            mirror = Mirror(self._storage, self._store.name, connect(self._uri), self._uri)
+            mirror.open(self._say)
+            self._mirror = mirror
+            self._runs = mirror.run_count
+            self._known |= mirror.shipped()
+            self._back()
+        self._mirror.update(driver.since if driver else None, self._say, self._took)
+        self._known |= self._mirror.shipped()
+        self._report("shipping", "", self._pending())
+
+    def _took(self, epochs: int) -> None:
+        self._shipped += epochs
+        if self._mirror and time.monotonic() - self._status_at > _STATUS_SECONDS:
+            self._known |= self._mirror.shipped()
+            self._report("shipping", "", self._pending())
+
+    def _away(self, failure: str) -> None:
+        if self._mirror is not None:
+            self._known |= self._mirror.shipped()
+        # What the tracker has is looked up again when it is back: it may come back empty.
+        self._mirror = None
+        pending = self._pending()
+        message = f"tracker {self._tracker} cannot be reached ({failure})"
+        if self._failures == 0:
+            training = "; training goes on" if self._driver else ""
+            self._say(f"{message}{training}; {_epochs(pending)} wait")
+        self._failures += 1
+        self._report("unreachable", message, pending)
+
+    def _back(self) -> None:
+        pending = self._pending()
+        if self._failures:
+            self._say(f"tracker {self._tracker} is back; {_epochs(pending)} to ship")
+        self._failures = 0
+        self._report("shipping", "", pending)
+
+    def _lingers(self, since_gone: float) -> bool:
+        assert self._mirror is not None, "a round without failure has a mirror"
+        return self._follow and self._mirror.interrupted and since_gone < LINGER_SECONDS
+
+    def _gives_up(self, since_gone: float, now: float) -> bool:
+        if not self._follow:
+            return now - self._began > ONE_SHOT_PATIENCE_SECONDS
+        return since_gone > PATIENCE_SECONDS
+
+    def _pause(self) -> float:
+        return min(LONGEST_PAUSE_SECONDS, POLL_SECONDS * 2.0 ** (self._failures - 1))
+
+    def _done(self) -> ShippingResult:
+        message = f"{_epochs(self._shipped)} shipped to {self._tracker}"
+        self._report("done", message, self._pending())
+        self._say(message)
+        return ShippingResult(self._shipped, self._pending(), self._runs, complete=True)
+
+    def _left_undone(self, failure: str) -> ShippingResult:
+        pending = self._pending()
+        message = (
+            f"{_epochs(pending)} of sweep {self._store.name} not shipped: tracker {self._tracker} cannot be reached "
+            f"({failure}); when it is back: {self._command()}"
+        )
+        self._report("unreachable", message, pending)
+        self._say(message)
+        return ShippingResult(self._shipped, pending, self._runs, complete=False)
+
+    def _command(self) -> str:
+        command = shlex.join(["hessian-dynamics", "ship", self._store.name, "--storage", str(self._storage.root)])
+        if self._tracker != self._uri:  # the password is not ours to print
+            return f"MLFLOW_TRACKING_URI='{self._tracker}' {command}"
+        return f"{command} --tracking-uri {shlex.quote(self._uri)}"
+
+    def _pending(self) -> int:
+        sweep, _ = self._store.read_manifest()
+        return sum(
+            self._known.get(trial_id, -1) < epoch <= config.epochs
+            for trial_id, config in sweep.by_id.items()
+            for epoch in self._storage.trial(trial_id).epochs()
+        )
+
+    def _report(self, state: str, message: str, pending: int) -> None:
+        status = ShipperStatus(state, message, pending, os.getpid())
+        self._status_at = time.monotonic()
+        if status != self._status:
+            self._store.write_shipper_status(status)
+        self._status = status
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"

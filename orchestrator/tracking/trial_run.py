@@ -1,0 +1,157 @@
+"""One trial and its run: the run is brought up to what is stored, and never beyond."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.store.commit import Attempt, Commit, TrialStore
+from orchestrator.store.provenance import Provenance
+from orchestrator.store.state import Standing, State, standing
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep import Sweep
+from orchestrator.tracking import artifacts, labels
+from orchestrator.tracking.address import redacted
+from orchestrator.tracking.runs import BATCH_METRICS, TrackedRun
+
+_STATUS = {
+    State.COMPLETED: "FINISHED",
+    State.DIVERGED: "FINISHED",  # a result
+    State.FAILED: "FAILED",
+    State.INTERRUPTED: "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store says of a trial, read once a round."""
+
+    config: TrialConfig
+    trial: TrialStore
+    standing: Standing
+    attempt: Attempt | None
+    begun: bool
+    driver: bool
+    """Whether a driver is at work on the sweep."""
+
+    @property
+    def ending(self) -> State | None:
+        """How the trial ended, or None where it goes on or has not begun."""
+        state = self.standing.state
+        if state in (State.COMPLETED, State.DIVERGED, State.FAILED):
+            return state
+        return State.INTERRUPTED if self.begun and not self.driver else None
+
+    @property
+    def ended_ms(self) -> int:
+        """When the trial ended, from the store alone: shipped again, it ended at the same moment."""
+        last = self.trial.read(self.standing.epoch).record.timestamp_ms if self.standing.epoch >= 0 else 0
+        attempt = self.attempt.started_ms if self.attempt and not self.standing.state.final else 0
+        return max(last, attempt)
+
+
+def read_stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> Stored:
+    """What the store says now; `driver_since` as in `store.state.standing`."""
+    stands = standing(trial, config, driver_since)
+    attempt = stands.attempt or last_attempt(trial)
+    return Stored(config, trial, stands, attempt, stands.epoch >= 0 or attempt is not None, driver_since is not None)
+
+
+def last_attempt(trial: TrialStore) -> Attempt | None:
+    """The last try at a trial, if there was one."""
+    attempts = trial.attempts()
+    return attempts[-1] if attempts else None
+
+
+def origin(trial: TrialStore) -> str | None:
+    """When the trial's epoch 0 ended, which tells it from the same trial trained anew; None before that."""
+    epochs = trial.epochs()
+    return str(trial.read(epochs[0]).record.timestamp_ms) if epochs else None
+
+
+def started_ms(trial: TrialStore) -> int:
+    """When the trial's first attempt began, or now."""
+    attempts = trial.attempts()
+    return attempts[0].started_ms if attempts else time.time_ns() // 1_000_000
+
+
+def describe(
+    run: TrackedRun, sweep: Sweep, config: TrialConfig, attempt: Attempt | None, provenance: Provenance
+) -> None:
+    """Says on the run what the trial is and what ran it last: its attempt, or the sweep's driver before that."""
+    run.describe(
+        labels.trial_name(sweep, config),
+        tags_of(sweep, config, attempt, provenance),
+        labels.trial_params(config),
+    )
+
+
+def tags_of(sweep: Sweep, config: TrialConfig, attempt: Attempt | None, provenance: Provenance) -> dict[str, str]:
+    """The tags of a trial's run."""
+    environment: dict[str, Any] = attempt.environment if attempt else {}
+    return labels.trial_tags(sweep, config, attempt.provenance if attempt else provenance, environment)
+
+
+def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:
+    """Ships the committed epochs that the tracker lacks, as many in a request as it takes."""
+    missing = [e for e in stored.trial.epochs() if run.shipped_epoch < e <= stored.config.epochs]
+    if stored.standing.state is State.RUNNING or (missing and stored.ending is None):
+        _go_on(run)
+    batch: list[Commit] = []
+    room = BATCH_METRICS
+    for epoch in missing:
+        commit = stored.trial.read(epoch)
+        room -= len(commit.record.metrics())
+        if batch and room < 0:
+            _ship(run, batch, tags, on_shipped)
+            batch, room = [], BATCH_METRICS - len(commit.record.metrics())
+        batch.append(commit)
+    if batch:
+        _ship(run, batch, tags, on_shipped)
+
+
+def end(run: TrackedRun, stored: Stored) -> None:
+    """Gives an ended trial's run its files, then its outcome, then its status, so that a kill between is made good."""
+    state = stored.ending
+    if state is None:
+        _correct(run, stored)
+        return
+    news = {labels.OUTCOME: state.value}
+    epoch = str(stored.standing.epoch)
+    if stored.standing.epoch >= 0 and run.tags.get(labels.CURVATURE_EPOCH) != epoch:
+        records = (record for record in stored.trial.records() if record.epoch <= stored.config.epochs)
+        run.upload(artifacts.CURVATURE, artifacts.curvature_json(records))
+        news[labels.CURVATURE_EPOCH] = epoch
+    if state is State.FAILED:
+        news |= _upload_traceback(run, stored.attempt)
+    else:
+        run.remove_tags(labels.FAILURE, labels.FAILED_ATTEMPT)
+    run.add_tags(news)
+    run.set_status(_STATUS[state], stored.ended_ms)
+
+
+def _ship(run: TrackedRun, batch: list[Commit], tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:
+    found = {labels.DATA_DIGEST: batch[-1].data_digest}
+    if batch[0].record.epoch == 0:
+        found[labels.ORIGIN] = str(batch[0].record.timestamp_ms)
+    run.log([commit.record for commit in batch], {**tags, **found})
+    on_shipped(len(batch))
+
+
+def _go_on(run: TrackedRun) -> None:
+    run.remove_tags(labels.OUTCOME, labels.FAILURE, labels.FAILED_ATTEMPT)
+    run.set_status("RUNNING")
+
+
+def _correct(run: TrackedRun, stored: Stored) -> None:
+    """A run that a killed shipper left RUNNING, of a trial that has not begun."""
+    if run.status == "RUNNING" and stored.standing.state is State.PENDING:
+        run.set_status("SCHEDULED")
+
+
+def _upload_traceback(run: TrackedRun, attempt: Attempt | None) -> dict[str, str]:
+    assert attempt is not None, "a trial fails by its attempt"
+    if run.tags.get(labels.FAILED_ATTEMPT) == attempt.name:
+        return {}
+    run.upload(artifacts.TRACEBACK, redacted(attempt.reason))
+    return {labels.FAILURE: labels.failure_tag(attempt.reason), labels.FAILED_ATTEMPT: attempt.name}

@@ -1,0 +1,88 @@
+"""What is estimated after an epoch: the one place where the estimators are called."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from estimators import HessianOperator, hutchinson, lanczos, power_iteration
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.training.streams import stream
+
+
+class Measurement:
+    """Curvature of the mean training loss, without weight decay, over a fixed subset, in eval mode.
+
+    Leaves the model bitwise as it found it, its mode too, and draws from streams of its own.
+    """
+
+    def __init__(self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor) -> None:
+        self.config = config
+        self.seed = seed
+        self.inputs = inputs
+        self.targets = targets
+
+    def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
+        """The record with everything that is due at its epoch filled in; unchanged where the trial has diverged."""
+        if record.diverged:
+            return record
+        started = time.perf_counter()
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            operator = HessianOperator(model, cross_entropy, (self.inputs, self.targets))
+            fields: dict[str, Any] = {
+                "gradient_norm": _gradient_norm(model, self.inputs, self.targets, operator.chunk_size)
+            }
+            if "algorithm1" in self.config.estimators and record.epoch % self.config.algorithm1_every == 0:
+                fields |= self._algorithm1(operator, record.epoch)
+            if "lanczos" in self.config.estimators:
+                fields |= self._lanczos(operator, record.epoch)
+        finally:
+            for module, training in modes:
+                module.training = training
+        fields |= {"hessian_products": operator.products, "time_measure_seconds": time.perf_counter() - started}
+        return replace(record, **fields)
+
+    def _algorithm1(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+        """The paper's Algorithm 1, as the paper computes it."""
+        start = stream(self.seed, "power iteration start", epoch)
+        eigen = power_iteration(operator, self.config.algorithm1_iterations, generator=start)
+        probes = stream(self.seed, "trace probes", epoch)
+        trace = hutchinson(operator, self.config.algorithm1_probes, generator=probes)
+        return {
+            "algorithm1_max_eigenvalue": eigen.value,
+            "algorithm1_rayleigh_quotients": tuple(eigen.history),
+            "algorithm1_trace": trace.value,
+            "algorithm1_trace_std": trace.standard_error * len(trace.samples) ** 0.5,
+            "algorithm1_trace_samples": tuple(trace.samples),
+            "hessian_trace": trace.value,
+            "hessian_trace_standard_error": trace.standard_error,
+            # Power iteration finds the largest magnitude: where that is negative it says nothing of lambda_max.
+            "hessian_lambda_max": eigen.value if eigen.value >= 0 else None,
+            "hessian_lambda_max_residual": eigen.residual if eigen.value >= 0 else None,
+        }
+
+    def _lanczos(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+        start = stream(self.seed, "lanczos start", epoch)
+        result = lanczos(operator, self.config.lanczos_products, tolerance=0.0, generator=start)
+        return {
+            "hessian_lambda_max": result.lambda_max,
+            "hessian_lambda_max_residual": result.residual,
+            "hessian_lambda_min": result.lambda_min,
+            "lanczos_history": tuple(result.history),
+        }
+
+
+def _gradient_norm(model: nn.Module, inputs: Tensor, targets: Tensor, chunk_size: int) -> float:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for chunk, labels in zip(inputs.split(chunk_size), targets.split(chunk_size), strict=True):
+        loss = cross_entropy(model(chunk), labels, reduction="sum") / len(inputs)
+        for sum_, part in zip(total, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
+            sum_ += part
+    return float(torch.stack([gradient.norm() for gradient in total]).norm())

@@ -1,0 +1,101 @@
+"""The one place where the epoch loop meets the store: runs a trial from where it stands."""
+
+import secrets
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import torch
+
+from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.provenance import capture
+from orchestrator.store.state import State
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.training.datasets import ResidentData, load_data, load_source
+from orchestrator.training.environment import describe, reproducible
+from orchestrator.training.images import DataError
+from orchestrator.training.loop import train
+
+
+def run_trial(
+    config: TrialConfig,
+    store: TrialStore,
+    resources: Resources,
+    stop_requested: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> State:
+    """Computes and commits the epochs of a trial that the store does not have.
+
+    Ends as completed or diverged, or as interrupted where `stop_requested` says so after an epoch. An exception is
+    noted with the attempt, and raised.
+    """
+    device = torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+    store.write_config(config)
+    epochs = store.epochs()
+    started_ms = time.time_ns() // 1_000_000
+    attempt = Attempt(
+        name=f"{started_ms}-{secrets.token_hex(3)}",
+        started_ms=started_ms,
+        first_epoch=epochs[-1] + 1 if epochs else 0,
+        provenance=capture(),
+        environment=asdict(describe(device, resources.cpu)),
+    )
+    store.write_attempt(attempt)
+    try:
+        with reproducible(resources.cpu):
+            data = load_data(config.data, device)
+            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch)
+    except KeyboardInterrupt:
+        store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped within an epoch"))
+        raise
+    except Exception:
+        store.write_attempt(replace(attempt, ended=State.FAILED, reason=traceback.format_exc()))
+        raise
+    store.write_attempt(replace(attempt, ended=ended))
+    return ended
+
+
+def _run(
+    config: TrialConfig,
+    store: TrialStore,
+    data: ResidentData,
+    device: torch.device,
+    attempt: str,
+    stop_requested: Callable[[], bool],
+    on_epoch: Callable[[EpochRecord], None],
+) -> State:
+    if stop_requested():
+        return State.INTERRUPTED
+    known = set(store.epochs())
+    checkpoint = store.latest_checkpoint()
+    if checkpoint and checkpoint.data_digest != data.digest:
+        raise DataError(
+            f"trial {store.trial_id} was begun on data with digest {checkpoint.data_digest[:12]}, the data now has "
+            f"{data.digest[:12]}; restore the images, or start afresh in another --storage"
+        )
+    record = store.read(checkpoint.epoch).record if checkpoint else None
+    if record and record.diverged:
+        return State.DIVERGED
+    for trained in train(config, data, device, checkpoint.content if checkpoint else None):
+        record = trained.record
+        # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
+        if not store.commit(record, trained.checkpoint, data.digest, attempt) and record.epoch not in known:
+            # Another process has committed this epoch meanwhile: go on from its state, not beside it.
+            return _run(config, store, data, device, attempt, stop_requested, on_epoch)
+        on_epoch(record)
+        if record.epoch < config.epochs and not record.diverged and stop_requested():
+            return State.INTERRUPTED
+    return State.DIVERGED if record and record.diverged else State.COMPLETED
+
+
+def prepare_data(sweep: Sweep) -> None:
+    """Reads every data set of a sweep once, so that what is wrong with it is said before anything is scheduled.
+
+    Raises:
+        DataError: naming the folder or image.
+    """
+    for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        load_source(config)

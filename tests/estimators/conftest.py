@@ -1,0 +1,9 @@
+"""One thread: tests run beside each other, and the networks are tiny."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

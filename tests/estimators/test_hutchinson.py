@@ -1,0 +1,203 @@
+"""Trace probes: their moments, their standard error, and how many are needed."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from estimators import HutchinsonResult, dense_hessian, hutchinson, lanczos, required_probes
+from estimators.random_vectors import Distribution
+from estimators.student import student_quantile
+from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
+
+EIGENVALUES = [5.0, -3.0, 2.0, 1.0, 0.5, 0.1, -0.2, 0.3]
+MANY = 40_000
+
+
+def sample_variance(matrix: Tensor, distribution: Distribution) -> float:
+    """2 ||H||_F^2 for Gaussian, 2 (||H||_F^2 - sum H_ii^2) for Rademacher probes."""
+    squares = float((matrix**2).sum())
+    return 2 * squares if distribution == "gaussian" else 2 * (squares - float((matrix.diagonal() ** 2).sum()))
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
+def test_the_samples_have_the_mean_and_variance_they_should(distribution: Distribution) -> None:
+    matrix = symmetric(EIGENVALUES)
+    result = hutchinson(MatrixOperator(matrix), MANY, distribution, generator=seeded(0))
+    variance = sample_variance(matrix, distribution)
+    assert abs(result.value - sum(EIGENVALUES)) < 4 * math.sqrt(variance / MANY)
+    assert statistics.variance(result.samples) == pytest.approx(variance, rel=0.05)
+    assert result.standard_error == pytest.approx(math.sqrt(variance / MANY), rel=0.03)
+    assert result.frobenius == pytest.approx(math.sqrt(float((matrix**2).sum())), rel=0.02)
+
+
+def test_deflation_is_unbiased_with_the_variance_of_the_complement() -> None:
+    matrix = symmetric(EIGENVALUES)
+    op = MatrixOperator(matrix)
+    subspace = lanczos(op, 3, tolerance=0.0, generator=seeded(1))
+    result = hutchinson(op, MANY, deflate=subspace, generator=seeded(0))
+    complement = torch.eye(8, dtype=torch.float64) - subspace.basis @ subspace.basis.T
+    variance = 2 * float(((complement @ matrix @ complement) ** 2).sum())
+    assert variance < 0.5 * sample_variance(matrix, "gaussian")
+    assert abs(result.value - sum(EIGENVALUES)) < 4 * math.sqrt(variance / MANY)
+    assert statistics.variance(result.samples) == pytest.approx(variance, rel=0.05)
+    assert result.frobenius is None
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
+def test_deflating_everything_is_exact(distribution: Distribution) -> None:
+    op = MatrixOperator(symmetric(EIGENVALUES))
+    subspace = lanczos(op, 8, tolerance=0.0, generator=seeded(1))
+    result = hutchinson(op, 3, distribution, deflate=subspace, generator=seeded(0))
+    assert result.samples == pytest.approx([sum(EIGENVALUES)] * 3, rel=1e-12)
+
+
+def test_rademacher_probes_are_exact_on_a_diagonal() -> None:
+    result = hutchinson(MatrixOperator(torch.diag(torch.tensor([1.0, 2.0, 4.0]))), 5, "rademacher", generator=seeded(0))
+    assert result.samples == (7.0,) * 5 and result.standard_error == 0.0
+    assert result.frobenius == pytest.approx(math.sqrt(21.0))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_is_algorithm_1_on_the_same_vectors(case: Case) -> None:
+    """Trace as the paper prints it, lines 12 to 20."""
+    op = operator(case)
+    hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
+    generator, running = seeded(2), []
+    for _ in range(10):
+        v = torch.randn(op.size, dtype=torch.float64, generator=generator)
+        running.append(float(v @ (hessian @ v)))
+    result = hutchinson(op, probes=10, generator=seeded(2))
+    scale = float(hessian.abs().sum())
+    assert result.samples == pytest.approx(running, rel=1e-9, abs=1e-12 * scale)
+    assert result.value == pytest.approx(sum(running) / 10, rel=1e-9, abs=1e-12 * scale)
+    assert result.products == op.products == 10.0
+
+
+def test_the_standard_error_is_its_formula() -> None:
+    result = hutchinson(MatrixOperator(symmetric(EIGENVALUES)), 7, generator=seeded(0))
+    assert result.value == pytest.approx(statistics.mean(result.samples))
+    assert result.standard_error == pytest.approx(statistics.stdev(result.samples) / math.sqrt(7))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_intervals_are_their_formulas(level: float) -> None:
+    result = hutchinson(MatrixOperator(symmetric(EIGENVALUES)), 10, generator=seeded(0))
+    expected = stats.t.interval(level, 9, loc=result.value, scale=result.standard_error)
+    assert result.interval(level) == pytest.approx(expected, rel=1e-10)
+    half = result.standard_error / math.sqrt(1 - level)
+    assert result.interval(level, "chebyshev") == pytest.approx((result.value - half, result.value + half))
+
+
+def test_student_intervals_cover_the_trace_as_often_as_they_say() -> None:
+    op = MatrixOperator(torch.eye(60, dtype=torch.float64))  # samples nearly normal
+    generator = seeded(0)
+    inside = 0
+    for _ in range(1000):
+        low, high = hutchinson(op, 5, generator=generator).interval(0.9)
+        inside += low <= 60.0 <= high
+    assert 0.87 < inside / 1000 < 0.93
+
+
+def test_a_single_probe_has_no_standard_error() -> None:
+    result = hutchinson(MatrixOperator(torch.eye(3)), 1, generator=seeded(0))
+    assert math.isnan(result.standard_error) and len(result.samples) == 1
+    assert result.interval() == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 9, 30, 1000])
+@pytest.mark.parametrize("probability", [0.5, 0.6, 0.9, 0.975, 0.9999])
+def test_student_quantiles_are_those_of_scipy(probability: float, degrees: int) -> None:
+    expected = stats.t.ppf(probability, degrees)
+    assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+def test_nan_stays_nan() -> None:
+    result = hutchinson(MatrixOperator(torch.full((3, 3), math.nan)), 4, generator=seeded(0))
+    assert all(math.isnan(x) for x in (result.value, result.standard_error, *result.interval()))
+
+
+# The constants are worked out by hand: 50 / (sqrt(0.05) * 23.3) and its square.
+@pytest.mark.parametrize(
+    ("mean", "std", "options", "published", "right"),
+    [
+        (233.0, 50.0, {}, 9.597, 92.10),
+        (-233.0, 50.0, {}, 9.597, 92.10),
+        (233.0, 50.0, {"epsilon": 0.2, "delta": 0.1}, 3.393, 11.51),
+        (0.0, 2.0, {}, 8.944, 80.0),
+        (5.0, 2.0, {"epsilon_abs": 0.0}, 17.889, 320.0),
+        (5.0, 0.0, {}, 0.0, 0.0),
+    ],
+)
+def test_required_probes(mean: float, std: float, options: dict[str, float], published: float, right: float) -> None:
+    assert required_probes(mean, std, **options, published=True) == pytest.approx(published, abs=5e-4)
+    assert required_probes(mean, std, **options) == pytest.approx(right, abs=5e-3)
+
+
+def test_with_the_required_probes_the_error_is_rare() -> None:
+    matrix = symmetric(EIGENVALUES)
+    trace, std = sum(EIGENVALUES), math.sqrt(sample_variance(matrix, "gaussian"))
+    count = math.ceil(required_probes(trace, std, epsilon=0.5, epsilon_abs=0.0, delta=0.2))
+    generator = seeded(0)
+    values = [hutchinson(MatrixOperator(matrix), count, generator=generator).value for _ in range(300)]
+    assert sum(abs(value - trace) >= 0.5 * trace for value in values) / 300 <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mean": math.nan}, "mean is nan, expected a finite number"),
+        ({"std": -1.0}, "std is -1.0, expected a finite number, at least 0"),
+        ({"std": math.nan}, "std is nan"),
+        ({"epsilon": -0.1}, "epsilon is -0.1 and epsilon_abs 1.0, expected finite numbers"),
+        ({"epsilon_abs": math.inf}, "epsilon_abs inf, expected finite numbers"),
+        ({"delta": 0.0}, r"delta is 0.0, expected a probability in \(0, 1\)"),
+        ({"delta": 1.0}, "delta is 1.0"),
+        ({"mean": 0.0, "epsilon_abs": 0.0}, "is zero, expected more: raise epsilon_abs"),
+    ],
+)
+def test_bad_arguments_of_required_probes_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        required_probes(**({"mean": 1.0, "std": 1.0} | options))
+
+
+@dataclass
+class Subspace:
+    basis: Tensor
+    tridiagonal: Tensor
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probes": 0}, "probes is 0, expected at least 1"),
+        ({"distribution": "uniform"}, 'distribution is \'uniform\', expected "gaussian" or "rademacher"'),
+        (
+            {"deflate": Subspace(torch.eye(4), torch.eye(4))},
+            r"deflate has a basis of shape \(4, 4\).*expected \[3, k\]",
+        ),
+        ({"deflate": Subspace(torch.eye(3).double(), torch.eye(3))}, "torch.float64.*expected .* torch.float32"),
+        ({"deflate": Subspace(torch.eye(3)[:, :2], torch.eye(3))}, r"tridiagonal of shape \(3, 3\)"),
+    ],
+)
+def test_bad_arguments_are_refused(options, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        hutchinson(MatrixOperator(torch.eye(3)), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"level": 1.0}, r"level is 1.0, expected a probability in \(0, 1\)"), ({"method": "exact"}, "method is 'exact'")],
+)
+def test_bad_intervals_are_refused(options, message: str) -> None:  # type: ignore[no-untyped-def]
+    result: HutchinsonResult = hutchinson(MatrixOperator(torch.eye(3)), 3, generator=seeded(0))
+    with pytest.raises(ValueError, match=message):
+        result.interval(**options)
+
+
+def test_the_repr_is_short() -> None:
+    assert len(repr(hutchinson(MatrixOperator(torch.eye(3)), 500, generator=seeded(0)))) < 150

@@ -1,0 +1,170 @@
+"""Lanczos against dense eigenvalues, and what it says of its own convergence."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from estimators import LanczosResult, dense_hessian, lanczos
+from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
+
+
+def spread(top: list[float], bulk: int = 200) -> Tensor:
+    """A matrix with these eigenvalues above a bulk in [-0.1, 0.1]."""
+    return symmetric(torch.cat([torch.tensor(top, dtype=torch.float64), torch.linspace(-0.1, 0.1, bulk).double()]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_with_every_product_it_finds_both_ends(case: Case) -> None:
+    op = operator(case)
+    eigenvalues = torch.linalg.eigvalsh(dense_hessian(case.model(), case.loss_fn, case.batches()))
+    result = lanczos(op, max_products=op.size, tolerance=0.0, generator=seeded(0))
+    scale = float(eigenvalues.abs().max())
+    assert result.lambda_max == pytest.approx(float(eigenvalues[-1]), rel=1e-10, abs=1e-12 * scale)
+    assert result.lambda_min == pytest.approx(float(eigenvalues[0]), rel=1e-10, abs=1e-12 * scale)
+    assert result.converged
+    assert result.products == op.products <= op.size
+
+
+def test_it_is_not_fooled_by_a_more_negative_end() -> None:
+    result = lanczos(MatrixOperator(spread([-5.0, -4.0, 1.0])), max_products=30, generator=seeded(0))
+    assert result.lambda_max == pytest.approx(1.0, rel=1e-3) and result.converged
+    assert result.lambda_min == pytest.approx(-5.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("products", [1, 2, 5, 12])
+def test_basis_tridiagonal_vector_and_residuals_are_what_they_say(products: int) -> None:
+    matrix = spread([3.0, 2.5, -2.0])
+    result = lanczos(MatrixOperator(matrix), products, tolerance=0.0, generator=seeded(0))
+    basis, vector = result.basis, result.vector
+    assert basis.shape == (203, products) and result.products == len(result.history) == products
+    torch.testing.assert_close(basis.T @ basis, torch.eye(products, dtype=torch.float64), rtol=0, atol=1e-13)
+    torch.testing.assert_close(basis.T @ matrix @ basis, result.tridiagonal, rtol=0, atol=1e-13)
+    assert float(vector.norm()) == pytest.approx(1.0)
+    assert float(vector @ matrix @ vector) == pytest.approx(result.lambda_max)
+    assert float((matrix @ vector - result.lambda_max * vector).norm()) == pytest.approx(result.residual, rel=1e-6)
+    ritz_values, ritz_vectors = torch.linalg.eigh(result.tridiagonal)
+    lowest = basis @ ritz_vectors[:, 0]
+    assert result.lambda_min == pytest.approx(float(ritz_values[0]))
+    assert float((matrix @ lowest - result.lambda_min * lowest).norm()) == pytest.approx(result.lambda_min_residual)
+
+
+def test_the_history_is_the_largest_ritz_value_of_each_step() -> None:
+    op = MatrixOperator(spread([3.0, 2.5]))
+    result = lanczos(op, 6, tolerance=0.0, generator=seeded(0))
+    shorter = [lanczos(op, count, tolerance=0.0, generator=seeded(0)).lambda_max for count in range(1, 7)]
+    assert result.history == pytest.approx(shorter, rel=1e-12)
+    assert list(result.history) == sorted(result.history)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("top", [[1.0], [1.0, 0.5], [1.0, 0.999, 0.99, 0.95, 0.9], [1.0, 0.99999], [-3.0, 0.2]])
+def test_converged_is_never_said_of_a_value_outside_the_tolerance(top: list[float], seed: int) -> None:
+    matrix = spread(top)
+    exact = float(torch.linalg.eigvalsh(matrix)[-1])
+    for products in (3, 6, 10, 20, 40):
+        result = lanczos(MatrixOperator(matrix), products, tolerance=1e-3, generator=seeded(seed))
+        if result.converged:
+            assert abs(result.lambda_max - exact) <= 1e-3 * exact
+    assert result.converged or len(top) > 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_converged_always_means_that_an_eigenvalue_is_within_the_tolerance(seed: int) -> None:
+    # One start in ten is so nearly orthogonal to the top eigenvector that the next one, 1% below, is found first.
+    matrix = spread([1.0, 0.99])
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    for products in (3, 6, 10, 20, 40):
+        result = lanczos(MatrixOperator(matrix), products, tolerance=1e-3, generator=seeded(seed))
+        if result.converged:
+            assert float((eigenvalues - result.lambda_max).abs().min()) <= 1e-3
+
+
+def test_it_stops_once_converged() -> None:
+    result = lanczos(MatrixOperator(spread([1.0])), max_products=50, tolerance=1e-3, generator=seeded(0))
+    assert result.converged and result.products < 12
+    assert not lanczos(MatrixOperator(spread([1.0])), 50, tolerance=0.0, generator=seeded(0)).products < 50
+
+
+def test_a_value_that_hardly_moves_has_not_converged() -> None:
+    """A start almost without the top eigenvector: the Ritz value rests at the second eigenvalue."""
+    matrix = torch.diag(torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(0.0, 0.9, 100)]).double())
+    start = torch.full((102,), 1e-3, dtype=torch.float64)
+    start[1] = 1.0
+    result = lanczos(MatrixOperator(matrix), max_products=6, tolerance=1e-4, initial=start)
+    assert abs(result.history[-1] - result.history[-2]) < 1e-4
+    assert abs(result.lambda_max - 1.05) > 0.01
+    assert not result.converged
+
+
+def test_an_invariant_subspace_ends_it() -> None:
+    matrix = symmetric([2.0, 2.0, 2.0, -1.0, -1.0, 0.5])
+    result = lanczos(MatrixOperator(matrix), max_products=6, tolerance=0.0, generator=seeded(0))
+    assert (result.products, result.converged) == (3, True)
+    assert (result.lambda_max, result.lambda_min) == pytest.approx((2.0, -1.0))
+    assert result.residual < 1e-12
+
+
+def test_a_start_that_is_an_eigenvector_knows_no_other() -> None:
+    matrix = torch.diag(torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64))
+    result = lanczos(MatrixOperator(matrix), initial=torch.tensor([0.0, 0.0, 7.0], dtype=torch.float64))
+    assert (result.lambda_max, result.products) == (2.0, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_more_products_than_dimensions(size: int) -> None:
+    matrix = symmetric(torch.arange(1.0, size + 1))
+    result = lanczos(MatrixOperator(matrix), max_products=50, tolerance=0.0, generator=seeded(0))
+    assert result.lambda_max == pytest.approx(float(size)) and result.lambda_min == pytest.approx(1.0)
+    assert result.products == size and result.converged
+
+
+def test_a_zero_hessian_has_eigenvalue_zero() -> None:
+    result = lanczos(MatrixOperator(torch.zeros(5, 5)), generator=seeded(0))
+    assert (result.lambda_max, result.lambda_min, result.residual) == (0.0, 0.0, 0.0)
+    assert result.products == 1 and result.converged and not result.vector.isnan().any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nothing_converges_to_nan(value: float) -> None:
+    matrix = torch.eye(5)
+    matrix[2, 3] = matrix[3, 2] = value
+    result: LanczosResult = lanczos(MatrixOperator(matrix), generator=seeded(0))
+    assert not result.converged and math.isnan(result.lambda_max) and math.isnan(result.residual)
+    assert result.products == 1
+
+
+def test_float32_is_as_good_as_float32() -> None:
+    matrix = spread([3.0, 2.0, -4.0])
+    result = lanczos(MatrixOperator(matrix.float()), max_products=40, tolerance=1e-5, generator=seeded(0))
+    assert result.lambda_max == pytest.approx(3.0, rel=1e-5) and result.converged
+    identity = torch.eye(40, dtype=torch.float64)[: result.basis.shape[1], : result.basis.shape[1]]
+    torch.testing.assert_close((result.basis.T @ result.basis).double(), identity, rtol=0, atol=1e-5)
+
+
+def test_a_given_start_is_used_whatever_its_length() -> None:
+    op = MatrixOperator(spread([3.0]))
+    start = torch.randn(201, dtype=torch.float64, generator=seeded(4))
+    found = lanczos(op, 4, initial=100 * start).history
+    assert found == pytest.approx(lanczos(op, 4, generator=seeded(4)).history, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_products": 0}, "max_products is 0, expected at least 1"),
+        ({"tolerance": -0.1}, "tolerance is -0.1, expected at least 0.0"),
+        ({"tolerance": math.nan}, "tolerance is nan, expected at least 0.0"),
+        ({"initial": torch.ones(4)}, r"initial has shape \(4,\), expected \(3,\)"),
+        ({"initial": torch.zeros(3)}, "initial has length 0.0, expected a finite one above zero"),
+        ({"initial": torch.tensor([1.0, math.nan, 0.0])}, "initial has length nan"),
+    ],
+)
+def test_bad_arguments_are_refused(options, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        lanczos(MatrixOperator(torch.eye(3)), **options)
+
+
+def test_the_repr_is_short() -> None:
+    assert len(repr(lanczos(MatrixOperator(torch.eye(500)), generator=seeded(0)))) < 250
