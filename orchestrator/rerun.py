@@ -49,7 +49,7 @@ def _compare(again: TrialStore, original: TrialStore, console: Console) -> bool:
     differing = {}
     for epoch in epochs:
         ours, theirs = again.read(epoch).record, original.read(epoch).record
-        compared += len(ours.metrics()) + sum(map(len, ours.vectors().values()))
+        compared += sum(len(value) if isinstance(value, tuple) else 1 for value in theirs.reproducible().values())
         if differences := ours.differences(theirs):
             differing[epoch] = differences
     if not differing:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.store.files import Files
+from orchestrator.store.files import Files, StorageError
 from orchestrator.store.provenance import Provenance
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
@@ -76,13 +76,22 @@ class TrialStore:
 
     def epochs(self) -> list[int]:
         """The committed epochs, in order."""
-        return [int(name.removesuffix(".json")) for name in self._files.list(f"{self._folder}/epochs")]
+        return sorted(int(name.removesuffix(".json")) for name in self._files.list(f"{self._folder}/epochs"))
 
     def read(self, epoch: int) -> Commit:
-        """A committed epoch."""
-        content = self._files.read(_epoch_file(self._folder, epoch))
+        """A committed epoch.
+
+        Raises:
+            StorageError: where the medium has damaged it.
+        """
+        name = _epoch_file(self._folder, epoch)
+        content = self._files.read(name)
         assert content is not None, f"epoch {epoch} of {self.trial_id} is not committed"
-        fields = json.loads(content)
+        try:
+            fields = json.loads(content)
+        except ValueError:
+            path = self._files.root / name
+            raise StorageError(f"{path} is damaged; delete it and the epochs after it, and run again") from None
         return Commit(**{**fields, "record": EpochRecord.from_json(fields["record"])})
 
     def records(self, after: int = -1) -> Iterator[EpochRecord]:
@@ -91,6 +100,8 @@ class TrialStore:
 
     def commit(self, record: EpochRecord, checkpoint: bytes, data_digest: str, attempt: str) -> bool:
         """Makes an epoch exist. False where it exists already: another writer was first, and its record stays."""
+        if self._files.read(_epoch_file(self._folder, record.epoch)) is not None:
+            return False  # before its checkpoint is touched: this attempt may have written that one itself
         name = f"{record.epoch:05d}-{attempt}"
         self._files.write(f"{self._folder}/checkpoints/{name}", checkpoint)
         content = {
@@ -135,8 +146,11 @@ class TrialStore:
         self._files.write(f"{self._folder}/{name}", _json(content))
 
     def _forget_old_checkpoints(self, epoch: int) -> None:
+        """Removes all but the last two, those too that a crash left before their commit."""
+        kept = {self.read(last).checkpoint for last in self.epochs()[-KEPT_CHECKPOINTS:]}
         for name in self._files.list(f"{self._folder}/checkpoints"):
-            if int(name.partition("-")[0]) <= epoch - KEPT_CHECKPOINTS:
+            # A later epoch's may be another writer's, about to be committed.
+            if name not in kept and int(name.partition("-")[0]) <= epoch:
                 self._files.delete(f"{self._folder}/checkpoints/{name}")
 
 

@@ -45,7 +45,7 @@ class Storage:
 
     def sweeps(self) -> list[str]:
         """The names of the sweeps that were run here."""
-        return self.files.list("sweeps")
+        return _sweeps(self.files)
 
 
 class SweepStore:
@@ -76,7 +76,7 @@ class SweepStore:
         """
         content = self._files.read(f"{self._folder}/manifest.json")
         if content is None:
-            known = ", ".join(self._files.list("sweeps")) or "none"
+            known = ", ".join(_sweeps(self._files)) or "none"
             raise StorageError(f"storage {str(self._files.root)!r} has no sweep {self.name!r}; it has: {known}")
         fields: dict[str, Any] = json.loads(content)
         sweep = Sweep(
@@ -121,3 +121,7 @@ class SweepStore:
 
     def _write(self, name: str, content: object) -> None:
         self._files.write(f"{self._folder}/{name}", json.dumps(content, indent=1).encode())
+
+
+def _sweeps(files: Files) -> list[str]:
+    return [name for name in files.list("sweeps") if "manifest.json" in files.list(f"sweeps/{name}")]

@@ -36,13 +36,15 @@ class Holder:
     since: float
     renewed: float
     released: bool = False
+    kernel: str = ""
+    """Where `pid` means that process: machines and containers may share a host name."""
 
     @property
     def alive(self) -> bool:
         """Whether the lease still binds: a process of this host is asked for, another host's is waited for."""
         if self.released:
             return False
-        if self.host == socket.gethostname():
+        if (self.host, self.kernel) == (socket.gethostname(), _kernel()):
             return _process_started(self.pid) == self.process_started
         return time.time() - self.renewed < EXPIRY_SECONDS
 
@@ -62,8 +64,8 @@ class Lease:
         self._folder = f"{folder}/{purpose}-lease"
         self._purpose = purpose
         now = time.time()
-        started = _process_started(os.getpid())
-        self._holder = Holder(socket.gethostname(), os.getpid(), started, secrets.token_hex(8), now, now)
+        started, token = _process_started(os.getpid()), secrets.token_hex(8)
+        self._holder = Holder(socket.gethostname(), os.getpid(), started, token, now, now, kernel=_kernel())
         self._number = 0
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name=f"{purpose} lease", daemon=True)
@@ -79,8 +81,13 @@ class Lease:
             raise LeaseHeldError(f"{self._folder.split('/')[1]}: another {self._purpose} is at work: {holder}")
         self._number = number + 1
         if not self._files.create(self._name(self._number), self._content()):
-            raise LeaseHeldError(f"{self._folder.split('/')[1]}: another {self._purpose} began at the same moment")
-        for name in self._files.list(self._folder):
+            raise self._overtaken()
+        names = self._files.list(self._folder)
+        if int(names[-1].removesuffix(".json")) > self._number:
+            # Whoever came first has come and gone since we looked, and somebody else is here.
+            self._files.delete(self._name(self._number))
+            raise self._overtaken()
+        for name in names:
             if int(name.removesuffix(".json")) < self._number:
                 self._files.delete(f"{self._folder}/{name}")
         self._renewer.start()
@@ -103,17 +110,28 @@ class Lease:
                 continue
 
     def _newest(self) -> tuple[int, Holder | None]:
-        names = self._files.list(self._folder)
-        if not names:
-            return 0, None
-        content = self._files.read(f"{self._folder}/{names[-1]}")
-        return int(names[-1].removesuffix(".json")), Holder(**json.loads(content)) if content else None
+        while names := self._files.list(self._folder):
+            content = self._files.read(f"{self._folder}/{names[-1]}")
+            if content is not None:  # None: replaced by a newer one since it was listed
+                return int(names[-1].removesuffix(".json")), Holder(**json.loads(content))
+        return 0, None
+
+    def _overtaken(self) -> LeaseHeldError:
+        return LeaseHeldError(f"{self._folder.split('/')[1]}: another {self._purpose} began at the same moment")
 
     def _name(self, number: int) -> str:
         return f"{self._folder}/{number:06d}.json"
 
     def _content(self) -> bytes:
         return json.dumps(asdict(self._holder)).encode()
+
+
+def _kernel() -> str:
+    """The boot of this machine and the pid namespace of this process; empty where there is no /proc."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def _process_started(pid: int) -> str:

@@ -4,6 +4,7 @@ import functools
 import getpass
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -35,13 +36,19 @@ def capture() -> Provenance:
     return Provenance(
         version=metadata.version("hessian-dynamics"),
         commit=_commit(),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         host=socket.gethostname(),
         user=_user(),
         python=platform.python_version(),
         processor=_processor(),
         packages=_packages(),
     )
+
+
+def redacted(text: str) -> str:
+    """A text without the user names and passwords of the URIs in it."""
+    text = re.sub(r"(://)[^/\s'\"]*@", r"\1***@", text)
+    return re.sub(r"((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
 
 
 def _packages() -> dict[str, str]:

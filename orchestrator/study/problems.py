@@ -56,7 +56,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], root: str, grid: fro
     parts, owner = _walk(details["loc"], model)
     value: object = ... if details["type"] == "missing" else details["input"]
     if details["type"] == "union_tag_invalid":
-        parts, value = [*parts, "name"], details["ctx"]["tag"]
+        parts, value = [*parts, "name"], details["input"]["name"]
     dotted = ".".join(parts)
     from_grid = any(_caused(key, dotted, details["type"]) for key in grid)
     path = f"grid: {dotted}" if from_grid else ".".join(part for part in (root, dotted) if part)

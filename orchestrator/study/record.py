@@ -133,13 +133,16 @@ class EpochRecord:
         values = {f.metadata["vector"].key: getattr(self, f.name) for f in _fields("vector")}
         return {key: value for key, value in values.items() if value}
 
+    def reproducible(self) -> dict[str, Any]:
+        """All that a rerun must give again, scalars and vectors by key: everything but the times."""
+        values = {quantity.key: getattr(self, name) for name, quantity in _REPRODUCIBLE.items()}
+        return {key: value for key, value in values.items() if value not in (None, ())}
+
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
         """What two runs of the same epoch disagree in, bit for bit, by key; times left out."""
-        return {
-            quantity.key: (ours, theirs)
-            for name, quantity in _REPRODUCIBLE.items()
-            if not _same(ours := getattr(self, name), theirs := getattr(other, name))
-        }
+        ours, theirs = self.reproducible(), other.reproducible()
+        keys = dict.fromkeys([*ours, *theirs])
+        return {key: (ours.get(key), theirs.get(key)) for key in keys if not _same(ours.get(key), theirs.get(key))}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name; what was not measured is left out."""

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +33,9 @@ class SweepFile(BaseModel):
     # Becomes a folder and a file name: nothing here may climb out of the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
-    trial: dict[str, Any]
-    grid: dict[str, list[Any]] | list[dict[str, list[Any]]] = [{}]
+    trial: dict[Any, Any]
+    grid: Any = None
+    """Lists of values by dotted key, or a list of such mappings; `_misshapen` says what is wrong with it."""
     resources: Resources = Resources()
 
 
@@ -46,7 +48,7 @@ class Sweep:
     trials: tuple[TrialConfig, ...]
     resources: Resources
 
-    @property
+    @cached_property
     def by_id(self) -> dict[str, TrialConfig]:
         """The trials in the order of the file."""
         return {trial.trial_id: trial for trial in self.trials}
@@ -68,7 +70,7 @@ class Sweep:
         """What tells this trial from the others of the sweep: ``optimizer.lr=0.05 seed=1``."""
         return " ".join(f"{key}={value}" for key, value in trial.flat().items() if key in self.varied)
 
-    @property
+    @cached_property
     def varied(self) -> tuple[str, ...]:
         """The dotted names of the fields in which the trials differ."""
         flats = [trial.flat() for trial in self.trials]
@@ -81,27 +83,28 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
-        overrides: ``a.b=c`` each, put over the file's ``trial:`` (a ``grid.`` key is put over the grid). They make
-            another sweep, named ``<name>-<digest of the overrides>``.
+        overrides: ``a.b=c`` each, put over the file's ``trial:``, and over its ``grid:`` where that varies the key;
+            a list then replaces the values there. In any order they make the same other sweep, named
+            ``<name>-<digest of the overrides>``.
 
     Raises:
         SweepError: naming every problem of the file.
+        ValueError: where there is no such file, it is no YAML, or an override is no ``key=value``.
     """
     path = _find(source)
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise SweepError(path, [Problem("", content, "must be a mapping with the keys name, trial and grid")])
     content.setdefault("name", path.stem)
-    _refuse_shared_name(path, content["name"])
-    for override in overrides:
-        _override(content, override)
-    problems: list[Problem] = []
+    problems = _shared_name(path, content["name"])
+    for key, value in sorted(_parsed(overrides).items()):
+        _override(content, key, value)
     file = SweepFile(name="invalid", trial={})
     try:
         file = SweepFile.model_validate(content)
     except ValidationError as error:
         problems += explain(error, SweepFile)
-    trials, more = _expand(content.get("trial"), content.get("grid", {}), given="grid" in content)
+    trials, more = _expand(content.get("trial"), content.get("grid"), given="grid" in content)
     if problems + more:
         raise SweepError(path, list(dict.fromkeys(problems + more)))
     return Sweep(_name(file.name, overrides), file.description, trials, file.resources)
@@ -121,9 +124,9 @@ def _find(source: str) -> Path:
     raise ValueError(f"no sweep is named {source!r}; give a path to a .yaml file or one of: {', '.join(names)}")
 
 
-def _refuse_shared_name(path: Path, name: object) -> None:
+def _shared_name(path: Path, name: object) -> list[Problem]:
     """Two files of one name would take each other's list of trials for their own."""
-    for sibling in sorted(path.parent.glob("*.yaml")):
+    for sibling in sorted(path.parent.glob("*.y*ml")):
         if sibling.resolve() == path.resolve():
             continue
         try:
@@ -131,21 +134,31 @@ def _refuse_shared_name(path: Path, name: object) -> None:
         except ValueError:  # what is wrong with another file is said when that one is loaded
             continue
         if isinstance(other, dict) and other.get("name", sibling.stem) == name:
-            raise SweepError(path, [Problem("name", name, f"is also the name in {sibling}; every sweep needs its own")])
+            return [Problem("name", name, f"is also the name in {sibling}; every sweep needs its own")]
+    return []
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ValueError(f"--set {override!r}: expected key=value, for example --set optimizer.lr=0.1")
-    value = parse_value(text)
-    if key.startswith("resources."):
+def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ValueError(f"--set {override!r}: expected key=value, for example --set optimizer.lr=0.1")
+        if key in parsed:
+            raise ValueError(f"--set {override!r}: {key} is set twice; say which value is meant")
+        parsed[key] = parse_value(text)
+    return parsed
+
+
+def _override(content: dict[str, Any], key: str, value: Any) -> None:
+    if key.partition(".")[0] == "resources":
         _put(content, key, value)
         return
-    grids = content.get("grid") or {}
-    grids = grids if isinstance(grids, list) else [grids]
-    varied = [grid for grid in grids if isinstance(grid, dict) and key in grid]
-    for grid in varied:
+    grids = content.get("grid")
+    grids = [grid for grid in (grids if isinstance(grids, list) else [grids]) if isinstance(grid, dict)]
+    varied = [grid for grid in grids if any(f"{key}.".startswith(f"{given}.") for given in grid)]
+    # A list holds for all trials: for those too whose own grid does not vary the key.
+    for grid in grids if varied and isinstance(value, list) else varied:
         grid[key] = value if isinstance(value, list) else [value]
     if isinstance(content.get("trial"), dict) and not (varied and isinstance(value, list)):
         _put(content["trial"], key, value)
@@ -166,17 +179,17 @@ def _name(name: str, overrides: Sequence[str]) -> str:
 
 
 def _expand(base: object, grid: object, given: bool) -> tuple[tuple[TrialConfig, ...], list[Problem]]:
-    """The different trials, and what is wrong with any; nothing of either where the file's shape is wrong already."""
+    """The different trials, and what is wrong with the grid and with any trial."""
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
-    well_formed = all(isinstance(g, dict) and all(isinstance(values, list) for values in g.values()) for g in grids)
-    if not isinstance(base, dict) or not well_formed:
-        return (), []
-    problems = _empty(grid, grids) if given else []
+    problems = _misshapen(grid, grids) if given else []
+    if not isinstance(base, dict):
+        return (), problems
     trials: dict[str, TrialConfig] = {}
     for point in itertools.chain.from_iterable(map(_points, grids)):
         content = base
-        for key, value in point.items():
-            content = _with(content, key, value)
+        # Shallow keys first: a whole optimizer must not wipe out the learning rate the grid gives beside it.
+        for key in sorted(point, key=lambda key: key.count(".")):
+            content = _with(content, key, point[key])
         try:
             trial = TrialConfig.model_validate(content)
         except ValidationError as error:
@@ -186,21 +199,37 @@ def _expand(base: object, grid: object, given: bool) -> tuple[tuple[TrialConfig,
     return tuple(trials.values()), problems
 
 
-def _empty(grid: object, grids: list[dict[str, list[Any]]]) -> list[Problem]:
+def _misshapen(grid: object, grids: list[Any]) -> list[Problem]:
     if not any(grids):
         return [Problem("grid", grid, "is empty; list values by key, or leave grid out for a single trial")]
-    return [
-        Problem(f"grid: {key}", values, "is empty; give at least one value")
-        for grid in grids
-        for key, values in grid.items()
-        if not values
-    ]
+    expected = "must be a mapping of keys to lists of values, or a list of such mappings"
+    problems = [Problem("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
+    entries = [entry for grid in grids if isinstance(grid, dict) for entry in grid.items()]
+    problems += [Problem(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))]
+    return problems
 
 
-def _points(grid: dict[str, list[Any]]) -> Iterable[dict[str, Any]]:
-    # An empty list is reported by itself; here it must not hide what is wrong with the other keys.
-    filled = {key: values for key, values in grid.items() if values}
+def _unfit(key: object, values: object) -> str:
+    if not isinstance(key, str):
+        return "keys must be text"
+    if isinstance(values, dict) and values:
+        return f"must be a list of values; a key within is written with dots, {key}.{next(iter(values))}: [...]"
+    if not isinstance(values, list):
+        return "must be a list of values"
+    return "" if values else "is empty; give at least one value"
+
+
+def _points(grid: Any) -> Iterable[dict[str, Any]]:
+    entries = grid.items() if isinstance(grid, dict) else ()
+    # What is unfit is reported by itself; here it must not hide what is wrong with the other keys.
+    filled = {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
     return (dict(zip(filled, values, strict=True)) for values in itertools.product(*filled.values()))
+
+
+def _listed(values: object) -> list[Any]:
+    if isinstance(values, list):
+        return values
+    return [] if values is None or isinstance(values, dict) else [values]
 
 
 def _with(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -21,13 +21,16 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        if node.tag.endswith((":int", ":float")) and _NOT_DECIMAL.fullmatch(str(node.value)):
+        number = isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float"))
+        if number and _NOT_DECIMAL.fullmatch(node.value):
             problem = f"{node.value!r} is octal or base 60 in YAML; write a decimal number, or quote it"
             raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:  # a 13th month, an integer of thousands of digits
-            raise yaml.MarkedYAMLError(None, None, str(error), node.start_mark) from None
+        except (ValueError, LookupError, AttributeError):  # a 13th month, thousands of digits, !!bool maybe
+            shown = repr(node.value)[:40]
+            problem = f"{shown} cannot be read as {node.tag.rpartition(':')[2]}; quote it where it is text"
+            raise yaml.MarkedYAMLError(None, None, problem, node.start_mark) from None
 
 
 # YAML 1.1 as PyYAML reads it takes 1e-3 for a string, since it has no dot, and .5e3, since it has no sign.

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from orchestrator.store.provenance import redacted
+
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")
 _EXPECTED = "expected sqlite:///mlflow.db, http(s)://HOST:PORT or postgresql://HOST/DATABASE"
@@ -34,7 +36,7 @@ def database_file(uri: str) -> Path | None:
     """The file behind a SQLite URI; None for every other URI."""
     if not uri.startswith("sqlite"):
         return None
-    return Path(unquote(_sqlite_parts(uri)[1]))
+    return Path(_sqlite_parts(uri)[1])
 
 
 def artifact_folder(uri: str, storage: Path) -> str | None:
@@ -55,12 +57,6 @@ def ui_base(uri: str) -> str:
         return _LOCAL_UI
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-
-
-def redacted(text: str) -> str:
-    """A text without the user names and passwords of the URIs in it."""
-    text = re.sub(r"(://)[^/\s'\"]*@", r"\1***@", text)
-    return re.sub(r"((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
 
 
 def secrets_of(uri: str) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.address import database_file, redacted, secrets_of
+from orchestrator.store.provenance import redacted
+from orchestrator.tracking.address import database_file, secrets_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,6 +19,7 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PGCONNECT_TIMEOUT": "5",
 }
 
 
@@ -29,7 +31,9 @@ def connect(uri: str) -> "MlflowClient":
     """
     require_mlflow()
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    utils.MAX_RETRY_COUNT = 1  # 10 tries of a database that is away take 100 seconds
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if file := database_file(uri):
@@ -53,6 +57,13 @@ def require_mlflow() -> None:
             "install it with: pip install 'hessian-dynamics[sweep]'",
             name=error.name,
         ) from None
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a tracking server answered, and said no."""
+    from mlflow.exceptions import RestException
+
+    return isinstance(error, RestException)
 
 
 def reason(error: BaseException, uri: str) -> str:

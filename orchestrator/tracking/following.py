@@ -3,10 +3,10 @@
 import subprocess
 from collections.abc import Callable
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.layout import ShipperStatus, Storage
 from orchestrator.tracking.address import database_file
 from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
-from orchestrator.tracking.links import where_to_look
+from orchestrator.tracking.links import ship_command, where_to_look
 
 
 class Following:
@@ -36,10 +36,19 @@ class Following:
         """Waits a little for the end of shipping, and says where to look."""
         assert self._follower is not None
         status = wait_for_end(self._store, self._follower)
-        if status and status.pid == self._follower.pid and status.state != "shipping":
-            self._say(status.message)
-        elif self._follower.poll() is None:
-            self._say(f"still shipping to MLflow, in the background (process {self._follower.pid}): {self._store.log}")
+        self._say(self._ending(self._follower, status if status and status.pid == self._follower.pid else None))
         if link := where_to_look(self._uri, self._store.name):
             serve = "make ui, then " if database_file(self._uri) else ""
             self._say(f"curves: {serve}{link}")
+
+    def _ending(self, follower: subprocess.Popen[bytes], status: ShipperStatus | None) -> str:
+        command = ship_command(self._storage.root, self._store.name, self._uri)
+        if follower.poll() is None:
+            trouble = f"{status.message}; " if status and status.message else ""
+            return (
+                f"{trouble}shipping goes on in the background (process {follower.pid}, {self._store.log}); "
+                f"what it does not bring to MLflow, this does: {command}"
+            )
+        if status and status.state != "shipping":
+            return status.message
+        return f"the shipper ended early, see {self._store.log}; what is missing in MLflow, this ships: {command}"

@@ -5,10 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance import Provenance, redacted
 from orchestrator.study.config import TrialConfig, counts_for_identity
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.address import redacted
 
 TRIAL_ID = "trial_id"
 KIND = "kind"
@@ -75,20 +74,24 @@ def sweep_tags(sweep: Sweep, provenance: Provenance) -> dict[str, str]:
         KIND: "sweep",
         "sweep": sweep.name,
         "trials": str(len(sweep.trials)),
-        NOTE: sweep.description[:_VALUE_LIMIT],
+        **_description(sweep),
         **_source(provenance),
     }
 
 
 def experiment_tags(sweep: Sweep) -> dict[str, str]:
     """What makes MLflow open the experiment as training rather than GenAI, and its description."""
-    return {"mlflow.experimentKind": "custom_model_development", NOTE: sweep.description[:_VALUE_LIMIT]}
+    return {"mlflow.experimentKind": "custom_model_development", **_description(sweep)}
 
 
 def failure_tag(traceback: str) -> str:
     """The last line of a traceback: the error and its message."""
     lines = redacted(traceback).strip().splitlines()
     return lines[-1][:500] if lines else "unknown"
+
+
+def _description(sweep: Sweep) -> dict[str, str]:
+    return {NOTE: sweep.description[:_VALUE_LIMIT]} if sweep.description else {}
 
 
 def _source(provenance: Provenance) -> dict[str, str]:

@@ -2,15 +2,15 @@
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.store.layout import Storage
+from orchestrator.store.provenance import redacted
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels, trial_run
-from orchestrator.tracking.address import artifact_folder, redacted
+from orchestrator.tracking.address import artifact_folder
 from orchestrator.tracking.runs import TrackedRun, create_run, find_runs, open_experiment
 from orchestrator.tracking.trial_run import Stored, read_stored
 
@@ -44,7 +44,7 @@ class Mirror:
         if any(run.tags.get(labels.TRIAL_ID) in self._sweep.by_id for run in foreign):
             say(f"experiment {self._name!r} also holds runs of another storage; they stay as they are")
         ours = [run for run in found if run not in foreign]
-        # The sweep's run is the oldest and the last trial's next, since MLflow lists the newest first.
+        # MLflow lists the newest first and shows the curves of ten: the sweep's run, which has none, is the oldest.
         self._sweep_run = self._open_sweep_run(run for run in ours if run.tags.get(labels.KIND) == "sweep")
         self._runs = {
             trial_id: self._open_trial_run(config, (run for run in ours if run.tags.get(labels.TRIAL_ID) == trial_id))
@@ -115,7 +115,7 @@ class Mirror:
         run = self._one_of(found)
         if run is None:
             starts = [trial_run.started_ms(self._storage.trial(trial_id)) for trial_id in self._sweep.by_id]
-            run = create_run(self._client, self._experiment_id, self._name, tags, min(starts))
+            run = create_run(self._client, self._experiment_id, self._name, tags, min(starts) - 1)
         content = redacted(self._manifest.decode())
         digest = hashlib.sha256(content.encode()).hexdigest()
         if run.tags.get(labels.MANIFEST_DIGEST) != digest:
@@ -140,7 +140,7 @@ class Mirror:
         status = {State.FAILED: "FAILED", State.INTERRUPTED: "KILLED", State.COMPLETED: "FINISHED"}[outcome]
         ends = [run.ended_ms for run in self._runs.values() if run.ended_ms is not None]
         self._sweep_run.add_tags({labels.OUTCOME: outcome.value})
-        self._sweep_run.set_status(status, max(ends, default=time.time_ns() // 1_000_000))
+        self._sweep_run.set_status(status, max(ends, default=self._sweep_run.started_ms))
 
     def _stored_manifest(self) -> bytes:
         return self._storage.files.read(f"sweeps/{self._name}/manifest.json") or b""

@@ -6,22 +6,24 @@ what it never took is shipped by the command that the last line names.
 
 import contextlib
 import os
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from orchestrator.store.files import StorageError
 from orchestrator.store.layout import ShipperStatus, Storage, SweepStore
 from orchestrator.store.lease import Holder, LeaseHeldError
-from orchestrator.tracking.address import absolute_uri, redacted
-from orchestrator.tracking.client import connect, reason, require_mlflow
+from orchestrator.store.provenance import redacted
+from orchestrator.tracking.address import absolute_uri
+from orchestrator.tracking.client import connect, reason, refused, require_mlflow
+from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror
 
 POLL_SECONDS = 0.7
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two tries while the tracker is away."""
 PATIENCE_SECONDS = 60.0
-"""How long a follower goes on trying once the driver has ended."""
+"""How long a follower goes on trying once the driver has ended and the tracker fails."""
 ONE_SHOT_PATIENCE_SECONDS = 5.0
 """How long `ship` without ``--follow`` goes on trying: a person waits for it."""
 LINGER_SECONDS = 3.0
@@ -97,24 +99,26 @@ class _Shipper:
         self._runs = 0
         self._shipped = 0
         self._failures = 0
+        self._waiting = 0
         self._status: ShipperStatus | None = None
         self._status_at = 0.0
-        self._began = time.monotonic()
+        self._patience = PATIENCE_SECONDS if follow else ONE_SHOT_PATIENCE_SECONDS
         self._driver: Holder | None = None
 
     def run(self) -> ShippingResult:
         """Round by round, until there is nothing left to wait for."""
-        gone_at: float | None = None
+        alone: float | None = None  # since when nobody adds to the store
+        failing: float | None = None
         while True:
             failure = self._failure()
             now = time.monotonic()
-            gone_at = None if self._driver is not None else gone_at or now
-            since_gone = 0.0 if gone_at is None else now - gone_at
-            ending = gone_at is not None or not self._follow
-            if failure is None and ending and not self._lingers(since_gone):
-                return self._done()
-            if failure is not None and self._gives_up(since_gone, now):
-                return self._left_undone(failure)
+            alone = None if self._follow and self._driver else alone or now
+            failing = None if failure is None else failing or now
+            if alone is not None:
+                if failure is None and not self._lingers(now - alone):
+                    return self._done()
+                if failure is not None and now - max(alone, failing or now) > self._patience:
+                    return self._left_undone(failure)
             time.sleep(POLL_SECONDS if failure is None else self._pause())
 
     def _failure(self) -> str | None:
@@ -124,10 +128,18 @@ class _Shipper:
             self._driver = self._store.driver_lease.holder()
             self._round(self._driver)
         except Exception as error:  # tracking cannot stop training, nor a bad minute of the tracker end the shipping
-            failure = reason(error, self._uri)
+            failure = self._sentence(error)
             self._away(failure)
             return failure
         return None
+
+    def _sentence(self, error: Exception) -> str:
+        """What failed and why; a full disk or a damaged epoch is not the tracker's fault."""
+        file = str(getattr(error, "filename", "") or "")
+        if isinstance(error, StorageError) or file.startswith(str(self._storage.root)):
+            return f"storage {str(self._storage.root)!r} cannot be used ({reason(error, self._uri)})"
+        verb = "refuses" if refused(error) else "cannot be reached"
+        return f"tracker {self._tracker} {verb} ({reason(error, self._uri)})"
 
     def _round(self, driver: Holder | None) -> None:
         if self._mirror is None:
@@ -153,12 +165,11 @@ class _Shipper:
         # What the tracker has is looked up again when it is back: it may come back empty.
         self._mirror = None
         pending = self._pending()
-        message = f"tracker {self._tracker} cannot be reached ({failure})"
         if self._failures == 0:
             training = "; training goes on" if self._driver else ""
-            self._say(f"{message}{training}; {_epochs(pending)} wait")
+            self._say(f"{failure}{training}; {_epochs(pending)} {_wait(pending)}")
         self._failures += 1
-        self._report("unreachable", message, pending)
+        self._report("unreachable", failure, pending)
 
     def _back(self) -> None:
         pending = self._pending()
@@ -170,11 +181,6 @@ class _Shipper:
     def _lingers(self, since_gone: float) -> bool:
         assert self._mirror is not None, "a round without failure has a mirror"
         return self._follow and self._mirror.interrupted and since_gone < LINGER_SECONDS
-
-    def _gives_up(self, since_gone: float, now: float) -> bool:
-        if not self._follow:
-            return now - self._began > ONE_SHOT_PATIENCE_SECONDS
-        return since_gone > PATIENCE_SECONDS
 
     def _pause(self) -> float:
         return min(LONGEST_PAUSE_SECONDS, POLL_SECONDS * 2.0 ** (self._failures - 1))
@@ -188,34 +194,35 @@ class _Shipper:
     def _left_undone(self, failure: str) -> ShippingResult:
         pending = self._pending()
         message = (
-            f"{_epochs(pending)} of sweep {self._store.name} not shipped: tracker {self._tracker} cannot be reached "
-            f"({failure}); when it is back: {self._command()}"
+            f"{_epochs(pending)} of sweep {self._store.name} not shipped: {failure}; "
+            f"once that is mended: {ship_command(self._storage.root, self._store.name, self._uri)}"
         )
         self._report("unreachable", message, pending)
         self._say(message)
         return ShippingResult(self._shipped, pending, self._runs, complete=False)
 
-    def _command(self) -> str:
-        command = shlex.join(["hessian-dynamics", "ship", self._store.name, "--storage", str(self._storage.root)])
-        if self._tracker != self._uri:  # the password is not ours to print
-            return f"MLFLOW_TRACKING_URI='{self._tracker}' {command}"
-        return f"{command} --tracking-uri {shlex.quote(self._uri)}"
-
     def _pending(self) -> int:
-        sweep, _ = self._store.read_manifest()
-        return sum(
-            self._known.get(trial_id, -1) < epoch <= config.epochs
-            for trial_id, config in sweep.by_id.items()
-            for epoch in self._storage.trial(trial_id).epochs()
-        )
+        with contextlib.suppress(OSError):  # where the storage is away too, what was last known has to do
+            sweep, _ = self._store.read_manifest()
+            self._waiting = sum(
+                self._known.get(trial_id, -1) < epoch <= config.epochs
+                for trial_id, config in sweep.by_id.items()
+                for epoch in self._storage.trial(trial_id).epochs()
+            )
+        return self._waiting
 
     def _report(self, state: str, message: str, pending: int) -> None:
         status = ShipperStatus(state, message, pending, os.getpid())
         self._status_at = time.monotonic()
         if status != self._status:
-            self._store.write_shipper_status(status)
-        self._status = status
+            with contextlib.suppress(OSError):
+                self._store.write_shipper_status(status)
+                self._status = status
 
 
 def _epochs(count: int) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.commit import Attempt, Commit, TrialStore
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance import Provenance, redacted
 from orchestrator.store.state import Standing, State, standing
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking import artifacts, labels
-from orchestrator.tracking.address import redacted
 from orchestrator.tracking.runs import BATCH_METRICS, TrackedRun
 
 _STATUS = {

@@ -18,8 +18,11 @@ from orchestrator.training.models import build_model
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.streams import derived_seed, stream
 
-EVALUATION_BATCH = 500
-"""Images a forward pass of an evaluation: large enough for the processor, small enough for its cache."""
+EVALUATION_BATCH = 100
+"""Images a forward pass of an evaluation: small enough for a processor's cache."""
+_EVALUATION_FORMAT = torch.channels_last
+"""On a CPU three times as fast as the usual layout in a forward pass; not used in training, where batches of 256 would
+take twice as long."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]
     # Sums stay on the device: one wait an evaluation, not one a batch.
     losses, right, count = [], [], 0
     for inputs, labels in batches:
-        outputs = model(inputs)
+        outputs = model(inputs.contiguous(memory_format=_EVALUATION_FORMAT))
         losses.append(cross_entropy(outputs, labels, reduction="sum").double())
         right.append((outputs.argmax(1) == labels).sum())
         count += len(labels)

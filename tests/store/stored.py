@@ -1,0 +1,121 @@
+"""A storage with some trials in it, and processes that meet in it or die in it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.store.commit import Attempt
+from orchestrator.store.provenance import Provenance
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
+
+PROVENANCE = Provenance("0.1.0", None, "hessian-dynamics run", "here", "me", "3.11", "a processor", {"torch": "2.6"})
+
+
+def config(**changes: Any) -> TrialConfig:
+    """A trial of ten epochs."""
+    content = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 10}
+    return TrialConfig.model_validate({**content, **changes})
+
+
+def record(epoch: int, loss: float = 0.5) -> EpochRecord:
+    """What is known after an epoch; different for every epoch."""
+    return EpochRecord(epoch=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
+
+
+def checkpoint(epoch: int) -> bytes:
+    """The state after an epoch."""
+    return b"state after epoch %d " % epoch * 1000
+
+
+def attempt(name: str = "1000-abc", started_ms: int = 1000, **changes: Any) -> Attempt:
+    """One try at a trial."""
+    content = {"first_epoch": 0, "provenance": PROVENANCE, "environment": {"threads": 1}}
+    return Attempt(name=name, started_ms=started_ms, **{**content, **changes})
+
+
+def files_in(folder: Path) -> list[str]:
+    """The names below a folder, without leftovers of writing."""
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path) for path in found if ".partial" not in path.parts)
+
+
+FORKING = """\
+import os, sys, time
+from orchestrator.store.commit import TrialStore
+from orchestrator.store.files import Files
+from orchestrator.store.layout import Storage
+from orchestrator.store.lease import Lease, LeaseHeldError
+from tests.store import stored
+
+def each(count, work):
+    # Children of one process begin at the same moment, without each having to import everything first.
+    start = time.monotonic() + 0.2
+    pids = []
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                while time.monotonic() < start:
+                    pass
+                os._exit(work(number) or 0)
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(99)
+        pids.append(pid)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+def die_at(step):
+    # Exits at the so-manieth touch of the file system, as kill -9 would: nothing is flushed, nothing cleaned up.
+    left = step
+    watched = {"open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.listdir", "os.scandir"}
+    def hook(event, arguments):
+        nonlocal left
+        if event in watched:
+            if left == 0:
+                os._exit(42)
+            left -= 1
+    sys.addaudithook(hook)
+"""
+
+
+def python(code: str, *arguments: object) -> str:
+    """Runs code in a process of its own, which finds `each` and `die_at` to fork. Returns what it printed."""
+    done = subprocess.run(_command(code, arguments), capture_output=True, text=True, timeout=60, cwd=_REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """The same code at work until the block ends; it has printed its first line when the block begins."""
+    process = subprocess.Popen(_command(code, arguments), stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9, and waits until it is gone."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+def _command(code: str, arguments: tuple[object, ...]) -> list[str]:
+    path = f"import sys; sys.path.insert(0, {str(_REPOSITORY)!r})\n"
+    return [sys.executable, "-c", path + FORKING + textwrap.dedent(code), *map(str, arguments)]

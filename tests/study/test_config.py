@@ -1,0 +1,216 @@
+"""A trial is its content: what counts for its id, and what never does."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.study.config import TrialConfig, counts_for_identity
+from orchestrator.study.yaml_file import parse_value
+from tests.study.configs import MINIMAL, config, leaves, trials, with_field
+
+GOLDEN = Path(__file__).with_name("golden_ids.json")
+
+IMAGES = {"name": "image_folder", "path": "/images"}
+ADAM = {"name": "adam", "lr": 0.001}
+NAMED: dict[str, TrialConfig] = {
+    "minimal": config(),
+    "seed 3": config(seed=3),
+    "batch size 32": config(batch_size=32),
+    "sgd with momentum and weight decay": config(
+        optimizer={"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+    ),
+    "adam": config(optimizer=ADAM),
+    "adam, other betas": config(optimizer={**ADAM, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6}),
+    "image folder": config(data=IMAGES),
+    "half the images, lanczos only": config(measurement={"fraction": 0.5, "estimators": ["lanczos"]}),
+    "algorithm 1 every fifth epoch": config(measurement={"estimators": ["algorithm1"], "algorithm1_every": 5}),
+    "everything differs": config(
+        data=IMAGES,
+        optimizer={**ADAM, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 1e-4},
+        batch_size=256,
+        measurement={
+            "fraction": 1.0,
+            "estimators": ["algorithm1"],
+            "lanczos_products": 20,
+            "algorithm1_every": 2,
+            "algorithm1_iterations": 50,
+            "algorithm1_probes": 100,
+        },
+        seed=2**31 - 1,
+    ),
+}
+
+
+def test_ids_are_those_of_the_golden_file() -> None:
+    ours = _json({name: trial.trial_id for name, trial in NAMED.items()})
+    golden = GOLDEN.read_text() if GOLDEN.exists() else ""
+    diff = "".join(difflib.unified_diff(golden.splitlines(True), ours.splitlines(True), "golden", "now"))
+    assert not diff, (
+        f"{diff}\nTrial ids changed: every trial stored under an old id would be computed again. New configs may be "
+        f"added; to accept this on purpose, put this into {GOLDEN.name}:\n{ours}"
+    )
+
+
+def _json(ids: dict[str, str]) -> str:
+    return json.dumps(ids, indent=2) + "\n"
+
+
+def test_an_id_is_twelve_hex_digits_and_no_two_named_configs_share_one() -> None:
+    ids = {trial.trial_id for trial in NAMED.values()}
+    assert len(ids) == len(NAMED)
+    assert all(len(trial_id) == 12 and int(trial_id, 16) >= 0 for trial_id in ids)
+
+
+@pytest.mark.parametrize("trial", NAMED.values(), ids=NAMED)
+def test_defaults_written_out_make_no_other_trial(trial: TrialConfig) -> None:
+    spelled_out = trial.model_dump()
+    left_out = trial.model_dump(exclude_defaults=True)
+    assert TrialConfig.model_validate(spelled_out).trial_id == trial.trial_id
+    assert TrialConfig.model_validate(left_out).trial_id == trial.trial_id
+
+
+def test_leaving_defaults_out_leaves_something_out() -> None:
+    assert set(config().model_dump(exclude_defaults=True)) == set(MINIMAL)
+    assert "measurement" in config().model_dump()
+
+
+def test_epochs_and_paths_do_not_count() -> None:
+    assert config(epochs=2).trial_id == config(epochs=70).trial_id
+    assert config(data=IMAGES).trial_id == config(data={**IMAGES, "path": "/elsewhere"}).trial_id
+    assert config(data=IMAGES).trial_id != config().trial_id
+
+
+def test_one_learning_rate_however_written() -> None:
+    whole = config(optimizer={"name": "sgd", "lr": 1})
+    assert whole.trial_id == config(optimizer={"name": "sgd", "lr": 1.0}).trial_id
+    assert isinstance(whole.optimizer.lr, float)
+    spellings = ["1e-3", "1E-3", "0.001", "1.0e-3", ".1e-2", "+1e-3", "0.1e-2"]
+    assert {config(optimizer={"name": "sgd", "lr": parse_value(text)}).trial_id for text in spellings} == {
+        config(optimizer={"name": "sgd", "lr": 0.001}).trial_id
+    }
+
+
+def test_the_order_of_estimators_does_not_count() -> None:
+    one = config(measurement={"estimators": ["algorithm1", "lanczos"]})
+    assert one.measurement.estimators == ("lanczos", "algorithm1")
+    assert one.trial_id == config().trial_id
+
+
+OTHER: dict[str, Any] = {
+    "optimizer.lr": 0.06,
+    "optimizer.momentum": 0.5,
+    "optimizer.weight_decay": 0.5,
+    "optimizer.beta1": 0.5,
+    "optimizer.beta2": 0.5,
+    "optimizer.eps": 0.5,
+    "batch_size": 65,
+    "measurement.fraction": 0.2,
+    "measurement.estimators": ("lanczos",),
+    "measurement.lanczos_products": 11,
+    "measurement.algorithm1_every": 3,
+    "measurement.algorithm1_iterations": 11,
+    "measurement.algorithm1_probes": 11,
+    "seed": 1,
+    "epochs": 3,
+    "data.path": "/elsewhere",
+}
+"""Another value for every field; names are tags, of which the golden file has one config each."""
+NOT_COUNTED = {"epochs", "data.path"}
+
+
+@pytest.mark.parametrize("base", [config(data=IMAGES), config(optimizer=ADAM)], ids=["sgd", "adam"])
+def test_each_other_field_makes_another_trial(base: TrialConfig) -> None:
+    fields = [key for key in base.flat() if key.rpartition(".")[2] != "name"]
+    assert set(fields) <= set(OTHER), "a new field needs another value here"
+    for key in fields:
+        changed = with_field(base, key, OTHER[key])
+        assert changed != base
+        assert (changed.trial_id == base.trial_id) == (key in NOT_COUNTED), key
+
+
+def test_only_epochs_and_paths_are_marked_as_not_counting() -> None:
+    models = [TrialConfig, *{type(value) for trial in NAMED.values() for value in _models(trial)}]
+    unmarked = {
+        name for model in models for name, field in model.model_fields.items() if not counts_for_identity(field)
+    }
+    assert unmarked == {"epochs", "path"}
+
+
+def _models(trial: TrialConfig) -> list[BaseModel]:
+    return [value for name in type(trial).model_fields if isinstance(value := getattr(trial, name), BaseModel)]
+
+
+@given(trials)
+def test_json_gives_back_the_same_trial(trial: TrialConfig) -> None:
+    again = TrialConfig.model_validate_json(trial.model_dump_json())
+    assert again == trial
+    assert hash(again) == hash(trial)
+    assert again.trial_id == trial.trial_id
+    assert again.flat() == trial.flat()
+
+
+@given(trials)
+def test_flat_has_every_field(trial: TrialConfig) -> None:
+    assert trial.flat() == leaves(trial)
+
+
+@given(trials, trials)
+def test_ids_are_equal_where_what_counts_is(one: TrialConfig, two: TrialConfig) -> None:
+    same = _counted(one) == _counted(two)
+    assert (one.trial_id == two.trial_id) == same
+    assert with_field(one, "epochs", two.epochs).trial_id == one.trial_id
+
+
+def _counted(trial: TrialConfig) -> dict[str, Any]:
+    return {key: value for key, value in trial.flat().items() if key not in NOT_COUNTED}
+
+
+@given(trials, trials)
+def test_one_field_of_another_trial_decides(one: TrialConfig, two: TrialConfig) -> None:
+    # Two random trials hardly ever agree; two that differ in one field often do.
+    for key in ("seed", "batch_size", "measurement.fraction", "measurement.estimators", "optimizer.lr"):
+        mixed = with_field(one, key, two.flat()[key])
+        assert (mixed.trial_id == one.trial_id) == (mixed.flat()[key] == one.flat()[key])
+
+
+def test_a_trial_is_frozen_through_and_through() -> None:
+    trial = config()
+    with pytest.raises(ValidationError, match="frozen"):
+        trial.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        trial.optimizer.lr = 1.0  # type: ignore[misc]
+    assert {trial: "usable as a key"}[config()]
+
+
+def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trial = config(data={"name": "image_folder", "path": "images"})
+    assert trial.flat()["data.path"] == str(tmp_path.resolve() / "images")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-1e3", -1e3),
+        (".5e3", 500.0),
+        ("1.e2", 100.0),
+        ("0.05", 0.05),
+        ("1e", "1e"),
+        ("e3", "e3"),
+        ("10", 10),
+        ("[1e-3, 2]", [1e-3, 2]),
+        ("cnn", "cnn"),
+        ("[1", "[1"),
+        ("", None),
+    ],
+)
+def test_numbers_as_a_researcher_writes_them(text: str, value: object) -> None:
+    read = parse_value(text)
+    assert (read, type(read)) == (value, type(value))

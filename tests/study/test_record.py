@@ -1,0 +1,136 @@
+"""One row: nothing is lost on its way to JSON and back, and two runs are compared bit for bit."""
+
+import json
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.study.record import SCALARS, VECTORS, EpochRecord, Quantity
+
+_numbers = st.floats() | st.integers(min_value=-(10**6), max_value=10**6)
+
+
+def _is(kind: str) -> list[str]:
+    return [field.name for field in fields(EpochRecord) if kind in field.metadata]
+
+
+records = st.builds(
+    EpochRecord,
+    epoch=st.integers(min_value=0, max_value=99_999),
+    timestamp_ms=st.integers(min_value=0, max_value=2**42),
+    **{name: st.none() | _numbers for name in _is("scalar")},
+    **{name: st.lists(st.floats(), max_size=5).map(tuple) for name in _is("vector")},
+)
+
+
+def _bits(record: EpochRecord) -> dict[str, str]:
+    return {field.name: repr(getattr(record, field.name)) for field in fields(record)}
+
+
+@given(records)
+def test_json_gives_back_every_bit(record: EpochRecord) -> None:
+    again = EpochRecord.from_json(json.loads(json.dumps(record.to_json())))
+    assert _bits(again) == _bits(record)
+    assert record.differences(again) == {}
+
+
+def test_what_was_not_measured_is_left_out_and_comes_back_as_such() -> None:
+    record = EpochRecord(epoch=0, timestamp_ms=5)
+    assert record.to_json() == {"epoch": 0, "timestamp_ms": 5}
+    assert EpochRecord.from_json(record.to_json()) == record
+    zero = EpochRecord(epoch=0, timestamp_ms=5, loss_train=0.0)
+    assert zero.to_json()["loss_train"] == 0.0
+
+
+def test_keys_of_a_newer_version_are_passed_over() -> None:
+    record = EpochRecord(epoch=1, timestamp_ms=5, loss_train=0.5, lanczos_history=(1.0, 2.0))
+    newer = {**record.to_json(), "hessian_rank": 3.0, "spectrum": [1.0, 2.0]}
+    assert EpochRecord.from_json(newer) == record
+
+
+def test_every_quantity_has_a_key_of_its_own_and_says_what_it_is() -> None:
+    quantities = [*SCALARS, *VECTORS]
+    assert len(quantities) == len(fields(EpochRecord)) - 2, "every field but epoch and timestamp is a quantity"
+    assert len({quantity.key for quantity in quantities}) == len(quantities)
+    assert len({quantity.column for quantity in quantities}) == len(quantities)
+    assert all(q.unit and q.label and q.meaning and q.key.count("/") == 1 for q in quantities)
+
+
+def test_a_column_is_the_name_of_its_field() -> None:
+    assert [quantity.column for quantity in (*SCALARS, *VECTORS)] == [*_is("scalar"), *_is("vector")]
+
+
+def test_metrics_and_vectors_go_by_key() -> None:
+    record = EpochRecord(
+        epoch=1, timestamp_ms=5, loss_train=math.nan, hessian_trace=233.0, gradient_norm=0.0, lanczos_history=(1.0, 2.0)
+    )
+    metrics = record.metrics()
+    assert list(metrics) == ["loss/train", "hessian/trace", "gradient/norm"]
+    assert math.isnan(metrics["loss/train"])
+    assert metrics["hessian/trace"] == 233.0
+    assert record.vectors() == {"lanczos/history": (1.0, 2.0)}
+
+
+@given(records)
+def test_all_that_was_measured_is_in_metrics_or_vectors(record: EpochRecord) -> None:
+    measured = {q.key for q in SCALARS if getattr(record, q.column) is not None}
+    assert set(record.metrics()) == measured
+    assert record.vectors() == {q.key: getattr(record, q.column) for q in VECTORS if getattr(record, q.column)}
+
+
+RECORD = EpochRecord(
+    epoch=1, timestamp_ms=5, loss_train=0.25, hessian_trace=math.nan, lanczos_history=(1.0, math.nan, 0.0)
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"loss_train": math.nextafter(0.25, 1)}, "loss/train"),
+        ({"loss_train": None}, "loss/train"),
+        ({"hessian_trace": 0.0}, "hessian/trace"),
+        ({"gradient_norm": 0.0}, "gradient/norm"),
+        ({"lanczos_history": (1.0, math.nan, -0.0)}, "lanczos/history"),
+        ({"lanczos_history": (1.0, math.nan)}, "lanczos/history"),
+        ({"lanczos_history": (1.0, 0.0, math.nan)}, "lanczos/history"),
+    ],
+)
+def test_one_bit_is_a_difference(changes: dict[str, Any], key: str) -> None:
+    other = replace(RECORD, **changes)
+    (name,) = changes
+    differences = RECORD.differences(other)
+    assert list(differences) == [key]
+    assert repr(differences[key]) == repr((getattr(RECORD, name), changes[name]))
+
+
+def test_minus_zero_differs_from_zero() -> None:
+    ours, theirs = (replace(RECORD, hessian_lambda_min=value) for value in (0.0, -0.0))
+    assert list(ours.differences(theirs)) == ["hessian/lambda_min"]
+
+
+def test_a_nan_is_the_same_nan_again() -> None:
+    again = replace(RECORD, hessian_trace=float("nan"), lanczos_history=(1.0, float("nan"), 0.0))
+    assert RECORD.differences(again) == {}
+
+
+def test_times_are_no_differences() -> None:
+    timed = {q.column: 3.5 for q in SCALARS if not q.reproducible}
+    assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
+    assert RECORD.differences(replace(RECORD, timestamp_ms=6, **timed)) == {}
+
+
+def test_system_keys_are_not_reproducible_either() -> None:
+    assert not Quantity("system/memory", "MiB", "memory", "resident").reproducible
+    assert Quantity("loss/train", "nats", "loss", "mean").reproducible
+
+
+@pytest.mark.parametrize(
+    ("loss", "diverged"),
+    [(0.5, False), (0.0, False), (1e300, False), (math.nan, True), (math.inf, True), (-math.inf, True), (None, True)],
+)
+def test_a_loss_that_is_no_finite_number_has_diverged(loss: float | None, diverged: bool) -> None:
+    assert EpochRecord(epoch=1, timestamp_ms=5, loss_train=loss).diverged == diverged

@@ -1,0 +1,256 @@
+"""From a sweep file to MLflow, with real Ray, a real tracker's database, real kills."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.store.layout import Storage
+from orchestrator.study.record import SCALARS
+from orchestrator.study.sweep import Sweep, load_sweep
+
+COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))
+CONTENT = {
+    "name": "e2e",
+    "description": "Four trials of three epochs.",
+    "trial": {
+        "data": {"name": "digits"},
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+        "epochs": 3,
+        "measurement": {"fraction": 0.05, "algorithm1_every": 2},
+    },
+    "grid": [
+        {"seed": [0, 1]},
+        {"optimizer": [{"name": "adam", "lr": 0.001}], "seed": [0]},
+        {"optimizer": [{"name": "sgd", "lr": 1.0e12}]},
+    ],
+}
+
+
+class Place:
+    """A folder in which a user works."""
+
+    def __init__(self, folder: Path, content: dict[str, object] = CONTENT) -> None:
+        self.folder = folder
+        self.write(content)
+
+    def write(self, content: dict[str, object]) -> None:
+        (self.folder / "e2e.yaml").write_text(yaml.safe_dump(content))
+
+    @property
+    def sweep(self) -> Sweep:
+        return load_sweep(str(self.folder / "e2e.yaml"))
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.folder / "results")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+        return subprocess.Popen(
+            [COMMAND, "run", "./e2e.yaml", *arguments],
+            cwd=self.folder,
+            env=kept,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        said, _ = process.communicate(timeout=240)
+        return process.returncode, said
+
+    def query(self, statement: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(self.folder / "mlflow.db") as database:
+            return database.execute(statement).fetchall()
+
+    def wait_for_epochs(self, count: int) -> None:
+        deadline = time.monotonic() + 90
+        while sum(len(self.storage.trial(trial_id).epochs()) for trial_id in self.sweep.by_id) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The sweep as nothing disturbed it, run with Ray."""
+    place = Place(tmp_path_factory.mktemp("finished"))
+    code, said = place.run()
+    assert code == 0, said
+    assert "e2e: 4 of 4 trials done (1 diverged)" in said
+    assert "shipped to sqlite:///" in said
+    assert "/runs?compareRunsMode=CHART" in said
+    return place
+
+
+def records(place: Place) -> dict[str, list[dict[str, object]]]:
+    return {
+        trial_id: [record.reproducible() for record in place.storage.trial(trial_id).records()]
+        for trial_id in place.sweep.by_id
+    }
+
+
+def assert_same(ours: Place, theirs: Place) -> None:
+    # repr makes NaN equal to NaN, and tells every other bit apart.
+    assert repr(records(ours)) == repr(records(theirs))
+
+
+def assert_shipped_once(place: Place) -> None:
+    """One run a trial, one point a key and epoch, each with the record's own time."""
+    runs = dict(place.query("select value, run_uuid from tags where key = 'trial_id'"))
+    assert sorted(runs) == sorted(place.sweep.by_id)
+    assert len(place.query("select run_uuid from runs where lifecycle_stage = 'active'")) == len(runs) + 1
+    for trial_id, run in runs.items():
+        points = place.query(f"select key, step, timestamp from metrics where run_uuid = '{run}'")
+        expected = [
+            (key, record.epoch, record.timestamp_ms)
+            for record in place.storage.trial(trial_id).records()
+            for key in record.metrics()
+        ]
+        assert sorted(points) == sorted(expected)
+    assert place.query("select count(*) from runs where status in ('RUNNING', 'SCHEDULED')") == [(0,)]
+
+
+def test_every_trial_has_its_epochs_and_its_run(finished: Place) -> None:
+    epochs = {trial_id: finished.storage.trial(trial_id).epochs() for trial_id in finished.sweep.by_id}
+    *trained, diverged = epochs.values()
+    assert trained == [[0, 1, 2, 3]] * 3
+    assert diverged in ([0, 1], [0, 1, 2])
+    assert_shipped_once(finished)
+
+
+def test_params_tags_and_outcomes_are_there(finished: Place) -> None:
+    params = {(key, value) for key, value in finished.query("select key, value from params")}
+    assert {("optimizer.lr", "0.001"), ("optimizer.name", "adam"), ("batch_size", "64"), ("seed", "1")} <= params
+    outcomes = Counter(value for (value,) in finished.query("select value from tags where key = 'outcome'"))
+    assert outcomes == {"completed": 4, "diverged": 1}  # three trials and the sweep; one trial
+    (digest,) = {value for (value,) in finished.query("select value from tags where key = 'data_digest'")}
+    last = finished.storage.trial(next(iter(finished.sweep.by_id))).read(3)
+    assert digest == last.data_digest
+    statuses = Counter(status for (status,) in finished.query("select status from runs"))
+    assert statuses == {"FINISHED": 5}
+    keys = {key for (key,) in finished.query("select distinct key from metrics")}
+    assert keys == {quantity.key for quantity in SCALARS}
+
+
+def test_raw_samples_are_an_artifact(finished: Place) -> None:
+    files = list((finished.folder / "mlartifacts").rglob("curvature.json"))
+    assert len(files) == 4
+    assert any('"algorithm1/rayleigh_quotients": [' in file.read_text() for file in files)
+
+
+def test_a_second_run_does_nothing(finished: Place) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished.folder / "results" / "trials").rglob("*")}
+    code, said = finished.run()
+    assert code == 0
+    assert "nothing left to do" in said
+    assert {path: path.stat().st_mtime_ns for path in (finished.folder / "results" / "trials").rglob("*")} == before
+    assert_shipped_once(finished)
+
+
+def test_trials_reproduce_bit_for_bit(finished: Place) -> None:
+    for trial_id, config in finished.sweep.by_id.items():
+        if config.seed == 1:
+            continue
+        done = subprocess.run(
+            [COMMAND, "trial", "./e2e.yaml", trial_id, "--compare"],
+            cwd=finished.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "bit for bit" in done.stdout
+
+
+def test_plain_processes_compute_the_same(finished: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    code, said = place.run("--engine", "local", "--max-concurrent", "1")
+    assert code == 0, said
+    assert_same(place, finished)
+
+
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_a_killed_driver_loses_nothing(finished: Place, tmp_path: Path, engine: str) -> None:
+    place = Place(tmp_path)
+    for epochs in (2, 6):
+        process = place.start("--engine", engine)
+        place.wait_for_epochs(epochs)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    code, said = place.run("--engine", engine)
+    assert code == 0, said
+    assert_same(place, finished)
+    assert_shipped_once(place)
+
+
+def test_ctrl_c_finishes_the_epoch_and_the_same_command_goes_on(finished: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    process = place.start()
+    place.wait_for_epochs(3)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Stopping after the epochs under way; nothing is lost." in said
+    assert "Stopped as asked; the same command goes on from here." in said
+    assert {attempt.ended for attempt in attempts(place)} <= {"interrupted", "completed", "diverged"}
+    assert place.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]
+    code, said = place.run()
+    assert code == 0, said
+    assert_same(place, finished)
+    assert_shipped_once(place)
+
+
+def attempts(place: Place) -> list[object]:
+    return [attempt for trial_id in place.sweep.by_id for attempt in place.storage.trial(trial_id).attempts()]
+
+
+def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
+    place = Place(tmp_path, {**CONTENT, "grid": {"seed": [0]}})
+    assert place.run("--engine", "local")[0] == 0
+    (first,) = place.sweep.by_id
+    began = len(place.storage.trial(first).attempts())
+    place.write({**CONTENT, "grid": {"seed": [0, 1]}})
+    assert place.run("--engine", "local")[0] == 0
+    assert len(place.storage.trial(first).attempts()) == began
+    place.write({**CONTENT, "grid": {"seed": [0, 1]}, "trial": {**CONTENT["trial"], "epochs": 4}})  # type: ignore[dict-item]
+    assert place.run("--engine", "local")[0] == 0
+    assert [attempt.first_epoch for attempt in place.storage.trial(first).attempts()] == [0, 4]
+    assert_shipped_once(place)
+
+
+def test_a_tracker_that_is_away_stops_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, {**CONTENT, "grid": {"seed": [0]}})
+    code, said = place.run("--engine", "local", "--tracking-uri", "http://127.0.0.1:9")
+    assert code == 0, said
+    assert "e2e: 1 of 1 trials done" in said
+    assert "cannot be reached" in said
+    shipped = subprocess.run(
+        [COMMAND, "ship", "e2e", "--tracking-uri", "sqlite:///mlflow.db"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert shipped.returncode == 0, shipped.stdout + shipped.stderr
+    assert_shipped_once(place)
+
+
+def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    process = place.start("--engine", "local")
+    place.wait_for_epochs(1)
+    code, said = place.run("--engine", "local")
+    assert code == 2
+    assert f"another driver is at work: process {process.pid} on " in said
+    process.send_signal(signal.SIGINT)
+    process.wait(60)

@@ -1,0 +1,179 @@
+"""Where the loop meets the store: a trial goes on from where it stands, whatever happened to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.store.commit import TrialStore
+from orchestrator.store.layout import Storage
+from orchestrator.store.state import State
+from orchestrator.study.config import ImageFolderData, TrialConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources
+from orchestrator.training.datasets import load_data
+from orchestrator.training.image_folder import CACHE_VARIABLE
+from orchestrator.training.images import DataError
+from orchestrator.trial import run_trial
+from tests.training.folders import make_folder, write_image
+from tests.training.trials import small_trial
+
+ONE_CPU = Resources(cpu=1)
+CONFIG = small_trial(epochs=3)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> TrialStore:
+    """The trial as nothing disturbed it."""
+    store = Storage(tmp_path_factory.mktemp("twin")).trial(CONFIG.trial_id)
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrialStore:
+    return Storage(tmp_path).trial(CONFIG.trial_id)
+
+
+def assert_equal(ours: TrialStore, twin: TrialStore) -> None:
+    assert ours.epochs() == twin.epochs()
+    for epoch in twin.epochs():
+        assert ours.read(epoch).record.differences(twin.read(epoch).record) == {}
+    ours_last, twin_last = ours.latest_checkpoint(), twin.latest_checkpoint()
+    assert ours_last is not None
+    assert twin_last is not None
+    assert ours_last.content == twin_last.content
+
+
+def stop_after(epochs: int) -> Any:
+    calls = iter(range(100))
+    return lambda: next(calls) >= epochs
+
+
+def checkpoints(store: TrialStore) -> list[Path]:
+    return sorted((store._files.root / "trials" / store.trial_id / "checkpoints").iterdir())
+
+
+def test_a_whole_trial(twin: TrialStore) -> None:
+    assert twin.epochs() == [0, 1, 2, 3]
+    (attempt,) = twin.attempts()
+    assert (attempt.ended, attempt.first_epoch) == ("completed", 0)
+    assert attempt.environment["threads"] == 1
+    assert attempt.provenance.packages["torch"]
+    assert len(checkpoints(twin)) == 2
+
+
+def test_interrupted_after_any_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
+    for _ in range(3):
+        assert run_trial(CONFIG, store, ONE_CPU, stop_after(1)) is State.INTERRUPTED
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
+    assert_equal(store, twin)
+    assert [attempt.first_epoch for attempt in store.attempts()] == [0, 1, 2, 3]
+    assert [attempt.ended for attempt in store.attempts()] == ["interrupted"] * 3 + ["completed"]
+
+
+def test_killed_within_an_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
+    def dies(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(CONFIG, store, ONE_CPU, on_epoch=dies)
+    assert store.attempts()[-1].ended == "interrupted"
+    run_trial(CONFIG, store, ONE_CPU)
+    assert_equal(store, twin)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_damaged_checkpoints_are_computed_again_and_records_stay(
+    store: TrialStore, twin: TrialStore, damage: str, count: int
+) -> None:
+    run_trial(CONFIG, store, ONE_CPU, stop_after(3))
+    assert store.epochs() == [0, 1, 2]
+    before = [store.read(epoch).record for epoch in store.epochs()]
+    for path in checkpoints(store)[-count:]:
+        content = path.read_bytes()
+        if damage == "remove":
+            path.unlink()
+        else:
+            path.write_bytes(content[:-10] if damage == "truncate" else content[:500] + b"x" + content[501:])
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
+    assert [store.read(epoch).record for epoch in [0, 1, 2]] == before
+    assert_equal(store, twin)
+
+
+def test_more_epochs_run_only_those(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(small_trial(epochs=1), store, ONE_CPU)
+    seen: list[int] = []
+    run_trial(CONFIG, store, ONE_CPU, on_epoch=lambda record: seen.append(record.epoch))
+    assert seen == [2, 3]
+    assert_equal(store, twin)
+
+
+def test_where_another_process_was_first_its_epoch_stays_and_is_gone_on_from(
+    store: TrialStore, twin: TrialStore
+) -> None:
+    def overtaken(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            other = twin.read(2)
+            content = (twin._files.root / "trials" / CONFIG.trial_id / "checkpoints" / other.checkpoint).read_bytes()
+            assert store.commit(other.record, content, other.data_digest, "other")
+
+    run_trial(CONFIG, store, ONE_CPU, on_epoch=overtaken)
+    assert store.read(2).attempt == "other"
+    assert store.read(3).attempt != "other"
+    assert_equal(store, twin)
+
+
+def test_a_diverged_trial_is_a_result_and_not_run_again(tmp_path: Path) -> None:
+    config = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
+    store = Storage(tmp_path).trial(config.trial_id)
+    assert run_trial(config, store, ONE_CPU) is State.DIVERGED
+    epochs = store.epochs()
+    assert epochs[-1] < 4
+    assert run_trial(config, store, ONE_CPU) is State.DIVERGED
+    assert store.epochs() == epochs
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return make_folder(tmp_path / "images")
+
+
+def on_images(folder: Path, epochs: int) -> TrialConfig:
+    return small_trial(data={"name": "image_folder", "path": str(folder)}, epochs=epochs)
+
+
+def test_going_on_with_other_data_is_refused(tmp_path: Path, images: Path) -> None:
+    store = Storage(tmp_path / "storage").trial(on_images(images, 1).trial_id)
+    run_trial(on_images(images, 1), store, ONE_CPU)
+    write_image(images / "train" / "cat" / "000.png", seed=777)
+    load_data.cache_clear()
+    with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):
+        run_trial(on_images(images, 2), store, ONE_CPU)
+    assert store.epochs() == [0, 1]
+    assert store.attempts()[-1].ended == "failed"
+
+
+def test_the_same_images_elsewhere_are_the_same_data(tmp_path: Path, images: Path) -> None:
+    config = on_images(images, 1)
+    store = Storage(tmp_path / "storage").trial(config.trial_id)
+    run_trial(config, store, ONE_CPU)
+    images.rename(tmp_path / "moved")
+    moved = on_images(tmp_path / "moved", 2)
+    assert isinstance(moved.data, ImageFolderData)
+    assert moved.trial_id == config.trial_id
+    assert run_trial(moved, store, ONE_CPU) is State.COMPLETED
+
+
+def test_an_exception_is_noted_with_its_traceback(tmp_path: Path) -> None:
+    config = on_images(tmp_path / "nowhere", 1)
+    store = Storage(tmp_path / "storage").trial(config.trial_id)
+    with pytest.raises(DataError):
+        run_trial(config, store, ONE_CPU)
+    (attempt,) = store.attempts()
+    assert attempt.ended == "failed"
+    assert "Traceback" in attempt.reason
+    assert "nowhere' does not exist" in attempt.reason

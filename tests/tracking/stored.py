@@ -1,0 +1,289 @@
+"""Sweeps stored without training anything, trackers read back, and processes that ship and are killed."""
+
+import json
+import math
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from orchestrator.store.commit import Attempt
+from orchestrator.store.layout import Storage
+from orchestrator.store.provenance import Provenance
+from orchestrator.store.state import State
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources, Sweep
+
+REPOSITORY = Path(__file__).parents[2]
+T0 = 1_700_000_000_000
+PROVENANCE = Provenance("0.1.0", "abc123", "hessian-dynamics run toy", "cluster", "me", "3.11", "a processor")
+SWEEP_PROVENANCE = replace(PROVENANCE, host="driver-host")
+DIGEST = "d" * 64
+
+
+def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy") -> Sweep:
+    trials = [
+        TrialConfig.model_validate(
+            {
+                "data": {"name": "digits"},
+                "optimizer": {"name": "sgd", "lr": lr},
+                "epochs": epochs,
+                "seed": seed,
+            }
+        )
+        for lr in (0.01, 0.05)
+        for seed in range(seeds)
+    ]
+    return Sweep(name, "Curves that nobody trained.", tuple(trials), Resources())
+
+
+def record(epoch: int, seed: int = 0, loss: float | None = None) -> EpochRecord:
+    """A plausible epoch: 17 scalars and three vectors."""
+    wave = math.sin(epoch + seed)
+    lost = 2.3 * math.exp(-0.3 * epoch) + 0.02 * seed
+    accuracy = 1 - 0.9 * math.exp(-0.4 * epoch) - 0.005 * seed
+    return EpochRecord(
+        epoch=epoch,
+        timestamp_ms=T0 + 1000 * epoch + seed,
+        loss_train=lost if loss is None else loss,
+        loss_validation=lost * 1.1,
+        accuracy_train=accuracy,
+        accuracy_validation=accuracy * 0.97,
+        accuracy_test=accuracy * 0.96,
+        accuracy_ood=accuracy * 0.9,
+        hessian_lambda_max=20 + 10 * wave + 3 * epoch,
+        hessian_lambda_max_residual=0.01,
+        hessian_lambda_min=-0.5 + 0.1 * wave,
+        hessian_trace=200 + 50 * wave + 20 * epoch,
+        hessian_trace_standard_error=4.0,
+        algorithm1_max_eigenvalue=19 + 10 * wave + 3 * epoch,
+        algorithm1_trace=205 + 50 * wave + 20 * epoch,
+        algorithm1_trace_std=13.0,
+        hessian_products=30.0,
+        gradient_norm=1 / (1 + epoch),
+        time_measure_seconds=1.5,
+        lanczos_history=(1.0, 2.0 + epoch, 1 / 3),
+        algorithm1_trace_samples=(0.1 * epoch, 200.0),
+    )
+
+
+def attempt(started_ms: int = T0 - 500, **changes: Any) -> Attempt:
+    content = {
+        "name": f"{started_ms}-abc",
+        "first_epoch": 0,
+        "provenance": PROVENANCE,
+        "environment": {"device": "cpu", "threads": 2},
+    }
+    return Attempt(started_ms=started_ms, **{**content, **changes})
+
+
+def manifest(folder: Path, desired: Sweep) -> Storage:
+    storage = Storage(folder)
+    storage.sweep(desired.name).write_manifest(desired, SWEEP_PROVENANCE)
+    return storage
+
+
+def train(
+    storage: Storage, config: TrialConfig, first: int, last: int, ended: State | None = None, **changes: Any
+) -> None:
+    """Commits the epochs `first`..`last` as an attempt would that ends as it says, or is killed."""
+    trial = storage.trial(config.trial_id)
+    trial.write_config(config)
+    now = attempt(started_ms=changes.pop("started_ms", T0 - 500 + 1000 * first), ended=ended, **changes)
+    trial.write_attempt(now)
+    for epoch in range(first, last + 1):
+        loss = math.nan if ended is State.DIVERGED and epoch == last else None
+        trial.commit(record(epoch, config.seed, loss), b"state", DIGEST, now.name)
+
+
+def trained(folder: Path, desired: Sweep) -> Storage:
+    """A storage in which every trial of the sweep is completed."""
+    storage = manifest(folder, desired)
+    for config in desired.trials:
+        train(storage, config, 0, config.epochs, State.COMPLETED)
+    return storage
+
+
+class Shown:
+    """What a tracker shows of a sweep."""
+
+    def __init__(self, uri: str, name: str = "toy") -> None:
+        self.client = MlflowClient(uri)
+        self.experiment = self.client.get_experiment_by_name(name)
+        assert self.experiment is not None
+        found = self.client.search_runs([self.experiment.experiment_id], max_results=1000)
+        assert not found.token
+        self.runs: list[Run] = list(found)
+        self.trials = {run.data.tags["trial_id"]: run for run in self.runs if run.data.tags["kind"] == "trial"}
+        (self.sweep_run,) = (run for run in self.runs if run.data.tags["kind"] == "sweep")
+        assert len(self.trials) + 1 == len(self.runs), "one run for each trial"
+
+    def points(self, trial_id: str) -> list[tuple[str, int, int, str]]:
+        """(key, epoch, timestamp, value) of every point that is stored."""
+        run = self.trials[trial_id]
+        return sorted(
+            (key, point.step, point.timestamp, repr(point.value))
+            for key in run.data.metrics
+            for point in self.client.get_metric_history(run.info.run_id, key)
+        )
+
+    def artifact(self, run: Run, name: str, folder: Path) -> str:
+        return Path(self.client.download_artifacts(run.info.run_id, name, str(folder))).read_text()
+
+    def statuses(self) -> dict[str, str]:
+        return {trial_id: run.info.status for trial_id, run in self.trials.items()}
+
+    def outcomes(self) -> dict[str, str | None]:
+        return {trial_id: run.data.tags.get("outcome") for trial_id, run in self.trials.items()}
+
+
+def expected_points(storage: Storage, config: TrialConfig) -> list[tuple[str, int, int, str]]:
+    return sorted(
+        (key, record.epoch, record.timestamp_ms, repr(value))
+        for record in storage.trial(config.trial_id).records()
+        if record.epoch <= config.epochs
+        for key, value in record.metrics().items()
+    )
+
+
+def assert_shows(uri: str, storage: Storage, desired: Sweep) -> Shown:
+    """One run a trial, one point a key and epoch, each with the record's value and time."""
+    shown = Shown(uri, desired.name)
+    assert set(shown.trials) == set(desired.by_id)
+    for trial_id, config in desired.by_id.items():
+        assert shown.points(trial_id) == expected_points(storage, config)
+    return shown
+
+
+def rows(database: Path) -> dict[str, list[Any]]:
+    """Everything that shipping can change, to be compared."""
+    with sqlite3.connect(database) as connection:
+        return {
+            table: sorted(map(repr, connection.execute(f"select * from {table}")))
+            for table in ("runs", "metrics", "latest_metrics", "params", "tags", "experiments", "experiment_tags")
+        }
+
+
+SHIP = """\
+import sys
+from orchestrator.store.layout import Storage
+from orchestrator.tracking.shipper import ship
+root, name, uri, follow = sys.argv[1:]
+print(ship(Storage(root), name, uri, follow == "follow", lambda line: print(line, flush=True)), flush=True)
+"""
+DRIVE = """\
+import sys, time
+from orchestrator.store.layout import Storage
+with Storage(sys.argv[1]).sweep(sys.argv[2]).driver_lease:
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def shipping(storage: Storage, name: str, uri: str, follow: bool = False) -> subprocess.Popen[str]:
+    """A shipper in a process of its own."""
+    return _python(SHIP, str(storage.root), name, uri, "follow" if follow else "once")
+
+
+@contextmanager
+def driving(storage: Storage, name: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver at work on a sweep; a line on its standard input ends it in peace."""
+    process = _python(DRIVE, str(storage.root), name)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        kill(process)
+
+
+def release(driver: subprocess.Popen[str]) -> None:
+    assert driver.stdin
+    driver.stdin.write("\n")
+    driver.stdin.flush()
+    driver.wait(20)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9, and waits until it is gone."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            stream.close()
+
+
+def said(process: subprocess.Popen[str], timeout: float = 90) -> str:
+    """What a process printed, once it has ended by itself."""
+    output, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A real tracking server, in a process group of its own."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    with (folder / "server.log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            start_new_session=True,
+        )
+
+
+def stop_server(server: subprocess.Popen[bytes]) -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:
+    found = [{"epoch": r.epoch, **r.vectors()} for r in storage.trial(trial_id).records()]
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def _python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,26 @@
+"""Image folders made of real files, small enough to read in a test."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+
+def write_image(path: Path, seed: int, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> None:
+    """Writes an image of random pixels; size is width, height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = 3 if mode == "RGB" else 1
+    content = torch.randint(0, 256, (size[1], size[0], channels), generator=torch.Generator().manual_seed(seed))
+    pixels = content.to(torch.uint8).numpy()
+    Image.fromarray(pixels if mode == "RGB" else pixels[:, :, 0], mode=mode).save(path)
+
+
+def make_folder(root: Path, per_class: int = 15, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Path:
+    """A folder of two classes."""
+    seed = 0
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(per_class):
+                seed += 1
+                write_image(root / split / name / f"{number:03d}.png", seed, size, mode)
+    return root

@@ -1,0 +1,23 @@
+"""A worker that runs several trials gets its own settings back."""
+
+import torch
+
+from orchestrator.training.environment import describe, reproducible
+
+
+def test_settings_are_as_they_were_after_a_trial() -> None:
+    torch.set_num_threads(2)
+    torch.manual_seed(3)
+    random = torch.get_rng_state()
+    with reproducible(threads=1):
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.manual_seed(0)
+    assert torch.get_num_threads() == 2
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_the_environment_is_described() -> None:
+    found = describe(torch.device("cpu"), 2)
+    assert (found.device, found.threads, found.torch) == ("cpu", 2, torch.__version__)

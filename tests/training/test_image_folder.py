@@ -1,0 +1,155 @@
+"""Image folders: decoded once, whole or not at all, and what is wrong with one is said by name."""
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from orchestrator.study.config import ImageFolderData
+from orchestrator.training.datasets import load_data
+from orchestrator.training.image_folder import CACHE_VARIABLE, cache_folder, load_image_folder
+from orchestrator.training.images import DataError
+from tests.training.folders import make_folder, write_image
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "images")
+
+
+def test_pixels_labels_and_classes_are_those_of_the_files(folder: Path) -> None:
+    source = load_image_folder(folder)
+    assert source.classes == ("cat", "dog")
+    assert source.train.pixels.shape == (30, 3, 6, 8)
+    assert source.train.pixels.dtype == torch.uint8
+    assert source.train.labels.tolist() == [0] * 15 + [1] * 15
+    with Image.open(folder / "test" / "dog" / "003.png") as image:
+        expected = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
+    assert torch.equal(source.test.pixels[15 + 3], expected)
+
+
+def test_grey_images_have_one_channel(tmp_path: Path) -> None:
+    source = load_image_folder(make_folder(tmp_path / "grey", mode="L"))
+    assert source.train.pixels.shape == (30, 1, 6, 8)
+
+
+def test_jpegs_are_decoded(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images")
+    write_image(folder / "train" / "cat" / "extra.jpg", seed=99)
+    assert len(load_image_folder(folder).train) == 31
+
+
+def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> None:
+    first = load_image_folder(folder)
+    made = {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")}
+    again = load_image_folder(folder)
+    assert {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")} == made
+    assert again.digest == first.digest
+    write_image(folder / "train" / "cat" / "000.png", seed=12345)
+    changed = load_image_folder(folder)
+    assert changed.digest != first.digest
+    assert not torch.equal(changed.train.pixels, first.train.pixels)
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "train" / "cat" / "000.png", (1, 1))
+    assert load_image_folder(folder).digest == load_image_folder(tmp_path / "copy").digest
+
+
+def test_a_decoding_that_was_killed_leaves_nothing_that_counts(folder: Path) -> None:
+    (cache_folder() / ".decoding-killed").mkdir(parents=True)
+    (cache_folder() / ".decoding-killed" / "train.pixels").write_bytes(b"half")
+    assert len(load_image_folder(folder).train) == 30
+
+
+def _digest(folder: Path) -> str:
+    return load_image_folder(folder).digest
+
+
+def test_processes_that_decode_at_the_same_time_get_the_same(folder: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        digests = pool.map(_digest, [folder] * 3)
+    assert len(set(digests)) == 1
+    assert len([path for path in cache_folder().iterdir() if path.name[0] != "."]) == 1
+
+
+def test_it_loads_as_the_data_of_a_trial(folder: Path) -> None:
+    data = load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
+    assert data.shape == (3, 6, 8)
+    assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 30)
+    means = data.normalise(data.train.pixels).double().mean((0, 2, 3))
+    assert torch.allclose(means, torch.zeros(3, dtype=torch.float64), atol=1e-6)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere' does not exist; put images into train/<class>/ and test/<class>/"):
+        load_image_folder(tmp_path / "nowhere")
+
+
+def test_a_missing_split_is_named(folder: Path) -> None:
+    shutil.rmtree(folder / "test")
+    with pytest.raises(DataError, match=r"images/test' does not exist; put one folder of images a class there"):
+        load_image_folder(folder)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"empty/train' has no class folders"):
+        load_image_folder(tmp_path / "empty")
+
+
+def test_an_empty_class_is_named(folder: Path) -> None:
+    for path in (folder / "test" / "dog").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"test/dog' has no images"):
+        load_image_folder(folder)
+
+
+def test_one_class_is_too_few(folder: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "dog")
+    with pytest.raises(DataError, match=r"train has 1 class folder; at least 2 are needed"):
+        load_image_folder(folder)
+
+
+def test_classes_that_differ_are_named(folder: Path) -> None:
+    (folder / "test" / "dog").rename(folder / "test" / "fox")
+    with pytest.raises(DataError, match=r"only one of them has: dog, fox"):
+        load_image_folder(folder)
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_cached(folder: Path) -> None:
+    bad = folder / "train" / "dog" / "007.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"image '.*train/dog/007.png' cannot be read \(.*\); replace or remove it"):
+        load_image_folder(folder)
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
+    (folder / "test" / "cat" / "note.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"note.png' cannot be read"):
+        load_image_folder(folder)
+
+
+def test_an_image_of_another_size_is_named(folder: Path) -> None:
+    write_image(folder / "test" / "cat" / "big.png", seed=1, size=(9, 6))
+    with pytest.raises(DataError, match=r"big.png' is 9x6, the first one 8x6: all must have one size; resize it"):
+        load_image_folder(folder)
+
+
+def test_too_few_images_to_validate(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "few", per_class=2)
+    with pytest.raises(DataError, match=r"4 training images are too few to set 10% aside"):
+        load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))

@@ -1,0 +1,115 @@
+"""Measuring is invisible, right, and says how sure it is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from estimators import dense_hessian
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.training.measurement import Measurement
+
+RECORD = EpochRecord(epoch=3, timestamp_ms=0, loss_train=1.0)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)]
+    model = nn.Sequential(*layers)
+    model(torch.randn(50, 6))  # running statistics that are not the initial ones
+    return model
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(40, 6, generator=generator), torch.randint(3, (40,), generator=generator)
+
+
+def test_everything_is_bitwise_as_it_was(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    model.train()
+    model[1].eval()  # modes are restored one by one, not by the whole
+    cross_entropy(model(data[0]), data[1]).backward()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    modes = [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, gradient)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_the_numbers_are_those_of_the_dense_hessian(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    model.double().eval()
+    inputs, targets = data[0].double(), data[1]
+    config = MeasurementConfig(lanczos_products=60, algorithm1_iterations=400, algorithm1_probes=4000)
+    record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
+    hessian = dense_hessian(model, cross_entropy, (inputs, targets))
+    eigenvalues = torch.linalg.eigvalsh(hessian)
+    assert record.hessian_lambda_max == pytest.approx(float(eigenvalues[-1]), rel=1e-8)
+    assert record.hessian_lambda_min == pytest.approx(float(eigenvalues[0]), rel=1e-6)
+    largest = eigenvalues[eigenvalues.abs().argmax()]
+    assert record.algorithm1_max_eigenvalue == pytest.approx(float(largest), rel=1e-6)
+    assert record.hessian_trace is not None
+    assert record.hessian_trace_standard_error is not None
+    assert abs(record.hessian_trace - float(hessian.trace())) < 4 * record.hessian_trace_standard_error
+    # Var[v'Hv] = 2 ||H||_F^2 for Gaussian probes.
+    assert record.algorithm1_trace_std == pytest.approx(2**0.5 * float(hessian.norm()), rel=0.1)
+    gradients = torch.autograd.grad(cross_entropy(model(inputs), targets), list(model.parameters()))
+    assert record.gradient_norm == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).norm()), rel=1e-12)
+
+
+def test_the_raw_samples_and_the_cost_are_kept(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    record = Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
+    assert [len(v) for v in record.vectors().values()] == [10, 10, 10]
+    assert record.hessian_products == 30
+    assert record.algorithm1_rayleigh_quotients[-1] == record.algorithm1_max_eigenvalue
+    assert sum(record.algorithm1_trace_samples) / 10 == pytest.approx(record.algorithm1_trace)
+    assert record.lanczos_history[-1] == record.hessian_lambda_max
+
+
+def test_algorithm1_comes_every_so_many_epochs(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    measurement = Measurement(MeasurementConfig(algorithm1_every=2), 0, *data)
+    without = measurement.complete(replace(RECORD, epoch=3), model)
+    assert without.algorithm1_trace is None
+    assert without.hessian_trace is None
+    assert without.hessian_lambda_max is not None
+    assert measurement.complete(replace(RECORD, epoch=4), model).hessian_trace is not None
+
+
+def test_algorithm1_alone_gives_the_best_at_hand(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    config = MeasurementConfig(estimators=("algorithm1",), algorithm1_iterations=30)
+    record = Measurement(config, 0, *data).complete(RECORD, model)
+    assert record.hessian_lambda_min is None
+    assert record.algorithm1_max_eigenvalue is not None
+    expected = record.algorithm1_max_eigenvalue if record.algorithm1_max_eigenvalue >= 0 else None
+    assert record.hessian_lambda_max == expected
+
+
+def test_seed_and_epoch_decide_the_probes(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    first, again, other = (
+        Measurement(MeasurementConfig(), seed, *data).complete(replace(RECORD, epoch=epoch), model)
+        for seed, epoch in [(0, 3), (0, 3), (1, 3)]
+    )
+    assert first.differences(again) == {}
+    assert "algorithm1/trace" in first.differences(other)
+
+
+def test_a_diverged_trial_is_not_measured(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    record = replace(RECORD, loss_train=float("nan"))
+    assert Measurement(MeasurementConfig(), 0, *data).complete(record, model) is record
+
+
+def test_modes_are_restored_after_an_exception(data: tuple[Tensor, Tensor]) -> None:
+    model = nn.Linear(6, 3).half()
+    with pytest.raises(ValueError, match="float32"):
+        Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
+    assert model.training

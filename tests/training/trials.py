@@ -1,0 +1,28 @@
+"""Trials small enough for a test."""
+
+from typing import Any
+
+import torch
+
+from orchestrator.study.config import DigitsData, TrialConfig
+from orchestrator.training.datasets import ResidentData, load_data
+
+CPU = torch.device("cpu")
+
+
+def small_trial(**fields: Any) -> TrialConfig:
+    """A trial of seconds on the digits."""
+    content = {
+        "data": {"name": "digits"},
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+        "batch_size": 64,
+        "epochs": 2,
+        "measurement": {"fraction": 0.05, "lanczos_products": 3, "algorithm1_iterations": 2, "algorithm1_probes": 2},
+        **fields,
+    }
+    return TrialConfig.model_validate(content)
+
+
+def digits() -> ResidentData:
+    """The digits, on the CPU."""
+    return load_data(DigitsData(name="digits"), CPU)
