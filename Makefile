@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test check bench clean
+.PHONY: help setup sweep ui test check clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -22,7 +22,7 @@ sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes w
 	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default; make sweep SWEEP=... runs another))"
 	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
 
-ui: $(SETUP)  ## opens MLflow's pages on http://127.0.0.1:$(UI_PORT)
+ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
 	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
 
 test: $(DEVELOP)  ## runs the tests
@@ -33,9 +33,6 @@ check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-bench: $(DEVELOP)  ## times the estimators side by side with the published libraries
-	$(BIN)/python -m benchmarks.products
 
 clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

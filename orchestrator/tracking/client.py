@@ -70,9 +70,8 @@ def reason(error: BaseException, uri: str) -> str:
     """What went wrong with the tracker at `uri`, in one short line without credentials."""
     text = str(error) or type(error).__name__
     if (cause := re.findall(r"Caused by \w+\((.*)", text)) and cause[-1]:
-        text = cause[-1].rpartition(": ")[2].rstrip(")'\" ")
-    elif "Read timed out" in text:
-        text = "no answer in time"
+        text = cause[-1].rpartition(": ")[2].strip("()'\" ")
+        text += ")" * (text.count("(") - text.count(")"))
     text = redacted(text.strip().partition("\n")[0])
     for secret in secrets_of(uri):
         text = text.replace(secret, "***")

@@ -45,7 +45,7 @@ def test_leaves_no_gradient_behind() -> None:
 
 
 def test_huge_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="has 10100 parameters.*at most 10000.*use HessianOperator"):
+    with pytest.raises(ValueError, match=r"has 10100 parameters.*at most 10000.*use HessianOperator"):
         dense_hessian(nn.Linear(100, 100), nn.functional.mse_loss, (torch.ones(1, 100), torch.ones(1, 100)))
 
 

@@ -59,7 +59,9 @@ def test_the_history_is_the_largest_ritz_value_of_each_step() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("top", [[1.0], [1.0, 0.5], [1.0, 0.999, 0.99, 0.95, 0.9], [1.0, 0.99999], [-3.0, 0.2]])
+@pytest.mark.parametrize(
+    "top", [[1.0], [1.0, 0.5], [1.0, 0.99], [1.0, 0.999, 0.99, 0.95, 0.9], [1.0, 0.99999], [-3.0, 0.2]]
+)
 def test_converged_is_never_said_of_a_value_outside_the_tolerance(top: list[float], seed: int) -> None:
     matrix = spread(top)
     exact = float(torch.linalg.eigvalsh(matrix)[-1])
@@ -70,15 +72,18 @@ def test_converged_is_never_said_of_a_value_outside_the_tolerance(top: list[floa
     assert result.converged or len(top) > 1
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_converged_always_means_that_an_eigenvalue_is_within_the_tolerance(seed: int) -> None:
-    # One start in ten is so nearly orthogonal to the top eigenvector that the next one, 1% below, is found first.
+def test_the_margin_makes_wrong_convergence_as_rare_as_documented() -> None:
+    """A start nearly orthogonal to the top eigenvector rests at the next one, 1% below: 0.6% of the starts."""
     matrix = spread([1.0, 0.99])
     eigenvalues = torch.linalg.eigvalsh(matrix)
-    for products in (3, 6, 10, 20, 40):
-        result = lanczos(MatrixOperator(matrix), products, tolerance=1e-3, generator=seeded(seed))
-        if result.converged:
-            assert float((eigenvalues - result.lambda_max).abs().min()) <= 1e-3
+    wrong = 0
+    for seed in range(300):
+        result = lanczos(MatrixOperator(matrix), 40, tolerance=1e-3, generator=seeded(seed))
+        assert result.converged
+        # Always within the tolerance of some eigenvalue, if not of the largest.
+        assert float((eigenvalues - result.lambda_max).abs().min()) <= 1e-3
+        wrong += abs(result.lambda_max - 1.0) > 1e-3
+    assert wrong <= 6
 
 
 def test_it_stops_once_converged() -> None:

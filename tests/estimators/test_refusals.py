@@ -89,7 +89,7 @@ def noisy_outputs(outputs: Tensor, targets: Tensor) -> Tensor:
 def test_a_random_loss_is_refused_and_the_stream_restored() -> None:
     model = smooth().double()
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match="two evaluations of the first chunk gave losses .* turn off dropout"):
+    with pytest.raises(ValueError, match=r"two evaluations of the first chunk gave losses .* turn off dropout"):
         HessianOperator(model, noisy_outputs, vectors())
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -155,7 +155,7 @@ def test_outputs_without_a_row_a_sample_are_refused(outputs) -> None:  # type: i
             result: Tensor = outputs(super().forward(input))
             return result
 
-    with pytest.raises(ValueError, match="the model's outputs for .* wrap the model"):
+    with pytest.raises(ValueError, match=r"the model's outputs for .* wrap the model"):
         HessianOperator(Model(3, 2).double(), lambda out, _: 0.0 * out.sum(), vectors())
 
 

@@ -134,7 +134,8 @@ def test_each_other_field_makes_another_trial(base: TrialConfig) -> None:
 
 
 def test_only_epochs_and_paths_are_marked_as_not_counting() -> None:
-    models = [TrialConfig, *{type(value) for trial in NAMED.values() for value in _models(trial)}]
+    models: list[type[BaseModel]] = [TrialConfig]
+    models += {type(value) for trial in NAMED.values() for value in _models(trial)}
     unmarked = {
         name for model in models for name, field in model.model_fields.items() if not counts_for_identity(field)
     }
@@ -181,9 +182,9 @@ def test_one_field_of_another_trial_decides(one: TrialConfig, two: TrialConfig) 
 def test_a_trial_is_frozen_through_and_through() -> None:
     trial = config()
     with pytest.raises(ValidationError, match="frozen"):
-        trial.seed = 1  # type: ignore[misc]
+        trial.seed = 1
     with pytest.raises(ValidationError, match="frozen"):
-        trial.optimizer.lr = 1.0  # type: ignore[misc]
+        trial.optimizer.lr = 1.0
     assert {trial: "usable as a key"}[config()]
 
 

@@ -118,7 +118,7 @@ def test_a_nan_is_the_same_nan_again() -> None:
 
 
 def test_times_are_no_differences() -> None:
-    timed = {q.column: 3.5 for q in SCALARS if not q.reproducible}
+    timed: dict[str, Any] = {q.column: 3.5 for q in SCALARS if not q.reproducible}
     assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
     assert RECORD.differences(replace(RECORD, timestamp_ms=6, **timed)) == {}
 

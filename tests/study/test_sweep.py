@@ -390,6 +390,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE.replace("name: sgd, ", ""),
         ["trial.optimizer = {'lr': 0.05}: must be a mapping with the key 'name', one of: adam, sgd"],
     ),
+    "optimizer without name, beside a grid": (
+        BASE.replace("name: sgd, ", "") + "grid: {optimizer.lr: [1]}",
+        ["trial.optimizer = {'lr': 1}: must be a mapping with the key 'name', one of: adam, sgd"],
+    ),
     "model, text": (
         BASE + "  model: cnn",
         ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn"],
@@ -619,6 +623,7 @@ def test_what_is_wrong_with_another_file_is_none_of_this_ones_problems(write: Wr
     write("a: [1", "broken.yaml")
     write("- 1", "list.yaml")
     write("  seed: !!bool maybe", "tag.yaml")
+    Path(write(BASE)).with_name(".#x.yaml").symlink_to("me@here:1")  # an editor's lock
     assert load_sweep(write(BASE)).name == "x"
 
 

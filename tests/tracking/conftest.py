@@ -1,11 +1,14 @@
-"""One real tracking server for all tests of a session."""
+"""One real tracking server for all tests of a session, and a database for each."""
 
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking.client import connect
 from tests.tracking.stored import free_port, start_server, stop_server, wait_until
 
 
@@ -19,6 +22,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
     finally:
         stop_server(process)
+
+
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, empty: making them takes seconds."""
+    database = tmp_path_factory.mktemp("blank") / "mlflow.db"
+    connect(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def uri(tmp_path: Path, blank_database: Path) -> str:
+    """A tracker of this test's own."""
+    shutil.copy(blank_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def healthy(uri: str) -> bool:

@@ -37,3 +37,9 @@ def test_a_reason_is_one_short_line_without_credentials() -> None:
     assert len(reason(ValueError("x" * 1000), uri)) == 200
     refused = "Max retries exceeded with url: / (Caused by NewConnectionError('<...>: Failed: [Errno 111] refused'))"
     assert reason(OSError(refused), uri) == "[Errno 111] refused"
+    late = (
+        "Max retries exceeded (Caused by ReadTimeoutError(\"HTTPPool(host='h', port=1): Read timed out. (timeout=5)\"))"
+    )
+    assert reason(OSError(late), uri) == "Read timed out. (timeout=5)"
+    broken = "Max retries exceeded (Caused by ResponseError('too many 500 error responses'))"
+    assert reason(OSError(broken), uri) == "too many 500 error responses"

@@ -43,8 +43,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Path) -> None:
-    desired, uri = sweep(), f"sqlite:///{tmp_path}/mlflow.db"
+def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Path, uri: str) -> None:
+    desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
         follower = shipping(storage, "toy", uri, follow=True)
@@ -71,8 +71,8 @@ def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Pat
     assert (state(storage).state, state(storage).pending_epochs) == ("done", 0)
 
 
-def test_a_follower_ends_soon_after_a_driver_that_has_done_everything(tmp_path: Path) -> None:
-    desired, uri = sweep(), f"sqlite:///{tmp_path}/mlflow.db"
+def test_a_follower_ends_soon_after_a_driver_that_has_done_everything(tmp_path: Path, uri: str) -> None:
+    desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
         follower = shipping(storage, "toy", uri, follow=True)
@@ -85,8 +85,8 @@ def test_a_follower_ends_soon_after_a_driver_that_has_done_everything(tmp_path: 
     assert_shows(uri, storage, desired)
 
 
-def test_a_second_shipper_waits_its_turn_and_takes_over(tmp_path: Path) -> None:
-    desired, uri = sweep(), f"sqlite:///{tmp_path}/mlflow.db"
+def test_a_second_shipper_waits_its_turn_and_takes_over(tmp_path: Path, uri: str) -> None:
+    desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
         first = shipping(storage, "toy", uri, follow=True)
@@ -185,10 +185,10 @@ def test_a_tracker_that_answers_with_errors_stops_nothing(tmp_path: Path, monkey
     assert "file is not a database" in lines[0]
 
 
-def test_a_follower_of_its_own_session_outlives_the_driver(tmp_path: Path) -> None:
+def test_a_follower_of_its_own_session_outlives_the_driver(tmp_path: Path, uri: str) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
-    store, uri = storage.sweep("toy"), f"sqlite:///{tmp_path}/mlflow.db"
+    store = storage.sweep("toy")
     with driving(storage, "toy"):
         follower = start_follower(storage.root, "toy", uri, store.log)
         try:

@@ -37,11 +37,6 @@ from tests.tracking.stored import (
 
 
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/mlflow.db"
-
-
-@pytest.fixture
 def lines() -> list[str]:
     return []
 
@@ -330,14 +325,14 @@ def test_a_deleted_run_and_a_deleted_experiment_are_shown_again(
 
 
 def test_a_shipper_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path, uri: str) -> None:
-    desired = sweep(seeds=3, epochs=60)
+    desired = sweep(seeds=2, epochs=30)
     storage = trained(tmp_path / "results", desired)
     database = tmp_path / "mlflow.db"
 
     def some_rows(count: int) -> Callable[[], bool]:
         return lambda: database.exists() and sum(map(len, _rows(database))) > count
 
-    for count in (0, 2, 500, 2500):
+    for count in (0, 2, 4, 600, 1500):
         process = shipping(storage, "toy", uri)
         wait_until(some_rows(count))
         kill(process)

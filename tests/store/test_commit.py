@@ -1,0 +1,322 @@
+"""An epoch exists whole or not at all, and a trial goes on from the newest state that is whole."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.commit import KEPT_CHECKPOINTS, Checkpoint, TrialStore
+from orchestrator.store.files import Files, StorageError
+from orchestrator.study.record import EpochRecord
+from tests.store.stored import PROVENANCE, attempt, checkpoint, config, files_in, python, record
+
+DIGEST = "d" * 64
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def trial(files: Files) -> TrialStore:
+    return TrialStore(files, config().trial_id)
+
+
+def commit(trial: TrialStore, *epochs: int, by: str = "first") -> None:
+    for epoch in epochs:
+        assert trial.commit(record(epoch), checkpoint(epoch), DIGEST, by)
+
+
+def checkpoints(files: Files) -> list[str]:
+    return files.list(f"trials/{config().trial_id}/checkpoints")
+
+
+def path_of(files: Files, epoch: int) -> Path:
+    (name,) = [name for name in checkpoints(files) if name.startswith(f"{epoch:05d}-")]
+    return files.root / "trials" / config().trial_id / "checkpoints" / name
+
+
+def test_a_trial_the_store_has_not_heard_of(files: Files, trial: TrialStore) -> None:
+    assert trial.config() is None
+    assert trial.epochs() == []
+    assert list(trial.records()) == []
+    assert trial.attempts() == []
+    assert trial.latest_checkpoint() is None
+    assert files_in(files.root) == []
+
+
+def test_the_config_comes_back(trial: TrialStore) -> None:
+    trial.write_config(config())
+    assert trial.config() == config()
+    trial.write_config(config(epochs=20))
+    assert trial.config() == config(epochs=20)
+
+
+def test_a_config_is_kept_under_its_own_id_only(trial: TrialStore) -> None:
+    with pytest.raises(AssertionError):
+        trial.write_config(config(seed=1))
+    assert trial.config() is None
+
+
+def test_a_committed_epoch_comes_back(trial: TrialStore) -> None:
+    commit(trial, 0)
+    stored = trial.read(0)
+    assert (stored.record, stored.data_digest, stored.attempt) == (record(0), DIGEST, "first")
+    assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST)
+
+
+def test_every_bit_of_a_record_comes_back(trial: TrialStore) -> None:
+    odd = EpochRecord(
+        epoch=0,
+        timestamp_ms=5,
+        loss_train=math.nan,
+        hessian_lambda_max=math.inf,
+        hessian_lambda_min=-0.0,
+        hessian_trace=0.1 + 0.2,
+        algorithm1_trace_samples=(math.nan, -math.inf, 5e-324),
+    )
+    assert trial.commit(odd, b"", DIGEST, "first")
+    assert trial.read(0).record.differences(odd) == {}
+    assert trial.read(0).record.timestamp_ms == 5
+
+
+def test_epochs_and_records_are_in_order(trial: TrialStore) -> None:
+    commit(trial, 2, 10, 0, 1, 99_999, 100_000)
+    assert trial.epochs() == [0, 1, 2, 10, 99_999, 100_000]
+    assert list(trial.records(after=1)) == [record(epoch) for epoch in (2, 10, 99_999, 100_000)]
+    assert len(list(trial.records())) == 6
+
+
+@pytest.mark.parametrize("by", ["first", "second"])
+def test_what_was_committed_first_stays(trial: TrialStore, by: str) -> None:
+    commit(trial, 0, 1)
+    assert not trial.commit(record(1, loss=9.0), b"another state", "other data", by)
+    assert trial.read(1).record == record(1)
+    assert trial.read(1).attempt == "first"
+    assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
+
+
+def test_a_refused_commit_leaves_no_checkpoint(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    before = files_in(files.root)
+    assert not trial.commit(record(1), b"another state", DIGEST, "second")
+    assert files_in(files.root) == before
+
+
+def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint_back(
+    files: Files, trial: TrialStore
+) -> None:
+    class Late(Files):
+        def create(self, name: str, content: bytes) -> bool:
+            commit(trial, 0, by="other")
+            files.write(f"trials/{trial.trial_id}/checkpoints/00000-late", checkpoint(0))  # had the other not tidied up
+            return super().create(name, content)
+
+    late = TrialStore(Late(files.root), trial.trial_id)
+    assert not late.commit(record(0, loss=9.0), b"another state", DIGEST, "late")
+    assert trial.read(0).record == record(0)
+    assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST)
+    assert checkpoints(files) == ["00000-other"]
+
+
+def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: Files, trial: TrialStore) -> None:
+    code = """
+        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        for epoch in range(5):
+            def work(number):
+                return trial.commit(stored.record(epoch, loss=number), b"%d" % number * 1000, "d", f"by-{number}")
+            codes = each(8, work)
+            assert sorted(codes) == [0] * 7 + [1], codes
+            winner, latest = codes.index(1), trial.latest_checkpoint()
+            assert trial.read(epoch).record.loss_train == winner
+            assert (latest.epoch, latest.content, latest.damaged) == (epoch, b"%d" % winner * 1000, ())
+    """
+    python(code, files.root)
+    assert trial.epochs() == [0, 1, 2, 3, 4]
+    assert [name[:5] for name in checkpoints(files)] == ["00003", "00004"]
+
+
+# --- checkpoints ---
+
+
+def test_the_last_two_checkpoints_are_kept(files: Files, trial: TrialStore) -> None:
+    for epoch in range(5):
+        commit(trial, epoch)
+        assert [int(name[:5]) for name in checkpoints(files)] == list(range(max(0, epoch - 1), epoch + 1))
+    assert KEPT_CHECKPOINTS == 2
+    assert trial.epochs() == [0, 1, 2, 3, 4]
+
+
+def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    folder = f"trials/{trial.trial_id}/checkpoints"
+    for crashed in ("a", "b", "c"):
+        files.write(f"{folder}/00002-{crashed}", b"state of nobody")
+    assert trial.epochs() == [0, 1]
+    assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
+    commit(trial, 2, by="second")
+    assert checkpoints(files) == ["00001-first", "00002-second"]
+
+
+def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: TrialStore) -> None:
+    """Written before its commit: whoever deletes it here makes that commit a damaged one."""
+    commit(trial, 0)
+    files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
+    commit(trial, 1)
+    assert checkpoints(files) == ["00000-first", "00001-first", "00002-other"]
+
+
+def damage_content(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_length(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_all(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES = [damage_content, damage_length, damage_all, Path.unlink]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_the_newest_is_damaged_the_one_before_is_used(files: Files, trial: TrialStore, damage: object) -> None:
+    assert callable(damage)
+    commit(trial, 0, 1, 2)
+    damage(path_of(files, 2))
+    assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST, damaged=(2,))
+    # The epoch is computed again: its record stays, and the trial goes on.
+    assert not trial.commit(record(2, loss=9.0), checkpoint(2), DIGEST, "second")
+    commit(trial, 3, by="second")
+    assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), DIGEST)
+    assert list(trial.records()) == [record(epoch) for epoch in range(4)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_both_are_damaged_the_trial_begins_anew(files: Files, trial: TrialStore, damage: object) -> None:
+    assert callable(damage)
+    commit(trial, 0, 1, 2, 3)
+    damage(path_of(files, 2))
+    damage(path_of(files, 3))
+    assert trial.latest_checkpoint() is None
+    assert trial.epochs() == [0, 1, 2, 3]
+
+
+def test_only_the_one_before_is_damaged(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    damage_content(path_of(files, 0))
+    assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
+
+
+def test_a_damaged_commit_is_named(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0)
+    path = files.root / "trials" / trial.trial_id / "epochs" / "00000.json"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(StorageError) as caught:
+        trial.read(0)
+    assert str(caught.value) == f"{path} is damaged; delete it and the epochs after it, and run again"
+
+
+def test_a_commit_is_plain_json_of_names(files: Files, trial: TrialStore) -> None:
+    commit(trial, 3)
+    content = json.loads(files.read(f"trials/{trial.trial_id}/epochs/00003.json") or b"")
+    assert content["record"] == record(3).to_json()
+    assert content["checkpoint"] == "00003-first"
+
+
+# --- a crash at any moment ---
+
+
+def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> None:
+    """Process after process dies one file operation later, until one comes through."""
+    code = """
+        existed = set()
+        for step in range(100):
+            files = Files(stored.Path(sys.argv[1]) / str(step))
+            trial = TrialStore(files, stored.config().trial_id)
+            for epoch in range(3):
+                assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "before")
+
+            def work(number):
+                die_at(step)
+                trial.commit(stored.record(3), stored.checkpoint(3), "d", "dying")
+
+            (code,) = each(1, work)
+            exists = trial.epochs() == [0, 1, 2, 3]
+            assert exists or trial.epochs() == [0, 1, 2], (step, trial.epochs())
+            existed.add(exists)
+            latest = trial.latest_checkpoint()
+            last = 3 if exists else 2
+            assert (latest.epoch, latest.content, latest.damaged) == (last, stored.checkpoint(last), ()), step
+            assert trial.read(last).record == stored.record(last)
+            for epoch in range(last + 1, 6):
+                assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "after"), step
+                assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
+                assert not trial.latest_checkpoint().damaged
+            kept = files.list(f"trials/{trial.trial_id}/checkpoints")
+            assert kept == ["00004-after", "00005-after"], (step, kept)
+            if code == 0:
+                break
+            assert code == 42, code
+        assert existed == {False, True}
+        print(step)
+    """
+    steps = int(python(code, tmp_path))
+    assert steps > 8, "a commit touches the disk more often than that: the deaths were not where they should be"
+
+
+def test_crash_upon_crash_does_not_fill_the_disk(files: Files, trial: TrialStore) -> None:
+    """Preempted again and again between a checkpoint and its commit."""
+    code = """
+        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        assert trial.commit(stored.record(0), stored.checkpoint(0), "d", "before")
+
+        class Dying(Files):
+            def create(self, name, content):
+                os._exit(42)
+
+        def work(number):
+            dying = TrialStore(Dying(stored.Path(sys.argv[1])), trial.trial_id)
+            dying.commit(stored.record(1), stored.checkpoint(1), "d", f"dying-{number}")
+
+        assert each(5, work) == [42] * 5
+        assert trial.epochs() == [0]
+        assert trial.latest_checkpoint().content == stored.checkpoint(0)
+    """
+    python(code, files.root)
+    assert len(checkpoints(files)) == 6
+    commit(trial, 1)
+    assert checkpoints(files) == ["00000-before", "00001-first"]
+
+
+# --- attempts ---
+
+
+def test_attempts_come_back_oldest_first(trial: TrialStore) -> None:
+    late, early = attempt("2000-aaa", 2000, first_epoch=3), attempt("1000-bbb", 1000)
+    trial.write_attempt(late)
+    trial.write_attempt(early)
+    assert trial.attempts() == [early, late]
+    assert trial.attempts()[0].provenance == PROVENANCE
+
+
+def test_an_attempt_that_ended_replaces_the_one_that_began(trial: TrialStore) -> None:
+    trial.write_attempt(attempt())
+    assert trial.attempts()[0].ended is None
+    ended = attempt(ended="failed", reason="Traceback: 'ö'\n")
+    trial.write_attempt(ended)
+    assert trial.attempts() == [ended]
+
+
+def test_two_trials_do_not_meet(files: Files, trial: TrialStore) -> None:
+    other = TrialStore(files, config(seed=1).trial_id)
+    commit(trial, 0)
+    other.write_attempt(attempt())
+    assert other.epochs() == []
+    assert trial.attempts() == []

@@ -1,0 +1,118 @@
+"""What is stored of a sweep, and where."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.files import StorageError
+from orchestrator.store.layout import ShipperStatus, Storage
+from orchestrator.study.sweep import Resources, Sweep
+from tests.store.stored import PROVENANCE, config, files_in
+
+SWEEP = Sweep(
+    "night",
+    "What becomes of them? - häufig",
+    (
+        config(seed=1),
+        config(optimizer={"name": "adam", "lr": 1e-3, "eps": 1e-7}),
+        config(data={"name": "image_folder", "path": "/images"}, measurement={"estimators": ["lanczos"]}),
+        config(seed=0),
+    ),
+    Resources(cpu=2, gpu=0.125),
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "storage")
+
+
+def test_looking_leaves_no_trace(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    assert storage.sweeps() == []
+    assert not sweep.stop_requested
+    assert sweep.shipper_status() is None
+    assert sweep.driver_lease.holder() is None
+    assert storage.trial(config().trial_id).epochs() == []
+    assert not storage.root.exists()
+
+
+def test_a_storage_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker runs in another directory than the driver."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Storage("results").root == tmp_path.resolve() / "results"
+    assert Storage("~/results").root == tmp_path.resolve() / "home/results"
+
+
+def test_a_manifest_comes_back(storage: Storage) -> None:
+    storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
+    sweep, provenance = storage.sweep("night").read_manifest()
+    assert sweep == SWEEP
+    assert list(sweep.by_id) == list(SWEEP.by_id)
+    assert provenance == PROVENANCE
+
+
+def test_a_manifest_says_what_is_desired_now(storage: Storage) -> None:
+    smaller = Sweep("night", "", SWEEP.trials[:1], Resources())
+    for sweep in (SWEEP, smaller):
+        storage.sweep("night").write_manifest(sweep, PROVENANCE)
+    assert storage.sweep("night").read_manifest()[0] == smaller
+
+
+def test_an_unknown_sweep_is_answered_by_the_known_ones(storage: Storage) -> None:
+    with pytest.raises(StorageError) as caught:
+        storage.sweep("nigth").read_manifest()
+    assert str(caught.value) == f"storage {str(storage.root)!r} has no sweep 'nigth'; it has: none"
+    for name in ("night", "day"):
+        storage.sweep(name).write_manifest(SWEEP, PROVENANCE)
+    storage.sweep("never_run").request_stop()
+    with pytest.raises(StorageError) as caught:
+        storage.sweep("never_run").read_manifest()
+    assert str(caught.value) == f"storage {str(storage.root)!r} has no sweep 'never_run'; it has: day, night"
+    assert storage.sweeps() == ["day", "night"]
+
+
+def test_a_stop_is_asked_for_and_taken_back(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    sweep.clear_stop()
+    for _ in range(2):
+        sweep.request_stop()
+        assert storage.sweep("night").stop_requested
+    assert not storage.sweep("day").stop_requested
+    sweep.clear_stop()
+    assert not storage.sweep("night").stop_requested
+
+
+def test_the_shippers_last_word_comes_back(storage: Storage) -> None:
+    for status in (ShipperStatus("unreachable", "refused - später", 7, 123), ShipperStatus("done", "", 0, 123)):
+        storage.sweep("night").write_shipper_status(status)
+        assert storage.sweep("night").shipper_status() == status
+
+
+def test_driver_and_shipper_do_not_exclude_each_other(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    with sweep.driver_lease, sweep.ship_lease:
+        assert sweep.driver_lease.holder() is not None
+        assert sweep.ship_lease.holder() is not None
+    assert sweep.driver_lease.holder() is None
+
+
+def test_everything_lies_where_the_map_says(storage: Storage) -> None:
+    sweep, trial = storage.sweep("night"), storage.trial(config().trial_id)
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    sweep.request_stop()
+    sweep.write_shipper_status(ShipperStatus("done", "", 0, 1))
+    sweep.log.write_text("")
+    with sweep.driver_lease, sweep.ship_lease:
+        pass
+    trial.write_config(config())
+    assert files_in(storage.root) == [
+        "sweeps/night/driver-lease/000001.json",
+        "sweeps/night/manifest.json",
+        "sweeps/night/ship-lease/000001.json",
+        "sweeps/night/shipper.json",
+        "sweeps/night/shipper.log",
+        "sweeps/night/stop",
+        f"trials/{config().trial_id}/trial.json",
+    ]

@@ -1,0 +1,66 @@
+"""What the README says works: its commands, its sweep file, its links, the make targets."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.study.sweep import load_sweep
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.partition("#")[0].split("=[")[0] for line in README.splitlines() if line.startswith("hessian-dynamics ")
+]
+COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 7
+
+
+@pytest.mark.parametrize("command", sorted({shlex.split(command)[1] for command in COMMANDS}))
+def test_every_command_and_option_exists(command: str) -> None:
+    shown = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, env={"COLUMNS": "200"})
+    assert shown.returncode == 0
+    for line in COMMANDS:
+        words = shlex.split(line)
+        if words[1] == command:
+            assert all(word in shown.stdout for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_what_computes_nothing_runs(command: str, tmp_path: Path) -> None:
+    done = subprocess.run([COMMAND, command, "quickstart"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart: 0 of 12 trials done" in done.stdout
+
+
+def test_the_sweep_file_is_one(tmp_path: Path) -> None:
+    (content,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "learning_rate.yaml").write_text(content)
+    sweep = load_sweep(str(tmp_path / "learning_rate.yaml"))
+    assert (sweep.name, len(sweep.trials), sweep.trials[0].epochs) == ("learning_rate", 8, 70)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_map_names_what_is_there() -> None:
+    (tree,) = re.findall(r"```\n(estimators/.*?)```", README, re.DOTALL)
+    folder = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folder = ROOT / "orchestrator" if line.startswith("  ") else ROOT
+        assert (folder / name).exists(), name
+
+
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    for target in ("help", "setup", "sweep", "ui", "test", "check"):
+        assert re.search(rf"^{target} ", shown, re.MULTILINE), target

@@ -1,0 +1,151 @@
+"""What is said when shipping does not go as it should, and how long it is tried."""
+
+import functools
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.state import State
+from orchestrator.tracking import following, shipper
+from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
+from orchestrator.tracking.following import Following
+from orchestrator.tracking.links import ship_command
+from orchestrator.tracking.mirror import Mirror
+from orchestrator.tracking.shipper import ship
+from tests.tracking.stored import assert_shows, driving, free_port, kill, manifest, rows, sweep, train, trained
+
+
+def test_a_sweep_of_which_nothing_has_begun_is_shipped_twice_without_a_change(tmp_path: Path, uri: str) -> None:
+    storage = manifest(tmp_path / "results", sweep())
+    ship(storage, "toy", uri, False, lambda line: None)
+    before = rows(tmp_path / "mlflow.db")
+    ship(storage, "toy", uri, False, lambda line: None)
+    assert rows(tmp_path / "mlflow.db") == before
+
+
+def test_fewer_epochs_are_asked_for_than_are_stored(tmp_path: Path, uri: str) -> None:
+    desired = sweep(epochs=2)
+    storage = trained(tmp_path / "results", sweep(epochs=4))
+    manifest(storage.root, desired)
+    assert ship(storage, "toy", uri, False, lambda line: None).shipped_epochs == 12
+    assert set(assert_shows(uri, storage, desired).statuses().values()) == {"FINISHED"}
+
+
+def test_a_damaged_epoch_is_not_blamed_on_the_tracker(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 0.1)
+    desired = sweep()
+    storage = trained(tmp_path / "results", desired)
+    damaged = storage.root / "trials" / desired.trials[1].trial_id / "epochs" / "00002.json"
+    damaged.write_bytes(b"\0" * 10)
+    lines = list[str]()
+    assert not ship(storage, "toy", uri, False, lines.append).complete
+    assert lines[0].startswith(f"storage {str(storage.root)!r} cannot be used ({damaged} is damaged; delete it")
+
+
+def test_a_server_that_says_no_is_told_from_one_that_is_away(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 0.1)
+    storage = manifest(tmp_path / "results", sweep(name="taken"))
+    lines = list[str]()
+    monkeypatch.setattr("orchestrator.tracking.labels.trial_params", lambda config: {"no=": "name MLflow takes?"})
+    assert not ship(storage, "taken", server, False, lines.append).complete
+    assert lines[0].startswith(f"tracker {server} refuses (INVALID_PARAMETER_VALUE: ")
+
+
+def test_patience_begins_with_the_outage_and_not_with_the_shipping(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage long after the beginning is waited for all the same."""
+    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(shipper, "POLL_SECONDS", 0.1)
+    update, rounds = Mirror.update, list[float]()
+
+    def slow_then_broken(self: Mirror, *arguments: object) -> None:
+        rounds.append(time.monotonic())
+        if len(rounds) == 1:
+            time.sleep(2.5)
+            raise ConnectionError("gone for a moment")
+        update(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Mirror, "update", slow_then_broken)
+    desired, lines = sweep(), list[str]()
+    storage = trained(tmp_path / "results", desired)
+    assert ship(storage, "toy", uri, False, lines.append).complete
+    assert [line.partition(" ")[0] for line in lines] == ["tracker", "tracker", "16"]
+    assert_shows(uri, storage, desired)
+
+
+def test_a_follower_with_a_password_in_its_uri_notes_it_nowhere(tmp_path: Path) -> None:
+    storage = trained(tmp_path / "results", sweep())
+    store = storage.sweep("toy")
+    with driving(storage, "toy"):
+        follower = start_follower(storage.root, "toy", f"http://me:geheim@127.0.0.1:{free_port()}", store.log)
+        try:
+            status = wait_for_follower(store, follower)
+        finally:
+            kill(follower)
+    assert status is not None
+    assert status.state == "unreachable"
+    assert "cannot be reached" in store.log.read_text()
+    stored = [path for path in storage.root.rglob("*") if path.is_file() and b"geheim" in path.read_bytes()]
+    assert stored == []
+
+
+def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "wait_for_end", functools.partial(wait_for_end, timeout_seconds=0.1))
+    desired, lines, uri = sweep(), list[str](), f"http://127.0.0.1:{free_port()}"
+    storage = manifest(tmp_path / "results", desired)
+    beside = Following(storage, "toy", uri, lines.append)
+    with driving(storage, "toy"):
+        beside.start()
+        assert beside._follower
+        try:
+            beside.wait_until_ready()
+            train(storage, desired.trials[0], 0, 3, State.COMPLETED)
+            beside.wait_until_shipped()
+        finally:
+            kill(beside._follower)
+    assert lines[0].startswith(f"tracker {uri} cannot be reached (")
+    assert lines[0].endswith("; training begins, the epochs are shipped when it is back")
+    assert lines[1].endswith(f"this does: {ship_command(storage.root, 'toy', uri)}")
+    lines.clear()
+    beside.wait_until_shipped()
+    assert lines == [lines[0]]
+    assert lines[0].startswith(f"tracker {uri} cannot be reached (")
+
+
+def test_a_run_whose_shipper_was_killed_says_what_ships_the_rest(tmp_path: Path, uri: str) -> None:
+    desired, lines = sweep(), list[str]()
+    storage = manifest(tmp_path / "results", desired)
+    beside = Following(storage, "toy", uri, lines.append)
+    with driving(storage, "toy"):
+        beside.start()
+        assert beside._follower
+        beside.wait_until_ready()
+        kill(beside._follower)
+        trained(storage.root, desired)
+    beside.wait_until_shipped()
+    command = ship_command(storage.root, "toy", uri)
+    assert lines[0].startswith(f"the shipper ended early, see {storage.sweep('toy').log}; ")
+    assert lines[0].endswith(f"this ships: {command}")
+    assert lines[1].startswith("curves: make ui, then http://127.0.0.1:5000/#/experiments/")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://host:5000", "hessian-dynamics ship toy --storage '/a b' --tracking-uri http://host:5000"),
+        ("http://me:pw@host", "MLFLOW_TRACKING_URI='http://***@host' hessian-dynamics ship toy --storage '/a b'"),
+    ],
+)
+def test_the_command_that_ships_can_be_pasted(uri: str, expected: str) -> None:
+    command = ship_command(Path("/a b"), "toy", uri)
+    assert command == expected
+    assert "/a b" in shlex.split(command)
