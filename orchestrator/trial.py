@@ -69,13 +69,9 @@ def _run(
 ) -> State:
     if stop_requested():
         return State.INTERRUPTED
-    known = set(store.epochs())
+    known = store.epochs()
+    _refuse_other_data(store, known, data.digest)
     checkpoint = store.latest_checkpoint()
-    if checkpoint and checkpoint.data_digest != data.digest:
-        raise DataError(
-            f"trial {store.trial_id} was begun on data with digest {checkpoint.data_digest[:12]}, the data now has "
-            f"{data.digest[:12]}; restore the images, or start afresh in another --storage"
-        )
     record = store.read(checkpoint.epoch).record if checkpoint else None
     if record and record.diverged:
         return State.DIVERGED
@@ -89,6 +85,14 @@ def _run(
         if record.epoch < config.epochs and not record.diverged and stop_requested():
             return State.INTERRUPTED
     return State.DIVERGED if record and record.diverged else State.COMPLETED
+
+
+def _refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
+    if epochs and (begun_on := store.read(epochs[-1]).data_digest) != digest:
+        raise DataError(
+            f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
+            "restore the images, or start afresh in another --storage"
+        )
 
 
 def prepare_data(sweep: Sweep) -> None:

@@ -146,9 +146,12 @@ def on_images(folder: Path, epochs: int) -> TrialConfig:
     return small_trial(data={"name": "image_folder", "path": str(folder)}, epochs=epochs)
 
 
-def test_going_on_with_other_data_is_refused(tmp_path: Path, images: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_going_on_with_other_data_is_refused(tmp_path: Path, images: Path, damaged: bool) -> None:
     store = Storage(tmp_path / "storage").trial(on_images(images, 1).trial_id)
     run_trial(on_images(images, 1), store, ONE_CPU)
+    for path in checkpoints(store) if damaged else []:
+        path.unlink()
     write_image(images / "train" / "cat" / "000.png", seed=777)
     load_data.cache_clear()
     with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):

@@ -148,14 +148,20 @@ class _Shipper:
             self._mirror = mirror
             self._runs = mirror.run_count
             self._known |= mirror.shipped()
-            self._back()
+            if not self._failures:
+                self._report("shipping", "", self._pending())
+        before = self._shipped
         self._mirror.update(driver.since if driver else None, self._say, self._took)
         self._known |= self._mirror.shipped()
+        if self._failures:
+            # Not before a whole round went well: a tracker that takes epochs but no files would come and go for ever.
+            self._say(f"tracker {self._tracker} is back; {_epochs(self._shipped - before)} shipped to it since")
+            self._failures = 0
         self._report("shipping", "", self._pending())
 
     def _took(self, epochs: int) -> None:
         self._shipped += epochs
-        if self._mirror and time.monotonic() - self._status_at > _STATUS_SECONDS:
+        if self._mirror and not self._failures and time.monotonic() - self._status_at > _STATUS_SECONDS:
             self._known |= self._mirror.shipped()
             self._report("shipping", "", self._pending())
 
@@ -170,13 +176,6 @@ class _Shipper:
             self._say(f"{failure}{training}; {_epochs(pending)} {_wait(pending)}")
         self._failures += 1
         self._report("unreachable", failure, pending)
-
-    def _back(self) -> None:
-        pending = self._pending()
-        if self._failures:
-            self._say(f"tracker {self._tracker} is back; {_epochs(pending)} to ship")
-        self._failures = 0
-        self._report("shipping", "", pending)
 
     def _lingers(self, since_gone: float) -> bool:
         assert self._mirror is not None, "a round without failure has a mirror"

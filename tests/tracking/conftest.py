@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.client import connect
-from tests.tracking.stored import free_port, start_server, stop_server, wait_until
+from tests.tracking.processes import free_port, start_server, stop_server, wait_until
 
 
 @pytest.fixture(scope="session")

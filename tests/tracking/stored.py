@@ -1,16 +1,8 @@
-"""Sweeps stored without training anything, trackers read back, and processes that ship and are killed."""
+"""Sweeps stored without training anything, and trackers read back."""
 
 import json
 import math
-import os
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +18,6 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
 
-REPOSITORY = Path(__file__).parents[2]
 T0 = 1_700_000_000_000
 PROVENANCE = Provenance("0.1.0", "abc123", "hessian-dynamics run toy", "cluster", "me", "3.11", "a processor")
 SWEEP_PROVENANCE = replace(PROVENANCE, host="driver-host")
@@ -176,114 +167,6 @@ def rows(database: Path) -> dict[str, list[Any]]:
         }
 
 
-SHIP = """\
-import sys
-from orchestrator.store.layout import Storage
-from orchestrator.tracking.shipper import ship
-root, name, uri, follow = sys.argv[1:]
-print(ship(Storage(root), name, uri, follow == "follow", lambda line: print(line, flush=True)), flush=True)
-"""
-DRIVE = """\
-import sys, time
-from orchestrator.store.layout import Storage
-with Storage(sys.argv[1]).sweep(sys.argv[2]).driver_lease:
-    print("ready", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def shipping(storage: Storage, name: str, uri: str, follow: bool = False) -> subprocess.Popen[str]:
-    """A shipper in a process of its own."""
-    return _python(SHIP, str(storage.root), name, uri, "follow" if follow else "once")
-
-
-@contextmanager
-def driving(storage: Storage, name: str) -> Iterator[subprocess.Popen[str]]:
-    """A driver at work on a sweep; a line on its standard input ends it in peace."""
-    process = _python(DRIVE, str(storage.root), name)
-    try:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield process
-    finally:
-        kill(process)
-
-
-def release(driver: subprocess.Popen[str]) -> None:
-    assert driver.stdin
-    driver.stdin.write("\n")
-    driver.stdin.flush()
-    driver.wait(20)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9, and waits until it is gone."""
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream:
-            stream.close()
-
-
-def said(process: subprocess.Popen[str], timeout: float = 90) -> str:
-    """What a process printed, once it has ended by itself."""
-    output, _ = process.communicate(timeout=timeout)
-    assert process.returncode == 0, output
-    return output
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A real tracking server, in a process group of its own."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    with (folder / "server.log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-            start_new_session=True,
-        )
-
-
-def stop_server(server: subprocess.Popen[bytes]) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
-
-
 def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:
     found = [{"epoch": r.epoch, **r.vectors()} for r in storage.trial(trial_id).records()]
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
-
-
-def _python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )

@@ -14,24 +14,16 @@ from orchestrator.tracking import shipper
 from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
 from orchestrator.tracking.links import where_to_look
 from orchestrator.tracking.shipper import ship
-from tests.tracking.conftest import healthy
-from tests.tracking.stored import (
-    Shown,
-    assert_shows,
+from tests.tracking.processes import (
+    Gate,
+    Shipping,
     driving,
     free_port,
     kill,
-    manifest,
     release,
-    said,
-    shipping,
-    start_server,
-    stop_server,
-    sweep,
-    train,
-    trained,
     wait_until,
 )
+from tests.tracking.stored import Shown, assert_shows, manifest, sweep, train, trained
 
 
 def state(storage: Storage, name: str = "toy") -> ShipperStatus:
@@ -47,7 +39,7 @@ def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Pat
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
-        follower = shipping(storage, "toy", uri, follow=True)
+        follower = Shipping(storage, "toy", uri, follow=True)
         wait_until(lambda: state(storage).state == "shipping")
         assert state(storage).pid == follower.pid
         assert set(Shown(uri).statuses().values()) == {"SCHEDULED"}
@@ -64,7 +56,7 @@ def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Pat
         assert Shown(uri).outcomes()[third.trial_id] is None
         kill(driver)
         train(storage, second, 2, 2, started_ms=now_ms())  # a worker outlives its driver by a moment
-    assert "shipped to sqlite" in said(follower)
+    assert any("shipped to sqlite" in line for line in follower.said())
     shown = assert_shows(uri, storage, desired)
     assert [shown.statuses()[i] for i in desired.by_id] == ["FINISHED", "KILLED", "KILLED", "SCHEDULED"]
     assert shown.outcomes()[second.trial_id] == "interrupted"
@@ -75,12 +67,12 @@ def test_a_follower_ends_soon_after_a_driver_that_has_done_everything(tmp_path: 
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
-        follower = shipping(storage, "toy", uri, follow=True)
+        follower = Shipping(storage, "toy", uri, follow=True)
         wait_until(lambda: state(storage).state == "shipping")
         trained(storage.root, desired)
         release(driver)
         ended = time.monotonic()
-        said(follower)
+        follower.said()
         assert time.monotonic() - ended < 5
     assert_shows(uri, storage, desired)
 
@@ -89,53 +81,46 @@ def test_a_second_shipper_waits_its_turn_and_takes_over(tmp_path: Path, uri: str
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "toy") as driver:
-        first = shipping(storage, "toy", uri, follow=True)
+        first = Shipping(storage, "toy", uri, follow=True)
         wait_until(lambda: state(storage).pid == first.pid)
-        second = shipping(storage, "toy", uri, follow=True)
-        assert second.stdout
-        assert f"another ship is at work: process {first.pid}" in second.stdout.readline()
-        kill(first)
+        second = Shipping(storage, "toy", uri, follow=True)
+        wait_until(lambda: bool(second.lines()))
+        assert f"another ship is at work: process {first.pid}" in second.lines()[0]
+        first.kill()
         wait_until(lambda: state(storage).pid == second.pid)
         trained(storage.root, desired)
         release(driver)
-        said(second)
+        second.said()
     assert_shows(uri, storage, desired)
 
 
-def test_the_tracker_may_come_later_and_go_and_come_back(tmp_path: Path) -> None:
-    desired, port = sweep(name="outage", epochs=5), free_port()
-    uri = f"http://127.0.0.1:{port}"
+def test_the_tracker_may_come_later_and_go_and_come_back(server: str, tmp_path: Path) -> None:
+    desired, tracker = sweep(name="outage", epochs=5), Gate(server)
     storage = manifest(tmp_path / "results", desired)
     with driving(storage, "outage") as driver:
         for config in desired.trials:
             train(storage, config, 0, 1, started_ms=now_ms())
-        follower = shipping(storage, "outage", uri, follow=True)
+        follower = Shipping(storage, "outage", tracker.uri, follow=True)
         wait_until(lambda: state(storage, "outage").state == "unreachable")
         assert state(storage, "outage").pending_epochs == 8
-        server = start_server(tmp_path / "server", port)
-        try:
-            wait_until(
-                lambda: state(storage, "outage").state == "shipping" and not state(storage, "outage").pending_epochs
-            )
-            stop_server(server)
-            for config in desired.trials:
-                train(storage, config, 2, 3, started_ms=now_ms())
-            wait_until(lambda: state(storage, "outage").pending_epochs == 8)
-            server = start_server(tmp_path / "server", port)
-            wait_until(lambda: healthy(uri))
-            for config in desired.trials:
-                train(storage, config, 4, 5, State.COMPLETED, started_ms=now_ms())
-            release(driver)
-            lines = said(follower).splitlines()
-            assert_shows(uri, storage, desired)
-        finally:
-            stop_server(server)
-    away = [line for line in lines if line.startswith(f"tracker {uri} cannot be reached (")]
+        tracker.open()
+        wait_until(lambda: state(storage, "outage") == ShipperStatus("shipping", "", 0, follower.pid))
+        tracker.close()
+        for config in desired.trials:
+            train(storage, config, 2, 3, started_ms=now_ms())
+        wait_until(lambda: state(storage, "outage").pending_epochs == 8)
+        tracker.open()
+        for config in desired.trials:
+            train(storage, config, 4, 5, State.COMPLETED, started_ms=now_ms())
+        release(driver)
+        lines = follower.said()
+    assert_shows(server, storage, desired)
+    away = [line for line in lines if line.startswith(f"tracker {tracker.uri} cannot be reached (")]
     assert len(away) == 2, lines
     assert "Connection refused" in away[0]
     assert away[0].endswith("; training goes on; 8 epochs wait")
-    assert sum(line.startswith(f"tracker {uri} is back; ") for line in lines) == 2
-    assert any(line == f"24 epochs shipped to {uri}" for line in lines)
+    assert sum(line.startswith(f"tracker {tracker.uri} is back; ") for line in lines) == 2
+    assert f"24 epochs shipped to {tracker.uri}" in lines
 
 
 def test_what_a_dead_tracker_never_took_is_named_with_the_command_that_ships_it(

@@ -15,24 +15,21 @@ from orchestrator.store.state import State
 from orchestrator.study.record import SCALARS, EpochRecord
 from orchestrator.tracking.links import where_to_look
 from orchestrator.tracking.shipper import ship
+from tests.tracking.processes import Shipping, driving, wait_until
 from tests.tracking.stored import (
     DIGEST,
     T0,
     Shown,
     assert_shows,
     attempt,
-    driving,
     expected_points,
-    kill,
     manifest,
     record,
     rows,
-    shipping,
     sweep,
     train,
     trained,
     vectors,
-    wait_until,
 )
 
 
@@ -333,12 +330,10 @@ def test_a_shipper_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Pa
         return lambda: database.exists() and sum(map(len, _rows(database))) > count
 
     for count in (0, 2, 4, 600, 1500):
-        process = shipping(storage, "toy", uri)
+        shipper = Shipping(storage, "toy", uri)
         wait_until(some_rows(count))
-        kill(process)
-    process = shipping(storage, "toy", uri)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+        shipper.kill()
+    Shipping(storage, "toy", uri).said()
     assert_shows(uri, storage, desired)
 
 

@@ -14,7 +14,8 @@ from orchestrator.tracking.following import Following
 from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.shipper import ship
-from tests.tracking.stored import assert_shows, driving, free_port, kill, manifest, rows, sweep, train, trained
+from tests.tracking.processes import driving, free_port, kill
+from tests.tracking.stored import assert_shows, manifest, rows, sweep, train, trained
 
 
 def test_a_sweep_of_which_nothing_has_begun_is_shipped_twice_without_a_change(tmp_path: Path, uri: str) -> None:
@@ -55,6 +56,22 @@ def test_a_server_that_says_no_is_told_from_one_that_is_away(
     monkeypatch.setattr("orchestrator.tracking.labels.trial_params", lambda config: {"no=": "name MLflow takes?"})
     assert not ship(storage, "taken", server, False, lines.append).complete
     assert lines[0].startswith(f"tracker {server} refuses (INVALID_PARAMETER_VALUE: ")
+
+
+def test_a_tracker_that_takes_epochs_but_no_files_is_away_once(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(shipper, "POLL_SECONDS", 0.1)
+    (tmp_path / "mlartifacts").write_bytes(b"a file where the folder of artifacts should be")
+    desired, lines = sweep(), list[str]()
+    storage = trained(tmp_path / "results", desired)
+    assert not ship(storage, "toy", uri, False, lines.append).complete
+    assert len(lines) == 2
+    assert all("mlartifacts" in line for line in lines)
+    (tmp_path / "mlartifacts").unlink()
+    assert ship(storage, "toy", uri, False, lines.append).complete
+    assert_shows(uri, storage, desired)
 
 
 def test_patience_begins_with_the_outage_and_not_with_the_shipping(
