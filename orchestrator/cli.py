@@ -150,7 +150,7 @@ def ship(
     store = Storage(storage)
     name = _stored_or_loaded(sweep, store).name
     result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
-    raise typer.Exit(0 if result.pending_epochs == 0 else 1)
+    raise typer.Exit(0 if result.complete else 1)
 
 
 def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:

@@ -1,7 +1,7 @@
 """Where everything lies below the storage folder.
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
-- <storage>/sweeps/<sweep>/        manifest.json, stop, driver-lease/, ship-lease/, shipper.json, shipper.log
+- <storage>/sweeps/<sweep>/        manifest.json, stop, storage-id, driver-lease/, ship-lease/, shipper.json and .log
 """
 
 import json
