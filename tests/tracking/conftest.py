@@ -3,7 +3,7 @@
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,16 @@ def uri(tmp_path: Path, blank_database: Path) -> str:
     """A tracker of this test's own."""
     shutil.copy(blank_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def say(lines: list[str]) -> Callable[[str], None]:
+    return lines.append
 
 
 def healthy(uri: str) -> bool:
