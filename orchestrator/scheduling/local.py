@@ -39,8 +39,6 @@ def run_local(
                 for done in [pool.submit(_drain, process, waiting, say) for process in processes]:
                     done.result()
             except BaseException:
-                while not waiting.empty():
-                    waiting.get()
                 for process in processes:
                     process.kill()
                 raise
@@ -104,9 +102,9 @@ class _WorkerProcess:
         """Ends the process at once; it is not started again."""
         with self._starting:
             self.killed = True
-            if self._process:
-                self._process.kill()
-                self._process.join()
+            if process := self._process:  # which `run` forgets once it sees it dead
+                process.kill()
+                process.join()
 
     def _running(self) -> tuple[SpawnProcess, Connection]:
         if self._process is None or self._connection is None:

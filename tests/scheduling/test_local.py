@@ -65,7 +65,9 @@ def test_a_trial_that_kills_every_process_is_left_alone(tmp_path: Path) -> None:
 def test_no_worker_outlives_its_driver(tmp_path: Path, how: signal.Signals) -> None:
     code = f"""
 if __name__ == "__main__":
+    import signal
     from pathlib import Path
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     from tests.scheduling.test_local import run
     run(Path({str(tmp_path)!r}), ["sleeps"])
 """
