@@ -8,7 +8,8 @@ import pytest
 from orchestrator.store.commit import TrialStore
 from orchestrator.store.layout import Storage
 from orchestrator.store.state import State
-from orchestrator.study.config import ImageFolderData, TrialConfig
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 from orchestrator.training.datasets import load_data

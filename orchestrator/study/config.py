@@ -3,86 +3,29 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from orchestrator.study.data_config import AugmentationConfig, Data
+from orchestrator.study.fields import NOT_IDENTITY, Config, PositiveInt, counts_for_identity
+from orchestrator.study.model_config import CnnConfig, Model
+from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 
 SCHEMA = 1
 """Counted in every trial id; raised only if a field ever changes its meaning."""
 
-_NOT_IDENTITY = {"identity": False}
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class CnnConfig(_Config):
-    """The paper's network: two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, two hidden layers."""
-
-    name: Literal["cnn"]
-
-
-class DigitsData(_Config):
-    """scikit-learn's 1,797 real images of handwritten digits, 1x8x8: embedded, no download."""
-
-    name: Literal["digits"]
-
-
-class ImageFolderData(_Config):
-    """A folder with train/<class>/* and test/<class>/* images, all of one size."""
-
-    name: Literal["image_folder"]
-    path: Annotated[str, Field(min_length=1, json_schema_extra=_NOT_IDENTITY)]
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: str) -> str:
-        # Ray changes the working directory of every trial: a relative path would point elsewhere there.
-        try:
-            return str(Path(path).expanduser().resolve())
-        except RuntimeError:
-            raise ValueError(f"there is no home folder {path.partition('/')[0]!r}; write the path out") from None
-
-
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SgdConfig(_Config):
-    """Stochastic gradient descent, with heavy-ball momentum where momentum > 0."""
-
-    name: Literal["sgd"]
-    lr: PositiveFloat
-    momentum: Momentum = 0.0
-    weight_decay: NonNegativeFloat = 0.0
-
-
-class AdamConfig(_Config):
-    """Adam (Kingma and Ba, 2015); weight_decay adds to the gradient, as in the original."""
-
-    name: Literal["adam"]
-    lr: PositiveFloat
-    beta1: Momentum = 0.9
-    beta2: Momentum = 0.999
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.0
-
-
 Estimator = Literal["lanczos", "algorithm1"]
 
 
-class MeasurementConfig(_Config):
+class MeasurementConfig(Config):
     """What is estimated after every epoch, and on which share of the training images."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
-    lanczos_products: Annotated[int, Field(ge=1)] = 10
-    algorithm1_every: Annotated[int, Field(ge=1)] = 1
-    algorithm1_iterations: Annotated[int, Field(ge=1)] = 10
+    lanczos_products: PositiveInt = 10
+    algorithm1_every: PositiveInt = 1
+    algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
 
     @field_validator("estimators")
@@ -94,39 +37,53 @@ class MeasurementConfig(_Config):
         return tuple(name for name in get_args(Estimator) if name in estimators)
 
 
-class TrialConfig(_Config):
+class TrialConfig(Config):
     """Everything that decides what a trial computes. Two equal configs are one trial."""
 
-    model: CnnConfig = CnnConfig(name="cnn")
-    data: Annotated[DigitsData | ImageFolderData, Field(discriminator="name")]
-    optimizer: Annotated[SgdConfig | AdamConfig, Field(discriminator="name")]
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    epochs: Annotated[int, Field(ge=1, json_schema_extra=_NOT_IDENTITY)]
+    model: Model = CnnConfig(name="cnn")
+    data: Data
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: Optimizer
+    schedule: Schedule = ConstantSchedule(name="constant")
+    batch_size: PositiveInt = 64
+    epochs: Annotated[int, Field(ge=1, json_schema_extra=NOT_IDENTITY)]
     measurement: MeasurementConfig = MeasurementConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _warm_before_the_end(self) -> Self:
+        if isinstance(self.schedule, CosineSchedule) and self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, expected less than epochs, {self.epochs}: "
+                "a cosine needs epochs after the warm-up"
+            )
+        return self
 
     @property
     def trial_id(self) -> str:
         """Twelve hex digits of the digest of what the trial is: the fields that differ from their defaults.
 
-        New fields change no old id. Paths and the number of epochs do not count: the first epochs of a longer
-        trial are the shorter trial.
+        New fields change no old id. Paths do not count, nor does the number of epochs, unless the schedule stretches
+        over them: the first epochs of a longer trial are the shorter trial.
         """
-        content = json.dumps({"schema": SCHEMA, **_identity(self)}, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        content = {"schema": SCHEMA, **_identity(self)}
+        if self.schedule_needs_epochs:
+            content["epochs"] = self.epochs
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def schedule_needs_epochs(self) -> bool:
+        """Whether more epochs would make other ones of the first."""
+        return isinstance(self.schedule, CosineSchedule)
 
     def flat(self) -> dict[str, Any]:
         """Every field under its dotted name, ``{"optimizer.lr": 0.05, ...}``: MLflow params and frame columns."""
         return dict(_flat(self))
 
 
-def counts_for_identity(field: FieldInfo) -> bool:
-    """Whether a field takes part in the trial's id."""
-    return field.json_schema_extra != _NOT_IDENTITY
-
-
 def _identity(config: BaseModel) -> dict[str, Any]:
-    content: dict[str, Any] = {}
+    content: dict[str, Any] = dict(config.model_extra or {})
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if not counts_for_identity(field) or (not field.is_required() and value == field.default):
@@ -136,8 +93,7 @@ def _identity(config: BaseModel) -> dict[str, Any]:
 
 
 def _flat(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(config).model_fields:
-        value = getattr(config, name)
+    for name, value in config:
         if isinstance(value, BaseModel):
             yield from _flat(value, f"{prefix}{name}.")
         else:

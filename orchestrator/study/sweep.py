@@ -37,6 +37,7 @@ class SweepFile(BaseModel):
     grid: Any = None
     """Lists of values by dotted key, or a list of such mappings; `_misshapen` says what is wrong with it."""
     resources: Resources = Resources()
+    keep_checkpoints: Annotated[str, Field(pattern=r"^(all|last|every [1-9][0-9]*)$")] = "last"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Sweep:
     description: str
     trials: tuple[TrialConfig, ...]
     resources: Resources
+    keep_checkpoints: str = "last"
+    """``all``, ``every K`` epochs, or ``last``: the two that a trial needs to go on. Never part of a trial's identity."""
+
+    def keeps(self, epoch: int) -> bool:
+        """Whether the checkpoint of an epoch stays when the trial has gone on."""
+        if self.keep_checkpoints.startswith("every "):
+            return epoch % int(self.keep_checkpoints.removeprefix("every ")) == 0
+        return self.keep_checkpoints == "all"
 
     @cached_property
     def by_id(self) -> dict[str, TrialConfig]:
@@ -107,7 +116,7 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
     trials, more = _expand(content.get("trial"), content.get("grid"), given="grid" in content)
     if problems + more:
         raise SweepError(path, list(dict.fromkeys(problems + more)))
-    return Sweep(_name(file.name, overrides), file.description, trials, file.resources)
+    return Sweep(_name(file.name, overrides), file.description, trials, file.resources, file.keep_checkpoints)
 
 
 def _find(source: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.study.config import DigitsData, ImageFolderData
+from orchestrator.study.data_config import DigitsData, ImageFolderData
 from orchestrator.training.image_folder import load_image_folder
 from orchestrator.training.images import DataError, Images, Source
 from orchestrator.training.streams import stream

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from orchestrator.study.config import CnnConfig
+from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.streams import derived_seed
 
 CHANNELS = 32

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn, optim
 
-from orchestrator.study.config import AdamConfig, SgdConfig
+from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
 
 
 def build_optimizer(config: SgdConfig | AdamConfig, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:

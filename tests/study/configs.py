@@ -5,15 +5,18 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from orchestrator.study.config import (
+from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
+from orchestrator.study.data_config import AugmentationConfig, DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.study.model_config import CnnConfig, MlpConfig, ModuleConfig
+from orchestrator.study.optimizer_config import (
+    AdagradConfig,
     AdamConfig,
-    CnnConfig,
-    DigitsData,
-    Estimator,
-    ImageFolderData,
-    MeasurementConfig,
+    AdamWConfig,
+    ConstantSchedule,
+    CosineSchedule,
+    RmspropConfig,
     SgdConfig,
-    TrialConfig,
+    StepSchedule,
 )
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
@@ -39,7 +42,7 @@ def with_field(trial: TrialConfig, dotted: str, value: Any) -> TrialConfig:
 def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Every field under its dotted name, read off the JSON form; an oracle for `TrialConfig.flat`."""
     found: dict[str, Any] = {}
-    for name in type(model).model_fields:
+    for name in [*type(model).model_fields, *(model.model_extra or {})]:
         value = getattr(model, name)
         found |= leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
     return found
@@ -50,20 +53,75 @@ _share = st.floats(min_value=0, max_value=1, exclude_max=True)
 _not_negative = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
 _count = st.integers(min_value=1, max_value=10**6)
 
+_path = st.sampled_from(["/images", "relative", "~/here"])
+_subset = st.none() | _count
 data = st.one_of(
-    st.builds(DigitsData, name=st.just("digits")),
-    st.builds(ImageFolderData, name=st.just("image_folder"), path=st.sampled_from(["/images", "relative", "~/here"])),
-)
-optimizers = st.one_of(
-    st.builds(SgdConfig, name=st.just("sgd"), lr=_positive, momentum=_share, weight_decay=_not_negative),
+    st.builds(DigitsData, name=st.just("digits"), train_subset=_subset),
+    st.builds(ImageFolderData, name=st.just("image_folder"), path=_path, train_subset=_subset),
     st.builds(
-        AdamConfig,
-        name=st.just("adam"),
+        TorchvisionData,
+        name=st.sampled_from(["cifar10", "cifar100", "mnist", "fashion_mnist", "svhn"]),
+        path=st.none() | _path,
+        train_subset=_subset,
+    ),
+)
+_regularised: dict[str, Any] = {"dropout": _share, "batch_norm": st.booleans()}
+_scalars = st.none() | st.integers() | st.text()
+models = st.one_of(
+    st.builds(CnnConfig, name=st.just("cnn"), **_regularised),
+    st.builds(MlpConfig, name=st.just("mlp"), hidden=st.lists(_count, min_size=1).map(tuple), **_regularised),
+    st.builds(
+        ModuleConfig,
+        name=st.sampled_from(["mine:Net", "my_package.models:Net2"]),
+        width=_scalars | st.lists(_scalars),
+    ),
+)
+_adam: dict[str, Any] = {
+    "lr": _positive,
+    "beta1": _share,
+    "beta2": _share,
+    "eps": _positive,
+    "weight_decay": _not_negative,
+}
+optimizers = st.one_of(
+    st.builds(
+        SgdConfig,
+        name=st.just("sgd"),
         lr=_positive,
-        beta1=_share,
-        beta2=_share,
+        momentum=_share.filter(bool),
+        weight_decay=_not_negative,
+        nesterov=st.booleans(),
+    ),
+    st.builds(AdamConfig, name=st.just("adam"), **_adam),
+    st.builds(AdamWConfig, name=st.just("adamw"), **_adam),
+    st.builds(
+        AdagradConfig,
+        name=st.just("adagrad"),
+        lr=_positive,
+        lr_decay=_not_negative,
+        initial_accumulator=_not_negative,
         eps=_positive,
         weight_decay=_not_negative,
+    ),
+    st.builds(
+        RmspropConfig,
+        name=st.just("rmsprop"),
+        lr=_positive,
+        alpha=_share,
+        eps=_positive,
+        momentum=_share,
+        weight_decay=_not_negative,
+    ),
+)
+schedules = st.one_of(
+    st.builds(ConstantSchedule, name=st.just("constant"), warmup_epochs=_count),
+    st.builds(CosineSchedule, name=st.just("cosine"), final=_share),
+    st.builds(
+        StepSchedule,
+        name=st.just("step"),
+        warmup_epochs=_count,
+        every=_count,
+        factor=st.floats(min_value=0, max_value=1, exclude_min=True),
     ),
 )
 measurements = st.builds(
@@ -77,9 +135,11 @@ measurements = st.builds(
 )
 trials = st.builds(
     TrialConfig,
-    model=st.just(CnnConfig(name="cnn")),
+    model=models,
     data=data,
+    augmentation=st.builds(AugmentationConfig, flip=st.booleans(), crop=st.integers(min_value=0, max_value=100)),
     optimizer=optimizers,
+    schedule=schedules,
     batch_size=_count,
     epochs=_count,
     measurement=measurements,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.study.config import TrialConfig, counts_for_identity
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.fields import counts_for_identity
 from orchestrator.study.yaml_file import parse_value
 from tests.study.configs import MINIMAL, config, leaves, trials, with_field
 
@@ -29,6 +30,26 @@ NAMED: dict[str, TrialConfig] = {
     "image folder": config(data=IMAGES),
     "half the images, lanczos only": config(measurement={"fraction": 0.5, "estimators": ["lanczos"]}),
     "algorithm 1 every fifth epoch": config(measurement={"estimators": ["algorithm1"], "algorithm1_every": 5}),
+    "cnn with dropout and batch norm": config(model={"name": "cnn", "dropout": 0.1, "batch_norm": True}),
+    "mlp": config(model={"name": "mlp"}),
+    "mlp, other layers": config(model={"name": "mlp", "hidden": [64]}),
+    "a network of one's own": config(model={"name": "mine.models:Net"}),
+    "a network of one's own with arguments": config(model={"name": "mine.models:Net", "width": 64, "kernels": [3, 5]}),
+    "cifar10": config(data={"name": "cifar10"}),
+    "ten thousand of cifar10": config(data={"name": "cifar10", "train_subset": 10_000}),
+    "cifar100": config(data={"name": "cifar100"}),
+    "mnist": config(data={"name": "mnist"}),
+    "fashion_mnist": config(data={"name": "fashion_mnist"}),
+    "svhn": config(data={"name": "svhn"}),
+    "flips and crops": config(augmentation={"flip": True, "crop": 4}),
+    "nesterov": config(optimizer={"name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True}),
+    "adamw": config(optimizer={"name": "adamw", "lr": 0.001}),
+    "adagrad": config(optimizer={"name": "adagrad", "lr": 0.01}),
+    "rmsprop": config(optimizer={"name": "rmsprop", "lr": 0.001}),
+    "a warm-up": config(schedule={"name": "constant", "warmup_epochs": 5}),
+    "a cosine over 2 epochs": config(schedule={"name": "cosine"}),
+    "a cosine over 70 epochs": config(schedule={"name": "cosine"}, epochs=70),
+    "steps": config(schedule={"name": "step", "every": 30}),
     "everything differs": config(
         data=IMAGES,
         optimizer={**ADAM, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 1e-4},
@@ -102,6 +123,19 @@ def test_the_order_of_estimators_does_not_count() -> None:
 
 
 OTHER: dict[str, Any] = {
+    "model.dropout": 0.5,
+    "model.batch_norm": True,
+    "model.hidden": (10,),
+    "data.train_subset": 10,
+    "augmentation.flip": True,
+    "augmentation.crop": 1,
+    "optimizer.nesterov": True,
+    "optimizer.alpha": 0.5,
+    "optimizer.lr_decay": 0.5,
+    "optimizer.initial_accumulator": 0.5,
+    "schedule.warmup_epochs": 1,
+    "schedule.every": 11,
+    "schedule.factor": 0.5,
     "optimizer.lr": 0.06,
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.5,
@@ -123,14 +157,37 @@ OTHER: dict[str, Any] = {
 NOT_COUNTED = {"epochs", "data.path"}
 
 
-@pytest.mark.parametrize("base", [config(data=IMAGES), config(optimizer=ADAM)], ids=["sgd", "adam"])
+BASES = [
+    config(data=IMAGES, optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9}),
+    config(data={"name": "cifar10"}, model={"name": "mlp"}),
+    *(config(optimizer={"name": name, "lr": 0.001}) for name in ("adam", "adamw", "adagrad", "rmsprop")),
+    config(schedule={"name": "step", "every": 10}),
+]
+
+
+@pytest.mark.parametrize("base", BASES, ids=str)
 def test_each_other_field_makes_another_trial(base: TrialConfig) -> None:
     fields = [key for key in base.flat() if key.rpartition(".")[2] != "name"]
     assert set(fields) <= set(OTHER), "a new field needs another value here"
     for key in fields:
+        if key == "optimizer.nesterov" and not base.flat()["optimizer.momentum"]:
+            continue
         changed = with_field(base, key, OTHER[key])
         assert changed != base
         assert (changed.trial_id == base.trial_id) == (key in NOT_COUNTED), key
+
+
+def test_epochs_count_where_the_schedule_stretches_over_them() -> None:
+    cosine = config(schedule={"name": "cosine"}, epochs=70)
+    assert cosine.trial_id != config(schedule={"name": "cosine"}, epochs=71).trial_id
+    for schedule in ({"name": "constant", "warmup_epochs": 5}, {"name": "step", "every": 30}):
+        assert config(schedule=schedule, epochs=70).trial_id == config(schedule=schedule, epochs=71).trial_id
+
+
+def test_arguments_of_a_network_of_ones_own_are_fields() -> None:
+    trial = config(model={"name": "mine.models:Net", "width": 64})
+    assert trial.flat()["model.width"] == 64
+    assert trial.trial_id != config(model={"name": "mine.models:Net", "width": 65}).trial_id
 
 
 def test_only_epochs_and_paths_are_marked_as_not_counting() -> None:
@@ -164,11 +221,13 @@ def test_flat_has_every_field(trial: TrialConfig) -> None:
 def test_ids_are_equal_where_what_counts_is(one: TrialConfig, two: TrialConfig) -> None:
     same = _counted(one) == _counted(two)
     assert (one.trial_id == two.trial_id) == same
-    assert with_field(one, "epochs", two.epochs).trial_id == one.trial_id
+    if not one.schedule_needs_epochs:
+        assert with_field(one, "epochs", two.epochs).trial_id == one.trial_id
 
 
 def _counted(trial: TrialConfig) -> dict[str, Any]:
-    return {key: value for key, value in trial.flat().items() if key not in NOT_COUNTED}
+    epochs = {"epochs": trial.epochs} if trial.schedule_needs_epochs else {}
+    return {key: value for key, value in trial.flat().items() if key not in NOT_COUNTED} | epochs
 
 
 @given(trials, trials)

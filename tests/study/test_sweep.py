@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.study.config import SgdConfig
+from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.problems import SweepError
 from orchestrator.study.sweep import Resources, Sweep, load_sweep
 from tests.study.configs import config

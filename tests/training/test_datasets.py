@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.study.config import DigitsData
+from orchestrator.study.data_config import DigitsData
 from orchestrator.training.datasets import OOD_STANDARD_DEVIATION, load_data
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.study.config import ImageFolderData
+from orchestrator.study.data_config import ImageFolderData
 from orchestrator.training.datasets import load_data
 from orchestrator.training.image_folder import CACHE_VARIABLE, cache_folder, load_image_folder
 from orchestrator.training.images import DataError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.study.config import CnnConfig
+from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models import Cnn, build_model, check_outputs
 
 CNN = CnnConfig(name="cnn")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.study.config import AdamConfig, SgdConfig
+from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
 from orchestrator.training.optimizers import build_optimizer
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from orchestrator.study.config import DigitsData, TrialConfig
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import DigitsData
 from orchestrator.training.datasets import ResidentData, load_data
 
 CPU = torch.device("cpu")

@@ -1,0 +1,64 @@
+"""The networks a trial can name."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from orchestrator.study.fields import Config, PositiveInt, Share
+
+MODULE = "package.module:Class"
+"""How a network of one's own is named."""
+
+
+class CnnConfig(Config):
+    """The paper's network: two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, two hidden layers.
+
+    With batch norm before every ReLU and dropout after every hidden layer's, where asked for.
+    """
+
+    name: Literal["cnn"]
+    dropout: Share = 0.0
+    batch_norm: bool = False
+
+
+class MlpConfig(Config):
+    """Hidden layers with ReLU on the flattened image. Batch norm and dropout as in the cnn."""
+
+    name: Literal["mlp"]
+    hidden: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (400, 400)
+    dropout: Share = 0.0
+    batch_norm: bool = False
+
+
+Scalar = bool | int | float | str | None
+
+
+class ModuleConfig(Config):
+    """A network of the user's own: code that a trial imports and runs.
+
+    All other keys are passed to the class by name. Where it takes them, `shape` (channels, height, width) and `classes`
+    are passed too.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is called with."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def _tag(value: Any) -> Any:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if not isinstance(name, str):
+        return None
+    return MODULE if ":" in name else name
+
+
+Model = Annotated[
+    Annotated[CnnConfig, Tag("cnn")] | Annotated[MlpConfig, Tag("mlp")] | Annotated[ModuleConfig, Tag(MODULE)],
+    Discriminator(_tag),
+]

@@ -1,0 +1,100 @@
+"""The optimizers a trial can name, and how their learning rate changes with time."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from orchestrator.study.fields import Config, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
+
+
+class SgdConfig(Config):
+    """Stochastic gradient descent, with heavy-ball or Nesterov momentum where momentum > 0."""
+
+    name: Literal["sgd"]
+    lr: PositiveFloat
+    momentum: Share = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; set momentum, 0.9 say, or leave nesterov out")
+        return self
+
+
+class AdamConfig(Config):
+    """Adam (Kingma and Ba, 2015); weight_decay adds to the gradient, as in the original."""
+
+    name: Literal["adam"]
+    lr: PositiveFloat
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamWConfig(Config):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019)."""
+
+    name: Literal["adamw"]
+    lr: PositiveFloat
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class AdagradConfig(Config):
+    """AdaGrad (Duchi, Hazan and Singer, 2011)."""
+
+    name: Literal["adagrad"]
+    lr: PositiveFloat
+    lr_decay: NonNegativeFloat = 0.0
+    initial_accumulator: NonNegativeFloat = 0.0
+    eps: PositiveFloat = 1e-10
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class RmspropConfig(Config):
+    """RMSprop (Tieleman and Hinton, 2012)."""
+
+    name: Literal["rmsprop"]
+    lr: PositiveFloat
+    alpha: Share = 0.99
+    eps: PositiveFloat = 1e-8
+    momentum: Share = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+
+
+Optimizer = Annotated[SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig, Field(discriminator="name")]
+
+
+class _Schedule(Config):
+    name: str
+    warmup_epochs: NonNegativeInt = 0
+    """Epochs in which the learning rate rises linearly, step by step, to its full size."""
+
+
+class ConstantSchedule(_Schedule):
+    """The learning rate stays, after the warm-up if there is one."""
+
+    name: Literal["constant"]
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine from the full learning rate down to a share of it at the last step (Loshchilov and Hutter, 2017)."""
+
+    name: Literal["cosine"]
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class StepSchedule(_Schedule):
+    """Multiplied by a factor after every so many epochs."""
+
+    name: Literal["step"]
+    every: PositiveInt
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+Schedule = Annotated[ConstantSchedule | CosineSchedule | StepSchedule, Field(discriminator="name")]
