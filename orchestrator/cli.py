@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from orchestrator.scheduling.driver import Engine, run_sweep
+from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.scheduling.show import failures, table
+from orchestrator.scheduling.show import failures, forecast, progress, split, table
+from orchestrator.scheduling.spent import spending
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import Storage
 from orchestrator.store.lease import LeaseHeldError
@@ -48,12 +50,28 @@ def say(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
+
+
 @app.command()
-def plan(sweep: SweepArgument, storage: StorageOption = "./results", override: SetOption = None) -> None:
-    """Shows every trial and what is still missing; computes nothing."""
+def plan(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    override: SetOption = None,
+    engine: EngineOption = "ray",
+    max_concurrent: ConcurrencyOption = None,
+) -> None:
+    """Shows every trial, what is still missing, and how long that takes here, from a probe of some seconds.
+
+    Stores and downloads nothing. Where the time cannot be measured it says why, and the exit code is 0 all the same.
+    """
     standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
     console.print(table(standing))
-    say(standing.summary)
+    for line in (standing.summary, *own_code(standing)):
+        say(line)
+    for line in forecast(standing, engine, max_concurrent, console.status):
+        say(line)
 
 
 @app.command()
@@ -62,11 +80,11 @@ def run(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     override: SetOption = None,
-    engine: Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")] = "ray",
+    engine: EngineOption = "ray",
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
     ] = None,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")] = None,
+    max_concurrent: ConcurrencyOption = None,
 ) -> None:
     """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
 
@@ -88,8 +106,7 @@ def run(
             on_manifest=following.start,
             before_trials=following.wait_until_ready,
         )
-    say(result.summary)
-    for line in failures(result):
+    for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
         say(line)
     following.wait_until_shipped()
     raise typer.Exit(0 if not result.todo else 1)
@@ -127,7 +144,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     desired = _stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
     console.print(table(standing))
-    for line in (standing.summary, *failures(standing)):
+    for line in (standing.summary, *failures(standing), *progress(standing, store)):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")
