@@ -51,6 +51,9 @@ def say(line: str) -> None:
 
 
 EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
+AddressOption = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
+]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
 
 
@@ -81,9 +84,7 @@ def run(
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     override: SetOption = None,
     engine: EngineOption = "ray",
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
-    ] = None,
+    address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
 ) -> None:
     """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
@@ -168,6 +169,32 @@ def ship(
     name = _stored_or_loaded(sweep, store).name
     result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
     raise typer.Exit(0 if result.complete else 1)
+
+
+@app.command()
+def doctor(
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Checks the data and models of this sweep too.")
+    ] = None,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    address: AddressOption = None,
+) -> None:
+    """Checks what a run needs: packages, devices, folders, data, tracker; says what to do where something is amiss.
+
+    Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
+    """
+    from orchestrator.doctor import Mark, examine, summary
+
+    store = Storage(storage)
+    load = (lambda: _stored_or_loaded(sweep, store)) if sweep else None
+    found = []
+    with console.status("looking"):
+        for check in examine(store, tracking_uri, address, load):
+            console.print(check.shown(), soft_wrap=True)
+            found.append(check)
+    say(summary(found))
+    raise typer.Exit(1 if any(check.mark is Mark.PROBLEM for check in found) else 0)
 
 
 def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:

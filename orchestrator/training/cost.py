@@ -72,7 +72,7 @@ def parts(config: TrialConfig, epochs: Iterable[int]) -> Counter[Part]:
             "augmentation": config.augmentation,
             "optimizer": _without_numbers(config.optimizer),
             "batch_size": config.batch_size,
-            "measurement": measurement.model_copy(update={"fraction": 1e-9, "estimators": (), "algorithm1_every": 1}),
+            "measurement": MeasurementConfig(fraction=1e-9, estimators=()),
         }
     )
     evaluated = MeasurementConfig(fraction=measurement.fraction, estimators=())
