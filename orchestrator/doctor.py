@@ -199,7 +199,9 @@ def _sweep(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Check]]
         sweep = load()
     except (ValueError, OSError) as error:
         return None, [Check("sweep", Mark.PROBLEM, str(error))]
-    return sweep, [Check("sweep", Mark.OK, f"{sweep.name}: {len(sweep.trials)} trials")]
+    return sweep, [
+        Check("sweep", Mark.OK, f"{sweep.name}: {len(sweep.trials)} trial{'' if len(sweep.trials) == 1 else 's'}")
+    ]
 
 
 def _data(config: Data) -> Check:

@@ -17,7 +17,7 @@ from orchestrator.scheduling.spent import Spent
 if TYPE_CHECKING:
     from orchestrator.training.cost import Part
 
-ENGINE_SECONDS: dict[Engine, float] = {"local": 8.0, "ray": 16.0}
+ENGINE_SECONDS: dict[Engine, float] = {"local": 10.0, "ray": 16.0}
 """From the command to the first process of a trial, and from the last one to the end; measured on two cores.
 
 The local engine waits for the tracker, whose runs are made first. Ray 2.60 starts meanwhile: `import ray.tune` 1-2 s,

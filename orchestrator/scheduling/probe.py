@@ -29,7 +29,7 @@ LEAST_SECONDS = 4.0
 """Where few parts are to be probed they are probed again and again: one sample of a busy machine says little."""
 _PART_SECONDS = 0.5
 """Of work to time in a part, where there are not too many of them."""
-_TOTAL_SECONDS = 10.0
+_TOTAL_SECONDS = 6.0
 """To be shared by the parts, on every process."""
 
 
