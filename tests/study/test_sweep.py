@@ -24,9 +24,11 @@ trial:
   optimizer: {name: sgd, lr: 0.05}
   epochs: 2
 """
-TOP = "valid here: description, grid, name, resources, trial"
-TRIAL = "valid here: batch_size, data, epochs, measurement, model, optimizer, seed"
-SGD = "valid here: lr, momentum, name, weight_decay"
+TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample, trial"
+TRIAL = "valid here: augmentation, batch_size, data, epochs, measurement, model, optimizer, schedule, seed"
+OPTIMIZERS = "adagrad, adam, adamw, rmsprop, sgd"
+DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn"
+SGD = "valid here: lr, momentum, name, nesterov, weight_decay"
 MEASUREMENT = (
     "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, fraction, lanczos_products"
 )
@@ -266,7 +268,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "data key": (
         BASE.replace("digits}", "digits, path: /a}"),
-        ["trial.data.path = '/a': unknown key; valid here: name"],
+        ["trial.data.path = '/a': unknown key; valid here: name, train_subset"],
     ),
     "resources key": (
         BASE + "resources: {cpus: 1}",
@@ -289,23 +291,23 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     # unknown names
     "optimizer name": (
         BASE.replace("sgd", "sdg"),
-        ["trial.optimizer.name = 'sdg': unknown name; did you mean 'sgd'? valid here: adam, sgd"],
+        [f"trial.optimizer.name = 'sdg': unknown name; did you mean 'sgd'? valid here: {OPTIMIZERS}"],
     ),
     "optimizer name, a list": (
         BASE.replace("sgd", "[sgd]"),
-        ["trial.optimizer.name = ['sgd']: unknown name; did you mean 'sgd'? valid here: adam, sgd"],
+        [f"trial.optimizer.name = ['sgd']: unknown name; did you mean 'sgd'? valid here: {OPTIMIZERS}"],
     ),
     "optimizer name, null": (
         BASE.replace("sgd", "null"),
-        ["trial.optimizer.name = None: unknown name; valid here: adam, sgd"],
+        [f"trial.optimizer.name = None: unknown name; valid here: {OPTIMIZERS}"],
     ),
     "data name": (
         BASE.replace("digits", "digit"),
-        ["trial.data.name = 'digit': unknown name; did you mean 'digits'? valid here: digits, image_folder"],
+        [f"trial.data.name = 'digit': unknown name; did you mean 'digits'? valid here: {DATA}"],
     ),
     "model name": (
         BASE + "  model: {name: cnnn}",
-        ["trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn"],
+        ["trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn, mlp, package.module:Class"],
     ),
     "estimator": (
         BASE + "  measurement: {estimators: [lanczoz]}",
@@ -376,27 +378,27 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "description": (BASE + "description: 3", ["description = 3: must be text"]),
     "optimizer, text": (
         BASE.replace("{name: sgd, lr: 0.05}", "sgd"),
-        ["trial.optimizer = 'sgd': must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = 'sgd': must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer, list": (
         BASE.replace("{name: sgd, lr: 0.05}", "[sgd]"),
-        ["trial.optimizer = ['sgd']: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = ['sgd']: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer, null": (
         BASE.replace("{name: sgd, lr: 0.05}", "null"),
-        ["trial.optimizer = None: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = None: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer without name": (
         BASE.replace("name: sgd, ", ""),
-        ["trial.optimizer = {'lr': 0.05}: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = {{'lr': 0.05}}: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer without name, beside a grid": (
         BASE.replace("name: sgd, ", "") + "grid: {optimizer.lr: [1]}",
-        ["trial.optimizer = {'lr': 1}: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = {{'lr': 1}}: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "model, text": (
         BASE + "  model: cnn",
-        ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn"],
+        ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn, mlp, package.module:Class"],
     ),
     "measurement, list": (BASE + "  measurement: [1]", ["trial.measurement = [1]: must be a mapping"]),
     "resources, list": (BASE + "resources: [1]", ["resources = [1]: must be a mapping"]),
@@ -662,10 +664,15 @@ def test_where_no_trial_is_meant_all_are_listed(sweep: Sweep, prefix: str, found
 def test_a_label_tells_what_is_special_about_a_trial(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 1}]}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == [
-        "optimizer.name=sgd optimizer.momentum=0.0",
-        "optimizer.name=adam optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.eps=1e-08",
+        "optimizer.name=sgd",
+        "optimizer.name=adam",
     ]
     assert load_sweep(write(BASE)).label(config()) == ""
+
+
+def test_a_label_names_what_only_some_trials_have_where_nothing_else_tells_them_apart(write: Write) -> None:
+    sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}, {name: 'mine:Net', width: 8}]}\n"))
+    assert [sweep.label(trial) for trial in sweep.trials] == ["", "model.width=8"]
 
 
 def test_labels_of_a_large_sweep_are_no_matter_of_minutes(write: Write) -> None:
