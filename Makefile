@@ -1,11 +1,12 @@
 # Everything one can do with a clone. `make sweep` and `make test` set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
-SWEEP ?= quickstart
+SWEEP ?= $(if $(RAY_ADDRESS),paper,quickstart)
 STORAGE ?= results
 TRACKING_URI ?= sqlite:///mlflow.db
 UI_PORT ?= 5000
 
+WHY := $(if $(RAY_ADDRESS),on a cluster: RAY_ADDRESS is $(RAY_ADDRESS),without a RAY_ADDRESS)
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
@@ -19,7 +20,7 @@ help:  ## shows this
 setup: $(SETUP)  ## makes .venv and installs what a sweep needs, in the versions of requirements.lock
 
 sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes what is missing
-	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default; make sweep SWEEP=... runs another))"
+	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default $(WHY); make sweep SWEEP=... runs another))"
 	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
 
 ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT

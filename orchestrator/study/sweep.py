@@ -1,6 +1,7 @@
 """What a sweep is: a file that names a list of trials. All its errors are found at once, before anything runs."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,26 +87,42 @@ class Sweep:
         raise ValueError(f"{prefix!r} {found} of sweep {self.name!r}; give enough of one id:\n  {listed}")
 
     def label(self, trial: TrialConfig) -> str:
-        """What tells this trial from the others of the sweep: ``optimizer.lr=0.05 seed=1``."""
-        return " ".join(f"{key}={value}" for key, value in trial.flat().items() if key in self.varied)
+        """What tells this trial from the others of the sweep: ``cnn sgd lr=0.05 seed=1``.
+
+        Defaults of a model or optimizer go without saying.
+        """
+        flat, chosen = trial.flat(), trial.chosen()
+        told = (key for key in flat if key in self.varied and (key in chosen or f"{_section(key)}.name" not in flat))
+        return " ".join(f"{flat[key]}" if key.endswith(".name") else f"{self._short[key]}={flat[key]}" for key in told)
+
+    @cached_property
+    def _short(self) -> dict[str, str]:
+        """The last part of every varied key, the whole key where another one ends alike."""
+        ends = Counter(key.rpartition(".")[2] for key in self.varied)
+        return {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in self.varied}
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
         """The dotted names of the fields in which the trials differ.
 
-        Not those that differ in being there at all, as the momentum does between sgd and adam: the names tell that.
+        Not those that differ because the optimizers or models do, as the momentum of sgd and the betas of adam: the
+        names tell that.
         """
-        seen: dict[tuple[str, str], set[str]] = {}
-        flats = [trial.flat() for trial in self.trials]
-        keys = dict.fromkeys(key for flat in flats for key in flat)
-        for flat in flats:
+        seen: dict[tuple[str, object], set[str]] = {}
+        keys = dict.fromkeys(key for trial in self.trials for key in trial.flat())
+        for trial in self.trials:
+            flat, chosen = trial.flat(), trial.chosen()
             for key in keys:
-                kind = str(flat.get(f"{key.rpartition('.')[0]}.name"))
+                kind = flat.get(f"{_section(key)}.name")
                 seen.setdefault((key, kind), set()).add(repr(flat.get(key, ...)))
-                if key in flat:
-                    seen.setdefault((key, "any"), set()).add(repr(flat[key]))
+                if key in chosen:
+                    seen.setdefault((key, ...), set()).add(repr(chosen[key]))
         varied = {key for (key, _), values in seen.items() if len(values) > 1}
         return tuple(key for key in keys if key in varied)
+
+
+def _section(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
+from orchestrator.study.overrides import put
 from orchestrator.study.yaml_file import parse_value
 from tests.study.configs import MINIMAL, config, leaves, trials, with_field
 
@@ -215,6 +216,22 @@ def test_json_gives_back_the_same_trial(trial: TrialConfig) -> None:
 @given(trials)
 def test_flat_has_every_field(trial: TrialConfig) -> None:
     assert trial.flat() == leaves(trial)
+
+
+@given(trials)
+def test_what_is_chosen_makes_the_trial_again(trial: TrialConfig) -> None:
+    chosen = trial.chosen()
+    assert chosen.items() <= trial.flat().items()
+    content: dict[str, Any] = {}
+    for dotted, value in chosen.items():
+        put(content, dotted, value)
+    assert TrialConfig.model_validate(content) == trial
+
+
+def test_defaults_are_not_chosen() -> None:
+    assert set(config().chosen()) == {
+        "model.name", "data.name", "optimizer.name", "optimizer.lr", "schedule.name", "epochs"
+    }  # fmt: skip
 
 
 @given(trials, trials)

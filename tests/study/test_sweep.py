@@ -110,7 +110,7 @@ def test_a_file_without_a_name_is_named_after_itself(write: Write) -> None:
 def test_the_last_key_of_a_grid_turns_fastest(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer.lr: [0.2, 0.1], seed: [1, 0]}\n"))
     assert [(optimizer(t).lr, t.seed) for t in sweep.trials] == [(0.2, 1), (0.2, 0), (0.1, 1), (0.1, 0)]
-    assert sweep.label(sweep.trials[0]) == "optimizer.lr=0.2 seed=1"
+    assert sweep.label(sweep.trials[0]) == "lr=0.2 seed=1"
 
 
 def test_several_grids_are_their_union(write: Write) -> None:
@@ -664,15 +664,68 @@ def test_where_no_trial_is_meant_all_are_listed(sweep: Sweep, prefix: str, found
 def test_a_label_tells_what_is_special_about_a_trial(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 1}]}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == [
-        "optimizer.name=sgd",
-        "optimizer.name=adam",
+        "sgd",
+        "adam",
     ]
     assert load_sweep(write(BASE)).label(config()) == ""
 
 
+def test_a_label_says_what_differs_from_the_defaults_of_an_optimizer(write: Write) -> None:
+    grid = "[{optimizer: [{name: sgd, lr: 1}, {name: sgd, lr: 2, momentum: 0.9}], seed: [0, 1]}]"
+    sweep = load_sweep(write(BASE + f"grid: {grid}\n"))
+    assert [sweep.label(trial) for trial in sweep.trials] == [
+        "lr=1.0 seed=0",
+        "lr=1.0 seed=1",
+        "lr=2.0 momentum=0.9 seed=0",
+        "lr=2.0 momentum=0.9 seed=1",
+    ]
+
+
+def test_keys_that_end_alike_are_written_out(write: Write) -> None:
+    sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}], model.lr: [3, 4], optimizer.lr: [1, 2]}\n"))
+    assert sweep.label(sweep.trials[-1]) == "model.lr=4 optimizer.lr=2.0"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_two_trials_of_a_sweep_are_labelled_alike(path: Path) -> None:
+    sweep = load_sweep(path.stem)
+    assert len({sweep.label(trial) for trial in sweep.trials}) == len(sweep.trials)
+
+
+def test_the_paper_is_as_large_as_it_was_and_holds_figure_1() -> None:
+    paper = load_sweep("paper")
+    assert len(paper.trials) >= 150
+    assert sum(trial.epochs for trial in paper.trials) > 10_000
+    for figure in ("learning_rate", "batch_size"):
+        assert load_sweep(figure).by_id.keys() <= paper.by_id.keys()
+    assert {trial.optimizer.name for trial in paper.trials} == {"sgd", "adam", "adagrad", "rmsprop"}
+    assert any(trial.flat().get("optimizer.momentum") == 0.9 for trial in paper.trials)
+    assert {trial.model.name for trial in paper.trials} == {"cnn", "mlp"}
+    assert {trial.batch_size for trial in paper.trials} == {32, 64, 128, 256}
+    assert {trial.flat()["optimizer.weight_decay"] for trial in paper.trials} == {0.0, 1e-4, 5e-4}
+    assert all(trial.measurement.algorithm1_every == 10 for trial in paper.trials)
+
+
+def test_figure_1_has_the_groups_of_the_paper() -> None:
+    rates = [(trial.optimizer.lr, trial.seed) for trial in load_sweep("learning_rate").trials]
+    assert sorted(rates) == [(lr, seed) for lr in (0.01, 0.05) for seed in range(4)]
+    sizes = [(trial.batch_size, trial.seed) for trial in load_sweep("batch_size").trials]
+    assert sorted(sizes) == [(size, seed) for size in (32, 64) for seed in range(2)]
+
+
+def test_the_laptop_sweep_is_as_it_was_meant() -> None:
+    sweep = load_sweep("laptop")
+    assert (len(sweep.trials), {trial.epochs for trial in sweep.trials}) == (16, {30})
+    assert {trial.data.train_subset for trial in sweep.trials} == {10_000}
+    settings = {(trial.optimizer.name, trial.optimizer.lr, trial.batch_size, trial.seed) for trial in sweep.trials}
+    rates = [("sgd", 0.05), ("sgd", 0.01), ("adam", 0.001), ("adam", 0.0003)]
+    assert settings == {(*rate, batch, seed) for rate in rates for batch in (32, 64) for seed in (0, 1)}
+    assert all(trial.measurement.algorithm1_every == 5 for trial in sweep.trials)
+
+
 def test_a_label_names_what_only_some_trials_have_where_nothing_else_tells_them_apart(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}, {name: 'mine:Net', width: 8}]}\n"))
-    assert [sweep.label(trial) for trial in sweep.trials] == ["", "model.width=8"]
+    assert [sweep.label(trial) for trial in sweep.trials] == ["", "width=8"]
 
 
 def test_labels_of_a_large_sweep_are_no_matter_of_minutes(write: Write) -> None:
