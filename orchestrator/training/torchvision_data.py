@@ -232,10 +232,9 @@ def _root(config: TorchvisionData, unpacked: Path) -> Path:
     if config.name == "svhn" or _unpacked_archive_is_whole(config):
         return folder
     for file in _files(config.name):
-        packed, into = folder / file.path, unpacked / file.path
-        into.parent.mkdir(parents=True, exist_ok=True)
-        # A tar is unpacked into a folder, a single file under its own name.
-        extract_archive(str(packed), str(into.parent if packed.suffixes[0] == ".tar" else into.with_suffix("")))
+        into = (unpacked / file.path).parent
+        into.mkdir(parents=True, exist_ok=True)
+        extract_archive(str(folder / file.path), str(into))
     return unpacked
 
 
