@@ -12,6 +12,7 @@ from orchestrator.store.commit import Attempt, TrialStore
 from orchestrator.store.provenance import capture
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import Data
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.datasets import ResidentData, load_data, load_source
@@ -99,7 +100,13 @@ def prepare_data(sweep: Sweep) -> None:
     """Reads every data set of a sweep once, so that what is wrong with it is said before anything is scheduled.
 
     Raises:
-        DataError: naming the folder or image.
+        DataError: naming the file, folder or value.
     """
+    largest: dict[Data, Data] = {}
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        whole = config.model_copy(update={"train_subset": None})
+        if (config.train_subset or 0) >= (largest.get(whole, whole).train_subset or 0):
+            largest[whole] = config
+    # Where the largest subset of a set is not too large, none is.
+    for config in largest.values():
         load_source(config)

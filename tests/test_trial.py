@@ -12,8 +12,8 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
+from orchestrator.training.cache import CACHE_VARIABLE
 from orchestrator.training.datasets import load_data
-from orchestrator.training.image_folder import CACHE_VARIABLE
 from orchestrator.training.images import DataError
 from orchestrator.trial import run_trial
 from tests.training.folders import make_folder, write_image
