@@ -4,7 +4,6 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from benchmarks.command import Workplace
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
-from benchmarks.harness.timing import seconds
 from orchestrator.scheduling.ray import run_ray
 from orchestrator.scheduling.worker import Work
 from orchestrator.store.commit import TrialStore
@@ -32,14 +30,14 @@ class Sizes:
     rounds: int = 1
     fraction: float = 0.25
     """Of the training images, measured after every epoch; the quickstart's."""
-    idle_trials: tuple[int, int] = (4, 24)
-    """Trials of no work, in two numbers: the difference tells what one costs."""
+    idle_trials: int = 30
+    """Trials of no work through Ray Tune; 0: none."""
 
 
 SIZES: dict[Scale, Sizes] = {
     "full": Sizes(seeds=3, epochs=8, rounds=2),
-    "quick": Sizes(seeds=1, epochs=2, idle_trials=(2, 6)),
-    "tiny": Sizes(seeds=1, epochs=1, engines=("local",), fraction=0.01, idle_trials=(0, 0)),
+    "quick": Sizes(seeds=1, epochs=2, idle_trials=6),
+    "tiny": Sizes(seeds=1, epochs=1, engines=("local",), fraction=0.01, idle_trials=0),
 }
 
 
@@ -101,21 +99,20 @@ def run(settings: Settings) -> Result:
     machine, sizes = begin(NAME, settings), SIZES[settings.scale]
     slots = min(2, os.cpu_count() or 1)
     accounts: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
-    for number_ in range(sizes.rounds):
+    for at in range(sizes.rounds):
         for engine in sizes.engines:
             taken = _sweep(sizes, engine, slots)
             accounts[engine].append(asdict(taken))
             own = taken.own / taken.total
-            say(f"  round {number_}: {engine} {taken.total / slots:.1f} s, {own:.0%} of it the trials' own")
+            say(f"  round {at}: {engine} {taken.total / slots:.1f} s, {own:.0%} of it the trials' own")
     measured: dict[str, Any] = {
         "trials": 4 * sizes.seeds,
         "epochs": sizes.epochs,
         "slots": slots,
         "slot_seconds": accounts,
     }
-    few, many = sizes.idle_trials
-    if many > few:
-        measured["idle_seconds"] = {str(count): seconds(partial(idle_trials, count)) for count in (few, many)}
+    if sizes.idle_trials:
+        measured["idle_trials_began"] = idle_trials(sizes.idle_trials)
     return finish(NAME, settings, machine, measured)
 
 
@@ -132,8 +129,8 @@ def table(result: Result) -> str:
         f"{measured['trials']} trials of {measured['epochs']} epochs on the digits, {measured['slots']} at a time, "
         "one thread each. Start, between and end are seconds of one slot."
     )
-    if "idle_seconds" in measured:
-        text += f" {_floor(measured['idle_seconds'])}"
+    if "idle_trials_began" in measured:
+        text += f" {_floor(measured['idle_trials_began'])}"
     return f"{markdown(['run', *times, 'trials', 'of it their own', 'engine'], rows)}\n\n{text}"
 
 
@@ -152,13 +149,17 @@ def _row(engine: str, found: Account, slots: int, trials: int) -> list[str]:
     ]
 
 
-def _floor(idle: dict[str, float]) -> str:
-    (few, fewer), (many, more) = ((int(count), taken) for count, taken in idle.items())
-    each = (more - fewer) / (many - few)
+def _floor(began: list[float]) -> str:
     return (
-        f"Trials of no work through Ray Tune: {few} in {number(fewer)} s, {many} in {number(more)} s, "
-        f"{1000 * each:.0f} ms for one more."
+        f"Of {len(began)} trials of no work through Ray Tune the first began after {number(began[0])} s, "
+        f"and in the second half of them one more took {1000 * seconds_of_one_more(began):.0f} ms."
     )
+
+
+def seconds_of_one_more(began: list[float]) -> float:
+    """What a trial of no work costs once all processes are up: the mean distance in the second half."""
+    later = began[len(began) // 2 :]
+    return (later[-1] - later[0]) / (len(later) - 1)
 
 
 def _sweep(sizes: Sizes, engine: str, slots: int) -> Account:
@@ -200,13 +201,17 @@ def _span(trial: TrialStore) -> Span:
 
 
 class Idle(Work):
-    """A worker's work that is none."""
+    """A worker's work that is none: notes when it was called."""
 
     def run(self, trial_id: str) -> None:
-        """Returns at once."""
+        """Leaves the time in the storage folder."""
+        (Path(self.storage_root) / trial_id).write_text(repr(time.time()))
 
 
-def idle_trials(count: int) -> None:
-    """Takes so many trials of no work through a Ray that is started for them."""
-    names = [str(number_) for number_ in range(count)]
-    run_ray(Idle("", ""), names, Resources(), max_concurrent=None, address=None, on_start=lambda: None)
+def idle_trials(count: int) -> list[float]:
+    """Takes so many trials of no work through a Ray that is started for them: seconds until each began, in order."""
+    names = [str(name) for name in range(count)]
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
+        started = time.time()
+        run_ray(Idle(scratch, ""), names, Resources(), max_concurrent=None, address=None, on_start=lambda: None)
+        return sorted(float(path.read_text()) - started for path in Path(scratch).iterdir())
