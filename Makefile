@@ -10,8 +10,9 @@ WHY := $(if $(RAY_ADDRESS),on a cluster: RAY_ADDRESS is $(RAY_ADDRESS),without a
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
+BENCHED := $(VENV)/.benched
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test check clean
+.PHONY: help setup sweep ui test check bench clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -35,6 +36,9 @@ check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(BENCHED)  ## times this beside other ways; BENCH=name runs one, DATA=folder takes its images
+	@$(BIN)/python -m benchmarks $(BENCH) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
+
 clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -50,4 +54,8 @@ $(SETUP): pyproject.toml requirements.lock | $(BIN)/python
 
 $(DEVELOP): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,check]'
+	@touch $@ $(SETUP)
+
+$(BENCHED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,bench]'
 	@touch $@ $(SETUP)
