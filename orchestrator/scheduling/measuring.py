@@ -41,9 +41,9 @@ class MeasureAgain:
                 self.every,
                 lambda: store.stop_requested,
             )
-        except Exception as error:
+        except Exception:
             traceback.print_exc()
-            store.note_failure(trial_id, f"{type(error).__name__}: {error}")
+            store.note_failure(trial_id, traceback.format_exc())
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Measured:
     unchanged: int
     """Trials that were measured so in training."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Why trials could not be measured, by id."""
+    """Why trials could not be measured, by id: tracebacks, or a line."""
 
     def due_epochs(self, trial_id: str) -> set[int]:
         """The epochs of a trial that are still to be measured."""
@@ -162,7 +162,10 @@ def shortcomings(result: Measured, every: int) -> list[str]:
     """What could not be measured, why, and what to do: a line a failed trial, one for all without a checkpoint."""
     label = result.sweep.label
     by_id = result.sweep.by_id
-    lines = [f"failed: {key} ({label(by_id[key])}): {reason}" for key, reason in result.failures.items()]
+    lines = [
+        f"failed: {key} ({label(by_id[key])}): {reason.strip().splitlines()[-1]}"
+        for key, reason in result.failures.items()
+    ]
     begun = [key for key in result.without_checkpoint if result.trials[key].begun]
     others = [key for key in result.without_checkpoint if key not in begun]
     if begun:

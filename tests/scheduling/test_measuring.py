@@ -144,7 +144,9 @@ def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place
         "measured 5 checkpoints of 2 trials as fraction-0.1/...; 1 failed; 1 checkpoint still to measure"
     )
     (line,) = shortcomings(result, 1)
-    assert line.startswith(f"failed: {FIRST.trial_id} (seed=0): StorageError: checkpoint {path} is damaged: ")
+    assert line.startswith(
+        f"failed: {FIRST.trial_id} (seed=0): orchestrator.store.files.StorageError: checkpoint {path} is damaged: "
+    )
     path.unlink()  # as the message says
     assert here.measure().summary == "measured 5 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
 
