@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.scheduling.driver import Engine, run_sweep
+from orchestrator.scheduling.change import read_change
+from orchestrator.scheduling.driver import Engine, EngineOptions, run_sweep
+from orchestrator.scheduling.measuring import measure_sweep, measured_again, shortcomings
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.scheduling.show import failures, table
 from orchestrator.store.files import StorageError
@@ -41,6 +43,11 @@ SetOption = Annotated[
         help="Replaces a value of the file: `--set optimizer.lr=0.1`. Makes another sweep.",
     ),
 ]
+EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
+AddressOption = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
+]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
 
 
 def say(line: str) -> None:
@@ -62,11 +69,9 @@ def run(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     override: SetOption = None,
-    engine: Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")] = "ray",
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
-    ] = None,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")] = None,
+    engine: EngineOption = "ray",
+    address: AddressOption = None,
+    max_concurrent: ConcurrencyOption = None,
 ) -> None:
     """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
 
@@ -116,7 +121,8 @@ def trial(
     config = desired.find(trial_id)
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
         target = store if adopt else Storage(scratch)
-        same = rerun(config, desired.resources, target, store if compare else None, console)
+        keeps = desired.keeps if adopt else lambda epoch: False
+        same = rerun(config, desired.resources, target, store if compare else None, console, keeps)
     raise typer.Exit(0 if same else 1)
 
 
@@ -127,7 +133,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     desired = _stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
     console.print(table(standing))
-    for line in (standing.summary, *failures(standing)):
+    for line in (standing.summary, *failures(standing), *measured_again(desired, store)):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")
@@ -153,6 +159,41 @@ def ship(
     raise typer.Exit(0 if result.complete else 1)
 
 
+@app.command()
+def measure(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="measurement.KEY=VALUE", help="What to measure otherwise than in training."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only epochs that are multiples of it.")] = 1,
+    engine: EngineOption = "ray",
+    address: AddressOption = None,
+    max_concurrent: ConcurrencyOption = None,
+) -> None:
+    """Estimates again, or something else, from the checkpoints of a sweep, and shows it as new keys of its runs.
+
+    `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` uses all training images. Checkpoints
+    stay where the sweep says so, `keep_checkpoints: every 10`; the last two of a trial are always there. What is
+    measured already is not measured again. Ctrl-C lets every trial finish its checkpoint.
+    """
+    from orchestrator.tracking.address import absolute_uri
+    from orchestrator.tracking.afterwards import ship_afterwards
+
+    store, uri = Storage(storage), absolute_uri(tracking_uri)
+    stored, _ = store.sweep(_stored_or_loaded(sweep, store).name).read_manifest()
+    change = read_change(override or (), stored)
+    with _interruptible(stored.name):
+        result = measure_sweep(stored, store, console, change, every, EngineOptions(engine, address, max_concurrent))
+    for line in (result.summary, *shortcomings(result, every)):
+        say(line)
+    if result.measured:
+        ship_afterwards(store, stored.name, uri, say)
+    raise typer.Exit(1 if result.failures or result.todo else 0)
+
+
 def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:
     return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)
 
@@ -162,7 +203,7 @@ def _interruptible(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"Stopped. Finished epochs are kept; the same command goes on with sweep {name!r}.")
+        say(f"Stopped. What is finished is kept; the same command goes on with sweep {name!r}.")
         raise typer.Exit(130) from None
 
 

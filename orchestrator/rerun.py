@@ -1,5 +1,6 @@
 """One trial again, in this process: whether it gives what is stored, bit for bit, and if not, what differs."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from rich.console import Console
@@ -12,15 +13,23 @@ from orchestrator.study.sweep import Resources
 from orchestrator.trial import run_trial
 
 
-def rerun(config: TrialConfig, resources: Resources, target: Storage, stored: Storage | None, console: Console) -> bool:
+def rerun(
+    config: TrialConfig,
+    resources: Resources,
+    target: Storage,
+    stored: Storage | None,
+    console: Console,
+    keeps: Callable[[int], bool] = lambda epoch: False,
+) -> bool:
     """Runs a trial into `target` and shows its epochs. With `stored`, whether it gave the same numbers."""
     original = stored.trial(config.trial_id) if stored else None
     if original:
         config, resources = _as_stored(config, resources, original)
-    run_trial(config, target.trial(config.trial_id), resources, on_epoch=lambda record: console.print(line(record)))
+    trial = target.trial(config.trial_id)
+    run_trial(config, trial, resources, on_epoch=lambda record: console.print(line(record)), keeps=keeps)
     if original is None:
         return True
-    return _compare(target.trial(config.trial_id), original, console)
+    return _compare(trial, original, console)
 
 
 def line(record: EpochRecord) -> str:

@@ -27,13 +27,14 @@ def run_trial(
     resources: Resources,
     stop_requested: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    keeps: Callable[[int], bool] = lambda epoch: False,
 ) -> State:
     """Computes and commits the epochs of a trial that the store does not have.
 
     Ends as completed or diverged, or as interrupted where `stop_requested` says so after an epoch. An exception is
-    noted with the attempt, and raised.
+    noted with the attempt, and raised. The checkpoint of an epoch that `keeps` names stays, beside the last two.
     """
-    device = torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+    device = device_of(resources)
     store.write_config(config)
     epochs = store.epochs()
     started_ms = time.time_ns() // 1_000_000
@@ -48,7 +49,7 @@ def run_trial(
     try:
         with reproducible(resources.cpu):
             data = load_data(config.data, device)
-            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch)
+            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch, keeps)
     except KeyboardInterrupt:
         store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped within an epoch"))
         raise
@@ -67,11 +68,12 @@ def _run(
     attempt: str,
     stop_requested: Callable[[], bool],
     on_epoch: Callable[[EpochRecord], None],
+    keeps: Callable[[int], bool],
 ) -> State:
     if stop_requested():
         return State.INTERRUPTED
     known = store.epochs()
-    _refuse_other_data(store, known, data.digest)
+    refuse_other_data(store, known, data.digest)
     checkpoint = store.latest_checkpoint()
     record = store.read(checkpoint.epoch).record if checkpoint else None
     if record and record.diverged:
@@ -79,21 +81,28 @@ def _run(
     for trained in train(config, data, device, checkpoint.content if checkpoint else None):
         record = trained.record
         # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
-        if not store.commit(record, trained.checkpoint, data.digest, attempt) and record.epoch not in known:
+        committed = store.commit(record, trained.checkpoint, data.digest, attempt, keeps(record.epoch))
+        if not committed and record.epoch not in known:
             # Another process has committed this epoch meanwhile: go on from its state, not beside it.
-            return _run(config, store, data, device, attempt, stop_requested, on_epoch)
+            return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
         on_epoch(record)
         if record.epoch < config.epochs and not record.diverged and stop_requested():
             return State.INTERRUPTED
     return State.DIVERGED if record and record.diverged else State.COMPLETED
 
 
-def _refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
+def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
+    """Raises DataError where the last of these committed epochs was computed on data of another digest."""
     if epochs and (begun_on := store.read(epochs[-1]).data_digest) != digest:
         raise DataError(
             f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
             "restore the images, or start afresh in another --storage"
         )
+
+
+def device_of(resources: Resources) -> torch.device:
+    """Where a trial computes."""
+    return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
 
 
 def prepare_data(sweep: Sweep) -> None:

@@ -46,7 +46,7 @@ def write(folder: Path, content: object, name: str = "small.yaml") -> str:
 
 def test_help_teaches(tmp_path: Path) -> None:
     shown = command(tmp_path, "--help").stdout
-    for word in ("plan", "run", "trial", "status", "ship", "quickstart"):
+    for word in ("plan", "run", "trial", "status", "ship", "measure", "quickstart"):
         assert word in shown
     assert "Ctrl-C" in command(tmp_path, "run", "--help").stdout
 
@@ -75,6 +75,9 @@ def test_a_bad_sweep_file_says_everything_at_once_and_starts_nothing(tmp_path: P
         (["trial", "quickstart", ""], "'' matches"),
         (["trial", "quickstart", FIRST, "--compare"], "no stored epochs to compare with; run the sweep first"),
         (["ship", "quickstart"], "has no sweep 'quickstart'; it has: none"),
+        (["measure", "quickstart"], "has no sweep 'quickstart'; it has: none"),
+        (["measure", "quickstart", "--tracking-uri", "./mlruns"], "is a folder, which MLflow 3 no longer writes to"),
+        (["measure", "quickstart", "--every", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_bad_arguments_get_a_line_that_says_what_to_do(tmp_path: Path, arguments: list[str], said: str) -> None:

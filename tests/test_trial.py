@@ -64,6 +64,24 @@ def test_a_whole_trial(twin: TrialStore) -> None:
     assert len(checkpoints(twin)) == 2
 
 
+def test_checkpoints_to_keep_stay_and_change_no_number(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(small_trial(epochs=2), store, ONE_CPU, keeps=lambda epoch: epoch % 2 == 0)
+    assert [path.name[:5] for path in checkpoints(store)] == ["00000", "00001", "00002"]
+    run_trial(CONFIG, store, ONE_CPU)  # as a sweep that keeps the last
+    assert [path.name[:5] for path in checkpoints(store)] == ["00000", "00002", "00003"]
+    assert_equal(store, twin)
+
+
+def test_where_the_last_two_are_damaged_it_goes_on_from_one_that_was_kept(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(CONFIG, store, ONE_CPU, stop_after(3), keeps=lambda epoch: epoch == 0)
+    for path in checkpoints(store)[1:]:
+        path.unlink()
+    seen: list[int] = []
+    run_trial(CONFIG, store, ONE_CPU, on_epoch=lambda record: seen.append(record.epoch))
+    assert seen == [1, 2, 3]
+    assert_equal(store, twin)
+
+
 def test_interrupted_after_any_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
     for _ in range(3):
         assert run_trial(CONFIG, store, ONE_CPU, stop_after(1)) is State.INTERRUPTED

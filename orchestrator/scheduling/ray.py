@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.scheduling.worker import Work
+from orchestrator.scheduling.worker import Job
 from orchestrator.study.sweep import Resources
 
 MAX_DEATHS = 3
@@ -28,7 +28,7 @@ _ENVIRONMENT = {
 
 
 def run_ray(
-    work: Work,
+    job: Job,
     trial_ids: list[str],
     resources: Resources,
     max_concurrent: int | None,
@@ -53,7 +53,7 @@ def run_ray(
             on_trial_error = on_trial_complete = on_trial_result
 
         def trial(config: dict[str, str]) -> None:
-            work.run(config["trial_id"])
+            job.run(config["trial_id"])
 
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": resources.cpu, "gpu": resources.gpu}),

@@ -2,8 +2,16 @@
 
 import traceback
 from dataclasses import dataclass
+from typing import Protocol
 
 from orchestrator.store.layout import Storage
+
+
+class Job(Protocol):
+    """What an engine does for every trial, in a process of its own: it can be pickled."""
+
+    def run(self, trial_id: str) -> None:
+        """Does it for one trial. An exception is the trial's failure, noted in the store, and none of the engine's."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,12 @@ class Work:
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         try:
-            run_trial(sweep.by_id[trial_id], storage.trial(trial_id), sweep.resources, lambda: store.stop_requested)
+            run_trial(
+                sweep.by_id[trial_id],
+                storage.trial(trial_id),
+                sweep.resources,
+                lambda: store.stop_requested,
+                keeps=sweep.keeps,
+            )
         except Exception:
             traceback.print_exc()

@@ -134,6 +134,13 @@ def _restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer, de
     return epoch
 
 
+def load_model(config: TrialConfig, data: ResidentData, device: torch.device, checkpoint: bytes) -> nn.Module:
+    """The model as a checkpoint holds it, on a device."""
+    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
+    model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
+    return model
+
+
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
