@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -47,6 +48,8 @@ def run_sweep(
         StorageError: where the storage cannot be written.
         LeaseHeldError: where another driver is at work on the sweep.
         DataError: where a data set is missing or damaged.
+        ValueError: where a model, batch size or augmentation does not fit its data.
+        ModelCodeError: where the code of a network of the user's own raises.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     storage.files.check_writable()
@@ -59,7 +62,8 @@ def run_sweep(
         if not todo:
             console.print("nothing left to do")
         else:
-            _prepare(sweep, console)
+            code_root = str(Path.cwd())
+            _prepare(sweep, code_root, console)
             with ExitStack() as stack:
 
                 def start() -> None:
@@ -68,7 +72,7 @@ def run_sweep(
                     stack.enter_context(_stoppable(store, console))
                     stack.enter_context(Progress(sweep, storage, console))
 
-                work = Work(str(storage.root), sweep.name)
+                work = Work(str(storage.root), sweep.name, code_root)
                 if engine == "local":
                     run_local(work, todo, sweep.resources, max_concurrent, start, console.print)
                 else:
@@ -78,11 +82,15 @@ def run_sweep(
     return reconcile(sweep, storage)
 
 
-def _prepare(sweep: Sweep, console: Console) -> None:
-    from orchestrator.trial import prepare_data  # torch, only where there is something to compute
+def _prepare(sweep: Sweep, code_root: str, console: Console) -> None:
+    from orchestrator.training.own_models import importable_from  # torch, only where there is something to compute
+    from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
         prepare_data(sweep)
+    with console.status("building the models"):
+        importable_from(code_root)
+        check_models(sweep)
 
 
 @contextmanager
