@@ -20,7 +20,7 @@ def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> 
 
 def one_by_one(pixels: Tensor, index: Tensor, changes: Changes) -> Tensor:
     """A plain reference: every pixel of every image by itself, black where the cut leaves the image."""
-    count, channels, height, width = pixels.shape
+    count, _, height, width = pixels.shape
     result = torch.zeros_like(pixels)
     for image in range(count):
         top, left = changes.offset[index[image]].tolist()
