@@ -5,8 +5,9 @@ from torch import Tensor
 
 from benchmarks.harness.settings import Settings
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.datasets import OOD_STANDARD_DEVIATION, ResidentData, load_data
+from orchestrator.training.datasets import ResidentData, load_data
 from orchestrator.training.images import Images
+from orchestrator.training.split import draw_ood_noise
 
 SHAPE = (3, 32, 32)
 CLASSES = 10
@@ -29,7 +30,7 @@ def random_data(divisor: int = 1) -> ResidentData:
         train=train,
         validation=validation,
         test=test,
-        ood_noise=torch.randn(test.pixels.shape, generator=generator).mul_(OOD_STANDARD_DEVIATION),
+        ood_noise=draw_ood_noise(torch.empty(test.pixels.shape)),
         mean=pixels.mean((0, 2, 3))[:, None, None],
         std=pixels.std((0, 2, 3))[:, None, None],
         classes=tuple(str(number) for number in range(CLASSES)),

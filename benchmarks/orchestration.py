@@ -12,7 +12,6 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.ray import run_ray
-from orchestrator.scheduling.worker import Work
 from orchestrator.store.commit import TrialStore
 from orchestrator.study.sweep import Resources
 
@@ -200,8 +199,11 @@ def _span(trial: TrialStore) -> Span:
     return Span(attempt.started_ms / 1000, records[-1].timestamp_ms / 1000, sum(times))
 
 
-class Idle(Work):
-    """A worker's work that is none: notes when it was called."""
+@dataclass(frozen=True)
+class Idle:
+    """A job that is none: notes when it was called."""
+
+    storage_root: str
 
     def run(self, trial_id: str) -> None:
         """Leaves the time in the storage folder."""
@@ -213,5 +215,5 @@ def idle_trials(count: int) -> list[float]:
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()
-        run_ray(Idle(scratch, ""), names, Resources(), max_concurrent=None, address=None, on_start=lambda: None)
+        run_ray(Idle(scratch), names, Resources(), max_concurrent=None, address=None, on_start=lambda: None)
         return sorted(float(path.read_text()) - started for path in Path(scratch).iterdir())

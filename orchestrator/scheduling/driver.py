@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -59,6 +60,8 @@ def run_sweep(
         StorageError: where the storage cannot be written.
         LeaseHeldError: where another driver is at work on the sweep.
         DataError: where a data set is missing or damaged.
+        ValueError: where a model, batch size or augmentation does not fit its data.
+        ModelCodeError: where the code of a network of the user's own raises.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     storage.files.check_writable()
@@ -71,19 +74,34 @@ def run_sweep(
         if not todo:
             console.print("nothing left to do")
         else:
-            prepare(sweep, console)
-            work, progress = Work(str(storage.root), sweep.name), Progress(sweep, storage, console)
+            code_root = str(Path.cwd())
+            prepare(sweep, code_root, console)
+            work, progress = Work(str(storage.root), sweep.name, code_root), Progress(sweep, storage, console)
             options = EngineOptions(engine, address, max_concurrent)
             compute(work, todo, sweep, store, console, progress, options, before_trials)
     return reconcile(sweep, storage)
 
 
-def prepare(sweep: Sweep, console: Console) -> None:
-    """Reads the data of a sweep. Raises DataError where it is missing or damaged."""
-    from orchestrator.trial import prepare_data  # torch, only where there is something to compute
+def prepare(sweep: Sweep, code_root: str, console: Console) -> None:
+    """Reads the data and builds the models of a sweep, so that what is wrong with them is said before it begins.
+
+    Args:
+        sweep: its trials name the data and the models.
+        code_root: the folder from which networks of one's own are imported.
+        console: shows what is done.
+
+    Raises:
+        DataError: where data is missing or damaged.
+        ValueError: where a model cannot be built.
+    """
+    from orchestrator.training.own_models import importable_from  # torch, only where there is something to compute
+    from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
         prepare_data(sweep)
+    with console.status("building the models"):
+        importable_from(code_root)
+        check_models(sweep)
 
 
 def compute(

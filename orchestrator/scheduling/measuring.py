@@ -2,6 +2,7 @@
 
 import traceback
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,11 +22,15 @@ class MeasureAgain:
     sweep: str
     change: Change
     every: int
+    code_root: str
+    """As in `Work`."""
 
     def run(self, trial_id: str) -> None:
         """Measures a trial again. An exception is noted for the driver, and none of the engine's."""
         from orchestrator.remeasure import remeasure  # torch, on workers only
+        from orchestrator.training.own_models import importable_from
 
+        importable_from(self.code_root)
         storage = Storage(self.storage_root)
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
@@ -130,11 +135,10 @@ def measure_sweep(
         store.clear_failures()
         before = survey(sweep, storage, change, every)
         if before.todo:
-            prepare(replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in before.todo)), console)
-            job, progress = (
-                MeasureAgain(str(storage.root), sweep.name, change, every),
-                _Progress(before, storage, console),
-            )
+            code_root = str(Path.cwd())
+            prepare(replace(sweep, trials=tuple(sweep.by_id[key] for key in before.todo)), code_root, console)
+            job = MeasureAgain(str(storage.root), sweep.name, change, every, code_root)
+            progress = _Progress(before, storage, console)
             compute(job, before.todo, sweep, store, console, progress, options)
         else:
             console.print("nothing left to measure")

@@ -20,11 +20,15 @@ class Work:
 
     storage_root: str
     sweep: str
+    code_root: str
+    """The folder in which the driver was started: networks of the user's own are imported from there."""
 
     def run(self, trial_id: str) -> None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
-        from orchestrator.trial import run_trial  # torch, on workers only
+        from orchestrator.training.own_models import importable_from  # torch, on workers only
+        from orchestrator.trial import run_trial
 
+        importable_from(self.code_root)
         storage = Storage(self.storage_root)
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
