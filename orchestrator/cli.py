@@ -11,9 +11,11 @@ from rich.console import Console
 
 from orchestrator.scheduling.change import read_change
 from orchestrator.scheduling.driver import Engine, EngineOptions, run_sweep
+from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.measuring import measure_sweep, measured_again, shortcomings
 from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.scheduling.show import failures, table
+from orchestrator.scheduling.show import failures, forecast, progress, split, table
+from orchestrator.scheduling.spent import spending
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import Storage
 from orchestrator.store.lease import LeaseHeldError
@@ -56,11 +58,23 @@ def say(line: str) -> None:
 
 
 @app.command()
-def plan(sweep: SweepArgument, storage: StorageOption = "./results", override: SetOption = None) -> None:
-    """Shows every trial and what is still missing; computes nothing."""
+def plan(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    override: SetOption = None,
+    engine: EngineOption = "ray",
+    max_concurrent: ConcurrencyOption = None,
+) -> None:
+    """Shows every trial, what is still missing, and how long that takes here, from a probe of some seconds.
+
+    Stores and downloads nothing. Where the time cannot be measured it says why, and the exit code is 0 all the same.
+    """
     standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
     console.print(table(standing))
-    say(standing.summary)
+    for line in (standing.summary, *own_code(standing)):
+        say(line)
+    for line in forecast(standing, engine, max_concurrent, console.status):
+        say(line)
 
 
 @app.command()
@@ -93,8 +107,7 @@ def run(
             on_manifest=following.start,
             before_trials=following.wait_until_ready,
         )
-    say(result.summary)
-    for line in failures(result):
+    for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
         say(line)
     following.wait_until_shipped()
     raise typer.Exit(0 if not result.todo else 1)
@@ -133,7 +146,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     desired = _stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
     console.print(table(standing))
-    for line in (standing.summary, *failures(standing), *measured_again(desired, store)):
+    for line in (standing.summary, *failures(standing), *measured_again(desired, store), *progress(standing, store)):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")
@@ -192,6 +205,32 @@ def measure(
     if result.measured:
         ship_afterwards(store, stored.name, uri, say)
     raise typer.Exit(1 if result.failures or result.todo else 0)
+
+
+@app.command()
+def doctor(
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Checks the data and models of this sweep too.")
+    ] = None,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    address: AddressOption = None,
+) -> None:
+    """Checks what a run needs: packages, devices, folders, data, tracker; says what to do where something is amiss.
+
+    Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
+    """
+    from orchestrator.doctor import Mark, examine, summary
+
+    store = Storage(storage)
+    load = (lambda: _stored_or_loaded(sweep, store)) if sweep else None
+    found = []
+    with console.status("looking"):
+        for check in examine(store, tracking_uri, address, load):
+            console.print(check.shown(), soft_wrap=True)
+            found.append(check)
+    say(summary(found))
+    raise typer.Exit(1 if any(check.mark is Mark.PROBLEM for check in found) else 0)
 
 
 def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orchestrator.scheduling.estimate import missing_epochs
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import load_sweep
@@ -46,7 +47,7 @@ def write(folder: Path, content: object, name: str = "small.yaml") -> str:
 
 def test_help_teaches(tmp_path: Path) -> None:
     shown = command(tmp_path, "--help").stdout
-    for word in ("plan", "run", "trial", "status", "ship", "measure", "quickstart"):
+    for word in ("plan", "run", "trial", "status", "ship", "measure", "doctor", "quickstart"):
         assert word in shown
     assert "Ctrl-C" in command(tmp_path, "run", "--help").stdout
 
@@ -156,3 +157,69 @@ def test_trial_plan_and_status_need_neither_ray_nor_mlflow(tmp_path: Path, modul
         refused = command(tmp_path, "ship", "small", **hidden)
         assert refused.returncode == 2
         assert "pip install 'hessian-dynamics[sweep]'" in refused.stderr
+
+
+def test_plan_says_the_time_and_run_then_does_what_it_said(tmp_path: Path) -> None:
+    sweep = write(tmp_path, SMALL)
+    first, second = load_sweep(sweep).by_id
+    shown = command(tmp_path, "plan", sweep, "--engine", "local").stdout
+    assert "about " in shown
+    assert " at a time (probe: " in shown
+    assert "time: training " in shown
+    assert not (tmp_path / "results").exists()
+    storage = Storage(tmp_path / "results")
+    assert command(tmp_path, "trial", sweep, first, "--adopt").returncode == 0
+    longer = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "epochs": 3}})  # type: ignore[dict-item]
+    planned = missing_epochs(reconcile(load_sweep(longer), storage))
+    assert planned == {first: range(2, 4), second: range(4)}
+    before = {trial_id: storage.trial(trial_id).epochs() for trial_id in planned}
+    assert "6 epochs missing" in command(tmp_path, "plan", longer, "--max-concurrent", "1").stdout
+    done = command(tmp_path, "run", longer, "--engine", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "time: training " in done.stdout
+    computed = {key: sorted(set(storage.trial(key).epochs()) - set(before[key])) for key in planned}
+    assert computed == {trial_id: list(epochs) for trial_id, epochs in planned.items()}
+    begun = [storage.trial(trial_id).attempts()[-1].first_epoch for trial_id in planned]
+    assert begun == [2, 0]
+    again = command(tmp_path, "plan", longer)
+    assert "small: 2 of 2 trials done" in again.stdout
+    assert "probe" not in again.stdout
+    assert "time: training " in command(tmp_path, "status", longer).stdout
+
+
+def test_plan_shows_code_of_ones_own_before_it_runs_it(tmp_path: Path) -> None:
+    sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "model": {"name": "talkative:Net"}}})  # type: ignore[dict-item]
+    (tmp_path / "talkative.py").write_text("print('imported', flush=True)\n1 / 0\n")
+    done = command(tmp_path, "plan", sweep)
+    assert done.returncode == 0
+    assert "runs code of yours: talkative:Net (2 trials)" in done.stdout
+    assert "time unknown: " in done.stdout
+    before, _, _ = done.stdout.partition("imported")
+    assert "runs code of yours" in before
+
+
+def test_plan_of_missing_data_still_shows_the_trials(tmp_path: Path) -> None:
+    sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "data": {"name": "image_folder", "path": "gone"}}})  # type: ignore[dict-item]
+    done = command(tmp_path, "plan", sweep)
+    assert done.returncode == 0
+    assert "small: 0 of 2 trials done, 4 epochs missing" in done.stdout
+    assert f"time unknown: data folder {str(tmp_path / 'gone')!r} does not exist" in done.stdout
+
+
+def test_the_doctor_ends_with_1_where_there_is_a_problem(tmp_path: Path) -> None:
+    well = command(tmp_path, "doctor", "quickstart")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert well.stdout.rstrip().endswith(" 0 problems")
+    assert list(tmp_path.iterdir()) == []
+    ill = command(tmp_path, "doctor", "--tracking-uri", "http://me:geheim@127.0.0.1:9", RAY_ADDRESS="127.0.0.1:9")
+    assert ill.returncode == 1
+    assert ill.stdout.rstrip().endswith(" 2 problems")
+    assert "geheim" not in ill.stdout + ill.stderr
+
+
+@pytest.mark.parametrize("module", ["ray", "mlflow"])
+def test_the_doctor_works_without_ray_or_mlflow(tmp_path: Path, module: str) -> None:
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")
+    done = command(tmp_path, "doctor", PYTHONPATH=str(tmp_path / "absent"))
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -27,7 +27,7 @@ def run_local(
     say: Callable[[str], None],
 ) -> None:
     """Runs trials in processes that each do one after the other, until all are done or refuse to begin."""
-    slots = max_concurrent or _slots(resources)
+    slots = trials_at_a_time(resources, max_concurrent)
     on_start()
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for trial_id in trial_ids:
@@ -47,13 +47,14 @@ def run_local(
             process.kill()
 
 
-def _slots(resources: Resources) -> int:
+def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) -> int:
+    """How many trials run side by side on this machine."""
     slots = max(1, (os.cpu_count() or 1) // resources.cpu)
     if resources.gpu > 0:
         import torch
 
         slots = min(slots, max(1, int(torch.cuda.device_count() / resources.gpu)))
-    return slots
+    return min(slots, max_concurrent or slots)
 
 
 def _drain(process: "_WorkerProcess", waiting: "queue.SimpleQueue[str]", say: Callable[[str], None]) -> None:
@@ -118,23 +119,25 @@ class _WorkerProcess:
 
 def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the driver decides what it means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
-        _choose_gpu(slot)
+        choose_gpu(slot)
     with contextlib.suppress(EOFError):
         while True:
             job.run(connection.recv())
             connection.send(None)
 
 
-def _choose_gpu(slot: int) -> None:
+def choose_gpu(slot: int) -> None:
+    """Makes this process use the GPU of its slot, where there is one."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.set_device(slot % torch.cuda.device_count())
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Waits for the parent process, and follows it at once."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

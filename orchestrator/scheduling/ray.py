@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.scheduling.worker import Job
 from orchestrator.study.sweep import Resources
@@ -69,6 +71,32 @@ def run_ray(
             ),
         )
         tuner.fit()
+
+
+def check_reachable(address: str, patience_seconds: float = 3.0) -> str:
+    """Whether something listens at a cluster's address, in a line; Ray itself waits a minute to say that it does not.
+
+    Raises:
+        ConnectionError: where nothing listens.
+        ValueError: where it is no address.
+    """
+    if address in ("auto", "local"):
+        return f"RAY_ADDRESS {address}: known when a run starts"
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise ValueError(f"Ray address {address!r}: expected HOST:PORT, for example 10.0.0.5:6379, or ray://HOST:10001")
+    try:
+        socket.create_connection((host, port), patience_seconds).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"nothing answers at Ray address {address!r} ({error.strerror or error}); start the cluster there, "
+            "correct RAY_ADDRESS, or unset it: then Ray is started here"
+        ) from None
+    return f"cluster at {address} answers"
 
 
 @contextlib.contextmanager

@@ -2,7 +2,12 @@
 
 from rich.table import Table
 
+from orchestrator.scheduling.driver import Engine
+from orchestrator.scheduling.estimate import Status, estimate
+from orchestrator.scheduling.probe import ProbeError
 from orchestrator.scheduling.reconcile import Plan
+from orchestrator.scheduling.spent import Spent, spending
+from orchestrator.store.layout import Storage
 from orchestrator.store.state import State
 
 
@@ -27,3 +32,48 @@ def failures(plan: Plan) -> list[str]:
     if failed:
         lines.append(f"to see it happen: hessian-dynamics trial {plan.sweep.name} {next(iter(failed))}")
     return lines
+
+
+def forecast(plan: Plan, engine: Engine, max_concurrent: int | None, status: Status) -> list[str]:
+    """How long the run of a plan will take here and on what, from a probe, or why nobody knows; nothing left, nothing.
+
+    Nothing is downloaded and nothing stored for it.
+    """
+    if not plan.todo:
+        return []
+    try:
+        expected = estimate(plan, engine, max_concurrent, status)
+    except (ValueError, OSError, ProbeError) as error:
+        return [f"time unknown: {error}"]
+    trials = f"{expected.at_a_time} trial{'s' if expected.at_a_time > 1 else ''} at a time"
+    return [
+        f"about {about(expected.seconds)} on this machine, {trials} (probe: {about(expected.probe_seconds)})",
+        *split(expected.spent),
+    ]
+
+
+def progress(plan: Plan, storage: Storage) -> list[str]:
+    """On what the time of the stored epochs went, and how long the missing ones take where somebody is at work."""
+    found = spending(plan, storage)
+    left = [] if found.seconds_left is None else [f"about {about(found.seconds_left)} left"]
+    return [*split(found.spent), *left]
+
+
+def split(spent: Spent) -> list[str]:
+    """``time: training 61%, evaluating 4%, measuring 35% of 2h 10m (trial time)``; nothing where none was spent."""
+    if spent.seconds == 0:
+        return []
+    shares = {"training": spent.training, "evaluating": spent.evaluating, "measuring": spent.measuring}
+    shown = ", ".join(f"{what} {seconds / spent.seconds:.0%}" for what, seconds in shares.items())
+    return [f"time: {shown} of {about(spent.seconds)} (trial time)"]
+
+
+def about(seconds: float) -> str:
+    """As precise as a forecast is: ``45 s``, ``41 min``, ``5h 40m``, ``3 days 4h``."""
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours < 48 else f"{hours // 24} days {hours % 24}h"

@@ -26,6 +26,10 @@ class Measurement:
         self.inputs = inputs
         self.targets = targets
 
+    def chunk_size(self, model: nn.Module) -> int:
+        """Images that are differentiated at a time. The model must be in eval mode."""
+        return HessianOperator(model, cross_entropy, (self.inputs, self.targets)).chunk_size
+
     def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
         """The record with everything that is due at its epoch filled in; unchanged where the trial has diverged."""
         if record.diverged:

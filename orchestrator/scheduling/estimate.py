@@ -1,0 +1,120 @@
+"""How long a run will take: what is missing, times what the probe found, put on the machine as the run will do it."""
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.scheduling.driver import Engine
+from orchestrator.scheduling.local import trials_at_a_time
+from orchestrator.scheduling.probe import probe
+from orchestrator.scheduling.reconcile import Plan
+from orchestrator.scheduling.spent import Spent
+
+if TYPE_CHECKING:
+    from orchestrator.training.cost import Part
+
+ENGINE_SECONDS: dict[Engine, float] = {"local": 8.0, "ray": 16.0}
+"""From the command to the first process of a trial, and from the last one to the end; measured on two cores.
+
+The local engine waits for the tracker, whose runs are made first. Ray 2.60 starts meanwhile: `import ray.tune` 1-2 s,
+`ray.init` 3-7 s, the first trial after 4-7 s, shutdown 2 s.
+"""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The time a run will take."""
+
+    trials: dict[str, Spent]
+    """What is missing of every trial."""
+    at_a_time: int
+    start_seconds: float
+    """Of a process, once on every slot."""
+    engine_seconds: float
+    probe_seconds: float
+
+    @property
+    def spent(self) -> Spent:
+        """All trials together."""
+        return sum(self.trials.values(), Spent())
+
+    @property
+    def seconds(self) -> float:
+        """From the command to its end."""
+        work = makespan([trial.seconds for trial in self.trials.values()], self.at_a_time)
+        return self.engine_seconds + self.start_seconds + work
+
+
+def makespan(seconds: Iterable[float], slots: int) -> float:
+    """When the last of some jobs ends that are begun in this order, each on the slot that is free first."""
+    free = [0.0] * slots
+    for job in seconds:
+        heapq.heapreplace(free, free[0] + job)
+    return max(free)
+
+
+def missing_epochs(plan: Plan) -> dict[str, range]:
+    """The epochs to be computed of every trial in which something is missing; epoch 0 is the untrained model."""
+    standings = ((trial_id, plan.standings[trial_id]) for trial_id in plan.todo)
+    return {trial_id: range(standing.epoch + 1, standing.epochs + 1) for trial_id, standing in standings}
+
+
+def own_code(plan: Plan) -> list[str]:
+    """The networks of the user's own that a run, and a probe, will import: a line each."""
+    names = Counter(plan.trial(trial_id).model.name for trial_id in plan.todo)
+    counted = {name: f"{count} trial{'s' if count > 1 else ''}" for name, count in names.items() if ":" in name}
+    return [f"runs code of yours: {name} ({trials})" for name, trials in counted.items()]
+
+
+class Status(Protocol):
+    """Shows what is being done while a block runs, as `Console.status` does."""
+
+    def __call__(self, status: str, /) -> AbstractContextManager[object]:
+        """Shows it."""
+        ...
+
+
+def estimate(plan: Plan, engine: Engine, max_concurrent: int | None, status: Status) -> Estimate:
+    """How long a run will take on this machine, from a probe of some seconds. Something must be missing.
+
+    Raises:
+        DataError: where the data of a trial is missing or damaged.
+        ProbeError: where a trial could not be run.
+    """
+    began = time.monotonic()
+    missing = missing_epochs(plan)
+    with status("reading the data"):
+        from orchestrator.training.cost import parts  # torch, only where there is something to compute
+        from orchestrator.training.stand_in import read_data
+
+        read_data(plan.trial(trial_id).data for trial_id in missing)
+    mixes = {trial_id: parts(plan.trial(trial_id), epochs) for trial_id, epochs in missing.items()}
+    wanted = _ordered(list(dict.fromkeys(part for mix in mixes.values() for part in mix)))
+    resources = plan.sweep.resources
+    at_a_time = min(trials_at_a_time(resources, max_concurrent), len(missing))
+    with status(f"probing: {len(wanted)} things to time, {at_a_time} at a time"):
+        probed = probe(wanted, at_a_time, resources)
+    return Estimate(
+        trials={trial_id: _spent(mix, probed.seconds) for trial_id, mix in mixes.items()},
+        at_a_time=at_a_time,
+        start_seconds=probed.start_seconds,
+        engine_seconds=ENGINE_SECONDS[engine],
+        probe_seconds=time.monotonic() - began,
+    )
+
+
+def _ordered(parts: Sequence["Part"]) -> list["Part"]:
+    """Data set by data set, since a process holds one; then the long ones, measuring, before the short ones."""
+    data = list(dict.fromkeys(part.config.data for part in parts))
+    return sorted(parts, key=lambda part: (data.index(part.config.data), part.kind != "measuring", part.kind))
+
+
+def _spent(mix: Counter["Part"], seconds: dict["Part", float]) -> Spent:
+    def of(kind: str) -> float:
+        return sum(count * seconds[part] for part, count in mix.items() if part.kind == kind)
+
+    return Spent(of("training"), of("evaluating"), of("measuring"))

@@ -1,0 +1,76 @@
+"""Where the time of trials goes, and how fast epochs come in: from the records alone."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from orchestrator.scheduling.reconcile import Plan
+from orchestrator.store.layout import Storage
+
+WINDOW_SECONDS = 600.0
+"""The rate is that of the last ten minutes, so that it follows what the machine does."""
+WINDOW_EPOCHS = 10
+"""Or of so many epochs, where they take longer."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of trials, by what they were spent on. Trials side by side add up."""
+
+    training: float = 0.0
+    evaluating: float = 0.0
+    measuring: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.training + self.evaluating + self.measuring
+
+    def __add__(self, other: Self) -> "Spent":
+        """Both together."""
+        return Spent(
+            self.training + other.training, self.evaluating + other.evaluating, self.measuring + other.measuring
+        )
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What the epochs stored of a sweep took, and what the missing ones will."""
+
+    spent: Spent
+    seconds_left: float | None
+    """None where nobody is at work, or too little is known."""
+
+
+def spending(plan: Plan, storage: Storage) -> Spending:
+    """What is stored of a sweep, whoever computed it. Reads all its records: too slow for once a second."""
+    spent = Spent()
+    ended: list[float] = []
+    for trial_id, standing in plan.standings.items():
+        for record in storage.trial(trial_id).records():
+            if record.epoch > standing.epochs:
+                break
+            ended.append(record.timestamp_ms / 1000)
+            times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
+            spent += Spent(*(seconds or 0.0 for seconds in times))
+    holder = storage.sweep(plan.sweep.name).driver_lease.holder()
+    left = seconds_left(plan.missing_epochs, ended, holder.since, time.time()) if holder else None
+    return Spending(spent, left)
+
+
+def seconds_left(missing: int, ended: Iterable[float], since: float, now: float) -> float | None:
+    """How long the missing epochs take at the pace of the last ones; None while fewer than two are known.
+
+    Args:
+        missing: epochs.
+        ended: when epochs ended, Unix time in seconds, in any order.
+        since: when the driver now at work began; what ended before says nothing of its pace.
+        now: Unix time in seconds.
+    """
+    times = sorted(moment for moment in ended if moment >= since)
+    recent = [moment for moment in times if moment >= now - WINDOW_SECONDS]
+    window = recent if len(recent) >= WINDOW_EPOCHS else times[-WINDOW_EPOCHS:]
+    if len(window) < 2 or not missing:
+        return None
+    return missing * (now - window[0]) / (len(window) - 1)

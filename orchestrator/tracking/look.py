@@ -1,0 +1,107 @@
+"""A look at a tracker that changes nothing in it: is it there, which version, how many experiments."""
+
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from orchestrator.store.provenance import redacted
+from orchestrator.tracking.address import absolute_uri, database_file, ui_base
+from orchestrator.tracking.client import connect, reason, require_mlflow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+PATIENCE_SECONDS = 5.0
+
+
+def look(uri: str) -> str:
+    """What is at a tracking URI, in a line without credentials.
+
+    Raises:
+        ValueError: where MLflow cannot track there, the driver of the database is not installed, or its tables are of
+            another version.
+        ModuleNotFoundError: where MLflow is not installed.
+        ConnectionError: where the tracker cannot be reached within 5 s, or refuses.
+    """
+    uri = absolute_uri(uri)
+    file = database_file(uri)
+    if file and not file.exists():
+        return f"{redacted(uri)}: the first run makes it"
+    require_mlflow()
+    found = _server(uri) if uri.startswith("http") else _database(uri)
+    return f"{redacted(uri)}: {found}"
+
+
+def _server(uri: str) -> str:
+    version = _version(uri)
+    try:
+        experiments = connect(uri).search_experiments(max_results=1000)
+    except Exception as error:  # whatever MLflow makes of a server's answer
+        raise _away(uri, error) from None
+    return f"MLflow {version}, {_count(len(experiments))}"
+
+
+def _version(uri: str) -> str:
+    """The server's version. Asked first: urllib gives up after 5 s, whatever the server does."""
+    try:
+        with urllib.request.urlopen(f"{ui_base(uri)}/version", timeout=PATIENCE_SECONDS) as answer:
+            text: str = answer.read(100).decode(errors="replace").strip()
+            return text
+    except urllib.error.HTTPError:
+        return "of unknown version"  # with authentication it tells nobody
+    except urllib.error.URLError as error:
+        raise _away(uri, error.reason) from None
+    except OSError as error:  # a timeout while reading
+        raise _away(uri, error) from None
+
+
+def _database(uri: str) -> str:
+    from sqlalchemy import create_engine
+
+    try:
+        engine = create_engine(uri)
+    except ModuleNotFoundError as error:
+        package = "'psycopg[binary]'" if uri.startswith("postgresql") else f"a driver for it, {error.name} say"
+        raise ValueError(
+            f"tracking URI {redacted(uri)!r} needs the package {error.name!r}, which is not installed: "
+            f"pip install {package}"
+        ) from None
+    try:
+        return _tables(engine, uri)
+    except ValueError:
+        raise
+    except Exception as error:  # every driver has its own
+        raise _away(uri, error) from None
+    finally:
+        engine.dispose()
+
+
+def _tables(engine: "Engine", uri: str) -> str:
+    import mlflow
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from sqlalchemy import inspect, text
+
+    if not inspect(engine).has_table("alembic_version"):
+        return "empty, the first run makes the tables"
+    with engine.connect() as connection:
+        schema = connection.execute(text("select version_num from alembic_version")).scalar()
+        expected = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
+        if schema != expected:
+            raise ValueError(
+                f"the database at {redacted(uri)} has schema {schema}, MLflow {mlflow.__version__} expects {expected}; "
+                f"copy it and run: mlflow db upgrade {redacted(uri)}"
+            )
+        count = connection.execute(text("select count(*) from experiments")).scalar()
+    return f"MLflow {mlflow.__version__}, {_count(int(count or 0))}"
+
+
+def _count(experiments: int) -> str:
+    return f"{experiments} experiment{'' if experiments == 1 else 's'}"
+
+
+def _away(uri: str, error: BaseException | str) -> ConnectionError:
+    error = error if isinstance(error, BaseException) else OSError(error)
+    return ConnectionError(
+        f"the tracker at {redacted(uri)} cannot be used ({reason(error, uri)}); start it, or correct --tracking-uri. "
+        "A run goes on without it, and `ship` fills it later"
+    )

@@ -1,0 +1,52 @@
+"""What a trial can compute on, and whether it computes rightly there."""
+
+import math
+import os
+from pathlib import Path
+
+import torch
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: what its affinity and its container's quota leave of the machine's."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = cgroup.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
+    """Total and available memory; None where the system does not tell."""
+    try:
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, ValueError, KeyError):
+        return None
+    return total, available
+
+
+def gpus() -> list[torch.device]:
+    """The GPUs that torch can use."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.device("cuda", number) for number in range(count)]
+
+
+def describe_gpu(device: torch.device) -> str:
+    """Its name and memory."""
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{torch.cuda.get_device_name(device)}, {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} free"
+
+
+def check_product(device: torch.device) -> None:
+    """Multiplies two matrices whose product is known.
+
+    Raises:
+        RuntimeError: where torch cannot compute there, or computes something else.
+    """
+    size = 64
+    ones = torch.ones(size, size, device=device)
+    found = (ones @ ones).cpu()
+    if not torch.equal(found, torch.full((size, size), float(size))):
+        raise RuntimeError(f"a product of matrices of ones gives {found[0, 0].item()}, expected {size}")

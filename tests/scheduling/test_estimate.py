@@ -1,0 +1,103 @@
+"""How long a run will take."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.estimate import ENGINE_SECONDS, Estimate, makespan, missing_epochs, own_code
+from orchestrator.scheduling.local import trials_at_a_time
+from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.show import forecast
+from orchestrator.scheduling.spent import Spent
+from orchestrator.store.layout import Storage
+from orchestrator.study.sweep import Resources, Sweep
+from tests.scheduling.stored import attempt, commit_epochs
+from tests.training.trials import small_trial
+
+TRIALS = tuple(small_trial(seed=seed, epochs=4) for seed in range(5))
+SWEEP = Sweep("five", "", TRIALS, Resources())
+
+
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    yield
+
+
+def test_jobs_begin_in_their_order_on_the_slot_that_is_free_first() -> None:
+    assert makespan([1.0] * 13, 2) == 7
+    assert makespan([1.0] * 13, 13) == 1
+    assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5
+    assert makespan([1.0, 1.0, 1.0, 5.0], 2) == 6  # a long one at the end is waited for
+    assert makespan([3.0], 1) == 3
+
+
+def test_the_time_is_that_of_the_slots_and_of_the_start() -> None:
+    trials = {str(number): Spent(training=30.0, evaluating=10.0, measuring=20.0) for number in range(3)}
+    found = Estimate(trials, at_a_time=2, start_seconds=4.0, engine_seconds=ENGINE_SECONDS["ray"], probe_seconds=9.0)
+    assert found.seconds == 120 + 4 + ENGINE_SECONDS["ray"]
+    assert found.spent == Spent(90.0, 30.0, 60.0)
+
+
+def test_missing_epochs_are_those_after_the_last_stored_one(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    done, partly, diverged, failed, _ = (storage.trial(trial.trial_id) for trial in TRIALS)
+    commit_epochs(done, range(5))
+    commit_epochs(partly, range(3))
+    commit_epochs(diverged, range(3), last_loss=float("nan"))
+    failed.write_attempt(attempt("1", ended="failed", reason="ValueError: boom"))
+    plan = reconcile(SWEEP, storage)
+    missing = missing_epochs(plan)
+    assert list(missing.values()) == [range(3, 5), range(5), range(5)]
+    assert list(missing) == plan.todo
+    assert sum(map(len, missing.values())) == plan.missing_epochs
+
+
+def test_trials_at_a_time_are_those_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert trials_at_a_time(Resources(cpu=1)) == 8
+    assert trials_at_a_time(Resources(cpu=3)) == 2
+    assert trials_at_a_time(Resources(cpu=99)) == 1
+    assert trials_at_a_time(Resources(cpu=1), 3) == 3
+    assert trials_at_a_time(Resources(cpu=4), 3) == 2  # at most so many, not at least
+
+
+def test_code_of_ones_own_is_shown_where_it_will_run(tmp_path: Path) -> None:
+    mine = [small_trial(model={"name": name}, seed=seed) for name in ("a.b:Net", "c:Other") for seed in (0, 1)]
+    plan = reconcile(Sweep("own", "", (*mine[:3], *TRIALS), Resources()), Storage(tmp_path))
+    assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)", "runs code of yours: c:Other (1 trial)"]
+    commit_epochs(Storage(tmp_path).trial(mine[2].trial_id), range(3))
+    plan = reconcile(plan.sweep, Storage(tmp_path))
+    assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)"]
+
+
+def test_where_nothing_is_missing_nothing_is_probed(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for trial in TRIALS:
+        commit_epochs(storage.trial(trial.trial_id), range(5))
+    assert forecast(reconcile(SWEEP, storage), "ray", None, status) == []
+
+
+def test_missing_data_makes_the_time_unknown(tmp_path: Path) -> None:
+    trial = small_trial(data={"name": "image_folder", "path": str(tmp_path / "none")})
+    plan = reconcile(Sweep("none", "", (trial,), Resources()), Storage(tmp_path))
+    (line,) = forecast(plan, "ray", None, status)
+    assert line.startswith(f"time unknown: data folder '{tmp_path}/none' does not exist; put images into train/")
+
+
+def test_a_forecast_is_a_time_and_its_split(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    @contextmanager
+    def noted(text: str) -> Iterator[None]:
+        said.append(text)
+        yield
+
+    plan = reconcile(SWEEP, Storage(tmp_path / "results"))
+    total, split = forecast(plan, "local", 1, noted)
+    assert total.startswith("about ")
+    assert " on this machine, 1 trial at a time (probe: " in total
+    assert split.startswith("time: training ")
+    assert said == ["reading the data", "probing: 3 things to time, 1 at a time"]
+    assert not (tmp_path / "results").exists()

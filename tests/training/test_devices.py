@@ -1,0 +1,60 @@
+"""What a trial can compute on."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.training.devices import check_product, describe_gpu, gpus, memory_bytes, usable_cores
+
+
+def test_cores_are_those_of_affinity_and_quota(tmp_path: Path) -> None:
+    here = len(os.sched_getaffinity(0))
+    quota = tmp_path / "cpu.max"
+    assert usable_cores(quota) == here
+    for content, expected in (
+        ("max 100000", here),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("9900000 100000", here),
+    ):
+        quota.write_text(content)
+        assert usable_cores(quota) == expected
+    first = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {first})
+    try:
+        assert usable_cores(tmp_path / "none") == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_memory_is_total_and_available(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       100 kB\nMemFree:  3 kB\nMemAvailable:   40 kB\n")
+    assert memory_bytes(meminfo) == (102400, 40960)
+    assert memory_bytes(tmp_path / "none") is None
+    meminfo.write_text("MemTotal:       100 kB\n")
+    assert memory_bytes(meminfo) is None
+
+
+def test_the_processor_computes_rightly() -> None:
+    check_product(torch.device("cpu"))
+
+
+def test_a_device_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Tensor, other: Tensor) -> Tensor:
+        return torch.zeros_like(self)
+
+    monkeypatch.setattr(Tensor, "__matmul__", wrong)
+    with pytest.raises(RuntimeError, match=r"a product of matrices of ones gives 0\.0, expected 64"):
+        check_product(torch.device("cpu"))
+
+
+def test_gpus_are_those_torch_can_use() -> None:
+    assert len(gpus()) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    for gpu in gpus():
+        check_product(gpu)
+        assert "GiB of memory" in describe_gpu(gpu)
