@@ -203,9 +203,12 @@ def _sweep(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Check]]
 
 
 def _data(config: Data) -> Check:
-    from orchestrator.training.datasets import available
+    try:
+        from orchestrator.training.datasets import available
 
-    state = available(config)
+        state = available(config)
+    except ImportError as error:
+        return Check("data", Mark.PROBLEM, f"{config.name}: {error}")
     if "not usable: " in state:
         return Check("data", Mark.PROBLEM, state.replace("not usable: ", ""))
     return Check("data", Mark.WARNING if "absent" in state else Mark.OK, state)
