@@ -62,8 +62,7 @@ def run_sweep(
         if not todo:
             console.print("nothing left to do")
         else:
-            code_root = str(Path.cwd())
-            _prepare(sweep, code_root, console)
+            _prepare(sweep, console)
             with ExitStack() as stack:
 
                 def start() -> None:
@@ -72,7 +71,7 @@ def run_sweep(
                     stack.enter_context(_stoppable(store, console))
                     stack.enter_context(Progress(sweep, storage, console))
 
-                work = Work(str(storage.root), sweep.name, code_root)
+                work = Work(str(storage.root), sweep.name)
                 if engine == "local":
                     run_local(work, todo, sweep.resources, max_concurrent, start, console.print)
                 else:
@@ -82,14 +81,14 @@ def run_sweep(
     return reconcile(sweep, storage)
 
 
-def _prepare(sweep: Sweep, code_root: str, console: Console) -> None:
+def _prepare(sweep: Sweep, console: Console) -> None:
     from orchestrator.training.own_models import importable_from  # torch, only where there is something to compute
     from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
         prepare_data(sweep)
     with console.status("building the models"):
-        importable_from(code_root)
+        importable_from(str(Path.cwd()))
         check_models(sweep)
 
 
