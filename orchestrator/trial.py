@@ -15,12 +15,10 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.augmentation import check_augmentation
 from orchestrator.training.datasets import ResidentData, load_data, load_source
 from orchestrator.training.environment import describe, reproducible
-from orchestrator.training.images import DataError, Source
-from orchestrator.training.loop import train
-from orchestrator.training.models import build_model, check_batches, has_batch_norm
+from orchestrator.training.images import DataError
+from orchestrator.training.loop import fitting_model, train
 
 
 def run_trial(
@@ -131,25 +129,13 @@ def check_models(sweep: Sweep) -> None:
         ModelCodeError: where the code of a network of the user's own raises.
     """
     misfits = []
-    for data in dict.fromkeys(trial.data for trial in sweep.trials):
-        source = load_source(data)
-        trials = [trial for trial in sweep.trials if trial.data == data]
+    for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        data = load_data(config, torch.device("cpu"))
+        trials = [trial for trial in sweep.trials if trial.data == config]
         for trial in {(trial.model, trial.augmentation, trial.batch_size): trial for trial in trials}.values():
             try:
-                _check_fit(trial, source)
+                fitting_model(trial, data)
             except ValueError as error:
                 misfits.append(str(error))
-    load_data.cache_clear()  # a driver has no use for it; its workers have their own
     if misfits:
         raise ValueError("\n  ".join(dict.fromkeys(misfits)))
-
-
-def _check_fit(trial: TrialConfig, source: Source) -> None:
-    _, channels, height, width = source.train.pixels.shape
-    shape = (channels, height, width)
-    check_augmentation(trial.augmentation, shape)
-    model = build_model(trial.model, shape, len(source.classes), trial.seed)
-    if has_batch_norm(model):
-        # Only the split knows how many images are left to train on.
-        images = len(load_data(trial.data, torch.device("cpu")).train)
-        check_batches(model, trial.model.name, images, trial.batch_size)

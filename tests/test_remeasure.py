@@ -11,9 +11,9 @@ from orchestrator.store.layout import Storage
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
+from orchestrator.training.cache import CACHE_VARIABLE
 from orchestrator.training.datasets import load_data
 from orchestrator.training.environment import reproducible
-from orchestrator.training.image_folder import CACHE_VARIABLE
 from orchestrator.training.images import DataError
 from orchestrator.training.loop import train
 from orchestrator.trial import run_trial

@@ -74,20 +74,18 @@ def run_sweep(
         if not todo:
             console.print("nothing left to do")
         else:
-            code_root = str(Path.cwd())
-            prepare(sweep, code_root, console)
-            work, progress = Work(str(storage.root), sweep.name, code_root), Progress(sweep, storage, console)
+            prepare(sweep, console)
+            work, progress = Work(str(storage.root), sweep.name), Progress(sweep, storage, console)
             options = EngineOptions(engine, address, max_concurrent)
             compute(work, todo, sweep, store, console, progress, options, before_trials)
     return reconcile(sweep, storage)
 
 
-def prepare(sweep: Sweep, code_root: str, console: Console) -> None:
+def prepare(sweep: Sweep, console: Console) -> None:
     """Reads the data and builds the models of a sweep, so that what is wrong with them is said before it begins.
 
     Args:
         sweep: its trials name the data and the models.
-        code_root: the folder from which networks of one's own are imported.
         console: shows what is done.
 
     Raises:
@@ -100,7 +98,7 @@ def prepare(sweep: Sweep, code_root: str, console: Console) -> None:
     with console.status("reading the data"):
         prepare_data(sweep)
     with console.status("building the models"):
-        importable_from(code_root)
+        importable_from(str(Path.cwd()))
         check_models(sweep)
 
 

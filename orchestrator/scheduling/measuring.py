@@ -1,8 +1,8 @@
 """Measures the trials of a sweep again, from their checkpoints, on the engines that train them."""
 
+import os
 import traceback
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from rich.console import Console
 
@@ -22,7 +22,7 @@ class MeasureAgain:
     sweep: str
     change: Change
     every: int
-    code_root: str
+    code_root: str = field(default_factory=os.getcwd)
     """As in `Work`."""
 
     def run(self, trial_id: str) -> None:
@@ -135,9 +135,8 @@ def measure_sweep(
         store.clear_failures()
         before = survey(sweep, storage, change, every)
         if before.todo:
-            code_root = str(Path.cwd())
-            prepare(replace(sweep, trials=tuple(sweep.by_id[key] for key in before.todo)), code_root, console)
-            job = MeasureAgain(str(storage.root), sweep.name, change, every, code_root)
+            prepare(replace(sweep, trials=tuple(sweep.by_id[key] for key in before.todo)), console)
+            job = MeasureAgain(str(storage.root), sweep.name, change, every)
             progress = _Progress(before, storage, console)
             compute(job, before.todo, sweep, store, console, progress, options)
         else:

@@ -1,7 +1,8 @@
 """What a worker does, whichever engine started it: one trial, from where it stands, into the store."""
 
+import os
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.store.layout import Storage
@@ -20,8 +21,8 @@ class Work:
 
     storage_root: str
     sweep: str
-    code_root: str
-    """The folder in which the driver was started: networks of the user's own are imported from there."""
+    code_root: str = field(default_factory=os.getcwd)
+    """The folder in which the driver works: networks of the user's own are imported from there."""
 
     def run(self, trial_id: str) -> None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""

@@ -43,9 +43,7 @@ def train(
         ValueError: where model, batches or augmentation do not fit the data.
         ModelCodeError: where a network of the user's own raises.
     """
-    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
-    check_batches(model, config.model.name, len(data.train), config.batch_size)
-    check_augmentation(config.augmentation, data.shape)
+    model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
     subset = data.measurement_subset(config.measurement.fraction)
     measurement = Measurement(config.measurement, config.seed, *subset)
@@ -64,6 +62,19 @@ def train(
         yield TrainedEpoch(record, _snapshot(epoch, model, optimizer))
         if record.diverged:
             return
+
+
+def fitting_model(config: TrialConfig, data: ResidentData) -> nn.Module:
+    """The untrained model of a trial, on the CPU.
+
+    Raises:
+        ValueError: where model, batches or augmentation do not fit the data.
+        ModelCodeError: where a network of the user's own raises.
+    """
+    check_augmentation(config.augmentation, data.shape)
+    model = build_model(config.model, data.shape, len(data.classes), config.seed)
+    check_batches(model, config.model.name, len(data.train), config.batch_size)
+    return model
 
 
 def train_epoch(

@@ -102,11 +102,6 @@ def check_outputs(model: nn.Module, name: str, shape: Shape, classes: int) -> No
         )
 
 
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a model normalises over the images of a batch."""
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
-
-
 def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> None:
     """Raises ValueError where a model with batch norm would be trained on a single image: that has no variance.
 
@@ -116,7 +111,7 @@ def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> 
         images: how many there are to train on.
         batch_size: as configured; the last batch of an epoch has what is left over.
     """
-    if (images % batch_size or batch_size) != 1 or not has_batch_norm(model):
+    if (images % batch_size or batch_size) != 1 or not any(isinstance(part, _BatchNorm) for part in model.modules()):
         return
     where = "are batches of 1" if batch_size == 1 else f"leave a last batch of 1 of {images} training images"
     raise ValueError(

@@ -32,7 +32,7 @@ class Recorded(Work):
 
 def run(folder: Path, trial_ids: list[str], slots: int = 2) -> list[str]:
     said: list[str] = []
-    run_local(Recorded(str(folder), "sweep", str(folder)), trial_ids, Resources(), slots, lambda: None, said.append)
+    run_local(Recorded(str(folder), "sweep"), trial_ids, Resources(), slots, lambda: None, said.append)
     return said
 
 
