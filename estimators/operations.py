@@ -12,9 +12,9 @@ import torch
 
 # Linear in all inputs together; masks and indices are no differentiable inputs, and constants.
 _LINEAR = """
-    Add Sub Rsub Neg NegView Deg2Rad Rad2Deg Sum Mean Nansum Cumsum Trace Where Clone Copy ToCopy Alias Lift LiftFresh
+    Add Sub Rsub Neg Deg2Rad Rad2Deg Sum Mean Nansum Cumsum Trace Where Clone Copy ToCopy Alias
     View UnsafeView ReshapeAlias Expand Permute T Transpose Squeeze Unsqueeze Select Slice Split SplitWithSizes
-    UnsafeSplit UnsafeSplitWithSizes Unbind Diagonal DiagEmbed AsStrided Unfold Repeat Flip Roll Rot90 Tril Triu Cat
+    UnsafeSplit Unbind Diagonal DiagEmbed AsStrided Unfold Repeat Flip Roll Rot90 Tril Triu Cat
     Stack BlockDiag Index IndexSelect IndexAdd IndexCopy IndexFill IndexPut Gather Scatter ScatterAdd Take Put
     MaskedFill MaskedSelect MaskedScatter SelectScatter SliceScatter DiagonalScatter AsStridedScatter Fill Zero
     Embedding PackPaddedSequence AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D MaxUnpool2D MaxUnpool3D
@@ -62,7 +62,7 @@ _RULES = {
     **_each(_LINEAR, Rule()),
     **_each(_PIECEWISE_LINEAR, Rule(real=True)),
     **_each(_PIECEWISE_CONSTANT, Rule(real=True, constant=True)),
-    **_each("Mul Mm Bmm Mv Dot Vdot Matmul Linear Convolution EmbeddingBag LinalgCross", Rule(products=((0, 1),))),
+    **_each("Mul Mm Bmm Mv Dot Vdot Linear Convolution EmbeddingBag LinalgCross", Rule(products=((0, 1),))),
     **_each("Addmm Addmv Addbmm Baddbmm Addr Addcmul", Rule(products=((1, 2),))),
     **_each("NativeBatchNorm CudnnBatchNorm MiopenBatchNorm", Rule(((0, 1),), setting="training", allowed=(False,))),
     **_each("NativeLayerNorm NativeGroupNorm FusedRmsNorm WeightNormInterface", Rule(curved=(0,))),
@@ -71,6 +71,7 @@ _RULES = {
     "Lerp": Rule(products=((0, 2), (1, 2))),
     "Trilinear": Rule(products=((0, 1), (0, 2), (1, 2))),
     "PreluKernel": Rule(products=((0, 1),), real=True),
+    "RreluWithNoise": Rule(setting="training", allowed=(False,)),
     "Pow": Rule(setting="exponent", allowed=(0, 1)),
     "ScatterReduce": Rule(setting="reduce", allowed=("sum", "mean", "amax", "amin"), real=True),
 }
@@ -100,8 +101,7 @@ def operation_name(node: Any) -> str:
     short = _short_name(node)
     if short is None:
         return str(node.name())
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).lower()
-    return re.sub(r"(?<=\d)_(?=d(_|$))", "", words)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\dD)(?=[A-Z])", "_", short).lower()
 
 
 def describe(node: Any) -> str:
@@ -157,5 +157,5 @@ def _short_name(node: Any) -> str | None:
     name = str(node.name())
     if name == "torch::autograd::CopyBackwards":
         return "Copy"
-    match = re.fullmatch(r"(\w+?)Backward\d*", name)
+    match = re.fullmatch(r"(\w+?)Backward\d*(_copy)?", name)
     return match[1] if match else None
