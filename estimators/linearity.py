@@ -8,7 +8,7 @@ they do, where names of modules promise anything. Every tensor in it is followed
 - a piecewise linear operation passes the dependence on;
 - a product of two tensors is harmless where they share no parameter (its second derivatives lie off the diagonal);
 - a product of tensors that share one, a curved operation on a tensor that depends on one, and an operation that is not
-  known make the network not exact: :mod:`estimators.operations` lists what is known.
+  known make the network not exact: :mod:`estimators.autograd_rules` lists what is known.
 
 So the answer errs on one side only. "Not exact" is also said of networks whose diagonal happens to be zero: dependence
 is followed by whole parameters, so two halves of one parameter that multiply each other count as a square.
@@ -20,12 +20,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from estimators.autograd_rules import Rule, describe, is_leaf, operation_name, rule_of
 from estimators.checks import checked_parameters, evaluate
 from estimators.measuring import measuring
-from estimators.operations import Rule, describe, is_leaf, operation_name, rule_of
 
 _GRAD_FN: Any = Tensor.grad_fn
 
@@ -48,7 +49,8 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
 
     Looks at the operations that the model executes, in the mode it is in, on the first two samples of ``inputs``
     [n, ...]. It holds almost everywhere (not on the kinks), and for other inputs where the model executes the same
-    operations on them. Train-mode batch norm is not exact. The same holds then for every diagonal entry of H.
+    operations on them; then every diagonal entry of H is that of the GGN. Train-mode batch norm and active dropout are
+    not exact.
 
     Nothing is left behind: the model, random streams and flags are bitwise as found.
 
@@ -66,8 +68,11 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
     with measuring(model, device):
         # A copy can be saved for a backward pass where the caller's tensor is an inference tensor.
         samples = inputs[:_SAMPLES].detach().clone().to(device)
+        state = torch.get_rng_state()
         with _HookWatch() as hooks:
             outputs, _ = evaluate(model, _any_loss, samples, samples)
+        if not torch.equal(state, torch.get_rng_state()):
+            return Linearity(False, "the forward pass draws random numbers, so every pass has another Hessian")
         if hooks.found:
             return Linearity(False, "the forward pass hooks into its own backward pass, which can change any gradient")
         return _judged(outputs, parameters)

@@ -13,7 +13,10 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def curvature_diagonal(outputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """[size]: sum_c u_c d2z_c/dtheta_i^2 with random u, zero only where every output's is (but for a chance of 0)."""
+    """sum_c u_c d2z_c/dtheta_i^2 with random u, over the parameters that take part.
+
+    An entry is zero only where that of every output is (but for a chance of 0).
+    """
     weights = torch.randn(outputs.shape, dtype=outputs.dtype, generator=seeded(11))
     return _hessian((weights * outputs).sum(), parameters).diagonal()
 
@@ -32,6 +35,9 @@ def trace_gap(outputs: Tensor, parameters: Sequence[Tensor]) -> float:
 
 
 def _hessian(scalar: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Of the parameters that take part; rows of the others are zero and left out."""
+    parts = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
+    parameters = [parameter for parameter, part in zip(parameters, parts, strict=True) if part is not None]
     gradient = _gradient(scalar, parameters, True)
     if not gradient.requires_grad:
         return torch.zeros(len(gradient), len(gradient), dtype=gradient.dtype)

@@ -91,10 +91,18 @@ def test_the_path_that_these_inputs_take_decides() -> None:
     assert linearity(model, -torch.ones(2, 3)).exact
 
 
-def test_dropout_must_be_off_for_nothing_but_the_draws() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    assert not linearity(model, torch.ones(2, 3)).exact
-    assert linearity(model.eval(), torch.ones(2, 3)).exact
+def test_the_mode_decides() -> None:
+    for layer in (nn.BatchNorm1d(4), nn.Dropout(0.5), nn.RReLU()):
+        model = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2))
+        assert not linearity(model, torch.ones(2, 3)).exact
+        assert linearity(model.eval(), torch.ones(2, 3)).exact
+
+
+def test_active_dropout_is_named_as_what_it_is() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    assert linearity(model, torch.ones(2, 3)).reason == (
+        "the forward pass draws random numbers, so every pass has another Hessian"
+    )
 
 
 def test_graphs_deeper_than_the_stack() -> None:

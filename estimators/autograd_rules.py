@@ -12,7 +12,7 @@ import torch
 
 # Linear in all inputs together; masks and indices are no differentiable inputs, and constants.
 _LINEAR = """
-    Add Sub Rsub Neg Deg2Rad Rad2Deg Sum Mean Nansum Cumsum Trace Where Clone Copy ToCopy Alias
+    Add Sub Rsub Neg NegView Deg2Rad Rad2Deg Sum Mean Nansum Cumsum Trace Where Clone Copy ToCopy Alias
     View UnsafeView ReshapeAlias Expand Permute T Transpose Squeeze Unsqueeze Select Slice Split SplitWithSizes
     UnsafeSplit Unbind Diagonal DiagEmbed AsStrided Unfold Repeat Flip Roll Rot90 Tril Triu Cat
     Stack BlockDiag Index IndexSelect IndexAdd IndexCopy IndexFill IndexPut Gather Scatter ScatterAdd Take Put
@@ -65,7 +65,7 @@ _RULES = {
     **_each("Mul Mm Bmm Mv Dot Vdot Linear Convolution EmbeddingBag LinalgCross", Rule(products=((0, 1),))),
     **_each("Addmm Addmv Addbmm Baddbmm Addr Addcmul", Rule(products=((1, 2),))),
     **_each("NativeBatchNorm CudnnBatchNorm MiopenBatchNorm", Rule(((0, 1),), setting="training", allowed=(False,))),
-    **_each("NativeLayerNorm NativeGroupNorm FusedRmsNorm WeightNormInterface", Rule(curved=(0,))),
+    **_each("NativeLayerNorm NativeGroupNorm WeightNormInterface", Rule(curved=(0,))),
     **_each("Div GridSampler2D GridSampler3D", Rule(curved=(1,))),
     "Addcdiv": Rule(curved=(2,)),
     "Lerp": Rule(products=((0, 2), (1, 2))),
