@@ -105,7 +105,7 @@ def operation_name(node: Any) -> str:
 
 
 def describe(node: Any) -> str:
-    """The operation with what decides over its rule: "native_batch_norm with training=True", "abs of complex"."""
+    """The operation with what decides over its rule: "native_batch_norm with training=True"."""
     name, rule = operation_name(node), _listed_rule(node)
     if is_custom(_executed(node)):
         return f"the custom autograd.Function behind {name}"
@@ -129,7 +129,8 @@ def is_custom(node: Any) -> bool:
 def _executed(node: Any) -> Any:
     """The node of the in-place operation where ``node`` is one that wrote through a view; else ``node``.
 
-    Its inputs are those of ``node``, with the whole tensor in place of the view. Torch before 2.14 hides it.
+    Its inputs are those of ``node``, with the whole tensor in place of the view. Older versions of torch hide it: then
+    the operation is not known.
     """
     return getattr(node, "_wrapped_node", None) or node
 
@@ -143,7 +144,9 @@ def _setting(node: Any, rule: Rule) -> object:
 
 
 def _is_complex(source: Any, output: int) -> bool:
-    return source is not None and bool(source._input_metadata[output].dtype.is_complex)
+    """True if output ``output`` of ``source`` is complex, or not known to be real."""
+    metadata = getattr(source, "_input_metadata", None)
+    return source is not None and (metadata is None or bool(metadata[output].dtype.is_complex))
 
 
 def _short_name(node: Any) -> str | None:

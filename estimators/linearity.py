@@ -11,7 +11,8 @@ they do, where names of modules promise anything. Every tensor in it is followed
   known make the network not exact: :mod:`estimators.autograd_rules` lists what is known.
 
 So the answer errs on one side only. "Not exact" is also said of networks whose diagonal happens to be zero: dependence
-is followed by whole parameters, so two halves of one parameter that multiply each other count as a square.
+is followed by whole parameters, so two halves of one parameter that multiply each other count as a square. What could
+deceive it lies outside the graph: hooks that rewrite saved tensors, and C++ code that gives its nodes torch's names.
 """
 
 import functools
@@ -39,7 +40,7 @@ class Linearity:
     """What :func:`estimators.linearity` found."""
 
     exact: bool
-    """Is tr(H) = tr(GGN), for every loss of these outputs?"""
+    """True: tr(H) = tr(GGN) for every loss of the outputs. False: it may differ."""
     reason: str
     """The operation that spoils it and the parameter it acts on; or the operations that were found harmless."""
 
@@ -55,7 +56,8 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
     Nothing is left behind: the model, random streams and flags are bitwise as found.
 
     Raises:
-        ValueError: for a model that cannot be measured rightly, or whose outputs have no row per sample.
+        ValueError: for inputs without samples, for a model that cannot be measured rightly, or whose outputs have not
+            one row per sample.
 
     >>> import torch
     >>> linearity(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(2, 3)).exact
@@ -63,6 +65,9 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
     >>> linearity(nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2)), torch.ones(2, 3)).reason
     'gelu acts on a tensor that depends on 0.weight and 0.bias, and is not known to be piecewise linear in it'
     """
+    if not isinstance(inputs, Tensor) or inputs.ndim == 0 or len(inputs) == 0:
+        found = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"type {type(inputs).__name__}"
+        raise ValueError(f"inputs have {found}, expected a tensor with at least one row: pass a few samples")
     device = checked_parameters(model)[0].device
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     with measuring(model, device):
@@ -125,7 +130,9 @@ def _judged(outputs: Tensor, parameters: Mapping[str, Tensor]) -> Linearity:
     if not found.parameters:
         return Linearity(True, "no operation lies between the outputs and any parameter that requires grad")
     listed = ", ".join(sorted(operations))
-    return Linearity(True, f"all operations on the way from parameters to outputs keep it so: {listed}")
+    return Linearity(
+        True, f"every operation between the parameters and the outputs keeps them piecewise linear in each: {listed}"
+    )
 
 
 def _in_order_of_execution(last: Any) -> Iterator[Any]:

@@ -57,8 +57,9 @@ def _buffers_restored(model: nn.Module) -> Iterator[None]:
         for module, name, buffer, version, copy in found:
             module._buffers[name] = buffer
             # An untouched buffer is not written: a graph of the caller's may have saved it for its backward pass.
-            # Norms in train mode update their running statistics past the version counter.
-            if buffer._version != version or (module.training and not torch.equal(buffer, copy)):
+            # A batch norm in train mode updates its running statistics past the version counter.
+            unnoticed = module.training and buffer.layout is torch.strided and not torch.equal(buffer, copy)
+            if buffer._version != version or unnoticed:
                 with torch.no_grad():
                     buffer.copy_(copy)
 

@@ -24,7 +24,9 @@ def test_harmless_networks_are_exact(case: Judged) -> None:
     model = case.model()
     found = linearity(model, case.inputs())
     assert found.exact, found.reason
-    assert found.reason.startswith("all operations on the way from parameters to outputs keep it so: ")
+    assert found.reason.startswith(
+        "every operation between the parameters and the outputs keeps them piecewise linear in each: "
+    )
     assert diagonal(case, model) < 1e-9
     assert gap(case, model) < 1e-9
 
@@ -148,6 +150,11 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
+    for inputs, found in ((torch.ones(0, 3), r"shape \(0, 3\)"), (torch.ones(()), r"shape \(\)"), ([1.0], "type list")):
+        with pytest.raises(
+            ValueError, match=rf"inputs have {found}, expected a tensor with at least one row: pass a few"
+        ):
+            linearity(nn.Linear(3, 2), inputs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"no parameter of the model requires grad.*call requires_grad_\(True\)"):
         linearity(nn.Linear(3, 2).requires_grad_(False), torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"outputs for 2 samples have type tuple, expected a tensor with 2 rows"):

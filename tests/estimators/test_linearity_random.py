@@ -11,7 +11,7 @@ from estimators import linearity
 from tests.estimators.cases import seeded
 from tests.estimators.second_derivatives import curvature_diagonal, trace_gap, trainable
 
-NETWORKS = 100
+NETWORKS = 60
 WIDTH = 3
 
 
