@@ -52,6 +52,12 @@ def alias_made_curved(m: Any, x: Tensor) -> Tensor:
     return m.b(torch.cat([kept, x[:, :1]], dim=1))
 
 
+def rounded_in_part(m: Any, x: Tensor) -> Tensor:
+    hidden = m.a(x).tanh()
+    hidden[:, :1].round_()
+    return m.b(hidden)
+
+
 def custom_in_place(m: Any, x: Tensor) -> Tensor:
     hidden = m.a(x)
     CurvedInPlace.apply(hidden[:, :2])  # type: ignore[no-untyped-call]
