@@ -192,6 +192,7 @@ CURVED = [
         net(custom_in_place),
         "the custom autograd.Function behind CurvedInPlaceBackward acts",
     ),
+    Judged("rounded in part", net(rounded_in_part), "tanh acts on a tensor that depends on a.weight and a.bias"),
     Judged(
         "curved through an alias", net(alias_made_curved), "tanh acts on a tensor that depends on a.weight and a.bias"
     ),
