@@ -6,7 +6,6 @@ The files lie where torchvision itself would put them, so a folder that it has f
 import json
 import socket
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -212,13 +211,10 @@ def _publish(config: TorchvisionData, unpacked: Path) -> Published:
     if missing := _missing(config):
         _download(config, missing)
     root, kind = _root(config, unpacked), _torchvision(config.name)
-    with warnings.catch_warnings():
-        # CIFAR's pickles were written by a numpy so old that the present one warns of their form.
-        warnings.simplefilter("ignore")
-        if config.name == "svhn":
-            train, test = (kind(root, split=part) for part in ("train", "test"))
-        else:
-            train, test = (kind(root, train=is_train) for is_train in (True, False))
+    if config.name == "svhn":
+        train, test = (kind(root, split=part) for part in ("train", "test"))
+    else:
+        train, test = (kind(root, train=is_train) for is_train in (True, False))
     parts = _part(train), _part(test)
     classes = tuple(getattr(train, "classes", map(str, range(10))))
     return Published(classes, _channels_first(train.data).shape[1:], *parts)

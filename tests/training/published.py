@@ -72,31 +72,15 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-class _Pickler(pickle.Pickler):
-    """Pickles arrays as the numpy did with which CIFAR was written: numpy 2.4 warns of it."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, numpy.dtype):
-            function, arguments, state = value.__reduce__()
-            return function, (arguments[0], 0, 1), state
-        return NotImplemented
-
-
-def _pickled(content: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    _Pickler(buffer, protocol=2).dump(content)
-    return buffer.getvalue()
-
-
 def _cifar10(folder: Path, address: str, parts: list[torch.Tensor]) -> Small:
     classes = tuple(f"thing {number}" for number in range(10))
     batches = [*zip(parts[0].chunk(5), parts[1].chunk(5), strict=True), (parts[2], parts[3])]
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     members = {
-        name: _pickled({"data": pixels.flatten(1).numpy(), "labels": labels.tolist()})
+        name: pickle.dumps({"data": pixels.flatten(1).numpy(), "labels": labels.tolist()})
         for name, (pixels, labels) in zip(names, batches, strict=True)
     }
-    members["batches.meta"] = _pickled({"label_names": list(classes)})
+    members["batches.meta"] = pickle.dumps({"label_names": list(classes)})
     listed = Listed(classes, *parts)
     return _archive("cifar10", folder, "cifar-10-batches-py", "cifar-10-python.tar.gz", address, members, listed)
 
@@ -104,10 +88,10 @@ def _cifar10(folder: Path, address: str, parts: list[torch.Tensor]) -> Small:
 def _cifar100(folder: Path, address: str, parts: list[torch.Tensor]) -> Small:
     classes = tuple(f"kind {number}" for number in range(100))
     members = {
-        name: _pickled({"data": pixels.flatten(1).numpy(), "fine_labels": labels.tolist(), "coarse_labels": []})
+        name: pickle.dumps({"data": pixels.flatten(1).numpy(), "fine_labels": labels.tolist(), "coarse_labels": []})
         for name, pixels, labels in (("train", *parts[:2]), ("test", *parts[2:]))
     }
-    members["meta"] = _pickled({"fine_label_names": list(classes), "coarse_label_names": []})
+    members["meta"] = pickle.dumps({"fine_label_names": list(classes), "coarse_label_names": []})
     listed = Listed(classes, *parts)
     return _archive("cifar100", folder, "cifar-100-python", "cifar-100-python.tar.gz", address, members, listed)
 

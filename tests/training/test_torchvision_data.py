@@ -4,7 +4,6 @@ import multiprocessing
 import shutil
 import sys
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -248,13 +247,6 @@ def test_half_an_unpacked_archive_does_not_count(folder: Path, monkeypatch: pyte
         (mine / "cifar-10-batches-py" / "batches.meta").unlink()
         assert load_source(small.config(mine)).digest == small.listed.digest
         assert set(server.asked) == {"/cifar-10-python.tar.gz"}
-
-
-def test_the_form_of_old_pickles_is_not_warned_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = announced("cifar10", folder, monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load_source(small.config(folder))
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
