@@ -8,17 +8,16 @@ from rich.console import Console
 from orchestrator.scheduling.change import Change
 from orchestrator.scheduling.driver import EngineOptions, compute, prepare
 from orchestrator.scheduling.progress import Progress, duration
+from orchestrator.scheduling.worker import Work
 from orchestrator.store.layout import Storage
 from orchestrator.store.measurable import Measurable, measurable
 from orchestrator.study.sweep import Sweep
 
 
-@dataclass(frozen=True)
-class MeasureAgain:
-    """What a worker needs to know beside a trial's id."""
+@dataclass(frozen=True, kw_only=True)
+class MeasureAgain(Work):
+    """What a worker needs to know beside a trial's id, to measure it again instead of training it."""
 
-    storage_root: str
-    sweep: str
     change: Change
     every: int
 
@@ -131,11 +130,9 @@ def measure_sweep(
         before = survey(sweep, storage, change, every)
         if before.todo:
             prepare(replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in before.todo)), console)
-            job, progress = (
-                MeasureAgain(str(storage.root), sweep.name, change, every),
-                _Progress(before, storage, console),
-            )
-            compute(job, before.todo, sweep, store, console, progress, options)
+            work = MeasureAgain(str(storage.root), sweep.name, change=change, every=every)
+            progress = _Progress(before, storage, console)
+            compute(work, before.todo, sweep, store, console, progress, options)
         else:
             console.print("nothing left to measure")
         failures = store.failures()
