@@ -103,7 +103,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
 
 
 def compute(
-    job: Job,
+    work: Job,
     trial_ids: list[str],
     sweep: Sweep,
     store: SweepStore,
@@ -112,7 +112,7 @@ def compute(
     options: EngineOptions,
     before_trials: Callable[[], None] = lambda: None,
 ) -> None:
-    """Does a job for trials on an engine, shows its progress, and lets the user stop it."""
+    """Does some work for trials on an engine, shows its progress, and lets the user stop it."""
     with ExitStack() as stack:
 
         def start() -> None:
@@ -122,9 +122,9 @@ def compute(
             stack.enter_context(progress)
 
         if options.engine == "local":
-            run_local(job, trial_ids, sweep.resources, options.max_concurrent, start, console.print)
+            run_local(work, trial_ids, sweep.resources, options.max_concurrent, start, console.print)
         else:
-            run_ray(job, trial_ids, sweep.resources, options.max_concurrent, options.address, start)
+            run_ray(work, trial_ids, sweep.resources, options.max_concurrent, options.address, start)
     if store.stop_requested:
         console.print("Stopped as asked; the same command goes on from here.")
 

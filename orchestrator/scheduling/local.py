@@ -19,7 +19,7 @@ MAX_DEATHS = 3
 
 
 def run_local(
-    job: Job,
+    work: Job,
     trial_ids: list[str],
     resources: Resources,
     max_concurrent: int | None,
@@ -32,7 +32,7 @@ def run_local(
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for trial_id in trial_ids:
         waiting.put(trial_id)
-    processes = [_WorkerProcess(job, slot, resources) for slot in range(min(slots, len(trial_ids)))]
+    processes = [_WorkerProcess(work, slot, resources) for slot in range(min(slots, len(trial_ids)))]
     try:
         with ThreadPoolExecutor(len(processes)) as pool:
             try:
@@ -75,10 +75,10 @@ def _drain(process: "_WorkerProcess", waiting: "queue.SimpleQueue[str]", say: Ca
 class _WorkerProcess:
     """A process that is sent trial ids, started when first needed and again after it died."""
 
-    def __init__(self, job: Job, slot: int, resources: Resources) -> None:
+    def __init__(self, work: Job, slot: int, resources: Resources) -> None:
         self.killed = False
         self.exit_code: int | None = None
-        self._arguments = (job, slot, resources.gpu > 0)
+        self._arguments = (work, slot, resources.gpu > 0)
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
         self._starting = threading.Lock()
@@ -117,14 +117,14 @@ class _WorkerProcess:
         return self._process, self._connection
 
 
-def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
+def _serve(connection: Connection, work: Job, slot: int, gpu: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the driver decides what it means
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
         choose_gpu(slot)
     with contextlib.suppress(EOFError):
         while True:
-            job.run(connection.recv())
+            work.run(connection.recv())
             connection.send(None)
 
 

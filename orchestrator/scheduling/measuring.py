@@ -1,6 +1,5 @@
 """Measures the trials of a sweep again, from their checkpoints, on the engines that train them."""
 
-import os
 import traceback
 from dataclasses import dataclass, field, replace
 
@@ -9,21 +8,18 @@ from rich.console import Console
 from orchestrator.scheduling.change import Change
 from orchestrator.scheduling.driver import EngineOptions, compute, prepare
 from orchestrator.scheduling.progress import Progress, duration
+from orchestrator.scheduling.worker import Work
 from orchestrator.store.layout import Storage
 from orchestrator.store.measurable import Measurable, measurable
 from orchestrator.study.sweep import Sweep
 
 
-@dataclass(frozen=True)
-class MeasureAgain:
-    """What a worker needs to know beside a trial's id."""
+@dataclass(frozen=True, kw_only=True)
+class MeasureAgain(Work):
+    """What a worker needs to know beside a trial's id, to measure it again instead of training it."""
 
-    storage_root: str
-    sweep: str
     change: Change
     every: int
-    code_root: str = field(default_factory=os.getcwd)
-    """As in `Work`."""
 
     def run(self, trial_id: str) -> None:
         """Measures a trial again. An exception is noted for the driver, and none of the engine's."""
@@ -135,10 +131,10 @@ def measure_sweep(
         store.clear_failures()
         before = survey(sweep, storage, change, every)
         if before.todo:
-            prepare(replace(sweep, trials=tuple(sweep.by_id[key] for key in before.todo)), console)
-            job = MeasureAgain(str(storage.root), sweep.name, change, every)
+            prepare(replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in before.todo)), console)
+            work = MeasureAgain(str(storage.root), sweep.name, change=change, every=every)
             progress = _Progress(before, storage, console)
-            compute(job, before.todo, sweep, store, console, progress, options)
+            compute(work, before.todo, sweep, store, console, progress, options)
         else:
             console.print("nothing left to measure")
         failures = store.failures()

@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 def run_ray(
-    job: Job,
+    work: Job,
     trial_ids: list[str],
     resources: Resources,
     max_concurrent: int | None,
@@ -55,7 +55,7 @@ def run_ray(
             on_trial_error = on_trial_complete = on_trial_result
 
         def trial(config: dict[str, str]) -> None:
-            job.run(config["trial_id"])
+            work.run(config["trial_id"])
 
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": resources.cpu, "gpu": resources.gpu}),
