@@ -40,6 +40,11 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
+def before_all_others(folder: Path) -> str:
+    """A PYTHONPATH."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def write(folder: Path, content: object, name: str = "small.yaml") -> str:
     (folder / name).write_text(yaml.safe_dump(content) if not isinstance(content, str) else content)
     return str(folder / name)
@@ -137,7 +142,7 @@ def test_one_trial_adopted_is_one_less_to_do(tmp_path: Path) -> None:
 def test_trial_plan_and_status_need_neither_ray_nor_mlflow(tmp_path: Path, module: str) -> None:
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")
-    hidden = {"PYTHONPATH": str(tmp_path / "absent")}
+    hidden = {"PYTHONPATH": before_all_others(tmp_path / "absent")}
     sweep = write(tmp_path, SMALL)
     first = next(iter(load_sweep(sweep).by_id))
     for arguments in (["plan", sweep], ["status", sweep], ["trial", sweep, first]):
@@ -221,5 +226,5 @@ def test_the_doctor_ends_with_1_where_there_is_a_problem(tmp_path: Path) -> None
 def test_the_doctor_works_without_ray_or_mlflow(tmp_path: Path, module: str) -> None:
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")
-    done = command(tmp_path, "doctor", PYTHONPATH=str(tmp_path / "absent"))
+    done = command(tmp_path, "doctor", PYTHONPATH=before_all_others(tmp_path / "absent"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ LEAST_SECONDS = 4.0
 """Where few parts are to be probed they are probed again and again: one sample of a busy machine says little."""
 _PART_SECONDS = 0.5
 """Of work to time in a part, where there are not too many of them."""
-_TOTAL_SECONDS = 16.0
+_TOTAL_SECONDS = 10.0
 """To be shared by the parts, on every process."""
 
 
@@ -67,8 +66,7 @@ def probe(parts: Sequence["Part"], processes: int, resources: Resources) -> Prob
 
 def _probed(parts: Sequence["Part"], workers: Sequence["_Worker"]) -> dict["Part", float]:
     samples: dict[Part, list[float]] = {part: [] for part in parts}
-    # Long ones first would be better still, but nobody knows them before.
-    next_one = itertools.chain(deque(parts), itertools.cycle(parts))
+    next_one = itertools.cycle(parts)
     at_work: dict[Connection, tuple[_Worker, Part]] = {}
 
     def hand_out(worker: _Worker) -> None:
