@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.command import Workplace
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown
+from orchestrator.scheduling.driver import run_sweep
 from orchestrator.study.optimizer_config import (
     AdagradConfig,
     AdamConfig,
@@ -73,8 +76,8 @@ def table(result: Result) -> str:
 def _compare(data: dict[str, Any], sizes: Sizes) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         place = Workplace(Path(scratch), _content(data, sizes))
-        # What fails is seen in the comparison.
-        place.call("run", "--engine", "local")
+        # Without a tracker. What fails is seen in the comparison.
+        run_sweep(place.sweep, place.storage, Console(quiet=True), engine="local")
         found = {}
         for name, trial_id in zip(sizes.optimizers, place.sweep.by_id, strict=True):
             found[name] = outcome(*place.call("trial", trial_id, "--compare"))
