@@ -5,7 +5,7 @@ from torch import Tensor
 
 from benchmarks.harness.settings import Settings
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.datasets import OOD_STANDARD_DEVIATION, ResidentData, load_data
+from orchestrator.training.datasets import ResidentData, load_data
 from orchestrator.training.images import Images
 
 SHAPE = (3, 32, 32)
@@ -29,7 +29,7 @@ def random_data(divisor: int = 1) -> ResidentData:
         train=train,
         validation=validation,
         test=test,
-        ood_noise=torch.randn(test.pixels.shape, generator=generator).mul_(OOD_STANDARD_DEVIATION),
+        ood_noise=torch.randn(test.pixels.shape, generator=generator),
         mean=pixels.mean((0, 2, 3))[:, None, None],
         std=pixels.std((0, 2, 3))[:, None, None],
         classes=tuple(str(number) for number in range(CLASSES)),

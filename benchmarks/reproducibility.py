@@ -32,8 +32,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adagrad": AdagradConfig(name="adagrad", lr=0.01),
     "rmsprop": RmspropConfig(name="rmsprop", lr=0.0005),
 }
-FOLDER_SUBSET = 2000
-"""Training images of the image folder."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class Sizes:
 
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     epochs: int = 2
+    folder_images: int = 2000
+    """So many training images of an image folder, for one epoch."""
     fraction: float = 0.1
     """Of the training images, measured after every epoch."""
 
@@ -49,7 +49,7 @@ class Sizes:
 SIZES: dict[Scale, Sizes] = {
     "full": Sizes(),
     "quick": Sizes(optimizers=("sgd", "adam"), epochs=1),
-    "tiny": Sizes(optimizers=("sgd",), epochs=1, fraction=0.01),
+    "tiny": Sizes(optimizers=("sgd",), epochs=1, folder_images=20, fraction=0.01),
 }
 
 
@@ -58,8 +58,10 @@ def run(settings: Settings) -> Result:
     machine, sizes = begin(NAME, settings), SIZES[settings.scale]
     found = {"digits": _compare({"name": "digits"}, sizes)}
     if settings.data is not None:
-        folder = {"name": "image_folder", "path": str(settings.data), "train_subset": FOLDER_SUBSET}
-        found[f"{FOLDER_SUBSET:,} images of the {settings.data_name}"] = _compare(folder, replace(sizes, epochs=1))
+        folder = {"name": "image_folder", "path": str(settings.data), "train_subset": sizes.folder_images}
+        found[f"{sizes.folder_images:,} images of the {settings.data_name}"] = _compare(
+            folder, replace(sizes, epochs=1)
+        )
     return finish(NAME, settings, machine, {"epochs": sizes.epochs, "compared": found})
 
 

@@ -19,6 +19,8 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.images import batch, resident_data
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import DigitsData
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.training.datasets import ResidentData
@@ -125,11 +127,20 @@ def our_loop(
     model: nn.Module, data: ResidentData, batch_size: int, portion: int, threads: int
 ) -> Callable[[int], None]:
     """The loop of a trial, with the settings of a trial."""
-    optimizer = build_optimizer(SgdConfig(name="sgd", lr=LEARNING_RATE), model.parameters())
+    sgd = SgdConfig(name="sgd", lr=LEARNING_RATE)
+    config = TrialConfig(
+        data=DigitsData(name="digits"),  # not looked at: the images are given
+        optimizer=sgd,
+        batch_size=batch_size,
+        epochs=1,
+    )
+    optimizer = build_optimizer(sgd, model.parameters())
 
     def train(number: int) -> None:
         with reproducible(threads):
-            train_epoch(model, optimizer, _part(data, number, portion), batch_size, seed=0, epoch=number)
+            train_epoch(
+                model, optimizer, _part(data, number, portion), config.batch_size, config.seed, epoch=number + 1
+            )
 
     return train
 
