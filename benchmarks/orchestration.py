@@ -34,7 +34,7 @@ class Sizes:
 
 
 SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(seeds=3, epochs=8, rounds=2),
+    "full": Sizes(seeds=2, epochs=6, rounds=2),
     "quick": Sizes(seeds=1, epochs=2, idle_trials=6),
     "tiny": Sizes(seeds=1, epochs=1, engines=("local",), fraction=0.01, idle_trials=0),
 }

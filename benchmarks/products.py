@@ -39,7 +39,7 @@ class Sizes:
 
 
 SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(5000, 1000, (50, 125, 250, 500), paper_steps=1, rounds=2),
+    "full": Sizes(5000, 500, (50, 125, 250, 500), paper_steps=1, rounds=2),
     "quick": Sizes(500, 250, (50, 125), paper_steps=1, rounds=1, steps=2),
     "tiny": Sizes(20, 10, (5, 10), paper_steps=1, rounds=1, steps=2),
 }

@@ -137,7 +137,7 @@ def our_loop(
 
     def train(number: int) -> None:
         with reproducible(threads):
-            train_epoch(model, optimizer, _part(data, number, portion), config, epoch=number)
+            train_epoch(model, optimizer, _part(data, number, portion), config, epoch=number + 1)
 
     return train
 

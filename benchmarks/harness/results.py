@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import Machine, describe
+from benchmarks.harness.machine import Machine, describe, described_again
 from benchmarks.harness.settings import Settings, say
 from orchestrator.store.provenance import capture
 
@@ -62,7 +62,7 @@ def finish(benchmark: str, settings: Settings, machine: Machine, measured: dict[
         scale=settings.scale,
         data=settings.data_name,
         versions=_versions(),
-        machine=machine,
+        machine=described_again(machine, settings.scale),
         measured=measured,
     )
 

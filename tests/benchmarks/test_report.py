@@ -1,6 +1,7 @@
 """Tables, results as JSON, and the README's numbers."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,12 @@ def test_this_machine_is_described() -> None:
 
 
 def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    written = finish("one", Settings(), MACHINE, {"samples": {"ours": [1.5, 2.0]}})
+    machine = replace(MACHINE, matrix_gflops={"64": 120.0})
+    written = finish("one", Settings(scale="tiny"), machine, {"samples": {"ours": [1.5, 2.0]}})
     path = write(written, tmp_path / "results")
     assert path.name == "one-amd-epyc-7763-64-core-2-cores.json"
     assert read(path) == written
+    assert written.machine.matrix_gflops["64"] >= 120.0
     assert written.versions["torch"]
 
 
@@ -74,7 +77,7 @@ def test_tables_take_their_places() -> None:
 
 
 def test_what_was_disturbed_says_so() -> None:
-    busy = Machine(**{**MACHINE.__dict__, "load": 4.2})
+    busy = replace(MACHINE, load=4.2)
     shown = report.filled("<!-- results: one -->\n<!-- end -->", [result(machine=busy)], {"one": lambda found: "TABLE"})
     assert "; others were at work (load 4.2).*" in shown
 
