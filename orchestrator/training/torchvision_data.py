@@ -138,9 +138,9 @@ def _is_whole(path: Path, md5: str, urls: Iterable[str]) -> bool:
     """Whether a file is there. One that is damaged is never overwritten: it may be somebody's."""
     from torchvision.datasets.utils import calculate_md5
 
-    if not path.exists():
-        return False
     try:
+        if not path.exists():
+            return False
         found = calculate_md5(path)
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); make it readable, or remove it") from None
