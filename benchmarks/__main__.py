@@ -1,6 +1,7 @@
 """``python -m benchmarks [NAME ...] [--data FOLDER] [--quick]``; ``python -m benchmarks report`` only writes tables."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--data {str(given.data)!r} is no folder; expected train/<class>/* and test/<class>/* images")
     settings = Settings(given.data and given.data.resolve(), "quick" if given.quick else "full")
     chosen = [name for name in given.names if name != "report"] or ([] if given.names else list(BENCHMARKS))
-    for name in chosen:
-        _run(name, settings)
+    try:
+        for name in chosen:
+            _run(name, settings)
+    except ValueError as error:  # what the user can mend
+        sys.exit(f"error: {error}")
     if not given.quick:
         write_readme()
 

@@ -37,7 +37,8 @@ SIZES: dict[Scale, Sizes] = {"full": Sizes(9600, 1500, 2), "quick": Sizes(640, 1
 
 def run(settings: Settings) -> Result:
     """Times a portion of training, a whole evaluation and a measurement on fewer images, in turns."""
-    machine, sizes, data = begin(NAME, settings), SIZES[settings.scale], resident_data(settings)
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, sizes.portion)
     config = MeasurementConfig()
     inputs, labels = data.measurement_subset(config.fraction)
     model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)

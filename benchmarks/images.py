@@ -14,11 +14,21 @@ CLASSES = 10
 _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
-def resident_data(settings: Settings) -> ResidentData:
-    """45,000 training images and what is evaluated beside them, on the CPU."""
-    if settings.data is not None:
-        return load_data(ImageFolderData(name="image_folder", path=str(settings.data)), torch.device("cpu"))
-    return random_data(divisor=100 if settings.scale == "tiny" else 1)
+def resident_data(settings: Settings, needed: int) -> ResidentData:
+    """45,000 training images, or a folder's, and what is evaluated beside them, on the CPU.
+
+    Raises:
+        ValueError: where fewer than `needed` are left to train on.
+    """
+    if settings.data is None:
+        return random_data(divisor=100 if settings.scale == "tiny" else 1)
+    data = load_data(ImageFolderData(name="image_folder", path=str(settings.data)), torch.device("cpu"))
+    if len(data.train) < needed:
+        raise ValueError(
+            f"{str(settings.data)!r} leaves {len(data.train)} images to train on, expected at least {needed}: "
+            "take a larger folder, or random images by leaving --data out"
+        )
+    return data
 
 
 def random_data(divisor: int = 1) -> ResidentData:

@@ -52,7 +52,8 @@ def run(settings: Settings) -> Result:
 
 
 def _run(settings: Settings) -> Result:
-    machine, sizes, data = begin(NAME, settings), SIZES[settings.scale], resident_data(settings)
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, sizes.images)
     model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0).eval()
     problem = Problem(model, *batch(data, sizes.images))
     for name in missing():

@@ -53,7 +53,8 @@ SIZES: dict[Scale, Sizes] = {"full": Sizes(3200, 14), "quick": Sizes(640, 4), "t
 
 def run(settings: Settings) -> Result:
     """Times portions of all three loops in turns."""
-    machine, sizes, data = begin(NAME, settings), SIZES[settings.scale], resident_data(settings)
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, sizes.portion)
     model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
     flops = network_flops(model, data.shape)
     inputs, labels = batch(data, 8)
@@ -107,8 +108,8 @@ def _compare(model: nn.Module, data: ResidentData, batch_size: int, sizes: Sizes
         "dataloader": lambda number: dataloader.train(sizes.portion // batch_size),
     }
     start = seconds(dataloader.start)
-    for task in tasks.values():
-        task(0)
+    for name in ("ours", "bare"):
+        tasks[name](0)
     samples = interleaved(tasks, sizes.rounds, _REST)
     dataloader.stop()
     for name, found in samples.items():
@@ -172,11 +173,12 @@ class DataLoaderLoop:
         self._running = 0.0
 
     def start(self) -> None:
-        """Starts the workers, which an epoch does once; they are not started again for a portion."""
+        """Starts the workers and takes a first batch, as an epoch does once; portions go on from there."""
         self._batches = iter(self.loader)
+        self.train(1)
 
     def train(self, batches: int) -> None:
-        """The next batches of the epoch; begins another where it ends."""
+        """The next batches of the epoch; begins another where it ends, which none of the timed portions does."""
         self.model.train()
         for _ in range(batches):
             inputs, labels = self._next()
@@ -195,7 +197,7 @@ class DataLoaderLoop:
         try:
             return next(self._batches)
         except StopIteration:
-            self.start()
+            self._batches = iter(self.loader)
             return next(self._batches)
 
 

@@ -105,3 +105,10 @@ def test_what_is_no_benchmark_or_folder_is_refused(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["--data", "/nowhere"])
     assert "--data '/nowhere' is no folder; expected train/<class>/*" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_the_images_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        SystemExit, match="^error: data folder '.*train' does not exist; put one folder of images a class there"
+    ):
+        main(["training", "--quick", "--data", str(tmp_path)])

@@ -11,11 +11,12 @@ from benchmarks import products, reproducibility
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.harness.results import read, write
 from benchmarks.harness.settings import Settings
-from benchmarks.images import SHAPE, random_data
+from benchmarks.images import SHAPE, random_data, resident_data
 from benchmarks.peers import NEVER, Problem, installed, ours, paper
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import Optimizer
 from orchestrator.training.models import build_model
+from tests.training.folders import make_folder
 
 TINY = Settings(scale="tiny", threads=1)
 
@@ -29,6 +30,15 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     assert shown.startswith("| ")
     assert shown == BENCHMARKS[name].table(result)
     assert "failed" not in shown
+
+
+def test_too_few_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+    folder = make_folder(tmp_path / "images")
+    expected = "images' leaves 27 images to train on, expected at least 28: take a larger folder, or random images"
+    with pytest.raises(ValueError, match=expected):
+        resident_data(Settings(folder, "tiny", threads=1), needed=28)
+    assert len(resident_data(Settings(folder, "tiny", threads=1), needed=27).train) == 27
 
 
 def problem() -> Problem:
