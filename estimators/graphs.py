@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from estimators.batches import Pair
 
-# Of kept graphs, unless the caller says otherwise: half of the measurement subset of the paper's CNN, at 0.5 MB an
+# Of kept graphs, unless the caller says otherwise: two thirds of the paper's CNN's measurement subset, at 0.36 MB an
 # image. Several trials share a machine, and each may hold so much.
 DEFAULT_MEMORY_BUDGET = 2**30
 
