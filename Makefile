@@ -12,7 +12,7 @@ SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
 BENCHED := $(VENV)/.benched
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test check bench clean
+.PHONY: help setup sweep ui test slow check bench clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -29,6 +29,9 @@ ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
 
 test: $(DEVELOP)  ## runs the tests
 	$(BIN)/pytest
+
+slow: $(DEVELOP)  ## runs the tests that take too long for every day
+	$(BIN)/pytest -m slow
 
 check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/ruff check .

@@ -141,7 +141,7 @@ def test_one_trial_adopted_is_one_less_to_do(tmp_path: Path) -> None:
     assert "identical: all " in compared.stdout
 
 
-@pytest.mark.parametrize("module", ["ray", "mlflow"])
+@pytest.mark.parametrize("module", [pytest.param("ray", marks=pytest.mark.slow), "mlflow"])
 def test_trial_plan_and_status_need_neither_ray_nor_mlflow(tmp_path: Path, module: str) -> None:
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")

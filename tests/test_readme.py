@@ -63,7 +63,7 @@ def test_the_map_names_what_is_there() -> None:
 
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
-    for target in ("help", "setup", "sweep", "ui", "test", "check"):
+    for target in ("help", "setup", "sweep", "ui", "test", "slow", "check", "bench"):
         assert re.search(rf"^{target} ", shown, re.MULTILINE), target
 
 

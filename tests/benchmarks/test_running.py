@@ -21,7 +21,12 @@ from tests.training.folders import make_folder
 TINY = Settings(scale="tiny", threads=1)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+_SWEEPS = ("orchestration", "reproducibility")  # they run whole sweeps
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in _SWEEPS else []) for name in BENCHMARKS]
+)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     result = BENCHMARKS[name].run(TINY)
     # From the file, as the README's tables are made.

@@ -87,7 +87,7 @@ def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder
     assert str(elsewhere) in attempt.reason
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_from_the_command_line_to_a_rerun(folder: Path, engine: str) -> None:
     code, said = run(folder, "run", "./own.yaml", "--engine", engine)
     assert code == 0, said
