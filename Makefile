@@ -1,16 +1,18 @@
 # Everything one can do with a clone. `make sweep` and `make test` set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
-SWEEP ?= quickstart
+SWEEP ?= $(if $(RAY_ADDRESS),paper,quickstart)
 STORAGE ?= results
 TRACKING_URI ?= sqlite:///mlflow.db
 UI_PORT ?= 5000
 
+WHY := $(if $(RAY_ADDRESS),on a cluster: RAY_ADDRESS is $(RAY_ADDRESS),without a RAY_ADDRESS)
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
+BENCHED := $(VENV)/.benched
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test check clean
+.PHONY: help setup sweep ui test slow check bench clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -19,7 +21,7 @@ help:  ## shows this
 setup: $(SETUP)  ## makes .venv and installs what a sweep needs, in the versions of requirements.lock
 
 sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes what is missing
-	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default; make sweep SWEEP=... runs another))"
+	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default $(WHY); make sweep SWEEP=... runs another))"
 	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
 
 ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
@@ -28,11 +30,17 @@ ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
 test: $(DEVELOP)  ## runs the tests
 	$(BIN)/pytest
 
+slow: $(DEVELOP)  ## runs the tests that take too long for every day
+	$(BIN)/pytest -m slow
+
 check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(BENCHED)  ## times this beside other ways; BENCH=name runs one, DATA=folder takes its images
+	@$(BIN)/python -m benchmarks $(BENCH) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
 clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
@@ -49,4 +57,8 @@ $(SETUP): pyproject.toml requirements.lock | $(BIN)/python
 
 $(DEVELOP): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,check]'
+	@touch $@ $(SETUP)
+
+$(BENCHED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,bench]'
 	@touch $@ $(SETUP)

@@ -3,6 +3,7 @@
 from estimators.dense import dense_hessian
 from estimators.hutchinson import hutchinson, required_probes
 from estimators.lanczos import lanczos
+from estimators.linearity import Linearity, linearity
 from estimators.operators import HessianOperator, SymmetricOperator
 from estimators.power import power_iteration
 from estimators.results import HutchinsonResult, LanczosResult, PowerIterationResult
@@ -11,11 +12,13 @@ __all__ = [
     "HessianOperator",
     "HutchinsonResult",
     "LanczosResult",
+    "Linearity",
     "PowerIterationResult",
     "SymmetricOperator",
     "dense_hessian",
     "hutchinson",
     "lanczos",
+    "linearity",
     "power_iteration",
     "required_probes",
 ]

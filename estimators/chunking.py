@@ -1,9 +1,9 @@
 """How many samples a chunk holds: a function of model, input shape and kind of device; no stopwatch decides."""
 
-import torch
 from torch import Tensor, nn
 
 from estimators.checks import LossFunction, evaluate
+from estimators.graphs import recording_saved
 
 # Bytes that a chunk's forward pass may keep for the backward pass. On a CPU the double backward pass reads them
 # about three times, and they should come from the cache: the paper's CNN was fastest at 50-250 images a chunk, and
@@ -20,17 +20,11 @@ def default_chunk_size(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, 
 
 def _saved_bytes(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> int:
     """Bytes of activations that the forward pass keeps: each storage once, parameters and buffers not at all."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    # The tensors are kept alive until the end: a freed address would be counted as one storage with its successor.
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        address = tensor.untyped_storage().data_ptr()
-        if address not in own:
-            kept.setdefault(address, tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with recording_saved() as saved:
         evaluate(model, loss_fn, inputs, targets)
-    # A slice of the data is smaller than its storage, an expanded tensor larger.
-    return sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in kept.values())
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    storages: dict[int, int] = {}
+    for tensor in saved:
+        # A slice of the data is smaller than its storage, an expanded tensor larger.
+        storages.setdefault(tensor.untyped_storage().data_ptr(), min(tensor.nbytes, tensor.untyped_storage().nbytes()))
+    return sum(size for address, size in storages.items() if address not in own)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from estimators.operators import SymmetricOperator
+from estimators.operators import SymmetricOperator, keeping_graphs
 from estimators.random_vectors import random_vector
 from estimators.results import LanczosResult
 
@@ -60,19 +60,20 @@ def lanczos(
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     history: list[float] = []
-    for step in range(len(rows)):
-        remainder = op.matvec(rows[step])
-        alpha = torch.dot(rows[step], remainder)
-        remainder = _orthogonalised(remainder, rows[: step + 1])
-        # One wait for the device a step, outside the product.
-        alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
-        diagonal.append(alpha_value)
-        ritz = _ritz(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)
-        history.append(ritz.values[-1])
-        if ritz.invariant or ritz.converged(tolerance) or not ritz.finite or step + 1 == len(rows):
-            break
-        off_diagonal.append(beta)
-        rows[step + 1] = remainder / beta
+    with keeping_graphs(op):
+        for step in range(len(rows)):
+            remainder = op.matvec(rows[step])
+            alpha = torch.dot(rows[step], remainder)
+            remainder = _orthogonalised(remainder, rows[: step + 1])
+            # One wait for the device a step, outside the product.
+            alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
+            diagonal.append(alpha_value)
+            ritz = _ritz(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)
+            history.append(ritz.values[-1])
+            if ritz.invariant or ritz.converged(tolerance) or not ritz.finite or step + 1 == len(rows):
+                break
+            off_diagonal.append(beta)
+            rows[step + 1] = remainder / beta
     basis = rows[: len(diagonal)].T
     vector = basis @ ritz.vectors[:, -1].to(op.device, op.dtype)
     return LanczosResult(

@@ -45,8 +45,8 @@ def _random_streams_restored(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _buffers_restored(model: nn.Module) -> Iterator[None]:
-    found: list[tuple[dict[str, Tensor | None], str, Tensor, int, Tensor]] = [
-        (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
+    found: list[tuple[nn.Module, str, Tensor, int, Tensor]] = [
+        (module, name, buffer, buffer._version, buffer.detach().clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
@@ -54,10 +54,12 @@ def _buffers_restored(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffers, name, buffer, version, copy in found:
-            buffers[name] = buffer
+        for module, name, buffer, version, copy in found:
+            module._buffers[name] = buffer
             # An untouched buffer is not written: a graph of the caller's may have saved it for its backward pass.
-            if buffer._version != version:
+            # A batch norm in train mode updates its running statistics past the version counter.
+            unnoticed = module.training and buffer.layout is torch.strided and not torch.equal(buffer, copy)
+            if buffer._version != version or unnoticed:
                 with torch.no_grad():
                     buffer.copy_(copy)
 

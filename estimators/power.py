@@ -2,7 +2,7 @@
 
 import torch
 
-from estimators.operators import SymmetricOperator
+from estimators.operators import SymmetricOperator, keeping_graphs
 from estimators.random_vectors import random_vector
 from estimators.results import PowerIterationResult
 
@@ -18,7 +18,7 @@ def power_iteration(
     both ends of the spectrum and at equal products a smaller error.
 
     Args:
-        op: the operator, one product per iteration.
+        op: the operator, one product per iteration, 6F each but for the first where it keeps graphs.
         iterations: at least 1.
         generator: the stream of the first vector, on any device; None: torch's global CPU stream.
 
@@ -30,12 +30,13 @@ def power_iteration(
     products_before = op.products
     vector = product = random_vector(op, generator)
     quotients = []
-    for _ in range(iterations):
-        norm = torch.linalg.vector_norm(product)
-        # A vector in the null space is an eigenvector: it stays, where Algorithm 1 would divide zero by zero.
-        vector = torch.where(norm == 0, vector, product / norm)
-        product = op.matvec(vector)
-        quotients.append(torch.dot(vector, product))
+    with keeping_graphs(op):
+        for _ in range(iterations):
+            norm = torch.linalg.vector_norm(product)
+            # A vector in the null space is an eigenvector: it stays, where Algorithm 1 would divide zero by zero.
+            vector = torch.where(norm == 0, vector, product / norm)
+            product = op.matvec(vector)
+            quotients.append(torch.dot(vector, product))
     history = tuple(torch.stack(quotients).tolist())
     residual = torch.linalg.vector_norm(product - quotients[-1] * vector)
     return PowerIterationResult(

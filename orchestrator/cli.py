@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.scheduling.driver import Engine, run_sweep
+from orchestrator.scheduling.change import read_change
+from orchestrator.scheduling.driver import Engine, EngineOptions, run_sweep
 from orchestrator.scheduling.estimate import own_code
+from orchestrator.scheduling.measuring import measure_sweep, measured_again, shortcomings
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.scheduling.show import failures, forecast, progress, split, table
 from orchestrator.scheduling.spent import spending
@@ -43,18 +45,16 @@ SetOption = Annotated[
         help="Replaces a value of the file: `--set optimizer.lr=0.1`. Makes another sweep.",
     ),
 ]
-
-
-def say(line: str) -> None:
-    """Prints a line as it is, however wide the terminal."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
 AddressOption = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
 ]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
+
+
+def say(line: str) -> None:
+    """Prints a line as it is, however wide the terminal."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -134,7 +134,8 @@ def trial(
     config = desired.find(trial_id)
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
         target = store if adopt else Storage(scratch)
-        same = rerun(config, desired.resources, target, store if compare else None, console)
+        keeps = desired.keeps if adopt else lambda epoch: False
+        same = rerun(config, desired.resources, target, store if compare else None, console, keeps)
     raise typer.Exit(0 if same else 1)
 
 
@@ -145,7 +146,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     desired = _stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
     console.print(table(standing))
-    for line in (standing.summary, *failures(standing), *progress(standing, store)):
+    for line in (standing.summary, *failures(standing), *measured_again(desired, store), *progress(standing, store)):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")
@@ -169,6 +170,41 @@ def ship(
     name = _stored_or_loaded(sweep, store).name
     result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
     raise typer.Exit(0 if result.complete else 1)
+
+
+@app.command()
+def measure(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="measurement.KEY=VALUE", help="What to measure otherwise than in training."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only epochs that are multiples of it.")] = 1,
+    engine: EngineOption = "ray",
+    address: AddressOption = None,
+    max_concurrent: ConcurrencyOption = None,
+) -> None:
+    """Estimates again, or something else, from the checkpoints of a sweep, and shows it as new keys of its runs.
+
+    `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` uses all training images. Checkpoints
+    stay where the sweep says so, `keep_checkpoints: every 10`; the last two of a trial are always there. What is
+    measured already is not measured again. Ctrl-C lets every trial finish its checkpoint.
+    """
+    from orchestrator.tracking.address import absolute_uri
+    from orchestrator.tracking.afterwards import ship_afterwards
+
+    store, uri = Storage(storage), absolute_uri(tracking_uri)
+    stored, _ = store.sweep(_stored_or_loaded(sweep, store).name).read_manifest()
+    change = read_change(override or (), stored)
+    with _interruptible(stored.name):
+        result = measure_sweep(stored, store, console, change, every, EngineOptions(engine, address, max_concurrent))
+    for line in (result.summary, *shortcomings(result, every)):
+        say(line)
+    if result.measured:
+        ship_afterwards(store, stored.name, uri, say)
+    raise typer.Exit(1 if result.failures or result.todo else 0)
 
 
 @app.command()
@@ -206,7 +242,7 @@ def _interruptible(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"Stopped. Finished epochs are kept; the same command goes on with sweep {name!r}.")
+        say(f"Stopped. What is finished is kept; the same command goes on with sweep {name!r}.")
         raise typer.Exit(130) from None
 
 

@@ -178,7 +178,7 @@ def _devices(sweep: Sweep | None) -> Iterator[Check]:
 
 def _cache() -> Iterator[Check]:
     try:
-        from orchestrator.training.image_folder import CACHE_VARIABLE, cache_folder
+        from orchestrator.training.cache import CACHE_VARIABLE, cache_folder
     except ImportError:  # torch, of which was said enough
         return
     folder = cache_folder()
@@ -206,25 +206,14 @@ def _sweep(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Check]]
 
 def _data(config: Data) -> Check:
     try:
-        state = _availability(config)
-    except (ValueError, ImportError) as error:
+        from orchestrator.training.datasets import available
+
+        state = available(config)
+    except ImportError as error:
         return Check("data", Mark.PROBLEM, f"{config.name}: {error}")
     if "not usable: " in state:
         return Check("data", Mark.PROBLEM, state.replace("not usable: ", ""))
     return Check("data", Mark.WARNING if "absent" in state else Mark.OK, state)
-
-
-def _availability(config: Data) -> str:
-    """Where a data set is now, in a line: ``cifar10: absent; the first run downloads it into ...``."""
-    from orchestrator.training import datasets
-
-    if hasattr(datasets, "available"):
-        state: str = datasets.available(config)
-        return state
-    path = getattr(config, "path", None)
-    if path and not Path(path).is_dir():
-        return f"{config.name}: not usable: data folder {path!r} does not exist"
-    return f"{config.name}: {f'in {path}' if path else 'part of a package'}"
 
 
 def _own_model(name: str) -> Check:

@@ -1,6 +1,8 @@
 """One trial again, in this process: whether it gives what is stored, bit for bit, and if not, what differs."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -9,18 +11,31 @@ from orchestrator.store.layout import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
+from orchestrator.training.own_models import importable_from
 from orchestrator.trial import run_trial
 
 
-def rerun(config: TrialConfig, resources: Resources, target: Storage, stored: Storage | None, console: Console) -> bool:
+def rerun(
+    config: TrialConfig,
+    resources: Resources,
+    target: Storage,
+    stored: Storage | None,
+    console: Console,
+    keeps: Callable[[int], bool] = lambda epoch: False,
+) -> bool:
     """Runs a trial into `target` and shows its epochs. With `stored`, whether it gave the same numbers."""
+    importable_from(str(Path.cwd()))
     original = stored.trial(config.trial_id) if stored else None
     if original:
         config, resources = _as_stored(config, resources, original)
-    run_trial(config, target.trial(config.trial_id), resources, on_epoch=lambda record: console.print(line(record)))
-    if original is None:
-        return True
-    return _compare(target.trial(config.trial_id), original, console)
+    again = target.trial(config.trial_id)
+    last = original.epochs()[-1] if original and config.schedule_needs_epochs else config.epochs
+
+    def enough() -> bool:
+        return last < config.epochs and max(again.epochs(), default=-1) >= last
+
+    run_trial(config, again, resources, enough, lambda record: console.print(line(record)), keeps)
+    return original is None or _compare(again, original, console)
 
 
 def line(record: EpochRecord) -> str:
@@ -35,12 +50,17 @@ def line(record: EpochRecord) -> str:
 
 
 def _as_stored(config: TrialConfig, resources: Resources, original: TrialStore) -> tuple[TrialConfig, Resources]:
-    """As many epochs and threads as the stored trial had: the number of threads decides the order of sums."""
+    """As many epochs and threads as the stored trial had: the number of threads decides the order of sums.
+
+    Where the schedule stretches over the epochs it keeps them: fewer would be another trial.
+    """
     epochs = original.epochs()
     if not epochs:
         raise ValueError(f"trial {config.trial_id} has no stored epochs to compare with; run the sweep first")
     threads = original.attempts()[-1].environment["threads"]
-    return config.model_copy(update={"epochs": max(1, epochs[-1])}), resources.model_copy(update={"cpu": threads})
+    if not config.schedule_needs_epochs:
+        config = config.model_copy(update={"epochs": max(1, epochs[-1])})
+    return config, resources.model_copy(update={"cpu": threads})
 
 
 def _compare(again: TrialStore, original: TrialStore, console: Console) -> bool:

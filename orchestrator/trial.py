@@ -12,12 +12,13 @@ from orchestrator.store.commit import Attempt, TrialStore
 from orchestrator.store.provenance import capture
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import Data
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.datasets import ResidentData, load_data, load_source
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.images import DataError
-from orchestrator.training.loop import train
+from orchestrator.training.loop import fitting_model, train
 
 
 def run_trial(
@@ -26,13 +27,14 @@ def run_trial(
     resources: Resources,
     stop_requested: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    keeps: Callable[[int], bool] = lambda epoch: False,
 ) -> State:
     """Computes and commits the epochs of a trial that the store does not have.
 
     Ends as completed or diverged, or as interrupted where `stop_requested` says so after an epoch. An exception is
-    noted with the attempt, and raised.
+    noted with the attempt, and raised. The checkpoint of an epoch that `keeps` names stays, beside the last two.
     """
-    device = torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+    device = device_of(resources)
     store.write_config(config)
     epochs = store.epochs()
     started_ms = time.time_ns() // 1_000_000
@@ -47,7 +49,7 @@ def run_trial(
     try:
         with reproducible(resources.cpu):
             data = load_data(config.data, device)
-            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch)
+            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch, keeps)
     except KeyboardInterrupt:
         store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped within an epoch"))
         raise
@@ -66,11 +68,12 @@ def _run(
     attempt: str,
     stop_requested: Callable[[], bool],
     on_epoch: Callable[[EpochRecord], None],
+    keeps: Callable[[int], bool],
 ) -> State:
     if stop_requested():
         return State.INTERRUPTED
     known = store.epochs()
-    _refuse_other_data(store, known, data.digest)
+    refuse_other_data(store, known, data.digest)
     checkpoint = store.latest_checkpoint()
     record = store.read(checkpoint.epoch).record if checkpoint else None
     if record and record.diverged:
@@ -78,16 +81,18 @@ def _run(
     for trained in train(config, data, device, checkpoint.content if checkpoint else None):
         record = trained.record
         # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
-        if not store.commit(record, trained.checkpoint, data.digest, attempt) and record.epoch not in known:
+        committed = store.commit(record, trained.checkpoint, data.digest, attempt, keeps(record.epoch))
+        if not committed and record.epoch not in known:
             # Another process has committed this epoch meanwhile: go on from its state, not beside it.
-            return _run(config, store, data, device, attempt, stop_requested, on_epoch)
+            return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
         on_epoch(record)
         if record.epoch < config.epochs and not record.diverged and stop_requested():
             return State.INTERRUPTED
     return State.DIVERGED if record and record.diverged else State.COMPLETED
 
 
-def _refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
+def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
+    """Raises DataError where the last of these committed epochs was computed on data of another digest."""
     if epochs and (begun_on := store.read(epochs[-1]).data_digest) != digest:
         raise DataError(
             f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
@@ -95,11 +100,42 @@ def _refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> Non
         )
 
 
+def device_of(resources: Resources) -> torch.device:
+    """Where a trial computes."""
+    return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+
+
 def prepare_data(sweep: Sweep) -> None:
     """Reads every data set of a sweep once, so that what is wrong with it is said before anything is scheduled.
 
     Raises:
-        DataError: naming the folder or image.
+        DataError: naming the file, folder or value.
     """
+    largest: dict[Data, Data] = {}
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        whole = config.model_copy(update={"train_subset": None})
+        if (config.train_subset or 0) >= (largest.get(whole, whole).train_subset or 0):
+            largest[whole] = config
+    # Where the largest subset of a set is not too large, none is.
+    for config in largest.values():
         load_source(config)
+
+
+def check_models(sweep: Sweep) -> None:
+    """Builds every model of a sweep on its data, so that what does not fit is said before anything is scheduled.
+
+    Raises:
+        ValueError: with every model, batch size and augmentation that does not fit its data.
+        ModelCodeError: where the code of a network of the user's own raises.
+    """
+    misfits = []
+    for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        data = load_data(config, torch.device("cpu"))
+        trials = [trial for trial in sweep.trials if trial.data == config]
+        for trial in {(trial.model, trial.augmentation, trial.batch_size): trial for trial in trials}.values():
+            try:
+                fitting_model(trial, data)
+            except ValueError as error:
+                misfits.append(str(error))
+    if misfits:
+        raise ValueError("\n  ".join(dict.fromkeys(misfits)))

@@ -52,7 +52,7 @@ def write(folder: Path, content: object, name: str = "small.yaml") -> str:
 
 def test_help_teaches(tmp_path: Path) -> None:
     shown = command(tmp_path, "--help").stdout
-    for word in ("plan", "run", "trial", "status", "ship", "doctor", "quickstart"):
+    for word in ("plan", "run", "trial", "status", "ship", "measure", "doctor", "quickstart"):
         assert word in shown
     assert "Ctrl-C" in command(tmp_path, "run", "--help").stdout
 
@@ -81,6 +81,12 @@ def test_a_bad_sweep_file_says_everything_at_once_and_starts_nothing(tmp_path: P
         (["trial", "quickstart", ""], "'' matches"),
         (["trial", "quickstart", FIRST, "--compare"], "no stored epochs to compare with; run the sweep first"),
         (["ship", "quickstart"], "has no sweep 'quickstart'; it has: none"),
+        (["measure", "quickstart"], "has no sweep 'quickstart'; it has: none"),
+        (["measure", "quickstart", "--tracking-uri", "./mlruns"], "is a folder, which MLflow 3 no longer writes to"),
+        (
+            ["measure", "quickstart", "--every", "0"],
+            "Invalid value for '--every': Input should be greater than or equal to 1",
+        ),
     ],
 )
 def test_bad_arguments_get_a_line_that_says_what_to_do(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -135,7 +141,7 @@ def test_one_trial_adopted_is_one_less_to_do(tmp_path: Path) -> None:
     assert "identical: all " in compared.stdout
 
 
-@pytest.mark.parametrize("module", ["ray", "mlflow"])
+@pytest.mark.parametrize("module", [pytest.param("ray", marks=pytest.mark.slow), "mlflow"])
 def test_trial_plan_and_status_need_neither_ray_nor_mlflow(tmp_path: Path, module: str) -> None:
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")

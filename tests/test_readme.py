@@ -1,5 +1,6 @@
 """What the README says works: its commands, its sweep file, its links, the make targets."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -62,5 +63,22 @@ def test_the_map_names_what_is_there() -> None:
 
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
-    for target in ("help", "setup", "sweep", "ui", "test", "check"):
+    for target in ("help", "setup", "sweep", "ui", "test", "slow", "check", "bench"):
         assert re.search(rf"^{target} ", shown, re.MULTILINE), target
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "sweep: quickstart (the default without a RAY_ADDRESS;"),
+        ({"RAY_ADDRESS": "10.0.0.1:6379"}, "sweep: paper (the default on a cluster: RAY_ADDRESS is 10.0.0.1:6379;"),
+        ({"RAY_ADDRESS": "10.0.0.1:6379", "SWEEP": "laptop"}, 'sweep: laptop"'),
+    ],
+)
+def test_make_sweep_says_which_sweep_and_why(variables: dict[str, str], said: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "SWEEP")}
+    shown = subprocess.run(
+        ["make", "-n", "sweep"], cwd=ROOT, capture_output=True, text=True, env=environment | variables
+    ).stdout
+    assert said in shown
+    assert f"run {said.split()[1].strip(chr(34))} " in shown

@@ -16,14 +16,22 @@ from tests.training.trials import small_trial
 
 ONE_CPU = Resources(cpu=1)
 SGD = small_trial(epochs=2)
-ADAM = small_trial(epochs=2, optimizer={"name": "adam", "lr": 0.001})
+MLP = {"name": "mlp", "hidden": [20], "dropout": 0.1, "batch_norm": True}
+OWN = {"name": "tests.training.own_nets:Plain"}
+OTHERS = [
+    small_trial(epochs=2, model=model, optimizer={"name": name, "lr": 0.001}, augmentation={"flip": True})
+    for model, name in [(MLP, "adam"), (MLP, "adamw"), (MLP, "adagrad"), (MLP, "rmsprop"), (OWN, "adam")]
+]
+COSINE = small_trial(epochs=4, model=MLP, schedule={"name": "cosine", "warmup_epochs": 1})
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     storage = Storage(tmp_path_factory.mktemp("stored"))
-    for config in (SGD, ADAM):
+    for config in (SGD, *OTHERS):
         run_trial(config, storage.trial(config.trial_id), ONE_CPU)
+    unfinished = storage.trial(COSINE.trial_id)
+    run_trial(COSINE, unfinished, ONE_CPU, lambda: unfinished.epochs() == [0, 1, 2])
     return storage
 
 
@@ -33,7 +41,7 @@ def again(config, stored: Storage | None, scratch: Path) -> tuple[bool, str]:  #
     return same, said.getvalue()
 
 
-@pytest.mark.parametrize("config", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("config", [SGD, *OTHERS], ids=lambda c: f"{c.model.name} {c.optimizer.name}")
 def test_every_number_is_the_same(config, stored: Storage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     same, said = again(config, stored, tmp_path)
     assert same
@@ -48,6 +56,20 @@ def test_the_stored_epochs_are_compared_however_many_the_file_asks_for(stored: S
     same, said = again(small_trial(epochs=9), stored, tmp_path)
     assert same
     assert "epochs 0 to 2" in said
+
+
+def test_an_unfinished_trial_whose_schedule_stretches_over_its_epochs_keeps_them(
+    stored: Storage, tmp_path: Path
+) -> None:
+    same, said = again(COSINE, stored, tmp_path)
+    assert same, said
+    assert "of epochs 0 to 2, bit for bit" in said
+    assert Storage(tmp_path).trial(COSINE.trial_id).epochs() == [0, 1, 2]
+    # With fewer epochs the cosine would have been another.
+    short = COSINE.model_copy(update={"epochs": 2})
+    run_trial(short, Storage(tmp_path / "short").trial(short.trial_id), ONE_CPU)
+    ours = Storage(tmp_path / "short").trial(short.trial_id).read(2).record
+    assert ours.differences(stored.trial(COSINE.trial_id).read(2).record)
 
 
 def test_a_difference_is_named_with_its_reasons(stored: Storage, tmp_path: Path) -> None:

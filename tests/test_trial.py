@@ -11,11 +11,12 @@ from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import EpochRecord
-from orchestrator.study.sweep import Resources
+from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.training.cache import CACHE_VARIABLE
 from orchestrator.training.datasets import load_data
-from orchestrator.training.image_folder import CACHE_VARIABLE
 from orchestrator.training.images import DataError
-from orchestrator.trial import run_trial
+from orchestrator.training.own_models import ModelCodeError
+from orchestrator.trial import check_models, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial
 
@@ -62,6 +63,24 @@ def test_a_whole_trial(twin: TrialStore) -> None:
     assert attempt.environment["threads"] == 1
     assert attempt.provenance.packages["torch"]
     assert len(checkpoints(twin)) == 2
+
+
+def test_checkpoints_to_keep_stay_and_change_no_number(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(small_trial(epochs=2), store, ONE_CPU, keeps=lambda epoch: epoch % 2 == 0)
+    assert [path.name[:5] for path in checkpoints(store)] == ["00000", "00001", "00002"]
+    run_trial(CONFIG, store, ONE_CPU)  # as a sweep that keeps the last
+    assert [path.name[:5] for path in checkpoints(store)] == ["00000", "00002", "00003"]
+    assert_equal(store, twin)
+
+
+def test_where_the_last_two_are_damaged_it_goes_on_from_one_that_was_kept(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(CONFIG, store, ONE_CPU, stop_after(3), keeps=lambda epoch: epoch == 0)
+    for path in checkpoints(store)[1:]:
+        path.unlink()
+    seen: list[int] = []
+    run_trial(CONFIG, store, ONE_CPU, on_epoch=lambda record: seen.append(record.epoch))
+    assert seen == [1, 2, 3]
+    assert_equal(store, twin)
 
 
 def test_interrupted_after_any_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
@@ -181,3 +200,46 @@ def test_an_exception_is_noted_with_its_traceback(tmp_path: Path) -> None:
     assert attempt.ended == "failed"
     assert "Traceback" in attempt.reason
     assert "nowhere' does not exist" in attempt.reason
+
+
+def misfits(*trials: TrialConfig) -> list[str]:
+    try:
+        check_models(Sweep("mine", "", trials, ONE_CPU))
+    except ValueError as error:
+        return str(error).split("\n  ")
+    return []
+
+
+def test_models_that_fit_their_data_are_none_of_its_business() -> None:
+    models = [{"name": name, "batch_norm": True, "dropout": 0.1} for name in ("cnn", "mlp")]
+    assert misfits(*(small_trial(model=model, seed=seed) for model in models for seed in (0, 1))) == []
+
+
+def test_everything_that_does_not_fit_is_said_at_once() -> None:
+    own = {"name": "tests.training.own_nets:Plain", "classes": 3}
+    said = misfits(
+        small_trial(),
+        *(small_trial(model=own, seed=seed) for seed in (0, 1)),
+        small_trial(augmentation={"crop": 9}),
+        small_trial(model={"name": "cnn", "batch_norm": True}, batch_size=1293),
+        small_trial(model={"name": "cnn"}, batch_size=1293),
+        small_trial(model={"name": "no_such_place:Net"}),
+    )
+    assert [line.split(":")[0] for line in said[1:]] == [
+        "augmentation.crop is 9, expected less than the size of the images, 8x8",
+        "batches of 1293 leave a last batch of 1 of 1294 training images, and model 'cnn' has batch norm, which needs "
+        "at least 2 images to normalise over",
+        "model 'no_such_place",
+    ]
+    assert "Plain' gives (2, 3) for 2 images of shape (1, 8, 8); the data has 10 classes" in said[0]
+
+
+def test_each_model_is_built_on_each_data_set(tmp_path: Path, images: Path) -> None:
+    narrow = {"name": "image_folder", "path": str(make_folder(tmp_path / "narrow", size=(3, 8)))}
+    said = misfits(small_trial(), on_images(images, 1), small_trial(data=narrow))
+    assert said == ["model cnn pools twice and needs images of at least 4x4 pixels, not 3x8"]
+
+
+def test_a_bug_in_a_network_of_ones_own_is_no_line() -> None:
+    with pytest.raises(ModelCodeError, match="no width is good"):
+        misfits(small_trial(model={"name": "tests.training.own_nets:Broken", "width": 1}))

@@ -3,6 +3,8 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -12,12 +14,23 @@ from orchestrator.scheduling.local import run_local
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.ray import run_ray
 from orchestrator.scheduling.reconcile import Plan, reconcile
-from orchestrator.scheduling.worker import Work
+from orchestrator.scheduling.worker import Job, Work
 from orchestrator.store.layout import Storage, SweepStore
 from orchestrator.store.provenance import capture
 from orchestrator.study.sweep import Sweep
 
 Engine = Literal["ray", "local"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where trials run, and how many at a time."""
+
+    engine: Engine
+    address: str | None = None
+    """Of a Ray cluster; None starts one here."""
+    max_concurrent: int | None = None
+    """Trials at a time, where the engine would run more."""
 
 
 def run_sweep(
@@ -47,6 +60,8 @@ def run_sweep(
         StorageError: where the storage cannot be written.
         LeaseHeldError: where another driver is at work on the sweep.
         DataError: where a data set is missing or damaged.
+        ValueError: where a model, batch size or augmentation does not fit its data.
+        ModelCodeError: where the code of a network of the user's own raises.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     storage.files.check_writable()
@@ -59,30 +74,59 @@ def run_sweep(
         if not todo:
             console.print("nothing left to do")
         else:
-            _prepare(sweep, console)
-            with ExitStack() as stack:
-
-                def start() -> None:
-                    before_trials()
-                    # After Ray has begun, which sets a handler of its own.
-                    stack.enter_context(_stoppable(store, console))
-                    stack.enter_context(Progress(sweep, storage, console))
-
-                work = Work(str(storage.root), sweep.name)
-                if engine == "local":
-                    run_local(work, todo, sweep.resources, max_concurrent, start, console.print)
-                else:
-                    run_ray(work, todo, sweep.resources, max_concurrent, address, start)
-            if store.stop_requested:
-                console.print("Stopped as asked; the same command goes on from here.")
+            prepare(sweep, console)
+            work, progress = Work(str(storage.root), sweep.name), Progress(sweep, storage, console)
+            options = EngineOptions(engine, address, max_concurrent)
+            compute(work, todo, sweep, store, console, progress, options, before_trials)
     return reconcile(sweep, storage)
 
 
-def _prepare(sweep: Sweep, console: Console) -> None:
-    from orchestrator.trial import prepare_data  # torch, only where there is something to compute
+def prepare(sweep: Sweep, console: Console) -> None:
+    """Reads the data and builds the models of a sweep, so that what is wrong with them is said before it begins.
+
+    Args:
+        sweep: its trials name the data and the models.
+        console: shows what is done.
+
+    Raises:
+        DataError: where data is missing or damaged.
+        ValueError: where a model cannot be built.
+    """
+    from orchestrator.training.own_models import importable_from  # torch, only where there is something to compute
+    from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
         prepare_data(sweep)
+    with console.status("building the models"):
+        importable_from(str(Path.cwd()))
+        check_models(sweep)
+
+
+def compute(
+    work: Job,
+    trial_ids: list[str],
+    sweep: Sweep,
+    store: SweepStore,
+    console: Console,
+    progress: Progress,
+    options: EngineOptions,
+    before_trials: Callable[[], None] = lambda: None,
+) -> None:
+    """Does some work for trials on an engine, shows its progress, and lets the user stop it."""
+    with ExitStack() as stack:
+
+        def start() -> None:
+            before_trials()
+            # After Ray has begun, which sets a handler of its own.
+            stack.enter_context(_stoppable(store, console))
+            stack.enter_context(progress)
+
+        if options.engine == "local":
+            run_local(work, trial_ids, sweep.resources, options.max_concurrent, start, console.print)
+        else:
+            run_ray(work, trial_ids, sweep.resources, options.max_concurrent, options.address, start)
+    if store.stop_requested:
+        console.print("Stopped as asked; the same command goes on from here.")
 
 
 @contextmanager

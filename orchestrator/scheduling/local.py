@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from orchestrator.scheduling.worker import Work
+from orchestrator.scheduling.worker import Job
 from orchestrator.study.sweep import Resources
 
 MAX_DEATHS = 3
@@ -19,7 +19,7 @@ MAX_DEATHS = 3
 
 
 def run_local(
-    work: Work,
+    work: Job,
     trial_ids: list[str],
     resources: Resources,
     max_concurrent: int | None,
@@ -75,7 +75,7 @@ def _drain(process: "_WorkerProcess", waiting: "queue.SimpleQueue[str]", say: Ca
 class _WorkerProcess:
     """A process that is sent trial ids, started when first needed and again after it died."""
 
-    def __init__(self, work: Work, slot: int, resources: Resources) -> None:
+    def __init__(self, work: Job, slot: int, resources: Resources) -> None:
         self.killed = False
         self.exit_code: int | None = None
         self._arguments = (work, slot, resources.gpu > 0)
@@ -117,7 +117,7 @@ class _WorkerProcess:
         return self._process, self._connection
 
 
-def _serve(connection: Connection, work: Work, slot: int, gpu: bool) -> None:
+def _serve(connection: Connection, work: Job, slot: int, gpu: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the driver decides what it means
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:

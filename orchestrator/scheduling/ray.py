@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.scheduling.worker import Work
+from orchestrator.scheduling.worker import Job
 from orchestrator.study.sweep import Resources
 
 MAX_DEATHS = 3
@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 def run_ray(
-    work: Work,
+    work: Job,
     trial_ids: list[str],
     resources: Resources,
     max_concurrent: int | None,

@@ -1,7 +1,8 @@
 """Where everything lies below the storage folder.
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
-- <storage>/sweeps/<sweep>/        manifest.json, stop, storage-id, driver-lease/, ship-lease/, shipper.json and .log
+- <storage>/sweeps/<sweep>/        manifest.json, stop, storage-id, driver-lease/, ship-lease/, shipper.json and .log,
+                                   measure-failures/
 """
 
 import json
@@ -63,6 +64,7 @@ class SweepStore:
             "name": sweep.name,
             "description": sweep.description,
             "resources": sweep.resources.model_dump(mode="json"),
+            "keep_checkpoints": sweep.keep_checkpoints,
             "provenance": asdict(provenance),
             "trials": {trial_id: trial.model_dump(mode="json") for trial_id, trial in sweep.by_id.items()},
         }
@@ -84,6 +86,7 @@ class SweepStore:
             fields["description"],
             tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
             Resources.model_validate(fields["resources"]),
+            fields.get("keep_checkpoints", "last"),  # all that could be said before it was written down
         )
         return sweep, Provenance(**fields["provenance"])
 
@@ -109,6 +112,20 @@ class SweepStore:
     def stop_requested(self) -> bool:
         """Whether trials should end after the epoch they are in."""
         return self._files.read(f"{self._folder}/stop") is not None
+
+    def note_failure(self, trial_id: str, reason: str) -> None:
+        """Notes why a trial could not be measured again; a worker has no other way to tell the driver."""
+        self._files.write(f"{self._folder}/measure-failures/{trial_id}", reason.encode())
+
+    def failures(self) -> dict[str, str]:
+        """Why trials could not be measured again, by their id."""
+        names = self._files.list(f"{self._folder}/measure-failures")
+        return {name: (self._files.read(f"{self._folder}/measure-failures/{name}") or b"").decode() for name in names}
+
+    def clear_failures(self) -> None:
+        """Forgets the failures of the last time."""
+        for name in self._files.list(f"{self._folder}/measure-failures"):
+            self._files.delete(f"{self._folder}/measure-failures/{name}")
 
     def write_shipper_status(self, status: ShipperStatus) -> None:
         """Lets the driver and `status` say how shipping goes."""

@@ -81,6 +81,10 @@ class TrialConfig(Config):
         """Every field under its dotted name, ``{"optimizer.lr": 0.05, ...}``: MLflow params and frame columns."""
         return dict(_flat(self))
 
+    def chosen(self) -> dict[str, Any]:
+        """The fields that have no default or differ from it, under their dotted names."""
+        return dict(_flat(self, skip_defaults=True))
+
 
 def _identity(config: BaseModel) -> dict[str, Any]:
     content: dict[str, Any] = dict(config.model_extra or {})
@@ -92,9 +96,10 @@ def _identity(config: BaseModel) -> dict[str, Any]:
     return content
 
 
-def _flat(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(config: BaseModel, prefix: str = "", skip_defaults: bool = False) -> Iterator[tuple[str, Any]]:
     for name, value in config:
+        field = type(config).model_fields.get(name)
         if isinstance(value, BaseModel):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
+            yield from _flat(value, f"{prefix}{name}.", skip_defaults)
+        elif not (skip_defaults and field and not field.is_required() and value == field.default):
             yield f"{prefix}{name}", value

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from orchestrator.study.fields import Config, PositiveInt, Share
 
@@ -43,7 +43,15 @@ class ModuleConfig(Config):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+    name: Annotated[str, Field(examples=[MODULE])]
+
+    @field_validator("name")
+    @classmethod
+    def _importable(cls, name: str) -> str:
+        module, _, class_name = name.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), class_name)):
+            raise ValueError(f"must name a class as {MODULE}, of letters, digits and '_'")
+        return name
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class ConstantSchedule(_Schedule):
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from the full learning rate down to a share of it at the last step (Loshchilov and Hutter, 2017)."""
+    """Half a cosine from the full learning rate to a share of it at the last step (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"]
     final: Annotated[float, Field(ge=0, le=1)] = 0.0

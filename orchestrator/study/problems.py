@@ -1,7 +1,7 @@
 """What is wrong with a sweep file, said so that one can mend it: path, value, what is allowed, nearest valid name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -39,7 +39,7 @@ class SweepError(ValueError):
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], root: str = "", grid: frozenset[str] = frozenset()
+    error: ValidationError, model: type[BaseModel], root: str = "", origins: Mapping[str, str] | None = None
 ) -> list[Problem]:
     """Pydantic's findings in our words.
 
@@ -47,26 +47,28 @@ def explain(
         error: what `model` raised.
         model: the class that was validated; tells which names are valid where.
         root: what the paths begin with, where the value stands in a larger file.
-        grid: the dotted keys whose values came from the grid: problems in those are the grid's.
+        origins: the dotted keys whose values came from the ``grid`` or the ``sample``: problems in those are theirs.
     """
-    return list(dict.fromkeys(_problem(details, model, root, grid) for details in error.errors()))
+    return list(dict.fromkeys(_problem(details, model, root, origins or {}) for details in error.errors()))
 
 
-def _problem(details: ErrorDetails, model: type[BaseModel], root: str, grid: frozenset[str]) -> Problem:
+def _problem(details: ErrorDetails, model: type[BaseModel], root: str, origins: Mapping[str, str]) -> Problem:
     parts, owner = _walk(details["loc"], model)
-    value: object = ... if details["type"] == "missing" else details["input"]
+    # What is wrong with a mapping as a whole names its parts itself.
+    whole = details["type"] == "value_error" and isinstance(details["input"], dict)
+    value: object = ... if details["type"] == "missing" or whole else details["input"]
     if details["type"] == "union_tag_invalid":
         parts, value = [*parts, "name"], details["input"]["name"]
     dotted = ".".join(parts)
-    from_grid = any(_caused(key, dotted, details["type"]) for key in grid)
-    path = f"grid: {dotted}" if from_grid else ".".join(part for part in (root, dotted) if part)
+    origin = next((origin for key, origin in origins.items() if _caused(key, dotted, details["type"])), None)
+    path = f"{origin}: {dotted}" if origin else ".".join(part for part in (root, dotted) if part)
     return Problem(path, value, _message(details, owner, parts[-1] if parts else ""))
 
 
 def _caused(key: str, dotted: str, kind: str) -> bool:
-    """Whether what is wrong at `dotted` came with the grid's `key`."""
+    """Whether what is wrong at `dotted` came with a varied `key`."""
     if f"{key}.".startswith(f"{dotted}."):
-        # Above the key, the grid may have brought in what is there, but not what is missing.
+        # Above the key, a grid may have brought in what is there, but not what is missing.
         return key == dotted or kind not in ("missing", "union_tag_not_found")
     return dotted.startswith(f"{key}.")
 
@@ -101,7 +103,13 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _tagged(models: list[type[BaseModel]], tag: str) -> type[BaseModel] | None:
-    return next((model for model in models if tag in get_args(model.model_fields["name"].annotation)), None)
+    return next((model for model in models if tag in _names(model)), None)
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    """What the key ``name`` may say there."""
+    field = model.model_fields["name"]
+    return [*get_args(field.annotation), *(field.examples or [])]
 
 
 def _message(details: ErrorDetails, owner: type[BaseModel] | None, last: str) -> str:
@@ -140,8 +148,8 @@ def _message(details: ErrorDetails, owner: type[BaseModel] | None, last: str) ->
 
 def _named(owner: type[BaseModel] | None, last: str) -> str:
     field = owner.model_fields.get(last) if owner else None
-    named = [model.model_fields["name"] for model in _models(field.annotation if field else None) if _has_name(model)]
-    names = sorted(name for field in named for name in get_args(field.annotation))
+    models = [model for model in _models(field.annotation if field else None) if _has_name(model)]
+    names = sorted(name for model in models for name in _names(model))
     return f" with the key 'name', one of: {', '.join(names)}" if names else ""
 
 

@@ -1,6 +1,7 @@
 """What a run says of itself beside its curves: name, params and tags. Pure: no MLflow, no disk."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,6 +29,9 @@ STORAGE_ID = "storage_id"
 """Which storage the run shows."""
 ORIGIN = "origin"
 """When the store's epoch 0 ended, in milliseconds. Trials trained anew are told from what they were by it."""
+
+MEASURED_AGAIN = "measured_again."
+"""Beginning of the tags that say what the tracker has of the measurements under a label."""
 
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
@@ -89,6 +93,12 @@ def failure_tag(traceback: str) -> str:
     """The last line of a traceback: the error and its message."""
     lines = redacted(traceback).strip().splitlines()
     return lines[-1][:500] if lines else "unknown"
+
+
+def measured_tag(epochs: Sequence[int]) -> str:
+    """Which epochs were measured again: ``4 checkpoints (3f2a9c81)``; other epochs make another text."""
+    digest = hashlib.sha256(",".join(map(str, epochs)).encode()).hexdigest()[:8]
+    return f"{len(epochs)} checkpoint{'' if len(epochs) == 1 else 's'} ({digest})"
 
 
 def _description(sweep: Sweep) -> dict[str, str]:

@@ -60,7 +60,17 @@ class Mirror:
         """The last epoch the tracker has, by trial id."""
         return {trial_id: run.shipped_epoch for trial_id, run in self._runs.items()}
 
-    def update(self, driver_since: float | None, say: Callable[[str], None], on_shipped: Callable[[int], None]) -> None:
+    def measured(self) -> dict[str, dict[str, str]]:
+        """The tags that say what the tracker has, by trial id."""
+        return {trial_id: run.tags for trial_id, run in self._runs.items()}
+
+    def update(
+        self,
+        driver_since: float | None,
+        say: Callable[[str], None],
+        on_shipped: Callable[[int], None],
+        on_measured: Callable[[int], None] = lambda count: None,
+    ) -> None:
         """Ships what is stored and not yet shown, then the ends of trials.
 
         Args:
@@ -68,6 +78,7 @@ class Mirror:
                 was interrupted.
             say: told what a person should know.
             on_shipped: told how many epochs the tracker just took.
+            on_measured: told how many epochs it just took that were measured again.
         """
         if self._stored_manifest() != self._manifest:
             self.open(say)
@@ -79,6 +90,8 @@ class Mirror:
         for trial_id, trial in stored.items():
             tags = trial_run.tags_of(self._sweep, trial.config, trial.attempt, self._provenance)
             trial_run.ship_epochs(self._runs[trial_id], trial, tags, on_shipped)
+        for trial_id, config in self._sweep.by_id.items():  # the settled ones too: measured again at any time
+            trial_run.ship_measurements(self._runs[trial_id], self._storage.trial(trial_id), config, on_measured)
         for trial_id, trial in stored.items():
             trial_run.end(self._runs[trial_id], trial)
             if trial.standing.state.final:

@@ -41,14 +41,14 @@ class TrackedRun:
         MLflow commits a batch's metrics before it writes the batch's tags, so the cursor never runs ahead. A point
         that is there already stays one point: its timestamp is the record's own.
         """
-        from mlflow.entities import Metric
+        self._log(_points(records), {**tags, SHIPPED_EPOCH: str(records[-1].epoch)}, {})
 
-        metrics = [
-            Metric(key, _storable(value), record.timestamp_ms, record.epoch)
-            for record in records
-            for key, value in record.metrics().items()
-        ]
-        self._log(metrics, {**tags, SHIPPED_EPOCH: str(records[-1].epoch)}, {})
+    def log_again(self, label: str, records: Sequence[EpochRecord], tags: Mapping[str, str]) -> None:
+        """Adds the points of a measurement under keys that begin with its label; `tags` with the last of them."""
+        metrics = _points(records, prefix=f"{label}/")
+        for start in range(0, len(metrics), BATCH_METRICS):
+            last = start + BATCH_METRICS >= len(metrics)
+            self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
     def describe(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         """Gives the run its name, tags and params, where it does not have them."""
@@ -133,6 +133,16 @@ def create_run(
     run.name = name
     run.set_status("SCHEDULED")
     return run
+
+
+def _points(records: Sequence[EpochRecord], prefix: str = "") -> "list[Metric]":
+    from mlflow.entities import Metric
+
+    return [
+        Metric(f"{prefix}{key}", _storable(value), record.timestamp_ms, record.epoch)
+        for record in records
+        for key, value in record.metrics().items()
+    ]
 
 
 def _storable(value: float) -> float:

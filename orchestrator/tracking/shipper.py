@@ -18,6 +18,7 @@ from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect, reason, refused, require_mlflow
 from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror
+from orchestrator.tracking.trial_run import unshipped_measurements
 
 POLL_SECONDS = 0.7
 LONGEST_PAUSE_SECONDS = 10.0
@@ -43,6 +44,10 @@ class ShippingResult:
     """The sweep's run and one for each trial; 0 where the tracker was never reached."""
     complete: bool
     """Whether the tracker has all that is committed, files and statuses too."""
+    shipped_measurements: int = 0
+    """Checkpoints that were measured again, sent by this shipper."""
+    pending_measurements: int = 0
+    """Those that the tracker does not have."""
 
 
 def ship(storage: Storage, sweep: str, tracking_uri: str, follow: bool, say: Callable[[str], None]) -> ShippingResult:
@@ -98,6 +103,8 @@ class _Shipper:
         self._known: dict[str, int] = {}
         self._runs = 0
         self._shipped = 0
+        self._measured = 0
+        self._tags: dict[str, dict[str, str]] = {}
         self._failures = 0
         self._waiting = 0
         self._status: ShipperStatus | None = None
@@ -150,12 +157,13 @@ class _Shipper:
             self._known |= mirror.shipped()
             if not self._failures:
                 self._report("shipping", "", self._pending())
-        before = self._shipped
-        self._mirror.update(driver.since if driver else None, self._say, self._took)
+        before, measured_before = self._shipped, self._measured
+        self._mirror.update(driver.since if driver else None, self._say, self._took, self._took_measured)
         self._known |= self._mirror.shipped()
         if self._failures:
             # Not before a whole round went well: a tracker that takes epochs but no files would come and go for ever.
-            self._say(f"tracker {self._tracker} is back; {_epochs(self._shipped - before)} shipped to it since")
+            since = _amount(self._shipped - before, self._measured - measured_before)
+            self._say(f"tracker {self._tracker} is back; {since} shipped to it since")
             self._failures = 0
         self._report("shipping", "", self._pending())
 
@@ -165,15 +173,20 @@ class _Shipper:
             self._known |= self._mirror.shipped()
             self._report("shipping", "", self._pending())
 
+    def _took_measured(self, checkpoints: int) -> None:
+        self._measured += checkpoints
+
     def _away(self, failure: str) -> None:
         if self._mirror is not None:
             self._known |= self._mirror.shipped()
+            self._tags |= self._mirror.measured()
         # What the tracker has is looked up again when it is back: it may come back empty.
         self._mirror = None
         pending = self._pending()
         if self._failures == 0:
             training = "; training goes on" if self._driver else ""
-            self._say(f"{failure}{training}; {_epochs(pending)} {_wait(pending)}")
+            measured = self._pending_measurements()
+            self._say(f"{failure}{training}; {_amount(pending, measured)} {_wait(pending + measured)}")
         self._failures += 1
         self._report("unreachable", failure, pending)
 
@@ -185,20 +198,20 @@ class _Shipper:
         return min(LONGEST_PAUSE_SECONDS, POLL_SECONDS * 2.0 ** (self._failures - 1))
 
     def _done(self) -> ShippingResult:
-        message = f"{_epochs(self._shipped)} shipped to {self._tracker}"
+        message = f"{_amount(self._shipped, self._measured)} shipped to {self._tracker}"
         self._report("done", message, self._pending())
         self._say(message)
-        return ShippingResult(self._shipped, self._pending(), self._runs, complete=True)
+        return ShippingResult(self._shipped, self._pending(), self._runs, True, self._measured)
 
     def _left_undone(self, failure: str) -> ShippingResult:
-        pending = self._pending()
+        pending, measured = self._pending(), self._pending_measurements()
         message = (
-            f"{_epochs(pending)} of sweep {self._store.name} not shipped: {failure}; "
+            f"{_amount(pending, measured)} of sweep {self._store.name} not shipped: {failure}; "
             f"once that is mended: {ship_command(self._storage.root, self._store.name, self._uri)}"
         )
         self._report("unreachable", message, pending)
         self._say(message)
-        return ShippingResult(self._shipped, pending, self._runs, complete=False)
+        return ShippingResult(self._shipped, pending, self._runs, False, self._measured, measured)
 
     def _pending(self) -> int:
         with contextlib.suppress(OSError):  # where the storage is away too, what was last known has to do
@@ -210,6 +223,18 @@ class _Shipper:
             )
         return self._waiting
 
+    def _pending_measurements(self) -> int:
+        with contextlib.suppress(OSError):
+            sweep, _ = self._store.read_manifest()
+            return sum(
+                len(epochs)
+                for trial_id, config in sweep.by_id.items()
+                for epochs in unshipped_measurements(
+                    self._tags.get(trial_id, {}), self._storage.trial(trial_id), config
+                ).values()
+            )
+        return 0
+
     def _report(self, state: str, message: str, pending: int) -> None:
         status = ShipperStatus(state, message, pending, os.getpid())
         self._status_at = time.monotonic()
@@ -217,6 +242,11 @@ class _Shipper:
             with contextlib.suppress(OSError):
                 self._store.write_shipper_status(status)
                 self._status = status
+
+
+def _amount(epochs: int, measured: int) -> str:
+    again = [f"{measured} measurement{'' if measured == 1 else 's'} from checkpoints"] if measured else []
+    return " and ".join(([_epochs(epochs)] if epochs or not measured else []) + again)
 
 
 def _epochs(count: int) -> str:

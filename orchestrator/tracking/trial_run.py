@@ -1,7 +1,7 @@
 """One trial and its run: the run is brought up to what is stored, and never beyond."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,30 @@ def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shippe
         batch.append(commit)
     if batch:
         _ship(run, batch, tags, on_shipped)
+
+
+def ship_measurements(
+    run: TrackedRun, trial: TrialStore, config: TrialConfig, on_shipped: Callable[[int], None]
+) -> None:
+    """Ships what was measured again, one way to measure after the other: the samples, then the points and a tag."""
+    for label, epochs in unshipped_measurements(run.tags, trial, config).items():
+        records = [trial.measurements.read(label, epoch).record for epoch in epochs]
+        run.upload(artifacts.curvature_file(label), artifacts.curvature_json(records))
+        run.log_again(label, records, {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(epochs)})
+        on_shipped(len(epochs))
+
+
+def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
+    """All epochs under each label of which a run with these tags does not have all. Sent again, nothing changes."""
+    stored = {
+        label: [epoch for epoch in trial.measurements.epochs(label) if epoch <= config.epochs]
+        for label in trial.measurements.labels()
+    }
+    return {
+        label: epochs
+        for label, epochs in stored.items()
+        if epochs and tags.get(f"{labels.MEASURED_AGAIN}{label}") != labels.measured_tag(epochs)
+    }
 
 
 def end(run: TrackedRun, stored: Stored) -> None:

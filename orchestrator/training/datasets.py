@@ -8,21 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import DigitsData, ImageFolderData
-from orchestrator.training.image_folder import load_image_folder
+from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.training import split
+from orchestrator.training.image_folder import image_folder_state, load_image_folder
 from orchestrator.training.images import DataError, Images, Source
 from orchestrator.training.streams import stream
-
-SPLIT_SEED = 42
-"""Fixes what all trials on one data set share: the validation split, the measurement subset, the OOD noise."""
-VALIDATION_FRACTION = 0.1
-OOD_STANDARD_DEVIATION = 0.25
-"""Of the Gaussian noise added to the normalised test images."""
+from orchestrator.training.torchvision_data import load_published, published_shape, published_state
 
 
 @dataclass(frozen=True)
 class ResidentData:
-    """A data set on a device, split and ready to train on."""
+    """A data set on a device, split and ready to train on. On the CPU its images are mapped from the cache's files."""
 
     train: Images
     validation: Images
@@ -30,7 +26,7 @@ class ResidentData:
     ood_noise: Tensor
     """float32 [n_test, channels, height, width], added to the normalised test images."""
     mean: Tensor
-    """float32 [channels, 1, 1], of the training split's pixels in 0..255."""
+    """float32 [channels, 1, 1], of the training images' pixels in 0..255."""
     std: Tensor
     """float32 [channels, 1, 1]."""
     classes: tuple[str, ...]
@@ -44,39 +40,34 @@ class ResidentData:
         return channels, height, width
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, channels, height, width] to float32 of mean 0 and variance 1 a channel over the training split."""
+        """uint8 [n, channels, height, width] to float32 of mean 0 and variance 1 a channel over the training images."""
         return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
 
     def measurement_subset(self, fraction: float) -> tuple[Tensor, Tensor]:
         """The training images on which curvature is measured, normalised, in a fixed random order, and their labels."""
-        order = torch.randperm(len(self.train), generator=stream(SPLIT_SEED, "measurement subset"))
+        order = torch.randperm(len(self.train), generator=stream(split.SPLIT_SEED, "measurement subset"))
         chosen = order[: max(1, round(fraction * len(order)))].to(self.train.labels.device)
         return self.normalise(self.train.pixels[chosen]), self.train.labels[chosen]
 
 
 # Trials of one process share the copy on its device; the next data set takes its place.
 @functools.lru_cache(maxsize=1)
-def load_data(config: DigitsData | ImageFolderData, device: torch.device) -> ResidentData:
+def load_data(config: DigitsData | ImageFolderData | TorchvisionData, device: torch.device) -> ResidentData:
     """The data set of a trial, on its device.
 
     Raises:
-        DataError: naming the folder or image that is missing or cannot be read.
+        DataError: naming the file, folder or value that is missing, damaged or too large.
     """
     source = load_source(config)
-    order = torch.randperm(len(source.train), generator=stream(SPLIT_SEED, "validation split"))
-    held_out = round(VALIDATION_FRACTION * len(order))
-    if not 0 < held_out < len(order):
-        raise DataError(f"{len(order)} training images are too few to set {VALIDATION_FRACTION:.0%} aside to validate")
-    train = source.train.select(order[held_out:])
-    pixels = train.pixels.flatten(2)
-    mean = _channel_mean(pixels)
-    std = (_channel_mean(pixels, power=2) - mean.square()).sqrt().clamp(min=1.0)
-    noise = torch.randn(source.test.pixels.shape, generator=stream(SPLIT_SEED, "ood noise"))
+    train, mean, std = source.train, source.mean, source.std
+    if config.train_subset is not None:
+        train = train[: config.train_subset]
+        mean, std = split.channel_statistics(train.pixels)
     return ResidentData(
         train=train.to(device),
-        validation=source.train.select(order[:held_out]).to(device),
+        validation=source.validation.to(device),
         test=source.test.to(device),
-        ood_noise=noise.mul_(OOD_STANDARD_DEVIATION).to(device),
+        ood_noise=source.ood_noise.to(device),
         mean=mean.to(torch.float32)[:, None, None].to(device),
         std=std.to(torch.float32)[:, None, None].to(device),
         classes=source.classes,
@@ -84,11 +75,46 @@ def load_data(config: DigitsData | ImageFolderData, device: torch.device) -> Res
     )
 
 
-def load_source(config: DigitsData | ImageFolderData) -> Source:
-    """The data set as it was published, on the CPU; decoded into the cache where it is not there yet."""
+def load_source(config: DigitsData | ImageFolderData | TorchvisionData) -> Source:
+    """The whole data set, split, on the CPU; downloaded and decoded into the cache where it is not there yet.
+
+    Raises:
+        DataError: naming the file, folder or value that is missing, damaged or too large.
+    """
+    # Said before anything is downloaded, where it is known.
+    if facts := published_shape(config):
+        _refuse_too_large_a_subset(config, facts.train - split.held_out_of(facts.train))
     if isinstance(config, DigitsData):
-        return _digits()
-    return load_image_folder(Path(config.path))
+        source = _digits()
+    elif isinstance(config, ImageFolderData):
+        source = load_image_folder(Path(config.path))
+    else:
+        source = load_published(config)
+    _refuse_too_large_a_subset(config, len(source.train))
+    return source
+
+
+def available(config: DigitsData | ImageFolderData | TorchvisionData) -> str:
+    """Where a data set is now, in a line: decoded, downloaded or absent, and the folder. Asks no network."""
+    try:
+        if isinstance(config, DigitsData):
+            _digits()
+            state = "part of scikit-learn"
+        elif isinstance(config, ImageFolderData):
+            state = image_folder_state(Path(config.path))
+        else:
+            state = published_state(config)
+    except DataError as error:
+        state = f"not usable: {error}"
+    return f"{config.name}: {state}"
+
+
+def _refuse_too_large_a_subset(config: DigitsData | ImageFolderData | TorchvisionData, images: int) -> None:
+    if config.train_subset is not None and config.train_subset > images:
+        raise DataError(
+            f"data.train_subset = {config.train_subset}: {config.name} has {images} images to train on, without the "
+            f"{split.VALIDATION_FRACTION:.0%} that validate; take at most {images}, or null for all of them"
+        )
 
 
 def _digits() -> Source:
@@ -100,15 +126,21 @@ def _digits() -> Source:
     # Grey values are 0..16 there.
     pixels = torch.as_tensor(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]
     labels = torch.as_tensor(raw.target, dtype=torch.int64)
-    order = torch.randperm(len(labels), generator=stream(SPLIT_SEED, "digits test split"))
-    images = Images(pixels, labels)
-    test = round(0.2 * len(order))
     digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-    return Source(images.select(order[test:]), images.select(order[:test]), tuple(map(str, range(10))), digest)
-
-
-def _channel_mean(pixels: Tensor, power: int = 1) -> Tensor:
-    """Mean of pixel**power a channel, exact to float64, in slices: a float copy of a large data set would not fit."""
-    total = sum(part.to(torch.float64).pow_(power).sum((0, 2)) for part in pixels.split(4096))
-    assert isinstance(total, Tensor)
-    return total / (pixels.shape[0] * pixels.shape[2])
+    images = Images(pixels, labels).select(
+        torch.randperm(len(labels), generator=stream(split.SPLIT_SEED, "digits test split"))
+    )
+    tested = round(0.2 * len(images))
+    order, held_out = split.training_order(len(images) - tested)
+    test, train = images[:tested], images[tested:].select(order)
+    mean, std = split.channel_statistics(train[held_out:].pixels)
+    return Source(
+        train=train[held_out:],
+        validation=train[:held_out],
+        test=test,
+        ood_noise=split.draw_ood_noise(torch.empty(test.pixels.shape)),
+        mean=mean,
+        std=std,
+        classes=tuple(map(str, range(10))),
+        digest=digest,
+    )

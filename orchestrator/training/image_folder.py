@@ -1,15 +1,10 @@
-"""Image folders: train/<class>/* and test/<class>/*, decoded once into a memory-mapped cache.
+"""Image folders: train/<class>/* and test/<class>/*, decoded once into the cache.
 
-The cache is a folder named by a digest of the listing (names, sizes, times of change). It is made aside and renamed
-into place, so it is whole or not there; processes that decode at the same time make the same one, and the first wins.
+The decoded copy is named by a digest of the listing (names, sizes, times of change).
 """
 
-import contextlib
 import hashlib
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,32 +13,34 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.training.images import DataError, Images, Source
+from orchestrator.training.cache import Part, Published, cached, decoded_folder, is_decoded
+from orchestrator.training.images import DataError, Source
 
-CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"
 SPLITS = ("train", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def cache_folder() -> Path:
-    """Where decoded data lies on this machine: $HESSIAN_DYNAMICS_CACHE, or ~/.cache/hessian-dynamics."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "hessian-dynamics")
-
-
 def load_image_folder(folder: Path) -> Source:
-    """The images of a folder, memory-mapped: however many processes read them, the machine holds them once.
+    """The images of a folder, memory-mapped.
 
     Raises:
-        DataError: where a folder is missing or empty, classes differ between train and test, or an image cannot be
-            read or has another size than the first.
+        DataError: where a folder is missing or empty, classes differ between train and test, an image cannot be
+            read or has another size than the first, or the cache cannot be written.
     """
     listing = _list(folder)
-    cache = cache_folder() / f"images-{listing.digest[:16]}"
-    if not (cache / "meta.json").exists():
-        _decode(listing, cache)
-    meta = json.loads((cache / "meta.json").read_text())
-    train, test = (_mapped(cache, split, meta["shapes"][split]) for split in SPLITS)
-    return Source(train, test, listing.classes, meta["digest"])
+    return cached(_decoded(listing), lambda unpacked: _publish(listing))
+
+
+def image_folder_state(folder: Path) -> str:
+    """Where the images of a folder are now, in a line.
+
+    Raises:
+        DataError: where it is no folder of images.
+    """
+    listing = _list(folder)
+    if is_decoded(decoded := _decoded(listing)):
+        return f"decoded in {decoded}"
+    return f"{sum(map(len, listing.files.values())):,} images in {folder}, not decoded yet"
 
 
 @dataclass(frozen=True)
@@ -92,36 +89,28 @@ def _images(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _decode(listing: _Listing, cache: Path) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=cache.parent, prefix=".decoding-"))
-    try:
-        digest = hashlib.sha256(json.dumps(listing.classes).encode())
-        first = _read(listing.files["train"][0][0], None)
-        shapes = {}
-        for split in SPLITS:
-            labels = torch.tensor([label for _, label in listing.files[split]], dtype=torch.uint8)
-            shapes[split] = [len(labels), *first.shape]
-            with (aside / f"{split}.pixels").open("wb") as pixels:
-                for image in _read_all([path for path, _ in listing.files[split]], first):
-                    content = image.numpy().tobytes()
-                    pixels.write(content)
-                    digest.update(content)
-            (aside / f"{split}.labels").write_bytes(labels.numpy().tobytes())
-            digest.update(labels.numpy().tobytes())
-        (aside / "meta.json").write_text(json.dumps({"digest": digest.hexdigest(), "shapes": shapes}))
-        # Fails where another process was first: its copy is the same.
-        with contextlib.suppress(OSError):
-            aside.rename(cache)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+def _decoded(listing: _Listing) -> Path:
+    return decoded_folder("images", listing.digest)
 
 
-def _read_all(paths: list[Path], like: Tensor) -> Iterator[Tensor]:
+def _publish(listing: _Listing) -> Published:
+    first = _read(listing.files["train"][0][0], None)
+    channels, height, width = first.shape
+    train, test = (
+        Part(
+            torch.tensor([label for _, label in listing.files[split]]),
+            _read_all([path for path, _ in listing.files[split]], first),
+        )
+        for split in SPLITS
+    )
+    return Published(listing.classes, (channels, height, width), train, test)
+
+
+def _read_all(paths: list[Path], like: Tensor) -> Iterator[bytes]:
     # Pillow decodes outside the interpreter lock. In slices: a pool's map would otherwise hold the whole set.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 1024):
-            yield from pool.map(lambda path: _read(path, like), paths[start : start + 1024])
+            yield from pool.map(lambda path: _read(path, like).numpy().tobytes(), paths[start : start + 1024])
 
 
 def _read(path: Path, like: Tensor | None) -> Tensor:
@@ -139,12 +128,3 @@ def _read(path: Path, like: Tensor | None) -> Tensor:
         size, expected = (f"{s[2]}x{s[1]}" for s in (pixels.shape, like.shape))
         raise DataError(f"image {str(path)!r} is {size}, the first one {expected}: all must have one size; resize it")
     return pixels
-
-
-def _mapped(cache: Path, split: str, shape: list[int]) -> Images:
-    def from_file(name: str, size: int) -> Tensor:
-        return torch.from_file(str(cache / f"{split}.{name}"), shared=False, size=size, dtype=torch.uint8)
-
-    count, channels, height, width = shape
-    pixels = from_file("pixels", count * channels * height * width).view(shape)
-    return Images(pixels, from_file("labels", count).to(torch.int64))

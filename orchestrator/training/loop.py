@@ -11,18 +11,15 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.training.augmentation import check_augmentation, draw_changes
 from orchestrator.training.datasets import ResidentData
 from orchestrator.training.images import Images
 from orchestrator.training.measurement import Measurement
-from orchestrator.training.models import build_model
+from orchestrator.training.models import build_model, check_batches, evaluation_layout
 from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.own_models import users_code
+from orchestrator.training.schedules import set_learning_rate
 from orchestrator.training.streams import derived_seed, stream
-
-EVALUATION_BATCH = 100
-"""Images a forward pass of an evaluation: small enough for a processor's cache."""
-_EVALUATION_FORMAT = torch.channels_last
-"""On a CPU three times as fast as the usual layout in a forward pass; not used in training, where batches of 256 would
-take twice as long."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +38,25 @@ def train(
     Ends after `config.epochs` epochs, or with the record of the epoch in which the training loss stopped being finite.
     Every random draw comes from (seed, purpose, epoch), so the epochs after a checkpoint are bit for bit those of a
     trial that was never interrupted.
+
+    Raises:
+        ValueError: where model, batches or augmentation do not fit the data.
+        ModelCodeError: where a network of the user's own raises.
     """
-    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
+    model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
     subset = data.measurement_subset(config.measurement.fraction)
     measurement = Measurement(config.measurement, config.seed, *subset)
     first = 0 if checkpoint is None else _restore(checkpoint, model, optimizer, device) + 1
     for epoch in range(first, config.epochs + 1):
         seconds = 0.0
-        if epoch > 0:
-            started = time.perf_counter()
-            train_epoch(model, optimizer, data, config.batch_size, config.seed, epoch)
-            _wait_for(device)
-            seconds = time.perf_counter() - started
-        record = evaluate(model, data, subset, epoch)
+        with users_code(config.model.name, f"trained and evaluated in epoch {epoch}"):
+            if epoch > 0:
+                started = time.perf_counter()
+                train_epoch(model, optimizer, data, config, epoch)
+                _wait_for(device)
+                seconds = time.perf_counter() - started
+            record = evaluate(model, data, subset, epoch)
         record = measurement.complete(replace(record, time_train_seconds=seconds), model)
         record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
         yield TrainedEpoch(record, _snapshot(epoch, model, optimizer))
@@ -62,17 +64,35 @@ def train(
             return
 
 
+def fitting_model(config: TrialConfig, data: ResidentData) -> nn.Module:
+    """The untrained model of a trial, on the CPU.
+
+    Raises:
+        ValueError: where model, batches or augmentation do not fit the data.
+        ModelCodeError: where a network of the user's own raises.
+    """
+    check_augmentation(config.augmentation, data.shape)
+    model = build_model(config.model, data.shape, len(data.classes), config.seed)
+    check_batches(model, config.model.name, len(data.train), config.batch_size)
+    return model
+
+
 def train_epoch(
-    model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, batch_size: int, seed: int, epoch: int
+    model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, config: TrialConfig, epoch: int
 ) -> None:
-    """One pass over the training images in the epoch's own order."""
+    """One pass over the training images in the epoch's own order; the first is epoch 1."""
     model.train()
-    torch.manual_seed(derived_seed(seed, "layer noise", epoch))  # what dropout layers draw from
-    order = torch.randperm(len(data.train), generator=stream(seed, "order of images", epoch))
-    for index in order.to(data.train.labels.device).split(batch_size):
-        inputs, labels = data.normalise(data.train.pixels[index]), data.train.labels[index]
+    torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # what dropout layers draw from
+    train, device = data.train, data.train.labels.device
+    order = torch.randperm(len(train), generator=stream(config.seed, "order of images", epoch))
+    changes = draw_changes(config.augmentation, len(train), config.seed, epoch, device)
+    batches = order.to(device).split(config.batch_size)
+    for number, index in enumerate(batches):
+        pixels, labels = train.pixels[index], train.labels[index]
+        inputs = data.normalise(pixels if changes is None else changes.of(pixels, index))
         optimizer.zero_grad()
         cross_entropy(model(inputs), labels).backward()
+        set_learning_rate(optimizer, config, len(batches), (epoch - 1) * len(batches) + number)
         optimizer.step()
 
 
@@ -81,10 +101,11 @@ def evaluate(model: nn.Module, data: ResidentData, subset: tuple[Tensor, Tensor]
     """Losses and accuracies of the model in eval mode."""
     started = time.perf_counter()
     model.eval()
-    train_loss, train_accuracy = _loss_and_accuracy(model, _parts(subset))
-    validation_loss, validation_accuracy = _loss_and_accuracy(model, _batches(data, data.validation))
-    _, test_accuracy = _loss_and_accuracy(model, _batches(data, data.test))
-    _, ood_accuracy = _loss_and_accuracy(model, _batches(data, data.test, data.ood_noise))
+    size = evaluation_batch(subset[0].device, data.shape)
+    train_loss, train_accuracy = _loss_and_accuracy(model, _parts(subset, size))
+    validation_loss, validation_accuracy = _loss_and_accuracy(model, _batches(data, data.validation, size))
+    _, test_accuracy = _loss_and_accuracy(model, _batches(data, data.test, size))
+    _, ood_accuracy = _loss_and_accuracy(model, _batches(data, data.test, size, data.ood_noise))
     return EpochRecord(
         epoch=epoch,
         timestamp_ms=0,
@@ -98,13 +119,27 @@ def evaluate(model: nn.Module, data: ResidentData, subset: tuple[Tensor, Tensor]
     )
 
 
-def _parts(subset: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(*(part.split(EVALUATION_BATCH) for part in subset), strict=True)
+def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
+    """Images a forward pass of an evaluation: a fixed number, since the order of sums decides the bits.
+
+    On a CPU few enough for its cache. A GPU wants many: 2500 of 32x32, and of larger images as many pixels, which
+    take the cnn 330 MB a layer.
+    """
+    if device.type == "cpu":
+        return 100
+    _, height, width = shape
+    return min(2500, max(1, 2500 * 32 * 32 // (height * width)))
 
 
-def _batches(data: ResidentData, images: Images, noise: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(images), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
+def _parts(subset: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(*(part.split(size) for part in subset), strict=True)
+
+
+def _batches(
+    data: ResidentData, images: Images, size: int, noise: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
         inputs = data.normalise(images.pixels[part])
         yield inputs if noise is None else inputs.add_(noise[part]), images.labels[part]
 
@@ -112,8 +147,9 @@ def _batches(data: ResidentData, images: Images, noise: Tensor | None = None) ->
 def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     # Sums stay on the device: one wait an evaluation, not one a batch.
     losses, right, count = [], [], 0
+    layout = evaluation_layout(model)
     for inputs, labels in batches:
-        outputs = model(inputs.contiguous(memory_format=_EVALUATION_FORMAT))
+        outputs = model(inputs.contiguous(memory_format=layout))
         losses.append(cross_entropy(outputs, labels, reduction="sum").double())
         right.append((outputs.argmax(1) == labels).sum())
         count += len(labels)
@@ -132,6 +168,13 @@ def _restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer, de
     optimizer.load_state_dict(state["optimizer"])
     epoch: int = state["epoch"]
     return epoch
+
+
+def load_model(config: TrialConfig, data: ResidentData, device: torch.device, checkpoint: bytes) -> nn.Module:
+    """The model as a checkpoint holds it, on a device."""
+    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
+    model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
+    return model
 
 
 def _wait_for(device: torch.device) -> None:

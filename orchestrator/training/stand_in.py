@@ -3,13 +3,14 @@
 import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 
 from orchestrator.study.data_config import Data
-from orchestrator.training.datasets import VALIDATION_FRACTION, ResidentData, load_data, load_source
+from orchestrator.training.datasets import ResidentData, load_data, load_source
 from orchestrator.training.images import Images
+from orchestrator.training.split import held_out_of
+from orchestrator.training.torchvision_data import Facts, published_shape
 
 
 def read_data(configs: Iterable[Data]) -> None:
@@ -30,34 +31,8 @@ def probe_data(config: Data, device: torch.device) -> ResidentData:
     return load_data(config, device) if facts is None else _noise(facts, config.train_subset, device)
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a published data set without reading it."""
-
-    shape: tuple[int, int, int]
-    """Channels, height, width."""
-    train: int
-    """Published training images, with those that are set aside to validate."""
-    test: int
-    classes: int
-
-
-_FACTS = {
-    "cifar10": Facts((3, 32, 32), 50_000, 10_000, 10),
-    "cifar100": Facts((3, 32, 32), 50_000, 10_000, 100),
-    "mnist": Facts((1, 28, 28), 60_000, 10_000, 10),
-    "fashion_mnist": Facts((1, 28, 28), 60_000, 10_000, 10),
-    "svhn": Facts((3, 32, 32), 73_257, 26_032, 10),
-}
-
-
-def published_shape(config: Data) -> Facts | None:
-    """Sizes of a data set, whether it is on this machine or not; None where only reading it can tell."""
-    return _FACTS.get(config.name)
-
-
 def _noise(facts: Facts, train_subset: int | None, device: torch.device) -> ResidentData:
-    held_out = round(VALIDATION_FRACTION * facts.train)
+    held_out = held_out_of(facts.train)
     trained = min(facts.train - held_out, train_subset or facts.train)
     generator = torch.Generator().manual_seed(0)
 

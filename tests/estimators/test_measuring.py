@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators import HessianOperator
+from estimators.measuring import measuring
 from tests.estimators.cases import CASES, images, operator, random_vector, smooth, vectors
 
 
@@ -88,6 +89,15 @@ def test_everything_is_left_bitwise_as_found(fail: bool) -> None:
         assert_same(snapshot(model), before)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_running_statistics_of_a_norm_in_train_mode_are_left_as_found() -> None:
+    norm = nn.BatchNorm1d(3)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    with measuring(norm, torch.device("cpu")):
+        norm(torch.arange(6.0).reshape(2, 3))
+        assert norm.running_mean is not None and norm.running_mean[2] > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
 
 
 def test_while_measuring_float32_is_float32() -> None:

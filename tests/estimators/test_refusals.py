@@ -233,11 +233,11 @@ def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
     "vector",
     [
         torch.ones(3, dtype=torch.float64),
-        torch.ones(54, 1, dtype=torch.float64),
+        torch.ones(1, 1, 54, dtype=torch.float64),
         torch.ones(54),
         torch.ones(54, dtype=torch.float64, device="meta"),
     ],
-    ids=["size", "matrix", "dtype", "device"],
+    ids=["size", "dimensions", "dtype", "device"],
 )
 def test_a_vector_that_does_not_fit_is_refused(vector: Tensor) -> None:
     op = mse_operator()

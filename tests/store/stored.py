@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store.commit import Attempt
+from orchestrator.store.measurements import Remeasured
 from orchestrator.store.provenance import Provenance
-from orchestrator.study.config import TrialConfig
+from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 
 PROVENANCE = Provenance("0.1.0", None, "hessian-dynamics run", "here", "me", "3.11", "a processor", {"torch": "2.6"})
@@ -32,6 +33,21 @@ def record(epoch: int, loss: float = 0.5) -> EpochRecord:
 def checkpoint(epoch: int) -> bytes:
     """The state after an epoch."""
     return b"state after epoch %d " % epoch * 1000
+
+
+def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasured:
+    """What an epoch's checkpoint gave when it was measured again."""
+    content = {
+        "record": EpochRecord(
+            epoch=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)
+        ),
+        "measurement": MeasurementConfig(fraction=0.5, estimators=("lanczos",)),
+        "checkpoint_digest": "c" * 64,
+        "data_digest": "d" * 64,
+        "provenance": PROVENANCE,
+        "environment": {"threads": 1},
+    }
+    return Remeasured(**{**content, **changes})
 
 
 def attempt(name: str = "1000-abc", started_ms: int = 1000, **changes: Any) -> Attempt:

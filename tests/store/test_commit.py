@@ -2,11 +2,15 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from orchestrator.store.commit import KEPT_CHECKPOINTS, Checkpoint, TrialStore
+from orchestrator.store.commit import LAST_CHECKPOINTS, Checkpoint, TrialStore
 from orchestrator.store.files import Files, StorageError
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import PROVENANCE, attempt, checkpoint, config, files_in, python, record
@@ -24,9 +28,17 @@ def trial(files: Files) -> TrialStore:
     return TrialStore(files, config().trial_id)
 
 
-def commit(trial: TrialStore, *epochs: int, by: str = "first") -> None:
+def commit(trial: TrialStore, *epochs: int, by: str = "first", keep: Callable[[int], bool] = lambda e: False) -> None:
     for epoch in epochs:
-        assert trial.commit(record(epoch), checkpoint(epoch), DIGEST, by)
+        assert trial.commit(record(epoch), checkpoint(epoch), DIGEST, by, keep(epoch))
+
+
+def every(step: int) -> Callable[[int], bool]:
+    return lambda epoch: epoch % step == 0
+
+
+def kept(files: Files) -> list[int]:
+    return [int(name[:5]) for name in checkpoints(files)]
 
 
 def checkpoints(files: Files) -> list[str]:
@@ -145,8 +157,111 @@ def test_the_last_two_checkpoints_are_kept(files: Files, trial: TrialStore) -> N
     for epoch in range(5):
         commit(trial, epoch)
         assert [int(name[:5]) for name in checkpoints(files)] == list(range(max(0, epoch - 1), epoch + 1))
-    assert KEPT_CHECKPOINTS == 2
+    assert LAST_CHECKPOINTS == 2
     assert trial.epochs() == [0, 1, 2, 3, 4]
+
+
+def test_epochs_to_keep_stay_beside_the_last_two(files: Files, trial: TrialStore) -> None:
+    for epoch in range(12):
+        commit(trial, epoch, keep=every(5))
+        expected = {e for e in range(epoch + 1) if e % 5 == 0} | {epoch, epoch - 1} - {-1}
+        assert kept(files) == sorted(expected)
+    assert [trial.read(epoch).keep for epoch in (0, 4, 5, 11)] == [True, False, True, False]
+
+
+def test_all_keeps_every_epoch(files: Files, trial: TrialStore) -> None:
+    commit(trial, *range(6), keep=every(1))
+    assert kept(files) == list(range(6))
+
+
+def test_what_one_sweep_keeps_no_other_forgets(files: Files, trial: TrialStore) -> None:
+    """Policies may follow upon each other, in processes that know nothing of the ones before."""
+    commit(trial, *range(5), keep=every(2))
+    other = TrialStore(files, trial.trial_id)
+    commit(other, *range(5, 8), by="second")
+    assert kept(files) == [0, 2, 4, 6, 7]
+    commit(TrialStore(files, trial.trial_id), *range(8, 12), by="third", keep=every(3))
+    assert kept(files) == [0, 2, 4, 9, 10, 11]
+
+
+def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    for epoch in (0, 1):
+        name = f"trials/{trial.trial_id}/epochs/{epoch:05d}.json"
+        content = json.loads(files.read(name) or b"")
+        assert content.pop("keep") is False
+        files.write(name, json.dumps(content).encode())
+    assert not trial.read(0).keep
+    commit(trial, 2, 3, keep=every(1))
+    assert kept(files) == [2, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.sampled_from(["commit", "keep", "crash", "stale", "process"]), max_size=25))
+def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[str]) -> None:
+    """Policies, crashes before a commit, stragglers and new processes in any order."""
+    with TemporaryDirectory() as folder:
+        files = Files(Path(folder))
+        trial = TrialStore(files, config().trial_id)
+        epoch, to_keep = -1, set[int]()
+        for number, what in enumerate(steps):
+            if what in ("commit", "keep"):
+                epoch += 1
+                if what == "keep":
+                    to_keep.add(epoch)
+                assert trial.commit(record(epoch), checkpoint(epoch), DIGEST, f"by-{number}", what == "keep")
+                assert kept(files) == sorted(to_keep | ({epoch, epoch - 1} - {-1}))
+            elif what == "crash":
+                files.write(f"trials/{trial.trial_id}/checkpoints/{epoch + 1:05d}-dead-{number}", b"state of nobody")
+            elif what == "stale" and epoch >= 0:  # of an epoch that another has committed meanwhile
+                files.write(f"trials/{trial.trial_id}/checkpoints/{epoch:05d}-dead-{number}", b"state of nobody")
+            else:
+                trial = TrialStore(files, trial.trial_id)
+            assert [c.record.epoch for c in trial.with_checkpoint(99)] == sorted(
+                to_keep | ({epoch, epoch - 1} - {-1, -2})
+            )
+            for commit_ in trial.with_checkpoint(99):
+                assert trial.read_checkpoint(commit_) == checkpoint(commit_.record.epoch)
+        latest = trial.latest_checkpoint()
+        assert latest == (Checkpoint(epoch, checkpoint(epoch), DIGEST) if epoch >= 0 else None)
+
+
+def test_a_kept_checkpoint_whose_commit_is_damaged_is_left_alone(files: Files, trial: TrialStore) -> None:
+    commit(trial, *range(4), keep=every(2))
+    (files.root / "trials" / trial.trial_id / "epochs" / "00000.json").write_bytes(b"{")
+    commit(TrialStore(files, trial.trial_id), 4, 5)
+    assert kept(files) == [0, 2, 4, 5]
+
+
+def test_where_the_last_two_are_damaged_a_kept_one_is_gone_on_from(files: Files, trial: TrialStore) -> None:
+    commit(trial, *range(5), keep=every(2))
+    for epoch in (3, 4):
+        damage_content(path_of(files, epoch))
+    assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST, damaged=(4, 3))
+    path_of(files, 2).unlink()
+    assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST, damaged=(4, 3, 2, 1))
+
+
+def test_epochs_with_a_checkpoint_are_found(files: Files, trial: TrialStore) -> None:
+    commit(trial, *range(9), keep=every(3))
+    files.write(f"trials/{trial.trial_id}/checkpoints/00002-crashed", b"state of nobody")
+    files.write(f"trials/{trial.trial_id}/checkpoints/00009-coming", b"about to be committed")
+    assert [c.record.epoch for c in trial.with_checkpoint(100)] == [0, 3, 6, 7, 8]
+    assert [c.record.epoch for c in trial.with_checkpoint(7)] == [0, 3, 6, 7]
+    assert [c.record.epoch for c in trial.with_checkpoint(100, every=2)] == [0, 6, 8]
+    assert trial.read_checkpoint(trial.read(3)) == checkpoint(3)
+    assert trial.read_checkpoint(trial.read(2)) is None
+
+
+def test_a_damaged_checkpoint_is_named(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0)
+    damage_content(path_of(files, 0))
+    with pytest.raises(StorageError) as caught:
+        trial.read_checkpoint(trial.read(0))
+    assert str(caught.value) == (
+        f"checkpoint {path_of(files, 0)} is damaged: its digest is not the one that was committed; "
+        "delete it, and its epoch is passed over"
+    )
 
 
 def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Files, trial: TrialStore) -> None:
@@ -241,11 +356,11 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
             files = Files(stored.Path(sys.argv[1]) / str(step))
             trial = TrialStore(files, stored.config().trial_id)
             for epoch in range(3):
-                assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "before")
+                assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "before", epoch == 0)
 
             def work(number):
                 die_at(step)
-                trial.commit(stored.record(3), stored.checkpoint(3), "d", "dying")
+                TrialStore(files, trial.trial_id).commit(stored.record(3), stored.checkpoint(3), "d", "dying", True)
 
             (code,) = each(1, work)
             exists = trial.epochs() == [0, 1, 2, 3]
@@ -260,7 +375,8 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
                 assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
                 assert not trial.latest_checkpoint().damaged
             kept = files.list(f"trials/{trial.trial_id}/checkpoints")
-            assert kept == ["00004-after", "00005-after"], (step, kept)
+            third = ["00003-dying"] if exists else []  # kept only where it was committed so
+            assert kept == ["00000-before", *third, "00004-after", "00005-after"], (step, kept)
             if code == 0:
                 break
             assert code == 42, code

@@ -1,5 +1,7 @@
 """What is stored of a sweep, and where."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ SWEEP = Sweep(
         config(seed=0),
     ),
     Resources(cpu=2, gpu=0.125),
+    "every 5",
 )
 
 
@@ -53,6 +56,17 @@ def test_a_manifest_comes_back(storage: Storage) -> None:
     assert provenance == PROVENANCE
 
 
+def test_a_manifest_of_before_checkpoints_could_be_kept_keeps_the_last(storage: Storage) -> None:
+    storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
+    path = storage.root / "sweeps" / "night" / "manifest.json"
+    content = json.loads(path.read_text())
+    assert content.pop("keep_checkpoints") == "every 5"
+    path.write_text(json.dumps(content))
+    sweep, _ = storage.sweep("night").read_manifest()
+    assert sweep == replace(SWEEP, keep_checkpoints="last")
+    assert not any(sweep.keeps(epoch) for epoch in range(20))
+
+
 def test_a_manifest_says_what_is_desired_now(storage: Storage) -> None:
     smaller = Sweep("night", "", SWEEP.trials[:1], Resources())
     for sweep in (SWEEP, smaller):
@@ -82,6 +96,19 @@ def test_a_stop_is_asked_for_and_taken_back(storage: Storage) -> None:
     assert not storage.sweep("day").stop_requested
     sweep.clear_stop()
     assert not storage.sweep("night").stop_requested
+
+
+def test_failures_of_measuring_are_noted_and_forgotten(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    sweep.clear_failures()
+    assert sweep.failures() == {}
+    sweep.note_failure("b", "DataError: gelöscht")
+    sweep.note_failure("a", "first")
+    sweep.note_failure("a", "second")
+    assert storage.sweep("night").failures() == {"a": "second", "b": "DataError: gelöscht"}
+    assert storage.sweep("day").failures() == {}
+    sweep.clear_failures()
+    assert sweep.failures() == {}
 
 
 def test_the_shippers_last_word_comes_back(storage: Storage) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
+from orchestrator.study.overrides import put
 from orchestrator.study.yaml_file import parse_value
 from tests.study.configs import MINIMAL, config, leaves, trials, with_field
 
@@ -217,6 +218,22 @@ def test_flat_has_every_field(trial: TrialConfig) -> None:
     assert trial.flat() == leaves(trial)
 
 
+@given(trials)
+def test_what_is_chosen_makes_the_trial_again(trial: TrialConfig) -> None:
+    chosen = trial.chosen()
+    assert chosen.items() <= trial.flat().items()
+    content: dict[str, Any] = {}
+    for dotted, value in chosen.items():
+        put(content, dotted, value)
+    assert TrialConfig.model_validate(content) == trial
+
+
+def test_defaults_are_not_chosen() -> None:
+    assert set(config().chosen()) == {
+        "model.name", "data.name", "optimizer.name", "optimizer.lr", "schedule.name", "epochs"
+    }  # fmt: skip
+
+
 @given(trials, trials)
 def test_ids_are_equal_where_what_counts_is(one: TrialConfig, two: TrialConfig) -> None:
     same = _counted(one) == _counted(two)
@@ -274,3 +291,25 @@ def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 def test_numbers_as_a_researcher_writes_them(text: str, value: object) -> None:
     read = parse_value(text)
     assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": {"name": "my-package:Net"}}, "must name a class as package.module:Class"),
+        ({"model": {"name": "package.module:"}}, "must name a class as package.module:Class"),
+        ({"model": {"name": "mine:Net", "width": {"a": 1}}}, "width"),
+        ({"model": {"name": "mlp", "hidden": []}}, "at least 1 item"),
+        ({"model": {"name": "cnn", "dropout": 1.0}}, "less than 1"),
+        ({"optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True}}, "nesterov needs a momentum above 0"),
+        (
+            {"schedule": {"name": "cosine", "warmup_epochs": 2}, "epochs": 2},
+            "schedule.warmup_epochs is 2, expected less than epochs, 2",
+        ),
+        ({"schedule": {"name": "step"}}, "Field required"),
+        ({"data": {"name": "cifar10", "path": "~nobody-of-that-name/x"}}, "no home folder '~nobody-of-that-name'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**fields)

@@ -24,9 +24,11 @@ trial:
   optimizer: {name: sgd, lr: 0.05}
   epochs: 2
 """
-TOP = "valid here: description, grid, name, resources, trial"
-TRIAL = "valid here: batch_size, data, epochs, measurement, model, optimizer, seed"
-SGD = "valid here: lr, momentum, name, weight_decay"
+TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample, trial"
+TRIAL = "valid here: augmentation, batch_size, data, epochs, measurement, model, optimizer, schedule, seed"
+OPTIMIZERS = "adagrad, adam, adamw, rmsprop, sgd"
+DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn"
+SGD = "valid here: lr, momentum, name, nesterov, weight_decay"
 MEASUREMENT = (
     "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, fraction, lanczos_products"
 )
@@ -108,7 +110,7 @@ def test_a_file_without_a_name_is_named_after_itself(write: Write) -> None:
 def test_the_last_key_of_a_grid_turns_fastest(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer.lr: [0.2, 0.1], seed: [1, 0]}\n"))
     assert [(optimizer(t).lr, t.seed) for t in sweep.trials] == [(0.2, 1), (0.2, 0), (0.1, 1), (0.1, 0)]
-    assert sweep.label(sweep.trials[0]) == "optimizer.lr=0.2 seed=1"
+    assert sweep.label(sweep.trials[0]) == "lr=0.2 seed=1"
 
 
 def test_several_grids_are_their_union(write: Write) -> None:
@@ -266,7 +268,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "data key": (
         BASE.replace("digits}", "digits, path: /a}"),
-        ["trial.data.path = '/a': unknown key; valid here: name"],
+        ["trial.data.path = '/a': unknown key; valid here: name, train_subset"],
     ),
     "resources key": (
         BASE + "resources: {cpus: 1}",
@@ -289,23 +291,23 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     # unknown names
     "optimizer name": (
         BASE.replace("sgd", "sdg"),
-        ["trial.optimizer.name = 'sdg': unknown name; did you mean 'sgd'? valid here: adam, sgd"],
+        [f"trial.optimizer.name = 'sdg': unknown name; did you mean 'sgd'? valid here: {OPTIMIZERS}"],
     ),
     "optimizer name, a list": (
         BASE.replace("sgd", "[sgd]"),
-        ["trial.optimizer.name = ['sgd']: unknown name; did you mean 'sgd'? valid here: adam, sgd"],
+        [f"trial.optimizer.name = ['sgd']: unknown name; did you mean 'sgd'? valid here: {OPTIMIZERS}"],
     ),
     "optimizer name, null": (
         BASE.replace("sgd", "null"),
-        ["trial.optimizer.name = None: unknown name; valid here: adam, sgd"],
+        [f"trial.optimizer.name = None: unknown name; valid here: {OPTIMIZERS}"],
     ),
     "data name": (
         BASE.replace("digits", "digit"),
-        ["trial.data.name = 'digit': unknown name; did you mean 'digits'? valid here: digits, image_folder"],
+        [f"trial.data.name = 'digit': unknown name; did you mean 'digits'? valid here: {DATA}"],
     ),
     "model name": (
         BASE + "  model: {name: cnnn}",
-        ["trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn"],
+        ["trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn, mlp, package.module:Class"],
     ),
     "estimator": (
         BASE + "  measurement: {estimators: [lanczoz]}",
@@ -376,27 +378,27 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "description": (BASE + "description: 3", ["description = 3: must be text"]),
     "optimizer, text": (
         BASE.replace("{name: sgd, lr: 0.05}", "sgd"),
-        ["trial.optimizer = 'sgd': must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = 'sgd': must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer, list": (
         BASE.replace("{name: sgd, lr: 0.05}", "[sgd]"),
-        ["trial.optimizer = ['sgd']: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = ['sgd']: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer, null": (
         BASE.replace("{name: sgd, lr: 0.05}", "null"),
-        ["trial.optimizer = None: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = None: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer without name": (
         BASE.replace("name: sgd, ", ""),
-        ["trial.optimizer = {'lr': 0.05}: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = {{'lr': 0.05}}: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "optimizer without name, beside a grid": (
         BASE.replace("name: sgd, ", "") + "grid: {optimizer.lr: [1]}",
-        ["trial.optimizer = {'lr': 1}: must be a mapping with the key 'name', one of: adam, sgd"],
+        [f"trial.optimizer = {{'lr': 1}}: must be a mapping with the key 'name', one of: {OPTIMIZERS}"],
     ),
     "model, text": (
         BASE + "  model: cnn",
-        ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn"],
+        ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn, mlp, package.module:Class"],
     ),
     "measurement, list": (BASE + "  measurement: [1]", ["trial.measurement = [1]: must be a mapping"]),
     "resources, list": (BASE + "resources: [1]", ["resources = [1]: must be a mapping"]),
@@ -662,10 +664,68 @@ def test_where_no_trial_is_meant_all_are_listed(sweep: Sweep, prefix: str, found
 def test_a_label_tells_what_is_special_about_a_trial(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 1}]}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == [
-        "optimizer.name=sgd optimizer.momentum=0.0",
-        "optimizer.name=adam optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.eps=1e-08",
+        "sgd",
+        "adam",
     ]
     assert load_sweep(write(BASE)).label(config()) == ""
+
+
+def test_a_label_says_what_differs_from_the_defaults_of_an_optimizer(write: Write) -> None:
+    grid = "[{optimizer: [{name: sgd, lr: 1}, {name: sgd, lr: 2, momentum: 0.9}], seed: [0, 1]}]"
+    sweep = load_sweep(write(BASE + f"grid: {grid}\n"))
+    assert [sweep.label(trial) for trial in sweep.trials] == [
+        "lr=1.0 seed=0",
+        "lr=1.0 seed=1",
+        "lr=2.0 momentum=0.9 seed=0",
+        "lr=2.0 momentum=0.9 seed=1",
+    ]
+
+
+def test_keys_that_end_alike_are_written_out(write: Write) -> None:
+    sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}], model.lr: [3, 4], optimizer.lr: [1, 2]}\n"))
+    assert sweep.label(sweep.trials[-1]) == "model.lr=4 optimizer.lr=2.0"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_two_trials_of_a_sweep_are_labelled_alike(path: Path) -> None:
+    sweep = load_sweep(path.stem)
+    assert len({sweep.label(trial) for trial in sweep.trials}) == len(sweep.trials)
+
+
+def test_the_paper_is_as_large_as_it_was_and_holds_figure_1() -> None:
+    paper = load_sweep("paper")
+    assert len(paper.trials) >= 150
+    assert sum(trial.epochs for trial in paper.trials) > 10_000
+    for figure in ("learning_rate", "batch_size"):
+        assert load_sweep(figure).by_id.keys() <= paper.by_id.keys()
+    assert {trial.optimizer.name for trial in paper.trials} == {"sgd", "adam", "adagrad", "rmsprop"}
+    assert any(trial.flat().get("optimizer.momentum") == 0.9 for trial in paper.trials)
+    assert {trial.model.name for trial in paper.trials} == {"cnn", "mlp"}
+    assert {trial.batch_size for trial in paper.trials} == {32, 64, 128, 256}
+    assert {trial.flat()["optimizer.weight_decay"] for trial in paper.trials} == {0.0, 1e-4, 5e-4}
+    assert all(trial.measurement.algorithm1_every == 10 for trial in paper.trials)
+
+
+def test_figure_1_has_the_groups_of_the_paper() -> None:
+    rates = [(trial.optimizer.lr, trial.seed) for trial in load_sweep("learning_rate").trials]
+    assert sorted(rates) == [(lr, seed) for lr in (0.01, 0.05) for seed in range(4)]
+    sizes = [(trial.batch_size, trial.seed) for trial in load_sweep("batch_size").trials]
+    assert sorted(sizes) == [(size, seed) for size in (32, 64) for seed in range(2)]
+
+
+def test_the_laptop_sweep_is_as_it_was_meant() -> None:
+    sweep = load_sweep("laptop")
+    assert (len(sweep.trials), {trial.epochs for trial in sweep.trials}) == (16, {30})
+    assert {trial.data.train_subset for trial in sweep.trials} == {10_000}
+    settings = {(trial.optimizer.name, trial.optimizer.lr, trial.batch_size, trial.seed) for trial in sweep.trials}
+    rates = [("sgd", 0.05), ("sgd", 0.01), ("adam", 0.001), ("adam", 0.0003)]
+    assert settings == {(*rate, batch, seed) for rate in rates for batch in (32, 64) for seed in (0, 1)}
+    assert all(trial.measurement.algorithm1_every == 5 for trial in sweep.trials)
+
+
+def test_a_label_names_what_only_some_trials_have_where_nothing_else_tells_them_apart(write: Write) -> None:
+    sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}, {name: 'mine:Net', width: 8}]}\n"))
+    assert [sweep.label(trial) for trial in sweep.trials] == ["", "width=8"]
 
 
 def test_labels_of_a_large_sweep_are_no_matter_of_minutes(write: Write) -> None:

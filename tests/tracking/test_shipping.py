@@ -75,7 +75,7 @@ def test_a_run_says_what_the_trial_is_and_what_ran_it(tmp_path: Path, uri: str, 
         }
         assert {key: run.data.tags.get(key) for key in expected} == expected
         assert f"hessian-dynamics trial toy {trial_id}" in run.data.tags["mlflow.note.content"]
-        assert run.info.run_name == f"optimizer.lr={config.optimizer.lr} seed={config.seed} {trial_id}"
+        assert run.info.run_name == f"lr={config.optimizer.lr} seed={config.seed} {trial_id}"
         assert "mlflow.parentRunId" not in run.data.tags
     assert shown.sweep_run.info.run_name == "toy"
     assert shown.sweep_run.data.tags["mlflow.note.content"] == "Curves that nobody trained."

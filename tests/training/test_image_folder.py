@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.datasets import load_data
-from orchestrator.training.image_folder import CACHE_VARIABLE, cache_folder, load_image_folder
+from orchestrator.training.cache import CACHE_VARIABLE, cache_folder
+from orchestrator.training.datasets import available, load_data
+from orchestrator.training.image_folder import load_image_folder
 from orchestrator.training.images import DataError
 from tests.training.folders import make_folder, write_image
+from tests.training.formulas import assert_as_by_the_formulas, listed_folder
 
 
 @pytest.fixture(autouse=True)
@@ -30,23 +32,48 @@ def folder(tmp_path: Path) -> Path:
 def test_pixels_labels_and_classes_are_those_of_the_files(folder: Path) -> None:
     source = load_image_folder(folder)
     assert source.classes == ("cat", "dog")
-    assert source.train.pixels.shape == (30, 3, 6, 8)
+    assert source.train.pixels.shape == (27, 3, 6, 8)
     assert source.train.pixels.dtype == torch.uint8
-    assert source.train.labels.tolist() == [0] * 15 + [1] * 15
+    assert sorted([*source.train.labels.tolist(), *source.validation.labels.tolist()]) == [0] * 15 + [1] * 15
     with Image.open(folder / "test" / "dog" / "003.png") as image:
         expected = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
     assert torch.equal(source.test.pixels[15 + 3], expected)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(tmp_path: Path, mode: str) -> None:
+    # An odd size: noise is drawn sixteen values at a time.
+    folder = make_folder(tmp_path / "images", per_class=13, size=(7, 5), mode=mode)
+    config = ImageFolderData(name="image_folder", path=str(folder))
+    for _ in range(2):
+        load_data.cache_clear()
+        assert_as_by_the_formulas(load_data(config, torch.device("cpu")), listed_folder(folder))
+
+
+def test_more_classes_than_a_byte_can_tell_apart(tmp_path: Path) -> None:
+    pixels = torch.zeros(257, 1, 1, 1, dtype=torch.uint8)
+    for split in ("train", "test"):
+        for label in range(257):
+            pixels[label] = label % 256
+            path = tmp_path / "images" / split / f"class {label:03d}" / "only.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(pixels[label, 0].numpy(), mode="L").save(path)
+    config = ImageFolderData(name="image_folder", path=str(tmp_path / "images"))
+    data = load_data(config, torch.device("cpu"))
+    assert data.test.labels.tolist() == list(range(257))
+    assert_as_by_the_formulas(data, listed_folder(tmp_path / "images"))
+
+
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     source = load_image_folder(make_folder(tmp_path / "grey", mode="L"))
-    assert source.train.pixels.shape == (30, 1, 6, 8)
+    assert source.train.pixels.shape == (27, 1, 6, 8)
 
 
 def test_jpegs_are_decoded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     write_image(folder / "train" / "cat" / "extra.jpg", seed=99)
-    assert len(load_image_folder(folder).train) == 31
+    source = load_image_folder(folder)
+    assert len(source.train) + len(source.validation) == 31
 
 
 def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> None:
@@ -55,10 +82,11 @@ def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> No
     again = load_image_folder(folder)
     assert {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")} == made
     assert again.digest == first.digest
-    write_image(folder / "train" / "cat" / "000.png", seed=12345)
+    write_image(folder / "test" / "cat" / "000.png", seed=12345)
     changed = load_image_folder(folder)
     assert changed.digest != first.digest
-    assert not torch.equal(changed.train.pixels, first.train.pixels)
+    assert not torch.equal(changed.test.pixels[0], first.test.pixels[0])
+    assert torch.equal(changed.test.pixels[1:], first.test.pixels[1:])
 
 
 def test_the_digest_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
@@ -67,21 +95,15 @@ def test_the_digest_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_pa
     assert load_image_folder(folder).digest == load_image_folder(tmp_path / "copy").digest
 
 
-def test_a_decoding_that_was_killed_leaves_nothing_that_counts(folder: Path) -> None:
-    (cache_folder() / ".decoding-killed").mkdir(parents=True)
-    (cache_folder() / ".decoding-killed" / "train.pixels").write_bytes(b"half")
-    assert len(load_image_folder(folder).train) == 30
-
-
 def _digest(folder: Path) -> str:
     return load_image_folder(folder).digest
 
 
 def test_processes_that_decode_at_the_same_time_get_the_same(folder: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        digests = pool.map(_digest, [folder] * 3)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        digests = pool.map(_digest, [folder] * 2, chunksize=1)
     assert len(set(digests)) == 1
-    assert len([path for path in cache_folder().iterdir() if path.name[0] != "."]) == 1
+    assert len([path for path in cache_folder().iterdir() if path.is_dir()]) == 1
 
 
 def test_it_loads_as_the_data_of_a_trial(folder: Path) -> None:
@@ -134,7 +156,8 @@ def test_an_unreadable_image_is_named_and_nothing_is_cached(folder: Path) -> Non
     bad.write_bytes(bad.read_bytes()[:60])
     with pytest.raises(DataError, match=r"image '.*train/dog/007.png' cannot be read \(.*\); replace or remove it"):
         load_image_folder(folder)
-    assert list(cache_folder().iterdir()) == []
+    (lock,) = cache_folder().iterdir()
+    assert lock.suffix == ".lock"
 
 
 def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
@@ -153,3 +176,13 @@ def test_too_few_images_to_validate(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "few", per_class=2)
     with pytest.raises(DataError, match=r"4 training images are too few to set 10% aside"):
         load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
+
+
+def test_where_a_folder_is_is_said(folder: Path) -> None:
+    config = ImageFolderData(name="image_folder", path=str(folder))
+    assert available(config) == f"image_folder: 60 images in {folder}, not decoded yet"
+    load_image_folder(folder)
+    (decoded,) = cache_folder().glob("decoded-*")
+    assert available(config) == f"image_folder: decoded in {decoded}"
+    shutil.rmtree(folder / "test")
+    assert available(config).startswith(f"image_folder: not usable: data folder '{folder / 'test'}' does not exist")

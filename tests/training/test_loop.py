@@ -4,12 +4,48 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.augmentation import draw_changes
+from orchestrator.training.loop import TrainedEpoch, _restore, _snapshot, evaluation_batch, train
 from orchestrator.training.models import build_model
+from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.own_models import ModelCodeError
+from orchestrator.training.schedules import learning_rate_factor
+from orchestrator.training.streams import derived_seed, stream
 from tests.training.trials import CPU, digits, small_trial
 
 ADAM = {"name": "adam", "lr": 0.001, "weight_decay": 0.01}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
+OPTIMIZERS: list[dict[str, object]] = [
+    SGD,
+    {**SGD, "nesterov": True},
+    ADAM,
+    {"name": "adamw", "lr": 0.001},
+    {"name": "adagrad", "lr": 0.01, "lr_decay": 0.001},
+    {"name": "rmsprop", "lr": 0.001, "momentum": 0.5},
+]
+NOISY_CNN = {"name": "cnn", "dropout": 0.2, "batch_norm": True}
+SMALL = {"name": "mlp", "hidden": [20, 10]}
+NOISY_MLP = {**SMALL, "dropout": 0.2, "batch_norm": True}
+OWN = {"name": "tests.training.own_nets:Plain", "width": 9}
+AUGMENTED = {"flip": True, "crop": 1}
+SCHEDULES = [
+    {"name": "constant", "warmup_epochs": 2},
+    {"name": "cosine", "final": 0.1, "warmup_epochs": 1},
+    {"name": "step", "every": 1, "factor": 0.5},
+]
+RESUMED: list[dict[str, object]] = [
+    *({"optimizer": optimizer} for optimizer in (SGD, ADAM)),
+    *(
+        {"optimizer": optimizer, "model": NOISY_MLP, "schedule": schedule}
+        for optimizer, schedule in zip(OPTIMIZERS, SCHEDULES * 2, strict=True)
+    ),
+    *({"model": model, "augmentation": AUGMENTED} for model in (NOISY_CNN, NOISY_MLP, OWN)),
+]
+MEASURED: list[dict[str, object]] = [
+    *({"model": NOISY_MLP, "optimizer": optimizer} for optimizer in OPTIMIZERS[1:]),
+    *({"model": model, "optimizer": SGD} for model in ({"name": "cnn"}, NOISY_CNN)),
+]
+NOTHING = {"fraction": 0.05, "estimators": []}
 
 
 def trained(checkpoint: bytes | None = None, **fields: object) -> list[TrainedEpoch]:
@@ -30,14 +66,38 @@ def test_epoch_0_is_the_untrained_model_measured_like_any_other() -> None:
     assert all(torch.equal(tensor, state(first)[name]) for name, tensor in untrained.state_dict().items())
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM])
-def test_resuming_gives_the_very_same_bits(optimizer: dict[str, object]) -> None:
-    whole = trained(epochs=3, optimizer=optimizer)
-    resumed = trained(whole[1].checkpoint, epochs=3, optimizer=optimizer)
+def assert_same(ours: TrainedEpoch, theirs: TrainedEpoch) -> None:
+    """The same records, weights, buffers and state of the optimizer, to the last bit."""
+    assert ours.record.differences(theirs.record) == {}
+    assert ours.checkpoint == theirs.checkpoint
+
+
+@pytest.mark.parametrize("fields", RESUMED, ids=str)
+def test_resuming_gives_the_very_same_bits(fields: dict[str, object]) -> None:
+    whole = trained(epochs=3, **fields)
+    resumed = trained(whole[1].checkpoint, epochs=3, **fields)
     assert [epoch.record.epoch for epoch in resumed] == [2, 3]
     for ours, theirs in zip(resumed, whole[2:], strict=True):
-        assert ours.record.differences(theirs.record) == {}
-        assert all(torch.equal(tensor, state(theirs)[name]) for name, tensor in state(ours).items())
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer["name"])
+def test_a_checkpoint_holds_all_of_an_optimizer(optimizer: dict[str, object]) -> None:
+    first, last = trained(epochs=1, model=NOISY_MLP, optimizer=optimizer, measurement=NOTHING)
+    model = build_model(small_trial(model=NOISY_MLP).model, (1, 8, 8), 10, 7)
+    restored = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
+    assert _restore(last.checkpoint, model, restored, CPU) == 1
+    assert _snapshot(1, model, restored) == last.checkpoint
+    assert first.checkpoint != last.checkpoint
+    steps = {float(state["step"]) for state in restored.state.values() if "step" in state}
+    assert steps == (set() if optimizer["name"] == "sgd" else {21.0})  # 1294 images in batches of 64
+
+
+def test_batch_norm_keeps_its_running_statistics_in_the_checkpoint() -> None:
+    first, last = trained(epochs=1, model=NOISY_CNN, measurement=NOTHING)
+    assert torch.equal(state(first)["1.running_mean"], torch.zeros(32))
+    assert not torch.equal(state(last)["1.running_mean"], torch.zeros(32))
+    assert int(state(last)["1.num_batches_tracked"]) == 21
 
 
 def test_longer_trials_begin_as_shorter_ones() -> None:
@@ -45,11 +105,55 @@ def test_longer_trials_begin_as_shorter_ones() -> None:
         assert ours.record.differences(theirs.record) == {}
 
 
-def test_measuring_or_not_the_weights_are_the_same() -> None:
-    often = {"fraction": 0.05, "algorithm1_iterations": 3, "algorithm1_probes": 3}
+@pytest.mark.parametrize("fields", MEASURED, ids=str)
+def test_measuring_or_not_the_weights_are_the_same(fields: dict[str, object]) -> None:
+    often = {"fraction": 0.05, "algorithm1_iterations": 2, "algorithm1_probes": 2, "lanczos_products": 2}
     never = {"fraction": 0.02, "estimators": []}
-    ours, theirs = (trained(measurement=measurement)[-1] for measurement in (often, never))
-    assert all(torch.equal(tensor, state(theirs)[name]) for name, tensor in state(ours).items())
+    ours, theirs = (trained(measurement=measurement, **fields)[-1] for measurement in (often, never))
+    assert ours.record.hessian_trace is not None
+    assert theirs.record.hessian_trace is None
+    assert ours.checkpoint == theirs.checkpoint
+
+
+def test_training_is_what_a_plain_loop_does() -> None:
+    trial = small_trial(
+        epochs=2,
+        model=NOISY_MLP,
+        augmentation=AUGMENTED,
+        schedule={"name": "cosine", "warmup_epochs": 1},
+        optimizer={"name": "adam", "lr": 0.003},
+        measurement=NOTHING,
+    )
+    data = digits()
+    model = build_model(trial.model, data.shape, 10, 0).train()
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    for epoch in (1, 2):
+        torch.manual_seed(derived_seed(0, "layer noise", epoch))
+        changes = draw_changes(trial.augmentation, 1294, 0, epoch, CPU)
+        assert changes is not None
+        order = torch.randperm(1294, generator=stream(0, "order of images", epoch))
+        for number in range(21):
+            index = order[64 * number : 64 * number + 64]
+            step = 21 * (epoch - 1) + number
+            optimizer.param_groups[0]["lr"] = 0.003 * learning_rate_factor(trial.schedule, 2, 21, step)
+            optimizer.zero_grad()
+            outputs = model(data.normalise(changes.of(data.train.pixels[index], index)))
+            cross_entropy(outputs, data.train.labels[index]).backward()
+            optimizer.step()
+    theirs = state(list(train(trial, data, CPU))[-1])
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
+
+
+def test_each_option_changes_what_is_learned() -> None:
+    options: list[dict[str, object]] = [
+        {},
+        *({"schedule": schedule} for schedule in SCHEDULES),
+        *({"augmentation": augmentation} for augmentation in ({"flip": True}, {"crop": 1})),
+        *({"model": {**SMALL, **option}} for option in ({"dropout": 0.1}, {"batch_norm": True}, {"hidden": [21, 10]})),
+    ]
+    fields = {"model": SMALL, "epochs": 2, "measurement": NOTHING}
+    losses = [trained(**{**fields, **option})[-1].record.loss_validation for option in options]
+    assert len(set(losses)) == len(options)
 
 
 def test_the_record_says_what_the_model_does() -> None:
@@ -71,6 +175,22 @@ def test_the_record_says_what_the_model_does() -> None:
     assert last.record.loss_validation == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer["name"])
+def test_every_optimizer_learns(optimizer: dict[str, object]) -> None:
+    model = {"name": "mlp", "hidden": [100]}
+    first, *_, last = trained(epochs=4, model=model, optimizer=optimizer, measurement=NOTHING)
+    assert last.record.loss_train is not None
+    assert first.record.loss_train is not None
+    assert last.record.loss_train < first.record.loss_train / 2
+
+
+@pytest.mark.parametrize("model", [NOISY_CNN, NOISY_MLP, OWN], ids=lambda model: model["name"])
+def test_every_model_learns(model: dict[str, object]) -> None:
+    last = trained(epochs=4, model=model, measurement={"fraction": 0.5, "estimators": []})[-1].record
+    assert last.accuracy_test is not None
+    assert last.accuracy_test > 0.7
+
+
 def test_it_learns() -> None:
     last = trained(epochs=4, optimizer=ADAM, measurement={"fraction": 0.5, "estimators": []})[-1].record
     assert last.accuracy_test is not None
@@ -89,3 +209,37 @@ def test_a_loss_that_is_no_number_ends_the_trial_with_a_record_of_it() -> None:
 
 def test_seeds_differ() -> None:
     assert "loss/train" in trained(seed=0)[-1].record.differences(trained(seed=1)[-1].record)
+
+
+def test_evaluation_and_measurement_see_the_images_as_they_are() -> None:
+    plain, augmented = (
+        next(train(small_trial(augmentation=fields), digits(), CPU)).record for fields in ({}, AUGMENTED)
+    )
+    assert plain.differences(augmented) == {}
+
+
+def test_the_size_of_an_evaluation_batch_is_a_function_of_device_and_shape() -> None:
+    cuda = torch.device("cuda")
+    assert evaluation_batch(CPU, (3, 32, 32)) == evaluation_batch(CPU, (3, 224, 224)) == 100
+    assert [evaluation_batch(cuda, (3, size, size)) for size in (8, 32, 224, 5000)] == [2500, 2500, 51, 1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model": NOISY_CNN, "batch_size": 1293}, "batches of 1293 leave a last batch of 1 of 1294 training images"),
+        ({"augmentation": {"crop": 8}}, "augmentation.crop is 8, expected less than the size of the images, 8x8"),
+        ({"model": {"name": "tests.training.own_nets:Plian"}}, "has no class 'Plian'; did you mean 'Plain'"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_said_before_anything_is_trained(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        next(train(small_trial(**fields), digits(), CPU))
+
+
+def test_a_bug_that_only_training_meets_is_the_users() -> None:
+    own = {"name": "tests.training.own_nets:BrokenPass", "in_training": True}
+    with pytest.raises(
+        ModelCodeError, match="raised when trained and evaluated in epoch 1: ValueError: a bug in the pa"
+    ):
+        trained(model=own, measurement=NOTHING)

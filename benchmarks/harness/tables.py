@@ -1,0 +1,36 @@
+"""Tables as Markdown, which a terminal can read too."""
+
+from collections.abc import Sequence
+from statistics import median
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """A table whose columns line up: the first, as many as hold text, to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = [
+            cell.ljust(width) if column < text else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(aligned) + " |"
+
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if i < text else ":") for i, width in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def spread(samples: Sequence[float], scale: float = 1.0) -> str:
+    """The median, and the smallest and largest sample: ``17.2 (16.9-18.0)``."""
+    middle, low, high = (scale * value for value in (median(samples), min(samples), max(samples)))
+    return f"{number(middle)} ({number(low)}-{number(high)})"
+
+
+def number(value: float) -> str:
+    """With as many decimals as make three digits, at most two."""
+    magnitude = abs(value)
+    return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage with one decimal."""
+    return f"{share:.1%}"

@@ -1,0 +1,58 @@
+"""The images that benchmarks train on: a folder's, or random ones of CIFAR-10's shape, where nothing is to download."""
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness.settings import Settings
+from orchestrator.study.data_config import ImageFolderData
+from orchestrator.training.datasets import ResidentData, load_data
+from orchestrator.training.images import Images
+from orchestrator.training.split import draw_ood_noise
+
+SHAPE = (3, 32, 32)
+CLASSES = 10
+_TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
+
+
+def resident_data(settings: Settings, needed: int) -> ResidentData:
+    """45,000 training images, or a folder's, and what is evaluated beside them, on the CPU.
+
+    Raises:
+        ValueError: where fewer than `needed` are left to train on.
+    """
+    if settings.data is None:
+        return random_data(divisor=100 if settings.scale == "tiny" else 1)
+    data = load_data(ImageFolderData(name="image_folder", path=str(settings.data)), torch.device("cpu"))
+    if len(data.train) < needed:
+        raise ValueError(
+            f"{str(settings.data)!r} leaves {len(data.train)} images to train on, expected at least {needed}: "
+            "take a larger folder, or random images by leaving --data out"
+        )
+    return data
+
+
+def random_data(divisor: int = 1) -> ResidentData:
+    """Random pixels and labels, split like CIFAR-10."""
+    generator = torch.Generator().manual_seed(0)
+    train, validation, test = (_random_images(n // divisor, generator) for n in (_TRAIN, _VALIDATION, _TEST))
+    pixels = train.pixels[:1000].to(torch.float32)
+    return ResidentData(
+        train=train,
+        validation=validation,
+        test=test,
+        ood_noise=draw_ood_noise(torch.empty(test.pixels.shape)),
+        mean=pixels.mean((0, 2, 3))[:, None, None],
+        std=pixels.std((0, 2, 3))[:, None, None],
+        classes=tuple(str(number) for number in range(CLASSES)),
+        digest="",
+    )
+
+
+def _random_images(count: int, generator: torch.Generator) -> Images:
+    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, CLASSES, (count,), generator=generator))
+
+
+def batch(data: ResidentData, count: int) -> tuple[Tensor, Tensor]:
+    """The first so many training images, normalised, and their labels."""
+    return data.normalise(data.train.pixels[:count]), data.train.labels[:count]

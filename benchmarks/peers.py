@@ -1,0 +1,180 @@
+"""Algorithm 1's two halves by every implementation: as the paper writes it, ours, and three other libraries'."""
+
+import contextlib
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from estimators import HessianOperator, hutchinson, power_iteration
+
+NEVER = -float("inf")
+"""A tolerance that no change falls below, so that every library takes all its products."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model in eval mode and the images over which its mean loss is taken."""
+
+    model: nn.Module
+    inputs: Tensor
+    labels: Tensor
+
+    def part(self, count: int) -> "Problem":
+        """The same over the first images only."""
+        return Problem(self.model, self.inputs[:count], self.labels[:count])
+
+    def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
+        """The images in batches."""
+        return list(zip(self.inputs.split(size), self.labels.split(size), strict=True))
+
+    def own_model(self) -> nn.Module:
+        """A copy, as some libraries leave gradients and graphs in it."""
+        return copy.deepcopy(self.model)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What all are asked for: so many steps of power iteration, so many probes, one product."""
+
+    power: Callable[[int], object]
+    trace: Callable[[int], object]
+    product: Callable[[Tensor], Tensor]
+    """H v for a flat v, both in the order of the parameters."""
+
+
+def ours(problem: Problem) -> Implementation:
+    """The operator as it is, with the chunk size it chooses."""
+    operator = HessianOperator(problem.own_model(), cross_entropy, (problem.inputs, problem.labels))
+    return Implementation(
+        power=lambda iterations: power_iteration(operator, iterations),
+        trace=lambda probes: hutchinson(operator, probes),
+        product=operator.matvec,
+    )
+
+
+def paper(problem: Problem) -> Implementation:
+    """Algorithm 1 by its equations: one batch, the graph of the gradient built again for every product."""
+    model = problem.own_model()
+    parameters = list(model.parameters())
+    sizes = [parameter.numel() for parameter in parameters]
+
+    def product(vector: Tensor) -> Tensor:
+        loss = cross_entropy(model(problem.inputs), problem.labels)
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        return torch.cat([part.flatten() for part in torch.autograd.grad(flat @ vector, parameters)])
+
+    def power(iterations: int) -> float:
+        vector, value = torch.randn(sum(sizes)), 0.0
+        for _ in range(iterations):
+            vector = vector / vector.norm()
+            value = float(vector @ (applied := product(vector)))
+            vector = applied
+        return value
+
+    def trace(probes: int) -> float:
+        vectors = (torch.randn(sum(sizes)) for _ in range(probes))
+        return sum(float(vector @ product(vector)) for vector in vectors) / probes
+
+    return Implementation(power, trace, product)
+
+
+def pyhessian(problem: Problem, chunk: int) -> Implementation:
+    """PyHessian, its data in batches. Its trace takes Rademacher probes."""
+    from pyhessian import hessian
+
+    model = problem.own_model()
+    shapes = [parameter.shape for parameter in model.parameters()]
+    library = hessian(model, nn.CrossEntropyLoss(), dataloader=problem.batches(chunk), cuda=False)
+
+    def product(vector: Tensor) -> Tensor:
+        parts = vector.split([shape.numel() for shape in shapes])
+        _, applied = library.dataloader_hv_product(
+            [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        )
+        return torch.cat([part.flatten() for part in applied])
+
+    return Implementation(
+        power=lambda iterations: library.eigenvalues(maxIter=iterations, tol=NEVER),
+        trace=lambda probes: library.trace(maxIter=probes, tol=NEVER),
+        product=product,
+    )
+
+
+def eigenthings(problem: Problem, chunk: int) -> Implementation:
+    """hessian-eigenthings, its data in batches of equal size: it takes the mean of their means."""
+    from hessian_eigenthings.algorithms.power_iteration import power_iteration_one
+    from hessian_eigenthings.algorithms.trace import hutchinson as their_hutchinson
+    from hessian_eigenthings.loss_fns.standard import supervised_loss
+    from hessian_eigenthings.operators.hessian import HessianOperator as TheirOperator
+
+    operator = TheirOperator(problem.own_model(), problem.batches(chunk), supervised_loss(cross_entropy))
+    return Implementation(
+        power=lambda iterations: power_iteration_one(operator, max_iter=iterations, tol=NEVER),
+        trace=lambda probes: their_hutchinson(operator, num_samples=probes, distribution="gaussian"),
+        product=operator.matvec,
+    )
+
+
+def curvlinops(problem: Problem, chunk: int, together: bool = False) -> Implementation:
+    """curvlinops, which has no power iteration of its own: a loop over its products.
+
+    With `together` the probes are the columns of one matrix, as its own `hutchinson_trace` does it.
+    """
+    from curvlinops import HessianLinearOperator, hutchinson_trace
+
+    model = problem.own_model()
+    operator = HessianLinearOperator(
+        model, nn.CrossEntropyLoss(), list(model.parameters()), problem.batches(chunk), check_deterministic=False
+    )
+    size = operator.shape[0]
+
+    def power(iterations: int) -> float:
+        vector, value = torch.randn(size), 0.0
+        for _ in range(iterations):
+            vector = vector / vector.norm()
+            value = float(vector @ (applied := operator @ vector))
+            vector = applied
+        return value
+
+    def trace(probes: int) -> float:
+        if together:
+            return float(hutchinson_trace(operator, probes, "normal"))
+        return sum(float(hutchinson_trace(operator, 1, "normal")) for _ in range(probes)) / probes
+
+    return Implementation(power, trace, lambda vector: operator @ vector)
+
+
+Build = Callable[[Problem, int], Implementation]
+_PEERS: dict[str, tuple[str, dict[str, Build]]] = {
+    "PyHessian": ("pyhessian", {"": pyhessian}),
+    "hessian-eigenthings": ("hessian_eigenthings", {"": eigenthings}),
+    "curvlinops": (
+        "curvlinops",
+        {"probes one by one": curvlinops, "probes together": lambda p, c: curvlinops(p, c, together=True)},
+    ),
+}
+
+
+def installed() -> dict[str, dict[str, Build]]:
+    """The libraries that can be compared with here, each with the ways to call it."""
+    return {name: ways for name, (module, ways) in _PEERS.items() if importlib.util.find_spec(module)}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of other libraries: their imports use deprecated parts of torch, PyHessian leaves graphs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def missing() -> list[str]:
+    """The libraries that are not installed."""
+    return [name for name in _PEERS if name not in installed()]

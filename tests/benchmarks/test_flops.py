@@ -1,0 +1,45 @@
+"""The arithmetic of operations, against torch's own counter."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.flops import PRODUCT_REBUILT, counted, network_flops
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.training.models import build_model
+
+
+@pytest.fixture
+def cnn() -> nn.Module:
+    return build_model(CnnConfig(name="cnn"), (3, 32, 32), 10, seed=0)
+
+
+def test_of_one_linear_layer() -> None:
+    flops = network_flops(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))
+    # Its weights' gradient only: its inputs are the images.
+    assert (flops.forward, flops.backward, flops.training) == (120, 120, 240)
+
+
+def test_of_the_papers_cnn(cnn: nn.Module) -> None:
+    convolutions = 2 * 32 * 32 * 32 * 3 * 9 + 2 * 16 * 16 * 32 * 32 * 9
+    assert network_flops(cnn, (3, 32, 32)).forward == convolutions + 2 * (2048 * 400 + 400 * 400 + 400 * 10)
+
+
+def test_torch_counts_the_same(cnn: nn.Module) -> None:
+    images, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
+    flops = network_flops(cnn, (3, 32, 32))
+    assert counted(lambda: cnn(images)) == 4 * flops.forward
+    assert counted(lambda: cross_entropy(cnn(images), labels).backward()) == 4 * flops.training
+
+
+def test_a_product_takes_about_nine_forward_passes(cnn: nn.Module) -> None:
+    images, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
+    parameters = list(cnn.parameters())
+
+    def product() -> None:
+        gradients = torch.autograd.grad(cross_entropy(cnn(images), labels), parameters, create_graph=True)
+        torch.autograd.grad(gradients, parameters, [torch.randn_like(parameter) for parameter in parameters])
+
+    # A little less: the images need no gradient.
+    assert PRODUCT_REBUILT - 1.5 < counted(product) / 4 / network_flops(cnn, (3, 32, 32)).forward <= PRODUCT_REBUILT

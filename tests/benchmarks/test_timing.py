@@ -1,0 +1,52 @@
+"""Turns, ratios and their intervals."""
+
+import pytest
+
+from benchmarks.harness.timing import interleaved, ratio
+
+
+def test_tasks_take_turns_and_none_always_follows_the_same() -> None:
+    called: list[tuple[str, int]] = []
+    tasks = {name: lambda number, name=name: called.append((name, number)) for name in "abc"}
+    samples = interleaved(tasks, rounds=4)
+    assert "".join(name for name, _ in called) == "abcbcacababc"
+    assert [number for _, number in called] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert {name: len(taken) for name, taken in samples.items()} == {"a": 4, "b": 4, "c": 4}
+    assert all(sample >= 0 for taken in samples.values() for sample in taken)
+
+
+def test_every_sample_is_told_when_it_is_there() -> None:
+    told: list[tuple[str, int]] = []
+    interleaved(
+        {"a": lambda number: None}, rounds=2, on_sample=lambda name, number, sample: told.append((name, number))
+    )
+    assert told == [("a", 0), ("a", 1)]
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    found = ratio([2.0, 100.0, 4.0], [1.0, 2.0, 3.0])
+    assert found.value == 4.0 / 2.0
+    assert found.low <= found.value <= found.high
+
+
+def test_what_disturbs_both_of_a_round_does_not_widen_the_interval() -> None:
+    ours = [1.0, 5.0, 2.0, 9.0]
+    found = ratio([3 * sample for sample in ours], ours)
+    assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def test_of_two_rounds_the_interval_is_the_range() -> None:
+    found = ratio([2.0, 6.0], [1.0, 2.0])
+    assert (found.low, found.high) == (2.0, 3.0)
+    assert str(found) == "2.67 (2.00-3.00)"
+
+
+def test_the_same_samples_give_the_same_interval() -> None:
+    theirs, ours = [3.1, 2.9, 3.5, 2.2, 3.0], [1.0, 1.2, 0.9, 1.1, 1.3]
+    assert ratio(theirs, ours) == ratio(theirs, ours)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [([1.0], [1.0, 2.0]), ([], [])])
+def test_unequal_rounds_are_refused(theirs: list[float], ours: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"{len(theirs)} and {len(ours)} samples, expected equally many, at least 1"):
+        ratio(theirs, ours)

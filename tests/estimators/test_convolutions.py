@@ -1,0 +1,117 @@
+"""Lean convolutions give the bits of torch's own, and never the gradient for the data."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from estimators import HessianOperator
+from estimators.convolutions import LeanConvolutions
+from tests.estimators.cases import assert_relatively_close, images, random_vector, seeded
+
+SHAPE = 5, 4, 9, 8
+
+
+def frozen(convolution: nn.Conv2d, name: str) -> nn.Conv2d:
+    getattr(convolution, name).requires_grad_(False)
+    return convolution
+
+
+class Functional(nn.Module):
+    """One weight in two calls, by position and by keyword, on a whole batch and on single images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4, 3, 3, generator=seeded(0)))
+        self.bias = nn.Parameter(torch.randn(4, generator=seeded(1)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        first = torch.conv2d(inputs, self.weight, self.bias, 1, 1)
+        second = nn.functional.conv2d(input=first, weight=self.weight, bias=None, padding=(1, 1))
+        alone = torch.stack([torch.conv2d(image, self.weight, self.bias) for image in inputs])
+        mapped = torch.func.vmap(lambda image: torch.conv2d(image[None], self.weight, padding=1)[0])(inputs)
+        return torch.cat([part.flatten(1) for part in (torch.tanh(first), second, torch.tanh(alone), mapped)], dim=1)
+
+
+CONVOLUTIONS: list[Callable[[], nn.Module]] = [
+    lambda: nn.Conv2d(4, 6, 3, padding=1),
+    lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False),
+    lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(0, 1), dilation=(1, 2), groups=2),
+    lambda: nn.Conv2d(4, 6, 3, padding="same"),
+    lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"),
+    lambda: frozen(nn.Conv2d(4, 6, 3), "bias"),
+    lambda: frozen(nn.Conv2d(4, 6, 3), "weight"),
+    lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 6, 3)),
+    lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 3, 5, stride=2)),
+    lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 3, 2)),
+    lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 3)),
+]
+
+
+def product(build: Callable[[], nn.Module], lean: bool) -> list[Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(build(), nn.Tanh(), nn.Flatten(), nn.LazyLinear(3))
+        inputs, targets = torch.randn(SHAPE, generator=seeded(1)), torch.tensor([0, 1, 2, 0, 1])
+        model(inputs)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with LeanConvolutions() if lean else nullcontext():
+        loss = nn.functional.cross_entropy(model(inputs), targets)
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+    vectors = [torch.randn(parameter.shape, generator=seeded(2)) for parameter in parameters]
+    return [*gradients, *torch.autograd.grad(gradients, parameters, vectors)]
+
+
+@pytest.mark.parametrize("build", CONVOLUTIONS)
+def test_the_bits_are_those_of_torch(build: Callable[[], nn.Module]) -> None:
+    expected = product(build, lean=False)
+    found = product(build, lean=True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert max(float(part.abs().max()) for part in expected[len(expected) // 2 :]) > 1e-3
+
+
+def test_a_weight_in_several_places_is_right_to_rounding() -> None:
+    for found, expected in zip(product(Functional, lean=True), product(Functional, lean=False), strict=True):
+        assert_relatively_close(found, expected, 1e-6)
+
+
+class Shapes(TorchDispatchMode):
+    """Shapes of all that convolutions, transposed ones and their derivatives return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if "convolution" in str(func):
+            results = result if isinstance(result, (tuple, list)) else [result]
+            self.seen += [tuple(part.shape) for part in results if part is not None]
+        return result
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_nobody_differentiates_by_the_data(lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not lean:
+        monkeypatch.setattr("estimators.operators.LeanConvolutions", nullcontext)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3)).double()
+    op = HessianOperator(model, nn.functional.cross_entropy, images(8), chunk_size=4)
+    with Shapes() as shapes:
+        op @ random_vector(op)
+    assert len(shapes.seen) > 4
+    assert ((4, 2, 4, 4) not in shapes.seen) == lean
+
+
+def test_a_second_derivative_by_the_bias_alone_has_its_shape() -> None:
+    convolution = nn.Conv2d(4, 6, 3)
+    outputs = []
+    for context in (LeanConvolutions(), nullcontext()):
+        with context:
+            loss = torch.tanh(convolution(torch.ones(SHAPE))).square().sum()
+        (gradient,) = torch.autograd.grad(loss, convolution.bias, create_graph=True)  # type: ignore[arg-type]
+        outputs += torch.autograd.grad(gradient.sum(), list(convolution.parameters()))
+    assert torch.equal(outputs[0], outputs[2]) and torch.equal(outputs[1], outputs[3])

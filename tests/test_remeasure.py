@@ -1,0 +1,189 @@
+"""Measured again from a checkpoint: what was left as it was gives the same bits, whatever was changed is new."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.remeasure import remeasure
+from orchestrator.store.commit import TrialStore
+from orchestrator.store.files import StorageError
+from orchestrator.store.layout import Storage
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources
+from orchestrator.training.cache import CACHE_VARIABLE
+from orchestrator.training.datasets import load_data
+from orchestrator.training.environment import reproducible
+from orchestrator.training.images import DataError
+from orchestrator.training.loop import train
+from orchestrator.trial import run_trial
+from tests.training.folders import make_folder, write_image
+from tests.training.trials import CPU, digits, small_trial
+
+ONE_CPU = Resources(cpu=1)
+LABEL = "again"
+CONFIGS = [
+    small_trial(epochs=4),
+    small_trial(epochs=4, optimizer={"name": "adam", "lr": 0.001}, seed=3),
+]
+
+
+def changed(config_fraction: float = 0.05, **changes: object) -> MeasurementConfig:
+    """The trials' own measurement with some values changed, as `measure` makes it."""
+    return CONFIGS[0].measurement.model_copy(update={"fraction": config_fraction, "algorithm1_every": 1, **changes})
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids=["sgd", "adam"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    config = request.param
+    store = Storage(tmp_path_factory.mktemp("trained")).trial(config.trial_id)
+    run_trial(config, store, ONE_CPU, keeps=lambda epoch: epoch % 2 == 0)
+    return config, store
+
+
+def again(trained, label: str, measurement: MeasurementConfig, **options: object) -> list[EpochRecord]:  # type: ignore[no-untyped-def]
+    config, store = trained
+    remeasure(config, measurement, store, label, ONE_CPU, **options)
+    return list(store.measurements.records(label, 99))
+
+
+def test_kept_checkpoints_and_the_last_two_are_measured(trained) -> None:  # type: ignore[no-untyped-def]
+    assert [record.epoch for record in again(trained, "which", changed(lanczos_products=1))] == [0, 2, 3, 4]
+    assert [record.epoch for record in again(trained, "some", changed(lanczos_products=1), every=2)] == [0, 2, 4]
+
+
+def test_an_estimator_left_as_it_was_gives_the_same_bits(trained) -> None:  # type: ignore[no-untyped-def]
+    _, store = trained
+    for record in again(trained, "products", changed(lanczos_products=5)):
+        stored = store.read(record.epoch).record
+        # The same start vector: the first products are the same.
+        assert len(record.lanczos_history) == 5
+        assert record.lanczos_history[:3] == stored.lanczos_history
+        differing = {"lanczos/history", "hessian/lambda_max", "hessian/lambda_max_residual", "hessian/lambda_min"}
+        not_measured = {key for key in stored.metrics() if key.startswith(("loss/", "accuracy/"))}
+        assert set(record.differences(stored)) == differing | not_measured | {"hessian/products"}
+        assert record.algorithm1_trace_samples == stored.algorithm1_trace_samples != ()
+        assert record.algorithm1_rayleigh_quotients == stored.algorithm1_rayleigh_quotients != ()
+
+
+def test_everything_left_as_it_was_gives_every_bit_again(trained) -> None:  # type: ignore[no-untyped-def]
+    _, store = trained
+    for record in again(trained, "same", changed()):
+        differences = record.differences(store.read(record.epoch).record)
+        assert all(key.startswith(("loss/", "accuracy/")) for key in differences), differences
+
+
+def test_it_gives_what_a_trial_that_measures_so_gives(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The measurement is invisible, so such a trial goes the same way: an oracle for another fraction."""
+    config, _ = trained
+    measurement = changed(0.3, estimators=("lanczos",), lanczos_products=4)
+    twin = config.model_copy(update={"measurement": measurement})
+    records = {record.epoch: record for record in again(trained, "fraction", measurement)}
+    with reproducible(1):
+        for trained_epoch in train(twin, digits(), CPU):
+            if record := records.pop(trained_epoch.record.epoch, None):
+                differences = record.differences(trained_epoch.record)
+                assert all(key.startswith(("loss/", "accuracy/")) for key in differences), differences
+                assert record.algorithm1_trace is None
+    assert not records
+
+
+def test_every_measured_epoch_gets_every_estimator(tmp_path: Path) -> None:
+    own = {"fraction": 0.05, "lanczos_products": 2, "algorithm1_every": 3, "algorithm1_iterations": 2}
+    config = small_trial(epochs=2, measurement=own)
+    store = Storage(tmp_path).trial(config.trial_id)
+    run_trial(config, store, ONE_CPU)
+    assert store.read(2).record.algorithm1_trace is None
+    remeasure(config, changed(algorithm1_probes=3), store, LABEL, ONE_CPU)
+    assert all(record.algorithm1_trace is not None for record in store.measurements.records(LABEL, 2))
+
+
+def test_where_it_comes_from_is_stored(trained) -> None:  # type: ignore[no-untyped-def]
+    _, store = trained
+    measurement = changed(lanczos_products=2, estimators=("lanczos",))
+    again(trained, "origin", measurement)
+    measured, commit = store.measurements.read("origin", 2), store.read(2)
+    assert measured.measurement == measurement
+    assert (measured.checkpoint_digest, measured.data_digest) == (commit.checkpoint_digest, commit.data_digest)
+    assert measured.environment == store.attempts()[0].environment
+    assert measured.provenance.packages["torch"]
+    assert measured.record.timestamp_ms > commit.record.timestamp_ms
+    assert measured.record.loss_train is None
+    assert {key.partition("/")[0] for key in measured.record.metrics()} == {"hessian", "gradient", "time"}
+
+
+def test_what_is_measured_is_not_measured_again(trained) -> None:  # type: ignore[no-untyped-def]
+    first = again(trained, "once", changed(lanczos_products=2), every=4)
+    both = again(trained, "once", changed(lanczos_products=2))
+    assert [record.epoch for record in both] == [0, 2, 3, 4]
+    assert [record for record in both if record.epoch % 4 == 0] == first  # timestamps too
+    assert again(trained, "once", changed(lanczos_products=2)) == both
+
+
+def test_a_stop_is_heeded_after_a_checkpoint_and_it_goes_on_later(trained) -> None:  # type: ignore[no-untyped-def]
+    calls = iter([False, False, True])
+    stopped = again(trained, "stop", changed(lanczos_products=2), stop_requested=lambda: next(calls))
+    assert [record.epoch for record in stopped] == [0, 2]
+    assert [record.epoch for record in again(trained, "stop", changed(lanczos_products=2))] == [0, 2, 3, 4]
+
+
+def path_of(store: TrialStore, epoch: int) -> Path:
+    return store._files.root / "trials" / store.trial_id / "checkpoints" / store.read(epoch).checkpoint
+
+
+def test_a_damaged_checkpoint_is_named_after_all_others_were_measured(tmp_path: Path) -> None:
+    config = CONFIGS[0]
+    store = Storage(tmp_path).trial(config.trial_id)
+    run_trial(config, store, ONE_CPU, keeps=lambda epoch: epoch == 1)
+    content = bytearray(path_of(store, 3).read_bytes())
+    content[1000] ^= 1
+    path_of(store, 3).write_bytes(content)
+    with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it, and its"):
+        remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    assert store.measurements.epochs(LABEL) == [1, 4]
+    path_of(store, 3).unlink()
+    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    assert store.measurements.epochs(LABEL) == [1, 4]
+
+
+def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    config = CONFIGS[0]
+    store = Storage(tmp_path).trial(config.trial_id)
+    run_trial(config, store, ONE_CPU)
+
+    def other_trains_on() -> bool:
+        path_of(store, 3).unlink(missing_ok=True)
+        return False
+
+    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU, stop_requested=other_trains_on)
+    assert store.measurements.epochs(LABEL) == [4]
+
+
+def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    images = make_folder(tmp_path / "images")
+    config = small_trial(data={"name": "image_folder", "path": str(images)}, epochs=1)
+    store = Storage(tmp_path / "storage").trial(config.trial_id)
+    run_trial(config, store, ONE_CPU)
+    write_image(images / "train" / "cat" / "000.png", seed=777)
+    load_data.cache_clear()
+    with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):
+        remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    assert store.measurements.labels() == []
+
+
+def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
+    config = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
+    store = Storage(tmp_path).trial(config.trial_id)
+    run_trial(config, store, ONE_CPU, keeps=lambda epoch: True)
+    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    assert store.measurements.epochs(LABEL) == store.epochs()[:-1]
+
+
+def test_the_process_gets_its_settings_back(trained) -> None:  # type: ignore[no-untyped-def]
+    import torch
+
+    threads, random = torch.get_num_threads(), torch.get_rng_state()
+    again(trained, "settings", changed(lanczos_products=2, estimators=("lanczos",)))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), random)

@@ -1,0 +1,91 @@
+"""Networks as a user would write them, some of them wrong."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+torch.rand(3)  # an import that draws must change no weights
+
+
+class Plain(nn.Module):
+    """Takes everything that is offered, and two arguments."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 5, sizes: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.given = (shape, classes, width, list(sizes))
+        channels, height, pixels = shape
+        self.layers = nn.Sequential(
+            nn.Linear(channels * height * pixels, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, classes)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        # A view, which takes images in the usual layout only.
+        return self.layers(images.view(len(images), -1))  # type: ignore[no-any-return]
+
+
+class Fixed(nn.Sequential):
+    """Knows its sizes, and so takes nothing that is offered."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+
+
+class Lazy(nn.Sequential):
+    """Finds its sizes at the first pass."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Conv2d(1, 4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(classes))
+
+
+class KeywordOnly(Fixed):
+    """Takes whatever it is given, but names `classes` alone."""
+
+    def __init__(self, *, classes: int, **more: Any) -> None:
+        super().__init__()
+        self.given = {"classes": classes, **more}
+
+
+class Consuming(Fixed):
+    """Changes the list it is given."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        widths.clear()
+
+
+class Broken(Fixed):
+    """Has a bug in its constructor."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        raise ValueError(f"no width is good, {width} neither")
+
+
+class BrokenPass(Fixed):
+    """Has a bug in its pass, in train mode only where it is told so."""
+
+    def __init__(self, in_training: bool = False) -> None:
+        super().__init__()
+        self.in_training = in_training
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training or not self.in_training:
+            raise ValueError("a bug in the pass")
+        return super().forward(images)
+
+
+class Nothing(nn.Module):
+    """Has no parameters."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :10]
+
+
+class NoNetwork:
+    """Is no torch.nn.Module."""
+
+
+def make_net() -> nn.Module:
+    """Is no class."""
+    return Fixed()
