@@ -184,6 +184,11 @@ def random_vector(op: SymmetricOperator) -> Tensor:
     return torch.randn(op.size, dtype=op.dtype, generator=seeded(7))
 
 
+def columns(op: SymmetricOperator, count: int) -> Tensor:
+    """[size, count], the same each time."""
+    return torch.randn(op.size, count, dtype=op.dtype, generator=seeded(8))
+
+
 def as_list(batches: Pair | list[Pair]) -> list[Pair]:
     return batches if isinstance(batches, list) else [batches]
 
@@ -191,3 +196,25 @@ def as_list(batches: Pair | list[Pair]) -> list[Pair]:
 def assert_relatively_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
     """||found - expected|| <= tolerance ||expected||."""
     assert float((found - expected).norm()) <= tolerance * float(expected.norm())
+
+
+class Counting(nn.Module):
+    """Counts forward passes; another function in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = smooth().double()
+        self.forwards = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.forwards += 1
+        outputs: Tensor = self.body(inputs)
+        return 2 * outputs if self.training else outputs
+
+
+def counting_operator(memory_budget: int) -> tuple[Counting, HessianOperator]:
+    """A model and its operator, ten samples in four chunks; no forward pass counted yet."""
+    model = Counting().eval()
+    op = HessianOperator(model, nn.functional.mse_loss, vectors(), chunk_size=3, memory_budget=memory_budget)
+    model.forwards = 0
+    return model, op

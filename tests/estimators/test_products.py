@@ -1,66 +1,30 @@
-"""Products of several vectors at once and products from kept graphs are those of one vector alone, bit for bit."""
+"""Products of several vectors at once are those of one vector alone, bit for bit."""
 
 import importlib
-import subprocess
-import sys
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from estimators import HessianOperator, hutchinson, lanczos, power_iteration
+from estimators import HessianOperator, hutchinson, lanczos
 from tests.estimators.cases import (
     CASES,
     Case,
     MatrixOperator,
-    Pair,
-    convolutional,
-    images,
+    columns,
+    counting_operator,
     mse_operator,
-    normalised,
     operator,
-    random_vector,
     seeded,
-    smooth,
     symmetric,
-    vectors,
 )
 
-all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-HUGE = 2**40
 # The function of this name hides the module in the package.
 MODULE = importlib.import_module("estimators.hutchinson")
 
 
-def columns(op: HessianOperator, count: int) -> Tensor:
-    return torch.randn(op.size, count, dtype=op.dtype, generator=seeded(8))
-
-
-class Counting(nn.Module):
-    """Counts forward passes; another function in train mode."""
-
-    def __init__(self, body: nn.Module | None = None) -> None:
-        super().__init__()
-        self.body = body or smooth().double()
-        self.forwards = 0
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.forwards += 1
-        outputs: Tensor = self.body(inputs)
-        return 2 * outputs if self.training else outputs
-
-
-def counting_operator(memory_budget: int, data: Pair | None = None) -> tuple[Counting, HessianOperator]:
-    """Ten samples in four chunks."""
-    model = Counting().eval()
-    op = HessianOperator(model, nn.functional.mse_loss, data or vectors(), chunk_size=3, memory_budget=memory_budget)
-    model.forwards = 0
-    return model, op
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@all_cases
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_columns_are_the_single_products_bit_for_bit(case: Case, dtype: torch.dtype) -> None:
     model = case.model().to(dtype)
     batches = case.batches()
@@ -145,214 +109,3 @@ def test_blocks_are_bounded_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     result = hutchinson(op, 10, generator=seeded(0))
     assert op.widths == [4, 4, 2]
     assert result.samples == hutchinson(MatrixOperator(op.matrix), 10, generator=seeded(0)).samples
-
-
-@all_cases
-def test_kept_graphs_change_no_bit(case: Case) -> None:
-    op = operator(case)
-    block = columns(op, 3)
-    expected = op @ block
-    for budget in (0, 3000, HUGE):
-        keeping = HessianOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size, budget)
-        with keeping.keeping_graphs():
-            for _ in range(3):
-                assert torch.equal(torch.stack([keeping @ vector for vector in block.T.contiguous()], 1), expected)
-                assert torch.equal(keeping @ block, expected)
-        assert keeping.products == 18.0
-
-
-@pytest.mark.parametrize("run", [lambda op: power_iteration(op, 5), lambda op: lanczos(op, 5, tolerance=0.0)])
-def test_algorithms_keep_graphs_while_they_run(run: Callable[[HessianOperator], object]) -> None:
-    model, op = counting_operator(memory_budget=HUGE)
-    run(op)
-    assert model.forwards == 4 and op.products == 5.0
-    assert op._memory.held == 0
-    run(op)
-    assert model.forwards == 8
-    model, op = counting_operator(memory_budget=0)
-    run(op)
-    assert model.forwards == 20
-
-
-def test_one_context_serves_several_algorithms() -> None:
-    model, op = counting_operator(memory_budget=HUGE)
-    with op.keeping_graphs():
-        power_iteration(op, 5, seeded(0))
-        hutchinson(op, 5, generator=seeded(1))
-        lanczos(op, 5, generator=seeded(2))
-        assert op._memory.held > 0
-    assert model.forwards == 4 and op._memory.held == 0
-
-
-def held_by_all_chunks() -> int:
-    _, op = counting_operator(memory_budget=HUGE)
-    with op.keeping_graphs():
-        op @ random_vector(op)
-        return op._memory.held
-
-
-@pytest.mark.parametrize(("share", "forwards"), [(0.99, 4 + 2 * 1), (0.5, 4 + 2 * 3), (0.05, 4 + 2 * 4)])
-def test_the_budget_holds_and_what_does_not_fit_is_built_anew(share: float, forwards: int) -> None:
-    budget = int(share * held_by_all_chunks())
-    model, op = counting_operator(memory_budget=budget)
-    with op.keeping_graphs():
-        for _ in range(3):
-            op @ random_vector(op)
-            assert op._memory.held <= budget
-    assert model.forwards == forwards
-
-
-def test_a_subset_shares_the_budget() -> None:
-    budget = held_by_all_chunks()
-    model, op = counting_operator(memory_budget=budget)
-    with op.keeping_graphs():
-        op @ random_vector(op)
-        subset = op.subset(0.5)
-        expected = subset @ random_vector(op)
-        model.forwards = 0
-        with subset.keeping_graphs():
-            for _ in range(2):
-                assert torch.equal(subset @ random_vector(op), expected)
-                assert op._memory.held <= budget
-        assert model.forwards == 4
-    assert op._memory.held == 0
-
-
-def optimizer_step(model: nn.Module) -> None:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    sum(parameter.sum() for parameter in model.parameters()).backward()  # type: ignore[union-attr]
-    optimizer.step()
-
-
-def load_state(model: nn.Module) -> None:
-    model.load_state_dict({name: 0.5 * value for name, value in model.state_dict().items()})
-
-
-def replace_data(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        parameter.data = 0.5 * parameter.data
-
-
-def train_mode(model: nn.Module) -> None:
-    model.train()
-
-
-@pytest.mark.parametrize("change", [optimizer_step, load_state, replace_data, train_mode])
-def test_kept_graphs_follow_the_model(change: Callable[[nn.Module], None]) -> None:
-    model, op = counting_operator(memory_budget=HUGE)
-    vector = random_vector(op)
-    with op.keeping_graphs():
-        before = op @ vector
-        change(model)
-        after = op @ vector
-    assert not torch.allclose(before, after)
-    assert torch.equal(after, op @ vector)
-
-
-def test_kept_graphs_follow_buffers() -> None:
-    model = normalised().double()
-    op = HessianOperator(model, nn.functional.cross_entropy, images(), chunk_size=3, memory_budget=HUGE)
-    vector = random_vector(op)
-    with op.keeping_graphs():
-        before = op @ vector
-        model[1].running_var.mul_(4.0)  # type: ignore[index, operator, union-attr]
-        after = op @ vector
-    assert not torch.allclose(before, after)
-    assert torch.equal(after, op @ vector)
-
-
-def test_between_algorithms_any_change_is_seen() -> None:
-    model, op = counting_operator(memory_budget=HUGE)
-    before = power_iteration(op, 3, seeded(0)).value
-    for parameter in model.parameters():
-        parameter.data.mul_(0.5)
-    after = power_iteration(op, 3, seeded(0)).value
-    fresh = HessianOperator(model, nn.functional.mse_loss, vectors(), chunk_size=3, memory_budget=0)
-    assert after != before and after == power_iteration(fresh, 3, seeded(0)).value
-
-
-class ChangesItsBuffer(nn.Module):
-    calls: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Linear(3, 2).double()
-        self.register_buffer("calls", torch.zeros(()))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.calls += 1
-        return torch.tanh(self.body(inputs))
-
-
-def test_a_forward_pass_that_changes_a_buffer_keeps_nothing() -> None:
-    op = HessianOperator(ChangesItsBuffer(), nn.functional.mse_loss, vectors(), chunk_size=3, memory_budget=HUGE)
-    expected = op @ random_vector(op)
-    with op.keeping_graphs():
-        for _ in range(2):
-            assert torch.equal(op @ random_vector(op), expected)
-            assert op._memory.held == 0
-
-
-def test_after_an_exception_nothing_is_kept() -> None:
-    inputs, targets = images(8)
-    targets = torch.tensor([0, 0, 0, 0, 0, 0, 0, 2])
-    op = HessianOperator(convolutional().double(), nn.CrossEntropyLoss(ignore_index=2), (inputs, targets), 4, HUGE)
-    with op.keeping_graphs():
-        for _ in range(2):
-            with pytest.raises(ValueError, match="must be a mean over samples"):
-                op @ random_vector(op)
-            assert op._memory.held == 0
-
-
-@pytest.mark.parametrize("budget", [-1, float("nan")])
-def test_a_budget_that_is_no_size_is_refused(budget: int) -> None:
-    with pytest.raises(ValueError, match=f"memory_budget is {budget}, expected bytes, at least 0: 0 keeps no graphs"):
-        HessianOperator(smooth().double(), nn.functional.mse_loss, vectors(), memory_budget=budget)
-
-
-MEMORY = """
-import torch
-from torch import nn
-from estimators import HessianOperator, hutchinson, lanczos
-
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8192, 10))
-data = torch.randn(400, 3, 32, 32), torch.randint(10, (400,))
-
-def resident(key="VmRSS"):
-    with open("/proc/self/status") as status:
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith(key))
-
-def peak(budget):
-    op = HessianOperator(model, nn.functional.cross_entropy, data, chunk_size=50, memory_budget=budget)
-    vector = torch.ones(op.size)
-    with op.keeping_graphs():
-        for _ in range(3):
-            op @ vector
-        return resident("VmHWM"), op._memory.held
-
-without, _ = peak(0)
-budget = 100 * 2**20
-within, held = peak(budget)
-assert 0.8 * budget < held <= budget, held
-assert 0.6 * budget < within - without < 1.1 * budget, (within - without) / budget
-
-small = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 2))
-op = HessianOperator(small, nn.functional.mse_loss, (torch.randn(200, 3), torch.randn(200, 2)), chunk_size=100)
-def calls(count):
-    for seed in range(count):
-        lanczos(op, 3, generator=torch.Generator().manual_seed(seed))
-        hutchinson(op, 2, generator=torch.Generator().manual_seed(seed))
-    return resident()
-before = calls(50)
-# A graph of 200 samples is 300 kB: a thousand that stay would be 300 MB.
-growth = calls(1000) - before
-assert growth < 10 * 2**20, growth
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
-def test_memory_stays_within_the_budget_and_does_not_grow() -> None:
-    result = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
