@@ -18,7 +18,7 @@ from estimators.batches import Batches
 from estimators.checks import LossFunction
 from estimators.results import GaussNewtonTrace, SampledGaussNewtonTrace
 from estimators.sample_norms import Norms
-from estimators.trace_pass import Chunk, Contribution, summed, trace_pass
+from estimators.trace_pass import Chunk, Contribution, trace_pass
 
 # With one vector per sample, every eighth sample gets a second one for the standard error: an eighth more work. Of few
 # samples more, so that about this many tell the error.
@@ -88,7 +88,7 @@ def _all_columns(chunk: Chunk) -> Contribution:
     """tr(GGN_n): the sum over all columns of the root."""
     count = chunk.root.count
     columns = (chunk.root.column(index) for index in range(count))
-    return Contribution(summed(chunk.norms, columns, count), passes=count * len(chunk.inputs))
+    return Contribution(chunk.norms.summed(columns, count), passes=count * len(chunk.inputs))
 
 
 class _RandomSigns:
@@ -109,7 +109,7 @@ class _RandomSigns:
             # Samples that are not all of the chunk get a forward pass of their own, shorter than a second backward one.
             part = chunk if which == slice(None) else chunk.part(which)
             combinations = part.root.combinations(signs.to(part.norms.outputs))
-            estimates = summed(part.norms, combinations, self._vectors * len(combinations))
+            estimates = part.norms.summed(combinations, self._vectors * len(combinations))
             total = torch.stack(list(estimates.values())).sum(dim=0)
             count[which] += 1
             first[which] += total

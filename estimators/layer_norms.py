@@ -6,27 +6,49 @@ a_n. No gradient of a whole batch is formed (Goodfellow, 2015, for linear layers
 """
 
 import math
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Set
 
 import torch
 from torch import Tensor, nn
 
-# Bytes of per-sample gradients that are formed at a time.
-_WORKSPACE = 32 * 2**20
+from estimators.sample_products import ProductNorms, Sign, squared_norms
+
 # From so many channels on, patches are copied fastest in runs of channels, below it in runs of pixels.
 _CHANNEL_RUN = 16
 
 
-class LayerCall(Protocol):
-    """One call of a layer on n samples."""
+class LayerCall(ABC):
+    """One call of a layer on n samples, and sums over columns (gradients in its output) of squared norms."""
 
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    @abstractmethod
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         """The gradients [n, *shape] of the layer's parameters, by their name in the layer."""
-        ...
 
-    def squared_norms(self, delta: Tensor, columns: int) -> dict[str, Tensor]:
-        """Their squared norms [n], float64; ``columns`` says how many deltas this call will be asked for."""
-        ...
+    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
+        """One more column.
+
+        Args:
+            delta: [n, ...], shaped like the layer's output.
+            sign: of its norms, [n] or one for all.
+            wanted: names of parameters whose norms are.
+            columns: how many there will be, about: it decides how the norms are computed.
+        """
+        for name, gradient in self.gradients(delta).items():
+            if name in wanted:
+                self._count(name, squared_norms(gradient), sign)
+
+    def take(self) -> dict[str, Tensor]:
+        """The sums [n], float64, by parameter, of the columns since they were last taken."""
+        sums, self._sums = self._sums, {}
+        return sums
+
+    def _count(self, name: str, norms: Tensor, sign: Sign) -> None:
+        norms = sign * norms
+        self._sums[name] = self._sums[name] + norms if name in self._sums else norms
 
 
 def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
@@ -36,7 +58,9 @@ def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
     # Exact types: a subclass may compute anything.
     kind = type(layer)
     if isinstance(layer, nn.Linear):
-        return _LinearCall(layer, inputs) if kind is nn.Linear and inputs.ndim > 1 else None
+        if kind is not nn.Linear or inputs.ndim < 2:
+            return None
+        return _LinearCall(inputs) if inputs.ndim == 2 else _SequenceCall(inputs)
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return _ConvolutionCall(layer, inputs) if inputs.ndim == _CONVOLUTIONS.get(kind) else None
     if isinstance(layer, nn.Embedding):
@@ -45,113 +69,107 @@ def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
     return _NormCall(layer, inputs) if kind in _NORMS else None
 
 
-def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal["product", "gram"]:
-    """How ||D U||^2 of D [outputs, positions] and U [positions, inputs] takes fewer multiplications.
+class _LinearCall(LayerCall):
+    """z = a W' + b on inputs [n, features]: one outer product a sample."""
 
-    "product": as it stands, once a column. "gram": <D'D, UU'>, where UU' serves all columns.
-
-    >>> cheapest(positions=256, inputs=288, outputs=32, columns=9), cheapest(4, 4608, 512, 9)
-    ('product', 'gram')
-    """
-    product = columns * positions * inputs * outputs
-    gram = positions * positions * (inputs + columns * outputs)
-    return "gram" if gram < product else "product"
-
-
-class _Products:
-    """D_n U_n of the matrices U [n, positions, inputs] of all columns to come."""
-
-    def __init__(self, rows: Tensor, rows_first: bool = False) -> None:
-        self._rows, self._rows_first = rows, rows_first
-        self._gram: Tensor | None = None
-
-    def gradients(self, delta: Tensor) -> Tensor:
-        """[n, outputs, inputs] from D [n, outputs, positions]."""
-        return torch.bmm(delta, self._rows)
-
-    def squared_norms(self, delta: Tensor, columns: int) -> Tensor:
-        """||D_n U_n||^2 [n], float64."""
-        (_, positions, inputs), outputs = self._rows.shape, delta.shape[1]
-        if cheapest(positions, inputs, outputs, columns) == "gram":
-            return self._through_gram(delta)
-        step = max(1, _WORKSPACE // (inputs * outputs * delta.element_size()))
-        parts = zip(delta.split(step), self._rows.split(step), strict=True)
-        return torch.cat([_squared_norms(self._product(*part)) for part in parts])
-
-    def _product(self, delta: Tensor, rows: Tensor) -> Tensor:
-        # Few inputs make a narrow matrix, which is multiplied faster from the other side.
-        return torch.bmm(rows.mT, delta.mT) if self._rows_first else torch.bmm(delta, rows)
-
-    def _through_gram(self, delta: Tensor) -> Tensor:
-        if self._gram is None:
-            self._gram = torch.bmm(self._rows, self._rows.mT)
-        return (torch.bmm(delta.mT, delta) * self._gram).sum(dim=(1, 2), dtype=torch.float64)
-
-
-class _LinearCall:
-    """z = a W' + b on inputs [n, ..., features]."""
-
-    def __init__(self, layer: nn.Linear, inputs: Tensor) -> None:
-        self._inputs, self._has_bias = inputs, layer.bias is not None
-        self._products: _Products | None = None
-        if inputs.ndim > 2:
-            self._products = _Products(inputs.reshape(len(inputs), -1, inputs.shape[-1]))
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        self._inputs, self._input_norms = inputs, squared_norms(inputs)
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        delta = self._by_position(delta)
-        weight = torch.bmm(delta, self._inputs.reshape(len(delta), -1, self._inputs.shape[-1]))
-        return {"weight": weight, "bias": delta.sum(dim=2)}
+        return {"weight": delta.unsqueeze(2) * self._inputs.unsqueeze(1), "bias": delta}
 
-    def squared_norms(self, delta: Tensor, columns: int) -> dict[str, Tensor]:
+    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
+        norms = squared_norms(delta)
+        self._count("weight", norms * self._input_norms, sign)
+        self._count("bias", norms, sign)
+
+
+class _ProductCall(LayerCall):
+    """The weight's gradient is D_n U_n: of matrices made of delta_n, and others made of a_n."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._products: ProductNorms | None = None
+        self._groups = 1
+
+    @abstractmethod
+    def rows(self) -> Tensor:
+        """U [n * groups, positions, inputs]."""
+
+    @abstractmethod
+    def columns(self, delta: Tensor) -> Tensor:
+        """D [n * groups, outputs, positions]."""
+
+    @abstractmethod
+    def bias(self, delta: Tensor) -> Tensor:
+        """The bias's gradients [n, outputs]."""
+
+    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
+        if "bias" in wanted:
+            self._count("bias", squared_norms(self.bias(delta)), sign)
+        if "weight" not in wanted:
+            return
+        matrices = self.columns(delta)
         if self._products is None:
-            bias = _squared_norms(delta)
-            return {"weight": bias * _squared_norms(self._inputs), "bias": bias}
-        delta = self._by_position(delta)
-        return {"weight": self._products.squared_norms(delta, columns), "bias": _squared_norms(delta.sum(dim=2))}
+            self._products = ProductNorms(self.rows(), matrices.shape[1], columns)
+        self._groups = len(matrices) // len(delta)
+        self._products.add(matrices, sign.repeat_interleave(self._groups) if isinstance(sign, Tensor) else sign)
 
-    def _by_position(self, delta: Tensor) -> Tensor:
-        return delta.reshape(len(delta), -1, delta.shape[-1]).mT
+    def take(self) -> dict[str, Tensor]:
+        sums = super().take()
+        if self._products is not None:
+            total = self._products.take()
+            sums["weight"] = total.reshape(-1, self._groups).sum(dim=1)
+        return sums
 
 
-class _ConvolutionCall:
+class _SequenceCall(_ProductCall):
+    """z = a W' + b on inputs [n, ..., features]: an outer product for each position."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        self._inputs = inputs.flatten(1, -2)
+
+    def gradients(self, delta: Tensor) -> dict[str, Tensor]:
+        return {"weight": self.columns(delta) @ self._inputs, "bias": self.bias(delta)}
+
+    def rows(self) -> Tensor:
+        return self._inputs
+
+    def columns(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1, -2).mT
+
+    def bias(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1, -2).sum(dim=1)
+
+
+class _ConvolutionCall(_ProductCall):
     """A convolution of inputs [n, channels, ...]: each group is linear in its patches."""
 
-    def __init__(self, layer: "nn.Conv1d | nn.Conv2d | nn.Conv3d", inputs: Tensor) -> None:
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> None:
+        super().__init__()
         self._layer, self._inputs = layer, inputs
         self._by_channel = layer.in_channels // layer.groups >= _CHANNEL_RUN
-        self._unfolded: _Products | None = None
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         layer = self._layer
-        flat = self._grouped(delta)
-        weight, kernel = self._products().gradients(flat), layer.kernel_size
+        weight, kernel = self.columns(delta) @ self.rows(), layer.kernel_size
         inputs = layer.in_channels // layer.groups
         if self._by_channel:
-            weight = weight.reshape(-1, *kernel, inputs).movedim(-1, 1)
-        return {
-            "weight": weight.reshape(len(delta), layer.out_channels, inputs, *kernel),
-            "bias": delta.flatten(2).sum(dim=2),
-        }
+            weight = weight.unflatten(-1, (*kernel, inputs)).movedim(-1, 2)
+        shape = (len(delta), layer.out_channels, inputs, *kernel)
+        return {"weight": weight.reshape(shape), "bias": self.bias(delta)}
 
-    def squared_norms(self, delta: Tensor, columns: int) -> dict[str, Tensor]:
-        weight = self._products().squared_norms(self._grouped(delta), columns)
-        return {
-            "weight": weight.reshape(len(delta), -1).sum(dim=1),
-            "bias": _squared_norms(delta.flatten(2).sum(dim=2)),
-        }
-
-    def _grouped(self, delta: Tensor) -> Tensor:
-        """[n * groups, outputs, positions]."""
+    def columns(self, delta: Tensor) -> Tensor:
         groups, outputs = self._layer.groups, self._layer.out_channels
         return delta.reshape(len(delta) * groups, outputs // groups, -1)
 
-    def _products(self) -> _Products:
-        if self._unfolded is None:
-            self._unfolded = _Products(self._patches(), rows_first=not self._by_channel)
-        return self._unfolded
+    def bias(self, delta: Tensor) -> Tensor:
+        return delta.flatten(2).sum(dim=2)
 
-    def _patches(self) -> Tensor:
-        """[n * groups, positions, inputs of a group * kernel]: one copy, whatever stride and dilation."""
+    def rows(self) -> Tensor:
+        """The patches, [n * groups, positions, inputs of a group * kernel]: one copy, whatever stride and dilation."""
         layer, n = self._layer, len(self._inputs)
         inputs, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
         # The layer's own list for functional.pad: right for "same", where the two sides differ, as well.
@@ -174,10 +192,11 @@ class _ConvolutionCall:
         return view.reshape(n * layer.groups, inputs * kernel, -1).mT
 
 
-class _NormCall:
+class _NormCall(LayerCall):
     """z = weight * normalised + bias, where the normalisation has no parameters: batch (eval), layer and group norm."""
 
     def __init__(self, layer: nn.Module, inputs: Tensor) -> None:
+        super().__init__()
         if isinstance(layer, nn.LayerNorm):
             self._normalised = nn.functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
             # Summed over everything between the sample and the normalised dimensions.
@@ -194,17 +213,15 @@ class _NormCall:
         weight = delta * self._normalised
         return {"weight": self._sum(weight), "bias": self._sum(delta)}
 
-    def squared_norms(self, delta: Tensor, columns: int) -> dict[str, Tensor]:
-        return {name: _squared_norms(gradient) for name, gradient in self.gradients(delta).items()}
-
     def _sum(self, values: Tensor) -> Tensor:
         return values.sum(dim=self._summed) if self._summed else values
 
 
-class _EmbeddingCall:
+class _EmbeddingCall(LayerCall):
     """Rows of the weight, by index [n, ...]; the row of padding has no gradient."""
 
     def __init__(self, layer: nn.Embedding, indices: Tensor) -> None:
+        super().__init__()
         self._layer, self._indices = layer, indices.reshape(len(indices), -1)
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
@@ -212,22 +229,16 @@ class _EmbeddingCall:
         index = self._indices.unsqueeze(2).expand(-1, -1, delta.shape[-1])
         return {"weight": gradient.scatter_add_(1, index, self._masked(delta))}
 
-    def squared_norms(self, delta: Tensor, columns: int) -> dict[str, Tensor]:
+    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
         delta = self._masked(delta)
         same = self._indices.unsqueeze(2) == self._indices.unsqueeze(1)
-        return {"weight": (torch.bmm(delta, delta.mT) * same).sum(dim=(1, 2), dtype=torch.float64)}
+        self._count("weight", ((delta @ delta.mT) * same).sum(dim=(1, 2), dtype=torch.float64), sign)
 
     def _masked(self, delta: Tensor) -> Tensor:
         delta = delta.reshape(*self._indices.shape, -1)
         if self._layer.padding_idx is None:
             return delta
         return delta * (self._indices != self._layer.padding_idx).unsqueeze(2)
-
-
-def _squared_norms(values: Tensor) -> Tensor:
-    """[n], float64, of values [n, ...]."""
-    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
-    return norms.double().square()
 
 
 # Dimensions of the inputs.

@@ -30,8 +30,8 @@ class LossRoot(Protocol):
         """Random signs per sample that a combination takes: the outputs of a sample, whatever ``count`` is."""
         ...
 
-    def column(self, index: int) -> tuple[Tensor, Tensor | None]:
-        """One column [n, ...] and the signs [n] of its squared norms; None where all are positive."""
+    def column(self, index: int) -> tuple[Tensor, Tensor | float]:
+        """One column [n, ...] and the sign of its squared norms: [n], or one for all."""
         ...
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
@@ -100,7 +100,7 @@ class _CrossEntropyRoot:
     def signs(self) -> int:
         return self._outputs[0].numel()
 
-    def column(self, index: int) -> tuple[Tensor, None]:
+    def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)
         log, log_rest, scale = (part.flatten(2) if part.ndim > 2 else part.unsqueeze(2) for part in self._parts())
         log, log_rest, scale = (part[:, :, position] for part in (log, log_rest, scale))
@@ -108,7 +108,7 @@ class _CrossEntropyRoot:
         column = self._outputs.new_zeros(len(log), self._classes, self._positions)
         column[:, c, position] = length
         column[:, c + 1 :, position] = -length.unsqueeze(1) * (log[:, c + 1 :] - log_rest[:, c + 1, None]).exp()
-        return column.reshape(self._outputs.shape), None
+        return column.reshape(self._outputs.shape), 1.0
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
         roots = (self._log / 2).exp() * signs.reshape(self._outputs.shape)
@@ -126,10 +126,10 @@ class _SquaredErrorRoot:
         self._outputs = outputs
         self.count = self.signs = outputs[0].numel()
 
-    def column(self, index: int) -> tuple[Tensor, None]:
+    def column(self, index: int) -> tuple[Tensor, float]:
         column = torch.zeros_like(self._outputs).reshape(len(self._outputs), -1)
         column[:, index] = math.sqrt(2.0 / self.count)
-        return column.reshape(self._outputs.shape), None
+        return column.reshape(self._outputs.shape), 1.0
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
         return [(math.sqrt(2.0 / self.count) * signs.reshape(self._outputs.shape), 1.0)]
@@ -158,7 +158,7 @@ class _GeneralRoot:
         self._vectors, self._values = columns[:, :, : self.count].to(outputs.dtype), values
         self._shape, self._has_negative = outputs.shape, bool((values < 0).any())
 
-    def column(self, index: int) -> tuple[Tensor, Tensor | None]:
+    def column(self, index: int) -> tuple[Tensor, Tensor | float]:
         values = self._values[:, index]
         return (self._vectors[:, :, index] * values.abs().sqrt().unsqueeze(1)).reshape(self._shape), values.sign()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators.layer_calls import RecordedCall, Use, recorded_calls, uses_of
+from estimators.sample_products import Sign, squared_norms
 
 # Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
 # bias's gradients cancel. A wrong rule is off by more.
@@ -64,7 +65,7 @@ class SampleNorms:
         column = column.reshape(chunk.outputs.shape)
         expected = one_by_one(self.model, self.parameters, two, column)
         self.vectorised = frozenset(_agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected))
-        self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).squared_norms(column, columns=2), expected)
+        self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).summed([(column, 1.0)], count=1), expected)
 
     def uses(self, outputs: Tensor, calls: list[RecordedCall]) -> dict[str, list[Use] | None]:
         """How each parameter's norms come about in one chunk: by its uses, or None where by its gradients."""
@@ -83,7 +84,14 @@ class ChunkNorms:
             #: [n, ...]
             self.outputs: Tensor = plan.model(inputs)
         uses = plan.uses(self.outputs, calls)
-        self._uses = {name: found for name, found in uses.items() if found}
+        used = {name: found for name, found in uses.items() if found}
+        self._calls = list(dict.fromkeys(use.call for found in used.values() for use in found))
+        self._shared = {name: found for name, found in used.items() if len(found) > 1}
+        #: By call, the parameters that only it uses, with the names they have in its layer.
+        self._alone: dict[RecordedCall, dict[str, str]] = {}
+        for name, found in used.items():
+            if len(found) == 1:
+                self._alone.setdefault(found[0].call, {})[name] = found[0].attribute
         #: Parameters whose norms take their per-sample gradients.
         self.without_rule = {name: plan.parameters[name] for name, found in uses.items() if found is None}
         fast = plan.vectorised - plan.one_by_one
@@ -95,48 +103,43 @@ class ChunkNorms:
         """Names of all parameters wanted."""
         return list(self._plan.parameters)
 
-    def squared_norms(self, column: Tensor, columns: int) -> Norms:
-        """||J_n'column_n||^2 [n], float64, by parameter; 0 for one that the outputs ignore.
+    def summed(self, columns: Iterable[tuple[Tensor, Sign]], count: int) -> Norms:
+        """Sums over ``columns`` s of sign ||J_n's_n||^2 [n], float64, by parameter; 0 for one that the outputs ignore.
 
         Args:
-            column: shaped like ``outputs``.
-            columns: how many there will be, which decides how the norms are cheapest.
+            columns: vectors shaped like ``outputs``, each with the sign of its norms, [n] or one for all.
+            count: how many there are, about: it decides how the norms are computed.
         """
-        norms = {name: column.new_zeros(len(column), dtype=torch.float64) for name in self._plan.parameters}
-        if self._uses:
-            norms |= self._by_rules(column, columns)
-        if self._vectorised:
-            norms |= vectorised(self._plan.model, self._vectorised, self._inputs, column)
-        if self._one_by_one:
-            norms |= one_by_one(self._plan.model, self._one_by_one, self._inputs, column)
-        return norms
+        zero = self.outputs.new_zeros(len(self.outputs), dtype=torch.float64)
+        sums = {name: zero.clone() for name in self.parameters}
+        for column, sign in columns:
+            self._add_by_gradients(sums, column, sign)
+            self._add_by_rules(sums, column, sign, count)
+        for call, names in self._alone.items():
+            taken = call.call.take()
+            for name, attribute in names.items():
+                sums[name] += taken.get(attribute, zero)
+        return sums
 
-    def _by_rules(self, column: Tensor, columns: int) -> Norms:
-        calls = list({id(use.call): use.call for uses in self._uses.values() for use in uses}.values())
-        edges = [call.edge for call in calls]
+    def _add_by_gradients(self, sums: Norms, column: Tensor, sign: Sign) -> None:
+        for norms_of, parameters in ((vectorised, self._vectorised), (one_by_one, self._one_by_one)):
+            if parameters:
+                for name, norms in norms_of(self._plan.model, parameters, self._inputs, column).items():
+                    sums[name] += sign * norms
+
+    def _add_by_rules(self, sums: Norms, column: Tensor, sign: Sign, count: int) -> None:
+        if not self._calls:
+            return
+        edges = [call.edge for call in self._calls]
         found = torch.autograd.grad(self.outputs, edges, column, retain_graph=True, allow_unused=True)
-        deltas = {id(call): delta for call, delta in zip(calls, found, strict=True) if delta is not None}
-        alone = {id(uses[0].call) for uses in self._uses.values() if len(uses) == 1}
-        of_calls = {
-            id(call): call.call.squared_norms(deltas[id(call)], columns)
-            for call in calls
-            if id(call) in deltas and id(call) in alone
-        }
-        norms = {}
-        for name, uses in self._uses.items():
-            uses = [use for use in uses if id(use.call) in deltas]
-            if len(uses) == 1 and id(uses[0].call) in of_calls:
-                norms[name] = of_calls[id(uses[0].call)][uses[0].attribute]
-            elif uses:
-                norms[name] = _shared(uses, deltas)
-        return norms
-
-
-def _shared(uses: list[Use], deltas: Mapping[int, Tensor]) -> Tensor:
-    """Of a parameter that several calls use: the norms of the sum of its gradients."""
-    gradient = sum(use.call.call.gradients(deltas[id(use.call)])[use.attribute] for use in uses)
-    assert isinstance(gradient, Tensor)
-    return _squared(gradient)
+        deltas = {call: delta for call, delta in zip(self._calls, found, strict=True) if delta is not None}
+        for call, names in self._alone.items():
+            if call in deltas:
+                call.call.add(deltas[call], sign, set(names.values()), count)
+        for name, uses in self._shared.items():
+            gradients = [use.call.call.gradients(deltas[use.call])[use.attribute] for use in uses if use.call in deltas]
+            if gradients:
+                sums[name] += sign * squared_norms(torch.stack(gradients).sum(dim=0))
 
 
 def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
@@ -153,7 +156,7 @@ def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tenso
     # Without a graph through the other parameters; torch.func.grad turns gradients on for its own.
     with torch.no_grad():
         parts = [gradients(values, *part) for part in zip(inputs.split(step), column.split(step), strict=True)]
-    return {name: torch.cat([_squared(part[name]) for part in parts]) for name in values}
+    return {name: torch.cat([squared_norms(part[name]) for part in parts]) for name in values}
 
 
 def one_by_one(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
@@ -165,7 +168,7 @@ def one_by_one(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tenso
         if outputs.requires_grad:
             gradients = torch.autograd.grad(outputs, list(parameters.values()), vector, allow_unused=True)
         zero = column.new_zeros(1, dtype=torch.float64)
-        rows.append([zero if g is None else _squared(g.to_dense().unsqueeze(0)) for g in gradients])
+        rows.append([zero if g is None else squared_norms(g.to_dense().unsqueeze(0)) for g in gradients])
     return {name: torch.cat(norms) for name, norms in zip(parameters, zip(*rows, strict=True), strict=True)}
 
 
@@ -175,16 +178,10 @@ def _try_vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: 
     try:
         with warnings.catch_warnings():
             # A warning of torch.func's says that it falls back to a loop of its own, slower than ours.
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", message=".*(vmap|batching rule)")
             return vectorised(model, parameters, inputs, column)
     except Exception:  # Whatever torch.func cannot follow is computed one by one.
         return {}
-
-
-def _squared(gradients: Tensor) -> Tensor:
-    """[n], float64, of gradients [n, ...]."""
-    norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
-    return norms.double().square()
 
 
 def _agreeing(found: Norms, expected: Norms) -> frozenset[str]:

@@ -91,16 +91,6 @@ def trace_pass(
     return sums.result(exact, reason)
 
 
-def summed(norms: ChunkNorms, columns: Iterable[tuple[Tensor, Tensor | float | None]], count: int) -> Norms:
-    """The squared norms of ``count`` columns, each with its sign or the signs [n] of its samples, added up."""
-    zero = norms.outputs.new_zeros(len(norms.outputs), dtype=torch.float64)
-    sums = {name: zero.clone() for name in norms.parameters}
-    for column, sign in columns:
-        for name, values in norms.squared_norms(column, count).items():
-            sums[name] += values if sign is None else sign * values
-    return sums
-
-
 class _Sums:
     """Contributions so far: float64, on the device until the end."""
 
