@@ -70,8 +70,8 @@ def sampled_trace(
         loss_fn: see there.
         batches: see there.
         vectors: random vectors per sample, at least 1.
-        generator: the signs' stream, on any device; None: torch's global CPU stream, which moves on. The chunk size
-            changes no draw.
+        generator: the signs' stream, on any device; None: one seeded by torch's global CPU stream, which moves on. The
+            chunk size changes no draw.
         chunk_size: see there.
 
     Raises:
@@ -95,9 +95,13 @@ class _RandomSigns:
     """Unbiased estimates of tr(GGN_n) by random signs, and the error that the signs leave in their mean."""
 
     def __init__(self, vectors: int, generator: torch.Generator | None) -> None:
+        if generator is None:
+            # The global stream itself is put back after measuring, and the next trace would draw the same signs.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
         self._vectors, self._generator = vectors, generator
-        # Per sample: how many estimates it has, and the variance of their mean, NaN where there is one.
+        # Per sample: how many estimates it has, the mean of their squares, and the variance of their mean, NaN of one.
         self._counts: list[Tensor] = []
+        self._squares: list[Tensor] = []
         self._variances: list[Tensor] = []
 
     def __call__(self, chunk: Chunk) -> Contribution:
@@ -118,16 +122,25 @@ class _RandomSigns:
             for name, values in estimates.items():
                 norms.setdefault(name, torch.zeros_like(count))[which] += values
         self._counts.append(count)
+        self._squares.append(second / count)
         self._variances.append(((second - first.square() / count) / (count - 1) / count).clamp(min=0.0))
         return Contribution({name: values / count for name, values in norms.items()}, passes)
 
     def standard_error(self) -> float:
-        """Of the mean over all samples; what a single estimate adds is known from the samples with two."""
-        variances, alone = torch.cat(self._variances).cpu(), torch.cat(self._counts).cpu() == 1.0
-        known = variances[~alone]
-        # A single estimate varies twice as much as the mean of two.
-        total = known.sum() + (2.0 * known.mean() * alone.sum() if alone.any() else 0.0)
-        return float(total.sqrt()) / len(variances)
+        """Of the mean over all samples.
+
+        The variance of a lone estimate is not known, its square is: few samples dominate both, so the ratio of the two
+        over the samples with two vectors says more than their mean variance.
+        """
+        counts, squares, variances = (
+            torch.cat(parts).cpu() for parts in (self._counts, self._squares, self._variances)
+        )
+        alone = counts == 1.0
+        total = variances[~alone].sum()
+        if alone.any() and total != 0.0:
+            # A single estimate varies twice as much as the mean of two.
+            total = total + 2.0 * total / squares[~alone].sum() * squares[alone].sum()
+        return float(total.sqrt()) / len(counts)
 
     def _rounds(self, chunk: Chunk) -> Iterator[tuple[slice, Tensor]]:
         """Signs [samples, outputs] for one vector each, and which samples they are for: drawn in their order."""
@@ -142,5 +155,5 @@ class _RandomSigns:
                 yield slice(None) if stride == 1 else again, torch.stack([own[index] for own in signs[again]])
 
     def _draw(self, vectors: int, size: int) -> Tensor:
-        where = torch.device("cpu") if self._generator is None else self._generator.device
+        where = self._generator.device
         return torch.randint(0, 2, (vectors, size), generator=self._generator, device=where).mul_(2).sub_(1)

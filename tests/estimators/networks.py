@@ -265,9 +265,9 @@ NETWORKS = [
     Network(
         "many channels, strided, dilated, grouped",
         lambda: nn.Sequential(
-            nn.Conv2d(2, 32, 3, stride=(1, 2), padding=(2, 1)),
+            nn.Conv2d(2, 16, 3, stride=(1, 2), padding=(2, 1)),
             nn.ReLU(),
-            nn.Conv2d(32, 4, (3, 2), dilation=2, padding="same", groups=2),
+            nn.Conv2d(16, 4, (3, 2), dilation=2, padding="same"),
             nn.ReLU(),
             nn.Conv2d(4, 4, 3, stride=2, groups=4),
             *head(4 * 3),

@@ -105,8 +105,9 @@ def test_the_chunk_size_changes_nothing(network: Network) -> None:
 
 
 def test_exact_is_that_of_backpack() -> None:
-    network = NETWORKS[0]
-    model, pair = network.model(), data(network, labels(SAMPLES))
+    # Its extensions know no average pooling in float64.
+    network = Network("for BackPACK", convolutional)
+    model, pair = network.model(), images(SAMPLES)
     trace = exact_trace(model, F.cross_entropy, pair, chunk_size=4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -145,27 +146,35 @@ def test_uncertainty_and_cost_of_the_exact_trace() -> None:
     assert math.isnan(exact_trace(convolutional().double(), F.cross_entropy, images(1)).sampling_error)
 
 
-@pytest.mark.parametrize("vectors_per_sample", [1, 3])
-@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[3], LOSSES[4], LOSSES[6]], ids=lambda loss: loss[0])
+def smooth_features() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+@pytest.mark.parametrize(
+    ("loss", "vectors_per_sample"),
+    [(LOSSES[0], 1), (LOSSES[0], 3), (LOSSES[3], 1), (LOSSES[4], 2), (LOSSES[6], 1)],
+    ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
+)
 def test_sampled_is_unbiased_and_knows_its_error(loss, vectors_per_sample: int) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
-    network = NETWORKS[0]
     # More than 128 samples: with one vector only some get a second one.
-    model, pair = network.model(), data(network, targets(200))
+    model, pair = smooth_features(), (vectors(200)[0], targets(200))
     exact = exact_trace(model, loss_fn, pair)
     generator = seeded(0)
-    draws = [sampled_trace(model, loss_fn, pair, vectors_per_sample, generator, chunk_size=64) for _ in range(100)]
+    draws = [sampled_trace(model, loss_fn, pair, vectors_per_sample, generator, chunk_size=100) for _ in range(60)]
     found = torch.tensor([draw.value for draw in draws], dtype=torch.float64)
     error = float(found.std())
-    assert abs(float(found.mean()) - exact.value) < 4 * error / 10 + 1e-12
+    assert abs(float(found.mean()) - exact.value) < 4 * error / 60**0.5 + 1e-12
     stated = torch.tensor([draw.standard_error for draw in draws]).square().mean().sqrt()
     assert float(stated) == pytest.approx(error, rel=0.3)
     # The signs add to what the samples leave open.
-    assert sum(draw.sampling_error for draw in draws) / 100 > exact.sampling_error
-    shares = {name: sum(draw.per_parameter[name] for draw in draws) / 100 for name in exact.per_parameter}
+    assert sum(draw.sampling_error for draw in draws) / 60 > exact.sampling_error
+    shares = {name: sum(draw.per_parameter[name] for draw in draws) / 60 for name in exact.per_parameter}
     for name, share in exact.per_parameter.items():
         spread = torch.tensor([draw.per_parameter[name] for draw in draws]).std()
-        assert abs(shares[name] - share) < 5 * float(spread) / 10 + 1e-12
+        assert abs(shares[name] - share) < 5 * float(spread) / 60**0.5 + 1e-12
 
 
 def test_sampled_passes_and_vectors() -> None:
@@ -185,8 +194,10 @@ def test_signs_come_from_the_generator_or_the_global_stream() -> None:
     assert first == again != sampled_trace(model, F.cross_entropy, pair, generator=seeded(4)).value
     state = torch.get_rng_state()
     torch.manual_seed(3)
-    assert sampled_trace(model, F.cross_entropy, pair).value == first
-    assert sampled_trace(model, F.cross_entropy, pair).value != first
+    seeded_by_the_stream = sampled_trace(model, F.cross_entropy, pair).value
+    assert sampled_trace(model, F.cross_entropy, pair).value != seeded_by_the_stream
+    torch.manual_seed(3)
+    assert sampled_trace(model, F.cross_entropy, pair).value == seeded_by_the_stream
     torch.set_rng_state(state)
 
 
