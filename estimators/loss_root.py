@@ -50,7 +50,7 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     """
     outputs = outputs.detach()
     if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
-        return _CrossEntropyRoot(outputs, targets)
+        return _CrossEntropyRoot(outputs, targets, getattr(loss_fn, "label_smoothing", 0.0))
     if _is_mse(loss_fn) and outputs.shape == targets.shape:
         return _SquaredErrorRoot(outputs)
     return _GeneralRoot(loss_fn, outputs, targets)
@@ -81,15 +81,18 @@ class _CrossEntropyRoot:
     have the same Hessian.
     """
 
-    def __init__(self, outputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, outputs: Tensor, targets: Tensor, smoothing: float) -> None:
         self._outputs = outputs
         self._log = outputs.log_softmax(dim=1)
         # log r: sums from the last class backwards.
         self._log_rest = self._log.flip(1).logcumsumexp(1).flip(1)
         self._classes = outputs.shape[1]
         self._positions = outputs[0, 0].numel()
-        # The loss is a mean over positions; class probabilities as targets may sum to anything.
-        mass = targets.sum(dim=1, keepdim=True) if targets.is_floating_point() else torch.ones_like(outputs[:, :1])
+        mass = torch.ones_like(outputs[:, :1])
+        if targets.is_floating_point():
+            # Class probabilities may sum to anything; smoothing mixes in a distribution.
+            mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
+        # The loss is a mean over positions.
         self._scale = (mass / self._positions).sqrt()
 
     @property
@@ -146,8 +149,8 @@ class _GeneralRoot:
         hessians = _output_hessians(loss_fn, outputs, targets).double()
         finite = hessians.isfinite().all(dim=2).all(dim=1)
         values, columns = torch.linalg.eigh(torch.where(finite[:, None, None], hessians, 0.0))
-        # Below the rounding of the loss's own arithmetic there are zeros and nothing else.
-        rounding = values.abs().amax(dim=1, keepdim=True) * values.shape[1] * torch.finfo(outputs.dtype).eps
+        # Below the rounding of the loss's own arithmetic nothing is known but that it is small.
+        rounding = 8.0 * torch.finfo(outputs.dtype).eps * values.abs().amax(dim=1, keepdim=True)
         values = torch.where(values.abs() > rounding, values, 0.0)
         # The largest first: what is zero for every sample comes last and is cut off.
         order = values.abs().argsort(dim=1, descending=True)

@@ -1,4 +1,4 @@
-"""Traces without probes against dense matrices, per sample and per parameter; what the sampled one says of its error."""
+"""Traces without probes against dense matrices, per sample and per parameter; the error that the sampled one states."""
 
 import math
 import warnings
