@@ -9,7 +9,8 @@ from estimators.measuring import measuring
 from estimators.sample_norms import SampleNorms, one_by_one, vectorised
 from estimators.sample_products import ProductNorms, cheapest
 from tests.estimators.cases import seeded
-from tests.estimators.networks import NETWORKS, Network, hooked_backwards
+from tests.estimators.models import hooked_backwards
+from tests.estimators.networks import NETWORKS, Network
 
 all_networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 
