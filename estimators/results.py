@@ -1,6 +1,7 @@
 """What the estimators return: a value, its uncertainty, the numbers behind it and what it cost."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -87,3 +88,40 @@ class HutchinsonResult:
         else:
             half_width = self.standard_error / math.sqrt(1.0 - level)
         return self.value - half_width, self.value + half_width
+
+
+@dataclass(frozen=True, eq=False)
+class GaussNewtonTrace:
+    """What :func:`estimators.exact_trace` found. Traces are in units of the loss per squared parameter."""
+
+    value: float
+    """tr(GGN) of the mean loss over these samples: the mean of ``per_sample``."""
+    exact: bool
+    """Is tr(GGN) = tr(H) for this network? True only where that is proved; ``reason`` says why."""
+    reason: str
+    """What makes the two traces equal, or what may set them apart."""
+    sampling_error: float
+    """The standard error of ``value`` as an estimate of the trace over the distribution that the samples were drawn
+    from: s / sqrt(n) of ``per_sample``, NaN for one sample. For the trace over N samples of which these are n random
+    ones, multiply by sqrt(1 - n / N)."""
+    backward_passes: float
+    """Backward passes to the layers' outputs, over all samples; each with its norms costs about two forward passes."""
+    per_parameter: Mapping[str, float] = field(repr=False)
+    """The trace of each parameter's own diagonal block, by its name in the model; ``value`` is their sum."""
+    per_sample: Tensor = field(repr=False)
+    """[n], float64 on the CPU: tr(GGN) of each sample's loss alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampledGaussNewtonTrace(GaussNewtonTrace):
+    """What :func:`estimators.sampled_trace` found: all numbers are unbiased estimates of those of the exact trace.
+
+    ``sampling_error`` holds both errors, of the samples and of the signs: with s / sqrt(n) of noisy contributions one
+    cannot tell them apart.
+    """
+
+    standard_error: float
+    """Of ``value`` as an estimate of tr(GGN) of *these* samples: the error of the random signs alone, from samples that
+    were given several vectors."""
+    vectors: int
+    """Random vectors per sample; some samples got one more where this is 1."""

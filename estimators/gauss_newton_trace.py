@@ -1,0 +1,159 @@
+"""The trace of the generalised Gauss-Newton matrix without probes: exact, and with one random vector per sample.
+
+GGN = mean over samples of J_n'(d2l_n/dz_n2)J_n, for the loss l_n of sample n alone and the Jacobian J_n of its outputs
+z_n (Schraudolph, 2002; Martens, 2020, section 8). With a root S_n S_n' = d2l_n/dz_n2,
+
+    tr(GGN_n) = sum over the columns s of S_n of ||J_n's||^2,
+
+whose sum over samples BackPACK's DiagGGNExact gives entry by entry (Dangel et al., 2020). Where the network is
+piecewise linear in each single parameter tr(GGN) = tr(H), exactly.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from estimators.batches import Batches
+from estimators.checks import LossFunction
+from estimators.results import GaussNewtonTrace, SampledGaussNewtonTrace
+from estimators.sample_norms import Norms
+from estimators.trace_pass import Chunk, Contribution, trace_pass
+
+# With one vector per sample, every eighth sample gets a second one for the standard error: an eighth more work. Of few
+# samples more, so that about this many tell the error.
+_SHARE, _TWICE_AT_LEAST = 8, 64
+
+
+def exact_trace(
+    model: nn.Module, loss_fn: LossFunction, batches: Batches, chunk_size: int | None = None
+) -> GaussNewtonTrace:
+    """tr(GGN) of the mean loss, exactly, and per parameter and per sample; equal to tr(H) where ``.exact`` says so.
+
+    Costs, in forward passes F: 1 + 2 (C - 1) for cross-entropy of C classes, 1 + 2 C for other losses of C outputs:
+    a backward pass to the outputs of the layers for each column of S_n, and the norms of per-sample gradients.
+    Parameters used outside the calls of their layers cost more. The model is left bitwise as found.
+
+    Args:
+        model: in the mode to be measured in; no active dropout, no batch norm in train mode.
+        loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; convex in the outputs or not.
+        batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order.
+        chunk_size: samples at a time, at most. None: half of :class:`estimators.HessianOperator`'s.
+
+    Raises:
+        ValueError: for what cannot be measured rightly; the message names the fix.
+
+    >>> trace = exact_trace(nn.Linear(3, 1), nn.functional.mse_loss, (torch.ones(8, 3), torch.zeros(8, 1)))
+    >>> round(trace.value, 4), trace.exact, {name: round(share, 4) for name, share in trace.per_parameter.items()}
+    (8.0, True, {'weight': 6.0, 'bias': 2.0})
+    """
+    return trace_pass(model, loss_fn, batches, chunk_size, _all_columns)
+
+
+def sampled_trace(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batches: Batches,
+    vectors: int = 1,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> SampledGaussNewtonTrace:
+    """An unbiased estimate of tr(GGN) for about the price of one gradient: ||J_n'S_n e||^2 for random signs e.
+
+    Each sample gets signs of its own, so that the mean over n samples averages n estimates: on the paper's network the
+    error was about 1% with 5,000 samples, and it falls with 1 / sqrt(n vectors). Costs 1 + 2.5 forward passes with one
+    vector (every eighth sample gets a second one, for ``.standard_error``), 1 + 2 ``vectors`` with more; twice as many
+    backward passes where the loss is not convex in the outputs.
+
+    Args:
+        model: as for :func:`exact_trace`, and so are loss_fn, batches and chunk_size.
+        loss_fn: see there.
+        batches: see there.
+        vectors: random vectors per sample, at least 1.
+        generator: the signs' stream, on any device; None: one seeded by torch's global CPU stream, which moves on. The
+            chunk size changes no draw.
+        chunk_size: see there.
+
+    Raises:
+        ValueError: for what cannot be measured rightly; the message names the fix.
+    """
+    if vectors < 1:
+        raise ValueError(f"vectors is {vectors}, expected at least 1: one is enough for thousands of samples")
+    estimate = _RandomSigns(vectors, generator)
+    trace = trace_pass(model, loss_fn, batches, chunk_size, estimate)
+    return SampledGaussNewtonTrace(**vars(trace), standard_error=estimate.standard_error(), vectors=vectors)
+
+
+def _all_columns(chunk: Chunk) -> Contribution:
+    """tr(GGN_n): the sum over all columns of the root."""
+    count = chunk.root.count
+    columns = (chunk.root.column(index) for index in range(count))
+    return Contribution(chunk.norms.summed(columns, count), passes=count * len(chunk.inputs))
+
+
+class _RandomSigns:
+    """Unbiased estimates of tr(GGN_n) by random signs, and the error that the signs leave in their mean."""
+
+    def __init__(self, vectors: int, generator: torch.Generator | None) -> None:
+        if generator is None:
+            # The global stream itself is put back after measuring, and the next trace would draw the same signs.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
+        self._vectors, self._generator = vectors, generator
+        # Per sample: how many estimates it has, the mean of their squares, and the variance of their mean, NaN of one.
+        self._counts: list[Tensor] = []
+        self._squares: list[Tensor] = []
+        self._variances: list[Tensor] = []
+
+    def __call__(self, chunk: Chunk) -> Contribution:
+        samples, device = len(chunk.inputs), chunk.inputs.device
+        norms: Norms = {}
+        count, first, second = (torch.zeros(samples, dtype=torch.float64, device=device) for _ in range(3))
+        passes = 0
+        for which, signs in self._rounds(chunk):
+            # Samples that are not all of the chunk get a forward pass of their own, shorter than a second backward one.
+            part = chunk if which == slice(None) else chunk.part(which)
+            combinations = part.root.combinations(signs.to(part.norms.outputs))
+            estimates = part.norms.summed(combinations, self._vectors * len(combinations))
+            total = torch.stack(list(estimates.values())).sum(dim=0)
+            count[which] += 1
+            first[which] += total
+            second[which] += total.square()
+            passes += len(combinations) * len(total)
+            for name, values in estimates.items():
+                norms.setdefault(name, torch.zeros_like(count))[which] += values
+        self._counts.append(count)
+        self._squares.append(second / count)
+        self._variances.append(((second - first.square() / count) / (count - 1) / count).clamp(min=0.0))
+        return Contribution({name: values / count for name, values in norms.items()}, passes)
+
+    def standard_error(self) -> float:
+        """Of the mean over all samples.
+
+        The variance of a lone estimate is not known, its square is: few samples dominate both, so the ratio of the two
+        over the samples with two vectors says more than their mean variance.
+        """
+        counts, squares, variances = (
+            torch.cat(parts).cpu() for parts in (self._counts, self._squares, self._variances)
+        )
+        alone = counts == 1.0
+        total = variances[~alone].sum()
+        if alone.any() and total != 0.0:
+            # A single estimate varies twice as much as the mean of two.
+            total = total + 2.0 * total / squares[~alone].sum() * squares[alone].sum()
+        return float(total.sqrt()) / len(counts)
+
+    def _rounds(self, chunk: Chunk) -> Iterator[tuple[slice, Tensor]]:
+        """Signs [samples, outputs] for one vector each, and which samples they are for: drawn in their order."""
+        stride = max(1, min(_SHARE, chunk.total // _TWICE_AT_LEAST)) if self._vectors == 1 else 1
+        again = slice(-chunk.start % stride, None, stride)
+        vectors = [self._vectors] * len(chunk.inputs)
+        vectors[again] = [max(2, self._vectors)] * len(vectors[again])
+        signs = [self._draw(count, chunk.root.signs) for count in vectors]
+        yield slice(None), torch.stack([own[0] for own in signs])
+        for index in range(1, max(2, self._vectors)):
+            if vectors[again]:
+                yield slice(None) if stride == 1 else again, torch.stack([own[index] for own in signs[again]])
+
+    def _draw(self, vectors: int, size: int) -> Tensor:
+        where = self._generator.device
+        return torch.randint(0, 2, (vectors, size), generator=self._generator, device=where).mul_(2).sub_(1)

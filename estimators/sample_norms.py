@@ -1,0 +1,208 @@
+"""||J_n's||^2 of every sample n and every parameter, for vectors s in the outputs of a network, J_n its Jacobian.
+
+One backward pass to the outputs of the layers serves all samples and all layers that have a rule
+(:mod:`estimators.layer_norms`) and whose calls are all that their parameters do (:mod:`estimators.layer_calls`): one
+pass without gradients of weights, so about as long as a forward pass, and the norms about as long again. Every other
+parameter gets per-sample gradients, vectorised where torch can, one sample after the other where it cannot. All three
+are compared on two samples with what autograd says of each alone; whatever does not agree is computed one by one.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from estimators.layer_calls import RecordedCall, Use, recorded_calls, uses_of
+from estimators.sample_products import Sign, squared_norms
+
+# Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
+# bias's gradients cancel. A wrong rule is off by more.
+_RELATIVE, _OF_WHOLE = 1e-3, 1e-7
+# Bytes of per-sample gradients that are held at a time.
+_WORKSPACE = 128 * 2**20
+
+Norms = dict[str, Tensor]
+
+
+class SampleNorms:
+    """Per-sample squared norms of one model.
+
+    Args:
+        model: deterministic, no sample's outputs depending on another sample.
+        parameters: the parameters wanted, by name.
+        inputs: [1 or 2, ...] samples to find out by.
+
+    Raises:
+        ValueError: if a sample's outputs change with the samples beside it.
+    """
+
+    def __init__(self, model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> None:
+        self.model, self.parameters = model, dict(parameters)
+        two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
+        #: Layers whose inputs and outputs have a row a sample, for one sample and for two: no coincidence of lengths.
+        self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
+        #: Parameters whose per-sample gradients torch can vectorise.
+        self.vectorised: frozenset[str] = frozenset()
+        #: Parameters that are computed sample by sample, whatever the graph says.
+        self.one_by_one: frozenset[str] = frozenset()
+        self._compare_with_autograd(two)
+
+    def chunk(self, inputs: Tensor) -> "ChunkNorms":
+        """The model's outputs for a chunk of inputs [n, ...], ready for norms."""
+        return ChunkNorms(self, inputs)
+
+    def _layers_by_row(self, inputs: Tensor) -> set[nn.Module]:
+        with recorded_calls(self.model) as calls:
+            self.model(inputs)
+        return {call.layer for call in calls} - {call.layer for call in calls if not call.holds_for(len(inputs))}
+
+    def _compare_with_autograd(self, two: Tensor) -> None:
+        chunk = self.chunk(two)
+        _check_independent(chunk.outputs, self.model(two[:1]))
+        # Any vector that singles out no output; no random stream is touched.
+        column = torch.arange(1, chunk.outputs.numel() + 1, dtype=chunk.outputs.dtype, device=two.device).cos()
+        column = column.reshape(chunk.outputs.shape)
+        expected = one_by_one(self.model, self.parameters, two, column)
+        self.vectorised = frozenset(_agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected))
+        self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).summed([(column, 1.0)], count=1), expected)
+
+    def uses(self, outputs: Tensor, calls: list[RecordedCall]) -> dict[str, list[Use] | None]:
+        """How each parameter's norms come about in one chunk: by its uses, or None where by its gradients."""
+        samples = len(outputs)
+        calls = [call for call in calls if call.layer in self.by_row and call.holds_for(samples)]
+        uses = uses_of(outputs, calls, self.parameters)
+        return {name: None if name in self.one_by_one else found for name, found in uses.items()}
+
+
+class ChunkNorms:
+    """Outputs of one chunk, and squared norms of the gradients of any vector in them."""
+
+    def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
+        self._plan, self._inputs = plan, inputs
+        with recorded_calls(plan.model) as calls:
+            #: [n, ...]
+            self.outputs: Tensor = plan.model(inputs)
+        uses = plan.uses(self.outputs, calls)
+        used = {name: found for name, found in uses.items() if found}
+        self._calls = list(dict.fromkeys(use.call for found in used.values() for use in found))
+        self._shared = {name: found for name, found in used.items() if len(found) > 1}
+        #: By call, the parameters that only it uses, with the names they have in its layer.
+        self._alone: dict[RecordedCall, dict[str, str]] = {}
+        for name, found in used.items():
+            if len(found) == 1:
+                self._alone.setdefault(found[0].call, {})[name] = found[0].attribute
+        #: Parameters whose norms take their per-sample gradients.
+        self.without_rule = {name: plan.parameters[name] for name, found in uses.items() if found is None}
+        fast = plan.vectorised - plan.one_by_one
+        self._vectorised = {name: p for name, p in self.without_rule.items() if name in fast}
+        self._one_by_one = {name: p for name, p in self.without_rule.items() if name not in fast}
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of all parameters wanted."""
+        return list(self._plan.parameters)
+
+    def summed(self, columns: Iterable[tuple[Tensor, Sign]], count: int) -> Norms:
+        """Sums over ``columns`` s of sign ||J_n's_n||^2 [n], float64, by parameter; 0 for one that the outputs ignore.
+
+        Args:
+            columns: vectors shaped like ``outputs``, each with the sign of its norms, [n] or one for all.
+            count: how many there are, about: it decides how the norms are computed.
+        """
+        zero = self.outputs.new_zeros(len(self.outputs), dtype=torch.float64)
+        sums = {name: zero.clone() for name in self.parameters}
+        for column, sign in columns:
+            self._add_by_gradients(sums, column, sign)
+            self._add_by_rules(sums, column, sign, count)
+        for call, names in self._alone.items():
+            taken = call.call.take()
+            for name, attribute in names.items():
+                sums[name] += taken.get(attribute, zero)
+        return sums
+
+    def _add_by_gradients(self, sums: Norms, column: Tensor, sign: Sign) -> None:
+        for norms_of, parameters in ((vectorised, self._vectorised), (one_by_one, self._one_by_one)):
+            if parameters:
+                for name, norms in norms_of(self._plan.model, parameters, self._inputs, column).items():
+                    sums[name] += sign * norms
+
+    def _add_by_rules(self, sums: Norms, column: Tensor, sign: Sign, count: int) -> None:
+        if not self._calls:
+            return
+        edges = [call.edge for call in self._calls]
+        found = torch.autograd.grad(self.outputs, edges, column, retain_graph=True, allow_unused=True)
+        deltas = {call: delta for call, delta in zip(self._calls, found, strict=True) if delta is not None}
+        for call, names in self._alone.items():
+            if call in deltas:
+                call.call.add(deltas[call], sign, set(names.values()), count)
+        for name, uses in self._shared.items():
+            gradients = [use.call.call.gradients(deltas[use.call])[use.attribute] for use in uses if use.call in deltas]
+            if gradients:
+                sums[name] += sign * squared_norms(torch.stack(gradients).sum(dim=0))
+
+
+def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
+    """Squared norms [n] by per-sample gradients of all samples at once (torch.func)."""
+
+    def product(values: dict[str, Tensor], sample: Tensor, vector: Tensor) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(model, values, (sample.unsqueeze(0),))
+        return (outputs * vector.unsqueeze(0)).sum()
+
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
+    gradients = torch.func.vmap(torch.func.grad(product), in_dims=(None, 0, 0))
+    size = sum(value.numel() * value.element_size() for value in values.values())
+    step = max(1, _WORKSPACE // size)
+    # Without a graph through the other parameters; torch.func.grad turns gradients on for its own.
+    with torch.no_grad():
+        parts = [gradients(values, *part) for part in zip(inputs.split(step), column.split(step), strict=True)]
+    return {name: torch.cat([squared_norms(part[name]) for part in parts]) for name in values}
+
+
+def one_by_one(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
+    """Squared norms [n] by differentiating each sample alone: slow, plain, and right."""
+    rows = []
+    for sample, vector in zip(inputs.split(1), column.split(1), strict=True):
+        outputs = model(sample)
+        gradients: Iterable[Tensor | None] = [None] * len(parameters)
+        if outputs.requires_grad:
+            gradients = torch.autograd.grad(outputs, list(parameters.values()), vector, allow_unused=True)
+        zero = column.new_zeros(1, dtype=torch.float64)
+        rows.append([zero if g is None else squared_norms(g.to_dense().unsqueeze(0)) for g in gradients])
+    return {name: torch.cat(norms) for name, norms in zip(parameters, zip(*rows, strict=True), strict=True)}
+
+
+def _try_vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
+    if not parameters:
+        return {}
+    try:
+        with warnings.catch_warnings():
+            # A warning of torch.func's says that it falls back to a loop of its own, slower than ours.
+            warnings.filterwarnings("error", message=".*(vmap|batching rule)")
+            return vectorised(model, parameters, inputs, column)
+    except Exception:  # Whatever torch.func cannot follow is computed one by one.
+        return {}
+
+
+def _agreeing(found: Norms, expected: Norms) -> frozenset[str]:
+    """The parameters whose norms are those expected, within rounding; NaN is equal to itself."""
+    whole = torch.stack(list(expected.values())).sum(dim=0)
+    return frozenset(name for name, norms in found.items() if _close(norms, expected[name], whole))
+
+
+def _close(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
+    bound = _RELATIVE * expected + _OF_WHOLE * whole
+    return bool((((found - expected).abs() <= bound) | (expected.isnan() & found.isnan())).all())
+
+
+def _check_independent(outputs: Tensor, alone: Tensor) -> None:
+    """Raises ValueError where the first of two samples has other outputs alone."""
+    tolerance = 1e-9 if outputs.dtype == torch.float64 else 1e-4
+    outputs, alone = outputs.detach(), alone.detach()
+    bound = tolerance * alone.abs().max()
+    if bool(((outputs[:1] - alone).abs() > bound).any()):
+        raise ValueError(
+            f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the sample beside"
+            " it, expected outputs that depend on their own sample alone: the trace is a sum over samples. Replace"
+            " layers that take statistics over a batch"
+        )

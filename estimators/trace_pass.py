@@ -1,0 +1,134 @@
+"""One pass over the data that adds up what every sample and parameter contributes to tr(GGN)."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from estimators.batches import Batches, Samples
+from estimators.checks import LossFunction, MeanCheck, check_deterministic, check_mode, checked_parameters
+from estimators.chunking import default_chunk_size
+from estimators.loss_root import LossRoot, loss_root
+from estimators.measuring import measuring
+from estimators.results import GaussNewtonTrace
+from estimators.sample_norms import ChunkNorms, Norms, SampleNorms
+
+# Beside what the forward pass keeps there are the patches of convolutions and the gradients of a column.
+_SHARE_OF_DEFAULT_CHUNK = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some samples, with their outputs and the root of their loss."""
+
+    inputs: Tensor
+    targets: Tensor
+    start: int
+    """Samples before these."""
+    total: int
+    """Samples of the whole pass."""
+    norms: ChunkNorms
+    root: LossRoot
+    _plan: SampleNorms = field(repr=False)
+    _loss_fn: LossFunction = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Tensor, start: int, total: int
+    ) -> "Chunk":
+        """The chunk after its forward pass."""
+        norms = plan.chunk(inputs)
+        return cls(inputs, targets, start, total, norms, loss_root(loss_fn, norms.outputs, targets), plan, loss_fn)
+
+    def part(self, which: slice) -> "Chunk":
+        """Some of its samples, after a forward pass of their own."""
+        return Chunk.of(self._plan, self._loss_fn, self.inputs[which], self.targets[which], self.start, self.total)
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """tr(GGN_n), or an estimate of it, for the samples of a chunk."""
+
+    norms: Norms
+    """[n], float64, by parameter."""
+    passes: int
+    """Backward passes, times the samples they were over."""
+
+
+def trace_pass(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batches: Batches,
+    chunk_size: int | None,
+    contribution: Callable[[Chunk], Contribution],
+) -> GaussNewtonTrace:
+    """The mean of all samples' contributions; see :func:`estimators.exact_trace` for arguments and refusals."""
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
+    device = checked_parameters(model)[0].device
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    check_mode(model)
+    with measuring(model, device):
+        samples = Samples(batches)
+        inputs, targets = samples.first(2, device)
+        default = default_chunk_size(model, loss_fn, inputs, targets) // _SHARE_OF_DEFAULT_CHUNK
+        size = chunk_size or max(1, default)
+        check_deterministic(model, loss_fn, *samples.first(size, device))
+        plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
+        mean_check = MeanCheck(loss_fn)
+        for inputs, targets in samples.chunks(size, device):
+            chunk = Chunk.of(plan, loss_fn, inputs, targets, sums.samples, samples.count)
+            mean_check.add(chunk.norms.outputs, targets)
+            if sums.samples == 0:
+                # Before the whole pass is spent on a loss that is no mean.
+                mean_check.conclude()
+            sums.add(contribution(chunk))
+            del chunk  # With its graph, before the next one is built.
+        mean_check.conclude()
+        exact, reason = _is_hessian_trace(model, samples.first(2, device)[0])
+    return sums.result(exact, reason)
+
+
+class _Sums:
+    """Contributions so far: float64, on the device until the end."""
+
+    def __init__(self, parameters: Iterable[str]) -> None:
+        self.samples = 0
+        self._passes = 0
+        self._per_sample: list[Tensor] = []
+        self._per_parameter: dict[str, list[Tensor]] = {name: [] for name in parameters}
+
+    def add(self, contribution: Contribution) -> None:
+        per_sample = torch.stack(list(contribution.norms.values())).sum(dim=0)
+        self.samples += len(per_sample)
+        self._passes += contribution.passes
+        self._per_sample.append(per_sample)
+        for name, norms in contribution.norms.items():
+            self._per_parameter[name].append(norms.sum())
+
+    def result(self, exact: bool, reason: str) -> GaussNewtonTrace:
+        per_sample = torch.cat(self._per_sample).cpu()
+        per_parameter = torch.stack([torch.stack(sums) for sums in self._per_parameter.values()]).cpu().tolist()
+        value = math.fsum(per_sample.tolist()) / self.samples
+        return GaussNewtonTrace(
+            value=value,
+            exact=exact,
+            reason=reason,
+            sampling_error=float(per_sample.std() / math.sqrt(self.samples)) if self.samples > 1 else math.nan,
+            backward_passes=self._passes / self.samples,
+            per_parameter={
+                name: math.fsum(sums) / self.samples
+                for name, sums in zip(self._per_parameter, per_parameter, strict=True)
+            },
+            per_sample=per_sample,
+        )
+
+
+def _is_hessian_trace(model: nn.Module, inputs: Tensor) -> tuple[bool, str]:
+    """Is tr(GGN) = tr(H), and why."""
+    from estimators.linearity import linearity
+
+    found = linearity(model, inputs)
+    return found.exact, found.reason
