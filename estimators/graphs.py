@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,24 @@ from estimators.batches import Pair
 # Of kept graphs, unless the caller says otherwise: two thirds of the paper's CNN's measurement subset, at 0.36 MB an
 # image. Several trials share a machine, and each may hold so much.
 DEFAULT_MEMORY_BUDGET = 2**30
+
+
+class ChunkGraph(Protocol):
+    """What a chunk contributes to products of a matrix, differentiated as often as its graph is kept."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of the chunk."""
+        ...
+
+    @property
+    def held(self) -> Sequence[Tensor]:
+        """Tensors that it holds itself, beside those its operations saved."""
+        ...
+
+    def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Does result += weight * matrix @ vector, both shaped like the parameters. The graph dies unless kept."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,11 @@ class GradientGraph:
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         depending = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
         return cls(samples, depending, parameters)
+
+    @property
+    def held(self) -> Sequence[Tensor]:
+        """The gradients."""
+        return list(self.gradients.values())
 
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
         """Does result += weight * H @ vector, both shaped like the parameters: 6F. The graph dies unless kept."""
@@ -69,7 +92,7 @@ class KeptGraphs:
 
     def __init__(self, model: nn.Module, memory: GraphMemory) -> None:
         self._model, self._memory = model, memory
-        self.graphs: list[GradientGraph] = []
+        self.graphs: list[ChunkGraph] = []
         self._state: tuple[Any, ...] | None = None
         self._bytes = 0
         self._full = False
@@ -81,15 +104,13 @@ class KeptGraphs:
             self.release()
             self._state = state
 
-    def build(
-        self, chunk: Pair, evaluate_chunk: Callable[[], Tensor], parameters: Sequence[Tensor]
-    ) -> tuple[GradientGraph, bool]:
-        """The graph of the next chunk's loss, and whether it is kept: if it fits, and all before it did."""
+    def build(self, chunk: Pair, graph_of: Callable[[], ChunkGraph]) -> tuple[ChunkGraph, bool]:
+        """The graph of the next chunk, and whether it is kept: if it fits, and all before it did."""
         if self._full:
-            return GradientGraph.of(evaluate_chunk(), parameters, len(chunk[0])), False
+            return graph_of(), False
         with recording_saved() as saved:
-            graph = GradientGraph.of(evaluate_chunk(), parameters, len(chunk[0]))
-        size = _bytes_of([*saved, *graph.gradients.values()], self._model, chunk)
+            graph = graph_of()
+        size = _bytes_of([*saved, *graph.held], self._model, chunk)
         # They live in the graph now, and no longer than it does.
         saved.clear()
         # A forward pass that changes a buffer may change what an earlier graph has saved.

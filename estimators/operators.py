@@ -13,7 +13,7 @@ from estimators.batches import Batches, Samples, samples_in_fraction
 from estimators.checks import LossFunction, MeanCheck, check_deterministic, check_mode, checked_parameters, evaluate
 from estimators.chunking import default_chunk_size
 from estimators.convolutions import LeanConvolutions
-from estimators.graphs import DEFAULT_MEMORY_BUDGET, GradientGraph, GraphMemory, KeptGraphs
+from estimators.graphs import DEFAULT_MEMORY_BUDGET, ChunkGraph, GradientGraph, GraphMemory, KeptGraphs
 from estimators.measuring import measuring
 
 
@@ -152,7 +152,7 @@ class HessianOperator:
 
     def __repr__(self) -> str:
         return (
-            f"HessianOperator(size={self.size}, samples={self._limit}, chunk_size={self.chunk_size},"
+            f"{type(self).__name__}(size={self.size}, samples={self._limit}, chunk_size={self.chunk_size},"
             f" dtype={self.dtype}, device={self.device})"
         )
 
@@ -236,8 +236,8 @@ class HessianOperator:
         self._count(len(vectors) * self._limit)
         return results
 
-    def _graphs(self) -> Iterator[tuple[GradientGraph, bool]]:
-        """The gradient's graph of each chunk, and whether it is kept."""
+    def _graphs(self) -> Iterator[tuple[ChunkGraph, bool]]:
+        """The graph of each chunk, and whether it is kept."""
         kept = [] if self._kept is None else list(self._kept.graphs)
         yield from ((graph, True) for graph in kept)
         if sum(graph.samples for graph in kept) == self._limit:
@@ -250,17 +250,19 @@ class HessianOperator:
             mean_check.conclude()
         self._mean_checked = True
 
-    def _built(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> tuple[GradientGraph, bool]:
-        def loss() -> Tensor:
+    def _built(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> tuple[ChunkGraph, bool]:
+        def graph_of() -> ChunkGraph:
             with LeanConvolutions():
                 outputs, loss = evaluate(self._model, self._loss_fn, inputs, targets)
             if mean_check is not None:
                 mean_check.add(outputs, targets)
-            return loss
+            return self._graph_of(outputs, loss, targets)
 
-        if self._kept is None:
-            return GradientGraph.of(loss(), self._parameters, len(inputs)), False
-        return self._kept.build((inputs, targets), loss, self._parameters)
+        return (graph_of(), False) if self._kept is None else self._kept.build((inputs, targets), graph_of)
+
+    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
+        """What is differentiated for the products of one chunk, after its forward pass."""
+        return GradientGraph.of(loss, self._parameters, len(outputs))
 
     def _count(self, samples: int) -> None:
         self._samples_seen += samples

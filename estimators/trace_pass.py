@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from estimators.batches import Batches, Samples
 from estimators.checks import LossFunction, MeanCheck, check_deterministic, check_mode, checked_parameters
 from estimators.chunking import default_chunk_size
+from estimators.linearity import linearity
 from estimators.loss_root import LossRoot, loss_root
 from estimators.measuring import measuring
 from estimators.results import GaussNewtonTrace
@@ -87,8 +88,8 @@ def trace_pass(
             sums.add(contribution(chunk))
             del chunk  # With its graph, before the next one is built.
         mean_check.conclude()
-        exact, reason = _is_hessian_trace(model, samples.first(2, device)[0])
-    return sums.result(exact, reason)
+        found = linearity(model, samples.first(2, device)[0])
+    return sums.result(found.exact, found.reason)
 
 
 class _Sums:
@@ -124,11 +125,3 @@ class _Sums:
             },
             per_sample=per_sample,
         )
-
-
-def _is_hessian_trace(model: nn.Module, inputs: Tensor) -> tuple[bool, str]:
-    """Is tr(GGN) = tr(H), and why."""
-    from estimators.linearity import linearity
-
-    found = linearity(model, inputs)
-    return found.exact, found.reason
