@@ -3,6 +3,7 @@
 from estimators.dense import dense_hessian
 from estimators.gauss_newton_operator import GaussNewtonOperator
 from estimators.gauss_newton_trace import exact_trace, sampled_trace
+from estimators.hessian_trace import hessian_trace
 from estimators.hutchinson import hutchinson, required_probes
 from estimators.lanczos import lanczos
 from estimators.linearity import Linearity, linearity
@@ -10,6 +11,7 @@ from estimators.operators import HessianOperator, SymmetricOperator
 from estimators.power import power_iteration
 from estimators.results import (
     GaussNewtonTrace,
+    HessianTrace,
     HutchinsonResult,
     LanczosResult,
     PowerIterationResult,
@@ -20,6 +22,7 @@ __all__ = [
     "GaussNewtonOperator",
     "GaussNewtonTrace",
     "HessianOperator",
+    "HessianTrace",
     "HutchinsonResult",
     "LanczosResult",
     "Linearity",
@@ -28,6 +31,7 @@ __all__ = [
     "SymmetricOperator",
     "dense_hessian",
     "exact_trace",
+    "hessian_trace",
     "hutchinson",
     "lanczos",
     "linearity",

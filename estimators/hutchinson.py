@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -42,7 +43,8 @@ def hutchinson(
 
     The variance of one sample is 2 ||A||_F^2 for Gaussian probes, the paper's, and 2 (||A||_F^2 - sum A_ii^2) for
     Rademacher probes, which is never more. With ``deflate``, trace(Q'AQ) is exact and the probes see only the
-    complement P = I - QQ': trace(Q'AQ) + z'PAPz is unbiased with variance 2 ||PAP||_F^2 for Gaussian probes.
+    complement P = I - QQ': trace(Q'AQ) + z'PAPz is unbiased with variance 2 ||PAP||_F^2 for Gaussian probes. The norms
+    of the products give ||A||_F, the effective rank and the width of the intervals for nothing.
 
     Products are taken of several probes at once where the operator can, as many as fit into 64 MiB or one: 6F + 3F/k
     each for k at once. The numbers are those of one at a time.
@@ -65,26 +67,14 @@ def hutchinson(
     if deflate is not None:
         _check_subspace(op, deflate)
     products_before = op.products
-    exact = 0.0 if deflate is None else float(deflate.tridiagonal.trace())
-    quadratic_forms, squared_norms = [], []
+    seen = _Seen(distribution, deflate)
     block = max(1, min(probes, _BLOCK_BYTES // (op.size * op.dtype.itemsize)))
     with keeping_graphs(op) if block < probes else nullcontext():
         for first in range(0, probes, block):
-            drawn = [_probe(op, generator, distribution, deflate) for _ in range(min(block, probes - first))]
-            for probe, product in zip(drawn, _products(op, drawn), strict=True):
-                quadratic_forms.append(torch.dot(probe, product))
-                squared_norms.append(torch.dot(product, product))
-    # One wait for the device, after the last product.
-    samples = tuple(exact + form for form in torch.stack(quadratic_forms).tolist())
-    value = math.fsum(samples) / probes
-    frobenius = math.sqrt(math.fsum(torch.stack(squared_norms).tolist()) / probes) if deflate is None else None
-    return HutchinsonResult(
-        value=value,
-        standard_error=_standard_error(samples, value),
-        frobenius=frobenius,
-        products=op.products - products_before,
-        samples=samples,
-    )
+            drawn = [seen.probe(random_vector(op, generator, distribution)) for _ in range(min(block, probes - first))]
+            for probe, product in zip(drawn, _products(op, [probe.projected for probe in drawn]), strict=True):
+                seen.add(probe, product)
+    return seen.result(op.products - products_before)
 
 
 def required_probes(
@@ -132,14 +122,79 @@ def required_probes(
     return published_bound if published else published_bound**2
 
 
-def _probe(
-    op: SymmetricOperator,
-    generator: torch.Generator | None,
-    distribution: Distribution,
-    deflate: DeflatingSubspace | None,
-) -> Tensor:
-    probe = random_vector(op, generator, distribution)
-    return probe if deflate is None else probe - deflate.basis @ (deflate.basis.T @ probe)
+@dataclass(frozen=True)
+class _Probe:
+    drawn: Tensor
+    """z [size]."""
+    projected: Tensor
+    """P z: z itself without deflation."""
+
+
+class _Seen:
+    """What the probes have shown of M: A, or PAP with deflation. On the device until the end."""
+
+    def __init__(self, distribution: Distribution, deflate: DeflatingSubspace | None) -> None:
+        self._distribution, self._deflate = distribution, deflate
+        # Scalars per probe: z'Mz, ||Mz||^2, and what its product says of ||A||_F^2.
+        self._forms: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._frobenius: list[Tensor] = []
+        # The mean of z * Mz, entry by entry, an unbiased estimate of M's diagonal (Bekas et al., 2007), and the sum of
+        # squared deviations from it: by Welford's recursion, which is exactly zero where they are all equal.
+        self._diagonal: Tensor | None = None
+        self._deviations: Tensor | None = None
+
+    def probe(self, drawn: Tensor) -> _Probe:
+        """A probe from a random vector."""
+        if self._deflate is None:
+            return _Probe(drawn, drawn)
+        return _Probe(drawn, drawn - self._deflate.basis @ (self._deflate.basis.T @ drawn))
+
+    def add(self, probe: _Probe, product: Tensor) -> None:
+        """Takes note of a probe whose product with A this is."""
+        self._forms.append(torch.dot(probe.projected, product))
+        self._frobenius.append(torch.dot(product, product))
+        if self._deflate is not None:
+            # ||A||_F^2 = ||Q'AQ||_F^2 + ||AP||_F^2 + ||Q'AP||_F^2, of which AP z and Q'AP z tell the last two.
+            inside = self._deflate.basis.T @ product
+            product = product - self._deflate.basis @ inside
+            self._frobenius[-1] = self._frobenius[-1] + torch.dot(inside, inside)
+        self._norms.append(torch.dot(product, product))
+        if self._distribution == "rademacher":
+            self._add_diagonal(probe.drawn * product)
+
+    def _add_diagonal(self, entries: Tensor) -> None:
+        if self._diagonal is None or self._deviations is None:
+            self._diagonal, self._deviations = entries, entries.new_zeros(())
+            return
+        before = entries - self._diagonal
+        self._diagonal = self._diagonal + before / len(self._norms)
+        self._deviations = self._deviations + torch.dot(before, entries - self._diagonal)
+
+    def result(self, products: float) -> HutchinsonResult:
+        """All of it."""
+        probes = len(self._forms)
+        deviations = torch.zeros_like(self._forms[0]) if self._deviations is None else self._deviations
+        # One wait for the device, after the last product.
+        *numbers, deviation = torch.stack([*self._forms, *self._norms, *self._frobenius, deviations]).tolist()
+        forms, norms, frobenius = numbers[:probes], numbers[probes:-probes], numbers[-probes:]
+        known = None if self._deflate is None else self._deflate.tridiagonal
+        exact, inside = (0.0, 0.0) if known is None else (float(known.trace()), float(known.square().sum()))
+        samples = tuple(exact + form for form in forms)
+        value = math.fsum(samples) / probes
+        variance = 2.0 * math.fsum(norms) / probes if probes > 1 else math.nan
+        if self._distribution == "rademacher" and probes > 1:
+            # The variances of the entries of z * Mz add up to ||M||_F^2 without the diagonal's share.
+            variance = min(variance, 2.0 * deviation / (probes - 1))
+        return HutchinsonResult(
+            value=value,
+            standard_error=_standard_error(samples, value),
+            frobenius=math.sqrt(inside + math.fsum(frobenius) / probes),
+            products=products,
+            samples=samples,
+            squared_norms=tuple(norms),
+            variance=variance,
+        )
 
 
 def _products(op: SymmetricOperator, vectors: list[Tensor]) -> Iterator[Tensor]:

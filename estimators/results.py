@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
-from estimators.student import student_quantile
+from estimators.intervals import FEWEST_PROBES, MOST_DEGREES, Method, half_width, variance_degrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,34 +59,69 @@ class HutchinsonResult:
     """The mean of ``samples``: an unbiased estimate of the trace."""
     standard_error: float
     """The samples' standard deviation (n - 1 in the denominator) / sqrt(n); NaN for a single probe."""
-    frobenius: float | None
-    """sqrt(mean ||A z||^2), whose square is unbiased for ||A||_F^2; None with deflation, which sees part of A only."""
+    frobenius: float
+    """Its square is an unbiased estimate of ||A||_F^2: the mean of ||A z||^2, with deflation of what stands for it."""
     products: float
     """Products it took, those behind the deflating basis not included."""
-    samples: tuple[float, ...] = field(repr=False)
+    samples: tuple[float, ...]
     """One unbiased estimate of the trace per probe."""
+    squared_norms: tuple[float, ...]
+    """||M z||^2 per probe, M the matrix that the probes see: A, or PAP with deflation."""
+    variance: float
+    """Of one sample, unbiased, from M z and not from the spread of the samples: 2 ||M||_F^2 for Gaussian probes,
+    2 (||M||_F^2 - sum M_ii^2) for Rademacher probes. It is surer than ``standard_error``. NaN for a single probe."""
 
-    def interval(self, level: float = 0.95, method: Literal["student", "chebyshev"] = "student") -> tuple[float, float]:
+    @property
+    def effective_rank(self) -> float:
+        """trace(A)^2 / ||A||_F^2: of a semidefinite matrix of k equal eigenvalues k, of any between 1 and the rank.
+
+        An indefinite matrix may have less than 1, down to zero. The numerator is unbiased, the ratio up to O(1 / n).
+        NaN for a single probe and for a zero matrix.
+        """
+        if self.frobenius == 0.0:
+            return math.nan
+        squared = self.value**2 - self.variance / len(self.samples)
+        return (squared if squared != squared else max(squared, 0.0)) / self.frobenius**2
+
+    @property
+    def too_few_probes(self) -> str | None:
+        """Why Student's interval may hold the trace more or less often than it says; None where it does not."""
+        if (count := len(self.samples)) >= FEWEST_PROBES:
+            return None
+        return f"{count} probes, expected {FEWEST_PROBES} for Student's interval: take those, or Chebyshev's"
+
+    def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
         """(low, high), meant to hold the trace with probability ``level``.
 
-        "student" supposes normal samples: with ten probes it holds the trace less often than ``level`` says where
-        one eigenvalue dominates (about 86% instead of 95%). "chebyshev" supposes nothing but that the standard error
-        is right, and is wider. A single probe says nothing: (-inf, inf).
+        Both take their width from ``variance`` and allow for what is not known of it: few probes, or few eigenvalues
+        that carry it. "student" supposes that the mean of the samples is nearly normal, and is too sure or too
+        cautious with very few probes: see ``too_few_probes``. "chebyshev" supposes no distribution, takes the
+        largest variance that there can be, 2 ||M||_F^2, and is at least twice as wide. A single probe says nothing:
+        (-inf, inf).
+
+        What neither can know: whether Rademacher probes have missed an eigenvector that lies on two or three
+        parameters alone, which all of a few probes can be orthogonal to.
 
         Raises:
             ValueError: if level is outside (0, 1), or for another method.
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level is {level}, expected a probability in (0, 1): for 95% pass 0.95")
-        if method not in ("student", "chebyshev"):
-            raise ValueError(f'method is {method!r}, expected "student" or "chebyshev"')
-        if len(self.samples) == 1:
-            return -math.inf, math.inf
-        if method == "student":
-            half_width = student_quantile((1.0 + level) / 2.0, len(self.samples) - 1) * self.standard_error
-        else:
-            half_width = self.standard_error / math.sqrt(1.0 - level)
-        return self.value - half_width, self.value + half_width
+        half = half_width(*self.variance_of_mean(method), level, method)
+        return self.value - half, self.value + half
+
+    def variance_of_mean(self, method: Method) -> tuple[float, float]:
+        """Behind the intervals: (variance of ``value``, as how many normal numbers tell it); (inf, 1) for one probe."""
+        count = len(self.samples)
+        if count == 1:
+            return math.inf, 1.0
+        variance = self.variance if method == "student" else 2.0 * math.fsum(self.squared_norms) / count
+        return variance / count, variance_degrees(self.squared_norms, variance)
+
+    def __repr__(self) -> str:
+        warning = f", too_few_probes={self.too_few_probes!r}" if self.too_few_probes else ""
+        return (
+            f"HutchinsonResult(value={self.value}, standard_error={self.standard_error}, frobenius={self.frobenius},"
+            f" products={self.products}{warning})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,3 +159,47 @@ class SampledGaussNewtonTrace(GaussNewtonTrace):
     were given several vectors."""
     vectors: int
     """Random vectors per sample; some samples got one more where this is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class HessianTrace:
+    """What :func:`estimators.hessian_trace` found. Traces are in units of the loss per squared parameter."""
+
+    value: float
+    """tr(H): ``gauss_newton`` + ``difference``, unbiased where it is not exact."""
+    exact: bool
+    """Is ``value`` tr(H) to rounding? True where the network is proved to need no probes, and nothing was sampled."""
+    reason: str
+    """What makes tr(GGN) and tr(H) equal, or what may set them apart."""
+    standard_error: float
+    """Of ``value`` as the trace over these samples: that of the probes and that of the signs, if sampled, added in
+    quadrature. 0.0 where exact, NaN with a single probe."""
+    gauss_newton: float
+    """tr(GGN), or its estimate if sampled."""
+    difference: float
+    """tr(H - GGN), estimated; 0.0 where none was needed."""
+    products: float
+    """Products it took, one a probe, beside ``gauss_newton_trace.backward_passes``."""
+    samples: tuple[float, ...] = field(repr=False)
+    """One unbiased estimate of ``difference`` per probe."""
+    gauss_newton_trace: GaussNewtonTrace = field(repr=False)
+    """Behind ``gauss_newton``: per parameter, per sample, with the error of the samples."""
+    probes: HutchinsonResult | None = field(repr=False)
+    """Behind ``difference``; None where none was needed."""
+
+    def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
+        """(low, high), meant to hold the trace with probability ``level``; see :meth:`HutchinsonResult.interval`.
+
+        The signs' error, if sampled, is a mean over all samples and taken for known. No width where exact.
+
+        Raises:
+            ValueError: as there.
+        """
+        signs = self.gauss_newton_trace
+        sampled = signs.standard_error**2 if isinstance(signs, SampledGaussNewtonTrace) else 0.0
+        probed, degrees = (0.0, 1.0) if self.probes is None else self.probes.variance_of_mean(method)
+        total = probed + sampled
+        # Satterthwaite's degrees of a sum of variances of which only the first is unsure.
+        degrees *= (total / probed) ** 2 if probed else MOST_DEGREES / degrees
+        half = half_width(total, min(degrees, MOST_DEGREES), level, method)
+        return self.value - half, self.value + half

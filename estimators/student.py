@@ -6,27 +6,28 @@ import math
 _TERMS = 10_000
 
 
-def student_quantile(probability: float, degrees: int) -> float:
+def student_quantile(probability: float, degrees: float) -> float:
     """The t with P(T <= t) = probability, for 1/2 <= probability < 1 and ``degrees`` >= 1 degrees of freedom.
 
-    Bisection on P(|T| > t) = I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2) (Abramowitz and Stegun,
-    26.7.1), to the last bit of t.
+    Newton's method on P(|T| > t) = I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2) (Abramowitz and Stegun,
+    26.7.1). That is convex in t > 0: from zero the steps lead up to the quantile and never past it, but for rounding.
     """
     assert 0.5 <= probability < 1.0
     assert degrees >= 1
     outside = 2.0 * (1.0 - probability)
-    low, high = 0.0, 1.0
-    while _outside(high, degrees) > outside:
-        low, high = high, 2.0 * high
-    while low < (middle := (low + high) / 2.0) < high:
-        if _outside(middle, degrees) > outside:
-            low = middle
-        else:
-            high = middle
-    return high
+    t, step = 0.0, math.inf
+    while step > 1e-14 * t:
+        step = (_outside(t, degrees) - outside) / (2.0 * _density(t, degrees))
+        t += max(step, 0.0)
+    return t
 
 
-def _outside(t: float, degrees: int) -> float:
+def _density(t: float, degrees: float) -> float:
+    log_factor = math.lgamma((degrees + 1.0) / 2.0) - math.lgamma(degrees / 2.0) - math.log(degrees * math.pi) / 2.0
+    return math.exp(log_factor - (degrees + 1.0) / 2.0 * math.log1p(t * t / degrees))
+
+
+def _outside(t: float, degrees: float) -> float:
     """P(|T| > t)."""
     squared = t * t
     return _regularised_beta(degrees / (degrees + squared), squared / (degrees + squared), degrees / 2.0, 0.5)

@@ -17,7 +17,7 @@ from estimators.results import GaussNewtonTrace
 from estimators.sample_norms import ChunkNorms, Norms, SampleNorms
 
 # Beside what the forward pass keeps there are the patches of convolutions and the gradients of a column.
-_SHARE_OF_DEFAULT_CHUNK = 2
+SHARE_OF_DEFAULT_CHUNK = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def trace_pass(
     with measuring(model, device):
         samples = Samples(batches)
         inputs, targets = samples.first(2, device)
-        default = default_chunk_size(model, loss_fn, inputs, targets) // _SHARE_OF_DEFAULT_CHUNK
+        default = default_chunk_size(model, loss_fn, inputs, targets) // SHARE_OF_DEFAULT_CHUNK
         size = chunk_size or max(1, default)
         check_deterministic(model, loss_fn, *samples.first(size, device))
         plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
