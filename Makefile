@@ -27,8 +27,8 @@ sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes w
 ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
 	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
 
-test: $(DEVELOP)  ## runs the tests
-	$(BIN)/pytest
+test: $(DEVELOP)  ## runs the tests, two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile
 
 slow: $(DEVELOP)  ## runs the tests that take too long for every day
 	$(BIN)/pytest -m slow

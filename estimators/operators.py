@@ -91,8 +91,8 @@ class HessianOperator:
         chunk_size: samples differentiated at a time, at most (no chunk spans two batches). None: chosen by model,
             input shape and kind of device so that a chunk fits a CPU's cache; see ``chunk_size``.
         memory_budget: bytes of graphs kept between the products of an algorithm, subsets included: those of as many
-            chunks as fit, the others are built anew for each product. 0 keeps none. The default, 1 GiB, is two
-            thirds of what 4,500 images take in the paper's CNN (0.36 MB each).
+            chunks as fit, the others are built anew for each product. 0 keeps none. The default, 2 GiB, holds 5,000
+            images in the paper's CNN (0.36 MB each).
 
     Raises:
         ValueError: for what cannot be measured rightly; the message names the fix.

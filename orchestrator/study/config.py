@@ -15,7 +15,7 @@ from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule
 SCHEMA = 1
 """Counted in every trial id; raised only if a field ever changes its meaning."""
 
-Estimator = Literal["lanczos", "algorithm1"]
+Estimator = Literal["lanczos", "exact_trace", "sampled_trace", "algorithm1"]
 
 
 class MeasurementConfig(Config):
@@ -24,6 +24,10 @@ class MeasurementConfig(Config):
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
     lanczos_products: PositiveInt = 10
+    lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the subset on which Lanczos finds its start; 0.0: it starts at random."""
+    lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """Relative to lambda_max: where it is reached no more products are taken; 0.0: all of lanczos_products."""
     algorithm1_every: PositiveInt = 1
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
@@ -33,6 +37,8 @@ class MeasurementConfig(Config):
     def _each_once(cls, estimators: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(estimators)) < len(estimators):
             raise ValueError("each estimator may be named once")
+        if {"exact_trace", "sampled_trace"} <= set(estimators):
+            raise ValueError("exact_trace and sampled_trace give the same number: name one of them")
         # Their order in the file decides nothing, so it must not make another trial.
         return tuple(name for name in get_args(Estimator) if name in estimators)
 

@@ -5,6 +5,7 @@ this file and ``training/measurement.py``, nothing else.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
@@ -35,6 +36,10 @@ def _scalar(key: str, unit: str, label: str, meaning: str) -> Any:
 
 def _vector(key: str, unit: str, label: str, meaning: str) -> Any:
     return field(default=(), kw_only=True, metadata={"vector": Quantity(key, unit, label, meaning)})
+
+
+def _named(key: str, unit: str, label: str, meaning: str) -> Any:
+    return field(default_factory=dict, kw_only=True, metadata={"named": Quantity(key, unit, label, meaning)})
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,10 @@ class EpochRecord:
     hessian_trace_standard_error: float | None = _scalar(
         "hessian/trace_standard_error", "nats", r"standard error of $\mathrm{tr}(H)$", "of the estimate of the trace"
     )
+    hessian_gauss_newton_trace: float | None = _scalar(
+        "hessian/gauss_newton_trace", "nats", r"$\mathrm{tr}(G)$",
+        "trace of the generalised Gauss-Newton matrix, where it is not proved to be that of the Hessian",
+    )  # fmt: skip
     algorithm1_max_eigenvalue: float | None = _scalar(
         "algorithm1/max_eigenvalue", "nats", "max eigenvalue (Algorithm 1)",
         "the paper's MaxEig: last Rayleigh quotient of power iteration, largest in magnitude",
@@ -118,6 +127,14 @@ class EpochRecord:
         "algorithm1/trace_samples", "nats", "v'Hv", "one per Gaussian probe"
     )
 
+    trace_per_parameter: Mapping[str, float] = _named(
+        "trace/per_parameter", "nats", r"$\mathrm{tr}(G_{ll})$",
+        "by parameter: its own part of the trace, of the Gauss-Newton matrix, of which tr(H) is made where both agree",
+    )  # fmt: skip
+    trace_samples: tuple[float, ...] = _vector(
+        "trace/samples", "nats", "z'(H - G)z", "one per probe of what tells tr(H) from the Gauss-Newton matrix's"
+    )
+
     @property
     def diverged(self) -> bool:
         """A training loss that is no finite number: a result, and the end of the trial."""
@@ -128,15 +145,15 @@ class EpochRecord:
         values = {key: getattr(self, name) for name, key in _KEYS.items()}
         return {key: value for key, value in values.items() if value is not None}
 
-    def vectors(self) -> dict[str, tuple[float, ...]]:
-        """The raw samples by key."""
-        values = {f.metadata["vector"].key: getattr(self, f.name) for f in _fields("vector")}
+    def vectors(self) -> dict[str, tuple[float, ...] | Mapping[str, float]]:
+        """What is more than one number, by key: raw samples, and values by the name of a parameter."""
+        values = {quantity.key: getattr(self, name) for name, quantity in _MANY.items()}
         return {key: value for key, value in values.items() if value}
 
     def reproducible(self) -> dict[str, Any]:
         """All that a rerun must give again, scalars and vectors by key: everything but the times."""
         values = {quantity.key: getattr(self, name) for name, quantity in _REPRODUCIBLE.items()}
-        return {key: value for key, value in values.items() if value not in (None, ())}
+        return {key: value for key, value in values.items() if value not in _NOTHING}
 
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
         """What two runs of the same epoch disagree in, bit for bit, by key; times left out."""
@@ -146,7 +163,7 @@ class EpochRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name; what was not measured is left out."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, ())}
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in _NOTHING}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
@@ -166,7 +183,9 @@ def _same(ours: Any, theirs: Any) -> bool:
 
 
 SCALARS: tuple[Quantity, ...] = tuple(f.metadata["scalar"] for f in _fields("scalar"))
-VECTORS: tuple[Quantity, ...] = tuple(f.metadata["vector"] for f in _fields("vector"))
+_NOTHING: tuple[Any, ...] = (None, (), {})
+_MANY: dict[str, Quantity] = {f.name: f.metadata[kind] for kind in ("vector", "named") for f in _fields(kind)}
+VECTORS: tuple[Quantity, ...] = tuple(_MANY.values())
 _KEYS = {f.name: f.metadata["scalar"].key for f in _fields("scalar")}
-_QUANTITIES = {f.name: f.metadata[kind] for kind in ("scalar", "vector") for f in _fields(kind)}
+_QUANTITIES: dict[str, Quantity] = {**{f.name: f.metadata["scalar"] for f in _fields("scalar")}, **_MANY}
 _REPRODUCIBLE: dict[str, Quantity] = {name: quantity for name, quantity in _QUANTITIES.items() if quantity.reproducible}

@@ -1,5 +1,6 @@
 """What is estimated after an epoch: the one place where the estimators are called."""
 
+import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -8,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from estimators import HessianOperator, hutchinson, lanczos, power_iteration
+from estimators import HessianOperator, hessian_trace, hutchinson, lanczos, power_iteration
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.streams import stream
+
+_MOST_MEMORY = 2 * 2**30
+"""The graphs of 5,000 images in the paper's CNN take 1.8 GB."""
 
 
 class Measurement:
@@ -38,19 +42,27 @@ class Measurement:
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
-            operator = HessianOperator(model, cross_entropy, (self.inputs, self.targets))
-            fields: dict[str, Any] = {
-                "gradient_norm": _gradient_norm(model, self.inputs, self.targets, operator.chunk_size)
-            }
-            if "algorithm1" in self.config.estimators and record.epoch % self.config.algorithm1_every == 0:
-                fields |= self._algorithm1(operator, record.epoch)
-            if "lanczos" in self.config.estimators:
-                fields |= self._lanczos(operator, record.epoch)
+            fields, products = self._fields(model, record.epoch)
         finally:
             for module, training in modes:
                 module.training = training
-        fields |= {"hessian_products": operator.products, "time_measure_seconds": time.perf_counter() - started}
-        return replace(record, **fields)
+        return replace(record, **fields, hessian_products=products, time_measure_seconds=time.perf_counter() - started)
+
+    def _fields(self, model: nn.Module, epoch: int) -> tuple[dict[str, Any], float]:
+        """Everything that is due, of a model in eval mode, and the products it took."""
+        operator = HessianOperator(
+            model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
+        )
+        fields = {"gradient_norm": _gradient_norm(model, self.inputs, self.targets, operator.chunk_size)}
+        # The better estimate of the same quantity comes later, and is what stays.
+        with operator.keeping_graphs():
+            if "algorithm1" in self.config.estimators and epoch % self.config.algorithm1_every == 0:
+                fields |= self._algorithm1(operator, epoch)
+            if "lanczos" in self.config.estimators:
+                fields |= self._lanczos(operator, epoch)
+        if {"exact_trace", "sampled_trace"} & set(self.config.estimators):
+            fields |= self._trace(operator, epoch)
+        return fields, operator.products
 
     def _algorithm1(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
         """The paper's Algorithm 1, as the paper computes it."""
@@ -73,13 +85,40 @@ class Measurement:
 
     def _lanczos(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
         start = stream(self.seed, "lanczos start", epoch)
-        result = lanczos(operator, self.config.lanczos_products, tolerance=0.0, generator=start)
+        result = lanczos(
+            operator,
+            self.config.lanczos_products,
+            tolerance=self.config.lanczos_tolerance,
+            generator=start,
+            coarse_fraction=self.config.lanczos_coarse_fraction or None,
+        )
         return {
             "hessian_lambda_max": result.lambda_max,
             "hessian_lambda_max_residual": result.residual,
             "hessian_lambda_min": result.lambda_min,
             "lanczos_history": tuple(result.history),
         }
+
+    def _trace(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+        """Without probes where the network is piecewise linear, which all but users' own are."""
+        signs = stream(self.seed, "trace signs", epoch)
+        trace = hessian_trace(operator, sampled="sampled_trace" in self.config.estimators, generator=signs)
+        return {
+            "hessian_trace": trace.value,
+            "hessian_trace_standard_error": trace.standard_error,
+            "hessian_gauss_newton_trace": None if trace.gauss_newton_trace.exact else trace.gauss_newton,
+            "trace_per_parameter": dict(trace.gauss_newton_trace.per_parameter),
+            "trace_samples": trace.samples,
+        }
+
+
+def _memory_budget(device: torch.device) -> int:
+    """Bytes for graphs, which decide how fast products are and no bit of them: a share of what this trial may use."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return min(_MOST_MEMORY, free // 4)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_MOST_MEMORY, memory // 4 * torch.get_num_threads() // (os.cpu_count() or 1))
 
 
 def _gradient_norm(model: nn.Module, inputs: Tensor, targets: Tensor, chunk_size: int) -> float:

@@ -31,6 +31,14 @@ NAMED: dict[str, TrialConfig] = {
     "image folder": config(data=IMAGES),
     "half the images, lanczos only": config(measurement={"fraction": 0.5, "estimators": ["lanczos"]}),
     "algorithm 1 every fifth epoch": config(measurement={"estimators": ["algorithm1"], "algorithm1_every": 5}),
+    "lanczos from a coarse start, and the exact trace": config(
+        measurement={
+            "estimators": ["lanczos", "exact_trace"],
+            "lanczos_coarse_fraction": 0.1,
+            "lanczos_tolerance": 0.001,
+        }
+    ),
+    "the sampled trace": config(measurement={"estimators": ["sampled_trace"]}),
     "cnn with dropout and batch norm": config(model={"name": "cnn", "dropout": 0.1, "batch_norm": True}),
     "mlp": config(model={"name": "mlp"}),
     "mlp, other layers": config(model={"name": "mlp", "hidden": [64]}),
@@ -147,6 +155,8 @@ OTHER: dict[str, Any] = {
     "measurement.fraction": 0.2,
     "measurement.estimators": ("lanczos",),
     "measurement.lanczos_products": 11,
+    "measurement.lanczos_coarse_fraction": 0.1,
+    "measurement.lanczos_tolerance": 0.001,
     "measurement.algorithm1_every": 3,
     "measurement.algorithm1_iterations": 11,
     "measurement.algorithm1_probes": 11,

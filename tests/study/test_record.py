@@ -24,6 +24,7 @@ records = st.builds(
     timestamp_ms=st.integers(min_value=0, max_value=2**42),
     **{name: st.none() | _numbers for name in _is("scalar")},
     **{name: st.lists(st.floats(), max_size=5).map(tuple) for name in _is("vector")},
+    **{name: st.dictionaries(st.text(max_size=3), st.floats(), max_size=3) for name in _is("named")},
 )
 
 
@@ -61,7 +62,7 @@ def test_every_quantity_has_a_key_of_its_own_and_says_what_it_is() -> None:
 
 
 def test_a_column_is_the_name_of_its_field() -> None:
-    assert [quantity.column for quantity in (*SCALARS, *VECTORS)] == [*_is("scalar"), *_is("vector")]
+    assert [quantity.column for quantity in (*SCALARS, *VECTORS)] == [*_is("scalar"), *_is("vector"), *_is("named")]
 
 
 def test_metrics_and_vectors_go_by_key() -> None:

@@ -30,7 +30,8 @@ OPTIMIZERS = "adagrad, adam, adamw, rmsprop, sgd"
 DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn"
 SGD = "valid here: lr, momentum, name, nesterov, weight_decay"
 MEASUREMENT = (
-    "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, fraction, lanczos_products"
+    "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, fraction,"
+    " lanczos_coarse_fraction, lanczos_products, lanczos_tolerance"
 )
 
 Write = Callable[..., str]
@@ -313,12 +314,19 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "  measurement: {estimators: [lanczoz]}",
         [
             "trial.measurement.estimators.0 = 'lanczoz': unknown name; did you mean 'lanczos'?"
-            " valid here: algorithm1, lanczos"
+            " valid here: algorithm1, exact_trace, lanczos, sampled_trace"
         ],
     ),
     "estimator twice": (
         BASE + "  measurement: {estimators: [lanczos, lanczos]}",
         ["trial.measurement.estimators = ['lanczos', 'lanczos']: each estimator may be named once"],
+    ),
+    "both traces": (
+        BASE + "  measurement: {estimators: [exact_trace, sampled_trace]}",
+        [
+            "trial.measurement.estimators = ['exact_trace', 'sampled_trace']: exact_trace and sampled_trace give the"
+            " same number: name one of them"
+        ],
     ),
     # values out of range
     "negative lr": (BASE.replace("0.05", "-1"), ["trial.optimizer.lr = -1: must be greater than 0"]),

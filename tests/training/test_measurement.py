@@ -1,5 +1,6 @@
 """Measuring is invisible, right, and says how sure it is."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from estimators import dense_hessian
-from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.measurement import Measurement
 
@@ -50,7 +51,7 @@ def test_everything_is_bitwise_as_it_was(model: nn.Module, data: tuple[Tensor, T
 def test_the_numbers_are_those_of_the_dense_hessian(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     model.double().eval()
     inputs, targets = data[0].double(), data[1]
-    config = MeasurementConfig(lanczos_products=60, algorithm1_iterations=400, algorithm1_probes=4000)
+    config = MeasurementConfig(lanczos_products=60, algorithm1_iterations=300, algorithm1_probes=1000)
     record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
     hessian = dense_hessian(model, cross_entropy, (inputs, targets))
     eigenvalues = torch.linalg.eigvalsh(hessian)
@@ -92,6 +93,60 @@ def test_algorithm1_alone_gives_the_best_at_hand(model: nn.Module, data: tuple[T
     assert record.algorithm1_max_eigenvalue is not None
     expected = record.algorithm1_max_eigenvalue if record.algorithm1_max_eigenvalue >= 0 else None
     assert record.hessian_lambda_max == expected
+
+
+@pytest.mark.parametrize("estimator", ["exact_trace", "sampled_trace"])
+def test_the_trace_without_probes(estimator: Estimator, model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    model.double().eval()
+    inputs, targets = data[0].double(), data[1]
+    config = MeasurementConfig(estimators=(estimator, "algorithm1"))
+    record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
+    diagonal = dense_hessian(model, cross_entropy, (inputs, targets)).diagonal()
+    parts = diagonal.split([parameter.numel() for parameter in model.parameters()])
+    expected = {name: float(part.sum()) for (name, _), part in zip(model.named_parameters(), parts, strict=True)}
+    assert record.hessian_trace is not None
+    assert record.hessian_trace_standard_error is not None
+    if estimator == "exact_trace":
+        assert record.hessian_trace == pytest.approx(float(diagonal.sum()), rel=1e-10)
+        assert record.hessian_trace_standard_error == 0.0
+        assert record.trace_per_parameter == pytest.approx(expected, rel=1e-8)
+    else:
+        assert record.hessian_trace_standard_error > 0.0
+        assert abs(record.hessian_trace - float(diagonal.sum())) < 4 * record.hessian_trace_standard_error
+        assert sum(record.trace_per_parameter.values()) == pytest.approx(record.hessian_trace)
+        assert record.trace_per_parameter.keys() == expected.keys()
+    # What the paper's algorithm says stands beside it; a ReLU network needs no probes for the rest.
+    assert record.algorithm1_trace != record.hessian_trace
+    assert record.hessian_gauss_newton_trace is None
+    assert record.trace_samples == ()
+
+
+def test_the_trace_of_a_network_that_is_not_piecewise_linear(data: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    inputs, targets = data[0].double(), data[1]
+    config = MeasurementConfig(estimators=("exact_trace",))
+    record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
+    trace = float(dense_hessian(model, cross_entropy, (inputs, targets)).trace())
+    assert record.hessian_trace is not None
+    assert record.hessian_trace_standard_error is not None
+    assert record.hessian_gauss_newton_trace is not None
+    assert record.hessian_trace_standard_error > 0.0
+    assert abs(record.hessian_trace - trace) < 4 * record.hessian_trace_standard_error
+    assert abs(record.hessian_gauss_newton_trace - trace) > 1e-3 * abs(trace)
+    assert len(record.trace_samples) == 10
+    assert record.hessian_products == 10
+    assert EpochRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_lanczos_stops_where_the_tolerance_is_reached(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    inputs, targets = data[0].double(), data[1]
+    config = MeasurementConfig(estimators=("lanczos",), lanczos_products=50, lanczos_tolerance=0.1)
+    record = Measurement(config, 0, inputs, targets).complete(RECORD, model.double())
+    assert record.hessian_products is not None
+    assert record.hessian_products < 30
+    largest = torch.linalg.eigvalsh(dense_hessian(model.eval(), cross_entropy, (inputs, targets)))[-1]
+    assert record.hessian_lambda_max == pytest.approx(float(largest), rel=0.1)
 
 
 def test_seed_and_epoch_decide_the_probes(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:

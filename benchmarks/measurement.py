@@ -1,0 +1,105 @@
+"""A whole measurement beside the epoch of training that it follows: lambda_max and lambda_min, and the trace."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.tables import markdown, number, spread
+from benchmarks.harness.timing import ratio, seconds
+from benchmarks.images import resident_data
+from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
+from orchestrator.study.data_config import TorchvisionData
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.record import EpochRecord
+from orchestrator.training.environment import reproducible
+from orchestrator.training.loop import train_epoch
+from orchestrator.training.measurement import Measurement
+from orchestrator.training.models import build_model
+from orchestrator.training.optimizers import build_optimizer
+
+NAME = "measurement"
+BATCH = 32
+LEARNING_RATE = 0.05
+TOLERANCE = 1e-3
+COARSE = 0.1
+WAYS: dict[str, tuple[Estimator, ...]] = {
+    "lambda_max and the exact trace": ("lanczos", "exact_trace"),
+    "lambda_max and the sampled trace": ("lanczos", "sampled_trace"),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is timed."""
+
+    images: int
+    """Of the measurement."""
+    epochs: int
+
+
+SIZES: dict[Scale, Sizes] = {"full": Sizes(5000, 5), "quick": Sizes(500, 1), "tiny": Sizes(12, 1)}
+
+
+def run(settings: Settings) -> Result:
+    """Trains epoch after epoch, measures after each in both ways, and times all of it in one process."""
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, sizes.images)
+    inputs, labels = data.measurement_subset(sizes.images / len(data.train))
+    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    config = TrialConfig(
+        data=TorchvisionData(name="cifar10"),
+        optimizer=SgdConfig(name="sgd", lr=LEARNING_RATE),
+        batch_size=BATCH,
+        epochs=sizes.epochs,
+    )
+    optimizer = build_optimizer(config.optimizer, model.parameters())
+    measurements = {
+        way: Measurement(
+            MeasurementConfig(
+                fraction=1.0, estimators=estimators, lanczos_tolerance=TOLERANCE, lanczos_coarse_fraction=COARSE
+            ),
+            0,
+            inputs,
+            labels,
+        )
+        for way, estimators in WAYS.items()
+    }
+    samples: dict[str, list[float]] = {"training": [], **{way: [] for way in WAYS}}
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for epoch in range(1, sizes.epochs + 1):
+        with reproducible(settings.threads):
+            samples["training"].append(seconds(lambda at=epoch: train_epoch(model, optimizer, data, config, at)))  # type: ignore[misc]
+            for way, measurement in measurements.items():
+                record = measurement.complete(EpochRecord(epoch, 0, loss_train=1.0), model)
+                samples[way].append(record.time_measure_seconds or 0.0)
+                found[way].append({**record.metrics(), "history": record.lanczos_history})
+        say(f"  epoch {epoch}: " + ", ".join(f"{name} {taken[-1]:.1f} s" for name, taken in samples.items()))
+    return finish(
+        NAME,
+        settings,
+        machine,
+        {"images": sizes.images, "trained_on": len(data.train), "samples": samples, "found": found},
+    )
+
+
+def table(result: Result) -> str:
+    """Seconds of an epoch of training and of the measurements after it, and what these found."""
+    measured = result.measured
+    training = measured["samples"]["training"]
+    rows = [["an epoch of training", spread(training), "", "", ""]]
+    for way in WAYS:
+        samples, found = measured["samples"][way], measured["found"][way]
+        products = [record["hessian/products"] for record in found]
+        errors = [record["hessian/lambda_max_residual"] / abs(record["hessian/lambda_max"]) for record in found]
+        rows.append(
+            [way, spread(samples), str(ratio(samples, training)), spread(products), number(100 * median(errors))]
+        )
+    header = ["", "s (range)", "of an epoch (range)", "products (range)", "residual, % of lambda_max"]
+    return (
+        f"{markdown(header, rows)}\n\n{len(training)} epochs of {measured['trained_on']:,} images in batches of "
+        f"{BATCH}, SGD at {LEARNING_RATE}; measured on {measured['images']:,} images, Lanczos from a start found on "
+        f"{COARSE:.0%} of them, to {TOLERANCE:.1%}."
+    )
