@@ -139,7 +139,8 @@ def test_params_tags_and_outcomes_are_there(finished: Place) -> None:
     statuses = Counter(status for (status,) in finished.query("select status from runs"))
     assert statuses == {"FINISHED": 5}
     keys = {key for (key,) in finished.query("select distinct key from metrics")}
-    assert keys == {quantity.key for quantity in SCALARS}
+    # A network of ReLUs has one trace, not two.
+    assert keys == {quantity.key for quantity in SCALARS} - {"hessian/gauss_newton_trace"}
 
 
 def test_raw_samples_are_an_artifact(finished: Place) -> None:

@@ -81,6 +81,9 @@ class EpochRecord:
     hessian_lambda_min: float | None = _scalar(
         "hessian/lambda_min", "nats", r"$\lambda_{\min}(H)$", "algebraically smallest eigenvalue (Lanczos)"
     )
+    hessian_lambda_min_residual: float | None = _scalar(
+        "hessian/lambda_min_residual", "nats", r"residual of $\lambda_{\min}$", "||Hv - lambda v||, v of unit norm"
+    )
     hessian_trace: float | None = _scalar(
         "hessian/trace", "nats", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate at hand"
     )

@@ -96,6 +96,7 @@ class Measurement:
             "hessian_lambda_max": result.lambda_max,
             "hessian_lambda_max_residual": result.residual,
             "hessian_lambda_min": result.lambda_min,
+            "hessian_lambda_min_residual": result.lambda_min_residual,
             "lanczos_history": tuple(result.history),
         }
 
