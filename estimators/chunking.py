@@ -21,10 +21,11 @@ def default_chunk_size(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, 
 def _saved_bytes(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> int:
     """Bytes of activations that the forward pass keeps: each storage once, parameters and buffers not at all."""
     with recording_saved() as saved:
-        evaluate(model, loss_fn, inputs, targets)
+        graph = evaluate(model, loss_fn, inputs, targets)
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     storages: dict[int, int] = {}
-    for tensor in saved:
+    for tensor in saved:  # of a graph that is still there
         # A slice of the data is smaller than its storage, an expanded tensor larger.
         storages.setdefault(tensor.untyped_storage().data_ptr(), min(tensor.nbytes, tensor.untyped_storage().nbytes()))
+    del graph
     return sum(size for address, size in storages.items() if address not in own)
