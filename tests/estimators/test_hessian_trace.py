@@ -1,4 +1,4 @@
-"""tr(H) of any network: against dense matrices, unbiased, with an error that is right, and free of probes where it can."""
+"""tr(H) of any network: against dense matrices, unbiased, with its error, and free of probes where it can be."""
 
 import math
 import statistics
