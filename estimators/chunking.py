@@ -27,4 +27,5 @@ def _saved_bytes(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, target
     for tensor in saved:
         # A slice of the data is smaller than its storage, an expanded tensor larger.
         storages.setdefault(tensor.untyped_storage().data_ptr(), min(tensor.nbytes, tensor.untyped_storage().nbytes()))
+    saved.clear()
     return sum(size for address, size in storages.items() if address not in own)

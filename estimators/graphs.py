@@ -131,7 +131,10 @@ class KeptGraphs:
 
 @contextmanager
 def recording_saved() -> Iterator[list[Tensor]]:
-    """The tensors that operations within keep for a backward pass, alive until the caller lets go of the list."""
+    """The tensors that operations within keep for a backward pass, alive until the caller clears the list.
+
+    He must: they hold the graph, which holds this list, in a cycle that no collector sees.
+    """
     saved: list[Tensor] = []
 
     def record(tensor: Tensor) -> Tensor:
@@ -140,8 +143,12 @@ def recording_saved() -> Iterator[list[Tensor]]:
         # Autograd puts the history back.
         return tensor.detach()
 
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        yield saved
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+            yield saved
+    except BaseException:
+        saved.clear()
+        raise
 
 
 def _bytes_of(tensors: Sequence[Tensor], model: nn.Module, chunk: Pair) -> int:
