@@ -1,5 +1,6 @@
 """Memory: products stay within their budget, and a thousand calls of any estimator leave nothing behind."""
 
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def resident(key="VmRSS"):
         return next(1024 * int(line.split()[1]) for line in status if line.startswith(key))
 """
 
-# The baseline: a process that has taken the same products without keeping a graph.
+# The baseline: what the process held after it had taken the same products without keeping a graph.
 WITHIN_BUDGET = """
 model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4096, 10))
 data = torch.randn(240, 3, 32, 32), torch.randint(10, (240,))
@@ -39,22 +40,20 @@ without, _ = peak(0)
 budget = 24 * 2**20
 within, held = peak(budget)
 assert 0.8 * budget < held <= budget, held
-assert 0.6 * budget < within - without < 1.1 * budget, (within - without) / budget
+assert 0.8 * budget < within - without < 1.1 * budget, (within - without) / budget
 """
 
 # Smooth, so that hessian_trace takes probes. A graph that stayed at every call would be megabytes.
 GROWTH = """
 model = nn.Sequential(nn.Linear(3, 16, bias=False), nn.Tanh(), nn.Linear(16, 1, bias=False))
 data = torch.randn(16, 3), torch.randn(16, 1)
-op = HessianOperator(model, mse, data)
+op, gauss_newton = HessianOperator(model, mse, data), GaussNewtonOperator(model, mse, data)
 calls = {
-    "operators": lambda generator: GaussNewtonOperator(model, mse, data) @ torch.ones(op.size),
-    "power_iteration": lambda generator: power_iteration(op, 2, generator),
-    "lanczos": lambda generator: lanczos(op, 2, generator=generator),
+    "a new operator and lanczos": lambda generator: lanczos(HessianOperator(model, mse, data), 2, generator=generator),
+    "power_iteration": lambda generator: power_iteration(gauss_newton, 1, generator),
     "hutchinson": lambda generator: hutchinson(op, 2, generator=generator),
-    "exact_trace": lambda generator: exact_trace(model, mse, data),
     "sampled_trace": lambda generator: sampled_trace(model, mse, data, generator=generator),
-    "hessian_trace": lambda generator: hessian_trace(op, 2, generator=generator),
+    "hessian_trace, exact_trace in it": lambda generator: hessian_trace(op, 2, generator=generator),
 }
 
 def after(count, call):
@@ -71,7 +70,11 @@ for name, call in calls.items():
 
 
 def run(script: str) -> None:
-    result = subprocess.run([sys.executable, "-c", COMMON + script], capture_output=True, text=True, check=False)
+    # Every tensor in pages of its own: what is measured is what is held, not the holes that glibc's heap leaves between
+    # what is kept and what is not, which came to another 10% to 35% of the budget.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", COMMON + script]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
 
