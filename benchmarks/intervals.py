@@ -135,7 +135,8 @@ def _planted(eigenvalues: list[float]) -> Callable[[], Tensor]:
         values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
         gaussian = torch.randn(_SIZE, _SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         rotation, _ = torch.linalg.qr(gaussian)
-        return rotation @ torch.diag(values) @ rotation.T
+        matrix: Tensor = rotation @ torch.diag(values) @ rotation.T
+        return matrix
 
     return build
 
@@ -152,7 +153,7 @@ def _network(steps: int) -> Callable[[], Tensor]:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         for _ in range(steps):
             optimizer.zero_grad()
-            cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            cross_entropy(model(inputs), targets).backward()
             optimizer.step()
         return dense_hessian(model, cross_entropy, (inputs, targets))
 
