@@ -60,11 +60,10 @@ def test_deflation_is_unbiased_with_the_variance_of_the_complement(distribution:
 @pytest.mark.parametrize("deflated", [False, True])
 def test_norms_and_variances_have_no_bias(distribution: Distribution, deflated: bool) -> None:
     """Also where there are few probes: means over many results of four."""
-    matrix, results, generator = symmetric(EIGENVALUES), [], seeded(0)
+    matrix, generator = symmetric(EIGENVALUES), seeded(0)
     op = MatrixOperator(matrix)
     subspace = lanczos(op, 2, tolerance=0.0, generator=seeded(1)) if deflated else None
-    for _ in range(1500):
-        results.append(hutchinson(op, 4, distribution, deflate=subspace, generator=generator))
+    results = [hutchinson(op, 4, distribution, deflate=subspace, generator=generator) for _ in range(1500)]
     projection = torch.eye(8, dtype=torch.float64)
     if subspace is not None:
         projection = projection - subspace.basis @ subspace.basis.T

@@ -1,0 +1,174 @@
+"""How often the intervals of trace probes hold the trace: every draw checked against a matrix whose trace is known."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.tables import markdown, number, percent
+from estimators import HutchinsonResult, dense_hessian, hutchinson
+from estimators.random_vectors import Distribution
+from estimators.student import student_quantile
+
+NAME = "intervals"
+LEVEL = 0.95
+STUDENT, CHEBYSHEV, USUAL = "Student", "Chebyshev", "usual"
+DISTRIBUTIONS: tuple[Distribution, ...] = ("gaussian", "rademacher")
+_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is drawn."""
+
+    draws: int
+    probes: tuple[int, ...]
+
+
+SIZES: dict[Scale, Sizes] = {
+    "full": Sizes(2000, (2, 5, 10, 20)),
+    "quick": Sizes(100, (2, 10)),
+    "tiny": Sizes(5, (2, 3)),
+}
+
+
+class DenseOperator:
+    """A symmetric matrix as an operator."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.size, self.dtype, self.device, self.products = len(matrix), matrix.dtype, matrix.device, 0.0
+
+    def matvec(self, vector: Tensor) -> Tensor:
+        """A @ vector."""
+        self.products += 1
+        return self.matrix @ vector
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """A @ vector."""
+        return self.matvec(vector)
+
+
+def run(settings: Settings) -> Result:
+    """Draws probes of every matrix and counts which intervals hold its trace."""
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    rows = []
+    # The matrices are small: one thread is faster than several.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, build in MATRICES.items():
+            matrix = build()
+            for distribution in DISTRIBUTIONS:
+                rows += [_drawn(name, matrix, distribution, probes, sizes.draws) for probes in sizes.probes]
+            say(f"  {name}")
+    finally:
+        torch.set_num_threads(threads)
+    return finish(NAME, settings, machine, {"draws": sizes.draws, "level": LEVEL, "rows": rows})
+
+
+def table(result: Result) -> str:
+    """The share of draws whose interval holds the trace, by matrix, number of probes, distribution and method."""
+    rows, draws = result.measured["rows"], result.measured["draws"]
+    cells: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        key = (row["matrix"], number(row["effective_rank"]), row["probes"])
+        cells.setdefault(key, {})[row["distribution"]] = row
+    lines = []
+    for (matrix, rank, probes), found in cells.items():
+        shares = [
+            _share(found[name], method, draws) for name in DISTRIBUTIONS for method in (STUDENT, CHEBYSHEV, USUAL)
+        ]
+        lines.append([matrix, rank, str(probes), *shares])
+    header = ["matrix", "effective rank", "probes"]
+    for letter in ("G", "R"):
+        header += [f"{letter}: {STUDENT}", f"{letter}: {CHEBYSHEV}", f"{letter}: {USUAL}"]
+    checked = sum(draws for _ in rows)
+    return (
+        f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws a cell, {checked:,} in all; a"
+        f" binomial error of {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. In brackets: the result says that there"
+        " are too few probes for Student's interval."
+    )
+
+
+def _share(row: dict[str, Any], method: str, draws: int) -> str:
+    share = percent(row["covered"][method] / draws)
+    return f"({share})" if method == STUDENT and row["too_few_probes"] else share
+
+
+def _drawn(name: str, matrix: Tensor, distribution: Distribution, probes: int, draws: int) -> dict[str, Any]:
+    operator, generator = DenseOperator(matrix), torch.Generator().manual_seed(probes)
+    trace = float(matrix.trace())
+    covered = dict.fromkeys((STUDENT, CHEBYSHEV, USUAL), 0)
+    warned = 0
+    for _ in range(draws):
+        result = hutchinson(operator, probes, distribution, generator=generator)
+        warned += result.too_few_probes is not None
+        intervals = result.interval(LEVEL), result.interval(LEVEL, "chebyshev"), _usual(result)
+        for method, (low, high) in zip(covered, intervals, strict=True):
+            covered[method] += low <= trace <= high
+    return {
+        "matrix": name,
+        "effective_rank": trace**2 / float(matrix.square().sum()),
+        "distribution": distribution,
+        "probes": probes,
+        "covered": covered,
+        "too_few_probes": warned == draws,
+    }
+
+
+def _usual(result: HutchinsonResult) -> tuple[float, float]:
+    """Student's interval from the spread of the samples, as textbooks have it."""
+    half = student_quantile((1.0 + LEVEL) / 2.0, len(result.samples) - 1) * result.standard_error
+    return result.value - half, result.value + half
+
+
+def _planted(eigenvalues: list[float]) -> Callable[[], Tensor]:
+    def build() -> Tensor:
+        values = torch.zeros(_SIZE, dtype=torch.float64)
+        values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
+        gaussian = torch.randn(_SIZE, _SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        rotation, _ = torch.linalg.qr(gaussian)
+        matrix: Tensor = rotation @ torch.diag(values) @ rotation.T
+        return matrix
+
+    return build
+
+
+def _network(steps: int) -> Callable[[], Tensor]:
+    """The Hessian of a small network on classes of noisy points, after some steps of gradient descent."""
+
+    def build() -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
+            inputs, targets = torch.randn(200, 6, dtype=torch.float64), torch.randint(4, (200,))
+        inputs[torch.arange(200), targets] += 2.0
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+        return dense_hessian(model, cross_entropy, (inputs, targets))
+
+    return build
+
+
+MATRICES: dict[str, Callable[[], Tensor]] = {
+    "1 eigenvalue": _planted([1.0]),
+    "3 equal": _planted([1.0] * 3),
+    "10 equal": _planted([1.0] * 10),
+    "30 equal": _planted([1.0] * 30),
+    "1 above a bulk of 99": _planted([10.0] + [0.5] * 99),
+    "1 / k": _planted([1.0 / k for k in range(1, _SIZE + 1)]),
+    "5 of both signs": _planted([3.0, -2.0, 1.0, 0.5, -0.3]),
+    "2 opposite": _planted([1.0, -1.0]),
+    "network, untrained": _network(0),
+    "network, trained": _network(300),
+}
