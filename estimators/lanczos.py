@@ -1,6 +1,7 @@
 """The Lanczos method with full reorthogonalisation: both ends of the spectrum, with residuals."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,15 @@ from torch import Tensor
 from estimators.operators import SymmetricOperator, keeping_graphs
 from estimators.random_vectors import random_vector
 from estimators.results import LanczosResult
+from estimators.ritz import Ritz
 
-# Two eigenvalues w apart, the upper one with a share r of the start much smaller than the lower one's, look like one
-# with residual r w. For a random start r < 1/m has probability 2/(pi m): without a margin, one start in ten called
-# the second of two eigenvalues 1% apart converged to 0.1%.
-_MARGIN = 10.0
+# Length of the random part of a start that was given or came from a coarse stage, the rest being of length 1. It costs
+# the first Rayleigh quotient 1e-4 of itself, which the second product takes back, and the steps that find a top
+# eigenvector of which the rest knows nothing are those of a cold start and about two more.
+_RANDOM_PART = 0.01
+# The coarse stage ends where its residual is below this share of its own eigenvalue: what is left is then less than
+# what sets the matrix of a tenth of the samples apart from that of all.
+_COARSE_RESIDUAL = 0.03
 
 
 def lanczos(
@@ -22,40 +27,94 @@ def lanczos(
     tolerance: float = 1e-3,
     initial: Tensor | None = None,
     generator: torch.Generator | None = None,
+    *,
+    coarse_fraction: float | None = None,
+    coarse_products: float = 2.0,
 ) -> LanczosResult:
     """The algebraically largest and smallest eigenvalue (Lanczos, 1950; Parlett, The Symmetric Eigenvalue Problem).
 
     Stops when lambda_max has converged, when the subspace is invariant (no product can add to it), or after
-    ``max_products``. ``converged`` asks for both of two bounds, relative to |lambda_max|:
+    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage goes before: Lanczos steps on a tenth of the samples,
+    a tenth of a product each, whose Ritz vector of lambda_max is where the steps on all samples start. Everything
+    that is returned but ``products`` is of the stage on all samples.
 
-    - residual <= tolerance / 10: some eigenvalue is that near to the Ritz value, with a margin (below);
-    - residual^2 / gap <= tolerance, the gap taken to the next Ritz value: the usual size of the error, and large
-      while the two topmost Ritz values still part.
+    ``converged`` asks for two bounds, relative to |lambda_max|, RULES.
 
-    How little the Ritz value last moved does not count. What no method of this kind can know: a start orthogonal to
-    the top eigenvector never finds it (in particular, ``initial`` set to another eigenvector is an invariant
-    subspace at once, and "converges" there). A random start is not orthogonal, but may be nearly so: then it rests at
-    an eigenvalue just below the top one, a relative w below, with a residual smaller than w. The margin makes this
-    rare: about 0.06 tolerance / w of the starts. Of equal eigenvalues one is found.
+    Of equal eigenvalues one is found. What no method of this kind can know: a start orthogonal to the top eigenvector
+    never finds it. A random one is not, but for a set of measure zero, and every start here has a random part; but it
+    may be nearly so: then it rests for a while at an eigenvalue just below the top one.
+
+    The device is waited for once a step, after the product. Memory: a vector for each product on all samples, after
+    those of the coarse stage, ``coarse_products / coarse_fraction`` at most, are released; and three more.
 
     Args:
-        op: the operator.
-        max_products: at most so many products, and basis vectors of memory.
+        op: the operator; with a coarse stage one that has ``subset``, as :class:`estimators.HessianOperator`.
+        max_products: at most so many products, those of the coarse stage included as the fractions they are.
         tolerance: relative to |lambda_max|; 0.0 uses every product.
-        initial: the start [size], of any length but zero. None: standard normal.
-        generator: the stream of the start, on any device; None: torch's global CPU stream. For deflated probes, take
-            another stream than theirs.
+        initial: where to start [size], of any length but zero, the coarse stage where there is one; a random part of
+            a hundredth of its length is added. None: standard normal.
+        generator: the stream of all that is random, on any device; None: torch's global CPU stream. For deflated
+            probes, take another stream than theirs.
+        coarse_fraction: the share of the samples that the coarse stage looks at, in (0, 1). None: no coarse stage.
+        coarse_products: at most so many products go to the coarse stage; it stops before where it has converged
+            as far as is useful.
 
     Raises:
-        ValueError: if max_products is below 1, tolerance is negative or NaN, or initial is no usable vector.
+        ValueError: if max_products is below 1, tolerance is negative or NaN, initial is no usable vector,
+            coarse_fraction is outside (0, 1), the operator has no subsets, or the coarse stage would leave no product.
     """
-    if max_products < 1:
-        raise ValueError(f"max_products is {max_products}, expected at least 1: 10 is usual")
-    if not tolerance >= 0.0:
-        raise ValueError(f"tolerance is {tolerance}, expected at least 0.0 (use every product)")
-    start = random_vector(op, generator) if initial is None else _checked_initial(op, initial)
+    _check(max_products, tolerance)
+    if initial is not None and coarse_fraction is not None:
+        raise ValueError("initial and coarse_fraction exclude each other: the coarse stage finds where to start")
     products_before = op.products
-    rows = torch.empty(min(max_products, op.size), op.size, dtype=op.dtype, device=op.device)
+    coarse_gap = None
+    if coarse_fraction is not None:
+        coarse = _coarse_operator(op, coarse_fraction)
+        coarse_steps = _coarse_steps(coarse_fraction, coarse_products, max_products)
+    start = _start(op, initial, generator)
+    with keeping_graphs(op):
+        if coarse_fraction is not None:
+            found = _krylov(coarse, start, coarse_steps, lambda ritz: ritz.relative_residual <= _COARSE_RESIDUAL)
+            if found.ritz.finite:
+                coarse_gap = found.ritz.relative_gap
+                start = _start(op, found.combined(found.ritz.weighted()), generator)
+            del found  # its basis, before that of all samples is made
+        # Tenths do not add up to whole products in floating point.
+        left = math.floor(max_products - (op.products - products_before) + 1e-6)
+        space = _krylov(op, start, left, lambda ritz: ritz.converged(tolerance, coarse_gap))
+    ritz = space.ritz
+    return LanczosResult(
+        lambda_max=ritz.values[-1],
+        lambda_min=ritz.values[0],
+        residual=ritz.residual(-1),
+        lambda_min_residual=ritz.residual(0),
+        error=ritz.error,
+        converged=ritz.converged(tolerance, coarse_gap),
+        products=op.products - products_before,
+        history=space.history,
+        vector=space.combined(ritz.vectors[:, -1]),
+        basis=space.basis,
+        tridiagonal=ritz.tridiagonal,
+    )
+
+
+@dataclass(frozen=True)
+class _Krylov:
+    """What the steps of Lanczos have found."""
+
+    basis: Tensor  # [size, k], orthonormal columns
+    ritz: Ritz
+    history: tuple[float, ...]
+
+    def combined(self, weights: Tensor) -> Tensor:
+        """Basis vectors with weights [k], float64 on the CPU: [size], of unit length."""
+        vector = self.basis @ weights.to(self.basis.device, self.basis.dtype)
+        return vector / torch.linalg.vector_norm(vector)
+
+
+def _krylov(op: SymmetricOperator, start: Tensor, products: int, is_enough: Callable[[Ritz], bool]) -> _Krylov:
+    """Steps from a start of any length, until they are enough, the subspace is invariant or a product is not finite."""
+    rows = torch.empty(min(products, op.size), op.size, dtype=op.dtype, device=op.device)
     rows[0] = start / torch.linalg.vector_norm(start)
     diagonal: list[float] = []
     off_diagonal: list[float] = []
@@ -68,70 +127,13 @@ def lanczos(
             # One wait for the device a step, outside the product.
             alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
             diagonal.append(alpha_value)
-            ritz = _ritz(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)
+            ritz = Ritz.of(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)
             history.append(ritz.values[-1])
-            if ritz.invariant or ritz.converged(tolerance) or not ritz.finite or step + 1 == len(rows):
+            if ritz.invariant or is_enough(ritz) or not ritz.finite or step + 1 == len(rows):
                 break
             off_diagonal.append(beta)
             rows[step + 1] = remainder / beta
-    basis = rows[: len(diagonal)].T
-    vector = basis @ ritz.vectors[:, -1].to(op.device, op.dtype)
-    return LanczosResult(
-        lambda_max=ritz.values[-1],
-        lambda_min=ritz.values[0],
-        residual=ritz.residual(-1),
-        lambda_min_residual=ritz.residual(0),
-        converged=ritz.converged(tolerance),
-        products=op.products - products_before,
-        history=tuple(history),
-        vector=vector / torch.linalg.vector_norm(vector),
-        basis=basis,
-        tridiagonal=ritz.tridiagonal,
-    )
-
-
-@dataclass(frozen=True)
-class _Ritz:
-    """The Ritz pairs after a step."""
-
-    values: list[float]  # ascending
-    vectors: Tensor  # [k, k] float64: column i belongs to value i, in the Lanczos basis
-    tridiagonal: Tensor  # [k, k] float64
-    beta: float  # norm of what the next basis vector would be
-    invariant: bool  # is the subspace invariant, to rounding?
-
-    @property
-    def finite(self) -> bool:
-        return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
-
-    def residual(self, index: int) -> float:
-        """||A y - value y|| of a Ritz vector y: beta times its last component."""
-        return self.beta * abs(float(self.vectors[-1, index]))
-
-    def converged(self, tolerance: float) -> bool:
-        if not self.finite:
-            return False
-        if self.invariant:
-            return True
-        residual, allowed = self.residual(-1), tolerance * abs(self.values[-1])
-        gap = self.values[-1] - self.values[-2] if len(self.values) > 1 else math.inf
-        return tolerance > 0.0 and residual <= allowed / _MARGIN and residual * residual <= allowed * gap
-
-
-def _ritz(diagonal: list[float], off_diagonal: list[float], beta: float, rounding: float, full: bool) -> _Ritz:
-    """Solve the tridiagonal eigenproblem in float64 on the CPU; ``full``: the basis spans the whole space."""
-    size = len(diagonal)
-    tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-    if off_diagonal:
-        sides = torch.tensor(off_diagonal, dtype=torch.float64)
-        tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
-    if not (torch.isfinite(tridiagonal).all() and math.isfinite(beta)):
-        nothing = torch.full((size, size), math.nan, dtype=torch.float64)
-        return _Ritz([math.nan] * size, nothing, tridiagonal, math.nan, invariant=False)
-    values, vectors = torch.linalg.eigh(tridiagonal)
-    scale = float(values.abs().max())
-    # Below ten units in the last place of the largest eigenvalue, the next basis vector would be rounding noise.
-    return _Ritz(values.tolist(), vectors, tridiagonal, beta, invariant=full or beta <= 10.0 * rounding * scale)
+    return _Krylov(rows[: len(diagonal)].T, ritz, tuple(history))
 
 
 def _orthogonalised(vector: Tensor, rows: Tensor) -> Tensor:
@@ -139,6 +141,47 @@ def _orthogonalised(vector: Tensor, rows: Tensor) -> Tensor:
     for _ in range(2):
         vector = vector - rows.T @ (rows @ vector)
     return vector
+
+
+def _start(op: SymmetricOperator, given: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    """A random vector, or the given one with a random part."""
+    random = random_vector(op, generator)
+    if given is None:
+        return random
+    start = _checked_initial(op, given)
+    length = _RANDOM_PART * torch.linalg.vector_norm(start) / torch.linalg.vector_norm(random)
+    return start + length * random
+
+
+def _coarse_operator(op: SymmetricOperator, fraction: float) -> SymmetricOperator:
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"coarse_fraction is {fraction}, expected a share of the samples in (0, 1): 0.1 is usual")
+    subset = getattr(op, "subset", None)
+    if subset is None:
+        raise ValueError(
+            f"coarse_fraction is {fraction}, but {type(op).__name__} has no subset(fraction) as HessianOperator has:"
+            " leave coarse_fraction out"
+        )
+    coarse: SymmetricOperator = subset(fraction)
+    return coarse
+
+
+def _coarse_steps(fraction: float, coarse_products: float, max_products: int) -> int:
+    """How many products of the subset the coarse stage may take; one on all samples is left to the other."""
+    steps = math.floor(min(coarse_products, max_products - 1) / fraction + 1e-6)
+    if not coarse_products > 0.0 or steps < 1:
+        raise ValueError(
+            f"coarse_products is {coarse_products} and max_products {max_products}, expected room for one product of"
+            f" {fraction} of the samples and for one of all: 2.0 and 10 are usual"
+        )
+    return steps
+
+
+def _check(max_products: int, tolerance: float) -> None:
+    if max_products < 1:
+        raise ValueError(f"max_products is {max_products}, expected at least 1: 10 is usual")
+    if not tolerance >= 0.0:
+        raise ValueError(f"tolerance is {tolerance}, expected at least 0.0 (use every product)")
 
 
 def _checked_initial(op: SymmetricOperator, initial: Tensor) -> Tensor:

@@ -37,6 +37,9 @@ class LanczosResult:
     """||A v - lambda_max v|| of ``vector``: some eigenvalue lies within it of ``lambda_max``."""
     lambda_min_residual: float
     """The same for ``lambda_min`` and its Ritz vector."""
+    error: float
+    """How far below the largest eigenvalue ``lambda_max`` is to be expected: residual^2 / gap, the gap to the next Ritz
+    value; the residual where that is less. In the units of ``lambda_max``; an estimate, no bound."""
     converged: bool
     """Is lambda_max within the tolerance? See :func:`estimators.lanczos` for what is known and what is not."""
     products: float

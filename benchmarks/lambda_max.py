@@ -1,0 +1,154 @@
+"""How near lambda_max comes within ten products, with and without a coarse stage, and whether `converged` is true."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.tables import markdown, number, percent
+from benchmarks.images import batch, resident_data
+from benchmarks.references import REFERENCES, References
+from benchmarks.snapshots import INIT, OPTIMIZERS, Snapshot, first, trained, untrained
+from estimators import HessianOperator, LanczosResult, lanczos
+from orchestrator.training.datasets import ResidentData
+
+NAME = "lambda_max"
+TOLERANCE = 1e-3
+PRODUCTS = 10
+Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
+WAYS: dict[str, Way] = {
+    "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw),
+    "coarse to fine": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw, coarse_fraction=0.1),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured."""
+
+    trained_on: int
+    """Images; the first ones are measured on."""
+    images: int
+    stages: dict[str, int]
+    """Epochs."""
+    seeds: dict[str, int]
+    """Trajectories of each optimizer, by network."""
+    untrained: int
+    """Seeds of each network before its first step."""
+    many: int
+    """Images of the few cases on more of them."""
+    on_many: tuple[tuple[str, str, int, str], ...]
+    """Network, optimizer, seed and stage of those."""
+
+
+_FULL = Sizes(
+    trained_on=5000,
+    images=500,
+    stages={"early": 1, "mid": 3, "late": 8},
+    seeds={"mlp": 6, "cnn": 2},
+    untrained=6,
+    many=5000,
+    on_many=(
+        ("mlp", "-", 0, INIT),
+        ("mlp", "sgd", 0, "early"),
+        ("mlp", "adam", 0, "late"),
+        ("mlp", "adam", 1, "mid"),
+        ("cnn", "sgd", 0, "mid"),
+        ("cnn", "adam", 0, "late"),
+    ),
+)
+SIZES: dict[Scale, Sizes] = {
+    "full": _FULL,
+    "quick": Sizes(1000, 100, {"early": 1}, {"mlp": 1, "cnn": 1}, 1, 1000, (("mlp", "-", 0, INIT),)),
+    "tiny": Sizes(64, 16, {"early": 1}, {"mlp": 1}, 1, 32, (("mlp", "-", 0, INIT),)),
+}
+
+
+def run(settings: Settings) -> Result:
+    """Trains the networks, looks up or computes what lambda_max is, and measures it in every way."""
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = first(resident_data(settings, sizes.trained_on), sizes.trained_on)
+    references = References(REFERENCES if settings.scale == "full" else None)
+    cases = []
+    for snapshot in _snapshots(data, sizes, settings.threads):
+        key = (snapshot.network, snapshot.optimizer, snapshot.seed, snapshot.stage)
+        counts = [sizes.images] + [sizes.many] * (key in sizes.on_many)
+        cases += [_case(snapshot, *batch(data, count), references) for count in counts]
+    return finish(NAME, settings, machine, {"tolerance": TOLERANCE, "most_products": PRODUCTS, "cases": cases})
+
+
+def table(result: Result) -> str:
+    """Hits, honesty and products of every way, by stage of training and number of images."""
+    measured = result.measured
+    rows = []
+    for images in sorted({case["images"] for case in measured["cases"]}):
+        of_size = [case for case in measured["cases"] if case["images"] == images]
+        groups = {
+            "all": of_size,
+            "before training": [case for case in of_size if case["stage"] == INIT],
+            "in training": [case for case in of_size if case["stage"] != INIT],
+        }
+        for way in measured["cases"][0]["found"]:
+            rows += [_row(way, images, name, group, measured["tolerance"]) for name, group in groups.items() if group]
+    header = ["way", "cases", "images", "number", "hits", "hits said to be", "misses said to be hits", "products"]
+    return (
+        f"{markdown([*header, 'worst'], rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. "
+        f"Products: median (largest) until `converged` or {measured['most_products']}; the coarse stage's count as "
+        "fractions. Worst: the largest relative error."
+    )
+
+
+def _row(way: str, images: int, name: str, cases: Sequence[dict[str, Any]], tolerance: float) -> list[str]:
+    found = [case["found"][way] for case in cases]
+    errors = [abs(one["lambda_max"] / case["lambda_max"] - 1.0) for one, case in zip(found, cases, strict=True)]
+    hits = [one["converged"] for one, error in zip(found, errors, strict=True) if error <= tolerance]
+    misses = [one["converged"] for one, error in zip(found, errors, strict=True) if not error <= tolerance]
+    products = [one["products"] for one in found]
+    return [
+        way,
+        name,
+        f"{images:,}",
+        str(len(cases)),
+        percent(len(hits) / len(cases)),
+        percent(sum(hits) / len(hits)) if hits else "",
+        f"{sum(misses)} of {len(misses)}",
+        f"{number(median(products))} ({number(max(products))})",
+        f"{max(errors):.2%}",
+    ]
+
+
+def _snapshots(data: ResidentData, sizes: Sizes, threads: int) -> Iterator[Snapshot]:
+    for network, seeds in sizes.seeds.items():
+        yield from (untrained(network, data, seed) for seed in range(sizes.untrained))
+        for seed in range(seeds):
+            for optimizer in OPTIMIZERS:
+                yield from trained(network, optimizer, data, seed, sizes.stages, threads)
+
+
+def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: References) -> dict[str, Any]:
+    reference = references.of(snapshot, inputs, labels)
+    found = {}
+    for way, measure in WAYS.items():
+        op = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
+        result = measure(op, torch.Generator().manual_seed(snapshot.seed))
+        found[way] = {
+            "lambda_max": result.lambda_max,
+            "residual": result.residual,
+            "error": result.error,
+            "converged": result.converged,
+            "products": result.products,
+            "history": result.history,
+        }
+    said = ", ".join(
+        f"{way} {one['lambda_max'] / reference.lambda_max - 1.0:+.1e} in {one['products']:.1f}"
+        f"{' converged' if one['converged'] else ''}"
+        for way, one in found.items()
+    )
+    say(f"  {snapshot.name}, {len(labels)} images: {reference.lambda_max:.4g}, {said}")
+    return {**asdict(reference), "stage": snapshot.stage, "found": found}

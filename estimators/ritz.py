@@ -1,0 +1,116 @@
+"""Ritz pairs of a Krylov space, and what they say of the largest eigenvalue."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# What convergence asks for, in units of the tolerance where no other is said; tried on Hessians of networks in training
+# (benchmarks/lambda_max.py) and on matrices over subsampled rows.
+_ERROR = 0.5
+# Without a coarse stage. Two eigenvalues w apart, the upper one with a share r of the start much smaller than the lower
+# one's, look like one with residual r w. For a random start r < 1/m has probability 2/(pi m): without a margin, one
+# start in ten called the second of two eigenvalues 1% apart converged to 0.1%.
+_RESIDUAL = 0.1
+# And the second Ritz pair has settled, its residual being less than this share of the gap. A start at an eigenvector is
+# an invariant subspace but for its random part, which shows what else there is as the second pair, and slowly. Without
+# this 17% of the starts at the second eigenvector were called converged, with it none of 150.
+_SETTLED = 0.1
+# After a coarse stage: this share of its gap, relative to its lambda_max, within bounds in units of the tolerance.
+_SHARE_OF_COARSE_GAP, _LEAST_RESIDUAL, _MOST_RESIDUAL = 0.1, 0.5, 15.0
+# The weight of a coarse Ritz vector in the start is this power of its value: a top eigenvector that comes second on a
+# tenth of the samples, by little, takes part.
+_WEIGHT_POWER = 8
+
+
+@dataclass(frozen=True)
+class Ritz:
+    """The Ritz pairs after a step of Lanczos."""
+
+    values: Sequence[float]
+    """Ascending; NaN where a product was not finite."""
+    vectors: Tensor
+    """[k, k] float64: column i belongs to value i, in the Lanczos basis."""
+    tridiagonal: Tensor
+    """[k, k] float64."""
+    beta: float
+    """Norm of what the next basis vector would be."""
+    invariant: bool
+    """Is the subspace invariant, to rounding? Then no product can add to it."""
+
+    @classmethod
+    def of(
+        cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, rounding: float, full: bool
+    ) -> "Ritz":
+        """Solves the tridiagonal eigenproblem in float64 on the CPU; ``full``: the basis spans the whole space."""
+        size = len(diagonal)
+        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+        if off_diagonal:
+            sides = torch.tensor(off_diagonal, dtype=torch.float64)
+            tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
+        if not (torch.isfinite(tridiagonal).all() and math.isfinite(beta)):
+            nothing = torch.full((size, size), math.nan, dtype=torch.float64)
+            return cls([math.nan] * size, nothing, tridiagonal, math.nan, invariant=False)
+        values, vectors = torch.linalg.eigh(tridiagonal)
+        scale = float(values.abs().max())
+        # Below ten units in the last place of the largest eigenvalue, the next basis vector would be rounding noise.
+        invariant = full or beta <= 10.0 * rounding * scale
+        return cls(values.tolist(), vectors, tridiagonal, beta, invariant)
+
+    @property
+    def finite(self) -> bool:
+        """Were all products finite?"""
+        return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
+
+    def residual(self, index: int) -> float:
+        """||A y - value y|| of a Ritz vector y: beta times its last component."""
+        return self.beta * abs(float(self.vectors[-1, index]))
+
+    @property
+    def relative_residual(self) -> float:
+        """Of the largest value; infinite where that is zero."""
+        return self.residual(-1) / abs(self.values[-1]) if self.values[-1] else math.inf
+
+    @property
+    def error(self) -> float:
+        """The usual distance from the largest eigenvalue: residual^2 / gap to the next Ritz value, or the residual."""
+        residual = self.residual(-1)
+        if len(self.values) == 1:
+            return residual
+        gap = self.values[-1] - self.values[-2]
+        # The distance to the nearest eigenvalue is at most the residual. NaN stays NaN.
+        return residual if residual >= gap else residual * residual / gap
+
+    @property
+    def relative_gap(self) -> float:
+        """From the largest value to the next, relative to the largest; zero where there is no next."""
+        return (self.values[-1] - self.values[-2]) / abs(self.values[-1]) if len(self.values) > 1 else 0.0
+
+    def weighted(self) -> Tensor:
+        """[k] float64: the largest value's Ritz vector, and of the others what could be the largest elsewhere."""
+        weights = (torch.tensor(self.values, dtype=torch.float64) / self.values[-1]).clamp(min=0.0) ** _WEIGHT_POWER
+        return self.vectors @ weights if self.values[-1] > 0.0 else self.vectors[:, -1]
+
+    def converged(self, tolerance: float, coarse_gap: float | None = None) -> bool:
+        """Is the largest value within the tolerance, relative to itself? See :func:`estimators.lanczos`.
+
+        Args:
+            tolerance: relative; with 0.0 an invariant subspace alone has converged.
+            coarse_gap: the relative gap that the coarse stage found; None where there was none.
+        """
+        if not self.finite:
+            return False
+        if self.invariant:
+            return True
+        if tolerance == 0.0 or len(self.values) == 1:
+            return False
+        gap = self.values[-1] - self.values[-2]
+        if coarse_gap is None:
+            allowed, settled = _RESIDUAL * tolerance, self.residual(-2) <= _SETTLED * gap
+        else:
+            most, least = _MOST_RESIDUAL * tolerance, _LEAST_RESIDUAL * tolerance
+            allowed, settled = min(most, max(least, _SHARE_OF_COARSE_GAP * coarse_gap)), True
+        near = self.error <= _ERROR * tolerance * abs(self.values[-1])
+        return settled and near and self.relative_residual <= allowed
