@@ -88,14 +88,16 @@ class _LinearCall(LayerCall):
 class _ProductCall(LayerCall):
     """The weight's gradient is D_n U_n: of matrices made of delta_n, and others made of a_n."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, groups: int = 1) -> None:
         super().__init__()
+        #: Of a group: columns of U.
+        self.inputs = inputs
+        self.groups = groups
         self._products: ProductNorms | None = None
-        self._groups = 1
 
     @abstractmethod
-    def rows(self) -> Tensor:
-        """U [n * groups, positions, inputs]."""
+    def rows(self, samples: slice) -> Tensor:
+        """U [n * groups, positions, inputs] of some samples."""
 
     @abstractmethod
     def columns(self, delta: Tensor) -> Tensor:
@@ -110,32 +112,28 @@ class _ProductCall(LayerCall):
             self._count("bias", squared_norms(self.bias(delta)), sign)
         if "weight" not in wanted:
             return
-        matrices = self.columns(delta)
         if self._products is None:
-            self._products = ProductNorms(self.rows(), matrices.shape[1], columns)
-        self._groups = len(matrices) // len(delta)
-        self._products.add(matrices, sign.repeat_interleave(self._groups) if isinstance(sign, Tensor) else sign)
+            self._products = ProductNorms(self.rows, self.inputs, columns, self.groups)
+        self._products.add(self.columns(delta), sign)
 
     def take(self) -> dict[str, Tensor]:
         sums = super().take()
-        if self._products is not None:
-            total = self._products.take()
-            sums["weight"] = total.reshape(-1, self._groups).sum(dim=1)
-        return sums
+        total = 0.0 if self._products is None else self._products.take()
+        return {**sums, "weight": total} if isinstance(total, Tensor) else sums
 
 
 class _SequenceCall(_ProductCall):
     """z = a W' + b on inputs [n, ..., features]: an outer product for each position."""
 
     def __init__(self, inputs: Tensor) -> None:
-        super().__init__()
+        super().__init__(inputs.shape[-1])
         self._inputs = inputs.flatten(1, -2)
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         return {"weight": self.columns(delta) @ self._inputs, "bias": self.bias(delta)}
 
-    def rows(self) -> Tensor:
-        return self._inputs
+    def rows(self, samples: slice) -> Tensor:
+        return self._inputs[samples]
 
     def columns(self, delta: Tensor) -> Tensor:
         return delta.flatten(1, -2).mT
@@ -148,13 +146,13 @@ class _ConvolutionCall(_ProductCall):
     """A convolution of inputs [n, channels, ...]: each group is linear in its patches."""
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> None:
-        super().__init__()
+        super().__init__(layer.in_channels // layer.groups * math.prod(layer.kernel_size), layer.groups)
         self._layer, self._inputs = layer, inputs
         self._by_channel = layer.in_channels // layer.groups >= _CHANNEL_RUN
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         layer = self._layer
-        weight, kernel = self.columns(delta) @ self.rows(), layer.kernel_size
+        weight, kernel = self.columns(delta) @ self.rows(slice(None)), layer.kernel_size
         inputs = layer.in_channels // layer.groups
         if self._by_channel:
             weight = weight.unflatten(-1, (*kernel, inputs)).movedim(-1, 2)
@@ -168,13 +166,14 @@ class _ConvolutionCall(_ProductCall):
     def bias(self, delta: Tensor) -> Tensor:
         return delta.flatten(2).sum(dim=2)
 
-    def rows(self) -> Tensor:
+    def rows(self, samples: slice) -> Tensor:
         """The patches, [n * groups, positions, inputs of a group * kernel]: one copy, whatever stride and dilation."""
-        layer, n = self._layer, len(self._inputs)
+        layer, seen = self._layer, self._inputs[samples]
         inputs, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
+        n = len(seen)
         # The layer's own list for functional.pad: right for "same", where the two sides differ, as well.
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        padded = nn.functional.pad(self._inputs, layer._reversed_padding_repeated_twice, mode=mode)
+        padded = nn.functional.pad(seen, layer._reversed_padding_repeated_twice, mode=mode)
         padded = padded.movedim(1, -1).contiguous() if self._by_channel else padded.contiguous().movedim(1, -1)
         view: Tensor = padded.unflatten(-1, (layer.groups, inputs))
         dimensions = len(layer.kernel_size)

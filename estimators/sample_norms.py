@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators.layer_calls import RecordedCall, Use, recorded_calls, uses_of
+from estimators.pooled_relus import PooledRelus
 from estimators.sample_products import Sign, squared_norms
 
 # Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
@@ -40,6 +41,8 @@ class SampleNorms:
     def __init__(self, model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> None:
         self.model, self.parameters = model, dict(parameters)
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
+        #: Images are laid out with the channels of a pixel side by side.
+        self.by_pixel = _works_by_pixel(model, two)
         #: Layers whose inputs and outputs have a row a sample, for one sample and for two: no coincidence of lengths.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
         #: Parameters whose per-sample gradients torch can vectorise.
@@ -50,7 +53,7 @@ class SampleNorms:
 
     def chunk(self, inputs: Tensor) -> "ChunkNorms":
         """The model's outputs for a chunk of inputs [n, ...], ready for norms."""
-        return ChunkNorms(self, inputs)
+        return ChunkNorms(self, _by_pixel(inputs) if self.by_pixel else inputs)
 
     def _layers_by_row(self, inputs: Tensor) -> set[nn.Module]:
         with recorded_calls(self.model) as calls:
@@ -80,7 +83,7 @@ class ChunkNorms:
 
     def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
         self._plan, self._inputs = plan, inputs
-        with recorded_calls(plan.model) as calls:
+        with PooledRelus(), recorded_calls(plan.model) as calls:
             #: [n, ...]
             self.outputs: Tensor = plan.model(inputs)
         uses = plan.uses(self.outputs, calls)
@@ -195,14 +198,38 @@ def _close(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
     return bool((((found - expected).abs() <= bound) | (expected.isnan() & found.isnan())).all())
 
 
+def _by_pixel(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _works_by_pixel(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether a model of images on a CPU gives the same outputs in this layout, in which pooling takes a tenth as long.
+
+    A model that views images as vectors raises, and one that reads strides may do anything.
+    """
+    if inputs.device.type != "cpu" or inputs.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
+        return False
+    with torch.no_grad():
+        expected = model(inputs)
+        try:
+            found = model(_by_pixel(inputs))
+        except RuntimeError:
+            return False
+    return _same_outputs(found, expected)
+
+
 def _check_independent(outputs: Tensor, alone: Tensor) -> None:
     """Raises ValueError where the first of two samples has other outputs alone."""
-    tolerance = 1e-9 if outputs.dtype == torch.float64 else 1e-4
     outputs, alone = outputs.detach(), alone.detach()
-    bound = tolerance * alone.abs().max()
-    if bool(((outputs[:1] - alone).abs() > bound).any()):
+    if not _same_outputs(outputs[:1], alone):
         raise ValueError(
             f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the sample beside"
             " it, expected outputs that depend on their own sample alone: the trace is a sum over samples. Replace"
             " layers that take statistics over a batch"
         )
+
+
+def _same_outputs(found: Tensor, expected: Tensor) -> bool:
+    """Within rounding; NaN says nothing."""
+    tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-4
+    return not bool(((found - expected).abs() > tolerance * expected.abs().max()).any())

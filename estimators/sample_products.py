@@ -1,5 +1,6 @@
 """sum over columns of sign ||D_n U_n||^2, for every sample n: what per-sample weight gradients come down to."""
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -11,9 +12,12 @@ Sign = Tensor | float
 # by side. Matrices with fewer inputs than _NARROW are multiplied from the other side, where rows are plenty.
 _ROWS = 320
 _NARROW = 64
-# Bytes of products that are formed at a time: what a processor's cache holds. Accelerators want more.
-_PRODUCTS = {"cpu": 4 * 2**20}
-_PRODUCTS_ON_ACCELERATORS = 256 * 2**20
+# Bytes of patches and products that are formed at a time: what a processor's cache holds, and its allocator hands out
+# again without asking the system for new pages, which took longer than the multiplications. Accelerators want more.
+_BLOCK = {"cpu": 4 * 2**20}
+_BLOCK_ON_ACCELERATORS = 256 * 2**20
+
+Rows = Callable[[slice], Tensor]
 
 
 def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal["product", "gram"]:
@@ -30,47 +34,50 @@ def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal
 
 
 class ProductNorms:
-    """The sums for matrices U [n, positions, inputs] that all columns share.
+    """The sums for matrices U [n, positions, inputs] that all columns share, formed a few samples at a time.
 
     Args:
-        rows: U.
-        outputs: rows of the matrices D [n, outputs, positions] to come.
-        columns: how many of them, about: it decides how they are multiplied, not what comes out.
+        rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked for
+            again with other columns.
+        inputs: of U.
+        groups: matrices a sample.
+        columns: how many matrices D are to come, about: it decides how they are multiplied, not what comes out.
     """
 
-    def __init__(self, rows: Tensor, outputs: int, columns: int) -> None:
-        self._rows = rows
-        _, positions, inputs = rows.shape
-        self._gram = rows @ rows.mT if cheapest(positions, inputs, outputs, columns) == "gram" else None
-        self._narrow = inputs < _NARROW
-        alone = self._narrow or self._gram is not None
-        #: Columns that are multiplied together.
-        self._together = 1 if alone else max(1, min(columns, _ROWS // outputs))
+    def __init__(self, rows: Rows, inputs: int, columns: int, groups: int = 1) -> None:
+        self._rows, self._inputs, self._columns, self._groups = rows, inputs, columns, groups
         self._waiting: list[Sign] = []
         self._buffer: Tensor | None = None
-        self._total = rows.new_zeros(len(rows), dtype=torch.float64)
+        self._gram: Tensor | None = None
+        self._total: Tensor | float = 0.0
 
     def add(self, delta: Tensor, sign: Sign) -> None:
-        """One more column: D [n, outputs, positions] and the sign of its norms, [n] or one for all."""
-        if self._gram is not None:
-            self._total += sign * ((delta.mT @ delta) * self._gram).sum(dim=(1, 2), dtype=torch.float64)
-        elif self._together == 1:
+        """One more column: D [n * groups, outputs, positions] and the sign of its norms, [n] or one for all."""
+        _, outputs, positions = delta.shape
+        if cheapest(positions, self._inputs, outputs, self._columns) == "gram":
+            self._multiply_grams(delta, sign)
+        elif self._inputs < _NARROW or 2 * outputs > _ROWS or self._columns == 1:
             self._multiply(delta.unsqueeze(1), [sign])
         else:
-            self._wait(delta, sign)
+            self._wait(delta, sign, together=min(self._columns, _ROWS // outputs))
 
-    def take(self) -> Tensor:
-        """The sums [n], float64, of the columns since they were last taken."""
+    def take(self) -> Tensor | float:
+        """The sums [n], float64, of the columns since they were last taken; 0.0 of none."""
         self._flush()
-        total, self._total = self._total, torch.zeros_like(self._total)
+        total, self._total = self._total, 0.0
         return total
 
-    def _wait(self, delta: Tensor, sign: Sign) -> None:
+    def _wait(self, delta: Tensor, sign: Sign, together: int) -> None:
+        n, outputs, positions = delta.shape
         if self._buffer is None:
-            self._buffer = delta.new_empty(len(delta), self._together, *delta.shape[1:])
+            by_position = delta.stride(1) < delta.stride(2)
+            shape = (n, positions, together, outputs) if by_position else (n, together, outputs, positions)
+            buffer = delta.new_empty(shape)
+            #: [n, columns, outputs, positions], in the order of memory that the gradients come in.
+            self._buffer = buffer.permute(0, 2, 3, 1) if by_position else buffer
         self._buffer[:, len(self._waiting)] = delta
         self._waiting.append(sign)
-        if len(self._waiting) == self._together:
+        if len(self._waiting) == together:
             self._flush()
 
     def _flush(self) -> None:
@@ -79,22 +86,40 @@ class ProductNorms:
             self._waiting = []
 
     def _multiply(self, deltas: Tensor, signs: list[Sign]) -> None:
-        """For D [n, columns, outputs, positions] at once, a few samples at a time."""
-        size = deltas[0, :, :, 0].numel() * self._rows.shape[2] * deltas.element_size()
-        step = max(1, _PRODUCTS.get(deltas.device.type, _PRODUCTS_ON_ACCELERATORS) // size)
-        pairs = zip(deltas.split(step), self._rows.split(step), strict=True)
-        norms = torch.cat([self._norms(*pair) for pair in pairs])
+        """For D [n, columns, outputs, positions] at once."""
+        _, columns, outputs, positions = deltas.shape
+        size = max(positions, columns * outputs) * self._inputs
+        blocks = self._blocks(deltas, size)
+        norms = torch.cat([self._norms(deltas[part], self._rows(samples)) for samples, part in blocks])
         for index, sign in enumerate(signs):
-            self._total += sign * norms[:, index]
+            self._count(norms[:, index], sign)
 
     def _norms(self, deltas: Tensor, rows: Tensor) -> Tensor:
         """||D_n U_n||^2 [n, columns]."""
         n, columns = deltas.shape[:2]
-        if self._narrow:
+        if self._inputs < _NARROW:
             assert columns == 1
             return squared_norms(rows.mT @ deltas[:, 0].mT).unsqueeze(1)
         products = deltas.flatten(1, 2) @ rows
         return squared_norms(products.reshape(n * columns, -1)).reshape(n, columns)
+
+    def _multiply_grams(self, delta: Tensor, sign: Sign) -> None:
+        if self._gram is None:
+            positions = delta.shape[2]
+            parts = (self._rows(samples) for samples, _ in self._blocks(delta, positions * self._inputs))
+            self._gram = torch.cat([rows @ rows.mT for rows in parts])
+        self._count(((delta.mT @ delta) * self._gram).sum(dim=(1, 2), dtype=torch.float64), sign)
+
+    def _count(self, norms: Tensor, sign: Sign) -> None:
+        self._total = self._total + sign * norms.reshape(-1, self._groups).sum(dim=1)
+
+    def _blocks(self, deltas: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+        """Some samples, and their rows of ``deltas``; each row takes ``size`` numbers."""
+        block = _BLOCK.get(deltas.device.type, _BLOCK_ON_ACCELERATORS)
+        step = max(1, block // (size * self._groups * deltas.element_size()))
+        for start in range(0, len(deltas) // self._groups, step):
+            stop = min(start + step, len(deltas) // self._groups)
+            yield slice(start, stop), slice(start * self._groups, stop * self._groups)
 
 
 def squared_norms(values: Tensor) -> Tensor:
