@@ -7,6 +7,7 @@ number already: a quarter of the comparisons, one large tensor less, and nothing
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +18,6 @@ from torch.utils.weak import WeakIdKeyDictionary
 _aten = torch.ops.aten
 _RELUS = (nn.functional.relu, torch.relu, Tensor.relu)
 _POOLS = (nn.functional.max_pool2d, torch.max_pool2d)
-# Kernel, stride, padding, dilation, each per dimension, and ceil_mode.
-_Window = tuple[list[int], list[int], list[int], list[int], bool]
 
 
 class PooledRelus(TorchFunctionMode):
@@ -50,21 +49,35 @@ class PooledRelus(TorchFunctionMode):
         before, version = self._relus.get(relu, (None, 0))
         if before is None or relu._version != version or relu.ndim != 4:
             return func(relu, *args, **kwargs)
-        pooled: Tensor = _MaxPool.apply(before, relu.detach(), _window(*args, **kwargs))[0]
+        pooled: Tensor = _MaxPool.apply(before, relu.detach(), _Pool.of(relu, *args, **kwargs))
         return pooled
 
 
-def _window(
-    kernel_size: int | list[int],
-    stride: int | list[int] | None = None,
-    padding: int | list[int] = 0,
-    dilation: int | list[int] = 1,
-    ceil_mode: bool = False,
-) -> _Window:
-    """The arguments of max_pool2d, as its backward pass takes them."""
-    kernel = _pair(kernel_size)
-    # An empty stride is torch's for that of the kernel.
-    return kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
+@dataclass(frozen=True)
+class _Pool:
+    """What is pooled, and how."""
+
+    shape: torch.Size
+    layout: torch.memory_format
+    arguments: tuple[list[int], list[int], list[int], list[int], bool]
+    """Kernel, stride, padding, dilation, each per dimension, and ceil_mode."""
+
+    @classmethod
+    def of(
+        cls,
+        relu: Tensor,
+        kernel_size: int | list[int],
+        stride: int | list[int] | None = None,
+        padding: int | list[int] = 0,
+        dilation: int | list[int] = 1,
+        ceil_mode: bool = False,
+    ) -> "_Pool":
+        """From the arguments of max_pool2d."""
+        kernel = _pair(kernel_size)
+        # An empty stride is torch's for that of the kernel.
+        window = kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
+        by_pixel = relu.is_contiguous(memory_format=torch.channels_last) and not relu.is_contiguous()
+        return cls(relu.shape, torch.channels_last if by_pixel else torch.contiguous_format, window)
 
 
 def _pair(value: int | list[int]) -> list[int]:
@@ -75,71 +88,50 @@ def _pair(value: int | list[int]) -> list[int]:
 class _MaxPool(torch.autograd.Function):
     """Of a ReLU's output, as a function of the ReLU's input."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(before: Tensor, relu: Tensor, window: _Window) -> tuple[Tensor, Tensor, Tensor]:
-        pooled, indices = _aten.max_pool2d_with_indices(relu, *window)
+    def forward(ctx: Any, before: Tensor, relu: Tensor, pool: _Pool) -> Tensor:
+        pooled, indices = _aten.max_pool2d_with_indices(relu, *pool.arguments)
         # Half the bytes; no layer has 2^31 pixels. Not pooled > 0: NaN goes through a ReLU, and so does its gradient.
-        return pooled, indices.to(torch.int32), pooled <= 0
+        ctx.save_for_backward(indices.to(torch.int32), pooled <= 0)
+        ctx.pool = pool
+        return pooled  # type: ignore[no-any-return]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        before, _, ctx.window = inputs
-        _, indices, stopped = output
-        ctx.shape = before.shape
-        ctx.mark_non_differentiable(indices, stopped)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(indices, stopped)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, None, None]:
-        if gradient is None:
-            return None, None, None
-        spread: Tensor = _Spread.apply(gradient, *ctx.saved_tensors, ctx.shape, ctx.window)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        spread: Tensor = _Spread.apply(gradient, *ctx.saved_tensors, ctx.pool)
         return spread, None, None
 
 
 class _Spread(torch.autograd.Function):
     """Every number to its maximum's place, those that the ReLU stopped to none; linear in the numbers."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(numbers: Tensor, indices: Tensor, stopped: Tensor, shape: torch.Size, window: _Window) -> Tensor:
-        # Of the input, the kernel reads shape and layout only.
-        like = numbers.new_empty(1).expand(shape)
+    def forward(ctx: Any, numbers: Tensor, indices: Tensor, stopped: Tensor, pool: _Pool) -> Tensor:
+        ctx.save_for_backward(indices, stopped)
+        ctx.pool = pool
+        # Of the pooled tensor the kernel reads shape and layout only.
+        like = torch.empty(pool.shape, dtype=numbers.dtype, device=numbers.device, memory_format=pool.layout)
         passed = numbers.masked_fill(stopped, 0.0)
-        result: Tensor = _aten.max_pool2d_with_indices_backward(passed, like, *window, indices.long())
+        result: Tensor = _aten.max_pool2d_with_indices_backward(passed, like, *pool.arguments, indices.long())
         return result
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, indices, stopped, ctx.shape, ctx.window = inputs
-        ctx.save_for_backward(indices, stopped)
-
-    @staticmethod
-    def backward(ctx: Any, large: Tensor) -> tuple[Tensor, None, None, None, None]:
-        found: Tensor = _Gather.apply(large, *ctx.saved_tensors, ctx.shape, ctx.window)
-        return found, None, None, None, None
+    def backward(ctx: Any, large: Tensor) -> tuple[Tensor, None, None, None]:
+        found: Tensor = _Gather.apply(large, *ctx.saved_tensors, ctx.pool)
+        return found, None, None, None
 
 
 class _Gather(torch.autograd.Function):
     """What :class:`_Spread` is the transpose of."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(large: Tensor, indices: Tensor, stopped: Tensor, shape: torch.Size, window: _Window) -> Tensor:
+    def forward(ctx: Any, large: Tensor, indices: Tensor, stopped: Tensor, pool: _Pool) -> Tensor:
+        ctx.save_for_backward(indices, stopped)
+        ctx.pool = pool
         found = large.flatten(2).gather(2, indices.long().flatten(2)).view(indices.shape)
         return found.masked_fill_(stopped, 0.0)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, indices, stopped, ctx.shape, ctx.window = inputs
-        ctx.save_for_backward(indices, stopped)
-
-    @staticmethod
-    def backward(ctx: Any, numbers: Tensor) -> tuple[Tensor, None, None, None, None]:
-        spread: Tensor = _Spread.apply(numbers, *ctx.saved_tensors, ctx.shape, ctx.window)
-        return spread, None, None, None, None
+    def backward(ctx: Any, numbers: Tensor) -> tuple[Tensor, None, None, None]:
+        spread: Tensor = _Spread.apply(numbers, *ctx.saved_tensors, ctx.pool)
+        return spread, None, None, None

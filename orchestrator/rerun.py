@@ -69,7 +69,8 @@ def _compare(again: TrialStore, original: TrialStore, console: Console) -> bool:
     differing = {}
     for epoch in epochs:
         ours, theirs = again.read(epoch).record, original.read(epoch).record
-        compared += sum(len(value) if isinstance(value, tuple | dict) else 1 for value in theirs.reproducible().values())
+        values = theirs.reproducible().values()
+        compared += sum(len(value) if isinstance(value, tuple | dict) else 1 for value in values)
         if differences := ours.differences(theirs):
             differing[epoch] = differences
     if not differing:
