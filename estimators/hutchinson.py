@@ -1,7 +1,7 @@
 """Hutchinson's trace estimator: the paper's Trace, with its uncertainty, and with part of the trace taken exactly."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -125,7 +125,7 @@ def required_probes(
 @dataclass(frozen=True)
 class _Probe:
     drawn: Tensor
-    """z [size]."""
+    """z [size], where the diagonal is asked for (Rademacher probes)."""
     projected: Tensor
     """P z: z itself without deflation."""
 
@@ -148,7 +148,8 @@ class _Seen:
         """A probe from a random vector."""
         if self._deflate is None:
             return _Probe(drawn, drawn)
-        return _Probe(drawn, drawn - self._deflate.basis @ (self._deflate.basis.T @ drawn))
+        projected = drawn - self._deflate.basis @ (self._deflate.basis.T @ drawn)
+        return _Probe(drawn if self._distribution == "rademacher" else projected, projected)
 
     def add(self, probe: _Probe, product: Tensor) -> None:
         """Takes note of a probe whose product with A this is."""
@@ -181,15 +182,15 @@ class _Seen:
         known = None if self._deflate is None else self._deflate.tridiagonal
         exact, inside = (0.0, 0.0) if known is None else (float(known.trace()), float(known.square().sum()))
         samples = tuple(exact + form for form in forms)
-        value = math.fsum(samples) / probes
-        variance = 2.0 * math.fsum(norms) / probes if probes > 1 else math.nan
+        value = _mean(samples)
+        variance = 2.0 * _mean(norms) if probes > 1 else math.nan
         if self._distribution == "rademacher" and probes > 1:
             # The variances of the entries of z * Mz add up to ||M||_F^2 without the diagonal's share.
             variance = min(variance, 2.0 * deviation / (probes - 1))
         return HutchinsonResult(
             value=value,
             standard_error=_standard_error(samples, value),
-            frobenius=math.sqrt(inside + math.fsum(frobenius) / probes),
+            frobenius=math.sqrt(inside + _mean(frobenius)),
             products=products,
             samples=samples,
             squared_norms=tuple(norms),
@@ -205,6 +206,12 @@ def _products(op: SymmetricOperator, vectors: list[Tensor]) -> Iterator[Tensor]:
     for column in range(len(vectors)):
         # A copy, which lies as the product of a single vector does: a dot product may round otherwise elsewhere.
         yield product[:, column].clone()
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    # math.fsum refuses infinities of both signs, which a network that diverges has.
+    total = math.fsum(numbers) if all(map(math.isfinite, numbers)) else sum(numbers)
+    return total / len(numbers)
 
 
 def _standard_error(samples: tuple[float, ...], mean: float) -> float:

@@ -131,6 +131,18 @@ def test_nan_stays_nan() -> None:
     assert all(math.isnan(x) for x in (result.value, result.standard_error, *result.interval()))
 
 
+@both
+def test_what_overflows_is_not_a_number_and_no_exception(distribution: Distribution) -> None:
+    """Samples of plus and minus infinity, in float32."""
+    matrix = torch.tensor([[3e38, 0.0], [0.0, -3e38]]).roll(1, 0) + torch.diag(torch.tensor([3e38, -3e38]))
+    result = hutchinson(MatrixOperator(matrix), 30, distribution, generator=seeded(0))
+    assert not all(map(math.isfinite, result.samples))
+    assert not math.isfinite(result.value) and not math.isfinite(result.standard_error)
+    assert result.frobenius == math.inf
+    for method in ("student", "chebyshev"):
+        assert not any(map(math.isfinite, result.interval(method=method)))  # type: ignore[arg-type]
+
+
 # The constants are worked out by hand: 50 / (sqrt(0.05) * 23.3) and its square.
 @pytest.mark.parametrize(
     ("mean", "std", "options", "published", "right"),
