@@ -59,8 +59,8 @@ _FULL = Sizes(
         ("mlp", "sgd", 0, "early"),
         ("mlp", "adam", 0, "late"),
         ("mlp", "adam", 1, "mid"),
-        ("cnn", "sgd", 0, "mid"),
-        ("cnn", "adam", 0, "late"),
+        ("mlp", "sgd", 1, "mid"),
+        ("mlp", "adam", 2, "early"),
     ),
 )
 SIZES: dict[Scale, Sizes] = {
@@ -133,7 +133,7 @@ def _snapshots(data: ResidentData, sizes: Sizes, threads: int) -> Iterator[Snaps
 
 def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: References) -> dict[str, Any]:
     reference = references.of(snapshot, inputs, labels)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for way, measure in WAYS.items():
         op = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
         result = measure(op, torch.Generator().manual_seed(snapshot.seed))
