@@ -45,17 +45,17 @@ def lanczos(
     - the error, residual^2 / gap with the gap taken to the next Ritz value, is at most half the tolerance. That is its
       usual size, and large while the two topmost Ritz values still part;
     - the residual is at most a tenth of the tolerance, and the second Ritz pair's a tenth of the gap. After a coarse
-      stage: a tenth of the gap that the coarse stage found, but between a half and fifteen times the tolerance.
+      stage, which has seen what is near the top: the residual is at most the tolerance.
 
     How little the Ritz value last moved does not count. What no method of this kind can know: a start orthogonal to the
     top eigenvector never finds it. No start is, but for a set of measure zero: a given one gets a random part, so that
     one that knows of another eigenvector only goes on to the top one. But a start may be nearly so: then it rests at
     an eigenvalue just below the top one, a relative w below, with a residual smaller than w. The second bound makes
-    this rare: about 0.06 tolerance / w of the random starts, and of the coarse ones, where the coarse gap is as small,
-    0.6 of what the bound then is over w. Of equal eigenvalues one is found.
+    this rare: about 0.06 tolerance / w of the random starts, and 0.6 tolerance / w of those whose coarse stage cannot
+    tell the two apart. Of equal eigenvalues one is found.
 
-    The device is waited for once a step, after the product. Memory: a vector for each product on all samples, or, before
-    them and released, for each step of the coarse stage, ``coarse_products / coarse_fraction`` at most; and three more.
+    The device is waited for once a step, after the product. Memory: a vector for each product on all samples; before
+    them, and released, for each step of the coarse stage, ``coarse_products / coarse_fraction`` at most; three more.
 
     Args:
         op: the operator; with a coarse stage one that has ``subset``, as :class:`estimators.HessianOperator`.
@@ -78,7 +78,7 @@ def lanczos(
     if initial is not None and coarse_fraction is not None:
         raise ValueError("initial and coarse_fraction exclude each other: the coarse stage finds where to start")
     products_before = op.products
-    coarse_gap = None
+    after_coarse = coarse_fraction is not None
     if coarse_fraction is not None:
         coarse = _coarse_operator(op, coarse_fraction)
         coarse_steps = _coarse_steps(coarse_fraction, coarse_products, max_products)
@@ -87,12 +87,11 @@ def lanczos(
         if coarse_fraction is not None:
             found = _krylov(coarse, start, coarse_steps, lambda ritz: ritz.relative_residual <= _COARSE_RESIDUAL)
             if found.ritz.finite:
-                coarse_gap = found.ritz.relative_gap
                 start = _start(op, found.combined(found.ritz.weighted()), generator)
             del found  # its basis, before that of all samples is made
         # Tenths do not add up to whole products in floating point.
         left = math.floor(max_products - (op.products - products_before) + 1e-6)
-        space = _krylov(op, start, left, lambda ritz: ritz.converged(tolerance, coarse_gap))
+        space = _krylov(op, start, left, lambda ritz: ritz.converged(tolerance, after_coarse))
     ritz = space.ritz
     return LanczosResult(
         lambda_max=ritz.values[-1],
@@ -100,7 +99,7 @@ def lanczos(
         residual=ritz.residual(-1),
         lambda_min_residual=ritz.residual(0),
         error=ritz.error,
-        converged=ritz.converged(tolerance, coarse_gap),
+        converged=ritz.converged(tolerance, after_coarse),
         products=op.products - products_before,
         history=space.history,
         vector=space.combined(ritz.vectors[:, -1]),
