@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import (
-    evaluation,
-    intervals,
-    lambda_max,
-    measurement,
-    orchestration,
-    products,
-    reproducibility,
-    training,
-)
+from benchmarks import evaluation, intervals, lambda_max, measurement, orchestration, products, reproducibility, training
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, say
@@ -23,8 +14,7 @@ from benchmarks.harness.timing import seconds
 
 # A benchmark is a module with NAME, run(settings) -> Result and table(result) -> Markdown.
 BENCHMARKS: dict[str, ModuleType] = {
-    module.NAME: module
-    for module in (training, evaluation, measurement, products, lambda_max, intervals, orchestration, reproducibility)
+    module.NAME: module for module in (training, evaluation, measurement, products, lambda_max, intervals, orchestration, reproducibility)
 }
 QUICK_RESULTS = Path("build/benchmarks")
 """A quick run must not take the place of real numbers."""

@@ -21,6 +21,8 @@ from orchestrator.training.datasets import ResidentData
 NAME = "lambda_max"
 TOLERANCE = 1e-3
 PRODUCTS = 10
+# Of float32 beside float64: no Ritz value is above the largest eigenvalue but for that.
+_ROUNDING = 1e-4
 Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
 WAYS: dict[str, Way] = {
     "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw),
@@ -59,8 +61,8 @@ _FULL = Sizes(
         ("mlp", "sgd", 0, "early"),
         ("mlp", "adam", 0, "late"),
         ("mlp", "adam", 1, "mid"),
-        ("cnn", "sgd", 0, "mid"),
-        ("cnn", "adam", 0, "late"),
+        ("mlp", "sgd", 1, "mid"),
+        ("mlp", "adam", 2, "early"),
     ),
 )
 SIZES: dict[Scale, Sizes] = {
@@ -96,11 +98,12 @@ def table(result: Result) -> str:
         }
         for way in measured["cases"][0]["found"]:
             rows += [_row(way, images, name, group, measured["tolerance"]) for name, group in groups.items() if group]
-    header = ["way", "cases", "images", "number", "hits", "hits said to be", "misses said to be hits", "products"]
+    header = ["way", "cases", "images", "number", "hits", "hits said so", "misses said hits"]
+    header += ["until a hit", "until said", "worst"]
     return (
-        f"{markdown([*header, 'worst'], rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. "
-        f"Products: median (largest) until `converged` or {measured['most_products']}; the coarse stage's count as "
-        "fractions. Worst: the largest relative error."
+        f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Products, "
+        "the coarse stage's counted as fractions: the median until the first hit; the median (largest) until "
+        f"`converged`, or {measured['most_products']}. Worst: the largest relative error."
     )
 
 
@@ -118,9 +121,17 @@ def _row(way: str, images: int, name: str, cases: Sequence[dict[str, Any]], tole
         percent(len(hits) / len(cases)),
         percent(sum(hits) / len(hits)) if hits else "",
         f"{sum(misses)} of {len(misses)}",
+        number(median(_first_hit(one, case["lambda_max"], tolerance) for one, case in zip(found, cases, strict=True))),
         f"{number(median(products))} ({number(max(products))})",
         f"{max(errors):.2%}",
     ]
+
+
+def _first_hit(found: dict[str, Any], reference: float, tolerance: float) -> float:
+    """Products after which lambda_max first was within the tolerance; all and one more where it never was."""
+    before = found["products"] - len(found["history"])
+    near = [abs(value / reference - 1.0) <= tolerance for value in found["history"]]
+    return float(before + (near.index(True) + 1 if True in near else len(near) + 1))
 
 
 def _snapshots(data: ResidentData, sizes: Sizes, threads: int) -> Iterator[Snapshot]:
@@ -133,7 +144,7 @@ def _snapshots(data: ResidentData, sizes: Sizes, threads: int) -> Iterator[Snaps
 
 def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: References) -> dict[str, Any]:
     reference = references.of(snapshot, inputs, labels)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for way, measure in WAYS.items():
         op = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
         result = measure(op, torch.Generator().manual_seed(snapshot.seed))
@@ -143,8 +154,12 @@ def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: Refere
             "error": result.error,
             "converged": result.converged,
             "products": result.products,
-            "history": result.history,
+            "history": list(result.history),
         }
+    most = max(one["lambda_max"] for one in found.values())
+    if most > (1.0 + _ROUNDING) * reference.lambda_max:
+        say(f"  {snapshot.name}: {most:.6g} found, more than the reference {reference.lambda_max:.6g}: computed again")
+        reference = references.again(snapshot, inputs, labels)
     said = ", ".join(
         f"{way} {one['lambda_max'] / reference.lambda_max - 1.0:+.1e} in {one['products']:.1f}"
         f"{' converged' if one['converged'] else ''}"

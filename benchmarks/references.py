@@ -13,8 +13,10 @@ from benchmarks.snapshots import Snapshot, digest
 from estimators import HessianOperator, lanczos
 
 REFERENCES = Path(__file__).parent / "references" / "lambda_max.json"
-# So many in float32, converged or not: one random start in many rests at an eigenvalue just below the largest for long.
-PRODUCTS = 45
+PRODUCTS = 60
+# In float32, to a residual a tenth of this, relative to lambda_max: with more, one random start in many rests at an
+# eigenvalue just below the largest.
+_TOLERANCE = 1e-4
 # Of float64's residual, relative to lambda_max; the error is residual^2 / gap.
 _RESIDUAL = 1e-4
 
@@ -48,6 +50,13 @@ class References:
             _write(self._path, kept)
         return kept[key]
 
+    def again(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
+        """From another start, where a larger eigenvalue than the reference was found; takes its place."""
+        found = compute(snapshot, inputs, labels, seed=1)
+        if self._path is not None:
+            _write(self._path, {**read(self._path), digest(snapshot.model, inputs, labels): found})
+        return found
+
 
 def read(path: Path) -> dict[str, Reference]:
     """What a file holds, by digest; nothing where there is none."""
@@ -62,13 +71,13 @@ def _write(path: Path, kept: dict[str, Reference]) -> None:
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-    """Lanczos from a random start far beyond its end in float32, then in float64 from the vector that this found.
+def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor, seed: int = 0) -> Reference:
+    """Lanczos from a random start to its end in float32, then in float64 from the vector that this found.
 
     Float64 takes five times as long, and has little left to do.
     """
     single = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
-    rough = lanczos(single, PRODUCTS, tolerance=0.0, generator=torch.Generator().manual_seed(0))
+    rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=torch.Generator().manual_seed(100 + seed))
     model = copy.deepcopy(snapshot.model).double()
     double = HessianOperator(model, cross_entropy, (inputs.double(), labels))
     found = lanczos(double, PRODUCTS, 10 * _RESIDUAL, initial=rough.vector.double())

@@ -18,8 +18,10 @@ _RESIDUAL = 0.1
 # an invariant subspace but for its random part, which shows what else there is as the second pair, and slowly. Without
 # this 17% of the starts at the second eigenvector were called converged, with it none of 150.
 _SETTLED = 0.1
-# After a coarse stage: this share of its gap, relative to its lambda_max, within bounds in units of the tolerance.
-_SHARE_OF_COARSE_GAP, _LEAST_RESIDUAL, _MOST_RESIDUAL = 0.1, 0.5, 15.0
+# After a coarse stage, which has seen what is near the top, in place of both: a looser bound, with which 84 runs on
+# small networks in training were never wrong. One of up to 15, or of a tenth of the coarse gap, saves a product or two,
+# and was wrong in six of them, once by 2.5%.
+_RESIDUAL_AFTER_COARSE = 1.0
 # The weight of a coarse Ritz vector in the start is this power of its value: a top eigenvector that comes second on a
 # tenth of the samples, by little, takes part.
 _WEIGHT_POWER = 8
@@ -65,7 +67,7 @@ class Ritz:
         return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
 
     def residual(self, index: int) -> float:
-        """||A y - value y|| of a Ritz vector y: beta times its last component."""
+        """The norm of A y - value y for a Ritz vector y: beta times its last component."""
         return self.beta * abs(float(self.vectors[-1, index]))
 
     @property
@@ -83,22 +85,17 @@ class Ritz:
         # The distance to the nearest eigenvalue is at most the residual. NaN stays NaN.
         return residual if residual >= gap else residual * residual / gap
 
-    @property
-    def relative_gap(self) -> float:
-        """From the largest value to the next, relative to the largest; zero where there is no next."""
-        return (self.values[-1] - self.values[-2]) / abs(self.values[-1]) if len(self.values) > 1 else 0.0
-
     def weighted(self) -> Tensor:
         """[k] float64: the largest value's Ritz vector, and of the others what could be the largest elsewhere."""
         weights = (torch.tensor(self.values, dtype=torch.float64) / self.values[-1]).clamp(min=0.0) ** _WEIGHT_POWER
         return self.vectors @ weights if self.values[-1] > 0.0 else self.vectors[:, -1]
 
-    def converged(self, tolerance: float, coarse_gap: float | None = None) -> bool:
+    def converged(self, tolerance: float, after_coarse: bool = False) -> bool:
         """Is the largest value within the tolerance, relative to itself? See :func:`estimators.lanczos`.
 
         Args:
             tolerance: relative; with 0.0 an invariant subspace alone has converged.
-            coarse_gap: the relative gap that the coarse stage found; None where there was none.
+            after_coarse: does the start come from a coarse stage?
         """
         if not self.finite:
             return False
@@ -106,11 +103,8 @@ class Ritz:
             return True
         if tolerance == 0.0 or len(self.values) == 1:
             return False
-        gap = self.values[-1] - self.values[-2]
-        if coarse_gap is None:
-            allowed, settled = _RESIDUAL * tolerance, self.residual(-2) <= _SETTLED * gap
-        else:
-            most, least = _MOST_RESIDUAL * tolerance, _LEAST_RESIDUAL * tolerance
-            allowed, settled = min(most, max(least, _SHARE_OF_COARSE_GAP * coarse_gap)), True
         near = self.error <= _ERROR * tolerance * abs(self.values[-1])
-        return settled and near and self.relative_residual <= allowed
+        if after_coarse:
+            return near and self.relative_residual <= _RESIDUAL_AFTER_COARSE * tolerance
+        settled = self.residual(-2) <= _SETTLED * (self.values[-1] - self.values[-2])
+        return near and settled and self.relative_residual <= _RESIDUAL * tolerance

@@ -50,6 +50,15 @@ def test_basis_tridiagonal_vector_and_residuals_are_what_they_say(products: int)
     assert float((matrix @ lowest - result.lambda_min * lowest).norm()) == pytest.approx(result.lambda_min_residual)
 
 
+def test_the_error_is_the_squared_residual_over_the_gap() -> None:
+    result = lanczos(MatrixOperator(spread([3.0, 2.0])), 6, tolerance=0.0, generator=seeded(0))
+    below, top = torch.linalg.eigvalsh(result.tridiagonal)[-2:].tolist()
+    assert result.error == pytest.approx(result.residual**2 / (top - below))
+    assert result.error / 10 < 3.0 - result.lambda_max < result.error
+    single = lanczos(MatrixOperator(spread([3.0, 2.0])), 1, generator=seeded(0))
+    assert single.error == single.residual
+
+
 def test_the_history_is_the_largest_ritz_value_of_each_step() -> None:
     op = MatrixOperator(spread([3.0, 2.5]))
     result = lanczos(op, 6, tolerance=0.0, generator=seeded(0))
@@ -111,10 +120,32 @@ def test_an_invariant_subspace_ends_it() -> None:
     assert result.residual < 1e-12
 
 
-def test_a_start_that_is_an_eigenvector_knows_no_other() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_a_start_at_another_eigenvector_finds_the_top_one(seed: int) -> None:
+    eigenvalues = torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(-0.1, 0.9, 200)]).double()
+    start = torch.zeros(202, dtype=torch.float64)
+    start[1] = 7.0
+    for products in (3, 6, 10, 20, 40):
+        op = MatrixOperator(torch.diag(eigenvalues))
+        result = lanczos(op, products, initial=start, generator=seeded(seed))
+        if result.converged:
+            assert result.lambda_max == pytest.approx(1.05, rel=1e-3)
+    assert result.converged
+
+
+def test_a_small_matrix_is_found_whole_from_any_start() -> None:
     matrix = torch.diag(torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64))
-    result = lanczos(MatrixOperator(matrix), initial=torch.tensor([0.0, 0.0, 7.0], dtype=torch.float64))
-    assert (result.lambda_max, result.products) == (2.0, 1)
+    start = torch.tensor([0.0, 0.0, 7.0], dtype=torch.float64)
+    result = lanczos(MatrixOperator(matrix), initial=start, generator=seeded(0))
+    assert result.lambda_max == pytest.approx(5.0) and result.products == 3
+
+
+def test_the_random_part_of_a_start_comes_from_the_generator() -> None:
+    op, start = MatrixOperator(spread([3.0])), torch.randn(201, dtype=torch.float64, generator=seeded(4))
+    state = torch.get_rng_state()
+    first, again, other = (lanczos(op, 4, initial=start, generator=seeded(seed)).history for seed in (1, 1, 2))
+    assert first == again != other
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -127,7 +158,7 @@ def test_more_products_than_dimensions(size: int) -> None:
 
 def test_a_zero_hessian_has_eigenvalue_zero() -> None:
     result = lanczos(MatrixOperator(torch.zeros(5, 5)), generator=seeded(0))
-    assert (result.lambda_max, result.lambda_min, result.residual) == (0.0, 0.0, 0.0)
+    assert (result.lambda_max, result.lambda_min, result.residual, result.error) == (0.0, 0.0, 0.0, 0.0)
     assert result.products == 1 and result.converged and not result.vector.isnan().any()
 
 
@@ -137,6 +168,7 @@ def test_nothing_converges_to_nan(value: float) -> None:
     matrix[2, 3] = matrix[3, 2] = value
     result: LanczosResult = lanczos(MatrixOperator(matrix), generator=seeded(0))
     assert not result.converged and math.isnan(result.lambda_max) and math.isnan(result.residual)
+    assert math.isnan(result.error)
     assert result.products == 1
 
 
@@ -151,8 +183,10 @@ def test_float32_is_as_good_as_float32() -> None:
 def test_a_given_start_is_used_whatever_its_length() -> None:
     op = MatrixOperator(spread([3.0]))
     start = torch.randn(201, dtype=torch.float64, generator=seeded(4))
-    found = lanczos(op, 4, initial=100 * start).history
-    assert found == pytest.approx(lanczos(op, 4, generator=seeded(4)).history, rel=1e-12)
+    found = lanczos(op, 4, initial=100 * start, generator=seeded(5)).history
+    assert found == pytest.approx(lanczos(op, 4, initial=start, generator=seeded(5)).history, rel=1e-9)
+    # Its random part is a hundredth, and moves the first quotient by the square of that.
+    assert found[0] == pytest.approx(lanczos(op, 4, generator=seeded(4)).history[0], abs=0.05)
 
 
 @pytest.mark.parametrize(
