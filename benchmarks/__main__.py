@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import evaluation, orchestration, products, reproducibility, training
+from benchmarks import evaluation, orchestration, products, reproducibility, sampled_trace, traces, training
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, say
@@ -14,7 +14,8 @@ from benchmarks.harness.timing import seconds
 
 # A benchmark is a module with NAME, run(settings) -> Result and table(result) -> Markdown.
 BENCHMARKS: dict[str, ModuleType] = {
-    module.NAME: module for module in (training, evaluation, products, orchestration, reproducibility)
+    module.NAME: module
+    for module in (training, evaluation, products, traces, sampled_trace, orchestration, reproducibility)
 }
 QUICK_RESULTS = Path("build/benchmarks")
 """A quick run must not take the place of real numbers."""

@@ -124,7 +124,8 @@ class _RandomSigns:
             for name, values in estimates.items():
                 folded = chunk.folded(values)
                 norms[name] = norms[name] + folded if name in norms else folded
-        assert isinstance(count, Tensor) and isinstance(first, Tensor) and isinstance(second, Tensor)
+        assert isinstance(count, Tensor)
+        assert isinstance(first, Tensor)
         self._counts.append(count)
         self._squares.append(second / count)
         self._variances.append(((second - first.square() / count) / (count - 1) / count).clamp(min=0.0))

@@ -37,8 +37,8 @@ class ProductNorms:
     """The sums for matrices U [n, positions, inputs] that all columns share, formed a few samples at a time.
 
     Args:
-        rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked for
-            again with other columns.
+        rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked
+            for again with other columns.
         inputs: of U.
         groups: matrices a sample.
         columns: how many matrices D are to come, about: it decides how they are multiplied, not what comes out.
