@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import evaluation, intervals, lambda_max, measurement, orchestration, products, reproducibility, training
+from benchmarks import (
+    evaluation,
+    intervals,
+    lambda_max,
+    measurement,
+    orchestration,
+    products,
+    reproducibility,
+    sampled_trace,
+    traces,
+    training,
+)
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, say
@@ -14,7 +25,19 @@ from benchmarks.harness.timing import seconds
 
 # A benchmark is a module with NAME, run(settings) -> Result and table(result) -> Markdown.
 BENCHMARKS: dict[str, ModuleType] = {
-    module.NAME: module for module in (training, evaluation, measurement, products, lambda_max, intervals, orchestration, reproducibility)
+    module.NAME: module
+    for module in (
+        training,
+        evaluation,
+        measurement,
+        products,
+        lambda_max,
+        traces,
+        sampled_trace,
+        intervals,
+        orchestration,
+        reproducibility,
+    )
 }
 QUICK_RESULTS = Path("build/benchmarks")
 """A quick run must not take the place of real numbers."""

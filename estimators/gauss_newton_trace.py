@@ -80,7 +80,7 @@ def sampled_trace(
     if vectors < 1:
         raise ValueError(f"vectors is {vectors}, expected at least 1: one is enough for thousands of samples")
     estimate = _RandomSigns(vectors, generator)
-    trace = trace_pass(model, loss_fn, batches, chunk_size, estimate)
+    trace = trace_pass(model, loss_fn, batches, chunk_size, estimate, estimate.every)
     return SampledGaussNewtonTrace(**vars(trace), standard_error=estimate.standard_error(), vectors=vectors)
 
 
@@ -88,7 +88,7 @@ def _all_columns(chunk: Chunk) -> Contribution:
     """tr(GGN_n): the sum over all columns of the root."""
     count = chunk.root.count
     columns = (chunk.root.column(index) for index in range(count))
-    return Contribution(chunk.norms.summed(columns, count), passes=count * len(chunk.inputs))
+    return Contribution(chunk.norms.summed(columns, count), passes=count * chunk.samples)
 
 
 class _RandomSigns:
@@ -104,23 +104,28 @@ class _RandomSigns:
         self._squares: list[Tensor] = []
         self._variances: list[Tensor] = []
 
+    def every(self, total: int) -> int | None:
+        """One in how many samples is in its chunk twice, for a second vector."""
+        return None if self._vectors > 1 else max(1, min(_SHARE, total // _TWICE_AT_LEAST))
+
     def __call__(self, chunk: Chunk) -> Contribution:
-        samples, device = len(chunk.inputs), chunk.inputs.device
         norms: Norms = {}
-        count, first, second = (torch.zeros(samples, dtype=torch.float64, device=device) for _ in range(3))
+        count: Tensor | float = 0.0
+        first: Tensor | float = 0.0
+        second: Tensor | float = 0.0
         passes = 0
-        for which, signs in self._rounds(chunk):
-            # Samples that are not all of the chunk get a forward pass of their own, shorter than a second backward one.
-            part = chunk if which == slice(None) else chunk.part(which)
-            combinations = part.root.combinations(signs.to(part.norms.outputs))
-            estimates = part.norms.summed(combinations, self._vectors * len(combinations))
+        for signs in self._rounds(chunk):
+            combinations = chunk.root.combinations(signs.to(chunk.norms.outputs))
+            estimates = chunk.norms.summed(combinations, self._vectors * len(combinations))
             total = torch.stack(list(estimates.values())).sum(dim=0)
-            count[which] += 1
-            first[which] += total
-            second[which] += total.square()
+            count = count + chunk.folded(torch.ones_like(total))
+            first, second = first + chunk.folded(total), second + chunk.folded(total.square())
             passes += len(combinations) * len(total)
             for name, values in estimates.items():
-                norms.setdefault(name, torch.zeros_like(count))[which] += values
+                folded = chunk.folded(values)
+                norms[name] = norms[name] + folded if name in norms else folded
+        assert isinstance(count, Tensor)
+        assert isinstance(first, Tensor)
         self._counts.append(count)
         self._squares.append(second / count)
         self._variances.append(((second - first.square() / count) / (count - 1) / count).clamp(min=0.0))
@@ -142,17 +147,14 @@ class _RandomSigns:
             total = total + 2.0 * total / squares[~alone].sum() * squares[alone].sum()
         return float(total.sqrt()) / len(counts)
 
-    def _rounds(self, chunk: Chunk) -> Iterator[tuple[slice, Tensor]]:
-        """Signs [samples, outputs] for one vector each, and which samples they are for: drawn in their order."""
-        stride = max(1, min(_SHARE, chunk.total // _TWICE_AT_LEAST)) if self._vectors == 1 else 1
-        again = slice(-chunk.start % stride, None, stride)
-        vectors = [self._vectors] * len(chunk.inputs)
-        vectors[again] = [max(2, self._vectors)] * len(vectors[again])
+    def _rounds(self, chunk: Chunk) -> Iterator[Tensor]:
+        """Signs for one vector each of all that the chunk holds: drawn in the order of the samples."""
+        vectors = [self._vectors] * chunk.samples
+        vectors[chunk.again] = [2] * len(vectors[chunk.again])
         signs = [self._draw(count, chunk.root.signs) for count in vectors]
-        yield slice(None), torch.stack([own[0] for own in signs])
-        for index in range(1, max(2, self._vectors)):
-            if vectors[again]:
-                yield slice(None) if stride == 1 else again, torch.stack([own[index] for own in signs[again]])
+        for index in range(self._vectors):
+            again = [own[1] for own in signs[chunk.again]]
+            yield torch.stack([*(own[index] for own in signs), *again])
 
     def _draw(self, vectors: int, size: int) -> Tensor:
         where = self._generator.device

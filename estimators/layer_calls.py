@@ -76,16 +76,13 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
             handle.remove()
 
 
-def uses_of(
-    outputs: Tensor, calls: list[RecordedCall], parameters: Mapping[str, Tensor]
-) -> dict[str, list[Use] | None]:
+def uses_of(graph: "Graph", calls: list[RecordedCall], parameters: Mapping[str, Tensor]) -> dict[str, list[Use] | None]:
     """The uses that each parameter has; none where the outputs ignore it, None where they are not all known calls."""
-    graph = _Graph(outputs)
     by_node = {call.edge.node: call for call in calls}
     return {name: _uses(graph, by_node, parameter) for name, parameter in parameters.items()}
 
 
-def _uses(graph: "_Graph", by_node: Mapping[Node, RecordedCall], parameter: Tensor) -> list[Use] | None:
+def _uses(graph: "Graph", by_node: Mapping[Node, RecordedCall], parameter: Tensor) -> list[Use] | None:
     leaf = graph.leaves.get(id(parameter))
     if leaf is None:
         return []
@@ -104,7 +101,7 @@ def _uses(graph: "_Graph", by_node: Mapping[Node, RecordedCall], parameter: Tens
     return uses
 
 
-class _Graph:
+class Graph:
     """Who uses what, in the graph that outputs were computed by."""
 
     def __init__(self, outputs: Tensor) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Set
 import torch
 from torch import Tensor, nn
 
+from estimators.pooled_relus import PooledGradient
 from estimators.sample_products import ProductNorms, Sign, squared_norms
 
 # From so many channels on, patches are copied fastest in runs of channels, below it in runs of pixels.
 _CHANNEL_RUN = 16
+_ONE = slice(1)
 
 
 class LayerCall(ABC):
@@ -28,7 +30,7 @@ class LayerCall(ABC):
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         """The gradients [n, *shape] of the layer's parameters, by their name in the layer."""
 
-    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
+    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
         """One more column.
 
         Args:
@@ -37,7 +39,7 @@ class LayerCall(ABC):
             wanted: names of parameters whose norms are.
             columns: how many there will be, about: it decides how the norms are computed.
         """
-        for name, gradient in self.gradients(delta).items():
+        for name, gradient in self.gradients(_whole(delta)).items():
             if name in wanted:
                 self._count(name, squared_norms(gradient), sign)
 
@@ -49,6 +51,10 @@ class LayerCall(ABC):
     def _count(self, name: str, norms: Tensor, sign: Sign) -> None:
         norms = sign * norms
         self._sums[name] = self._sums[name] + norms if name in self._sums else norms
+
+
+def _whole(delta: Tensor | PooledGradient) -> Tensor:
+    return delta if isinstance(delta, Tensor) else delta.whole()
 
 
 def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
@@ -79,8 +85,8 @@ class _LinearCall(LayerCall):
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         return {"weight": delta.unsqueeze(2) * self._inputs.unsqueeze(1), "bias": delta}
 
-    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
-        norms = squared_norms(delta)
+    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
+        norms = squared_norms(_whole(delta))
         self._count("weight", norms * self._input_norms, sign)
         self._count("bias", norms, sign)
 
@@ -107,14 +113,20 @@ class _ProductCall(LayerCall):
     def bias(self, delta: Tensor) -> Tensor:
         """The bias's gradients [n, outputs]."""
 
-    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
+    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
         if "bias" in wanted:
-            self._count("bias", squared_norms(self.bias(delta)), sign)
+            # Whatever is not an entry of a pooled gradient is zero.
+            entries = delta if isinstance(delta, Tensor) else delta.entries
+            self._count("bias", squared_norms(self.bias(entries)), sign)
         if "weight" not in wanted:
             return
         if self._products is None:
             self._products = ProductNorms(self.rows, self.inputs, columns, self.groups)
-        self._products.add(self.columns(delta), sign)
+        if isinstance(delta, PooledGradient) and self._products.one_by_one(*self.columns(delta.whole(_ONE)).shape[1:]):
+            pooled = delta
+            self._products.add_pieces(lambda samples: self.columns(pooled.whole(samples)), len(delta.entries), sign)
+        else:
+            self._products.add(self.columns(_whole(delta)), sign)
 
     def take(self) -> dict[str, Tensor]:
         sums = super().take()
@@ -228,8 +240,8 @@ class _EmbeddingCall(LayerCall):
         index = self._indices.unsqueeze(2).expand(-1, -1, delta.shape[-1])
         return {"weight": gradient.scatter_add_(1, index, self._masked(delta))}
 
-    def add(self, delta: Tensor, sign: Sign, wanted: Set[str], columns: int) -> None:
-        delta = self._masked(delta)
+    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
+        delta = self._masked(_whole(delta))
         same = self._indices.unsqueeze(2) == self._indices.unsqueeze(1)
         self._count("weight", ((delta @ delta.mT) * same).sum(dim=(1, 2), dtype=torch.float64), sign)
 

@@ -3,7 +3,8 @@
 Autograd keeps what the ReLU returned, as large as the layer before it, and 8 bytes for the place of every maximum. In
 each derivative it writes a gradient of that size, in which one in four entries of a 2x2 pool is not zero, and reads and
 writes all of them again for the ReLU. Whether the ReLU let the maximum of a window through is to be seen at the pooled
-number already: a quarter of the comparisons, one large tensor less, and nothing large to keep.
+number already: a quarter of the comparisons, one large tensor less, and nothing large to keep. Below a first layer
+nobody needs the large gradient at once either: it can be formed for a few samples at a time.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -27,6 +29,8 @@ class PooledRelus(TorchFunctionMode):
         super().__init__()
         #: By a ReLU's output: what went into it, and how often the output had been written.
         self._relus = WeakIdKeyDictionary()
+        #: By the node of what went into the ReLU.
+        self.pools: dict[Node, Pool] = {}
 
     def __torch_function__(
         self,
@@ -36,28 +40,56 @@ class PooledRelus(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """The function's result, whatever computes it."""
-        kwargs = dict(kwargs or {})
-        if func in _POOLS and args and not kwargs.get("return_indices"):
-            kwargs.pop("return_indices", None)
-            return self._max_pool(func, *args, **kwargs)
-        result = func(*args, **kwargs)
-        if func in _RELUS and args and result.requires_grad and result is not args[0]:
+        if func in _POOLS and args:
+            before, version = self._relus.get(args[0], (None, 0))
+            if before is not None and args[0].ndim == 4 and args[0]._version == version:
+                window = _Window.of(*args, **(kwargs or {}))
+                return func(*args, **(kwargs or {})) if window is None else self._pool(before, args[0].detach(), window)
+        result = func(*args, **(kwargs or {}))
+        if func in _RELUS and args and result is not args[0] and result.requires_grad:
             self._relus[result] = args[0], result._version
         return result
 
-    def _max_pool(self, func: Callable[..., Tensor], relu: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        before, version = self._relus.get(relu, (None, 0))
-        if before is None or relu._version != version or relu.ndim != 4:
-            return func(relu, *args, **kwargs)
-        pooled: Tensor = _MaxPool.apply(before, relu.detach(), _Pool.of(relu, *args, **kwargs))
-        return pooled
+    def _pool(self, before: Tensor, relu: Tensor, window: "_Window") -> Tensor:
+        result: Tensor = _MaxPool.apply(before, relu, window)
+        self.pools[get_gradient_edge(before).node] = Pool(get_gradient_edge(result))
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Max pooling of a ReLU, by the place of its output in the graph."""
+
+    edge: GradientEdge
+
+    def gradient(self, pooled: Tensor) -> "PooledGradient":
+        """Of what went into the ReLU, where ``pooled`` is that of the output."""
+        node: Any = self.edge.node
+        indices, output = (saved.detach() for saved in node.saved_tensors)
+        return PooledGradient(_passed(pooled, output), indices, node.window)
+
+
+@dataclass(frozen=True, eq=False)
+class PooledGradient:
+    """A gradient [n, channels, height, width] that is zero but for one entry, at most, of each window of a pool."""
+
+    entries: Tensor
+    """[n, channels, ...], one for each window."""
+    indices: Tensor
+    """Their places in a channel, shaped like them."""
+    window: "_Window"
+
+    def whole(self, samples: slice = slice(None)) -> Tensor:
+        """The gradient itself for some samples."""
+        return _spread(self.entries[samples], self.indices[samples], self.window)
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _Window:
     """What is pooled, and how."""
 
-    shape: torch.Size
+    size: torch.Size
+    """Of the channels: [channels, height, width]."""
     layout: torch.memory_format
     arguments: tuple[list[int], list[int], list[int], list[int], bool]
     """Kernel, stride, padding, dilation, each per dimension, and ceil_mode."""
@@ -71,13 +103,16 @@ class _Pool:
         padding: int | list[int] = 0,
         dilation: int | list[int] = 1,
         ceil_mode: bool = False,
-    ) -> "_Pool":
-        """From the arguments of max_pool2d."""
+        return_indices: bool = False,
+    ) -> "_Window | None":
+        """From the arguments of max_pool2d; None where the indices are wanted, too."""
+        if return_indices:
+            return None
         kernel = _pair(kernel_size)
         # An empty stride is torch's for that of the kernel.
-        window = kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
+        arguments = kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
         by_pixel = relu.is_contiguous(memory_format=torch.channels_last) and not relu.is_contiguous()
-        return cls(relu.shape, torch.channels_last if by_pixel else torch.contiguous_format, window)
+        return cls(relu.shape[1:], torch.channels_last if by_pixel else torch.contiguous_format, arguments)
 
 
 def _pair(value: int | list[int]) -> list[int]:
@@ -85,20 +120,36 @@ def _pair(value: int | list[int]) -> list[int]:
     return values * 2 if len(values) == 1 else values
 
 
+def _passed(numbers: Tensor, pooled: Tensor) -> Tensor:
+    """Zero where the ReLU stopped the maximum. NaN goes through a ReLU, and so does its gradient."""
+    result: Tensor = _aten.threshold_backward(numbers, pooled, 0)
+    return result
+
+
+def _spread(entries: Tensor, indices: Tensor, window: _Window) -> Tensor:
+    """Every entry to its maximum's place."""
+    shape = len(entries), *window.size
+    # Of the pooled tensor the kernel reads shape and layout only.
+    like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.layout)
+    result: Tensor = _aten.max_pool2d_with_indices_backward(entries, like, *window.arguments, indices.long())
+    return result
+
+
 class _MaxPool(torch.autograd.Function):
     """Of a ReLU's output, as a function of the ReLU's input."""
 
     @staticmethod
-    def forward(ctx: Any, before: Tensor, relu: Tensor, pool: _Pool) -> Tensor:
-        pooled, indices = _aten.max_pool2d_with_indices(relu, *pool.arguments)
-        # Half the bytes; no layer has 2^31 pixels. Not pooled > 0: NaN goes through a ReLU, and so does its gradient.
-        ctx.save_for_backward(indices.to(torch.int32), pooled <= 0)
-        ctx.pool = pool
+    def forward(ctx: Any, before: Tensor, relu: Tensor, window: _Window) -> Tensor:
+        pooled, indices = _aten.max_pool2d_with_indices(relu, *window.arguments)
+        # Half the bytes; no channel has 2^31 pixels.
+        ctx.save_for_backward(indices.to(torch.int32), pooled)
+        ctx.window = window
         return pooled  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        spread: Tensor = _Spread.apply(gradient, *ctx.saved_tensors, ctx.pool)
+        indices, pooled = ctx.saved_tensors
+        spread: Tensor = _Spread.apply(gradient, indices, pooled.detach(), ctx.window)
         return spread, None, None
 
 
@@ -106,18 +157,14 @@ class _Spread(torch.autograd.Function):
     """Every number to its maximum's place, those that the ReLU stopped to none; linear in the numbers."""
 
     @staticmethod
-    def forward(ctx: Any, numbers: Tensor, indices: Tensor, stopped: Tensor, pool: _Pool) -> Tensor:
-        ctx.save_for_backward(indices, stopped)
-        ctx.pool = pool
-        # Of the pooled tensor the kernel reads shape and layout only.
-        like = torch.empty(pool.shape, dtype=numbers.dtype, device=numbers.device, memory_format=pool.layout)
-        passed = numbers.masked_fill(stopped, 0.0)
-        result: Tensor = _aten.max_pool2d_with_indices_backward(passed, like, *pool.arguments, indices.long())
-        return result
+    def forward(ctx: Any, numbers: Tensor, indices: Tensor, pooled: Tensor, window: _Window) -> Tensor:
+        ctx.save_for_backward(indices, pooled)
+        ctx.window = window
+        return _spread(_passed(numbers, pooled), indices, window)
 
     @staticmethod
     def backward(ctx: Any, large: Tensor) -> tuple[Tensor, None, None, None]:
-        found: Tensor = _Gather.apply(large, *ctx.saved_tensors, ctx.pool)
+        found: Tensor = _Gather.apply(large, *ctx.saved_tensors, ctx.window)
         return found, None, None, None
 
 
@@ -125,13 +172,13 @@ class _Gather(torch.autograd.Function):
     """What :class:`_Spread` is the transpose of."""
 
     @staticmethod
-    def forward(ctx: Any, large: Tensor, indices: Tensor, stopped: Tensor, pool: _Pool) -> Tensor:
-        ctx.save_for_backward(indices, stopped)
-        ctx.pool = pool
+    def forward(ctx: Any, large: Tensor, indices: Tensor, pooled: Tensor, window: _Window) -> Tensor:
+        ctx.save_for_backward(indices, pooled)
+        ctx.window = window
         found = large.flatten(2).gather(2, indices.long().flatten(2)).view(indices.shape)
-        return found.masked_fill_(stopped, 0.0)
+        return _passed(found, pooled)
 
     @staticmethod
     def backward(ctx: Any, numbers: Tensor) -> tuple[Tensor, None, None, None]:
-        spread: Tensor = _Spread.apply(numbers, *ctx.saved_tensors, ctx.pool)
+        spread: Tensor = _Spread.apply(numbers, *ctx.saved_tensors, ctx.window)
         return spread, None, None, None

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from estimators.layer_calls import RecordedCall, Use, recorded_calls, uses_of
-from estimators.pooled_relus import PooledRelus
+from estimators.layer_calls import Graph, RecordedCall, Use, recorded_calls, uses_of
+from estimators.pooled_relus import Pool, PooledRelus
 from estimators.sample_products import Sign, squared_norms
 
 # Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
@@ -70,11 +70,10 @@ class SampleNorms:
         self.vectorised = frozenset(_agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected))
         self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).summed([(column, 1.0)], count=1), expected)
 
-    def uses(self, outputs: Tensor, calls: list[RecordedCall]) -> dict[str, list[Use] | None]:
+    def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
         """How each parameter's norms come about in one chunk: by its uses, or None where by its gradients."""
-        samples = len(outputs)
         calls = [call for call in calls if call.layer in self.by_row and call.holds_for(samples)]
-        uses = uses_of(outputs, calls, self.parameters)
+        uses = uses_of(graph, calls, self.parameters)
         return {name: None if name in self.one_by_one else found for name, found in uses.items()}
 
 
@@ -83,12 +82,15 @@ class ChunkNorms:
 
     def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
         self._plan, self._inputs = plan, inputs
-        with PooledRelus(), recorded_calls(plan.model) as calls:
+        with PooledRelus() as relus, recorded_calls(plan.model) as calls:
             #: [n, ...]
             self.outputs: Tensor = plan.model(inputs)
-        uses = plan.uses(self.outputs, calls)
+        graph = Graph(self.outputs)
+        uses = plan.uses(graph, calls, len(inputs))
         used = {name: found for name, found in uses.items() if found}
         self._calls = list(dict.fromkeys(use.call for found in used.values() for use in found))
+        #: Calls of first layers whose gradient goes through a pool of a ReLU alone.
+        self._pooled = {call: pool for call in self._calls if (pool := _sole_pool(call, graph, relus)) is not None}
         self._shared = {name: found for name, found in used.items() if len(found) > 1}
         #: By call, the parameters that only it uses, with the names they have in its layer.
         self._alone: dict[RecordedCall, dict[str, str]] = {}
@@ -133,16 +135,26 @@ class ChunkNorms:
     def _add_by_rules(self, sums: Norms, column: Tensor, sign: Sign, count: int) -> None:
         if not self._calls:
             return
-        edges = [call.edge for call in self._calls]
+        edges = [self._pooled.get(call, call).edge for call in self._calls]
         found = torch.autograd.grad(self.outputs, edges, column, retain_graph=True, allow_unused=True)
         deltas = {call: delta for call, delta in zip(self._calls, found, strict=True) if delta is not None}
         for call, names in self._alone.items():
             if call in deltas:
-                call.call.add(deltas[call], sign, set(names.values()), count)
+                pool, delta = self._pooled.get(call), deltas[call]
+                gradient = delta if pool is None else pool.gradient(delta)
+                call.call.add(gradient, sign, set(names.values()), count)
         for name, uses in self._shared.items():
             gradients = [use.call.call.gradients(deltas[use.call])[use.attribute] for use in uses if use.call in deltas]
             if gradients:
                 sums[name] += sign * squared_norms(torch.stack(gradients).sum(dim=0))
+
+
+def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | None:
+    """The pool that alone sees what a first layer returned: its gradient need not be written down for others."""
+    pool = relus.pools.get(call.edge.node)
+    if pool is None or call.inputs.requires_grad or graph.consumers[call.edge.node] != [pool.edge.node]:
+        return None
+    return pool
 
 
 def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:

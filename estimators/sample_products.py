@@ -37,8 +37,8 @@ class ProductNorms:
     """The sums for matrices U [n, positions, inputs] that all columns share, formed a few samples at a time.
 
     Args:
-        rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked for
-            again with other columns.
+        rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked
+            for again with other columns.
         inputs: of U.
         groups: matrices a sample.
         columns: how many matrices D are to come, about: it decides how they are multiplied, not what comes out.
@@ -54,12 +54,25 @@ class ProductNorms:
     def add(self, delta: Tensor, sign: Sign) -> None:
         """One more column: D [n * groups, outputs, positions] and the sign of its norms, [n] or one for all."""
         _, outputs, positions = delta.shape
-        if cheapest(positions, self._inputs, outputs, self._columns) == "gram":
-            self._multiply_grams(delta, sign)
-        elif self._inputs < _NARROW or 2 * outputs > _ROWS or self._columns == 1:
+        if self.one_by_one(outputs, positions):
             self._multiply(delta.unsqueeze(1), [sign])
+        elif cheapest(positions, self._inputs, outputs, self._columns) == "gram":
+            self._multiply_grams(delta, sign)
         else:
             self._wait(delta, sign, together=min(self._columns, _ROWS // outputs))
+
+    def one_by_one(self, outputs: int, positions: int) -> bool:
+        """Whether columns are multiplied each by itself, as they stand."""
+        if cheapest(positions, self._inputs, outputs, self._columns) == "gram":
+            return False
+        return self._inputs < _NARROW or 2 * outputs > _ROWS or self._columns == 1
+
+    def add_pieces(self, delta: Callable[[slice], Tensor], samples: int, sign: Sign) -> None:
+        """One more column of those that are :meth:`one_by_one`, as a function of a slice of the samples."""
+        first = delta(slice(0, 1))
+        size = first.shape[2] * (first.shape[1] + self._inputs)
+        parts = [part for part, _ in self._blocks(samples, first, size)]
+        self._count(torch.cat([self._norms(delta(part).unsqueeze(1), self._rows(part))[:, 0] for part in parts]), sign)
 
     def take(self) -> Tensor | float:
         """The sums [n], float64, of the columns since they were last taken; 0.0 of none."""
@@ -89,7 +102,7 @@ class ProductNorms:
         """For D [n, columns, outputs, positions] at once."""
         _, columns, outputs, positions = deltas.shape
         size = max(positions, columns * outputs) * self._inputs
-        blocks = self._blocks(deltas, size)
+        blocks = self._blocks(len(deltas) // self._groups, deltas, size)
         norms = torch.cat([self._norms(deltas[part], self._rows(samples)) for samples, part in blocks])
         for index, sign in enumerate(signs):
             self._count(norms[:, index], sign)
@@ -105,20 +118,20 @@ class ProductNorms:
 
     def _multiply_grams(self, delta: Tensor, sign: Sign) -> None:
         if self._gram is None:
-            positions = delta.shape[2]
-            parts = (self._rows(samples) for samples, _ in self._blocks(delta, positions * self._inputs))
+            size = delta.shape[2] * self._inputs
+            parts = (self._rows(samples) for samples, _ in self._blocks(len(delta) // self._groups, delta, size))
             self._gram = torch.cat([rows @ rows.mT for rows in parts])
         self._count(((delta.mT @ delta) * self._gram).sum(dim=(1, 2), dtype=torch.float64), sign)
 
     def _count(self, norms: Tensor, sign: Sign) -> None:
         self._total = self._total + sign * norms.reshape(-1, self._groups).sum(dim=1)
 
-    def _blocks(self, deltas: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
-        """Some samples, and their rows of ``deltas``; each row takes ``size`` numbers."""
-        block = _BLOCK.get(deltas.device.type, _BLOCK_ON_ACCELERATORS)
-        step = max(1, block // (size * self._groups * deltas.element_size()))
-        for start in range(0, len(deltas) // self._groups, step):
-            stop = min(start + step, len(deltas) // self._groups)
+    def _blocks(self, samples: int, like: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+        """Some samples, and their matrices, groups included; each matrix takes ``size`` numbers like those."""
+        block = _BLOCK.get(like.device.type, _BLOCK_ON_ACCELERATORS)
+        step = max(1, block // (size * self._groups * like.element_size()))
+        for start in range(0, samples, step):
+            stop = min(start + step, samples)
             yield slice(start, stop), slice(start * self._groups, stop * self._groups)
 
 

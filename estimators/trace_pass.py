@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,30 +22,19 @@ SHARE_OF_DEFAULT_CHUNK = 2
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some samples, with their outputs and the root of their loss."""
+    """Some samples, those in ``again`` a second time at the end, with their outputs and the root of their loss."""
 
-    inputs: Tensor
-    targets: Tensor
-    start: int
-    """Samples before these."""
-    total: int
-    """Samples of the whole pass."""
+    samples: int
+    """Without the second times."""
+    again: slice
     norms: ChunkNorms
     root: LossRoot
-    _plan: SampleNorms = field(repr=False)
-    _loss_fn: LossFunction = field(repr=False)
 
-    @classmethod
-    def of(
-        cls, plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Tensor, start: int, total: int
-    ) -> "Chunk":
-        """The chunk after its forward pass."""
-        norms = plan.chunk(inputs)
-        return cls(inputs, targets, start, total, norms, loss_root(loss_fn, norms.outputs, targets), plan, loss_fn)
-
-    def part(self, which: slice) -> "Chunk":
-        """Some of its samples, after a forward pass of their own."""
-        return Chunk.of(self._plan, self._loss_fn, self.inputs[which], self.targets[which], self.start, self.total)
+    def folded(self, values: Tensor) -> Tensor:
+        """Of values of all that the chunk holds, [samples]: those of both times added up."""
+        sums = values[: self.samples].clone()
+        sums[self.again] += values[self.samples :]
+        return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +53,12 @@ def trace_pass(
     batches: Batches,
     chunk_size: int | None,
     contribution: Callable[[Chunk], Contribution],
+    every: Callable[[int], int | None] = lambda _: None,
 ) -> GaussNewtonTrace:
-    """The mean of all samples' contributions; see :func:`estimators.exact_trace` for arguments and refusals."""
+    """The mean of all samples' contributions; see :func:`estimators.exact_trace` for arguments and refusals.
+
+    ``every`` says, of how many samples there are, which multiples are to be in their chunk twice; None: no sample.
+    """
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
     device = checked_parameters(model)[0].device
@@ -80,8 +73,9 @@ def trace_pass(
         plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
         mean_check = MeanCheck(loss_fn)
         for inputs, targets in samples.chunks(size, device):
-            chunk = Chunk.of(plan, loss_fn, inputs, targets, sums.samples, samples.count)
-            mean_check.add(chunk.norms.outputs, targets)
+            again = _multiples(every(samples.count), sums.samples)
+            chunk = _chunk(plan, loss_fn, inputs, targets, again)
+            mean_check.add(chunk.norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
                 # Before the whole pass is spent on a loss that is no mean.
                 mean_check.conclude()
@@ -90,6 +84,19 @@ def trace_pass(
         mean_check.conclude()
         found = linearity(model, samples.first(2, device)[0])
     return sums.result(found.exact, found.reason)
+
+
+def _multiples(stride: int | None, start: int) -> slice:
+    """Which of the samples from ``start`` on are multiples of a stride."""
+    return slice(0) if stride is None else slice(-start % stride, None, stride)
+
+
+def _chunk(plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Tensor, again: slice) -> Chunk:
+    samples = len(inputs)
+    if len(inputs[again]):
+        inputs, targets = (torch.cat([part, part[again]]) for part in (inputs, targets))
+    norms = plan.chunk(inputs)
+    return Chunk(samples, again, norms, loss_root(loss_fn, norms.outputs, targets))
 
 
 class _Sums:

@@ -14,7 +14,8 @@ from orchestrator.store.provenance import capture
 
 RESULTS = Path(__file__).parents[1] / "results"
 _PACKAGES = (
-    "torch", "torchvision", "PyHessian", "hessian-eigenthings", "curvlinops-for-pytorch", "ray", "mlflow",
+    "torch", "torchvision", "PyHessian", "hessian-eigenthings", "curvlinops-for-pytorch",
+    "backpack-for-pytorch", "ray", "mlflow",
 )  # fmt: skip
 
 

@@ -1,0 +1,109 @@
+"""How far the sampled trace is from the exact one while a network trains, and whether its error bar says so."""
+
+import math
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import nn, optim
+from torch.nn.functional import cross_entropy
+
+from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.tables import markdown, number, percent
+from benchmarks.images import batch, resident_data
+from estimators import exact_trace, sampled_trace
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.training.datasets import ResidentData
+from orchestrator.training.models import build_model
+
+NAME = "sampled_trace"
+LEARNING_RATE, BATCH = 0.05, 32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is trained and measured."""
+
+    training_images: int
+    images: int
+    epochs: int
+    draws: int
+
+
+SIZES: dict[Scale, Sizes] = {
+    "full": Sizes(10_000, 5000, epochs=8, draws=8),
+    "quick": Sizes(1000, 500, epochs=2, draws=3),
+    "tiny": Sizes(32, 16, epochs=1, draws=2),
+}
+
+
+def run(settings: Settings) -> Result:
+    """Trains, and after every epoch compares several draws with the exact trace of the same images."""
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, max(sizes.training_images, sizes.images))
+    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    measured_on = batch(data, sizes.images)
+    epochs = []
+    for epoch in range(sizes.epochs + 1):
+        if epoch:
+            _train_epoch(model, optimizer, data, sizes.training_images, epoch)
+        exact = exact_trace(model.eval(), cross_entropy, measured_on).value
+        draws = [
+            sampled_trace(model, cross_entropy, measured_on, generator=torch.Generator().manual_seed(1000 * epoch + i))
+            for i in range(sizes.draws)
+        ]
+        epochs.append(
+            {
+                "exact": exact,
+                "sampled": [draw.value for draw in draws],
+                "standard_errors": [draw.standard_error for draw in draws],
+            }
+        )
+        say(f"  epoch {epoch}: exact {exact:.4g}, error {percent(_spread(epochs[-1]))}")
+    return finish(
+        NAME, settings, machine, {"images": sizes.images, "training_images": sizes.training_images, "epochs": epochs}
+    )
+
+
+def table(result: Result) -> str:
+    """By epoch: the draws' root mean squared error, and the error they report."""
+    rows = []
+    for epoch, found in enumerate(result.measured["epochs"]):
+        reported = math.sqrt(sum(e**2 for e in found["standard_errors"]) / len(found["standard_errors"]))
+        reported /= found["exact"]
+        actual = _spread(found)
+        rows.append([str(epoch), number(found["exact"]), percent(actual), percent(reported), number(actual / reported)])
+    header = ["epoch", "exact trace", "error of a draw", "error it reports", "error / reported"]
+    epochs = result.measured["epochs"]
+    scores = [
+        (value - found["exact"]) / error
+        for found in epochs
+        for value, error in zip(found["sampled"], found["standard_errors"], strict=True)
+    ]
+    calibration = math.sqrt(sum(score**2 for score in scores) / len(scores))
+    typical = math.sqrt(sum(_spread(found) ** 2 for found in epochs) / len(epochs))
+    return (
+        f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} draws an epoch over "
+        f"{result.measured['images']:,} images, training on {result.measured['training_images']:,}. Relative error: "
+        f"{percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median epoch. Error over "
+        f"reported error, all draws: {number(calibration)} (1 where the error bar is right)."
+    )
+
+
+def _spread(found: dict[str, float | list[float]]) -> float:
+    """The root of the mean squared relative error of an epoch's draws."""
+    exact, sampled = found["exact"], found["sampled"]
+    assert isinstance(exact, float)
+    assert isinstance(sampled, list)
+    return math.sqrt(sum((value / exact - 1.0) ** 2 for value in sampled) / len(sampled))
+
+
+def _train_epoch(model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, images: int, epoch: int) -> None:
+    model.train()
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(epoch))
+    for chosen in order.split(BATCH):
+        optimizer.zero_grad()
+        cross_entropy(model(data.normalise(data.train.pixels[chosen])), data.train.labels[chosen]).backward()
+        optimizer.step()

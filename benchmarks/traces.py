@@ -1,0 +1,182 @@
+"""The Gauss-Newton trace, exact and by one random vector a sample, beside BackPACK: seconds and memory."""
+
+import importlib.util
+import multiprocessing
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from statistics import median
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.flops import network_flops
+from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.tables import markdown, number, percent, spread
+from benchmarks.harness.timing import interleaved, ratio
+from benchmarks.images import SHAPE, batch, resident_data
+from benchmarks.peers import Problem, quiet
+from estimators import exact_trace, sampled_trace
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.training.models import build_model
+
+NAME = "traces"
+OURS, THEIRS = "ours", "BackPACK"
+KINDS = ("exact", "sampled")
+_EXTENSIONS = {"exact": ("DiagGGNExact", "diag_ggn_exact"), "sampled": ("DiagGGNMC", "diag_ggn_mc")}
+Trace = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is timed."""
+
+    images: int
+    search_images: int
+    """On so many images BackPACK's best chunk is sought."""
+    chunks: tuple[int, ...]
+    rounds: int
+
+
+SIZES: dict[Scale, Sizes] = {
+    "full": Sizes(5000, 500, (25, 50, 125, 250), rounds=3),
+    "quick": Sizes(500, 250, (50, 125), rounds=1),
+    "tiny": Sizes(20, 10, (5, 10), rounds=1),
+}
+
+
+def run(settings: Settings) -> Result:
+    """Seeks BackPACK's best chunks, times both of both in turns, and measures each one's memory in its own process."""
+    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+    data = resident_data(settings, sizes.images)
+    problem = Problem(_model(len(data.classes)), *batch(data, sizes.images))
+    with quiet():
+        search, chunks = {}, {}
+        for kind in KINDS if importlib.util.find_spec("backpack") else ():
+            search[kind] = _search(problem.part(sizes.search_images), kind, sizes.chunks)
+            chunks[kind] = int(min(search[kind], key=lambda chunk, kind=kind: min(search[kind][chunk])))  # type: ignore[misc]
+            say(f"  {THEIRS}, {kind}: best with chunks of {chunks[kind]}")
+        tasks = {f"{OURS}: {kind}": ours(problem, kind) for kind in KINDS}
+        tasks |= {f"{THEIRS}: {kind}": backpack(problem, kind, chunk) for kind, chunk in chunks.items()}
+        values: dict[str, list[float]] = {name: [] for name in tasks}
+        samples = interleaved(
+            {name: lambda _, name=name, task=task: values[name].append(task()) for name, task in tasks.items()},  # type: ignore[misc]
+            sizes.rounds,
+            on_sample=lambda name, at, taken: say(f"  round {at}: {name} {taken:.2f} s"),
+        )
+        memory = {name: _peak_of(name, problem, chunks, settings.threads) for name in tasks}
+    measured = {
+        "images": sizes.images,
+        "chunks": chunks,
+        "search": search,
+        "samples": samples,
+        "values": values,
+        "peak_bytes": memory,
+        "forward_flops_per_image": network_flops(problem.model, data.shape).forward,
+        "classes": len(data.classes),
+    }
+    return finish(NAME, settings, machine, measured)
+
+
+def table(result: Result) -> str:
+    """Seconds, memory and values of both traces by both libraries."""
+    measured = result.measured
+    rows = []
+    for kind in KINDS:
+        ours_taken, exact = measured["samples"][f"{OURS}: {kind}"], measured["values"][f"{OURS}: exact"][0]
+        for who in (OURS, THEIRS):
+            name = f"{who}: {kind}"
+            if name not in measured["samples"]:
+                continue
+            taken = measured["samples"][name]
+            label = who if who == OURS else f"{who}, chunks of {measured['chunks'][kind]}"
+            beside = "" if who == OURS else str(ratio(ours_taken, taken))
+            peak = f"{measured['peak_bytes'][name] / 2**20:.0f}"
+            difference = f"{abs(median(measured['values'][name]) / exact - 1):.0e}"
+            rows.append(
+                [kind, label, spread(taken), beside, percent(_limit(result, kind) / min(taken)), peak, difference]
+            )
+    header = ["trace", "by", "s (range)", "ours / this", "limit / this", "MB at most", "beside exact"]
+    return (
+        f"{markdown(header, rows, text=2)}\n\n{measured['images']:,} images. Arithmetic limit at "
+        f"{result.machine.best_gflops:.0f} GFLOP/s: {number(_limit(result, 'exact'))} s for the exact trace, "
+        f"{number(_limit(result, 'sampled'))} s for the sampled one."
+    )
+
+
+def _limit(result: Result, kind: str) -> float:
+    """Seconds of 1 + 2 (C - 1) forward passes, or of 1 + 2."""
+    measured = result.measured
+    forwards = 1 + 2 * (measured["classes"] - 1 if kind == "exact" else 1)
+    return float(forwards * measured["forward_flops_per_image"] * measured["images"] / result.machine.best_gflops / 1e9)
+
+
+def ours(problem: Problem, kind: str) -> Trace:
+    """Ours, with the chunk size it chooses."""
+    trace = exact_trace if kind == "exact" else sampled_trace
+    return lambda: trace(problem.model, cross_entropy, (problem.inputs, problem.labels)).value
+
+
+def backpack(problem: Problem, kind: str, chunk: int) -> Trace:
+    """BackPACK's diagonal of the Gauss-Newton matrix, summed; of the sampled kind with one sample."""
+    from backpack import backpack as entered
+    from backpack import extend, extensions
+
+    extension, attribute = _EXTENSIONS[kind]
+    model, loss = extend(problem.own_model()), extend(nn.CrossEntropyLoss())
+    count = len(problem.inputs)
+
+    def trace() -> float:
+        total = 0.0
+        for inputs, labels in problem.batches(chunk):
+            model.zero_grad()
+            value = loss(model(inputs), labels)
+            with entered(getattr(extensions, extension)()):
+                value.backward()
+            for parameter in model.parameters():
+                total += float(getattr(parameter, attribute).sum()) * len(inputs) / count
+                delattr(parameter, attribute)
+        return total
+
+    return trace
+
+
+def _model(classes: int) -> nn.Module:
+    return build_model(CnnConfig(name="cnn"), SHAPE, classes, seed=0).eval()
+
+
+def _search(problem: Problem, kind: str, chunks: tuple[int, ...]) -> dict[str, list[float]]:
+    """Seconds for every chunk, twice, in turns."""
+    tasks = {str(chunk): backpack(problem, kind, chunk) for chunk in chunks}
+    return interleaved({name: lambda _, task=task: task() for name, task in tasks.items()}, rounds=2)  # type: ignore[misc]
+
+
+def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) -> int:
+    """Bytes that a trace needs beyond what the process held before: of a process of its own, after a few samples."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_peak, args=(sender, name, problem, chunks, threads))
+    process.start()
+    sender.close()
+    try:
+        return int(receiver.recv())
+    finally:
+        process.join()
+
+
+def _measure_peak(sender: Connection, name: str, problem: Problem, chunks: dict[str, int], threads: int) -> None:
+    """Runs in the other process: the highest resident size of a whole pass over that before it."""
+    torch.set_num_threads(threads)
+    who, _, kind = name.partition(": ")
+    with quiet():
+        task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])
+        # Libraries and their kernels are loaded by a pass over two samples.
+        small = problem.part(2)
+        (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        task()
+    sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    sender.close()
