@@ -63,7 +63,7 @@ class Ritz:
 
     @property
     def finite(self) -> bool:
-        """Were all products finite?"""
+        """Whether all products were finite."""
         return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
 
     def residual(self, index: int) -> float:
