@@ -89,8 +89,8 @@ def lanczos(
             if found.ritz.finite:
                 start = _start(op, found.combined(found.ritz.weighted()), generator)
             del found  # its basis, before that of all samples is made
-        # Tenths do not add up to whole products in floating point.
-        left = math.floor(max_products - (op.products - products_before) + 1e-6)
+        # Tenths do not add up to whole products in floating point, and a tenth of five samples is one of them.
+        left = max(1, math.floor(max_products - (op.products - products_before) + 1e-6))
         space = _krylov(op, start, left, lambda ritz: ritz.converged(tolerance, after_coarse))
     ritz = space.ritz
     return LanczosResult(

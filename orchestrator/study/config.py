@@ -42,6 +42,14 @@ class MeasurementConfig(Config):
         # Their order in the file decides nothing, so it must not make another trial.
         return tuple(name for name in get_args(Estimator) if name in estimators)
 
+    @model_validator(mode="after")
+    def _coarse_and_fine(self) -> Self:
+        if self.lanczos_coarse_fraction and self.lanczos_products < 2:
+            raise ValueError(
+                "lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product for each stage"
+            )
+        return self
+
 
 class TrialConfig(Config):
     """Everything that decides what a trial computes. Two equal configs are one trial."""

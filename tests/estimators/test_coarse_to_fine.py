@@ -209,3 +209,10 @@ def test_subsets_count_by_their_samples() -> None:
     # A tenth of eight samples is one of them.
     assert 8 * (result.products - len(result.history)) == pytest.approx(round(8 * (result.products - 3)), abs=8)
     assert result.products <= 4.0
+
+
+def test_a_coarse_stage_dearer_than_thought_leaves_a_product() -> None:
+    op = operator(CASES[0])  # of eight samples: a tenth is an eighth
+    result = lanczos(op, 2, tolerance=0.0, generator=seeded(0), coarse_fraction=0.01)
+    assert len(result.history) == 1
+    assert math.isfinite(result.lambda_max)

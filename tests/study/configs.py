@@ -130,7 +130,7 @@ measurements = st.builds(
     estimators=st.lists(st.sampled_from(get_args(Estimator)), unique=True)
     .filter(lambda names: not {"exact_trace", "sampled_trace"} <= set(names))
     .map(tuple),
-    lanczos_products=_count,
+    lanczos_products=st.integers(min_value=2, max_value=10**6),
     lanczos_coarse_fraction=st.floats(min_value=0, max_value=1, exclude_max=True),
     lanczos_tolerance=st.floats(min_value=0, allow_nan=False, allow_infinity=False),
     algorithm1_every=_count,

@@ -328,6 +328,13 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             " same number: name one of them"
         ],
     ),
+    "no product for the second stage": (
+        BASE + "  measurement: {lanczos_products: 1, lanczos_coarse_fraction: 0.1}",
+        [
+            "trial.measurement: lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product for"
+            " each stage"
+        ],
+    ),
     # values out of range
     "negative lr": (BASE.replace("0.05", "-1"), ["trial.optimizer.lr = -1: must be greater than 0"]),
     "zero lr": (BASE.replace("0.05", "0"), ["trial.optimizer.lr = 0: must be greater than 0"]),
