@@ -119,7 +119,8 @@ class _Krylov:
     def combined(self, weights: Tensor) -> Tensor:
         """Basis vectors with weights [k], float64 on the CPU: [size], of unit length."""
         vector: Tensor = self.basis @ weights.to(self.basis.device, self.basis.dtype)
-        return vector / torch.linalg.vector_norm(vector)
+        unit: Tensor = vector / torch.linalg.vector_norm(vector)
+        return unit
 
 
 def _krylov(op: SymmetricOperator, start: Tensor, products: int, is_enough: Callable[[Ritz], bool]) -> _Krylov:
