@@ -118,7 +118,7 @@ class _Krylov:
 
     def combined(self, weights: Tensor) -> Tensor:
         """Basis vectors with weights [k], float64 on the CPU: [size], of unit length."""
-        vector = self.basis @ weights.to(self.basis.device, self.basis.dtype)
+        vector: Tensor = self.basis @ weights.to(self.basis.device, self.basis.dtype)
         unit: Tensor = vector / torch.linalg.vector_norm(vector)
         return unit
 
