@@ -152,12 +152,12 @@ def test_a_model_that_views_images_is_measured_in_its_own_layout() -> None:
     class Views(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.linear = nn.Conv2d(1, 2, 3), nn.Linear(8, 3)
+            self.convolution, self.linear = nn.Conv2d(3, 2, 3), nn.Linear(8, 3)
 
         def forward(self, inputs: Tensor) -> Tensor:
             outputs: Tensor = self.linear(self.convolution(inputs).relu().view(len(inputs), -1))
             return outputs
 
-    model, inputs = Views(), torch.randn(4, 1, 4, 4)
+    model, inputs = Views(), torch.randn(4, 3, 4, 4)
     assert not SampleNorms(model, dict(model.named_parameters()), inputs[:2]).by_pixel
     assert exact_trace(model, cross_entropy, (inputs, CLASSES[:4])).value > 0.0
