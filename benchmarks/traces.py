@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -157,8 +158,10 @@ def _search(problem: Problem, kind: str, chunks: tuple[int, ...]) -> dict[str, l
 def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) -> int:
     """Bytes that a trace needs beyond what the process held before: of a process of its own, after a few samples."""
     context = multiprocessing.get_context("spawn")
+    # As arrays: torch would hand over its tensors by file descriptors, of which it closes some before the next process.
+    arrays = problem.inputs.numpy(), problem.labels.numpy()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_peak, args=(sender, name, problem, chunks, threads))
+    process = context.Process(target=_measure_peak, args=(sender, name, arrays, chunks, threads))
     process.start()
     sender.close()
     try:
@@ -167,9 +170,11 @@ def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) 
         process.join()
 
 
-def _measure_peak(sender: Connection, name: str, problem: Problem, chunks: dict[str, int], threads: int) -> None:
+def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> None:
     """Runs in the other process: the highest resident size of a whole pass over that before it."""
     torch.set_num_threads(threads)
+    inputs, labels = map(torch.from_numpy, arrays)
+    problem = Problem(_model(int(labels.max()) + 1), inputs, labels)
     who, _, kind = name.partition(": ")
     with quiet():
         task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])

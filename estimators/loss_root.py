@@ -49,11 +49,38 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
         ValueError: where the general root is needed for more than 2,000 outputs a sample.
     """
     outputs = outputs.detach()
+    check_targets(loss_fn, outputs.shape, targets)
     if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
         return _CrossEntropyRoot(outputs, targets, getattr(loss_fn, "label_smoothing", 0.0))
     if _is_mse(loss_fn) and outputs.shape == targets.shape:
         return _SquaredErrorRoot(outputs)
     return _GeneralRoot(loss_fn, outputs, targets)
+
+
+def check_targets(loss_fn: LossFunction, outputs: torch.Size, targets: Tensor) -> None:
+    """Raises ValueError where targets do not fit torch's cross_entropy or mse_loss of outputs [n, ...] so shaped."""
+    expected = outputs
+    if _is_cross_entropy(loss_fn) and len(outputs) > 1:
+        if not targets.is_floating_point():
+            _check_classes(targets, outputs[1], getattr(loss_fn, "ignore_index", -100))
+            expected = torch.Size([outputs[0], *outputs[2:]])
+    elif not _is_mse(loss_fn):
+        return
+    if targets.shape != expected:
+        raise ValueError(
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)} where the outputs have shape"
+            f" {tuple(outputs)}, expected shape {tuple(expected)}: pass a target for each output, or class indices as"
+            " integers without the dimension of the classes"
+        )
+
+
+def _check_classes(targets: Tensor, classes: int, ignored: int) -> None:
+    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignored)]
+    if len(wrong):
+        raise ValueError(
+            f"a target is {int(wrong[0])}, expected a class in 0..{classes - 1}, as the model has {classes} outputs:"
+            " number the classes from 0, or give the model an output for each"
+        )
 
 
 def _is_cross_entropy(loss_fn: LossFunction) -> bool:

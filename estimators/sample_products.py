@@ -137,5 +137,5 @@ class ProductNorms:
 
 def squared_norms(values: Tensor) -> Tensor:
     """[n], float64, of values [n, ...]."""
-    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(values.reshape(len(values), -1), dim=1)
     return norms.double().square()

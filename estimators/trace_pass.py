@@ -11,7 +11,7 @@ from estimators.batches import Batches, Samples
 from estimators.checks import LossFunction, MeanCheck, check_deterministic, check_mode, checked_parameters
 from estimators.chunking import default_chunk_size
 from estimators.linearity import linearity
-from estimators.loss_root import LossRoot, loss_root
+from estimators.loss_root import LossRoot, check_targets, loss_root
 from estimators.measuring import measuring
 from estimators.results import GaussNewtonTrace
 from estimators.sample_norms import ChunkNorms, Norms, SampleNorms
@@ -67,9 +67,14 @@ def trace_pass(
     with measuring(model, device):
         samples = Samples(batches)
         inputs, targets = samples.first(2, device)
+        with torch.no_grad():
+            outputs = model(inputs)
+        _check_targets(loss_fn, outputs, targets)
         default = default_chunk_size(model, loss_fn, inputs, targets) // SHARE_OF_DEFAULT_CHUNK
         size = chunk_size or max(1, default)
-        check_deterministic(model, loss_fn, *samples.first(size, device))
+        first = samples.first(size, device)
+        _check_targets(loss_fn, outputs, first[1])
+        check_deterministic(model, loss_fn, *first)
         plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
         mean_check = MeanCheck(loss_fn)
         for inputs, targets in samples.chunks(size, device):
@@ -84,6 +89,12 @@ def trace_pass(
         mean_check.conclude()
         found = linearity(model, samples.first(2, device)[0])
     return sums.result(found.exact, found.reason)
+
+
+def _check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
+    # What is no tensor with a row a sample has a message of its own.
+    if isinstance(outputs, Tensor) and outputs.ndim > 0:
+        check_targets(loss_fn, torch.Size([len(targets), *outputs.shape[1:]]), targets)
 
 
 def _multiples(stride: int | None, start: int) -> slice:
