@@ -56,17 +56,17 @@ def test_a_database_gives_the_tables_of_the_store(storage: Storage, database: Pa
     _assert_equal(read_frames(storage, "toy"), frames_from_mlflow("toy", f"sqlite:///{database}"))
 
 
-def test_a_server_gives_the_tables_of_the_store(storage: Storage, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_back, "SERVER_POINTS", 9)  # so that two runs of four epochs fit into a request, not three
-    ship(storage, "toy", server, False, print)
-    _assert_equal(read_frames(storage, "toy"), frames_from_mlflow("toy", server))
-
-
-def test_an_answer_that_may_be_cut_is_an_error(storage: Storage, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ship(storage, "toy", server, False, print)
-    monkeypatch.setattr(read_back, "SERVER_POINTS", 4)
+def test_a_server_gives_the_tables_of_the_store_or_an_error(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = stored.sweep(seeds=2, epochs=3, name="read-back")
+    storage = stored.trained(tmp_path / "results", desired)
+    ship(storage, "read-back", server, False, print)
+    monkeypatch.setattr(read_back, "SERVER_POINTS", 9)  # two runs of four epochs fit into a request, not three
+    _assert_equal(read_frames(storage, "read-back"), frames_from_mlflow("read-back", server))
+    monkeypatch.setattr(read_back, "SERVER_POINTS", 4)  # not even one does, for all one can tell
     with pytest.raises(TrackerContentError, match="gave 4 points of .*, not all there are; export from the store"):
-        frames_from_mlflow("toy", server)
+        frames_from_mlflow("read-back", server)
 
 
 def test_a_missing_epoch_is_an_error(database: Path) -> None:
