@@ -26,6 +26,10 @@ FACTS = ["label", "state", "last_epoch", "failure", "commit", "host", "processor
 """What `trials` says of a trial beside its config."""
 
 
+NAMES = "_names"
+Sample = tuple[float, ...] | tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Frames:
     """All that is known of a sweep's trials. NaN: not measured; nothing is imputed."""
@@ -39,7 +43,8 @@ class Frames:
     trials: pd.DataFrame
     """``trial_id``, `FACTS`, and a column for every config field under its dotted name."""
     samples: pd.DataFrame
-    """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None."""
+    """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None. Values that have names
+    of their own, those of parameters, have them in a column of the same name and `NAMES`."""
 
     @property
     def points(self) -> int:
@@ -63,7 +68,7 @@ class TrialFacts:
     state: State
     scalars: dict[int, dict[str, float]] = field(default_factory=dict)
     """By epoch, then by column."""
-    samples: dict[int, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+    samples: dict[int, dict[str, Sample]] = field(default_factory=dict)
     """By epoch, then by column."""
     failure: str | None = None
     commit: str | None = None
@@ -110,9 +115,17 @@ def scalar_columns(values: Mapping[str, float], label: str | None = None) -> dic
     return {f"{prefix}{quantity.column}": values[quantity.key] for quantity in SCALARS if quantity.key in values}
 
 
-def sample_columns(values: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
-    """Vectors by key as values by column."""
-    return {quantity.column: tuple(values[quantity.key]) for quantity in VECTORS if quantity.key in values}
+def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) -> dict[str, Sample]:
+    """Vectors by key as values by column; of a mapping the names too."""
+    found: dict[str, Sample] = {}
+    for quantity in VECTORS:
+        given = values.get(quantity.key)
+        if isinstance(given, Mapping):
+            found[quantity.column] = tuple(given.values())
+            found[f"{quantity.column}{NAMES}"] = tuple(given)
+        elif given is not None:
+            found[quantity.column] = tuple(given)
+    return found
 
 
 def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
@@ -184,6 +197,7 @@ def _column(values: list[Any]) -> "pd.Series[Any]":
 
 def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
     columns = [quantity.column for quantity in VECTORS]
+    columns += sorted({c for facts in known for row in facts.samples.values() for c in row if c.endswith(NAMES)})
     rows = [
         [facts.config.trial_id, epoch, *(list(row[c]) if c in row else None for c in columns)]
         for facts in known
@@ -193,7 +207,7 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
     return frame.astype({"trial_id": "str", "epoch": "int64"})
 
 
-def parsed_samples(content: str) -> dict[int, dict[str, tuple[float, ...]]]:
+def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     """The vectors in the artifact curvature.json of a run, by epoch and column."""
     rows: list[dict[str, Any]] = json.loads(content)
     found = {int(row["epoch"]): sample_columns(row) for row in rows}

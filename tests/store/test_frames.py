@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.store.files import StorageError
-from orchestrator.store.frames import FACTS, TrialFacts, assemble, read_frames
+from orchestrator.store.frames import FACTS, NAMES, TrialFacts, assemble, read_frames, sample_columns
 from orchestrator.store.layout import Storage
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
@@ -92,6 +92,17 @@ def test_vectors_are_a_table_of_their_own(storage: Storage) -> None:
     frame = read_frames(storage, "toy").samples
     assert list(frame.columns) == ["trial_id", "epoch", *(quantity.column for quantity in VECTORS)]
     assert [list(row) for row in frame.lanczos_history] == [[1.0, 2.0], [1.0, 3.0], [1.0, 4.0]]
+
+
+def test_values_with_names_keep_them() -> None:
+    key, column = VECTORS[0].key, VECTORS[0].column
+    named = sample_columns({key: {"0.weight": 2.0, "0.bias": 1.0}})
+    plain = sample_columns({key: [3.0]})
+    trial = stored.config()
+    facts = TrialFacts(trial, State.COMPLETED, {0: {}, 1: {}}, {0: named, 1: plain})
+    frame = assemble(Sweep("toy", "", (trial,), Resources()), stored.PROVENANCE, [facts]).samples
+    assert frame[column].tolist() == [[2.0, 1.0], [3.0]]
+    assert frame[f"{column}{NAMES}"].tolist() == [["0.weight", "0.bias"], None]
 
 
 def test_points_are_counted(storage: Storage) -> None:

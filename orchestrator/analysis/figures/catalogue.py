@@ -1,0 +1,13 @@
+"""All figures, in the order of the report."""
+
+from orchestrator.analysis.figures import convergence, cost, edge, explorers, layers, probes, shift, stopping, traces
+from orchestrator.analysis.figures.figure import Figure
+
+PAPER: tuple[Figure, ...] = (
+    explorers.FIGURE,
+    probes.FIGURE,
+    convergence.FIGURE,
+    shift.FIGURE,
+    stopping.FIGURE,
+)
+BEYOND: tuple[Figure, ...] = (edge.FIGURE, traces.BIAS, traces.FRACTION, cost.FIGURE, layers.FIGURE)
