@@ -234,6 +234,36 @@ def export(
 
 
 @app.command()
+def report(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="KEY", help="What makes the groups of Figure 1: `optimizer.lr`.")
+    ] = None,
+) -> None:
+    """Writes `report.html` of a sweep, finished or not: verdicts, tables, figures, and what is missing where.
+
+    Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
+    """
+    from orchestrator.analysis.report import write_report
+    from orchestrator.tracking.report import log_report
+
+    store = Storage(storage)
+    frames = _frames(sweep, store, source, tracking_uri)
+    name = frames.sweep.name
+    with console.status("writing the report"):
+        written = write_report(frames, store.sweep(name).folder / "report", by)
+    for verdict in written.verdicts:
+        say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
+    if written.missing:
+        say(f"not drawn, the page says why: {', '.join(written.missing)}")
+    say(log_report(store, name, tracking_uri, written.page.parent))
+    say(str(written.page))
+
+
+@app.command()
 def doctor(
     sweep: Annotated[
         str | None, typer.Argument(metavar="[SWEEP]", help="Checks the data and models of this sweep too.")

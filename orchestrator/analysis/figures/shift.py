@@ -45,7 +45,7 @@ def summarise_shift(data: pd.DataFrame) -> str:
     slope = np.polyfit(data.x, data.y, 1)[0]
     falls = data[data.x < 0]
     return (
-        f"{len(data)} changes; the line falls by {-slope:.3g} points a nat (the paper: 0.083). Where lambda_max falls, "
+        f"{len(data)} changes; the slope is {slope:.3g} percentage points a nat (the paper: -0.083). Where lambda_max falls, "
         f"OOD accuracy rises in {float((falls.y > 0).mean()):.0%} of the epochs."
     )
 
