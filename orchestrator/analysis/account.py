@@ -1,6 +1,7 @@
 """What a sweep is and what is missing in it: counted, never filled in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -43,10 +44,8 @@ def _facts(frames: Frames) -> list[tuple[str, str]]:
     if "data.train_subset" in trials and trials["data.train_subset"].notna().any():
         facts.append(("training images", _values(trials["data.train_subset"])))
     facts += [
-        (
-            "measured",
-            f"on a fraction of {_values(trials['measurement.fraction'])} by {_values(trials['measurement.estimators'])}",
-        ),
+        ("measured on", f"a fraction of {_values(trials['measurement.fraction'])} of the training images"),
+        ("measured by", _values(trials["measurement.estimators"])),
         ("hardware", f"{_values(trials.processor)}; device {_values(trials.device)}; host {_values(trials.host)}"),
         ("commit", _values(trials["commit"])),
         ("trial hours", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}"),
@@ -55,7 +54,7 @@ def _facts(frames: Frames) -> list[tuple[str, str]]:
     return facts
 
 
-def _values(column: "pd.Series[object]") -> str:
+def _values(column: "pd.Series[Any]") -> str:
     found = [f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna().unique()]
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     return ", ".join(found[:_LISTED]) + more if found else "unknown"

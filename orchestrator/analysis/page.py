@@ -11,25 +11,31 @@ STYLE = """
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#9aa4af;--line:#363c44;--paper:#14171a;
 --panel:#1c2024;--yes:#3fc796;--no:#ff9a5c;--open:#9aa4af;--link:#7cc0ff}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-main{max-width:860px;margin:0 auto;padding:40px 24px 80px}
-h1{font-size:30px;line-height:1.2;margin:0 0 4px}h2{font-size:21px;margin:48px 0 12px;padding-bottom:4px;border-bottom:1px solid var(--line)}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.55 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+main{max-width:860px;margin:0 auto;padding:40px 24px 80px}h1{font-size:30px;line-height:1.2;margin:0 0 4px}
+h2{font-size:21px;margin:48px 0 12px;padding-bottom:4px;border-bottom:1px solid var(--line)}
 h3{font-size:16px;margin:28px 0 6px}p{margin:8px 0}.lead{color:var(--soft);margin:0 0 20px}a{color:var(--link)}
 nav a{margin-right:14px;white-space:nowrap}nav{font-size:14px;margin:12px 0 28px}
-dl{display:grid;grid-template-columns:150px 1fr;gap:4px 16px;margin:0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.verdict{border:1px solid var(--line);border-left:5px solid var(--open);border-radius:6px;padding:12px 16px;margin:12px 0;
-background:var(--panel);break-inside:avoid}
+dl{display:grid;grid-template-columns:150px 1fr;gap:4px 16px;margin:0}dt{color:var(--soft)}
+dd{margin:0;overflow-wrap:anywhere}
+.verdict{border:1px solid var(--line);border-left:5px solid var(--open);border-radius:6px;padding:12px 16px;
+margin:12px 0;background:var(--panel);break-inside:avoid}
 .verdict.supported{border-left-color:var(--yes)}.verdict.not-supported{border-left-color:var(--no)}
 .badge{font-weight:600;color:var(--open)}.supported .badge{color:var(--yes)}.not-supported .badge{color:var(--no)}
 .verdict p{margin:4px 0}.small,figcaption{font-size:13.5px;color:var(--soft)}
-figure{margin:20px 0 34px;break-inside:avoid}figure svg{width:100%;height:auto;display:block}figure img{max-width:100%}
-figcaption b{color:var(--ink)}code{font:12.5px/1.5 ui-monospace,"DejaVu Sans Mono",monospace;background:var(--panel);
+figure{margin:20px 0 34px;break-inside:avoid}figure svg{max-width:100%;height:auto;display:block;margin:0 auto}
+figure img{max-width:100%}figcaption b{color:var(--ink)}
+code{font:12.5px/1.5 ui-monospace,"DejaVu Sans Mono",monospace;background:var(--panel);
 border:1px solid var(--line);border-radius:4px;padding:1px 4px;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;width:100%;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:13.5px;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:4px 8px;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600}
 th:first-child,td:first-child{text-align:left}table.text td,table.text th{text-align:left;overflow-wrap:anywhere}
-tr.ours td{border-bottom:none}.missing{border:1px dashed var(--line);border-radius:6px;padding:10px 16px;color:var(--soft)}
-@media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}h2{break-after:avoid}a{color:inherit}}
+tr.ours td{border-bottom:none}
+.missing{border:1px dashed var(--line);border-radius:6px;padding:10px 16px;color:var(--soft)}
+@media print{body{font-size:10.5pt}main{max-width:none;
+padding:0}nav{display:none}h2{break-after:avoid}a{color:inherit}}
 """
 
 
@@ -39,7 +45,8 @@ def document(title: str, body: Sequence[str]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # An icon of nothing keeps the browser from asking a server for one.
-        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
+        + "<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )

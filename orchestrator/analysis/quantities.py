@@ -23,8 +23,8 @@ def axis_label(column: str) -> str:
 
 
 def change_label(column: str) -> str:
-    """``change of test accuracy [percentage points]``."""
-    named = "percentage points" if unit(column) == "%" else unit(column)
+    """``change of test accuracy [points]``; points are percentage points."""
+    named = "points" if unit(column) == "%" else unit(column)
     return f"change of {quantity(column).label} [{named}]"
 
 

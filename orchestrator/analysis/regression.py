@@ -140,7 +140,7 @@ def _clustered(plain: Any, clusters: NDArray[np.int64], trials: int) -> tuple[Ar
 
 
 def _fixed_effects(x: Array, y: Array, clusters: NDArray[np.int64], trials: int) -> tuple[Array, Array] | None:
-    """Estimates and clustered errors with a constant for every trial, by the changes' distances from the trial's mean."""
+    """Estimates and clustered errors with a constant for every trial: distances from the trial's mean."""
     if trials < 2:
         return None
     both = pd.DataFrame(np.column_stack([x, y]))

@@ -68,12 +68,12 @@ def _drawn(figure: Figure, frames: Frames, key: str | None, folder: Path, comman
     if not len(data):
         for file in files:
             (folder / file).unlink(missing_ok=True)
-        return page.missing_figure(figure.title, figure.needs)
+        return page.missing_figure(figure.heading, figure.needs)
     _csv(data, folder / files[1])
     element, summary = svg(figure.draw(data), figure.name), figure.summary(data)
     (folder / files[0]).write_text(standalone(element), encoding="utf-8")
     picture = page.described(element, f"{figure.title}. {summary}")
-    return page.figure(figure.title, picture, f"{figure.caption} {summary}", files, command)
+    return page.figure(figure.heading, picture, f"{figure.caption} {summary}", files, command)
 
 
 def _csv(frame: pd.DataFrame, file: Path) -> None:
@@ -116,7 +116,8 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
 def _tables(tables: Sequence[Table1], command: str) -> list[str]:
     files = "table1.csv, table1.tex and table1_with_epoch_0.tex lie beside this page"
     explained = (
-        "Ordinary least squares on changes between consecutive epochs of one trial, accuracies in percentage points, lambda_max "
+        "Ordinary least squares on changes between consecutive epochs of one trial, accuracies in percentage points, "
+        "lambda_max "
         "in nats. Stars as in the paper: *** p < 0.01, ** p < 0.05, † not significant; in brackets the standard error. "
         "Errors by trial: clustered, their p from the wild bootstrap where trials are fewer than 50. Trial effects: a "
         f"constant for each trial. {files}; again: {command}"

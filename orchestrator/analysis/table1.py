@@ -146,8 +146,8 @@ def _rows(table: Table1, column: Column) -> list[dict[str, object]]:
 
 
 def _numbers(term: Term | None) -> dict[str, object]:
-    names = ("estimate", "standard_error", "p", "clustered_error", "clustered_p")
-    names += ("fixed_effects_estimate", "fixed_effects_error", "partial_r2")
+    names = ["estimate", "standard_error", "p", "clustered_error", "clustered_p"]
+    names += ["fixed_effects_estimate", "fixed_effects_error", "partial_r2"]
     found: dict[str, object] = {name: getattr(term, name) if term else np.nan for name in names}
     found["stars"] = stars(term.p) if term else ""
     found["clustered_stars"] = stars(term.clustered_p) if term else ""

@@ -13,11 +13,11 @@ def table_html(table: Table1) -> str:
     """The four models side by side, a block of lines a term."""
     head = "".join(f"<th>{escape(column.title)}</th>" for column in table.columns)
     body = "".join(_term(table, name) for name in _ORDER)
-    body += _line("F", [f"{c.model.f:,.0f}" if c.model else "–" for c in table.columns])
+    body += _line("F", [f"{c.model.f:,.0f}" if c.model else "-" for c in table.columns])
     body += _line("  the paper", [f"{c.published.f:,.0f}" for c in table.columns], small=True)
-    body += _line("AIC", [f"{c.model.aic:,.0f}" if c.model else "–" for c in table.columns])
+    body += _line("AIC", [f"{c.model.aic:,.0f}" if c.model else "-" for c in table.columns])
     body += _line("  the paper", [f"{c.published.aic:,.0f}" for c in table.columns], small=True)
-    body += _line("R²", [f"{c.model.r2:.3f}" if c.model else "–" for c in table.columns])
+    body += _line("R²", [f"{c.model.r2:.3f}" if c.model else "-" for c in table.columns])
     body += _line("N (trials)", [f"{len(table.used.rows):,} ({table.used.trials})"] * len(table.columns))
     body += _line("  the paper", [f"{c.published.n:,}" for c in table.columns], small=True)
     return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -46,7 +46,7 @@ def _cell(column: Column, name: str, told: object) -> str:
     if told is _published:
         return _published(column, name)
     if column.model is None:
-        return "–"
+        return "-"
     assert callable(told)
     return str(told(column, name))
 
@@ -60,7 +60,7 @@ def _ours(column: Column, name: str) -> str:
 def _clustered(column: Column, name: str) -> str:
     assert column.model is not None
     term = column.model[name]
-    return f"{stars(term.clustered_p)} ({term.clustered_error:.2g}), p {term.clustered_p:.3g}"
+    return f"{stars(term.clustered_p)} ({term.clustered_error:.2g}), {_p(term.clustered_p)}"
 
 
 def _fixed(column: Column, name: str) -> str:
@@ -84,5 +84,9 @@ def _line(label: str, cells: list[str], small: bool = False) -> str:
     return f"<tr{kind}><td>{escape(label)}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n"
 
 
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
+
+
 def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+    return f"{value:.4g}" if math.isfinite(value) else "-"

@@ -109,7 +109,8 @@ def shift(frames: Frames) -> Verdict:
     found = changes(frames.epochs, [LAMBDA, VALIDATION, TEST, OOD])
     left_out = _unused(found)
     if found.trials < LEAST_CLUSTERS or len(found.rows) < LEAST_CHANGES:
-        text = f"{len(found.rows)} changes of {found.trials} trials; at least {LEAST_CHANGES} of {LEAST_CLUSTERS} are needed."
+        least = f"at least {LEAST_CHANGES} of {LEAST_CLUSTERS} are needed"
+        text = f"{len(found.rows)} changes of {found.trials} trials; {least}."
         return _verdict(2, Outcome.NOT_ENOUGH_DATA, text, left_out)
     ood, test = (fit(found.rows, response, [LAMBDA, VALIDATION]) for response in (OOD, TEST))
     if ood is None or test is None:
@@ -138,7 +139,7 @@ def stopping(frames: Frames) -> Verdict:
 
 
 def drops_and_peaks(frames: Frames) -> pd.DataFrame:
-    """One row a whole trial of `SHORTEST` epochs: ``drop`` with ``low``, ``high``, ``factor``, and ``peak``; NaN: none."""
+    """One row a whole trial of `SHORTEST` epochs: ``drop``, ``low``, ``high``, ``factor`` and ``peak``; NaN: none."""
     trials = whole_trials(frames)
     traces, accuracies = curves(frames, TRACE, trials), curves(frames, VALIDATION, trials)
     rows = []
@@ -168,7 +169,7 @@ def _reachable(groups: Groups) -> float:
     return smallest_p(pd.factorize(members.value)[0], members.block.to_numpy())
 
 
-def _complete(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _complete(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Trials with every epoch of the shortest one among them, their values, and the epochs."""
     members = groups.members
     if not len(members) or not len(table.columns):
@@ -203,9 +204,9 @@ def _halves(rows: pd.DataFrame, ood: Model, test: Model) -> tuple[Outcome, str]:
     equivalent = -bound < low and high < bound
     text = (
         f"Beside validation accuracy the coefficient of lambda_max is {lead.estimate:.4g} "
-        f"(clustered error {lead.clustered_error:.2g}, p {lead.clustered_p:.3g}) for OOD accuracy and {null.estimate:.4g} "
-        f"for test accuracy, 90% interval {low:.3g} to {high:.3g} where ±{bound:.3g} counts as nothing "
-        f"(percentage points a nat; {ood.n} changes of {ood.trials} trials)"
+        f"(clustered error {lead.clustered_error:.2g}, p {lead.clustered_p:.2g}) for OOD accuracy "
+        f"and {null.estimate:.4g} for test accuracy, 90% interval {low:.3g} to {high:.3g} where ±{bound:.3g} counts "
+        f"as nothing (percentage points a nat; {ood.n:,} changes of {ood.trials} trials)"
     )
     if negative and equivalent:
         return Outcome.SUPPORTED, f"{text}."

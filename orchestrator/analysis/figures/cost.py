@@ -55,7 +55,8 @@ def summarise_cost(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "cost",
     "What measuring costs beside training",
-    "Mean wall time of an epoch, as stored with it, by model, batch size and device. Trials that ran side by side slowed "
+    "Mean wall time of an epoch, as stored with it, by model, batch size and device. Trials that ran side by side "
+    "slowed "
     "each other down.",
     "times of training and measuring",
     cost_data,

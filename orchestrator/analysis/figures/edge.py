@@ -25,14 +25,15 @@ def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     found = frames.epochs[["trial_id", "epoch", "hessian_lambda_max"]].merge(chosen, on="trial_id")
     found = found.rename(columns={"hessian_lambda_max": "lambda_max"})
     found = found[np.isfinite(found.lambda_max)]
-    return found.assign(ratio=found.lambda_max / found.threshold)[_COLUMNS].reset_index(drop=True)
+    found["ratio"] = found.lambda_max / found.threshold
+    return pd.DataFrame(found[_COLUMNS]).reset_index(drop=True)
 
 
 def draw_edge(data: pd.DataFrame) -> Canvas:
     """The median of a group's trials and their quartiles, against 1."""
     drawn, (panel,) = canvas(1, 1, width=5.6, height=3.0)
     for place, (group, part) in enumerate(data.groupby("group", sort=False)):
-        spread = part.groupby("epoch").ratio.quantile([0.25, 0.5, 0.75]).unstack()
+        spread = part.groupby("epoch").ratio.quantile(np.array([0.25, 0.5, 0.75])).unstack()
         colour = COLOURS[place % len(COLOURS)]
         panel.plot(spread.index, spread[0.5], STYLES[place % len(STYLES)], color=colour, label=group)
         panel.fill_between(spread.index, spread[0.25], spread[0.75], color=colour, alpha=0.18, lw=0)
@@ -53,9 +54,10 @@ def summarise_edge(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "edge_of_stability",
     "lambda_max against 2/lr",
-    "Trials of SGD. 1 is the eigenvalue at which full-batch gradient descent, with heavy-ball momentum where there is one, "
-    "stops to be stable on a quadratic: 2 (1 + momentum) / lr. Minibatches usually keep lambda_max below it. Lines: median of "
-    "the trials, bands: quartiles.",
+    "Trials of SGD. 1 is the eigenvalue at which full-batch gradient descent, with heavy-ball momentum where there is "
+    "one, stops to be stable on a quadratic: 2 (1 + momentum) / lr. Minibatches usually keep lambda_max below it. "
+    "Lines: median "
+    "of the trials, bands: quartiles.",
     "trials of SGD with lambda_max",
     edge_data,
     draw_edge,

@@ -41,7 +41,11 @@ def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     rolling = found.groupby(["quantity", "trial_id"], sort=False).value.rolling(WINDOW, min_periods=1)
     found["mean"] = rolling.mean().to_numpy()
     found["std"] = rolling.std(ddof=0).to_numpy()
-    return found[_COLUMNS]
+    return pd.DataFrame(found[_COLUMNS])
+
+
+def _named(key: str, value: object) -> str:
+    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
 
 
 def _largest_block(members: pd.DataFrame) -> pd.DataFrame:
@@ -77,15 +81,15 @@ def summarise_explorers(data: pd.DataFrame) -> str:
     """The last means of lambda_max by group."""
     part = data[data.quantity == "hessian_lambda_max"]
     last = part.groupby(["group", "trial_id"], sort=False)["mean"].last().groupby("group", sort=False)
-    told = ", ".join(f"{group}: {mean:.3g} ({int(last.size()[group])} trials)" for group, mean in last.mean().items())
+    told = ", ".join(f"{group}: {values.mean():.3g} ({len(values)} trials)" for group, values in last)
     return f"Mean of the trials' last lambda_max by group: {told or 'not measured'}."
 
 
 FIGURE = Figure(
     "figure1",
     "Groups of hyperparameters explore differently",
-    "Trials that differ in one key and their seeds alone; where several such blocks exist, the largest. Lines: mean of the "
-    "last 5 epochs, bands: their standard deviation.",
+    "Trials that differ in one key and their seeds alone; where several such blocks exist, the largest. Lines: mean of "
+    "the last 5 epochs, bands: their standard deviation.",
     "trials that differ in one key beside the seed",
     explorers_data,
     draw_explorers,

@@ -34,7 +34,10 @@ mpl.rcParams.update(
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "savefig.transparent": True,
-        **{f"{part}.color": INK for part in ("text", "xtick", "ytick", "grid")},
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "grid.color": INK,
         "axes.labelcolor": INK,
         "axes.edgecolor": INK,
         "axes.titlecolor": INK,
@@ -59,6 +62,12 @@ class Figure:
     summary: Callable[[pd.DataFrame], str]
     """What one sees, in a sentence with numbers: for those who do not see it, too."""
 
+    @property
+    def heading(self) -> str:
+        """The title, with the number where the paper has one."""
+        number = self.name.removeprefix("figure")
+        return f"Figure {number}. {self.title}" if number.isdigit() else self.title
+
 
 def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> tuple[Canvas, list[Axes]]:
     """An empty figure, so wide and each row so high in inches, and its axes row by row."""
@@ -67,7 +76,7 @@ def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> 
     return drawn, list(axes.flat)
 
 
-def few(axes: Axes, count: int) -> bool:
+def few(count: int) -> bool:
     """Whether so many points may be drawn one by one; more become a picture within the SVG."""
     return count <= _MANY_POINTS
 
@@ -82,8 +91,12 @@ def svg(drawn: Canvas, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    # Two decimals are a hundredth of a point; they halve the file.
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', _shortened, text)
+
+
+def _shortened(attribute: re.Match[str]) -> str:
+    """Two decimals are a hundredth of a point; they halve the file."""
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", attribute[0])
 
 
 def standalone(element: str) -> str:

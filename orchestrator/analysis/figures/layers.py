@@ -11,7 +11,7 @@ _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
 
 def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row a model, parameter and epoch: mean over trials of the parameter's own trace, and of its share."""
-    column = next((c.removesuffix(NAMES) for c in frames.samples if c.endswith(NAMES)), None)
+    column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
     if column is None or not (there := frames.samples[column].notna()).any():
         return empty(_COLUMNS)
     columns = [column, f"{column}{NAMES}"]
@@ -22,7 +22,7 @@ def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     models = dict(zip(frames.trials.trial_id, frames.trials["model.name"], strict=True))
     each = long.assign(model=long.trial_id.map(models)).groupby(["model", "parameter", "epoch"], sort=False)
     found = each.agg(trials=("trial_id", "nunique"), trace=("trace", "mean"), share=("share", "mean"))
-    return found.reset_index()[_COLUMNS]
+    return pd.DataFrame(found.reset_index()[_COLUMNS])
 
 
 def draw_layers(data: pd.DataFrame) -> Canvas:

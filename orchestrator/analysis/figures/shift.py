@@ -27,8 +27,8 @@ def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 def draw_shift(data: pd.DataFrame) -> Canvas:
     """Points, line and band; the widest half percent on each side lies outside."""
-    drawn, (panel,) = canvas(1, 1, width=5.2, height=3.2)
-    panel.scatter(data.x, data.y, s=7, color=COLOURS[0], alpha=0.45, lw=0, rasterized=not few(panel, len(data)))
+    drawn, (panel,) = canvas(1, 1, width=5.2, height=3.4)
+    panel.scatter(data.x, data.y, s=7, color=COLOURS[0], alpha=0.45, lw=0, rasterized=not few(len(data)))
     panel.plot(data.x, data.fit, color=COLOURS[1], lw=1.6)
     panel.fill_between(data.x, data.low, data.high, color=COLOURS[1], alpha=0.25, lw=0)
     panel.axhline(0, lw=0.6, color=COLOURS[7])
@@ -45,7 +45,8 @@ def summarise_shift(data: pd.DataFrame) -> str:
     slope = np.polyfit(data.x, data.y, 1)[0]
     falls = data[data.x < 0]
     return (
-        f"{len(data)} changes; the slope is {slope:.3g} percentage points a nat (the paper: -0.083). Where lambda_max falls, "
+        f"{len(data)} changes; the slope is {slope:.3g} percentage points a nat (the paper: -0.083). Where "
+        "lambda_max falls, "
         f"OOD accuracy rises in {float((falls.y > 0).mean()):.0%} of the epochs."
     )
 
@@ -53,8 +54,8 @@ def summarise_shift(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "figure5",
     "OOD accuracy against lambda_max, changes from epoch to epoch",
-    "Ordinary least squares with the 95% band of the line, which takes every epoch as a draw of its own; Table 1 has the "
-    "errors by trial. Epoch 0 is left out.",
+    "Ordinary least squares with the 95% band of the line, which takes every epoch as a draw of its own; Table 1 has "
+    "the errors by trial. Epoch 0 is left out.",
     "lambda_max and OOD accuracy at consecutive epochs",
     shift_data,
     draw_shift,

@@ -74,8 +74,9 @@ def summarise_stopping(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "figure6",
     "Validation accuracy and trace",
-    "Twelve whole trials spread evenly over the sweep. Solid: validation accuracy; dashed: trace. The vertical line stands "
-    "in the middle of a sudden drop with its 95% interval, and is missing where the change-point test finds none.",
+    "Twelve whole trials spread evenly over the sweep. Solid: validation accuracy; dashed: trace. The vertical line "
+    "stands in the middle of a sudden drop with its 95% interval, and is missing where the change-point test finds "
+    "none.",
     "whole trials with a trace and a validation accuracy",
     stopping_data,
     draw_stopping,

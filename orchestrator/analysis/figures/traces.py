@@ -44,13 +44,13 @@ def bias_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 def draw_bias(data: pd.DataFrame) -> Canvas:
     """Left the two against each other, right the relative deviation over epochs."""
     drawn, (left, right) = canvas(1, 2, height=2.8)
-    crowded = not few(left, len(data))
+    crowded = not few(len(data))
     left.scatter(data.trace, data.algorithm1, s=7, color=COLOURS[0], alpha=0.5, lw=0, rasterized=crowded)
     ends = [data.trace.min(), data.trace.max()]
     left.plot(ends, ends, color=COLOURS[7], lw=1)
     left.set_xlabel(f"{quantity(TRACE).label} [{quantity(TRACE).unit}]")
     left.set_ylabel(f"{quantity(ALGORITHM1).label} [{quantity(ALGORITHM1).unit}]")
-    spread = (100 * data.deviation).groupby(data.epoch).quantile([0.05, 0.5, 0.95]).unstack()
+    spread = (100 * data.deviation).groupby(data.epoch).quantile(np.array([0.05, 0.5, 0.95])).unstack()
     right.plot(spread.index, spread[0.5], color=COLOURS[1], lw=1.4)
     right.fill_between(spread.index, spread[0.05], spread[0.95], color=COLOURS[1], alpha=0.2, lw=0)
     right.axhline(0, color=COLOURS[7], lw=1)
@@ -64,8 +64,9 @@ def summarise_bias(data: pd.DataFrame) -> str:
     inner = data[data.epoch > 0] if (data.epoch > 0).any() else data
     error = inner.deviation.std() / np.sqrt(max(len(inner), 1))
     return (
-        f"{len(inner)} measurements after epoch 0: mean deviation {inner.deviation.mean():+.2%} (standard error {error:.2%}), "
-        f"standard deviation {inner.deviation.std():.1%}, where the probes' own spread lets expect "
+        f"{len(inner)} measurements after epoch 0: mean deviation {inner.deviation.mean():+.2%} "
+        f"(standard error {error:.2%}), standard deviation {inner.deviation.std():.1%}, where the probes' own spread "
+        "lets expect "
         f"{np.sqrt((inner.expected_std**2).mean()):.1%}."
     )
 
@@ -87,7 +88,7 @@ def fraction_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     joined = every.merge(largest, on=["trial_id", "epoch"])
     joined = joined[joined.fraction < joined.reference_fraction]
     joined["deviation"] = (joined.trace - joined.reference) / joined.reference.abs()
-    return joined[_FRACTION_COLUMNS].reset_index(drop=True)
+    return pd.DataFrame(joined[_FRACTION_COLUMNS]).reset_index(drop=True)
 
 
 def _at(frames: Frames, column: str, fraction: "pd.Series[float]") -> pd.DataFrame:
@@ -123,8 +124,9 @@ def summarise_fraction(data: pd.DataFrame) -> str:
 BIAS = Figure(
     "trace_bias",
     "Algorithm 1's trace against the better one",
-    "Both on the same images after the same epoch. Right: median and the middle 90% of the trials. At initialisation the trace "
-    "is small beside the Hessian's norm, and relative deviations large.",
+    "Both on the same images after the same epoch. Right: median and the middle 90% of the trials. At initialisation "
+    "the "
+    "trace is small beside the Hessian's norm, and relative deviations large.",
     "a better estimate of the trace beside Algorithm 1's",
     bias_data,
     draw_bias,
@@ -135,7 +137,8 @@ FRACTION = Figure(
     "The trace on a fraction of the images",
     "The paper claims that r = 0.1 suffices. Checkpoints measured again with `hessian-dynamics measure SWEEP --set "
     "measurement.fraction=...`, beside the largest r measured at the same epoch.",
-    "checkpoints measured again with another fraction: hessian-dynamics measure SWEEP --set measurement.fraction=1.0 --every 10",
+    "checkpoints measured again with another fraction: "
+    "hessian-dynamics measure SWEEP --set measurement.fraction=1.0 --every 10",
     fraction_data,
     draw_fraction,
     summarise_fraction,
