@@ -18,6 +18,8 @@ _BIC_MARGIN = 10.0
 _LIKELIHOOD_RATIO = 3.84
 """The 95% quantile of chi-squared with one degree of freedom."""
 _RISEN = 0.98
+_LEAST_RISE = 1e-6
+"""A smaller rise of the accuracy is rounding."""
 WINDOW = 5
 
 Array = NDArray[np.float64]
@@ -78,7 +80,7 @@ def find_peak(epochs: Array, accuracy: Array) -> float | None:
     smooth = running(accuracy, WINDOW)
     rise = smooth.max() - smooth[0]
     place = int(np.argmax(smooth >= smooth[0] + _RISEN * rise))
-    if rise <= 0 or place >= len(epochs) - max(1, math.ceil(len(epochs) / 10)):
+    if rise < _LEAST_RISE or place >= len(epochs) - max(1, math.ceil(len(epochs) / 10)):
         return None
     return float(epochs[place])
 

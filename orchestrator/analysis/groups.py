@@ -41,8 +41,10 @@ def grouped(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None)
         raise GroupKeyError(f"--by {key!r}: no trial has such a key; the keys that vary in this sweep: {known}")
     trials = frames.trials if trial_ids is None else frames.trials[frames.trials.trial_id.isin(trial_ids)]
     rest = [column for column in trials.columns if column not in (_NOT_CONFIG | {key, SEED})]
-    texts = trials[rest].astype("str").fillna("").agg("\x1f".join, axis=1) if rest else pd.Series("", trials.index)
-    members = pd.DataFrame({"trial_id": trials.trial_id, "value": trials[key], "block": pd.factorize(texts)[0]})
+    texts = ["\x1f".join(map(str, row)) for row in trials[rest].itertuples(index=False)]
+    members = pd.DataFrame(
+        {"trial_id": trials.trial_id, "value": trials[key], "block": pd.factorize(np.array(texts, dtype=object))[0]}
+    )
     members = members.dropna(subset=["value"])
     values = members.groupby("block").value.transform("nunique")
     return Groups(key, members[values > 1].reset_index(drop=True))

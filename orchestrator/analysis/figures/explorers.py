@@ -52,7 +52,7 @@ def _largest_block(members: pd.DataFrame) -> pd.DataFrame:
     """The block with the most trials: in it, nothing but the key and the seed differ."""
     if not len(members):
         return members
-    return members[members.block == members.block.value_counts(sort=True).index[0]]
+    return pd.DataFrame(members[members.block == members.block.value_counts(sort=True).index[0]])
 
 
 def draw_explorers(data: pd.DataFrame) -> Canvas:

@@ -93,7 +93,7 @@ def fraction_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 def _at(frames: Frames, column: str, fraction: "pd.Series[float]") -> pd.DataFrame:
     found = frames.epochs[["trial_id", "epoch"]].assign(fraction=fraction, trace=frames.epochs[column])
-    return found[np.isfinite(found.trace)]
+    return pd.DataFrame(found[np.isfinite(found.trace)])
 
 
 def draw_fraction(data: pd.DataFrame) -> Canvas:
