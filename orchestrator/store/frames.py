@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.store.commit import TrialStore
+from orchestrator.store.gallery import Gallery
 from orchestrator.store.layout import Storage
 from orchestrator.store.provenance import Provenance, failure_line
 from orchestrator.store.state import State, standing
@@ -45,6 +46,9 @@ class Frames:
     samples: pd.DataFrame
     """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None. Values that have names
     of their own, those of parameters, have them in a column of the same name and `NAMES`."""
+
+    gallery: Gallery | None = None
+    """Images of the data. The store has them; trackers do not."""
 
     @property
     def points(self) -> int:
@@ -88,7 +92,8 @@ def read_frames(storage: Storage, name: str) -> Frames:
     sweep, provenance = store.read_manifest()
     holder = store.driver_lease.holder()
     since = holder.since if holder else None
-    return assemble(sweep, provenance, [_stored(storage.trial(key), c, since) for key, c in sweep.by_id.items()])
+    known = [_stored(storage.trial(key), config, since) for key, config in sweep.by_id.items()]
+    return replace(assemble(sweep, provenance, known), gallery=store.gallery())
 
 
 def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) -> Frames:

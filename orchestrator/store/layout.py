@@ -1,8 +1,8 @@
 """Where everything lies below the storage folder.
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
-- <storage>/sweeps/<sweep>/        manifest.json, stop, storage-id, driver-lease/, ship-lease/, shipper.json and .log,
-                                   measure-failures/
+- <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
+                                   shipper.json and .log, measure-failures/; export/ and report/ are written by people
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.store.commit import TrialStore
 from orchestrator.store.files import Files, StorageError
+from orchestrator.store.gallery import Gallery
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import Provenance
 from orchestrator.study.config import TrialConfig
@@ -82,6 +83,15 @@ class SweepStore:
             known = ", ".join(_sweeps(self._files)) or "none"
             raise StorageError(f"storage {str(self._files.root)!r} has no sweep {self.name!r}; it has: {known}")
         return manifest_content(content)
+
+    def write_gallery(self, gallery: Gallery) -> None:
+        """Notes images of the data for the report."""
+        self._files.write(f"{self._folder}/gallery.json", gallery.to_json())
+
+    def gallery(self) -> Gallery | None:
+        """The images noted, if any were."""
+        content = self._files.read(f"{self._folder}/gallery.json")
+        return Gallery.from_json(content) if content else None
 
     @property
     def driver_lease(self) -> Lease:

@@ -7,9 +7,21 @@ import pandas as pd
 import pytest
 
 from estimators import required_probes
-from orchestrator.analysis.figures import convergence, cost, edge, explorers, layers, probes, shift, stopping, traces
+from orchestrator.analysis.figures import (
+    convergence,
+    cost,
+    edge,
+    explorers,
+    layers,
+    noise,
+    probes,
+    shift,
+    stopping,
+    traces,
+)
 from orchestrator.analysis.figures.figure import svg
 from orchestrator.store.frames import NAMES, Frames
+from orchestrator.store.gallery import Gallery
 from tests.analysis import planted
 
 
@@ -75,6 +87,16 @@ def test_figure_3_shows_a_hundred_measurements_at_most() -> None:
     data = convergence.convergence_data(many)
     assert len(data[["trial_id", "epoch"]].drop_duplicates()) == 100
     assert data.trial_id.nunique() == 20
+
+
+def test_figure_4_is_the_images_noted_with_the_sweep(full: Frames) -> None:
+    assert not len(noise.noise_data(full))
+    gallery = Gallery((0.0, 0.25), ("cat", "dog"), (2, 2, 3, 1, 2), bytes(range(24)))
+    data = noise.noise_data(replace(full, gallery=gallery))
+    pixel = data[(data.noise == 0.25) & (data.label == "dog") & (data.channel == 1) & (data.column == 0)]
+    assert pixel.value.tolist() == [12 + 6 + 2]
+    noise.draw_noise(data)
+    assert noise.summarise_noise(data) == "Test images of cat, dog at noise 0, 0.25."
 
 
 def test_figure_5_is_a_line_through_the_changes(full: Frames) -> None:

@@ -39,7 +39,7 @@ def test_every_figure_has_its_numbers_beside_it(report: Report) -> None:
         there = figure.name not in report.missing
         assert (folder / f"{figure.name}.svg").exists() == there
         assert (folder / f"{figure.name}.csv").exists() == there
-    assert report.missing == ("trace_fraction", "layers")
+    assert report.missing == ("figure4", "trace_fraction", "layers")
     assert len(pd.read_csv(folder / "table1.csv")) == 20
     assert (folder / "table1.tex").exists()
     assert pd.read_csv(folder / "verdicts.csv").conjecture.tolist() == [1, 2, 3]
