@@ -2,7 +2,7 @@
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
 - <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
-                                   shipper.json and .log, measure-failures/; export/ and report/ are written by people
+                                   shipper.json and .log, measure-failures/, export/, report/
 """
 
 import json
