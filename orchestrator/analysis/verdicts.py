@@ -124,10 +124,13 @@ def stopping(frames: Frames) -> Verdict:
     moments = drops_and_peaks(frames)
     long_enough, both = len(moments), moments.dropna(subset=["drop", "peak"])
     dropped = int(moments["drop"].notna().sum())
-    left_out = _left_out(len(frames.trials), long_enough, f"for curves of at least {SHORTEST} whole epochs")
+    left_out = _left_out(len(frames.trials), long_enough, f"for want of {SHORTEST} epochs with a trace")
     told = f"{dropped} of {long_enough} trials have a drop, {int(moments.peak.notna().sum())} a peak"
     if long_enough < LEAST_COINCIDENCES:
-        text = f"{long_enough} trials with whole curves of {SHORTEST} epochs; {LEAST_COINCIDENCES} are needed."
+        text = (
+            f"{long_enough} whole trials have a trace and a validation accuracy at {SHORTEST} epochs or more; "
+            f"{LEAST_COINCIDENCES} are needed."
+        )
         return _verdict(3, Outcome.NOT_ENOUGH_DATA, text, left_out)
     if 2 * dropped < long_enough:
         return _verdict(3, Outcome.NOT_SUPPORTED, f"Only {told}: a sudden drop is not the rule.", left_out)
@@ -210,7 +213,7 @@ def _halves(rows: pd.DataFrame, ood: Model, test: Model) -> tuple[Outcome, str]:
     )
     if negative and equivalent:
         return Outcome.SUPPORTED, f"{text}."
-    if negative and high - low > 2 * bound:
+    if negative and high - low > 2 * bound and low < bound and high > -bound:
         return Outcome.NOT_ENOUGH_DATA, f"{text}: the interval is too wide to call it nothing."
     failed = [] if negative else ["OOD accuracy does not follow lambda_max beyond doubt"]
     failed += [] if equivalent else ["test accuracy may follow it too"]

@@ -98,6 +98,14 @@ def test_an_effect_on_test_accuracy_too_is_not_supported() -> None:
     assert verdict.sentence.endswith("test accuracy may follow it too.")
 
 
+def test_an_interval_wholly_beyond_its_bounds_is_no_lack_of_data_however_wide() -> None:
+    found = planted.shift(np.random.default_rng(0), effect=-0.5, seeds=3, epochs=30, test=-0.5)
+    found.epochs["accuracy_test"] += np.random.default_rng(1).normal(0, 0.01, len(found.epochs))
+    verdict = shift(found)
+    assert verdict.outcome is Outcome.NOT_SUPPORTED
+    assert verdict.sentence.endswith("test accuracy may follow it too.")
+
+
 def test_an_interval_wider_than_its_bounds_is_not_enough_data() -> None:
     found = planted.shift(np.random.default_rng(0), effect=-0.5, seeds=3, epochs=30)
     found.epochs["accuracy_test"] += np.random.default_rng(1).normal(0, 0.05, len(found.epochs))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Canvas
 
 from orchestrator.store.frames import Frames
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
-"""Okabe and Ito's, without yellow and black, which vanish on white or on black; then brown and grey."""
+COLOURS = ("#2184C6", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
+"""Okabe and Ito's, without yellow and black, which vanish on white or on black, and a lighter blue; brown, grey."""
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLES = ("-", "--", "-.", ":")
 INK = "#010203"

@@ -68,7 +68,7 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
         panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
         mean = _mean(part)
         panel.axhline(mean, color=COLOURS[1], ls="--", lw=1)
-        panel.set_title(f"{condition}, {formula}: mean {mean:.3g}")
+        panel.set_title(f"{condition}, {formula}: mean {_shown(mean)}")
         panel.set_xticks([])
         panel.set_ylabel("probes needed")
     for panel in axes[2:]:
@@ -84,10 +84,14 @@ def summarise_probes(data: pd.DataFrame) -> str:
             f: _mean(data[(data.condition == condition) & (data.formula == f)]) for f in ("published", "corrected")
         }
         told.append(
-            f"{condition}: {means['published']:.3g} probes by the published formula (the paper: {theirs}), "
-            f"{means['corrected']:.3g} by the corrected one"
+            f"{condition}: {_shown(means['published'])} probes by the published formula (the paper: {theirs}), "
+            f"{_shown(means['corrected'])} by the corrected one"
         )
     return "Mean over all epochs, " + "; ".join(told) + "."
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _mean(part: pd.DataFrame) -> float:

@@ -28,7 +28,15 @@ def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 def draw_shift(data: pd.DataFrame) -> Canvas:
     """Points, line and band; the widest half percent on each side lies outside."""
     drawn, (panel,) = canvas(1, 1, width=5.2, height=3.4)
-    panel.scatter(data.x, data.y, s=7, color=COLOURS[0], alpha=0.45, lw=0, rasterized=not few(len(data)))
+    panel.scatter(
+        data.x,
+        data.y,
+        s=11 if few(len(data)) else 6,
+        color=COLOURS[0],
+        alpha=0.75 if few(len(data)) else 0.4,
+        lw=0,
+        rasterized=not few(len(data)),
+    )
     panel.plot(data.x, data.fit, color=COLOURS[1], lw=1.6)
     panel.fill_between(data.x, data.low, data.high, color=COLOURS[1], alpha=0.25, lw=0)
     panel.axhline(0, lw=0.6, color=COLOURS[7])
