@@ -6,6 +6,8 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
 from orchestrator.store.frames import NAMES, Frames
 
+DRAWN = 12
+"""Parameters of a model; more lines could not be told apart."""
 _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
 
 
@@ -31,7 +33,8 @@ def draw_layers(data: pd.DataFrame) -> Canvas:
     drawn, axes = canvas(len(models), 1, height=2.9)
     for panel, model in zip(axes, models, strict=True):
         part = data[data.model == model]
-        for place, (parameter, line) in enumerate(part.groupby("parameter", sort=False)):
+        largest = part.groupby("parameter").share.mean().nlargest(DRAWN).index
+        for place, (parameter, line) in enumerate(part[part.parameter.isin(largest)].groupby("parameter", sort=False)):
             style = STYLES[place // len(COLOURS) % len(STYLES)]
             panel.plot(line.epoch, 100 * line.share, style, color=COLOURS[place % len(COLOURS)], label=parameter)
         panel.set_title(model)
@@ -54,7 +57,8 @@ def summarise_layers(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "layers",
     "Where in the network the trace lies",
-    "The trace of each parameter's own diagonal block, as a share of their sum; mean over the trials of a model.",
+    "The trace of each parameter's own diagonal block, as a share of their sum; mean over the trials of a model. "
+    "The 12 largest of a model are drawn, all are in the CSV.",
     "traces by parameter",
     layers_data,
     draw_layers,
