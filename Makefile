@@ -12,7 +12,7 @@ SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
 BENCHED := $(VENV)/.benched
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test slow check bench clean
+.PHONY: help setup sweep ui report test slow check bench clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -26,6 +26,9 @@ sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes w
 
 ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
 	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
+
+report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr makes the groups
+	@$(BIN)/hessian-dynamics report $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI) $(if $(BY),--by $(BY))
 
 test: $(DEVELOP)  ## runs the tests, two files at a time
 	$(BIN)/pytest -n 2 --dist loadfile

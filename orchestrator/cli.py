@@ -4,7 +4,8 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ from orchestrator.store.files import StorageError
 from orchestrator.store.layout import Storage
 from orchestrator.store.lease import LeaseHeldError
 from orchestrator.study.sweep import Sweep, load_sweep
+
+if TYPE_CHECKING:
+    from orchestrator.store.frames import Frames
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +53,8 @@ EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of t
 AddressOption = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
 ]
+Source = Literal["store", "mlflow"]
+SourceOption = Annotated[Source, typer.Option("--from", help="Where the numbers are read: the storage, or MLflow.")]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
 
 
@@ -208,6 +214,56 @@ def measure(
 
 
 @app.command()
+def export(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+    to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Where the files go.")] = None,
+) -> None:
+    """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
+
+    They lie beside the sweep in the storage unless told otherwise. From MLflow they are the same, or there is an error.
+    """
+    store = Storage(storage)
+    frames = _frames(sweep, store, source, tracking_uri)
+    files = frames.write(Path(to) if to else store.sweep(frames.sweep.name).folder / "export")
+    say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} epochs")
+    for file in files:
+        say(str(file))
+
+
+@app.command()
+def report(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="KEY", help="What makes the groups of Figure 1: `optimizer.lr`.")
+    ] = None,
+) -> None:
+    """Writes `report.html` of a sweep, finished or not: verdicts, tables, figures, and what is missing where.
+
+    Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
+    """
+    from orchestrator.analysis.report import write_report
+    from orchestrator.tracking.report import log_report
+
+    store = Storage(storage)
+    frames = _frames(sweep, store, source, tracking_uri)
+    name = frames.sweep.name
+    with console.status("writing the report"):
+        written = write_report(frames, store.sweep(name).folder / "report", by)
+    for verdict in written.verdicts:
+        say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
+    if written.missing:
+        say(f"not drawn, the page says why: {', '.join(written.missing)}")
+    say(log_report(store, name, tracking_uri, written.page.parent))
+    say(str(written.page))
+
+
+@app.command()
 def doctor(
     sweep: Annotated[
         str | None, typer.Argument(metavar="[SWEEP]", help="Checks the data and models of this sweep too.")
@@ -231,6 +287,17 @@ def doctor(
             found.append(check)
     say(summary(found))
     raise typer.Exit(1 if any(check.mark is Mark.PROBLEM for check in found) else 0)
+
+
+def _frames(sweep: str, store: Storage, source: Source, tracking_uri: str) -> "Frames":
+    if source == "mlflow":
+        from orchestrator.tracking.read_back import frames_from_mlflow
+
+        name = sweep if "/" not in sweep and not sweep.endswith((".yaml", ".yml")) else load_sweep(sweep).name
+        return frames_from_mlflow(name, tracking_uri)
+    from orchestrator.store.frames import read_frames
+
+    return read_frames(store, _stored_or_loaded(sweep, store).name)
 
 
 def _stored_or_loaded(sweep: str, store: Storage) -> Sweep:

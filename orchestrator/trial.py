@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 import torch
 
 from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.gallery import Gallery
+from orchestrator.store.layout import SweepStore
 from orchestrator.store.provenance import capture
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
@@ -19,6 +21,11 @@ from orchestrator.training.datasets import ResidentData, load_data, load_source
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.images import DataError
 from orchestrator.training.loop import fitting_model, train
+from orchestrator.training.noisy_images import noisy_images
+
+_NOISE = (0.0, 0.1, 0.25)
+"""As in the paper's Figure 4."""
+_IMAGES = 4
 
 
 def run_trial(
@@ -103,6 +110,14 @@ def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None
 def device_of(resources: Resources) -> torch.device:
     """Where a trial computes."""
     return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+
+
+def note_images(sweep: Sweep, store: SweepStore) -> None:
+    """Notes four test images of the first trial's data with a sweep, at the paper's strengths of noise; once."""
+    if store.gallery() is None:
+        data = load_data(sweep.trials[0].data, torch.device("cpu"))
+        pixels, labels = noisy_images(data, _NOISE, _IMAGES)
+        store.write_gallery(Gallery(_NOISE, labels, tuple(pixels.shape), pixels.numpy().tobytes()))
 
 
 def prepare_data(sweep: Sweep) -> None:

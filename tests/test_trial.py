@@ -1,5 +1,6 @@
 """Where the loop meets the store: a trial goes on from where it stands, whatever happened to it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from orchestrator.training.cache import CACHE_VARIABLE
 from orchestrator.training.datasets import load_data
 from orchestrator.training.images import DataError
 from orchestrator.training.own_models import ModelCodeError
-from orchestrator.trial import check_models, run_trial
+from orchestrator.trial import check_models, note_images, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial
 
@@ -243,3 +244,18 @@ def test_each_model_is_built_on_each_data_set(tmp_path: Path, images: Path) -> N
 def test_a_bug_in_a_network_of_ones_own_is_no_line() -> None:
     with pytest.raises(ModelCodeError, match="no width is good"):
         misfits(small_trial(model={"name": "tests.training.own_nets:Broken", "width": 1}))
+
+
+def test_images_are_noted_with_a_sweep_once(tmp_path: Path) -> None:
+    config = small_trial()
+    sweep, store = Sweep("toy", "", (config,), Resources()), Storage(tmp_path).sweep("toy")
+    note_images(sweep, store)
+    gallery = store.gallery()
+    assert gallery is not None
+    assert gallery.noise == (0.0, 0.1, 0.25)
+    assert gallery.shape == (3, 4, 1, 8, 8)
+    assert len(gallery.pixels) == 3 * 4 * 64
+    other = replace(gallery, labels=("what", "is", "there", "stays"))
+    store.write_gallery(other)
+    note_images(sweep, store)
+    assert store.gallery() == other

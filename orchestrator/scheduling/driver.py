@@ -75,6 +75,7 @@ def run_sweep(
             console.print("nothing left to do")
         else:
             prepare(sweep, console)
+            _note_images(sweep, store)
             work, progress = Work(str(storage.root), sweep.name), Progress(sweep, storage, console)
             options = EngineOptions(engine, address, max_concurrent)
             compute(work, todo, sweep, store, console, progress, options, before_trials)
@@ -127,6 +128,12 @@ def compute(
             run_ray(work, trial_ids, sweep.resources, options.max_concurrent, options.address, start)
     if store.stop_requested:
         console.print("Stopped as asked; the same command goes on from here.")
+
+
+def _note_images(sweep: Sweep, store: SweepStore) -> None:
+    from orchestrator.trial import note_images  # torch, only where there is something to compute
+
+    note_images(sweep, store)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Where everything lies below the storage folder.
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
-- <storage>/sweeps/<sweep>/        manifest.json, stop, storage-id, driver-lease/, ship-lease/, shipper.json and .log,
-                                   measure-failures/
+- <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
+                                   shipper.json and .log, measure-failures/, export/, report/
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.store.commit import TrialStore
 from orchestrator.store.files import Files, StorageError
+from orchestrator.store.gallery import Gallery
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import Provenance
 from orchestrator.study.config import TrialConfig
@@ -56,7 +57,8 @@ class SweepStore:
         self.name = name
         self._files = files
         self._folder = f"sweeps/{name}"
-        self.log = files.root / self._folder / "shipper.log"
+        self.folder = files.root / self._folder
+        self.log = self.folder / "shipper.log"
 
     def write_manifest(self, sweep: Sweep, provenance: Provenance) -> None:
         """Notes what the sweep desires now."""
@@ -80,15 +82,16 @@ class SweepStore:
         if content is None:
             known = ", ".join(_sweeps(self._files)) or "none"
             raise StorageError(f"storage {str(self._files.root)!r} has no sweep {self.name!r}; it has: {known}")
-        fields: dict[str, Any] = json.loads(content)
-        sweep = Sweep(
-            fields["name"],
-            fields["description"],
-            tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
-            Resources.model_validate(fields["resources"]),
-            fields.get("keep_checkpoints", "last"),  # all that could be said before it was written down
-        )
-        return sweep, Provenance(**fields["provenance"])
+        return manifest_content(content)
+
+    def write_gallery(self, gallery: Gallery) -> None:
+        """Notes images of the data for the report."""
+        self._files.write(f"{self._folder}/gallery.json", gallery.to_json())
+
+    def gallery(self) -> Gallery | None:
+        """The images noted, if any were."""
+        content = self._files.read(f"{self._folder}/gallery.json")
+        return Gallery.from_json(content) if content else None
 
     @property
     def driver_lease(self) -> Lease:
@@ -138,6 +141,19 @@ class SweepStore:
 
     def _write(self, name: str, content: object) -> None:
         self._files.write(f"{self._folder}/{name}", json.dumps(content, indent=1).encode())
+
+
+def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
+    """The sweep in the text of a manifest, and what ran it."""
+    fields: dict[str, Any] = json.loads(content)
+    sweep = Sweep(
+        fields["name"],
+        fields["description"],
+        tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
+        Resources.model_validate(fields["resources"]),
+        fields.get("keep_checkpoints", "last"),  # all that could be said before it was written down
+    )
+    return sweep, Provenance(**fields["provenance"])
 
 
 def _sweeps(files: Files) -> list[str]:

@@ -51,6 +51,12 @@ def redacted(text: str) -> str:
     return re.sub(r"((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
 
 
+def failure_line(traceback: str) -> str:
+    """The last line of a traceback: the error and its message, without credentials."""
+    lines = redacted(traceback).strip().splitlines()
+    return lines[-1][:500] if lines else "unknown"
+
+
 def _packages() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:

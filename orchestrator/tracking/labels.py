@@ -89,12 +89,6 @@ def experiment_tags(sweep: Sweep) -> dict[str, str]:
     return {"mlflow.experimentKind": "custom_model_development", **_description(sweep)}
 
 
-def failure_tag(traceback: str) -> str:
-    """The last line of a traceback: the error and its message."""
-    lines = redacted(traceback).strip().splitlines()
-    return lines[-1][:500] if lines else "unknown"
-
-
 def measured_tag(epochs: Sequence[int]) -> str:
     """Which epochs were measured again: ``4 checkpoints (3f2a9c81)``; other epochs make another text."""
     digest = hashlib.sha256(",".join(map(str, epochs)).encode()).hexdigest()[:8]

@@ -26,7 +26,7 @@ class Mirror:
         self._name = sweep
         self._client = client
         self._uri = uri
-        self._storage_id = _storage_id(storage, sweep)
+        self._storage_id = storage_id(storage, sweep)
         self._manifest = b""
         self._settled: set[str] = set()
         self._runs: dict[str, TrackedRun] = {}
@@ -159,7 +159,7 @@ class Mirror:
         return self._storage.files.read(f"sweeps/{self._name}/manifest.json") or b""
 
 
-def _storage_id(storage: Storage, sweep: str) -> str:
+def storage_id(storage: Storage, sweep: str) -> str:
     """Tells the runs of this storage from those of another that ships the same sweep to the same tracker."""
     name = f"sweeps/{sweep}/storage-id"
     storage.files.create(name, secrets.token_hex(8).encode())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.commit import Attempt, Commit, TrialStore
-from orchestrator.store.provenance import Provenance, redacted
+from orchestrator.store.provenance import Provenance, failure_line, redacted
 from orchestrator.store.state import Standing, State, standing
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
@@ -177,4 +177,4 @@ def _upload_traceback(run: TrackedRun, attempt: Attempt | None) -> dict[str, str
     if run.tags.get(labels.FAILED_ATTEMPT) == attempt.name:
         return {}
     run.upload(artifacts.TRACEBACK, redacted(attempt.reason))
-    return {labels.FAILURE: labels.failure_tag(attempt.reason), labels.FAILED_ATTEMPT: attempt.name}
+    return {labels.FAILURE: failure_line(attempt.reason), labels.FAILED_ATTEMPT: attempt.name}

@@ -331,8 +331,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "no product for the second stage": (
         BASE + "  measurement: {lanczos_products: 1, lanczos_coarse_fraction: 0.1}",
         [
-            "trial.measurement: lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product for"
-            " each stage"
+            "trial.measurement: lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product"
+            " for each stage"
         ],
     ),
     # values out of range

@@ -1,0 +1,25 @@
+"""All figures, in the order of the report."""
+
+from orchestrator.analysis.figures import (
+    convergence,
+    cost,
+    edge,
+    explorers,
+    layers,
+    noise,
+    probes,
+    shift,
+    stopping,
+    traces,
+)
+from orchestrator.analysis.figures.figure import Figure
+
+PAPER: tuple[Figure, ...] = (
+    explorers.FIGURE,
+    probes.FIGURE,
+    convergence.FIGURE,
+    noise.FIGURE,
+    shift.FIGURE,
+    stopping.FIGURE,
+)
+BEYOND: tuple[Figure, ...] = (edge.FIGURE, traces.BIAS, traces.FRACTION, cost.FIGURE, layers.FIGURE)

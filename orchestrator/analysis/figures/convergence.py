@@ -1,0 +1,78 @@
+"""Figure 3: how Algorithm 1's Rayleigh quotients settle, and how far from the truth."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
+from orchestrator.analysis.quantities import axis_label
+from orchestrator.store.frames import Frames
+
+MEASUREMENTS = 100
+QUOTIENTS = "algorithm1_rayleigh_quotients"
+_COLUMNS = ["trial_id", "epoch", "iteration", "quotient", "lambda_max", "error"]
+
+
+def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
+    """One row a measurement and iteration, of 100 measurements spread evenly over all there are.
+
+    ``error`` is relative to Lanczos' lambda_max of the same epoch, NaN where Lanczos did not measure.
+    """
+    if QUOTIENTS not in frames.samples or not (there := frames.samples[QUOTIENTS].notna()).any():
+        return empty(_COLUMNS)
+    measured = frames.samples.loc[there, ["trial_id", "epoch", QUOTIENTS]]
+    chosen = measured.iloc[np.unique(np.linspace(0, len(measured) - 1, MEASUREMENTS).astype(int))]
+    long = chosen.explode(QUOTIENTS, ignore_index=True).rename(columns={QUOTIENTS: "quotient"})
+    long["quotient"] = long.quotient.astype(float)
+    long["iteration"] = long.groupby(["trial_id", "epoch"], sort=False).cumcount() + 1
+    # Only Lanczos finds lambda_min: without it lambda_max is Algorithm 1's own, and no truth beside it.
+    truth = frames.epochs.loc[frames.epochs.hessian_lambda_min.notna(), ["trial_id", "epoch", "hessian_lambda_max"]]
+    long = long.merge(truth.rename(columns={"hessian_lambda_max": "lambda_max"}), how="left", on=["trial_id", "epoch"])
+    long["error"] = (long.quotient - long.lambda_max).abs() / long.lambda_max.abs()
+    return long[_COLUMNS]
+
+
+def draw_convergence(data: pd.DataFrame) -> Canvas:
+    """Left the quotients, right their distance from Lanczos' eigenvalue."""
+    drawn, (left, right) = canvas(1, 2)
+    for _, line in data.groupby(["trial_id", "epoch"], sort=False):
+        left.plot(line.iteration, line.quotient, color=COLOURS[0], lw=0.6, alpha=0.5)
+        if line.error.notna().any():
+            right.plot(line.iteration, line.error.clip(lower=1e-9), color=COLOURS[1], lw=0.6, alpha=0.35)
+    left.set_ylabel(axis_label(QUOTIENTS))
+    right.set_ylabel("relative error against Lanczos")
+    if data.error.notna().any():
+        median = data.groupby("iteration").error.median().clip(lower=1e-9)
+        right.plot(median.index, median, color=COLOURS[0], lw=1.8, label="median")
+        right.set_yscale("log")
+        right.legend()
+    else:
+        right.text(0.5, 0.5, "Lanczos did not measure", transform=right.transAxes, ha="center")
+    for panel in (left, right):
+        panel.set_xlabel("iteration of power iteration")
+    return drawn
+
+
+def summarise_convergence(data: pd.DataFrame) -> str:
+    """The error that is left at the end."""
+    count = data[["trial_id", "epoch"]].drop_duplicates().shape[0]
+    last = data[data.iteration == data.iteration.max()].error.dropna()
+    if not len(last):
+        return f"{count} measurements; Lanczos did not measure beside them."
+    share = float((last <= 0.01).mean())
+    return (
+        f"{count} measurements: after {int(data.iteration.max())} iterations the median error against Lanczos is "
+        f"{last.median():.2%}, the largest {last.max():.0%}; {share:.0%} are within 1%."
+    )
+
+
+FIGURE = Figure(
+    "figure3",
+    "Convergence of Algorithm 1's largest eigenvalue",
+    "Rayleigh quotients of up to 100 measurements spread over all trials and epochs, and their distance from the "
+    "largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the largest magnitude.",
+    "Algorithm 1 among the estimators",
+    convergence_data,
+    draw_convergence,
+    summarise_convergence,
+)

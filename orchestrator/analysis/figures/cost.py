@@ -1,0 +1,65 @@
+"""Beyond the paper: what measuring costs beside training."""
+
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
+from orchestrator.analysis.quantities import quantity
+from orchestrator.store.frames import Frames
+
+PARTS = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
+_HATCHES = ("", "//", "..")
+_COLUMNS = ["group", "trials", "epochs", *PARTS, "measure_over_train"]
+_MOST = 16
+
+
+def cost_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
+    """One row a model, batch size and device: mean seconds an epoch, epoch 0 (which trains nothing) left out."""
+    epochs = frames.epochs.loc[frames.epochs.epoch > 0, ["trial_id", *PARTS]].dropna()
+    if not len(epochs):
+        return empty(_COLUMNS)
+    trials = frames.trials
+    batches = trials["batch_size"].astype("str")
+    group = trials["model.name"] + ", batch " + batches + ", " + trials["device"].fillna("?")
+    epochs = epochs.assign(group=epochs.trial_id.map(dict(zip(trials.trial_id, group, strict=True))))
+    each = epochs.groupby("group", sort=True)
+    found = each[list(PARTS)].mean()
+    found.insert(0, "trials", each.trial_id.nunique())
+    found.insert(1, "epochs", each.size())
+    found["measure_over_train"] = found.time_measure_seconds / found.time_train_seconds
+    return found.reset_index()[_COLUMNS]
+
+
+def draw_cost(data: pd.DataFrame) -> Canvas:
+    """A bar a group."""
+    part = data.head(_MOST)
+    drawn, (panel,) = canvas(1, 1, height=0.9 + 0.26 * len(part))
+    left = pd.Series(0.0, index=part.index)
+    for place, column in enumerate(PARTS):
+        panel.barh(part.group, part[column], left=left, color=COLOURS[place], hatch=_HATCHES[place], lw=0,
+                   height=0.65, label=quantity(column).label)  # fmt: skip
+        left = left + part[column]
+    panel.invert_yaxis()
+    panel.set_xlabel("seconds an epoch (mean)")
+    panel.grid(visible=False, axis="y")
+    drawn.legend(loc="outside upper center", ncols=3)
+    return drawn
+
+
+def summarise_cost(data: pd.DataFrame) -> str:
+    """Measuring in epochs of training."""
+    train, measure = ((data[column] * data.epochs).sum() for column in (PARTS[0], PARTS[2]))
+    return f"Over {int(data.epochs.sum())} epochs measuring took {measure / train:.2f} times the time of training."
+
+
+FIGURE = Figure(
+    "cost",
+    "What measuring costs beside training",
+    "Mean wall time of an epoch, as stored with it, by model, batch size and device. Trials that ran side by side "
+    "slowed "
+    "each other down.",
+    "times of training and measuring",
+    cost_data,
+    draw_cost,
+    summarise_cost,
+)

@@ -1,0 +1,66 @@
+"""Beyond the paper: where in the network the trace lies."""
+
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
+from orchestrator.store.frames import NAMES, Frames
+
+DRAWN = 12
+"""Parameters of a model; more lines could not be told apart."""
+_COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
+
+
+def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
+    """One row a model, parameter and epoch: mean over trials of the parameter's own trace, and of its share."""
+    column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
+    if column is None or not (there := frames.samples[column].notna()).any():
+        return empty(_COLUMNS)
+    columns = [column, f"{column}{NAMES}"]
+    long = frames.samples.loc[there, ["trial_id", "epoch", *columns]].explode(columns, ignore_index=True)
+    long = long.rename(columns={column: "trace", f"{column}{NAMES}": "parameter"})
+    long["trace"] = long.trace.astype(float)
+    long["share"] = long.trace / long.groupby(["trial_id", "epoch"]).trace.transform("sum")
+    models = dict(zip(frames.trials.trial_id, frames.trials["model.name"], strict=True))
+    each = long.assign(model=long.trial_id.map(models)).groupby(["model", "parameter", "epoch"], sort=False)
+    found = each.agg(trials=("trial_id", "nunique"), trace=("trace", "mean"), share=("share", "mean"))
+    return pd.DataFrame(found.reset_index()[_COLUMNS])
+
+
+def draw_layers(data: pd.DataFrame) -> Canvas:
+    """A panel a model, a line a parameter."""
+    models = list(dict.fromkeys(data.model))
+    drawn, axes = canvas(len(models), 1, height=2.9)
+    for panel, model in zip(axes, models, strict=True):
+        part = data[data.model == model]
+        largest = part.groupby("parameter").share.mean().nlargest(DRAWN).index
+        for place, (parameter, line) in enumerate(part[part.parameter.isin(largest)].groupby("parameter", sort=False)):
+            style = STYLES[place // len(COLOURS) % len(STYLES)]
+            panel.plot(line.epoch, 100 * line.share, style, color=COLOURS[place % len(COLOURS)], label=parameter)
+        panel.set_title(model)
+        panel.set_ylabel("share of the trace [%]")
+        panel.set_xlabel("epoch")
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    return drawn
+
+
+def summarise_layers(data: pd.DataFrame) -> str:
+    """The largest at the end."""
+    told = []
+    for model, part in data.groupby("model", sort=False):
+        last = part[part.epoch == part.epoch.max()].nlargest(2, "share")
+        shares = " and ".join(f"{row.parameter} {row.share:.0%}" for row in last.itertuples())
+        told.append(f"{model}: {shares} of the trace at epoch {int(part.epoch.max())}")
+    return "; ".join(told) + "."
+
+
+FIGURE = Figure(
+    "layers",
+    "Where in the network the trace lies",
+    "The trace of each parameter's own diagonal block, as a share of their sum; mean over the trials of a model. "
+    "The 12 largest of a model are drawn, all are in the CSV.",
+    "traces by parameter",
+    layers_data,
+    draw_layers,
+    summarise_layers,
+)

@@ -1,0 +1,110 @@
+"""Figure 2: how many probes Chebyshev's inequality asks for, as published and as corrected."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
+from orchestrator.store.frames import Frames
+
+CONDITIONS = {"strict": (0.1, 0.05), "relaxed": (0.2, 0.1)}
+"""Relative error epsilon and probability of missing it delta; the absolute error is 1 nat in both."""
+PUBLISHED_MEANS = {"strict": 9.64, "relaxed": 3.78}
+_EPSILON_ABS = 1.0
+_COLUMNS = [
+    "trial_id",
+    "label",
+    "condition",
+    "formula",
+    "epochs",
+    "mean",
+    "low",
+    "q1",
+    "median",
+    "q3",
+    "high",
+    "largest",
+]
+
+
+def probes_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
+    """One row a trial, condition and formula: the box of its epochs, whiskers at 1.5 times the quartiles' distance.
+
+    Formula ``published`` is equation (16) as printed, ``corrected`` its square: the variance of a mean of i samples
+    is Var[X]/i, where the paper has Var[X]/i^2.
+    """
+    measured = frames.epochs[["trial_id", "algorithm1_trace", "algorithm1_trace_std"]]
+    measured = measured[np.isfinite(measured.algorithm1_trace) & np.isfinite(measured.algorithm1_trace_std)]
+    if not len(measured):
+        return empty(_COLUMNS)
+    labels = dict(zip(frames.trials.trial_id, frames.trials.label, strict=True))
+    rows = []
+    for condition, (epsilon, delta) in CONDITIONS.items():
+        allowed = np.maximum(epsilon * measured.algorithm1_trace.abs(), _EPSILON_ABS)
+        printed = measured.algorithm1_trace_std / (np.sqrt(delta) * allowed)
+        for formula, needed in (("published", printed), ("corrected", printed**2)):
+            for trial_id, values in needed.groupby(measured.trial_id, sort=False):
+                rows.append([trial_id, labels[trial_id], condition, formula, *_box(values.to_numpy())])
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _box(values: np.ndarray) -> list[float]:
+    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
+    reach = 1.5 * (q3 - q1)
+    inside = values[(values >= q1 - reach) & (values <= q3 + reach)]
+    return [len(values), values.mean(), inside.min(), q1, median, q3, inside.max(), values.max()]
+
+
+def draw_probes(data: pd.DataFrame) -> Canvas:
+    """A row a condition, a column a formula, a box a trial; the line is the mean over all epochs."""
+    drawn, axes = canvas(2, 2, height=2.2)
+    for place, panel in enumerate(axes):
+        condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
+        part = data[(data.condition == condition) & (data.formula == formula)]
+        places = np.arange(len(part))
+        # Three collections a panel: matplotlib's own boxes are five artists a trial, and half a megabyte.
+        panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
+        panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
+        panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
+        mean = _mean(part)
+        panel.axhline(mean, color=COLOURS[1], ls="--", lw=1)
+        panel.set_title(f"{condition}, {formula}: mean {_shown(mean)}")
+        panel.set_xticks([])
+        panel.set_ylabel("probes needed")
+    for panel in axes[2:]:
+        panel.set_xlabel("trials")
+    return drawn
+
+
+def summarise_probes(data: pd.DataFrame) -> str:
+    """The means beside the paper's."""
+    told = []
+    for condition, theirs in PUBLISHED_MEANS.items():
+        means = {
+            f: _mean(data[(data.condition == condition) & (data.formula == f)]) for f in ("published", "corrected")
+        }
+        told.append(
+            f"{condition}: {_shown(means['published'])} probes by the published formula (the paper: {theirs}), "
+            f"{_shown(means['corrected'])} by the corrected one"
+        )
+    return "Mean over all epochs, " + "; ".join(told) + "."
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _mean(part: pd.DataFrame) -> float:
+    return float(np.average(part["mean"], weights=part.epochs)) if len(part) else float("nan")
+
+
+FIGURE = Figure(
+    "figure2",
+    "Probes that the trace needs",
+    "From the standard deviation between Algorithm 1's own probes. Strict: 10% or 1 nat with 95%; relaxed: 20% or "
+    "1 nat with 90%. Boxes: epochs of a trial.",
+    "Algorithm 1 among the estimators",
+    probes_data,
+    draw_probes,
+    summarise_probes,
+)

@@ -1,0 +1,62 @@
+"""Which trials differ in one key and nothing else but the seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.store.frames import FACTS, Frames
+
+SEED = "seed"
+_NOT_CONFIG = {"trial_id", "epochs", "data.path", *FACTS}
+
+
+class GroupKeyError(ValueError):
+    """A key by which trials cannot be grouped; the message says which can."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Trials by the value of a key, in blocks of trials that agree in all else but the seed."""
+
+    key: str
+    members: pd.DataFrame
+    """``trial_id``, ``value`` (of the key) and ``block`` (a number), of blocks with two values at least."""
+
+
+def varied_keys(frames: Frames) -> list[str]:
+    """The keys in which trials differ, without the seed; numbers first."""
+    keys = [key for key in frames.sweep.varied if key in frames.trials and key not in (SEED, "epochs", "data.path")]
+    return sorted(keys, key=lambda key: not pd.api.types.is_numeric_dtype(frames.trials[key]))
+
+
+def grouped(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None) -> Groups:
+    """The groups of a key among some trials, or all.
+
+    Raises:
+        GroupKeyError: where no trial has such a key.
+    """
+    if key not in frames.trials.columns or key in _NOT_CONFIG:
+        known = ", ".join(varied_keys(frames)) or "none"
+        raise GroupKeyError(f"--by {key!r}: no trial has such a key; the keys that vary in this sweep: {known}")
+    trials = frames.trials if trial_ids is None else frames.trials[frames.trials.trial_id.isin(trial_ids)]
+    rest = [column for column in trials.columns if column not in (_NOT_CONFIG | {key, SEED})]
+    texts = ["\x1f".join(map(str, row)) for row in trials[rest].itertuples(index=False)]
+    members = pd.DataFrame(
+        {"trial_id": trials.trial_id, "value": trials[key], "block": pd.factorize(np.array(texts, dtype=object))[0]}
+    )
+    members = members.dropna(subset=["value"])
+    values = members.groupby("block").value.transform("nunique")
+    return Groups(key, members[values > 1].reset_index(drop=True))
+
+
+def whole_trials(frames: Frames) -> "pd.Series[str]":
+    """The trials that have all their epochs and did not diverge."""
+    return frames.trials.trial_id[frames.trials.state == "completed"]
+
+
+def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]", first: int = 1) -> pd.DataFrame:
+    """A column as a table of one row a trial and one column an epoch, from epoch `first` on; NaN where missing."""
+    chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch >= first)]
+    table = chosen.pivot(index="trial_id", columns="epoch", values=column)
+    return table.reindex(pd.Index(trial_ids, name="trial_id")).replace([np.inf, -np.inf], np.nan)

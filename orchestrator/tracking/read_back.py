@@ -1,0 +1,196 @@
+"""A sweep's tables from a tracker: the same that the store gives. In bulk, counted, nothing truncated silently.
+
+A database is asked by one SQL query. A server is asked key by key for as many runs as it answers in full: its bulk
+endpoint returns the first 25,000 points and says nothing of the rest.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.store.frames import Frames, TrialFacts, assemble, parsed_samples, scalar_columns
+from orchestrator.store.layout import manifest_content
+from orchestrator.store.provenance import redacted
+from orchestrator.store.state import State
+from orchestrator.study.config import TrialConfig
+from orchestrator.tracking import artifacts, labels
+from orchestrator.tracking.address import absolute_uri
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.runs import TrackedRun, find_runs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SERVER_POINTS = 25_000
+"""What MLflow's bulk endpoint returns at most, without a word about the rest."""
+SERVER_RUNS = 100
+"""The runs it takes in a request."""
+
+_Item = TypeVar("_Item")
+Point = tuple[str, str, int, float]
+"""Run, key, epoch and value."""
+
+
+class TrackerContentError(ValueError):
+    """A tracker does not hold what it should; the message says what to do."""
+
+
+def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
+    """The tables of a sweep from a tracker. What the tracker cannot hold, infinities, comes back as NaN.
+
+    Raises:
+        ValueError: where MLflow cannot track at this URI.
+        TrackerContentError: where the tracker has no such sweep, or not all points of it.
+        ModuleNotFoundError: where MLflow is not installed.
+    """
+    uri = absolute_uri(tracking_uri)
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        raise TrackerContentError(f"{redacted(uri)} has no experiment {name!r}; {_ship(name)}")
+    runs = list(find_runs(client, experiment.experiment_id))
+    sweep, provenance = manifest_content(_text(client, _sweep_run(runs, name, uri), artifacts.MANIFEST))
+    mine = {run.tags[labels.TRIAL_ID]: run for run in runs if run.tags.get(labels.TRIAL_ID) in sweep.by_id}
+    if missing := [trial_id for trial_id in sweep.by_id if trial_id not in mine]:
+        raise TrackerContentError(f"{redacted(uri)} has no run of trial {missing[0]} of {name!r}; {_ship(name)}")
+    points = _server_points(client, uri, mine) if uri.startswith("http") else _database_points(uri, mine)
+    by_run: dict[str, list[Point]] = {run.run_id: [] for run in mine.values()}
+    for point in points:
+        by_run[point[0]].append(point)
+    facts = [_facts(client, config, mine[key], by_run[mine[key].run_id]) for key, config in sweep.by_id.items()]
+    return assemble(sweep, provenance, facts)
+
+
+def _sweep_run(runs: Sequence[TrackedRun], name: str, uri: str) -> str:
+    found = [run.run_id for run in runs if run.tags.get(labels.KIND) == "sweep"]
+    if len(found) == 1:
+        return found[0]
+    raise TrackerContentError(
+        f"{redacted(uri)} has {len(found)} runs of kind sweep in {name!r}, expected one; {_ship(name)}"
+    )
+
+
+def _ship(name: str) -> str:
+    return f"ship it first: hessian-dynamics ship {name}"
+
+
+def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points: list[Point]) -> TrialFacts:
+    epochs = range(min(run.shipped_epoch, config.epochs) + 1)
+    values: dict[int, dict[str, float]] = {epoch: {} for epoch in epochs}
+    for _, key, epoch, value in points:
+        if epoch in values:
+            if key in values[epoch]:
+                raise TrackerContentError(
+                    f"run {run.run_id} has two points of {key} at epoch {epoch}; delete the run, then {_ship('SWEEP')}"
+                )
+            values[epoch][key] = value
+    if empty := [epoch for epoch, row in values.items() if not row]:
+        raise TrackerContentError(f"run {run.run_id} lacks epoch {empty[0]}; delete the run, then {_ship('SWEEP')}")
+    tags = run.tags
+    begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags tell of the sweep's driver
+    vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_EPOCH in tags else {}
+    return TrialFacts(
+        config,
+        _state(run),
+        {epoch: _columns(row) for epoch, row in values.items()},
+        {epoch: row for epoch, row in vectors.items() if epoch in values},
+        failure=tags.get(labels.FAILURE),
+        commit=tags.get("mlflow.source.git.commit") if begun else None,
+        host=tags.get("host") if begun else None,
+        processor=tags.get("processor") if begun else None,
+        device=tags.get("device"),
+        data_digest=tags.get(labels.DATA_DIGEST),
+    )
+
+
+def _state(run: TrackedRun) -> State:
+    if labels.OUTCOME in run.tags:
+        return State(run.tags[labels.OUTCOME])
+    return State.RUNNING if run.status == "RUNNING" else State.PENDING
+
+
+def _columns(row: dict[str, float]) -> dict[str, float]:
+    """``hessian/trace`` as a column; ``fraction-0.5/hessian/trace`` as one of what was measured again."""
+    found = scalar_columns(row)
+    for label in dict.fromkeys(key.partition("/")[0] for key in row if key.count("/") > 1):
+        again = {key.removeprefix(f"{label}/"): value for key, value in row.items() if key.startswith(f"{label}/")}
+        found |= scalar_columns(again, label)
+    return found
+
+
+def _database_points(uri: str, mine: dict[str, TrackedRun]) -> Iterator[Point]:
+    from sqlalchemy import bindparam, create_engine, text
+
+    runs = [run.run_id for run in mine.values()]
+    chosen: Any = bindparam("runs", expanding=True)
+    every = text("select run_uuid, key, step, value, is_nan from metrics where run_uuid in :runs").bindparams(chosen)
+    count = text("select count(*) from metrics where run_uuid in :runs").bindparams(chosen)
+    engine = create_engine(uri)
+    try:
+        for some in _batches(runs, 500):  # databases limit the variables of a statement
+            with engine.connect() as connection:
+                expected = connection.execute(count, {"runs": some}).scalar()
+                rows = connection.execute(every, {"runs": some}).all()
+            if len(rows) != expected:
+                raise TrackerContentError(f"{redacted(uri)} gave {len(rows)} of {expected} points; export again")
+            yield from ((run, key, step, math.nan if is_nan else value) for run, key, step, value, is_nan in rows)
+    finally:
+        engine.dispose()
+
+
+def _server_points(client: "MlflowClient", uri: str, mine: dict[str, TrackedRun]) -> Iterator[Point]:
+    runs = list(mine.values())
+    longest = max((run.shipped_epoch + 1 for run in runs), default=1)
+    size = max(1, min(SERVER_RUNS, (SERVER_POINTS - 1) // max(longest, 1)))
+    for some in _batches(runs, size):
+        found = client.search_runs([_experiment(client, some[0])], f"attributes.run_id in ({_quoted(some)})")
+        latest = {run.info.run_id: dict(run.data.metrics) for run in found}
+        for key in sorted({key for metrics in latest.values() for key in metrics}):
+            expected = {run.run_id for run in some if key in latest.get(run.run_id, {})}
+            points = _history(client, key, [run.run_id for run in some])
+            if len(points) >= SERVER_POINTS or {point[0] for point in points} != expected:
+                raise TrackerContentError(
+                    f"{redacted(uri)} gave {len(points)} points of {key} for {len(expected)} runs, not all there are; "
+                    "export from the store instead, without --from"
+                )
+            yield from points
+
+
+def _experiment(client: "MlflowClient", run: TrackedRun) -> str:
+    return str(client.get_run(run.run_id).info.experiment_id)
+
+
+def _quoted(runs: Iterable[TrackedRun]) -> str:
+    return ", ".join(f"'{run.run_id}'" for run in runs)
+
+
+def _history(client: "MlflowClient", key: str, runs: list[str]) -> list[Point]:
+    from mlflow.utils.rest_utils import http_request
+
+    store = client._tracking_client.store
+    answer = http_request(  # type: ignore[no-untyped-call]
+        store.get_host_creds(),
+        "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
+        "GET",
+        params={"run_id": runs, "metric_key": key, "max_results": SERVER_POINTS},
+        timeout=60,
+    )
+    answer.raise_for_status()
+    metrics: list[dict[str, Any]] = json.loads(answer.text)["metrics"]
+    return [(m["run_id"], m["key"], int(m["step"]), _number(m["value"])) for m in metrics]
+
+
+def _number(value: object) -> float:
+    return math.nan if value is None else float(str(value))
+
+
+def _text(client: "MlflowClient", run_id: str, name: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-artifact-") as scratch:
+        return Path(client.download_artifacts(run_id, name, scratch)).read_text()
+
+
+def _batches(items: "Sequence[_Item]", size: int) -> "Iterator[Sequence[_Item]]":
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,52 @@
+"""`export` and `report` from the command line."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.tracking.shipper import ship
+from tests.tracking import stored
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> tuple[list[str], Path]:
+    storage = stored.trained(tmp_path / "results", stored.sweep(seeds=2, epochs=4))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ship(storage, "toy", uri, False, print)
+    return ["--storage", str(storage.root), "--tracking-uri", uri], storage.root / "sweeps" / "toy"
+
+
+def _command(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_both_sources_export_the_same_tables_and_the_report_comes_from_either(
+    shipped: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    where, folder = shipped
+    assert "340 points of 4 trials, 20 epochs" in _command("export", "toy", *where)
+    _command("export", "toy", *where, "--from", "mlflow", "--to", str(tmp_path / "other"))
+    for name in ("epochs", "trials", "samples"):
+        ours, theirs = (pd.read_parquet(at / f"{name}.parquet") for at in (folder / "export", tmp_path / "other"))
+        pd.testing.assert_frame_equal(ours, theirs)
+
+    said = _command("report", "toy", *where, "--by", "optimizer.lr")
+    assert "conjecture 1: not enough data. With 4 trials" in said
+    assert "in MLflow: artifact report/ of run toy" in said
+    page = folder / "report" / "report.html"
+    assert str(page) in said
+    assert "make report SWEEP=toy BY=optimizer.lr" in page.read_text()
+    first = (folder / "report" / "table1.csv").read_bytes()
+    _command("report", "toy", *where, "--from", "mlflow")
+    assert (folder / "report" / "table1.csv").read_bytes() == first
+
+
+def test_a_sweep_that_was_never_run_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", "quickstart", "--storage", str(tmp_path)])
+    assert result.exit_code != 0
+    assert "has no sweep 'quickstart'" in str(result.exception)

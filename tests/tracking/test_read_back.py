@@ -1,0 +1,91 @@
+"""The tables of a sweep from a tracker: those of the store, all of them, or an error."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orchestrator.store.frames import Frames, read_frames
+from orchestrator.store.layout import Storage
+from orchestrator.store.measurements import Remeasured
+from orchestrator.store.state import State
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.sweep import Sweep
+from orchestrator.tracking import read_back
+from orchestrator.tracking.read_back import TrackerContentError, frames_from_mlflow
+from orchestrator.tracking.shipper import ship
+from tests.tracking import stored
+
+
+@pytest.fixture
+def desired() -> Sweep:
+    return stored.sweep(seeds=2, epochs=3)
+
+
+@pytest.fixture
+def storage(tmp_path: Path, desired: Sweep) -> Storage:
+    """Two trials completed, one failed, one not begun; one measured again."""
+    storage = stored.manifest(tmp_path / "results", desired)
+    first, second, third, _ = desired.trials
+    stored.train(storage, first, 0, 3, State.COMPLETED)
+    stored.train(storage, second, 0, 3, State.DIVERGED)
+    stored.train(storage, third, 0, 1, State.FAILED, reason="Traceback\nRuntimeError: out of memory")
+    again = replace(stored.record(3), loss_train=None)
+    measured = Remeasured(again, MeasurementConfig(fraction=0.5), "c", stored.DIGEST, stored.PROVENANCE, {})
+    storage.trial(first.trial_id).measurements.add("fraction-0.5", measured)
+    return storage
+
+
+@pytest.fixture
+def database(uri: str, storage: Storage) -> Path:
+    ship(storage, "toy", uri, False, print)
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def _assert_equal(ours: Frames, theirs: Frames) -> None:
+    for name in ("epochs", "trials", "samples"):
+        pd.testing.assert_frame_equal(getattr(ours, name), getattr(theirs, name))
+    assert ours.points == theirs.points
+    assert ours.sweep == theirs.sweep
+    assert ours.provenance == theirs.provenance
+
+
+def test_a_database_gives_the_tables_of_the_store(storage: Storage, database: Path) -> None:
+    _assert_equal(read_frames(storage, "toy"), frames_from_mlflow("toy", f"sqlite:///{database}"))
+
+
+def test_a_server_gives_the_tables_of_the_store_or_an_error(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = stored.sweep(seeds=2, epochs=3, name="read-back")
+    storage = stored.trained(tmp_path / "results", desired)
+    ship(storage, "read-back", server, False, print)
+    monkeypatch.setattr(read_back, "SERVER_POINTS", 9)  # two runs of four epochs fit into a request, not three
+    _assert_equal(read_frames(storage, "read-back"), frames_from_mlflow("read-back", server))
+    monkeypatch.setattr(read_back, "SERVER_POINTS", 4)  # not even one does, for all one can tell
+    with pytest.raises(TrackerContentError, match="gave 4 points of .*, not all there are; export from the store"):
+        frames_from_mlflow("read-back", server)
+
+
+def test_a_missing_epoch_is_an_error(database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("delete from metrics where step = 2")
+    with pytest.raises(TrackerContentError, match="lacks epoch 2; delete the run, then ship it first"):
+        frames_from_mlflow("toy", f"sqlite:///{database}")
+
+
+def test_two_points_of_one_epoch_are_an_error(database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "insert into metrics (key, value, timestamp, run_uuid, step, is_nan) "
+            "select key, value, timestamp + 1, run_uuid, step, is_nan from metrics where step = 1"
+        )
+    with pytest.raises(TrackerContentError, match="has two points of .* at epoch 1"):
+        frames_from_mlflow("toy", f"sqlite:///{database}")
+
+
+def test_a_sweep_the_tracker_does_not_have_is_an_error(database: Path) -> None:
+    with pytest.raises(TrackerContentError, match="has no experiment 'other'; ship it first: hessian-dynamics ship"):
+        frames_from_mlflow("other", f"sqlite:///{database}")

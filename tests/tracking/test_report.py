@@ -1,0 +1,48 @@
+"""The report as files of the sweep's run; and a tracker that is away or empty."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.report import log_report
+from orchestrator.tracking.shipper import ship
+from tests.tracking import stored
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "report.html").write_text("first")
+    (folder / "figure1.svg").write_text("<svg/>")
+    return folder
+
+
+def test_the_sweeps_run_gets_the_files_and_a_second_report_takes_their_place(
+    tmp_path: Path, uri: str, folder: Path
+) -> None:
+    desired = stored.sweep(seeds=1, epochs=1)
+    storage = stored.trained(tmp_path / "results", desired)
+    ship(storage, "toy", uri, False, print)
+    assert log_report(storage, "toy", uri, folder) == "in MLflow: artifact report/ of run toy"
+    (folder / "report.html").write_text("second")
+    log_report(storage, "toy", uri, folder)
+    shown = stored.assert_shows(uri, storage, desired)
+    assert shown.artifact(shown.sweep_run, "report/report.html", tmp_path) == "second"
+    assert shown.artifact(shown.sweep_run, "report/figure1.svg", tmp_path) == "<svg/>"
+
+
+def test_a_tracker_without_the_sweep_stays_as_it_is_and_the_line_says_how_to_ship(
+    tmp_path: Path, uri: str, folder: Path
+) -> None:
+    storage = stored.trained(tmp_path / "results", stored.sweep(seeds=1, epochs=1))
+    line = log_report(storage, "toy", uri, folder)
+    assert line.startswith("not in MLflow: it has no run of the sweep; hessian-dynamics ship toy --storage")
+    absent = tmp_path / "absent.db"
+    assert log_report(storage, "toy", f"sqlite:///{absent}", folder).startswith("not in MLflow: nothing of the sweep")
+    assert not absent.exists()
+
+
+def test_a_server_that_is_away_is_said_in_a_line(tmp_path: Path, folder: Path) -> None:
+    storage = stored.trained(tmp_path / "results", stored.sweep(seeds=1, epochs=1))
+    assert log_report(storage, "toy", "http://127.0.0.1:9", folder).startswith("not in MLflow: ")
