@@ -43,11 +43,7 @@ TrackingOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Replaces a value of the file: `--set optimizer.lr=0.1`. Makes another sweep.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Another value: `--set optimizer.lr=0.1`. Makes another sweep."),
 ]
 EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
 AddressOption = Annotated[
@@ -239,9 +235,7 @@ def report(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     source: SourceOption = "store",
-    by: Annotated[
-        str | None, typer.Option("--by", metavar="KEY", help="What makes the groups of Figure 1: `optimizer.lr`.")
-    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="KEY", help="Groups of Figure 1: `optimizer.lr`.")] = None,
 ) -> None:
     """Writes `report.html` of a sweep, finished or not: verdicts, tables, figures, and what is missing where.
 
@@ -265,9 +259,7 @@ def report(
 
 @app.command()
 def doctor(
-    sweep: Annotated[
-        str | None, typer.Argument(metavar="[SWEEP]", help="Checks the data and models of this sweep too.")
-    ] = None,
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Checks its data and models too.")] = None,
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     address: AddressOption = None,

@@ -26,7 +26,7 @@ def resident(key="VmRSS"):
 # The baseline: what the process held after it had taken the same products without keeping a graph.
 WITHIN_BUDGET = """
 model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4096, 10))
-data = torch.randn(240, 3, 32, 32), torch.randint(10, (240,))
+data = torch.randn(720, 3, 32, 32), torch.randint(10, (720,))
 
 def peak(budget):
     op = kind(model, nn.functional.cross_entropy, data, chunk_size=20, memory_budget=budget)
