@@ -101,7 +101,7 @@ def test_the_readme_leads_somewhere() -> None:
 def test_what_is_no_benchmark_or_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["trainning"])
-    assert "no benchmark is named trainning; there are training, evaluation, products" in capsys.readouterr().err
+    assert "no benchmark is named trainning; there are training, evaluation, measurement" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--data", "/nowhere"])
     assert "--data '/nowhere' is no folder; expected train/<class>/*" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def spectra(model: nn.Module, data: Data) -> None:
         op = kind(model, cross_entropy, data)
         with op.keeping_graphs():
             found = lanczos(op, 3, generator=seeded(0))
-            lanczos(op.subset(0.5), 2, initial=found.vector)
+            lanczos(op.subset(0.5), 2, initial=found.vector, generator=seeded(1))
             hutchinson(op, 3, "rademacher", deflate=found, generator=seeded(1))
 
 
