@@ -2,7 +2,6 @@
 
 import importlib.util
 import multiprocessing
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -181,7 +180,13 @@ def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks
         # Libraries and their kernels are loaded by a pass over two samples.
         small = problem.part(2)
         (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = _highest_resident()
         task()
-    sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    sender.send(_highest_resident() - before)
     sender.close()
+
+
+def _highest_resident() -> int:
+    """Bytes, since this program began: getrusage would tell the parent's where that is more."""
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -38,7 +38,7 @@ def exact_trace(
         model: in the mode to be measured in; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; convex in the outputs or not.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order.
-        chunk_size: samples at a time, at most. None: half of :class:`estimators.HessianOperator`'s.
+        chunk_size: samples at a time, at most. None: :class:`estimators.HessianOperator`'s.
 
     Raises:
         ValueError: for what cannot be measured rightly; the message names the fix.

@@ -14,7 +14,6 @@ from estimators.hutchinson import hutchinson
 from estimators.operators import HessianOperator
 from estimators.random_vectors import Distribution
 from estimators.results import GaussNewtonTrace, HessianTrace, SampledGaussNewtonTrace
-from estimators.trace_pass import SHARE_OF_DEFAULT_CHUNK
 
 
 def hessian_trace(
@@ -71,11 +70,10 @@ def hessian_trace(
 def _gauss_newton_trace(
     op: FunctionalHessianOperator, sampled: bool, generator: torch.Generator | None
 ) -> GaussNewtonTrace:
-    size = max(1, op.chunk_size // SHARE_OF_DEFAULT_CHUNK)
-    batches = _Chunks(op, size)
+    batches = _Chunks(op)
     if sampled:
-        return sampled_trace(op.model, op.loss_fn, batches, generator=generator, chunk_size=size)
-    return exact_trace(op.model, op.loss_fn, batches, chunk_size=size)
+        return sampled_trace(op.model, op.loss_fn, batches, generator=generator, chunk_size=op.chunk_size)
+    return exact_trace(op.model, op.loss_fn, batches, chunk_size=op.chunk_size)
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,9 @@ class _Chunks:
     """An operator's samples as batches, chunk by chunk: no more of them than one at a time on the device."""
 
     op: FunctionalHessianOperator
-    size: int
 
     def __iter__(self) -> Iterator[Pair]:
-        return self.op.chunks(self.size)
+        return self.op.chunks(self.op.chunk_size)
 
 
 def _check(op: HessianOperator, probes: int, distribution: str) -> None:

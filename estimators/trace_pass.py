@@ -16,9 +16,6 @@ from estimators.measuring import measuring
 from estimators.results import GaussNewtonTrace
 from estimators.sample_norms import ChunkNorms, Norms, SampleNorms
 
-# Beside what the forward pass keeps there are the patches of convolutions and the gradients of a column.
-SHARE_OF_DEFAULT_CHUNK = 2
-
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -70,8 +67,7 @@ def trace_pass(
         with torch.no_grad():
             outputs = model(inputs)
         _check_targets(loss_fn, outputs, targets)
-        default = default_chunk_size(model, loss_fn, inputs, targets) // SHARE_OF_DEFAULT_CHUNK
-        size = chunk_size or max(1, default)
+        size = chunk_size or default_chunk_size(model, loss_fn, inputs, targets)
         first = samples.first(size, device)
         _check_targets(loss_fn, outputs, first[1])
         check_deterministic(model, loss_fn, *first)
