@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -188,5 +189,5 @@ def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks
 
 def _highest_resident() -> int:
     """Bytes, since this program began: getrusage would tell the parent's where that is more."""
-    with open("/proc/self/status") as status:
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
