@@ -1,0 +1,141 @@
+"""The commands that show what is stored: status, ship, export, report, doctor."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.options import (
+    AddressOption,
+    Source,
+    SourceOption,
+    StorageOption,
+    SweepArgument,
+    TrackingOption,
+    stored_or_loaded,
+)
+from orchestrator.cli.terminal import app, console, say
+from orchestrator.scheduling.measuring import measured_again
+from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.show import failures, progress, table
+from orchestrator.store.layout import Storage
+from orchestrator.study.sweep import load_sweep
+
+if TYPE_CHECKING:
+    from orchestrator.store.frames import Frames
+
+
+@app.command()
+def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
+    """Shows how the trials of a sweep stand, from the storage alone: during a run and after."""
+    store = Storage(storage)
+    desired = stored_or_loaded(sweep, store)
+    standing = reconcile(desired, store)
+    console.print(table(standing))
+    for line in (standing.summary, *failures(standing), *measured_again(desired, store), *progress(standing, store)):
+        say(line)
+    holder = store.sweep(desired.name).driver_lease.holder()
+    say(f"driver: {holder}" if holder else "driver: none at work")
+    shipper = store.sweep(desired.name).shipper_status()
+    if shipper:
+        say(f"tracker: {shipper.message or shipper.state}, {shipper.pending_epochs} epochs to ship")
+
+
+@app.command()
+def ship(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the sweep's driver has ended.")] = False,
+) -> None:
+    """Copies what is stored of a sweep into MLflow. Shipping twice changes nothing; an empty tracker is filled."""
+    from orchestrator.tracking.address import absolute_uri
+    from orchestrator.tracking.shipper import ship as ship_sweep
+
+    store = Storage(storage)
+    name = stored_or_loaded(sweep, store).name
+    result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
+    raise typer.Exit(0 if result.complete else 1)
+
+
+@app.command()
+def export(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+    to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Where the files go.")] = None,
+) -> None:
+    """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
+
+    They lie beside the sweep in the storage unless told otherwise. From MLflow they are the same, or there is an error.
+    """
+    store = Storage(storage)
+    frames = _frames(sweep, store, source, tracking_uri)
+    files = frames.write(Path(to) if to else store.sweep(frames.sweep.name).folder / "export")
+    say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} epochs")
+    for file in files:
+        say(str(file))
+
+
+@app.command()
+def report(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+    by: Annotated[str | None, typer.Option(metavar="KEY", help="Groups of Figure 1: `optimizer.lr`.")] = None,
+) -> None:
+    """Writes `report.html` of a sweep, finished or not: verdicts, tables, figures, and what is missing where.
+
+    Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
+    """
+    from orchestrator.analysis.report import write_report
+    from orchestrator.tracking.report import log_report
+
+    store = Storage(storage)
+    frames = _frames(sweep, store, source, tracking_uri)
+    name = frames.sweep.name
+    with console.status("writing the report"):
+        written = write_report(frames, store.sweep(name).folder / "report", by)
+    for verdict in written.verdicts:
+        say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
+    if written.missing:
+        say(f"not drawn, the page says why: {', '.join(written.missing)}")
+    say(log_report(store, name, tracking_uri, written.page.parent))
+    say(str(written.page))
+
+
+@app.command()
+def doctor(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Checks its data and models too.")] = None,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    address: AddressOption = None,
+) -> None:
+    """Checks what a run needs: packages, devices, folders, data, tracker; says what to do where something is amiss.
+
+    Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
+    """
+    from orchestrator.doctor import Mark, examine, summary
+
+    store = Storage(storage)
+    load = (lambda: stored_or_loaded(sweep, store)) if sweep else None
+    found = []
+    with console.status("looking"):
+        for check in examine(store, tracking_uri, address, load):
+            console.print(check.shown(), soft_wrap=True)
+            found.append(check)
+    say(summary(found))
+    raise typer.Exit(1 if any(check.mark is Mark.PROBLEM for check in found) else 0)
+
+
+def _frames(sweep: str, store: Storage, source: Source, tracking_uri: str) -> "Frames":
+    if source == "mlflow":
+        from orchestrator.tracking.read_back import frames_from_mlflow
+
+        name = sweep if "/" not in sweep and not sweep.endswith((".yaml", ".yml")) else load_sweep(sweep).name
+        return frames_from_mlflow(name, tracking_uri)
+    from orchestrator.store.frames import read_frames
+
+    return read_frames(store, stored_or_loaded(sweep, store).name)

@@ -1,0 +1,32 @@
+"""The command, and how it speaks."""
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Trains the models of a sweep and measures the Hessian of the loss after every epoch.\n\n"
+    "`hessian-dynamics run quickstart` is a good beginning; `make ui` shows the curves.",
+)
+console = Console()
+
+
+def say(line: str) -> None:
+    """Prints a line as it is, however wide the terminal."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def interruptible(name: str) -> Iterator[None]:
+    """Says what Ctrl-C left of a sweep, in place of a traceback; the exit code is 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Stopped. What is finished is kept; the same command goes on with sweep {name!r}.")
+        raise typer.Exit(130) from None
