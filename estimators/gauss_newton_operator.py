@@ -45,7 +45,7 @@ class _JacobianGraph:
     loss_leaf: Tensor
     """The outputs, cut off from the network."""
     loss_gradient: Tensor | None
-    """In ``loss_leaf``; None for a loss that is linear in the outputs."""
+    """In ``loss_leaf``, without a graph where that is constant; None where the loss does not depend on the outputs."""
     parameters: Sequence[nn.Parameter]
 
     @classmethod
@@ -71,7 +71,7 @@ class _JacobianGraph:
 
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
         """Does result += weight * J'(Hessian of the loss in the outputs)J vector: 4F."""
-        if not self.transposed or self.loss_gradient is None:
+        if not self.transposed or self.loss_gradient is None or not self.loss_gradient.requires_grad:
             return
         (jacobian_product,) = torch.autograd.grad(
             list(self.transposed.values()),
@@ -86,6 +86,14 @@ class _JacobianGraph:
         )
         if image is None:
             return
+        self._add_transposed(image, result, weight, keep)
+
+    def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Does result += weight * J'(gradient of the loss in the outputs): 2F."""
+        if self.outputs.requires_grad and self.loss_gradient is not None:
+            self._add_transposed(self.loss_gradient.detach(), result, weight, keep)
+
+    def _add_transposed(self, image: Tensor, result: Sequence[Tensor], weight: float, keep: bool) -> None:
         products = torch.autograd.grad(self.outputs, self.parameters, image, retain_graph=keep, allow_unused=True)
         for total, product in zip(result, products, strict=True):
             if product is not None:
@@ -93,8 +101,8 @@ class _JacobianGraph:
 
 
 def _gradient(loss: Tensor, leaf: Tensor) -> Tensor | None:
-    """Of the loss in its outputs, where that depends on them."""
+    """Of the loss in its outputs, where it depends on them."""
     if not loss.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
-    return gradient if gradient.requires_grad else None
+    return gradient

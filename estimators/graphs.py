@@ -32,6 +32,10 @@ class ChunkGraph(Protocol):
         """Does result += weight * matrix @ vector, both shaped like the parameters. The graph dies unless kept."""
         ...
 
+    def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Does result += weight * the gradient of the chunk's loss, shaped like the parameters."""
+        ...
+
 
 @dataclass(frozen=True)
 class GradientGraph:
@@ -40,7 +44,7 @@ class GradientGraph:
     samples: int
     """Samples of the chunk."""
     gradients: dict[int, Tensor]
-    """By the parameter's position, of those whose gradient depends on the parameters: other rows of H are zero."""
+    """By the parameter's position, where the loss depends on it."""
     parameters: Sequence[Tensor]
     """All that are differentiated by."""
 
@@ -51,8 +55,7 @@ class GradientGraph:
             return cls(samples, {}, parameters)
         # Not loss.backward(create_graph=True): it ties parameters to the graph in a cycle that leaks.
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        depending = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
-        return cls(samples, depending, parameters)
+        return cls(samples, {i: g for i, g in enumerate(gradients) if g is not None}, parameters)
 
     @property
     def held(self) -> Sequence[Tensor]:
@@ -61,19 +64,25 @@ class GradientGraph:
 
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
         """Does result += weight * H @ vector, both shaped like the parameters: 6F. The graph dies unless kept."""
-        if not self.gradients:
+        depending = {position: gradient for position, gradient in self.gradients.items() if gradient.requires_grad}
+        if not depending:  # other rows of H are zero
             return
         # grad_outputs makes this the gradient of the dot product of (11) without computing the dot product.
         products = torch.autograd.grad(
-            list(self.gradients.values()),
+            list(depending.values()),
             self.parameters,
-            [vector[position] for position in self.gradients],
+            [vector[position] for position in depending],
             retain_graph=keep,
             allow_unused=True,
         )
         for total, product in zip(result, products, strict=True):
             if product is not None:
                 total.add_(product, alpha=weight)
+
+    def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Does result += weight * the gradient, which is there."""
+        for position, gradient in self.gradients.items():
+            result[position].add_(gradient.detach(), alpha=weight)
 
 
 class GraphMemory:

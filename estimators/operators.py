@@ -215,38 +215,59 @@ class HessianOperator:
         """H @ vectors: :meth:`matvec` of [size], :meth:`matmat` of [size, k]."""
         return self.matmat(vectors) if vectors.ndim == 2 else self.matvec(vectors)
 
+    def gradient(self) -> Tensor:
+        """The gradient [size] of the mean loss, as its graphs have it: free where they are kept, 3F where not.
+
+        It is no product and counts as none.
+
+        Raises:
+            ValueError: for a model since put in train mode; for a loss that is no mean over samples.
+        """
+        with self._differentiating():
+            total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+            parts = self._unflatten(total)
+            for graph, weight, kept in self._graphs():
+                graph.add_gradient(parts, weight, keep=kept)
+        return total
+
     def _products(self, vectors: list[Tensor]) -> list[Tensor]:
-        check_mode(self._model)
-        if self._kept is not None:
-            self._kept.begin()
-        with measuring(self._model, self.device):
+        with self._differentiating():
             # A clone only where autograd could not save the vector.
             vectors = [v.clone() if v.is_inference() else v.detach().contiguous() for v in vectors]
             results = [torch.zeros(self.size, dtype=self.dtype, device=self.device) for _ in vectors]
             pairs = [(self._unflatten(v), self._unflatten(r)) for v, r in zip(vectors, results, strict=True)]
+            for graph, weight, kept in self._graphs():
+                for position, (vector, result) in enumerate(pairs, start=1):
+                    graph.add_product(vector, result, weight, keep=kept or position < len(pairs))
+        self._count(len(vectors) * self._limit)
+        return results
+
+    @contextmanager
+    def _differentiating(self) -> Iterator[None]:
+        """One pass over the graphs, of the model as it stands."""
+        check_mode(self._model)
+        if self._kept is not None:
+            self._kept.begin()
+        with measuring(self._model, self.device):
             try:
-                for graph, kept in self._graphs():
-                    for position, (vector, result) in enumerate(pairs, start=1):
-                        keep = kept or position < len(pairs)
-                        graph.add_product(vector, result, weight=graph.samples / self._limit, keep=keep)
+                yield
             except BaseException:
                 # What was kept may not have been checked to its end.
                 if self._kept is not None:
                     self._kept.release()
                 raise
-        self._count(len(vectors) * self._limit)
-        return results
 
-    def _graphs(self) -> Iterator[tuple[ChunkGraph, bool]]:
-        """The graph of each chunk, and whether it is kept."""
+    def _graphs(self) -> Iterator[tuple[ChunkGraph, float, bool]]:
+        """The graph of each chunk, the chunk's share of the samples, and whether the graph is kept."""
         kept = [] if self._kept is None else list(self._kept.graphs)
-        yield from ((graph, True) for graph in kept)
+        yield from ((graph, graph.samples / self._limit, True) for graph in kept)
         if sum(graph.samples for graph in kept) == self._limit:
             return
         mean_check = None if self._mean_checked else MeanCheck(self._loss_fn)
         chunks = self._samples.chunks(self.chunk_size, self.device, self._limit)
         for inputs, targets in islice(chunks, len(kept), None):
-            yield self._built(inputs, targets, mean_check)
+            graph, keeps = self._built(inputs, targets, mean_check)
+            yield graph, graph.samples / self._limit, keeps
         if mean_check is not None:
             mean_check.conclude()
         self._mean_checked = True

@@ -53,9 +53,9 @@ class Measurement:
         operator = HessianOperator(
             model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
         )
-        fields = {"gradient_norm": _gradient_norm(model, self.inputs, self.targets, operator.chunk_size)}
         # The better estimate of the same quantity comes later, and is what stays.
         with operator.keeping_graphs():
+            fields: dict[str, Any] = {"gradient_norm": float(operator.gradient().norm())}
             if "algorithm1" in self.config.estimators and epoch % self.config.algorithm1_every == 0:
                 fields |= self._algorithm1(operator, epoch)
             if "lanczos" in self.config.estimators:
@@ -120,13 +120,3 @@ def _memory_budget(device: torch.device) -> int:
         return min(_MOST_MEMORY, free // 4)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(_MOST_MEMORY, memory // 4 * torch.get_num_threads() // (os.cpu_count() or 1))
-
-
-def _gradient_norm(model: nn.Module, inputs: Tensor, targets: Tensor, chunk_size: int) -> float:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    for chunk, labels in zip(inputs.split(chunk_size), targets.split(chunk_size), strict=True):
-        loss = cross_entropy(model(chunk), labels, reduction="sum") / len(inputs)
-        for sum_, part in zip(total, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
-            sum_ += part
-    return float(torch.stack([gradient.norm() for gradient in total]).norm())
