@@ -73,14 +73,28 @@ def _missing(frames: Frames) -> list[str]:
     epochs, total = frames.epochs, len(frames.epochs)
     if not total:
         return ["Not one epoch is stored yet."]
-    found = []
-    never = [quantity.key for quantity in SCALARS if epochs[quantity.column].isna().all()]
-    if never:
-        found.append(f"Never measured: {', '.join(never)}.")
+    due = _due(frames)
+    found, never = [], []
     for quantity in SCALARS:
-        absent = int(epochs[quantity.column].isna().sum())
-        if 0 < absent < total:
-            found.append(f"{quantity.key} is missing at {absent:,} of {total:,} epochs.")
+        wanted = due.get(quantity.key, pd.Series(True, epochs.index))
+        absent = int((epochs[quantity.column].isna() & wanted).sum())
+        if epochs[quantity.column].isna().all() and wanted.any():
+            never.append(quantity.key)
+        elif absent:
+            found.append(f"{quantity.key} is missing at {absent:,} of {int(wanted.sum()):,} epochs.")
+    found = [f"Never measured: {', '.join(never)}."] * bool(never) + found
     gaps = epochs.groupby("trial_id").epoch.agg(lambda e: int(e.max()) + 1 - len(e))
     found += [f"Trial {trial_id} lacks {count} epochs in between." for trial_id, count in gaps[gaps > 0].items()]
     return found
+
+
+def _due(frames: Frames) -> dict[str, "pd.Series[bool]"]:
+    """By key, the epochs at which it was asked for, where that is not every one."""
+    epochs, trials = frames.epochs, frames.trials.set_index("trial_id")
+    estimators = epochs.trial_id.map(trials["measurement.estimators"])
+    every = epochs.trial_id.map(trials["measurement.algorithm1_every"])
+    algorithm1 = estimators.str.contains("algorithm1") & (epochs.epoch % every == 0)
+    due = {quantity.key: algorithm1 for quantity in SCALARS if quantity.key.startswith("algorithm1/")}
+    # Where it is the Hessian's own trace it is not stored a second time.
+    differs = epochs.trial_id.isin(epochs.trial_id[epochs.hessian_gauss_newton_trace.notna()])
+    return {**due, "hessian/gauss_newton_trace": differs}

@@ -35,7 +35,9 @@ th:first-child,td:first-child{text-align:left}table.text td,table.text th{text-a
 tr.ours td{border-bottom:none}
 .missing{border:1px dashed var(--line);border-radius:6px;padding:10px 16px;color:var(--soft)}
 @media print{body{font-size:10.5pt}main{max-width:none;
-padding:0}nav{display:none}h2{break-after:avoid}a{color:inherit}}
+padding:0}nav{display:none}h2,h3{break-after:avoid}a{color:inherit}
+tr{break-inside:avoid}.table1{break-inside:avoid}.table1 table,.table1 .small{font-size:8pt;line-height:1.2}
+.table1 th,.table1 td{padding:2px 5px}}
 """
 
 

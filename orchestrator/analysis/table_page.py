@@ -20,7 +20,9 @@ def table_html(table: Table1) -> str:
     body += _line("R²", [f"{c.model.r2:.3f}" if c.model else "-" for c in table.columns])
     body += _line("N (trials)", [f"{len(table.used.rows):,} ({table.used.trials})"] * len(table.columns))
     body += _line("  the paper", [f"{c.published.n:,}" for c in table.columns], small=True)
-    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll table1"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _term(table: Table1, name: str) -> str:

@@ -102,6 +102,22 @@ def test_what_is_missing_is_counted(frames: Frames) -> None:
     assert f"Trial {frames.trials.trial_id[0]} lacks 1 epochs in between." in found
 
 
+def test_what_was_not_asked_for_is_not_missing(frames: Frames) -> None:
+    trials, epochs = frames.trials.copy(), frames.epochs.copy()
+    trials["measurement.estimators"], trials["measurement.algorithm1_every"] = "lanczos, algorithm1", 5
+    epochs["hessian_gauss_newton_trace"] = np.nan
+    epochs["algorithm1_trace"] = np.where(epochs.epoch % 5 == 0, 1.0, np.nan)
+    keys = ("algorithm1/trace ", "gauss_newton_trace")
+    asked = replace(frames, trials=trials, epochs=epochs)
+    assert not [line for line in account(asked).missing if any(key in line for key in keys)]
+    due = int((epochs.epoch % 5 == 0).sum())
+    epochs.loc[epochs.epoch == 5, "algorithm1_trace"] = np.nan
+    absent = int((epochs.epoch == 5).sum())
+    assert f"algorithm1/trace is missing at {absent} of {due} epochs." in account(asked).missing
+    trials["measurement.estimators"] = "lanczos"
+    assert not [line for line in account(asked).missing if "algorithm1" in line]
+
+
 @pytest.mark.parametrize("epochs", [0, 1, 2, 3])
 def test_it_comes_however_little_there_is(frames: Frames, tmp_path: Path, epochs: int) -> None:
     few = frames.epochs[frames.epochs.epoch < epochs]
