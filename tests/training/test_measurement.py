@@ -1,6 +1,9 @@
 """Measuring is invisible, right, and says how sure it is."""
 
+import ctypes
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -168,3 +171,31 @@ def test_modes_are_restored_after_an_exception(data: tuple[Tensor, Tensor]) -> N
     with pytest.raises(ValueError, match="float32"):
         Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
     assert model.training
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc's allocator is what keeps memory")
+def test_what_graphs_freed_goes_back_to_the_system() -> None:
+    measure = """
+import torch
+from tests.training.test_measurement import MeasurementConfig, Measurement, EpochRecord
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.training.models import build_model
+
+torch.set_num_threads(1)
+model = build_model(CnnConfig(name="cnn"), (3, 32, 32), 10, seed=0)
+config = MeasurementConfig(estimators=("lanczos", "exact_trace"), lanczos_products=2)
+measurement = Measurement(config, 0, torch.randn(900, 3, 32, 32), torch.randint(10, (900,)))
+
+def resident():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * 4096
+
+measurement.complete(EpochRecord(epoch=0, timestamp_ms=0, loss_train=1.0), model)
+before = resident()
+measurement.complete(EpochRecord(epoch=1, timestamp_ms=1, loss_train=1.0), model)
+assert resident() - before < 2**25, (resident() - before) / 2**20
+with open("/proc/self/status") as status:
+    peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+assert peak - resident() > 2**27, (peak - resident()) / 2**20
+"""
+    subprocess.run([sys.executable, "-c", measure], check=True)
