@@ -12,7 +12,7 @@ SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
 BENCHED := $(VENV)/.benched
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui report test slow check bench clean
+.PHONY: help setup sweep ui report test slow check chaos bench clean
 
 help:  ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -35,6 +35,9 @@ test: $(DEVELOP)  ## runs the tests, two files at a time
 
 slow: $(DEVELOP)  ## runs the tests that take too long for every day
 	$(BIN)/pytest -m slow
+
+chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour, and compares; SEED=n is another storm
+	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))
 
 check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/ruff check .

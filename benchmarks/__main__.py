@@ -15,8 +15,10 @@ from benchmarks import (
     products,
     reproducibility,
     sampled_trace,
+    scaling,
     traces,
     training,
+    volume,
 )
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
@@ -36,7 +38,9 @@ BENCHMARKS: dict[str, ModuleType] = {
         sampled_trace,
         intervals,
         orchestration,
+        scaling,
         reproducibility,
+        volume,
     )
 }
 QUICK_RESULTS = Path("build/benchmarks")
@@ -49,12 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}, or report; all if none")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder instead of random images")
     parser.add_argument("--quick", action="store_true", help="only shows that everything runs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="some cases of a benchmark in pieces")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - {*BENCHMARKS, "report"}:
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     if given.data and not given.data.is_dir():
         parser.error(f"--data {str(given.data)!r} is no folder; expected train/<class>/* and test/<class>/* images")
-    settings = Settings(given.data and given.data.resolve(), "quick" if given.quick else "full")
+    settings = Settings(given.data and given.data.resolve(), "quick" if given.quick else "full", only=tuple(given.only))
     chosen = [name for name in given.names if name != "report"] or ([] if given.names else list(BENCHMARKS))
     try:
         for name in chosen:
@@ -74,7 +79,10 @@ def _run(name: str, settings: Settings) -> None:
 
 
 def write_readme() -> None:
-    """Puts the tables of all stored results into benchmarks/README.md."""
+    """Puts the tables of all stored results into benchmarks/README.md, and draws their figures beside them."""
+    for result in stored(RESULTS):
+        if drawn := getattr(BENCHMARKS[result.benchmark], "figure", None):
+            drawn(result, RESULTS / result.file_name.replace(".json", ".svg"))
     tables = {name: module.table for name, module in BENCHMARKS.items()}
     README.write_text(filled(README.read_text(), stored(RESULTS), tables))
 

@@ -11,7 +11,9 @@ from benchmarks.command import Workplace
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
+from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.ray import run_ray
+from orchestrator.scheduling.worker import Work
 from orchestrator.store.commit import TrialStore
 from orchestrator.study.sweep import Resources
 
@@ -200,12 +202,10 @@ def _span(trial: TrialStore) -> Span:
 
 
 @dataclass(frozen=True)
-class Idle:
+class Idle(Work):
     """A job that is none: notes when it was called."""
 
-    storage_root: str
-
-    def run(self, trial_id: str) -> None:
+    def run(self, trial_id: str, node: str = "") -> None:
         """Leaves the time in the storage folder."""
         (Path(self.storage_root) / trial_id).write_text(repr(time.time()))
 
@@ -215,5 +215,11 @@ def idle_trials(count: int) -> list[float]:
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()
-        run_ray(Idle(scratch), names, Resources(), max_concurrent=None, address=None, on_start=lambda: None)
+        run_ray(
+            Attempts(Idle(scratch, "idle"), names, say),
+            Resources(),
+            max_concurrent=None,
+            address=None,
+            on_start=lambda: None,
+        )
         return sorted(float(path.read_text()) - started for path in Path(scratch).iterdir())

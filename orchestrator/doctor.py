@@ -17,8 +17,8 @@ from rich.text import Text
 from orchestrator.scheduling.ray import check_reachable
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import Storage
-from orchestrator.store.medium import LITTLE_BYTES
 from orchestrator.store.medium import examine as examine_medium
+from orchestrator.store.medium import examine_storage
 from orchestrator.store.provenance import capture, redacted
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Sweep
@@ -178,7 +178,7 @@ def _devices(sweep: Sweep | None) -> Iterator[Check]:
 
 def _cache() -> Iterator[Check]:
     try:
-        from orchestrator.training.cache import CACHE_VARIABLE, cache_folder
+        from orchestrator.training.cache import CACHE_VARIABLE, cache_folder, earlier_copies
     except ImportError:  # torch, of which was said enough
         return
     folder = cache_folder()
@@ -187,9 +187,12 @@ def _cache() -> Iterator[Check]:
     except StorageError as error:
         yield Check("cache", Mark.PROBLEM, f"decoded data goes to {folder}: {error}; set {CACHE_VARIABLE} to it")
         return
-    little = medium.free_bytes < LITTLE_BYTES
-    hint = f"; little for decoded data, {CACHE_VARIABLE} names another folder" if little else ""
-    yield Check("cache", Mark.WARNING if little else Mark.OK, f"{folder}: {medium}{hint}")
+    hint = f"; little for decoded data, {CACHE_VARIABLE} names another folder" if medium.little else ""
+    yield Check("cache", Mark.WARNING if medium.little else Mark.OK, f"{folder}: {medium}{hint}")
+    if unread := earlier_copies():
+        size = sum(path.stat().st_size for copy in unread for path in copy.iterdir()) / 2**30
+        text = f"{len(unread)} decoded by other versions, {size:.1f} GiB, which this one does not read"
+        yield Check("cache", Mark.OK, f"{text}; to make room: rm -rf {' '.join(map(str, unread))}")
 
 
 def _sweep(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Check]]:
@@ -233,15 +236,14 @@ def _own_model(name: str) -> Check:
 
 def _storage(storage: Storage) -> Iterator[Check]:
     try:
-        medium = examine_medium(storage.root)
+        medium = examine_storage(storage.files)
         sweeps = storage.sweeps()
     except StorageError as error:
         yield Check("storage", Mark.PROBLEM, str(error))
         return
     there = f"{len(sweeps)} sweep{'' if len(sweeps) == 1 else 's'} there" if medium.exists else "no sweeps yet"
-    little = medium.free_bytes < LITTLE_BYTES
-    hint = "; little for checkpoints: make room, or give another folder with --storage" if little else ""
-    yield Check("storage", Mark.WARNING if little else Mark.OK, f"{storage.root}: {medium}, {there}{hint}")
+    hint = "; little for checkpoints: make room, or give another folder with --storage" if medium.little else ""
+    yield Check("storage", Mark.WARNING if medium.little else Mark.OK, f"{storage.root}: {medium}, {there}{hint}")
 
 
 def _tracker(uri: str) -> Check:

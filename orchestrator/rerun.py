@@ -1,12 +1,13 @@
 """One trial again, in this process: whether it gives what is stored, bit for bit, and if not, what differs."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.differences import compare
+from orchestrator.store.claim import BY_HAND, Owner
+from orchestrator.store.commit import TrialStore
 from orchestrator.store.layout import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
@@ -22,6 +23,7 @@ def rerun(
     stored: Storage | None,
     console: Console,
     keeps: Callable[[int], bool] = lambda epoch: False,
+    owner: Owner = BY_HAND,
 ) -> bool:
     """Runs a trial into `target` and shows its epochs. With `stored`, whether it gave the same numbers."""
     importable_from(str(Path.cwd()))
@@ -34,8 +36,12 @@ def rerun(
     def enough() -> bool:
         return last < config.epochs and max(again.epochs(), default=-1) >= last
 
-    run_trial(config, again, resources, enough, lambda record: console.print(line(record)), keeps)
-    return original is None or _compare(again, original, console)
+    run_trial(config, again, resources, enough, lambda record: console.print(line(record)), keeps, owner)
+    if original is None or stored is None:
+        return True
+    comparison = compare(again, original, (target.files, stored.files))
+    console.print(comparison.shown(), highlight=False, markup=False)
+    return comparison.same
 
 
 def line(record: EpochRecord) -> str:
@@ -61,36 +67,3 @@ def _as_stored(config: TrialConfig, resources: Resources, original: TrialStore) 
     if not config.schedule_needs_epochs:
         config = config.model_copy(update={"epochs": max(1, epochs[-1])})
     return config, resources.model_copy(update={"cpu": threads})
-
-
-def _compare(again: TrialStore, original: TrialStore, console: Console) -> bool:
-    epochs = original.epochs()
-    compared = 0
-    differing = {}
-    for epoch in epochs:
-        ours, theirs = again.read(epoch).record, original.read(epoch).record
-        values = theirs.reproducible().values()
-        compared += sum(len(value) if isinstance(value, tuple | dict) else 1 for value in values)
-        if differences := ours.differences(theirs):
-            differing[epoch] = differences
-    if not differing:
-        console.print(f"identical: all {compared} numbers of epochs {epochs[0]} to {epochs[-1]}, bit for bit")
-        return True
-    first = min(differing)
-    console.print(f"{len(differing)} of {len(epochs)} epochs differ, first epoch {first}:")
-    for key, (ours, theirs) in differing[first].items():
-        console.print(f"  {key}: here {ours!r}, stored {theirs!r}", highlight=False)
-    for what in _reasons(again.attempts()[-1], original.attempts()[-1]):
-        console.print(f"  {what}", highlight=False)
-    return False
-
-
-def _reasons(again: Attempt, original: Attempt) -> list[str]:
-    """What differs between the two environments."""
-    ours, theirs = (
-        {**attempt.environment, "processor": attempt.provenance.processor, "code": attempt.provenance.commit}
-        for attempt in (replace(again), replace(original))
-    )
-    return [f"{key}: here {ours[key]}, stored {theirs[key]}" for key in ours if ours[key] != theirs[key]] or [
-        "the environments are equal: this should not happen, please report it"
-    ]

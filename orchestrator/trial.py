@@ -3,12 +3,15 @@
 import secrets
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from pickle import UnpicklingError
 
 import torch
 
-from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.claim import BY_HAND, Owner, SupersededError
+from orchestrator.store.commit import Attempt, Checkpoint, TrialStore, first_missing
+from orchestrator.store.errors import StorageError
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.layout import SweepStore
 from orchestrator.store.provenance import capture
@@ -20,12 +23,15 @@ from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.datasets import ResidentData, load_data, load_source
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.images import DataError
-from orchestrator.training.loop import fitting_model, train
+from orchestrator.training.loop import TrainedEpoch, fitting_model, train
 from orchestrator.training.noisy_images import noisy_images
+from orchestrator.training.own_models import code_files
 
 _NOISE = (0.0, 0.1, 0.25)
 """As in the paper's Figure 4."""
 _IMAGES = 4
+_LOOK_AGAIN_SECONDS = 2.0
+"""Between two looks at a trial that another sweep's driver is training."""
 
 
 def run_trial(
@@ -35,28 +41,46 @@ def run_trial(
     stop_requested: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     keeps: Callable[[int], bool] = lambda epoch: False,
+    owner: Owner = BY_HAND,
+    node: str = "",
 ) -> State:
     """Computes and commits the epochs of a trial that the store does not have.
 
     Ends as completed or diverged, or as interrupted where `stop_requested` says so after an epoch. An exception is
     noted with the attempt, and raised. The checkpoint of an epoch that `keeps` names stays, beside the last two.
+
+    A trial that another sweep's driver is training is waited for, and then gone on from.
+
+    Raises:
+        SupersededError: where another attempt has taken the trial over, or the owner's driver has been succeeded. The
+            trial has not failed by that, and nothing is left to do.
     """
     device = device_of(resources)
-    store.write_config(config)
-    epochs = store.epochs()
+    while store.claims.rival(owner):
+        if stop_requested():
+            return State.INTERRUPTED
+        time.sleep(_LOOK_AGAIN_SECONDS)
     started_ms = time.time_ns() // 1_000_000
+    name = f"{started_ms}-{secrets.token_hex(3)}"
+    claim = store.claim(owner, name)
+    store.write_config(config)
+    store.set_aside_damaged()
     attempt = Attempt(
-        name=f"{started_ms}-{secrets.token_hex(3)}",
+        name=name,
         started_ms=started_ms,
-        first_epoch=epochs[-1] + 1 if epochs else 0,
-        provenance=capture(),
+        first_epoch=first_missing(store.epochs()),
+        provenance=capture(code_files(config.model)),
         environment=asdict(describe(device, resources.cpu)),
+        claim=claim.number,
+        node=node,
     )
     store.write_attempt(attempt)
     try:
         with reproducible(resources.cpu):
             data = load_data(config.data, device)
             ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch, keeps)
+    except SupersededError:
+        raise
     except KeyboardInterrupt:
         store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped within an epoch"))
         raise
@@ -81,21 +105,40 @@ def _run(
         return State.INTERRUPTED
     known = store.epochs()
     refuse_other_data(store, known, data.digest)
-    checkpoint = store.latest_checkpoint()
+    gaps = set(range(known[-1] if known else 0)).difference(known)
+    damaged = store.damaged_timestamps()
+    checkpoint = store.latest_checkpoint(below=min(gaps, default=None))
     record = store.read(checkpoint.epoch).record if checkpoint else None
     if record and record.diverged:
         return State.DIVERGED
-    for trained in train(config, data, device, checkpoint.content if checkpoint else None):
+    for trained in _trained(config, data, device, checkpoint, store):
         record = trained.record
+        if record.epoch in damaged:
+            record = replace(record, timestamp_ms=damaged[record.epoch])
         # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
         committed = store.commit(record, trained.checkpoint, data.digest, attempt, keeps(record.epoch))
         if not committed and record.epoch not in known:
             # Another process has committed this epoch meanwhile: go on from its state, not beside it.
             return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
         on_epoch(record)
+        if record.epoch == max(gaps, default=None):  # all are filled: on from the newest checkpoint
+            return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
         if record.epoch < config.epochs and not record.diverged and stop_requested():
             return State.INTERRUPTED
     return State.DIVERGED if record and record.diverged else State.COMPLETED
+
+
+def _trained(
+    config: TrialConfig, data: ResidentData, device: torch.device, checkpoint: Checkpoint | None, store: TrialStore
+) -> Iterator[TrainedEpoch]:
+    try:
+        yield from train(config, data, device, checkpoint.content if checkpoint else None)
+    except UnpicklingError:
+        # Its digest is right, so this is what somebody has committed: more than numbers, which is not loaded.
+        raise StorageError(
+            f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {store.trial_id} holds more "
+            "than tensors and is not loaded: it could run code; delete it, and the one before is used"
+        ) from None
 
 
 def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:

@@ -168,6 +168,16 @@ def test_a_place_with_little_room_is_a_warning(tmp_path: Path, monkeypatch: pyte
         assert hint in text
 
 
+def test_decoded_copies_of_other_versions_are_told_with_the_command_that_removes_them(tmp_path: Path) -> None:
+    older = tmp_path / "cache" / "decoded-cifar10-0123"
+    older.mkdir(parents=True)
+    (older / "train.pixels").write_bytes(bytes(1000))
+    said = "1 decoded by other versions, 0.0 GiB, which this one does not read; to make room: rm -rf "
+    assert of(look(tmp_path), "cache")[1] == (Mark.OK, f"{said}{older}")
+    older.rename(tmp_path / "elsewhere")
+    assert len(of(look(tmp_path), "cache")) == 1
+
+
 def test_sweeps_that_are_there_are_counted(tmp_path: Path) -> None:
     Storage(tmp_path / "results").sweep("one").write_manifest(one_trial(), capture())
     assert of(look(tmp_path), "storage")[0][1].endswith(", 1 sweep there")

@@ -1,13 +1,17 @@
 """One trial again: equal bit for bit, or what differs and why."""
 
+import hashlib
 import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from orchestrator.rerun import line, rerun
+from orchestrator.store import attachments
 from orchestrator.store.layout import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
@@ -79,15 +83,54 @@ def test_a_difference_is_named_with_its_reasons(stored: Storage, tmp_path: Path)
     commit = folder / "epochs" / "00001.json"
     content = json.loads(commit.read_text())
     content["record"]["hessian_trace"] = 12.5
+    del content["digest"]  # sealed, the commit would tell that it is not what was written
     commit.write_text(json.dumps(content))
     (attempt,) = (folder / "attempts").iterdir()
     attempt.write_text(attempt.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
     same, said = again(SGD, other, tmp_path / "scratch")
     assert not same
-    assert "1 of 3 epochs differ, first epoch 1" in said
-    assert "hessian/trace: here" in said
-    assert "stored 12.5" in said
+    assert "1 of 3 epochs differ, the first is epoch 1" in said
+    assert re.search(r"hessian/trace +1 +[\d,]+|hessian/trace +1 +> 1e9", said)
     assert "device: here cpu, stored NVIDIA H100" in said
+
+
+def test_another_number_of_threads_is_the_reason(tmp_path: Path) -> None:
+    """The first epochs were computed by two threads, the last one by one; a rerun takes as many as the last."""
+    config = small_trial(epochs=2, batch_size=256)
+    mixed = Storage(tmp_path / "mixed").trial(config.trial_id)
+    run_trial(config, mixed, Resources(cpu=2), lambda: mixed.epochs() == [0, 1])
+    run_trial(config, mixed, ONE_CPU)
+    same, said = again(config, Storage(tmp_path / "mixed"), tmp_path / "scratch")
+    assert not same
+    (reason,) = [text for text in said.splitlines() if text.startswith("  1. ")]
+    assert reason == "  1. threads: here 1, stored 2"
+    assert "  2. " not in said
+
+
+def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, classes):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "nets_of_mine.py").write_text(code)
+    config = small_trial(epochs=1, model={"name": "nets_of_mine:Net"})
+    storage = Storage(tmp_path / "stored")
+    run_trial(config, storage.trial(config.trial_id), ONE_CPU)
+    monkeypatch.delitem(sys.modules, "nets_of_mine")
+    assert again(config, storage, tmp_path / "as-it-was")[0]
+    changed = code.replace("ReLU", "Tanh")
+    (tmp_path / "nets_of_mine.py").write_text(changed)
+    monkeypatch.delitem(sys.modules, "nets_of_mine")
+    same, said = again(config, storage, tmp_path / "scratch")
+    assert not same
+    old, new = (hashlib.sha256(text.encode()).hexdigest() for text in (code, changed))
+    assert f"  1. your code nets_of_mine: here {new[:12]}, stored {old[:12]}" in said
+    assert "  2. " not in said
+    assert attachments.read(storage.files, attachments.OWN_CODE, old) == code
+    made = storage.trial(config.trial_id).attempts()[-1].provenance
+    assert made.own_code == {"nets_of_mine": old}
 
 
 def test_nothing_to_compare_with_is_said(tmp_path: Path) -> None:

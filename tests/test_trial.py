@@ -1,13 +1,18 @@
 """Where the loop meets the store: a trial goes on from where it stands, whatever happened to it."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from orchestrator.store.claim import Owner, SupersededError
 from orchestrator.store.commit import TrialStore
+from orchestrator.store.errors import StorageError
 from orchestrator.store.layout import Storage
+from orchestrator.store.lease import Lease
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
@@ -122,6 +127,94 @@ def test_damaged_checkpoints_are_computed_again_and_records_stay(
     assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
     assert [store.read(epoch).record for epoch in [0, 1, 2]] == before
     assert_equal(store, twin)
+
+
+def damage(store: TrialStore, epoch: int) -> None:
+    path = store._files.root / "trials" / store.trial_id / "epochs" / f"{epoch:05d}.json"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("epochs", [[3], [1], [0], [1, 3], [0, 1, 2, 3]])
+def test_damaged_epochs_are_computed_again_to_the_same_numbers_and_times(
+    store: TrialStore, twin: TrialStore, epochs: list[int]
+) -> None:
+    run_trial(CONFIG, store, ONE_CPU, keeps=lambda epoch: epoch == 1)
+    before = [store.read(epoch).record for epoch in store.epochs()]
+    for epoch in epochs:
+        damage(store, epoch)
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
+    after = list(store.records())
+    assert_equal(store, twin)
+    assert [record.timestamp_ms for record in after] == [record.timestamp_ms for record in before]
+    assert store.attempts()[-1].first_epoch == min(epochs)
+    assert all(
+        ours == theirs for epoch, (ours, theirs) in enumerate(zip(after, before, strict=True)) if epoch not in epochs
+    )
+
+
+def test_a_deleted_epoch_is_computed_again(store: TrialStore, twin: TrialStore) -> None:
+    run_trial(CONFIG, store, ONE_CPU)
+    (store._files.root / "trials" / store.trial_id / "epochs" / "00001.json").unlink()
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
+    assert_equal(store, twin)
+
+
+def test_superseded_it_stops_at_once_and_nothing_has_failed(store: TrialStore, twin: TrialStore) -> None:
+    def supersede(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            TrialStore(store._files, store.trial_id).claim(Owner("toy", 0), "successor")
+
+    with pytest.raises(SupersededError):
+        run_trial(CONFIG, store, ONE_CPU, on_epoch=supersede, owner=Owner("toy", 0))
+    assert store.epochs() == [0, 1]
+    assert [attempt.ended for attempt in store.attempts()] == [None]
+    assert run_trial(CONFIG, store, ONE_CPU, owner=Owner("toy", 0)) is State.COMPLETED
+    assert_equal(store, twin)
+    assert [store.read(epoch).claim for epoch in store.epochs()] == [1, 1, 3, 3]
+
+
+def test_another_sweeps_living_attempt_is_waited_for_and_gone_on_from(
+    tmp_path: Path, store: TrialStore, twin: TrialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = store._files
+    other, scratch = TrialStore(files, store.trial_id), Storage(tmp_path / "scratch").trial(CONFIG.trial_id)
+    run_trial(CONFIG, scratch, ONE_CPU, stop_after(1))
+    checkpoint = scratch.latest_checkpoint()
+    assert checkpoint is not None
+    with Lease(files, "sweeps/other", "driver") as lease:
+        claim = other.claim(Owner("other", lease.number), twin.attempts()[0].name)
+        asked = iter(range(3))
+        assert run_trial(CONFIG, store, ONE_CPU, lambda: next(asked) == 2, owner=Owner("toy", 1)) is State.INTERRUPTED
+        assert store.attempts() == []
+
+        def waited(seconds: float) -> None:  # meanwhile the other one commits an epoch and ends
+            first = scratch.read(0)
+            assert other.commit(first.record, checkpoint.content, first.data_digest, claim.attempt)
+            other.write_attempt(replace(twin.attempts()[0], ended="interrupted", claim=claim.number))
+
+        monkeypatch.setattr("orchestrator.trial.time.sleep", waited)
+        assert run_trial(CONFIG, store, ONE_CPU, owner=Owner("toy", 1)) is State.COMPLETED
+    assert_equal(store, twin)
+    assert store.read(0).claim == claim.number
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_named(tmp_path: Path, store: TrialStore) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "owned",))
+
+    buffer = io.BytesIO()
+    torch.save({"epoch": 0, "model": Malicious()}, buffer)
+    run_trial(CONFIG, store, ONE_CPU, stop_after(2))
+    last = store.read(1)
+    path = store._files.root / "trials" / store.trial_id / "epochs" / "00001.json"
+    path.unlink()
+    assert store.commit(last.record, buffer.getvalue(), last.data_digest, "evil")
+    with pytest.raises(StorageError, match=rf"the checkpoint of epoch 1 of trial {store.trial_id} holds more than"):
+        run_trial(CONFIG, store, ONE_CPU)
+    assert not (tmp_path / "owned").exists()
+    checkpoints(store)[-1].unlink()
+    assert run_trial(CONFIG, store, ONE_CPU) is State.COMPLETED
 
 
 def test_more_epochs_run_only_those(store: TrialStore, twin: TrialStore) -> None:

@@ -68,6 +68,12 @@ def finish(benchmark: str, settings: Settings, machine: Machine, measured: dict[
     )
 
 
+def stored_measurements(benchmark: str, settings: Settings, machine: Machine) -> dict[str, Any]:
+    """What earlier pieces of a benchmark have measured on this machine at full scale; nothing where all is run anew."""
+    path = RESULTS / f"{benchmark}-{machine.slug}.json"
+    return dict(read(path).measured) if settings.only and settings.scale == "full" and path.exists() else {}
+
+
 def write(result: Result, folder: Path) -> Path:
     """Writes a result, in place of the last one of this benchmark on this machine."""
     folder.mkdir(parents=True, exist_ok=True)

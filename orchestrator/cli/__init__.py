@@ -6,14 +6,33 @@ from rich.console import Console
 
 from orchestrator.cli import computing, reading  # noqa: F401 (the commands register themselves)
 from orchestrator.cli.terminal import app
+from orchestrator.store.claim import SupersededError
 from orchestrator.store.files import StorageError
-from orchestrator.store.lease import LeaseHeldError
+from orchestrator.store.lease import LeaseHeldError, LeaseLostError
+
+_SAID_IN_A_LINE = (
+    ValueError,
+    StorageError,
+    LeaseHeldError,
+    LeaseLostError,
+    SupersededError,
+    ModuleNotFoundError,
+    ConnectionError,
+)
 
 
 def main() -> None:
     """Runs the command line; what the user can mend is said in a line, without a traceback."""
     try:
         app()
-    except (ValueError, StorageError, LeaseHeldError, ModuleNotFoundError, ConnectionError) as error:
+    except (
+        ValueError,
+        StorageError,
+        LeaseHeldError,
+        LeaseLostError,
+        SupersededError,
+        ModuleNotFoundError,
+        ConnectionError,
+    ) as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

@@ -7,6 +7,7 @@ import typer
 
 from orchestrator.cli.options import (
     AddressOption,
+    BudgetOption,
     ConcurrencyOption,
     EngineOption,
     SetOption,
@@ -23,6 +24,8 @@ from orchestrator.scheduling.measuring import measure_sweep, shortcomings
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.scheduling.show import failures, forecast, split, table
 from orchestrator.scheduling.spent import spending
+from orchestrator.scheduling.stopping import read_budget
+from orchestrator.store.claim import Owner
 from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import load_sweep
 
@@ -40,7 +43,7 @@ def plan(
     Stores and downloads nothing. Where the time cannot be measured it says why, and the exit code is 0 all the same.
     """
     standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
-    console.print(table(standing))
+    console.print(table(standing), crop=False)
     for line in (standing.summary, *own_code(standing)):
         say(line)
     for line in forecast(standing, engine, max_concurrent, console.status):
@@ -56,15 +59,21 @@ def run(
     engine: EngineOption = "ray",
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
+    budget: BudgetOption = None,
 ) -> None:
     """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
 
-    Ctrl-C lets every trial finish its epoch; the same command goes on from there.
+    Ctrl-C lets every trial finish its epoch, as do SIGTERM, the end of the terminal and a used up `--budget`; the same
+    command goes on from there. Once more stops at once.
+
+    The exit code is 0 where every trial is done, 1 where something is missing, 2 where it could not begin, 130 where it
+    was stopped at once.
     """
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.following import Following
 
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
+    seconds = read_budget(budget)
     following = Following(store, desired.name, absolute_uri(tracking_uri), say)
     with interruptible(desired.name):
         result = run_sweep(
@@ -74,12 +83,13 @@ def run(
             engine=engine,
             address=address,
             max_concurrent=max_concurrent,
+            budget_seconds=seconds,
             on_manifest=following.start,
             before_trials=following.wait_until_ready,
         )
-    for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
-        say(line)
-    following.wait_until_shipped()
+        for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
+            say(line)
+        following.wait_until_shipped()
     raise typer.Exit(0 if not result.todo else 1)
 
 
@@ -102,10 +112,14 @@ def trial(
 
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
     config = desired.find(trial_id)
-    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
-        target = store if adopt else Storage(scratch)
-        keeps = desired.keeps if adopt else lambda epoch: False
-        same = rerun(config, desired.resources, target, store if compare else None, console, keeps)
+    stored = store if compare else None
+    if adopt:
+        with store.sweep(desired.name).driver_lease as lease:
+            owner = Owner(desired.name, lease.number)
+            same = rerun(config, desired.resources, store, stored, console, desired.keeps, owner)
+    else:
+        with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
+            same = rerun(config, desired.resources, Storage(scratch), stored, console)
     raise typer.Exit(0 if same else 1)
 
 
@@ -122,12 +136,13 @@ def measure(
     engine: EngineOption = "ray",
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
+    budget: BudgetOption = None,
 ) -> None:
     """Estimates again, or something else, from the checkpoints of a sweep, and shows it as new keys of its runs.
 
     `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` uses all training images. Checkpoints
     stay where the sweep says so, `keep_checkpoints: every 10`; the last two of a trial are always there. What is
-    measured already is not measured again. Ctrl-C lets every trial finish its checkpoint.
+    measured already is not measured again. Ctrl-C lets every trial finish its checkpoint; exit codes as of `run`.
     """
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.afterwards import ship_afterwards
@@ -135,10 +150,11 @@ def measure(
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
     change = read_change(override or (), stored)
+    options = EngineOptions(engine, address, max_concurrent, read_budget(budget))
     with interruptible(stored.name):
-        result = measure_sweep(stored, store, console, change, every, EngineOptions(engine, address, max_concurrent))
-    for line in (result.summary, *shortcomings(result, every)):
-        say(line)
-    if result.measured:
-        ship_afterwards(store, stored.name, uri, say)
+        result = measure_sweep(stored, store, console, change, every, options)
+        for line in (result.summary, *shortcomings(result, every)):
+            say(line)
+        if result.measured:
+            ship_afterwards(store, stored.name, uri, say)
     raise typer.Exit(1 if result.failures or result.todo else 0)

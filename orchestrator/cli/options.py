@@ -9,7 +9,9 @@ from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
-StorageOption = Annotated[str, typer.Option("--storage", help="Folder of all results; sweeps share trials there.")]
+StorageOption = Annotated[
+    str, typer.Option("--storage", help="Folder of all results, or s3://BUCKET/PREFIX; sweeps share trials there.")
+]
 TrackingOption = Annotated[
     str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="Where MLflow lies.")
 ]
@@ -24,6 +26,10 @@ AddressOption = Annotated[
 Source = Literal["store", "mlflow"]
 SourceOption = Annotated[Source, typer.Option("--from", help="Where the numbers are read: the storage, or MLflow.")]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
+
+BudgetOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help="After it trials end with their epoch: `2h`, `1h30m`, `90s`.")
+]
 
 
 def stored_or_loaded(sweep: str, store: Storage) -> Sweep:

@@ -19,6 +19,7 @@ from orchestrator.scheduling.measuring import measured_again
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.scheduling.show import failures, progress, table
 from orchestrator.store.layout import Storage
+from orchestrator.store.location import S3Location
 from orchestrator.study.sweep import load_sweep
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
-    console.print(table(standing))
+    console.print(table(standing), crop=False)
     for line in (standing.summary, *failures(standing), *measured_again(desired, store), *progress(standing, store)):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
@@ -72,10 +73,14 @@ def export(
     """
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)
-    files = frames.write(Path(to) if to else store.sweep(frames.sweep.name).folder / "export")
+    own = store.sweep(frames.sweep.name)
+    files = frames.write(Path(to) if to else own.folder / "export")
+    published = None if to else own.publish(own.folder / "export")
     say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} epochs")
     for file in files:
         say(str(file))
+    if published and isinstance(store.root, S3Location):
+        say(f"in the storage: {published}")
 
 
 @app.command()
@@ -98,11 +103,14 @@ def report(
     name = frames.sweep.name
     with console.status("writing the report"):
         written = write_report(frames, store.sweep(name).folder / "report", by)
+        published = store.sweep(name).publish(written.page.parent)
     for verdict in written.verdicts:
         say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
     if written.missing:
         say(f"not drawn, the page says why: {', '.join(written.missing)}")
     say(log_report(store, name, tracking_uri, written.page.parent))
+    if isinstance(store.root, S3Location):
+        say(f"in the storage: {published}")
     say(str(written.page))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import typer
 from rich.console import Console
 
+from orchestrator.scheduling.stopping import handling, interrupt
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -24,9 +26,10 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def interruptible(name: str) -> Iterator[None]:
-    """Says what Ctrl-C left of a sweep, in place of a traceback; the exit code is 130."""
+    """Says what Ctrl-C, or SIGTERM, or the end of the terminal left of a sweep; the exit code is 130."""
     try:
-        yield
+        with handling(interrupt):
+            yield
     except KeyboardInterrupt:
         say(f"Stopped. What is finished is kept; the same command goes on with sweep {name!r}.")
         raise typer.Exit(130) from None

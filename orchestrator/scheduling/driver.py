@@ -1,21 +1,25 @@
 """Runs a sweep: takes its lease, notes what is desired, computes what is missing, says how that went."""
 
+import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from rich.console import Console
 
+from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.local import run_local
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.ray import run_ray
 from orchestrator.scheduling.reconcile import Plan, reconcile
+from orchestrator.scheduling.stopping import Stopping, handlers_kept
 from orchestrator.scheduling.worker import Job, Work
 from orchestrator.store.layout import Storage, SweepStore
+from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import capture
 from orchestrator.study.sweep import Sweep
 
@@ -31,6 +35,8 @@ class EngineOptions:
     """Of a Ray cluster; None starts one here."""
     max_concurrent: int | None = None
     """Trials at a time, where the engine would run more."""
+    budget_seconds: float | None = None
+    """After which trials are asked to end after their epoch."""
 
 
 def run_sweep(
@@ -41,6 +47,7 @@ def run_sweep(
     engine: Engine,
     address: str | None = None,
     max_concurrent: int | None = None,
+    budget_seconds: float | None = None,
     on_manifest: Callable[[], None] = lambda: None,
     before_trials: Callable[[], None] = lambda: None,
 ) -> Plan:
@@ -53,20 +60,23 @@ def run_sweep(
         engine: ``ray``, or ``local`` for plain processes.
         address: of a Ray cluster; None starts one here.
         max_concurrent: trials at a time, where the engine would run more.
+        budget_seconds: after which trials are asked to end after their epoch.
         on_manifest: called once the sweep can be read from the storage.
         before_trials: called when the engine is up, before the first trial is scheduled.
 
     Raises:
         StorageError: where the storage cannot be written.
         LeaseHeldError: where another driver is at work on the sweep.
+        LeaseLostError: where another host's driver has taken over, since this one was not heard of.
         DataError: where a data set is missing or damaged.
         ValueError: where a model, batch size or augmentation does not fit its data.
         ModelCodeError: where the code of a network of the user's own raises.
+        ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     storage.files.check_writable()
     store = storage.sweep(sweep.name)
-    with store.driver_lease:
+    with store.driver_lease_with(on_lost=interrupt) as lease:
         store.clear_stop()
         store.write_manifest(sweep, capture())
         on_manifest()
@@ -76,9 +86,9 @@ def run_sweep(
         else:
             prepare(sweep, console)
             _note_images(sweep, store)
-            work, progress = Work(str(storage.root), sweep.name), Progress(sweep, storage, console)
-            options = EngineOptions(engine, address, max_concurrent)
-            compute(work, todo, sweep, store, console, progress, options, before_trials)
+            work, progress = Work(str(storage.root), sweep.name, lease.number), Progress(sweep, storage, console)
+            options = EngineOptions(engine, address, max_concurrent, budget_seconds)
+            compute(work, todo, sweep, store, console, progress, options, before_trials, lease)
     return reconcile(sweep, storage)
 
 
@@ -112,46 +122,43 @@ def compute(
     progress: Progress,
     options: EngineOptions,
     before_trials: Callable[[], None] = lambda: None,
+    lease: Lease | None = None,
 ) -> None:
-    """Does some work for trials on an engine, shows its progress, and lets the user stop it."""
+    """Does some work for trials on an engine, shows its progress, and lets the user stop it.
+
+    Where its `lease` is lost it is stopped at once, by KeyboardInterrupt.
+
+    Raises:
+        ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
+        KeyboardInterrupt: where the user insisted on stopping at once.
+    """
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    stopping = Stopping(store.request_stop, say, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
+    attempts = Attempts(work, trial_ids, say, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
+        stack.callback(stopping.cancel)
+        stack.enter_context(handlers_kept())  # Ray sets one and leaves it
 
         def start() -> None:
             before_trials()
-            # After Ray has begun, which sets a handler of its own.
-            stack.enter_context(_stoppable(store, console))
+            # After Ray has begun, which sets handlers of its own.
+            stack.enter_context(stopping.on_signals())
             stack.enter_context(progress)
 
         if options.engine == "local":
-            run_local(work, trial_ids, sweep.resources, options.max_concurrent, start, console.print)
+            run_local(attempts, sweep.resources, options.max_concurrent, start)
         else:
-            run_ray(work, trial_ids, sweep.resources, options.max_concurrent, options.address, start)
+            run_ray(attempts, sweep.resources, options.max_concurrent, options.address, start)
     if store.stop_requested:
-        console.print("Stopped as asked; the same command goes on from here.")
+        say("Stopped as asked; the same command goes on from here.")
+
+
+def interrupt() -> None:
+    """Interrupts this process's main thread, as Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _note_images(sweep: Sweep, store: SweepStore) -> None:
     from orchestrator.trial import note_images  # torch, only where there is something to compute
 
     note_images(sweep, store)
-
-
-@contextmanager
-def _stoppable(store: SweepStore, console: Console) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets every trial finish its epoch, the second stops at once."""
-    asked = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        store.request_stop()
-        console.print("Stopping after the epochs under way; nothing is lost. Once more to stop at once.")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

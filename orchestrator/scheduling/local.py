@@ -3,42 +3,43 @@
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.failures import Failure, death
+from orchestrator.scheduling.memory import memory_kills
+from orchestrator.scheduling.stopping import SIGNALS
 from orchestrator.scheduling.worker import Job
 from orchestrator.study.sweep import Resources
 
-MAX_DEATHS = 3
-"""How often a trial may take its process with it before it is left alone."""
+_WAKE_SECONDS = 0.2
 
 
 def run_local(
-    work: Job,
-    trial_ids: list[str],
-    resources: Resources,
-    max_concurrent: int | None,
-    on_start: Callable[[], None],
-    say: Callable[[str], None],
+    attempts: Attempts, resources: Resources, max_concurrent: int | None, on_start: Callable[[], None]
 ) -> None:
-    """Runs trials in processes that each do one after the other, until all are done or refuse to begin."""
+    """Makes attempts in processes that each do one after the other, until none is left."""
     slots = trials_at_a_time(resources, max_concurrent)
     on_start()
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for trial_id in trial_ids:
-        waiting.put(trial_id)
-    processes = [_WorkerProcess(work, slot, resources) for slot in range(min(slots, len(trial_ids)))]
+    processes = [_WorkerProcess(attempts.job, slot, resources) for slot in range(min(slots, len(attempts)))]
+    if not processes:
+        return
     try:
         with ThreadPoolExecutor(len(processes)) as pool:
             try:
-                for done in [pool.submit(_drain, process, waiting, say) for process in processes]:
-                    done.result()
+                waiting = {pool.submit(_drain, process, attempts) for process in processes}
+                while waiting:
+                    # Not for ever: a signal that reaches another thread is handled only when this one wakes.
+                    ended, waiting = wait(waiting, _WAKE_SECONDS, FIRST_COMPLETED)
+                    for each in ended:
+                        each.result()
             except BaseException:
+                attempts.close()
                 for process in processes:
                     process.kill()
                 raise
@@ -57,19 +58,16 @@ def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) ->
     return min(slots, max_concurrent or slots)
 
 
-def _drain(process: "_WorkerProcess", waiting: "queue.SimpleQueue[str]", say: Callable[[str], None]) -> None:
-    while True:
-        try:
-            trial_id = waiting.get_nowait()
-        except queue.Empty:
+def _drain(process: "_WorkerProcess", attempts: Attempts) -> None:
+    while (turn := attempts.wait()) is not None:
+        killed_before = memory_kills()
+        done, failure = process.run(turn.trial_id)
+        if process.killed:
             return
-        for death in range(1, MAX_DEATHS + 1):
-            if process.run(trial_id):
-                break
-            if process.killed:
-                return
-            again = "trying again from its last epoch" if death < MAX_DEATHS else f"left alone after {death} times"
-            say(f"trial {trial_id}: its process died (exit code {process.exit_code}); {again}")
+        if not done:
+            out_of_memory = process.exit_code == -signal.SIGKILL and memory_kills() > killed_before
+            failure = death(process.exit_code, out_of_memory)
+        attempts.ended(turn.trial_id, failure)
 
 
 class _WorkerProcess:
@@ -83,21 +81,25 @@ class _WorkerProcess:
         self._connection: Connection | None = None
         self._starting = threading.Lock()
 
-    def run(self, trial_id: str) -> bool:
-        """Sends a trial and waits for its end. False where the process died instead."""
+    def run(self, trial_id: str) -> tuple[bool, Failure | None]:
+        """Sends a trial and waits for its end: whether it came to one, or the process died, and how it failed."""
         with self._starting:
             if self.killed:
-                return False
+                return False, None
             process, connection = self._running()
         try:
             connection.send(trial_id)
-            connection.recv()
-            return True
+            failure: Failure | None = connection.recv()
+            if failure is None:
+                return True, None
         except (EOFError, OSError):
             process.join()
             self.exit_code = process.exitcode
             self._process = None
-            return False
+            return False, None
+        process.join()
+        self._process = None
+        return True, failure
 
     def kill(self) -> None:
         """Ends the process at once; it is not started again."""
@@ -118,14 +120,16 @@ class _WorkerProcess:
 
 
 def _serve(connection: Connection, work: Job, slot: int, gpu: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the driver decides what it means
+    for number in SIGNALS:  # a terminal, or a job scheduler, sends them to all; the driver decides what they mean
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
         choose_gpu(slot)
     with contextlib.suppress(EOFError):
-        while True:
-            work.run(connection.recv())
+        while (failure := work.run(connection.recv())) is None:
             connection.send(None)
+        # A failure may leave anything behind, a GPU that no longer answers: the next trial gets a new process.
+        connection.send(failure)
 
 
 def choose_gpu(slot: int) -> None:

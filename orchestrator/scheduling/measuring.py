@@ -1,14 +1,13 @@
 """Measures the trials of a sweep again, from their checkpoints, on the engines that train them."""
 
-import traceback
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
 from orchestrator.scheduling.change import Change
-from orchestrator.scheduling.driver import EngineOptions, compute, prepare
+from orchestrator.scheduling.driver import EngineOptions, compute, interrupt, prepare
 from orchestrator.scheduling.progress import Progress, duration
-from orchestrator.scheduling.worker import Work
+from orchestrator.scheduling.worker import Mark, Work
 from orchestrator.store.layout import Storage
 from orchestrator.store.measurable import Measurable, measurable
 from orchestrator.study.sweep import Sweep
@@ -21,8 +20,17 @@ class MeasureAgain(Work):
     change: Change
     every: int
 
-    def run(self, trial_id: str) -> None:
-        """Measures a trial again. An exception is noted for the driver, and none of the engine's."""
+    def mark(self, trial_id: str) -> Mark:
+        """How many epochs have been measured."""
+        return Mark(len(Storage(self.storage_root).trial(trial_id).measurements.epochs(self.change.label)))
+
+    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+        """Notes why a trial could not be measured; the trial itself stands as it stood."""
+        if failed:
+            note = f"{reason.rstrip()}\n{why}" if why else reason
+            Storage(self.storage_root).sweep(self.sweep).note_failure(trial_id, note)
+
+    def _run(self, trial_id: str, node: str) -> None:
         from orchestrator.remeasure import remeasure  # torch, on workers only
         from orchestrator.training.own_models import importable_from
 
@@ -31,20 +39,15 @@ class MeasureAgain(Work):
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         config = sweep.by_id[trial_id]
-        measurement = self.change.apply(config.measurement)
-        try:
-            remeasure(
-                config,
-                measurement,
-                storage.trial(trial_id),
-                self.change.label,
-                sweep.resources,
-                self.every,
-                lambda: store.stop_requested,
-            )
-        except Exception:
-            traceback.print_exc()
-            store.note_failure(trial_id, traceback.format_exc())
+        remeasure(
+            config,
+            self.change.apply(config.measurement),
+            storage.trial(trial_id),
+            self.change.label,
+            sweep.resources,
+            self.every,
+            lambda: store.stop_requested,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,15 +129,15 @@ def measure_sweep(
     """
     storage.files.check_writable()
     store = storage.sweep(sweep.name)
-    with store.driver_lease:
+    with store.driver_lease_with(on_lost=interrupt) as lease:
         store.clear_stop()
         store.clear_failures()
         before = survey(sweep, storage, change, every)
         if before.todo:
             prepare(replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in before.todo)), console)
-            work = MeasureAgain(str(storage.root), sweep.name, change=change, every=every)
+            work = MeasureAgain(str(storage.root), sweep.name, lease.number, change=change, every=every)
             progress = _Progress(before, storage, console)
-            compute(work, before.todo, sweep, store, console, progress, options)
+            compute(work, before.todo, sweep, store, console, progress, options, lease=lease)
         else:
             console.print("nothing left to measure")
         failures = store.failures()
@@ -142,7 +145,7 @@ def measure_sweep(
         if not store.stop_requested:
             # Of what was due, and not of what another sweep that shares the trial has trained meanwhile.
             left = (key for key in after.todo if before.due_epochs(key) & after.due_epochs(key))
-            failures = {**dict.fromkeys(left, "its worker died; the same command goes on from there"), **failures}
+            failures = {**dict.fromkeys(left, "left as it stands; the same command goes on with it"), **failures}
     return replace(after, failures=failures)
 
 

@@ -37,6 +37,7 @@ class Progress:
         self._sweep = sweep
         self._storage = storage
         self._console = console
+        self._plan: Plan | None = None
         self._seen: deque[tuple[float, int]] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
@@ -53,7 +54,7 @@ class Progress:
 
     def line(self) -> str:
         """The line as it stands now."""
-        plan = reconcile(self._sweep, self._storage)
+        self._plan = plan = reconcile(self._sweep, self._storage, self._plan)
         return describe(plan, self._pace(plan.missing_epochs), self._tracker())
 
     def _show(self) -> None:
@@ -65,8 +66,12 @@ class Progress:
                 last = line
             return
         with Live(Text(self.line()), console=self._console, auto_refresh=False, transient=True) as live:
-            while not self._stop.wait(REFRESH_SECONDS):
+            taken = 0.0
+            # Reading ten thousand trials takes seconds; most of the driver's time is the engine's all the same.
+            while not self._stop.wait(max(REFRESH_SECONDS, 10 * taken)):
+                began = time.monotonic()
                 live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+                taken = time.monotonic() - began
 
     def _pace(self, missing: int) -> Pace:
         now = time.monotonic()

@@ -1,4 +1,8 @@
-"""The Ray engine: Tune gets one trainable, its argument a trial id, that returns once; progress is in the store."""
+"""The Ray engine: Tune gets one trainable, its argument a trial id, that returns once; progress is in the store.
+
+What is tried again, and how, is decided as in the local engine: Tune asks for the next attempt and is never told to
+repeat one.
+"""
 
 import contextlib
 import logging
@@ -6,71 +10,194 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.scheduling.worker import Job
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.failures import Failure, Kind, death, failure_of
+from orchestrator.scheduling.watch import child_named, follow_parent, process_lives, watched
 from orchestrator.study.sweep import Resources
 
-MAX_DEATHS = 3
-"""How often a trial's worker may die before Tune leaves the trial alone."""
-_PASSED_ON = ("HESSIAN_DYNAMICS_", "AWS_")
-"""Beginnings of the environment variables that workers on other nodes need too."""
+RESTARTS = 2
+"""How often Ray is started again where it dies under a run. Each time that is somebody's doing, not a trial's."""
+_PASSED_ON = ("HESSIAN_DYNAMICS_",)
+"""Beginnings of the environment variables that workers on other nodes need too.
+
+None of them holds a secret: Ray shows what it passes on in its logs and pages. Credentials of a storage are in the
+environment of the nodes, or in the files of its client there.
+"""
+_NODE_LABEL = "ray.io/node-id"
 
 # Read by Ray when it is imported.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+_LOCAL_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # nobody else on this machine may run code through our Ray
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what Ray calls having all its ports on the loopback address
+}
+
+
+class _FailedError(Exception):
+    """Ends the worker of a trial that failed, and brings the failure to the driver."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 def run_ray(
-    work: Job,
-    trial_ids: list[str],
+    attempts: Attempts,
     resources: Resources,
     max_concurrent: int | None,
     address: str | None,
     on_start: Callable[[], None],
 ) -> None:
-    """Runs trials on a Ray cluster, or on one that is started here where there is no address.
+    """Makes attempts on a Ray cluster, or on one that is started here where there is no address.
+
+    One that was started here and dies is started again.
 
     Raises:
-        ConnectionError: where there is no cluster at the address.
+        ConnectionError: where there is no cluster at the address, or Ray died too often.
+        ValueError: where the address is none.
     """
-    with _cluster(address), tempfile.TemporaryDirectory(prefix="hessian-dynamics-ray-") as scratch:
-        from ray import tune
-        from ray.tune.progress_reporter import TrialProgressCallback
+    address = None if address == "local" else address
+    if address:
+        check_reachable(address)
+    for number in range(1 + RESTARTS):
+        with _cluster(address) as alive:
+            if number == 0:
+                on_start()
+            with watched(alive) as watch:
+                _tune(attempts, resources, max_concurrent)
+            if not watch.died:
+                return
+        attempts.lost(Failure(Kind.LOST, "Ray died under it", "Ray died"))
+    raise ConnectionError(
+        f"Ray on this machine died {1 + RESTARTS} times; what is finished is kept, and the same command goes on from "
+        "here. Is there memory enough? /tmp/ray/session_latest/logs says more; --engine local does without Ray"
+    )
 
-        on_start()
 
-        class Silent(TrialProgressCallback):  # in the place of the one that prints every trial
-            def on_trial_result(self, *args: Any, **info: Any) -> None:
-                pass
+def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) -> None:
+    from ray import tune
+    from ray.tune.progress_reporter import TrialProgressCallback
+    from ray.tune.search import Searcher
 
-            on_trial_error = on_trial_complete = on_trial_result
+    job = attempts.job
 
-        def trial(config: dict[str, str]) -> None:
-            work.run(config["trial_id"])
+    class Next(Searcher):
+        """Tune asks it for the next trial whenever there is room for one: an attempt is a trial of Tune's."""
 
-        tuner = tune.Tuner(
-            tune.with_resources(trial, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            param_space={"trial_id": tune.grid_search(trial_ids)},
+        def suggest(self, trial_id: str) -> Any:
+            if attempts.finished:
+                return str(Searcher.FINISHED)
+            if max_concurrent and attempts.running >= max_concurrent:
+                return None
+            turn = attempts.next(engine_keeps_alone=resources.gpu > 0)
+            if turn is None:
+                return None
+            avoid = " ".join(sorted(turn.avoid))
+            return {"trial_id": turn.trial_id, "alone": "alone" if turn.alone else "", "avoid": avoid}
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            pass  # `Ends` is told more
+
+        def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+            pass  # the store knows
+
+        def __reduce__(self) -> tuple[type[object], tuple[()]]:
+            return object, ()  # Tune pickles what it could be restored from; it never is
+
+    class Ends(TrialProgressCallback):  # in the place of the one that prints every trial
+        def on_trial_result(self, *args: Any, **info: Any) -> None:
+            pass
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            attempts.ended(trial.config["trial_id"], None)
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            attempts.ended(trial.config["trial_id"], _failure(_error_of(trial.pickled_error_file)))
+
+        def __reduce__(self) -> tuple[type[object], tuple[()]]:
+            return object, ()
+
+    def trial(config: dict[str, str]) -> None:
+        from ray import get_runtime_context
+
+        follow_parent()
+        failure = job.run(config["trial_id"], get_runtime_context().get_node_id())
+        if failure is not None:
+            # It may leave anything behind, a GPU that no longer answers: Tune ends the process.
+            raise _FailedError(failure)
+
+    def place(config: dict[str, str]) -> Any:
+        gpu = max(1.0, resources.gpu) if config["alone"] and resources.gpu > 0 else resources.gpu
+        bundle = {"CPU": float(resources.cpu), "GPU": float(gpu)}
+        avoid = _avoidable(config["avoid"].split(), bundle)
+        if not avoid:
+            return tune.PlacementGroupFactory([bundle])
+        return tune.PlacementGroupFactory([bundle], bundle_label_selector=[{_NODE_LABEL: f"!in({','.join(avoid)})"}])
+
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-ray-") as scratch:
+        tune.Tuner(
+            tune.with_resources(trial, place),
             # A new process costs seconds of imports: workers are kept, and reset what a trial sets in its process.
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
+            tune_config=tune.TuneConfig(reuse_actors=True, num_samples=-1, search_alg=Next()),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-                callbacks=[Silent()],
+                failure_config=tune.FailureConfig(max_failures=0),  # what is tried again is said by `Attempts`
+                callbacks=[Ends()],
                 verbose=0,
             ),
-        )
-        tuner.fit()
+        ).fit()
+
+
+def _error_of(file: str | None) -> BaseException | None:
+    """What Tune has written of a trial's end; it is with the storage, where `get_pickled_error` looks, only later."""
+    from ray import cloudpickle
+
+    try:
+        error = cloudpickle.loads(Path(file).read_bytes()) if file else None
+    except OSError:
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _failure(error: BaseException | None) -> Failure:
+    """What Tune says of a trial that did not return."""
+    import ray
+
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    if isinstance(cause, _FailedError):
+        return cause.failure
+    if isinstance(cause, ray.exceptions.RayActorError) or cause is None:
+        text = str(cause or "")
+        if "running low on memory" in text:  # Ray's own guard over the memory of a node says so in the message only
+            return death(None, killed_for_memory=True)
+        if "node has died" in text:
+            return Failure(Kind.LOST, "its node was lost", "its node was lost")
+        return death(None)
+    return failure_of(cause)
+
+
+def _avoidable(nodes: list[str], bundle: dict[str, float]) -> list[str]:
+    """Nodes to keep off: all of them, or none where no other could ever do it."""
+    import ray
+
+    known = ray.nodes()  # type: ignore[no-untyped-call]
+    others = (node for node in known if node["Alive"] and node["NodeID"] not in nodes)
+    fits = (all(node["Resources"].get(name, 0) >= amount for name, amount in bundle.items()) for node in others)
+    return nodes if any(fits) else []
 
 
 def check_reachable(address: str, patience_seconds: float = 3.0) -> str:
@@ -100,11 +227,12 @@ def check_reachable(address: str, patience_seconds: float = 3.0) -> str:
 
 
 @contextlib.contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
+def _cluster(address: str | None) -> Iterator[Callable[[], bool]]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else on this machine may run code through our Ray
+        for name, value in _LOCAL_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError:
@@ -122,6 +250,6 @@ def _cluster(address: str | None) -> Iterator[None]:
         runtime_env={"env_vars": variables} if address and variables else None,
     )
     try:
-        yield
+        yield process_lives(child_named("raylet")) if address is None else process_lives(None)
     finally:
         ray.shutdown()

@@ -48,8 +48,15 @@ class Plan:
         return self.sweep.by_id[trial_id]
 
 
-def reconcile(sweep: Sweep, storage: Storage) -> Plan:
-    """How every trial of a sweep stands in a storage."""
+def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Plan:
+    """How every trial of a sweep stands in a storage.
+
+    Those that were final `before` are so still, and are not looked at again.
+    """
+    final = {key: standing for key, standing in before.standings.items() if standing.state.final} if before else {}
     holder = storage.sweep(sweep.name).driver_lease.holder()
     since = holder.since if holder else None
-    return Plan(sweep, {key: standing(storage.trial(key), trial, since) for key, trial in sweep.by_id.items()})
+    return Plan(
+        sweep,
+        {key: final.get(key) or standing(storage.trial(key), trial, since) for key, trial in sweep.by_id.items()},
+    )

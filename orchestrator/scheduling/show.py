@@ -1,5 +1,10 @@
 """A plan as a person reads it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 
 from orchestrator.scheduling.driver import Engine
@@ -10,15 +15,40 @@ from orchestrator.scheduling.spent import Spent, spending
 from orchestrator.store.layout import Storage
 from orchestrator.store.state import State
 
+MOST_FRAMED = 1000
+"""Trials in a table with frames, whose cells are wrapped to fit: ten thousand take rich seconds."""
 
-def table(plan: Plan) -> Table:
+
+def table(plan: Plan) -> "Table | PlainTable":
     """Every trial: its id, what tells it from the others, its state and epochs."""
     title = f"{plan.sweep.name}: {len(plan.standings)} trials"
-    shown = Table("trial", "what", "state", "epoch", title=title, title_justify="left")
-    for trial_id, standing in plan.standings.items():
-        epoch = f"{max(standing.epoch, 0)}/{standing.epochs}"
-        shown.add_row(trial_id, plan.sweep.label(plan.trial(trial_id)), standing.state.value, epoch)
+    header = ("trial", "what", "state", "epoch")
+    rows = [
+        (key, plan.sweep.label(plan.trial(key)), standing.state.value, f"{max(standing.epoch, 0)}/{standing.epochs}")
+        for key, standing in plan.standings.items()
+    ]
+    if len(rows) > MOST_FRAMED:
+        return PlainTable(title, [header, *rows])
+    shown = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(*row)
     return shown
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """Rows of columns that line up, a line each, whatever the width of the terminal: to be printed uncropped."""
+
+    title: str
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines, as rich prints them."""
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        yield Segment(f"{self.title}\n")
+        for row in self.rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield Segment(f"{line.rstrip()}\n")
 
 
 def failures(plan: Plan) -> list[str]:

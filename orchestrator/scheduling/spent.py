@@ -12,6 +12,8 @@ WINDOW_SECONDS = 600.0
 """The rate is that of the last ten minutes, so that it follows what the machine does."""
 WINDOW_EPOCHS = 10
 """Or of so many epochs, where they take longer."""
+MOST_RECORDS = 10_000
+"""Are read to tell where the time went: about a second. Beyond that, trials stand for others."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,57 @@ class Spent:
             self.training + other.training, self.evaluating + other.evaluating, self.measuring + other.measuring
         )
 
+    def times(self, factor: float) -> "Spent":
+        """As much of each, so many times."""
+        return Spent(self.training * factor, self.evaluating * factor, self.measuring * factor)
+
 
 @dataclass(frozen=True)
 class Spending:
     """What the epochs stored of a sweep took, and what the missing ones will."""
 
     spent: Spent
+    """Of many trials an estimate: from some of them, times how many there are."""
     seconds_left: float | None
     """None where nobody is at work, or too little is known."""
 
 
 def spending(plan: Plan, storage: Storage) -> Spending:
-    """What is stored of a sweep, whoever computed it. Reads all its records: too slow for once a second."""
+    """What is stored of a sweep, whoever computed it. Reads up to some ten thousand records: not for once a second."""
+    begun = [key for key, standing in plan.standings.items() if standing.ended_ms is not None]
+    latest = sorted(begun, key=lambda key: plan.standings[key].ended_ms or 0, reverse=True)
+    epochs = sum(plan.standings[key].epoch + 1 for key in begun)
+    # Half of what is read is the trials last at work, for the pace; the other half stands for all that were before.
+    number = len(begun) if epochs <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // epochs // 2)
+    recent, others = latest[:number], sorted(latest[number:])
+    spent, ended = _read(plan, storage, recent)
+    if others:
+        chosen = others[:: -(-len(others) // number)]
+        sampled, _ = _read(plan, storage, chosen)
+        share = sum(plan.standings[key].epoch + 1 for key in others) / sum(
+            plan.standings[key].epoch + 1 for key in chosen
+        )
+        spent += sampled.times(share)
+        # Of what ended before the last of the others did, not all has been read.
+        known = max(plan.standings[key].ended_ms or 0 for key in others) / 1000
+        ended = [moment for moment in ended if moment > known]
+    holder = storage.sweep(plan.sweep.name).driver_lease.holder()
+    left = seconds_left(plan.missing_epochs, ended, holder.since, time.time()) if holder else None
+    return Spending(spent, left)
+
+
+def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent, list[float]]:
+    """What the records of some trials say: the time they took, and when each epoch ended."""
     spent = Spent()
     ended: list[float] = []
-    for trial_id, standing in plan.standings.items():
+    for trial_id in trial_ids:
         for record in storage.trial(trial_id).records():
-            if record.epoch > standing.epochs:
+            if record.epoch > plan.standings[trial_id].epochs:
                 break
             ended.append(record.timestamp_ms / 1000)
             times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
             spent += Spent(*(seconds or 0.0 for seconds in times))
-    holder = storage.sweep(plan.sweep.name).driver_lease.holder()
-    left = seconds_left(plan.missing_epochs, ended, holder.since, time.time()) if holder else None
-    return Spending(spent, left)
+    return spent, ended
 
 
 def seconds_left(missing: int, ended: Iterable[float], since: float, now: float) -> float | None:

@@ -5,48 +5,29 @@
 - trials/<trial_id>/checkpoints/00003-*    written and durable before the commit; the last two stay, and those to keep
 - trials/<trial_id>/measurements/          curvature measured again from checkpoints (measurements.py)
 - trials/<trial_id>/attempts/*.json        who ran it, where, with what, and how that ended
+- trials/<trial_id>/claims/000001.json     who may write into it (claim.py)
+- trials/<trial_id>/damaged/00003.json     an epoch's file as the medium had left it, set aside and computed again
 """
 
-import hashlib
-import json
+import contextlib
+import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from orchestrator.store.files import Files, StorageError
+from orchestrator.store import names, strict_json
+from orchestrator.store.attempt import Attempt as Attempt
+from orchestrator.store.claim import Claim, Claims, Owner, SupersededError
+from orchestrator.store.errors import DamagedError
+from orchestrator.store.files import FileSystem, StorageError
 from orchestrator.store.measurements import Measurements
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance import write_attachments
+from orchestrator.store.sealed import Commit as Commit
+from orchestrator.store.sealed import digest
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
 LAST_CHECKPOINTS = 2
 """They stay whatever is to be kept: the newest, and the one before in case the newest is damaged."""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """An epoch that exists."""
-
-    record: EpochRecord
-    data_digest: str
-    attempt: str
-    checkpoint: str
-    checkpoint_digest: str
-    keep: bool = False
-    """Whether its checkpoint stays when the trial has gone on."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a trial. `ended` is None while it runs, and for ever where it was killed."""
-
-    name: str
-    started_ms: int
-    first_epoch: int
-    provenance: Provenance
-    environment: dict[str, Any]
-    ended: str | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,44 +42,111 @@ class Checkpoint:
 
 
 class TrialStore:
-    """What is stored of one trial."""
+    """What is stored of one trial. Once it has claimed the trial, every write asks first whether it still may."""
 
-    def __init__(self, files: Files, trial_id: str) -> None:
-        self.trial_id = trial_id
+    def __init__(self, files: FileSystem, trial_id: str) -> None:
+        self.trial_id = names.trial_id(trial_id)
         self._files = files
         self._folder = f"trials/{trial_id}"
         self.measurements = Measurements(files, f"{self._folder}/measurements")
-        self._kept: set[str] = set()  # names of checkpoints to keep: a commit never changes, so it is read once
+        self.claims = Claims(files, self._folder, self._has_ended)
+        self._claim: Claim | None = None
+        # A commit never changes, so what it says of its checkpoint is read once.
+        self._kept: dict[str, bool] = {}
+        self._names: dict[int, str] = {}
+
+    def claim(self, owner: Owner, attempt: str) -> Claim:
+        """Takes the trial over for an attempt: whoever had it stops before its next write.
+
+        Raises:
+            SupersededError: where the owner's own driver has been succeeded.
+        """
+        self._claim = self.claims.take(owner, attempt)
+        return self._claim
+
+    def check_claim(self) -> None:
+        """Nothing, while the trial is this writer's, or nobody's.
+
+        Raises:
+            SupersededError: where a newer claim on the trial exists.
+        """
+        if self._claim:
+            self.claims.check(self._claim)
 
     def write_config(self, config: TrialConfig) -> None:
         """Notes what the trial is, under its id."""
         assert config.trial_id == self.trial_id
-        self._write("trial.json", config.model_dump(mode="json"))
+        self.check_claim()
+        content = strict_json.to_bytes(config.model_dump(mode="json"))
+        self._files.write(f"{self._folder}/trial.json", content)
 
     def config(self) -> TrialConfig | None:
-        """What the trial is, or None where the store has not heard of it."""
-        content = self._files.read(f"{self._folder}/trial.json")
-        return TrialConfig.model_validate_json(content) if content else None
+        """What the trial is, or None where the store has not heard of it.
+
+        Raises:
+            DamagedError: where the medium has damaged it.
+        """
+        name = f"{self._folder}/trial.json"
+        content = self._files.read(name)
+        try:
+            return None if content is None else TrialConfig.model_validate_json(content)
+        except ValueError:
+            raise DamagedError(
+                f"{self._files.root / name} is damaged: expected the config of a trial as JSON; "
+                "delete it, the next run of a sweep with this trial writes it again"
+            ) from None
 
     def epochs(self) -> list[int]:
         """The committed epochs, in order."""
-        return sorted(int(name.removesuffix(".json")) for name in self._files.list(f"{self._folder}/epochs"))
+        found = (re.fullmatch(r"([0-9]{5,})\.json", name) for name in self._files.list(f"{self._folder}/epochs"))
+        return sorted(int(match[1]) for match in found if match)
 
     def read(self, epoch: int) -> Commit:
         """A committed epoch.
 
         Raises:
-            StorageError: where the medium has damaged it.
+            DamagedError: where the medium has damaged it.
         """
         name = _epoch_file(self._folder, epoch)
         content = self._files.read(name)
         assert content is not None, f"epoch {epoch} of {self.trial_id} is not committed"
         try:
-            fields = json.loads(content)
-        except ValueError:
-            path = self._files.root / name
-            raise StorageError(f"{path} is damaged; delete it and the epochs after it, and run again") from None
-        return Commit(**{**fields, "record": EpochRecord.from_json(fields["record"])})
+            return Commit.unsealed(content, epoch)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise DamagedError(
+                f"{self._files.root / name} is damaged; delete it, and run the sweep again: the epoch is computed "
+                f"again, to the same numbers (expected the commit of epoch {epoch} as JSON, as it was written)"
+            ) from None
+
+    def set_aside_damaged(self) -> list[int]:
+        """Moves the files of damaged epochs out of the way, so that they are computed again; which those are.
+
+        Whoever does so must have claimed the trial: others only read.
+        """
+        damaged = []
+        for epoch in self.epochs():
+            try:
+                self.read(epoch)
+            except DamagedError:
+                self.check_claim()
+                name = _epoch_file(self._folder, epoch)
+                self._files.write(f"{self._folder}/damaged/{epoch:05d}.json", self._files.read(name) or b"")
+                self._files.delete(name)
+                damaged.append(epoch)
+        return damaged
+
+    def damaged_timestamps(self) -> dict[int, int]:
+        """When epochs that were set aside had ended, Unix time in ms, where their files still tell.
+
+        Computed again they end at the same moment: a tracker that has one takes it for the point it is.
+        """
+        told = {}
+        for name in self._files.list(f"{self._folder}/damaged"):
+            content = self._files.read(f"{self._folder}/damaged/{name}") or b""
+            found = re.search(rb'"epoch": ([0-9]+),\s+"timestamp_ms": ([0-9]+),', content)
+            if found and f"{int(found[1]):05d}.json" == name:
+                told[int(found[1])] = int(found[2])
+        return told
 
     def records(self, after: int = -1) -> Iterator[EpochRecord]:
         """The records of the committed epochs above `after`, in order."""
@@ -110,44 +158,59 @@ class TrialStore:
         """Makes an epoch exist. False where it exists already: another writer was first, and its record stays.
 
         With `keep` its checkpoint stays when the trial has gone on, whoever trains it then.
+
+        Raises:
+            SupersededError: where a newer claim on the trial exists; nothing of the epoch is left then.
         """
-        if self._files.read(_epoch_file(self._folder, record.epoch)) is not None:
+        self.check_claim()
+        committed = self.epochs()
+        if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
         name = f"{record.epoch:05d}-{attempt}"
         self._files.write(f"{self._folder}/checkpoints/{name}", checkpoint)
-        content = {
-            "record": record.to_json(),
-            "data_digest": data_digest,
-            "attempt": attempt,
-            "checkpoint": name,
-            "checkpoint_digest": _digest(checkpoint),
-            "keep": keep,
-        }
-        if not self._files.create(_epoch_file(self._folder, record.epoch), _json(content)):
+        claim = self._claim.number if self._claim else 0
+        commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim)
+        try:
+            self.check_claim()
+            created = self._files.create(_epoch_file(self._folder, record.epoch), commit.sealed())
+        except SupersededError:
+            with contextlib.suppress(StorageError):
+                self._files.delete(f"{self._folder}/checkpoints/{name}")
+            raise
+        if not created:
             self._files.delete(f"{self._folder}/checkpoints/{name}")
             return False
-        self._forget_old_checkpoints(record.epoch)
+        self._names[record.epoch], self._kept[name] = name, keep
+        self._forget_old_checkpoints(record.epoch, sorted([*committed, record.epoch]))
         return True
 
-    def latest_checkpoint(self) -> Checkpoint | None:
-        """The newest state that is whole, or None where the trial has to start from its beginning."""
-        there = set(map(_epoch_of, self._files.list(f"{self._folder}/checkpoints")))
+    def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:
+        """The newest state that is whole, or None where the trial has to start from its beginning.
+
+        With `below`, the newest of an epoch below it.
+        """
+        there = self._epochs_with_checkpoint()
         damaged: list[int] = []
-        for epoch in reversed(self.epochs()):
+        for epoch in reversed([each for each in self.epochs() if below is None or each < below]):
             if epoch in there:
-                commit = self.read(epoch)
-                content = self._files.read(self._checkpoint_file(commit))
-                if content is not None and _digest(content) == commit.checkpoint_digest:
-                    return Checkpoint(epoch, content, commit.data_digest, tuple(damaged))
+                with contextlib.suppress(DamagedError):
+                    commit = self.read(epoch)
+                    content = self._files.read(self._checkpoint_file(commit))
+                    if content is not None and digest(content) == commit.checkpoint_digest:
+                        return Checkpoint(epoch, content, commit.data_digest, tuple(damaged))
             damaged.append(epoch)
         return None
 
     def with_checkpoint(self, last_epoch: int, every: int = 1) -> list[Commit]:
         """The committed epochs up to `last_epoch`, multiples of `every`, whose checkpoint is there; in order."""
-        names = set(self._files.list(f"{self._folder}/checkpoints"))
-        there = set(map(_epoch_of, names))
-        wanted = (epoch for epoch in self.epochs() if epoch in there and epoch <= last_epoch and epoch % every == 0)
-        return [commit for commit in map(self.read, wanted) if commit.checkpoint in names]
+        there = self._epochs_with_checkpoint()
+        found = []
+        for epoch in self.epochs():
+            if epoch in there and epoch <= last_epoch and epoch % every == 0:
+                with contextlib.suppress(DamagedError):  # a run mends it; until then nobody knows its checkpoint
+                    commit = self.read(epoch)
+                    found += [commit] if commit.checkpoint in there[epoch] else []
+        return found
 
     def read_checkpoint(self, commit: Commit) -> bytes | None:
         """The state after a committed epoch, or None where it has been forgotten.
@@ -157,7 +220,7 @@ class TrialStore:
         """
         name = self._checkpoint_file(commit)
         content = self._files.read(name)
-        if content is not None and _digest(content) != commit.checkpoint_digest:
+        if content is not None and digest(content) != commit.checkpoint_digest:
             raise StorageError(
                 f"checkpoint {self._files.root / name} is damaged: its digest is not the one that was committed; "
                 "delete it, and its epoch is passed over"
@@ -165,55 +228,72 @@ class TrialStore:
         return content
 
     def write_attempt(self, attempt: Attempt) -> None:
-        """Notes that an attempt began, or how it ended."""
-        self._write(f"attempts/{attempt.name}.json", asdict(attempt))
+        """Notes that an attempt began, or how it ended.
+
+        Raises:
+            SupersededError: where a newer claim on the trial exists.
+        """
+        self.check_claim()
+        write_attachments(self._files, attempt.provenance)
+        self._files.write(f"{self._folder}/attempts/{attempt.name}.json", attempt.to_json())
 
     def attempts(self) -> list[Attempt]:
-        """All attempts, oldest first."""
+        """All attempts, oldest first. One whose file the medium has damaged is passed over: it only tells what was."""
         found = []
         for name in self._files.list(f"{self._folder}/attempts"):
-            fields = json.loads(self._files.read(f"{self._folder}/attempts/{name}") or b"{}")
-            found.append(Attempt(**{**fields, "provenance": Provenance(**fields["provenance"])}))
-        return found
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                found.append(Attempt.from_json(self._files.read(f"{self._folder}/attempts/{name}") or b""))
+        return sorted(found, key=lambda attempt: (attempt.claim, attempt.name))
 
-    def _write(self, name: str, content: object) -> None:
-        self._files.write(f"{self._folder}/{name}", _json(content))
+    def _has_ended(self, attempt: str) -> bool:
+        """Whether an attempt has ended; not while its file says otherwise, or there is none yet."""
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            content = self._files.read(f"{self._folder}/attempts/{attempt}.json") or b""
+            return Attempt.from_json(content).ended is not None
+        return False
 
     def _checkpoint_file(self, commit: Commit) -> str:
         return f"{self._folder}/checkpoints/{commit.checkpoint}"
 
-    def _forget_old_checkpoints(self, epoch: int) -> None:
-        """Removes all but the last two and those to keep, those too that a crash left before their commit."""
-        committed = self.epochs()
-        last = {self.read(each).checkpoint for each in committed[-LAST_CHECKPOINTS:]}
+    def _epochs_with_checkpoint(self) -> dict[int, list[str]]:
+        """The names of checkpoints by their epochs."""
+        found: dict[int, list[str]] = {}
         for name in self._files.list(f"{self._folder}/checkpoints"):
-            # A later epoch's may be another writer's, about to be committed.
-            if name not in last and _epoch_of(name) <= epoch and not self._keeps(name, committed):
-                self._files.delete(f"{self._folder}/checkpoints/{name}")
+            if re.match("[0-9]{5,}-", name):
+                found.setdefault(int(name.partition("-")[0]), []).append(name)
+        return found
 
-    def _keeps(self, name: str, committed: list[int]) -> bool:
+    def _forget_old_checkpoints(self, epoch: int, committed: list[int]) -> None:
+        """Removes all but the last two and those to keep, those too that a crash left before their commit."""
+        last = {self._checkpoint_name(each) for each in committed[-LAST_CHECKPOINTS:]}
+        for each, found in self._epochs_with_checkpoint().items():
+            for name in found:
+                # A later epoch's may be another writer's, about to be committed.
+                if name not in last and each <= epoch and not self._keeps(name, each, committed):
+                    self._files.delete(f"{self._folder}/checkpoints/{name}")
+
+    def _keeps(self, name: str, epoch: int, committed: list[int]) -> bool:
         """Whether a checkpoint is one to keep."""
-        if name not in self._kept and _epoch_of(name) in committed:
+        if name not in self._kept and epoch in committed:
             try:
-                commit = self.read(_epoch_of(name))
-            except StorageError:  # what cannot be judged is not deleted, and does not end the training either
+                commit = self.read(epoch)
+            except DamagedError:  # what cannot be judged is not deleted, and does not end the training either
                 return True
-            if commit.keep and commit.checkpoint == name:
-                self._kept.add(name)
-        return name in self._kept
+            self._kept[name] = commit.keep and commit.checkpoint == name
+        return self._kept.get(name, False)
+
+    def _checkpoint_name(self, epoch: int) -> str | None:
+        """The name of a committed epoch's checkpoint; None where the commit is damaged."""
+        if epoch not in self._names:
+            with contextlib.suppress(DamagedError):
+                self._names[epoch] = self.read(epoch).checkpoint
+        return self._names.get(epoch)
+
+
+def first_missing(epochs: list[int]) -> int:
+    """The first epoch that is not among these, which are in order."""
+    return next((epoch for epoch, there in enumerate(epochs) if epoch != there), len(epochs))
 
 
 def _epoch_file(folder: str, epoch: int) -> str:
     return f"{folder}/epochs/{epoch:05d}.json"
-
-
-def _epoch_of(checkpoint: str) -> int:
-    return int(checkpoint.partition("-")[0])
-
-
-def _json(content: object) -> bytes:
-    return json.dumps(content, indent=1).encode()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -6,26 +6,65 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from orchestrator.store.errors import StorageError as StorageError
+from orchestrator.store.location import S3Location, locate
+from orchestrator.store.names import inside
 
 _SCRATCH = ".partial"
 _ABANDONED_SECONDS = 24 * 3600.0
 """Nothing takes that long to write: what is left of a writer that was killed."""
 
 
-class StorageError(OSError):
-    """The storage cannot be read or written; the message says which path and why."""
+class FileSystem(Protocol):
+    """Files below one place, named by relative paths. A reader sees a file whole or not at all.
 
+    Every method raises StorageError, naming the place and the reason, where the medium fails or a name would lead out.
+    """
 
-class Files:
-    """Files below one folder, named by relative paths. A reader sees a file whole or not at all."""
+    @property
+    def root(self) -> Path | S3Location:
+        """The place; `/` gives what lies in it, for messages."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    @property
+    def local(self) -> Path:
+        """Where logs and reports of this storage lie on this machine."""
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, or None where there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces a file, or makes it; durable when it returns."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+
+    def delete(self, name: str) -> None:
+        """Removes a file; nothing happens where there is none."""
+
+    def list(self, folder: str) -> list[str]:
+        """The names in a folder, sorted, as they are now, without hidden ones; empty where there is no such folder."""
+
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was last written, by the storage's own clock; None where there is none."""
+
+    def check_writable(self) -> None:
+        """Makes and removes a small file by all that a commit needs."""
+
+
+class Files:
+    """Files below one folder of a disk or NFS."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.local = root
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, or None where there is none."""
+        path = self.root / inside(name)
         try:
-            return (self.root / name).read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -58,19 +97,38 @@ class Files:
     def delete(self, name: str) -> None:
         """Removes a file; nothing happens where there is none."""
         with self._writing():
-            (self.root / name).unlink(missing_ok=True)
+            (self.root / inside(name)).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
         """The names in a folder, sorted; empty where there is no such folder. Hidden files are none of ours.
 
         NFS leaves ``.nfs...`` where a file was deleted while open, macOS leaves ``.DS_Store``.
         """
+        path = self.root / inside(folder) if folder else self.root
         try:
-            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+            return sorted(name for name in os.listdir(path) if not name.startswith("."))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise self._unreadable(folder, error) from None
+
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was last written, by the clock that stamps files there; None where there is none.
+
+        Opened, since NFS answers a mere look at the time from a cache.
+        """
+        path = self.root / inside(name)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(name, error) from None
+        try:
+            written = os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+        return max(0.0, self._now() - written)
 
     def check_writable(self) -> None:
         """Makes and removes a small file by all that a commit needs, and removes what killed writers left long ago.
@@ -88,6 +146,8 @@ class Files:
     def _writing(self) -> Iterator[None]:
         try:
             yield
+        except StorageError:
+            raise
         except OSError as error:
             reason = error.strerror or error
             raise StorageError(
@@ -106,8 +166,21 @@ class Files:
             except FileNotFoundError:  # another process is tidying up too, or has just finished writing
                 continue
 
+    def _now(self) -> float:
+        """What a file made now is stamped with; this machine's time where none can be made."""
+        path = self.root / _SCRATCH / secrets.token_hex(8)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError:
+            return time.time()
+        try:
+            return os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+            path.unlink(missing_ok=True)
+
     def _folder_of(self, name: str) -> Path:
-        target = self.root / name
+        target = self.root / inside(name)
         _make(target.parent)
         return target
 
@@ -126,6 +199,22 @@ class Files:
             path.unlink()
             raise
         return path
+
+
+def files_at(place: str | Path) -> FileSystem:
+    """What reads and writes a folder, or a place in a bucket, ``s3://BUCKET/PREFIX``.
+
+    Raises:
+        StorageError: where it is neither.
+    """
+    root = locate(place)
+    if isinstance(root, Path):
+        return Files(root)
+    try:
+        from orchestrator.store.s3 import S3Files  # s3fs, only where it is needed
+    except ModuleNotFoundError as error:
+        raise StorageError(f"storage {root}: {error}; pip install 'hessian-dynamics[sweep]'") from None
+    return S3Files(root)
 
 
 def _make(folder: Path) -> None:

@@ -3,18 +3,23 @@
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
 - <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
                                    shipper.json and .log, measure-failures/, export/, report/
+- <storage>/provenance/            what attempts and sweeps refer to by its digest (attachments.py)
 """
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.store import names
 from orchestrator.store.commit import TrialStore
-from orchestrator.store.files import Files, StorageError
+from orchestrator.store.errors import DamagedError
+from orchestrator.store.files import FileSystem, StorageError, files_at
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.lease import Lease
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance import Provenance, write_attachments
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Resources, Sweep
 
@@ -24,7 +29,7 @@ class ShipperStatus:
     """What the shipper last said of itself."""
 
     state: str
-    """``shipping``, ``unreachable`` or ``done``."""
+    """``shipping``, ``unreachable``, ``done``, or ``damaged``: done but for what the storage cannot give."""
     message: str
     pending_epochs: int
     pid: int
@@ -34,8 +39,8 @@ class Storage:
     """A storage folder. Making one touches nothing."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
-        self.files = Files(self.root)
+        self.files: FileSystem = files_at(root)
+        self.root = self.files.root
 
     def trial(self, trial_id: str) -> TrialStore:
         """A trial's part, whether or not anything is stored of it."""
@@ -53,15 +58,17 @@ class Storage:
 class SweepStore:
     """What is stored of one sweep: its list of trials, and who is at work on it."""
 
-    def __init__(self, files: Files, name: str) -> None:
-        self.name = name
+    def __init__(self, files: FileSystem, name: str) -> None:
+        self.name = names.sweep_name(name)
         self._files = files
         self._folder = f"sweeps/{name}"
-        self.folder = files.root / self._folder
+        self.folder = files.local / self._folder
+        """Where its log, reports and exports lie on this machine."""
         self.log = self.folder / "shipper.log"
 
     def write_manifest(self, sweep: Sweep, provenance: Provenance) -> None:
         """Notes what the sweep desires now."""
+        write_attachments(self._files, provenance)
         content = {
             "name": sweep.name,
             "description": sweep.description,
@@ -76,27 +83,46 @@ class SweepStore:
         """What the sweep desired when it was last run, and what ran it.
 
         Raises:
-            StorageError: where it never was.
+            StorageError: where it never was, or the medium has damaged the manifest.
         """
         content = self._files.read(f"{self._folder}/manifest.json")
         if content is None:
             known = ", ".join(_sweeps(self._files)) or "none"
             raise StorageError(f"storage {str(self._files.root)!r} has no sweep {self.name!r}; it has: {known}")
-        return manifest_content(content)
+        try:
+            sweep, provenance = manifest_content(content)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._damaged("expected the list of its trials as JSON") from None
+        if sweep.name != self.name:
+            raise self._damaged(f"it is that of sweep {sweep.name!r}")
+        return sweep, provenance
+
+    def _damaged(self, why: str) -> DamagedError:
+        return DamagedError(
+            f"{self._files.root / self._folder}/manifest.json, of sweep {self.name!r}, is damaged: {why}; "
+            "hessian-dynamics run with the sweep's file writes it again, and computes nothing that is stored"
+        )
 
     def write_gallery(self, gallery: Gallery) -> None:
         """Notes images of the data for the report."""
         self._files.write(f"{self._folder}/gallery.json", gallery.to_json())
 
     def gallery(self) -> Gallery | None:
-        """The images noted, if any were."""
+        """The images noted, if any were and the medium has kept them; the next run notes them again."""
         content = self._files.read(f"{self._folder}/gallery.json")
-        return Gallery.from_json(content) if content else None
+        try:
+            return Gallery.from_json(content) if content else None
+        except (ValueError, TypeError, KeyError):
+            return None
 
     @property
     def driver_lease(self) -> Lease:
         """Held by the process that schedules the sweep."""
-        return Lease(self._files, self._folder, "driver")
+        return self.driver_lease_with()
+
+    def driver_lease_with(self, on_lost: Callable[[], None] = lambda: None) -> Lease:
+        """The same; `on_lost` is called, from a thread, where another host's driver has taken it over."""
+        return Lease(self._files, self._folder, "driver", on_lost)
 
     @property
     def ship_lease(self) -> Lease:
@@ -130,21 +156,39 @@ class SweepStore:
         for name in self._files.list(f"{self._folder}/measure-failures"):
             self._files.delete(f"{self._folder}/measure-failures/{name}")
 
+    def publish(self, folder: Path) -> str:
+        """Brings what lies in a folder below `folder` of this sweep into the storage; where it is then.
+
+        On a disk it is there already.
+        """
+        place = self._files.root / self._folder / folder.relative_to(self.folder).as_posix()
+        if self._files.local != self._files.root:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                self._files.write(f"{self._folder}/{path.relative_to(self.folder).as_posix()}", path.read_bytes())
+        return str(place)
+
     def write_shipper_status(self, status: ShipperStatus) -> None:
         """Lets the driver and `status` say how shipping goes."""
         self._write("shipper.json", asdict(status))
 
     def shipper_status(self) -> ShipperStatus | None:
-        """What the shipper last said, if one ever ran."""
+        """What the shipper last said, if one ever ran and the medium has kept it."""
         content = self._files.read(f"{self._folder}/shipper.json")
-        return ShipperStatus(**json.loads(content)) if content else None
+        try:
+            return ShipperStatus(**json.loads(content)) if content else None
+        except (ValueError, TypeError):
+            return None
 
     def _write(self, name: str, content: object) -> None:
         self._files.write(f"{self._folder}/{name}", json.dumps(content, indent=1).encode())
 
 
+@functools.lru_cache(maxsize=2)
 def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
-    """The sweep in the text of a manifest, and what ran it."""
+    """The sweep in the text of a manifest, and what ran it.
+
+    Kept: a worker asks before every trial, and ten thousand configs take a second to check.
+    """
     fields: dict[str, Any] = json.loads(content)
     sweep = Sweep(
         fields["name"],
@@ -156,5 +200,6 @@ def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
     return sweep, Provenance(**fields["provenance"])
 
 
-def _sweeps(files: Files) -> list[str]:
-    return [name for name in files.list("sweeps") if "manifest.json" in files.list(f"sweeps/{name}")]
+def _sweeps(files: FileSystem) -> list[str]:
+    found = files.list("sweeps")
+    return [name for name in found if names.is_sweep_name(name) and "manifest.json" in files.list(f"sweeps/{name}")]

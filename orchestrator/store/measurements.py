@@ -4,11 +4,14 @@
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.store.files import Files, StorageError
+from orchestrator.store import strict_json
+from orchestrator.store.errors import DamagedError
+from orchestrator.store.files import FileSystem
 from orchestrator.store.provenance import Provenance
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
@@ -30,7 +33,7 @@ class Remeasured:
 class Measurements:
     """What was measured again of one trial."""
 
-    def __init__(self, files: Files, folder: str) -> None:
+    def __init__(self, files: FileSystem, folder: str) -> None:
         self._files = files
         self._folder = folder
 
@@ -40,30 +43,31 @@ class Measurements:
 
     def epochs(self, label: str) -> list[int]:
         """The epochs that were measured in this way, in order."""
-        return sorted(int(name.removesuffix(".json")) for name in self._files.list(f"{self._folder}/{label}"))
+        found = (re.fullmatch(r"([0-9]{5,})\.json", name) for name in self._files.list(f"{self._folder}/{label}"))
+        return sorted(int(match[1]) for match in found if match)
 
     def read(self, label: str, epoch: int) -> Remeasured:
         """What an epoch gave.
 
         Raises:
-            StorageError: where the medium has damaged it.
+            DamagedError: where the medium has damaged it.
         """
         name = self._file(label, epoch)
         content = self._files.read(name)
         assert content is not None, f"epoch {epoch} is not measured as {label}"
         try:
             fields = json.loads(content)
-        except ValueError:
+            return Remeasured(
+                **{
+                    **fields,
+                    "record": EpochRecord.from_json(strict_json.numbers(fields["record"])),
+                    "measurement": MeasurementConfig.model_validate(fields["measurement"]),
+                    "provenance": Provenance(**fields["provenance"]),
+                }
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
             path = self._files.root / name
-            raise StorageError(f"{path} is damaged; delete it, and measure again") from None
-        return Remeasured(
-            **{
-                **fields,
-                "record": EpochRecord.from_json(fields["record"]),
-                "measurement": MeasurementConfig.model_validate(fields["measurement"]),
-                "provenance": Provenance(**fields["provenance"]),
-            }
-        )
+            raise DamagedError(f"{path} is damaged; delete it, and measure again") from None
 
     def records(self, label: str, last_epoch: int) -> Iterator[EpochRecord]:
         """What was measured in this way up to an epoch, in order."""
@@ -79,7 +83,7 @@ class Measurements:
             "provenance": asdict(measured.provenance),
             "environment": measured.environment,
         }
-        return self._files.create(self._file(label, measured.record.epoch), json.dumps(content, indent=1).encode())
+        return self._files.create(self._file(label, measured.record.epoch), strict_json.to_bytes(content))
 
     def _file(self, label: str, epoch: int) -> str:
         return f"{self._folder}/{label}/{epoch:05d}.json"

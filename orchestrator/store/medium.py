@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.store.files import Files, StorageError
+from orchestrator.store.files import Files, FileSystem, StorageError
 
 LITTLE_BYTES = 2**30
 """Some hundred checkpoints of the paper's network."""
@@ -19,11 +19,30 @@ class Medium:
     """Whether the folder is there; if not, it can be made."""
     file_system: str
     """``ext4``, ``nfs4``, ...; ``unknown`` where the system does not tell."""
-    free_bytes: int
+    free_bytes: int | None
+    """None where there is no limit to speak of."""
+
+    @property
+    def little(self) -> bool:
+        """Whether there is little room left."""
+        return self.free_bytes is not None and self.free_bytes < LITTLE_BYTES
 
     def __str__(self) -> str:
         made = "" if self.exists else ", will be made"
-        return f"writable{made}, {self.free_bytes / 2**30:,.1f} GiB free, {self.file_system}"
+        free = "" if self.free_bytes is None else f", {self.free_bytes / 2**30:,.1f} GiB free"
+        return f"writable{made}{free}, {self.file_system}"
+
+
+def examine_storage(files: FileSystem) -> Medium:
+    """Tries all that the store does where a storage lies, and leaves it as it was.
+
+    Raises:
+        StorageError: where it cannot be written, or lets two writers create one file.
+    """
+    if isinstance(files.root, Path):
+        return examine(files.root)
+    files.check_writable()
+    return Medium(True, "S3", None)
 
 
 def examine(folder: Path) -> Medium:

@@ -2,23 +2,36 @@
 
 import functools
 import getpass
+import hashlib
 import os
 import platform
-import re
 import shlex
 import socket
-import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
-_PACKAGES = ("torch", "ray", "mlflow", "pandas", "scikit-learn")
+from orchestrator.store import attachments
+from orchestrator.store.attachments import DIFF, OWN_CODE, PACKAGES
+from orchestrator.store.credentials import redacted as redacted
+from orchestrator.store.files import FileSystem
+from orchestrator.store.work_tree import commit as _commit
+from orchestrator.store.work_tree import uncommitted
+
+_ROOT = Path(__file__).parents[2]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "ray", "mlflow", "pandas", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What was running, captured when an attempt or a sweep begins."""
+    """What was running, captured when an attempt or a sweep begins.
+
+    What is too long for a field lies beside the trials, once, under its digest (`attachments`).
+    """
 
     version: str
     commit: str | None
@@ -29,10 +42,25 @@ class Provenance:
     python: str
     processor: str
     packages: dict[str, str] = field(default_factory=dict)
+    """The versions that matter most, by name."""
+    platform: str = ""
+    """Operating system, machine and C library; empty where it was not noted yet."""
+    diff_digest: str | None = None
+    """Of what differed from the commit; None where nothing did."""
+    packages_digest: str = ""
+    """Of names and versions of all that is installed; empty where it was not noted yet."""
+    lock_digest: str | None = None
+    """Of requirements.lock beside the code; None where there is none."""
+    own_code: dict[str, str] = field(default_factory=dict)
+    """Digests of the files of the user's own networks, by module. They count in no trial's id."""
 
 
-def capture() -> Provenance:
-    """What is running here and now."""
+def capture(own_code: Mapping[str, Path] = MappingProxyType({})) -> Provenance:
+    """What is running here and now.
+
+    Args:
+        own_code: the files of the user's own networks, by module.
+    """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
         commit=_commit(),
@@ -42,13 +70,35 @@ def capture() -> Provenance:
         python=platform.python_version(),
         processor=_processor(),
         packages=_packages(),
+        platform=platform.platform(),
+        diff_digest=attachments.keep(DIFF, uncommitted()),
+        packages_digest=attachments.keep(PACKAGES, _installed()) or "",
+        lock_digest=_lock_digest(),
+        own_code={module: digest for module, path in own_code.items() if (digest := _keep_code(path))},
     )
 
 
-def redacted(text: str) -> str:
-    """A text without the user names and passwords of the URIs in it."""
-    text = re.sub(r"(://)[^/\s'\"]*@", r"\1***@", text)
-    return re.sub(r"((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
+def _keep_code(path: Path) -> str | None:
+    try:
+        content = path.read_bytes()
+    except OSError:  # the error that names it comes from its import
+        return None
+    return attachments.keep(OWN_CODE, content.decode(errors="replace"), hashlib.sha256(content).hexdigest())
+
+
+@functools.cache
+def _installed() -> str:
+    """All that is installed, one ``name==version`` a line."""
+    found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
+    return "".join(sorted(f"{name}=={version}\n" for name, version in found.items() if name))
+
+
+@functools.cache
+def _lock_digest() -> str | None:
+    try:
+        return hashlib.sha256((_ROOT / "requirements.lock").read_bytes()).hexdigest()
+    except OSError:  # installed, not a checkout
+        return None
 
 
 def failure_line(traceback: str) -> str:
@@ -67,24 +117,6 @@ def _packages() -> dict[str, str]:
     return found
 
 
-@functools.cache
-def _commit() -> str | None:
-    folder = Path(__file__).parent
-    tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
-    commit = _git(folder, "rev-parse", "HEAD")
-    if tracked is None or commit is None:
-        return None
-    return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/") else commit
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -98,3 +130,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write_attachments(files: FileSystem, provenance: Provenance) -> None:
+    """Stores what provenance refers to, once; before what refers to it."""
+    attachments.write(files, DIFF, provenance.diff_digest)
+    attachments.write(files, PACKAGES, provenance.packages_digest)
+    for digest in provenance.own_code.values():
+        attachments.write(files, OWN_CODE, digest)

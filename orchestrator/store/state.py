@@ -1,9 +1,10 @@
 """How a trial stands, derived from what is committed and how its last attempt ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.errors import DamagedError
 from orchestrator.study.config import TrialConfig
 
 
@@ -29,11 +30,13 @@ class Standing:
 
     state: State
     epoch: int
-    """The last committed epoch that is asked for; -1 before epoch 0."""
+    """The last committed epoch that is asked for; -1 before epoch 0. Where one before it is gone, as many fewer."""
     epochs: int
     """The epochs asked for, without epoch 0."""
     attempt: Attempt | None
     """The last attempt."""
+    ended_ms: int | None = field(default=None, compare=False)
+    """When the last of these epochs ended, Unix time in milliseconds; None before epoch 0."""
 
     @property
     def missing_epochs(self) -> int:
@@ -51,14 +54,21 @@ def standing(trial: TrialStore, config: TrialConfig, driver_since: float | None 
             was killed.
     """
     epochs = [epoch for epoch in trial.epochs() if epoch <= config.epochs]
+    whole = len(epochs)  # an epoch that was damaged is computed again, and those after it stay
     last = epochs[-1] if epochs else -1
-    if epochs and trial.read(last).record.diverged:
-        return Standing(State.DIVERGED, last, config.epochs, None)
-    if last == config.epochs:
-        return Standing(State.COMPLETED, last, config.epochs, None)
+    try:
+        record = trial.read(last).record if epochs else None
+    except DamagedError:
+        record, whole = None, whole - 1
+    ended_ms = record.timestamp_ms if record else None
+    if record and record.diverged and whole == last + 1:
+        return Standing(State.DIVERGED, last, config.epochs, None, ended_ms)
+    if whole == config.epochs + 1:
+        return Standing(State.COMPLETED, last, config.epochs, None, ended_ms)
+    last = whole - 1
     attempts = trial.attempts()
     attempt = attempts[-1] if attempts else None
-    return Standing(_unfinished(attempt, last, driver_since), last, config.epochs, attempt)
+    return Standing(_unfinished(attempt, last, driver_since), last, config.epochs, attempt, ended_ms)
 
 
 def _unfinished(attempt: Attempt | None, last: int, driver_since: float | None) -> State:

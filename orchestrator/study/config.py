@@ -111,8 +111,9 @@ def _identity(config: BaseModel) -> dict[str, Any]:
 
 
 def _flat(config: BaseModel, prefix: str = "", skip_defaults: bool = False) -> Iterator[tuple[str, Any]]:
+    fields = type(config).model_fields
     for name, value in config:
-        field = type(config).model_fields.get(name)
+        field = fields.get(name)
         if isinstance(value, BaseModel):
             yield from _flat(value, f"{prefix}{name}.", skip_defaults)
         elif not (skip_defaults and field and not field.is_required() and value == field.default):

@@ -1,6 +1,7 @@
 """From a sweep file's ``trial:``, ``grid:`` and ``sample:`` to its different trials."""
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,12 +12,17 @@ from orchestrator.study.overrides import put
 from orchestrator.study.problems import Problem, explain
 from orchestrator.study.sample import SampleConfig, draw
 
+MOST_COMBINATIONS = 100_000
+"""Of a grid and a sample; more take minutes to read and gigabytes to hold, and none of that is training."""
+
 
 def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Problem]]:
     """The different trials, and what is wrong with the grid and with any trial."""
     base, grid = content.get("trial"), content.get("grid")
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
     problems = _misshapen(grid, grids) if "grid" in content else []
+    if too_many := _too_many(content.get("sample"), grids):
+        return (), [*problems, too_many]
     sampled, unknown = _drawn(content.get("sample"))
     if not isinstance(base, dict):
         return (), problems
@@ -31,6 +37,24 @@ def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Probl
         if trial is not None:
             problems += _clash(trials.setdefault(trial.trial_id, trial), trial)
     return tuple(trials.values()), problems
+
+
+def _too_many(sample: Any, grids: list[Any]) -> Problem | None:
+    """What is wrong with how many trials a file asks for, before any is made."""
+    drawn = sample.get("trials") if isinstance(sample, dict) else 1
+    points = drawn if isinstance(drawn, int) else 1
+    factors = [[len(values) for values in _filled(grid).values()] for grid in grids]
+    count = points * sum(math.prod(each) for each in factors)
+    if count <= MOST_COMBINATIONS:
+        return None
+    largest = max(factors, key=math.prod)
+    product = " x ".join(f"{factor:,}" for factor in ([points] if points > 1 else []) + largest)
+    where, fix = "grid", "leave out values, or draw some by sample:"
+    if points > 1:
+        where, fix = "sample: trials", "draw fewer"
+    return Problem(
+        where, ..., f"asks for {count:,} trials ({product}), expected at most {MOST_COMBINATIONS:,} in a sweep; {fix}"
+    )
 
 
 def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
@@ -87,10 +111,14 @@ def _unfit(key: object, values: object) -> str:
 
 
 def _points(grid: Any) -> Iterable[dict[str, Any]]:
-    entries = grid.items() if isinstance(grid, dict) else ()
-    # What is unfit is reported by itself; here it must not hide what is wrong with the other keys.
-    filled = {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
+    filled = _filled(grid)
     return (dict(zip(filled, values, strict=True)) for values in itertools.product(*filled.values()))
+
+
+def _filled(grid: Any) -> dict[str, list[Any]]:
+    """The values of every key. What is unfit is reported by itself; here it must not hide what is wrong elsewhere."""
+    entries = grid.items() if isinstance(grid, dict) else ()
+    return {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
 
 
 def _listed(values: object) -> list[Any]:

@@ -171,8 +171,7 @@ class EpochRecord:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
         """The inverse of `to_json`; keys of a newer version are passed over."""
-        known = {f.name for f in fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in known}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in _NAMES}
         return cls(**values)
 
 
@@ -185,6 +184,7 @@ def _same(ours: Any, theirs: Any) -> bool:
     return repr(ours) == repr(theirs)
 
 
+_NAMES = frozenset(f.name for f in fields(EpochRecord))
 SCALARS: tuple[Quantity, ...] = tuple(f.metadata["scalar"] for f in _fields("scalar"))
 _NOTHING: tuple[Any, ...] = (None, (), {})
 _MANY: dict[str, Quantity] = {f.name: f.metadata[kind] for kind in ("vector", "named") for f in _fields(kind)}

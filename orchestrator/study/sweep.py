@@ -109,11 +109,12 @@ class Sweep:
         names tell that.
         """
         seen: dict[tuple[str, object], set[str]] = {}
-        keys = dict.fromkeys(key for trial in self.trials for key in trial.flat())
-        for trial in self.trials:
-            flat, chosen = trial.flat(), trial.chosen()
+        told = [(trial.flat(), trial.chosen()) for trial in self.trials]
+        keys = dict.fromkeys(key for flat, _ in told for key in flat)
+        names = {key: f"{_section(key)}.name" for key in keys}
+        for flat, chosen in told:
             for key in keys:
-                kind = flat.get(f"{_section(key)}.name")
+                kind = flat.get(names[key])
                 seen.setdefault((key, kind), set()).add(repr(flat.get(key, ...)))
                 if key in chosen:
                     seen.setdefault((key, ...), set()).add(repr(chosen[key]))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from orchestrator.store.location import S3Location
 from orchestrator.store.provenance import redacted
 
 _SERVERS = ("http", "https")
@@ -39,7 +40,7 @@ def database_file(uri: str) -> Path | None:
     return Path(_sqlite_parts(uri)[1])
 
 
-def artifact_folder(uri: str, storage: Path) -> str | None:
+def artifact_folder(uri: str, storage: Path | S3Location) -> str | None:
     """Where artifacts go: beside a SQLite file, into the storage for another database, and None for a server.
 
     A server decides itself. Without one MLflow would write to ``mlruns`` in whatever folder the process runs in.
@@ -47,7 +48,7 @@ def artifact_folder(uri: str, storage: Path) -> str | None:
     if urlsplit(uri).scheme in _SERVERS:
         return None
     file = database_file(uri)
-    return (file.parent if file else storage).joinpath("mlartifacts").as_uri()
+    return ((file.parent if file else storage) / "mlartifacts").as_uri()
 
 
 def ui_base(uri: str) -> str:

@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.provenance import redacted
 from orchestrator.tracking.address import database_file, secrets_of
@@ -36,9 +37,13 @@ def connect(uri: str) -> "MlflowClient":
     utils.MAX_RETRY_COUNT = 1  # 10 tries of a database that is away take 100 seconds
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if file := database_file(uri):
+    file = database_file(uri)
+    if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
+    if file:
+        _use_the_file_that_is_there(client, file)
+    return client
 
 
 def require_mlflow() -> None:
@@ -57,6 +62,37 @@ def require_mlflow() -> None:
             "install it with: pip install 'hessian-dynamics[sweep]'",
             name=error.name,
         ) from None
+
+
+def _use_the_file_that_is_there(client: "MlflowClient", file: Path) -> None:
+    """MLflow keeps its connections of a process, and with them a file that was deleted since."""
+    from mlflow.store.db import utils
+
+    store: Any = client._tracking_client.store
+    store.engine.dispose()
+    if not file.exists() or file.stat().st_size == 0:
+        utils._initialize_tables(store.engine)  # type: ignore[no-untyped-call]
+
+
+def unanswered(error: BaseException, uri: str) -> bool:
+    """Whether a server may still carry out the request that failed: it may have it, and has not said no.
+
+    A proxy or a busy server hands a request on long after its client has given up. A database does not.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+
+    if not uri.startswith("http") or not isinstance(error, MlflowException | OSError):
+        return False
+    if isinstance(error, RestException):
+        return int(error.get_http_status_code()) >= 500  # type: ignore[no-untyped-call]
+    return not re.search(r"NewConnectionError|Connection refused|too many 429|error code 4\d\d", str(error))
+
+
+def lost(error: BaseException) -> bool:
+    """Whether a tracker answered that it does not know what it was asked to change."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def refused(error: BaseException) -> bool:

@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 
 from orchestrator.store.layout import ShipperStatus, SweepStore
+from orchestrator.store.location import S3Location
 from orchestrator.tracking.address import absolute_uri
 
 _POLL_SECONDS = 0.1
 
 
-def start_follower(storage_root: Path, sweep: str, tracking_uri: str, log: Path) -> subprocess.Popen[bytes]:
+def start_follower(
+    storage_root: Path | S3Location, sweep: str, tracking_uri: str, log: Path
+) -> subprocess.Popen[bytes]:
     """Starts ``hessian-dynamics ship SWEEP --follow``; what it says is appended to `log`.
 
     It has a session of its own, so neither the driver's end nor the terminal's Ctrl-C reaches it. The URI may hold a

@@ -16,6 +16,16 @@ KIND = "kind"
 OUTCOME = "outcome"
 FAILURE = "failure"
 DATA_DIGEST = "data_digest"
+UNCOMMITTED = "uncommitted"
+"""Beginning of the digest of what differed from the commit; the patch is an artifact."""
+ATTEMPTS = "attempts"
+"""How often the trial was tried; from the second on, each with its reason in the artifact attempts.json."""
+ATTEMPTS_SHOWN = "attempts_shown"
+"""The last attempt in that artifact, and how it ended."""
+PROVENANCE_SHOWN = "provenance_shown"
+"""What of patch and code of one's own is an artifact of the run already."""
+DAMAGE = "damage"
+"""What cannot be read of the trial in the storage, while that is so."""
 
 SHIPPED_EPOCH = "shipped_epoch"
 """The cursor: the last epoch whose metrics the tracker has. It lives there, so an empty tracker is filled again."""
@@ -106,8 +116,19 @@ def _source(provenance: Provenance) -> dict[str, str]:
         "mlflow.user": provenance.user,
         "host": provenance.host,
         "processor": provenance.processor,
+        "python": provenance.python,
+        "platform": provenance.platform,
+        "mlflow.source.git.commit": provenance.commit,
+        UNCOMMITTED: _short(provenance.diff_digest),
+        "packages_digest": _short(provenance.packages_digest),
+        "lock_digest": _short(provenance.lock_digest),
+        **{f"own_code.{module}": _short(digest) for module, digest in provenance.own_code.items()},
     }
-    return tags if provenance.commit is None else {**tags, "mlflow.source.git.commit": provenance.commit}
+    return {key: value for key, value in tags.items() if value}
+
+
+def _short(digest: str | None) -> str | None:
+    return digest[:12] if digest else None
 
 
 def _changeable(config: BaseModel, prefix: str = "") -> Iterator[str]:

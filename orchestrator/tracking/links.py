@@ -5,6 +5,7 @@ import shlex
 import threading
 from pathlib import Path
 
+from orchestrator.store.location import S3Location
 from orchestrator.store.provenance import redacted
 from orchestrator.tracking.address import absolute_uri, database_file, ui_base
 from orchestrator.tracking.client import connect
@@ -18,7 +19,7 @@ def chart_link(base: str, experiment_id: str) -> str:
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
 
-def ship_command(storage_root: Path, sweep: str, tracking_uri: str) -> str:
+def ship_command(storage_root: Path | S3Location, sweep: str, tracking_uri: str) -> str:
     """What to type to ship a sweep by hand; a password in the URI is left for its owner to fill in."""
     uri = absolute_uri(tracking_uri)
     command = shlex.join(["hessian-dynamics", "ship", sweep, "--storage", str(storage_root)])

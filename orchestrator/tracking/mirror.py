@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -10,46 +11,69 @@ from orchestrator.store.provenance import redacted
 from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels, trial_run
-from orchestrator.tracking.address import artifact_folder
+from orchestrator.tracking.address import artifact_folder, database_file
+from orchestrator.tracking.damage import DamagedTrialError, whole
+from orchestrator.tracking.origins import show_attempts, show_provenance
 from orchestrator.tracking.runs import TrackedRun, create_run, find_runs, open_experiment
-from orchestrator.tracking.trial_run import Stored, read_stored
+from orchestrator.tracking.watch import Watch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+CHECK_SECONDS = 10.0
+"""How often a tracker to which there is nothing to say is asked whether it still has the sweep's run."""
+
+
+class TrackerLostRunsError(RuntimeError):
+    """The tracker no longer has what it had: it was emptied, or replaced by another."""
 
 
 class Mirror:
     """The experiment and the runs of one sweep at one tracker. Anything the tracker refuses is raised."""
 
-    def __init__(self, storage: Storage, sweep: str, client: "MlflowClient", uri: str) -> None:
+    def __init__(self, storage: Storage, watch: Watch, client: "MlflowClient", uri: str) -> None:
         self._storage = storage
-        self._name = sweep
+        self._watch = watch
         self._client = client
         self._uri = uri
-        self._storage_id = storage_id(storage, sweep)
-        self._manifest = b""
-        self._settled: set[str] = set()
+        self._name = watch.sweep.name
+        self._storage_id = storage_id(storage, self._name)
         self._runs: dict[str, TrackedRun] = {}
+        self._due: set[str] = set()
+        self._database: tuple[int, int] | None = None
+        self._checked_at = 0.0
+        self.made_runs = False
+        """Whether runs were made, rather than all of them found."""
         self.interrupted = False
         """Whether the last round found trials that have begun, are not at their end, and have no driver."""
 
     def open(self, say: Callable[[str], None]) -> None:
-        """Finds the sweep's runs, and makes those that are missing: one for the sweep, one for each trial."""
-        self._manifest = self._stored_manifest()
-        self._settled.clear()
-        self._sweep, self._provenance = self._storage.sweep(self._name).read_manifest()
-        self._experiment_id = open_experiment(self._client, self._sweep, artifact_folder(self._uri, self._storage.root))
+        """Finds the sweep's runs, and makes those that are missing: one for the sweep, one for each trial.
+
+        The watch has looked at the store before.
+        """
+        sweep = self._watch.sweep
+        self._experiment_id = open_experiment(self._client, sweep, artifact_folder(self._uri, self._storage.root))
+        self._database = self._identity()
         found = list(find_runs(self._client, self._experiment_id))
-        foreign = [run for run in found if not self._is_ours(run)]
-        if any(run.tags.get(labels.TRIAL_ID) in self._sweep.by_id for run in foreign):
+        ours: dict[str, list[TrackedRun]] = {}
+        foreign = False
+        for run in found:
+            trial_id = run.tags.get(labels.TRIAL_ID, "")
+            if self._is_ours(run):
+                ours.setdefault(trial_id, []).append(run)
+            else:
+                foreign |= trial_id in sweep.by_id
+        if foreign:
             say(f"experiment {self._name!r} also holds runs of another storage; they stay as they are")
-        ours = [run for run in found if run not in foreign]
         # MLflow lists the newest first and shows the curves of ten: the sweep's run, which has none, is the oldest.
-        self._sweep_run = self._open_sweep_run(run for run in ours if run.tags.get(labels.KIND) == "sweep")
+        self._sweep_run = self._open_sweep_run(r for r in ours.get("", ()) if r.tags.get(labels.KIND) == "sweep")
         self._runs = {
-            trial_id: self._open_trial_run(config, (run for run in ours if run.tags.get(labels.TRIAL_ID) == trial_id))
-            for trial_id, config in reversed(self._sweep.by_id.items())
+            trial_id: self._open_trial_run(config, ours.get(trial_id, ()))
+            for trial_id, config in reversed(sweep.by_id.items())
         }
+        self._due = set(self._runs)
+        self._checked_at = time.monotonic()
 
     @property
     def run_count(self) -> int:
@@ -66,75 +90,126 @@ class Mirror:
 
     def update(
         self,
-        driver_since: float | None,
-        say: Callable[[str], None],
+        changed: set[str],
+        driver: bool,
         on_shipped: Callable[[int], None],
         on_measured: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Ships what is stored and not yet shown, then the ends of trials.
 
         Args:
-            driver_since: when the driver now at work took its lease; None where none is, and what is not final by now
-                was interrupted.
-            say: told what a person should know.
+            changed: the trials of which something new is stored since the last round.
+            driver: whether a driver is at work on the sweep; where none is, what is not final was interrupted.
             on_shipped: told how many epochs the tracker just took.
             on_measured: told how many epochs it just took that were measured again.
+
+        Raises:
+            TrackerLostRunsError: where the tracker was emptied or replaced.
         """
-        if self._stored_manifest() != self._manifest:
-            self.open(say)
-        stored = {
-            trial_id: read_stored(self._storage.trial(trial_id), config, driver_since)
-            for trial_id, config in self._sweep.by_id.items()
-            if trial_id not in self._settled
-        }
-        for trial_id, trial in stored.items():
-            tags = trial_run.tags_of(self._sweep, trial.config, trial.attempt, self._provenance)
-            trial_run.ship_epochs(self._runs[trial_id], trial, tags, on_shipped)
-        for trial_id, config in self._sweep.by_id.items():  # the settled ones too: measured again at any time
-            trial_run.ship_measurements(self._runs[trial_id], self._storage.trial(trial_id), config, on_measured)
-        for trial_id, trial in stored.items():
-            trial_run.end(self._runs[trial_id], trial)
-            if trial.standing.state.final:
-                self._settled.add(trial_id)
-        self.interrupted = any(trial.ending is State.INTERRUPTED for trial in stored.values())
-        self._update_sweep_run(stored, driver_since is not None)
+        self._check()
+        self._due |= changed
+        due = [trial_id for trial_id in self._watch.sweep.by_id if trial_id in self._due]
+        for trial_id in due:
+            self._unless_damaged(trial_id, lambda t=trial_id: self._ship_epochs(t, on_shipped))  # type: ignore[misc]
+        for trial_id in due:
+            self._unless_damaged(trial_id, lambda t=trial_id: self._ship_measurements(t, on_measured))  # type: ignore[misc]
+        for trial_id in due:
+            self._unless_damaged(trial_id, lambda t=trial_id: self._end(t))  # type: ignore[misc]
+            if damage := self._watch.damaged.get(trial_id):
+                trial_run.end_damaged(self._runs[trial_id], damage, driver)
+            self._due.discard(trial_id)
+        self.interrupted = not driver and any(
+            stored.begun and not stored.standing.state.final and stored.standing.state is not State.FAILED
+            for stored in self._watch.stored.values()
+        )
+        self._update_sweep_run(driver)
+
+    def _unless_damaged(self, trial_id: str, do: Callable[[], None]) -> None:
+        if trial_id in self._watch.damaged or trial_id not in self._watch.stored:
+            return
+        try:
+            do()
+        except DamagedTrialError as error:
+            self._watch.note_damage(trial_id, error)
+
+    def _ship_epochs(self, trial_id: str, on_shipped: Callable[[int], None]) -> None:
+        stored = self._watch.stored[trial_id]
+        tags = trial_run.tags_of(self._watch.sweep, stored.config, stored.attempt, self._watch.provenance)
+        trial_run.ship_epochs(self._runs[trial_id], stored, tags, on_shipped)
+
+    def _ship_measurements(self, trial_id: str, on_measured: Callable[[int], None]) -> None:
+        stored = self._watch.stored[trial_id]
+        trial_run.ship_measurements(self._runs[trial_id], stored.trial, stored.config, on_measured)
+
+    def _end(self, trial_id: str) -> None:
+        run, stored = self._runs[trial_id], self._watch.stored[trial_id]
+        if stored.attempt:
+            show_provenance(run, self._storage.files, stored.attempt.provenance, self._watch.provenance)
+        show_attempts(run, stored.attempts)
+        trial_run.end(run, stored)
+        run.remove_tags(labels.DAMAGE)
+
+    def _check(self) -> None:
+        """Whether the tracker is still the one whose runs were found."""
+        if self._identity() != self._database:
+            raise TrackerLostRunsError("the file of its database was deleted or replaced")
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
+            run = self._client.get_run(self._sweep_run.run_id)
+            if run.info.lifecycle_stage != "active":
+                raise TrackerLostRunsError("the sweep's run was deleted")
+            self._checked_at = time.monotonic()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file a SQLite database is: what is written to a deleted one is lost without an error."""
+        file = database_file(self._uri)
+        if file is None:
+            return None
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
 
     def _is_ours(self, run: TrackedRun) -> bool:
         """Whether a run shows this storage: by its epoch 0 where it has one, else by who made it."""
-        if origin := run.tags.get(labels.ORIGIN):
-            return origin == trial_run.origin(self._storage.trial(run.tags[labels.TRIAL_ID]))
+        trial_id = run.tags.get(labels.TRIAL_ID, "")
+        if (origin := run.tags.get(labels.ORIGIN)) and trial_id not in self._watch.damaged:
+            try:
+                return origin == whole(trial_id, lambda: trial_run.origin(self._storage.trial(trial_id)))
+            except DamagedTrialError as error:
+                self._watch.note_damage(trial_id, error)
         return run.tags.get(labels.STORAGE_ID) == self._storage_id
 
     def _open_trial_run(self, config: TrialConfig, found: Iterable[TrackedRun]) -> TrackedRun:
-        trial = self._storage.trial(config.trial_id)
-        attempt = trial_run.last_attempt(trial)
+        sweep, provenance = self._watch.sweep, self._watch.provenance
+        stored = self._watch.stored.get(config.trial_id)
+        attempt = stored.attempt if stored else None
         run = self._one_of(found)
         if run is None:
-            run = create_run(
-                self._client,
-                self._experiment_id,
-                labels.trial_name(self._sweep, config),
-                {
-                    **trial_run.tags_of(self._sweep, config, attempt, self._provenance),
-                    labels.STORAGE_ID: self._storage_id,
-                },
-                trial_run.started_ms(trial),
-            )
-        trial_run.describe(run, self._sweep, config, attempt, self._provenance)
+            tags = trial_run.tags_of(sweep, config, attempt, provenance)
+            run = self._make_run(labels.trial_name(sweep, config), tags, trial_run.started_ms(stored))
+        trial_run.describe(run, sweep, config, attempt, provenance)
         return run
 
     def _open_sweep_run(self, found: Iterable[TrackedRun]) -> TrackedRun:
-        tags = {**labels.sweep_tags(self._sweep, self._provenance), labels.STORAGE_ID: self._storage_id}
+        sweep = self._watch.sweep
+        tags = labels.sweep_tags(sweep, self._watch.provenance)
         run = self._one_of(found)
         if run is None:
-            starts = [trial_run.started_ms(self._storage.trial(trial_id)) for trial_id in self._sweep.by_id]
-            run = create_run(self._client, self._experiment_id, self._name, tags, min(starts) - 1)
-        content = redacted(self._manifest.decode())
+            starts = [trial_run.started_ms(self._watch.stored.get(trial_id)) for trial_id in sweep.by_id]
+            run = self._make_run(self._name, tags, min(starts) - 1)
+        content = redacted(self._watch.manifest.decode())
         digest = hashlib.sha256(content.encode()).hexdigest()
         if run.tags.get(labels.MANIFEST_DIGEST) != digest:
             run.upload(artifacts.MANIFEST, content)
+        show_provenance(run, self._storage.files, self._watch.provenance, None)
         run.describe(self._name, {**tags, labels.MANIFEST_DIGEST: digest}, {})
         return run
+
+    def _make_run(self, name: str, tags: dict[str, str], started_ms: int) -> TrackedRun:
+        self.made_runs = True
+        tags = {**tags, labels.STORAGE_ID: self._storage_id}
+        return create_run(self._client, self._experiment_id, name, tags, started_ms)
 
     def _one_of(self, found: Iterable[TrackedRun]) -> TrackedRun | None:
         """The run that is furthest. A request that timed out and was carried out all the same has made a second one."""
@@ -143,20 +218,22 @@ class Mirror:
             self._client.delete_run(duplicate.run_id)
         return ranked[0] if ranked else None
 
-    def _update_sweep_run(self, stored: dict[str, Stored], driver: bool) -> None:
+    def _update_sweep_run(self, driver: bool) -> None:
         if driver:
             self._sweep_run.remove_tags(labels.OUTCOME)
             self._sweep_run.set_status("RUNNING")
             return
-        states = {trial.standing.state for trial in stored.values() if not trial.standing.state.final}
-        outcome = State.FAILED if State.FAILED in states else State.INTERRUPTED if states else State.COMPLETED
+        states = {self._state(trial_id) for trial_id in self._runs}
+        unfinished = any(not state.final for state in states)
+        outcome = State.FAILED if State.FAILED in states else State.INTERRUPTED if unfinished else State.COMPLETED
         status = {State.FAILED: "FAILED", State.INTERRUPTED: "KILLED", State.COMPLETED: "FINISHED"}[outcome]
         ends = [run.ended_ms for run in self._runs.values() if run.ended_ms is not None]
         self._sweep_run.add_tags({labels.OUTCOME: outcome.value})
         self._sweep_run.set_status(status, max(ends, default=self._sweep_run.started_ms))
 
-    def _stored_manifest(self) -> bytes:
-        return self._storage.files.read(f"sweeps/{self._name}/manifest.json") or b""
+    def _state(self, trial_id: str) -> State:
+        stored = self._watch.stored.get(trial_id)
+        return State.INTERRUPTED if stored is None or trial_id in self._watch.damaged else stored.standing.state
 
 
 def storage_id(storage: Storage, sweep: str) -> str:

@@ -9,8 +9,10 @@ from orchestrator.store.commit import Attempt, Commit, TrialStore
 from orchestrator.store.provenance import Provenance, failure_line, redacted
 from orchestrator.store.state import Standing, State, standing
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking import artifacts, labels
+from orchestrator.tracking.damage import DamagedTrialError, whole
 from orchestrator.tracking.runs import BATCH_METRICS, TrackedRun
 
 _STATUS = {
@@ -28,10 +30,21 @@ class Stored:
     config: TrialConfig
     trial: TrialStore
     standing: Standing
-    attempt: Attempt | None
-    begun: bool
+    epochs: tuple[int, ...]
+    """All that are committed, those too that are not asked for."""
+    attempts: tuple[Attempt, ...]
     driver: bool
     """Whether a driver is at work on the sweep."""
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The last try at the trial, if there was one."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anybody ever tried it."""
+        return self.standing.epoch >= 0 or bool(self.attempts)
 
     @property
     def ending(self) -> State | None:
@@ -44,7 +57,7 @@ class Stored:
     @property
     def ended_ms(self) -> int:
         """When the trial ended, from the store alone: shipped again, it ended at the same moment."""
-        last = self.trial.read(self.standing.epoch).record.timestamp_ms if self.standing.epoch >= 0 else 0
+        last = _read(self.trial, self.standing.epoch).record.timestamp_ms if self.standing.epoch >= 0 else 0
         attempt = self.attempt.started_ms if self.attempt and not self.standing.state.final else 0
         return max(last, attempt)
 
@@ -52,14 +65,7 @@ class Stored:
 def read_stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> Stored:
     """What the store says now; `driver_since` as in `store.state.standing`."""
     stands = standing(trial, config, driver_since)
-    attempt = stands.attempt or last_attempt(trial)
-    return Stored(config, trial, stands, attempt, stands.epoch >= 0 or attempt is not None, driver_since is not None)
-
-
-def last_attempt(trial: TrialStore) -> Attempt | None:
-    """The last try at a trial, if there was one."""
-    attempts = trial.attempts()
-    return attempts[-1] if attempts else None
+    return Stored(config, trial, stands, tuple(trial.epochs()), tuple(trial.attempts()), driver_since is not None)
 
 
 def origin(trial: TrialStore) -> str | None:
@@ -68,10 +74,9 @@ def origin(trial: TrialStore) -> str | None:
     return str(trial.read(epochs[0]).record.timestamp_ms) if epochs else None
 
 
-def started_ms(trial: TrialStore) -> int:
+def started_ms(stored: Stored | None) -> int:
     """When the trial's first attempt began, or now."""
-    attempts = trial.attempts()
-    return attempts[0].started_ms if attempts else time.time_ns() // 1_000_000
+    return stored.attempts[0].started_ms if stored and stored.attempts else time.time_ns() // 1_000_000
 
 
 def describe(
@@ -92,14 +97,23 @@ def tags_of(sweep: Sweep, config: TrialConfig, attempt: Attempt | None, provenan
 
 
 def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:
-    """Ships the committed epochs that the tracker lacks, as many in a request as it takes."""
-    missing = [e for e in stored.trial.epochs() if run.shipped_epoch < e <= stored.config.epochs]
+    """Ships the committed epochs that the tracker lacks, as many in a request as it takes.
+
+    Raises:
+        DamagedTrialError: where one cannot be read; those before it are shipped.
+    """
+    missing = [e for e in stored.epochs if run.shipped_epoch < e <= stored.config.epochs]
     if stored.standing.state is State.RUNNING or (missing and stored.ending is None):
         _go_on(run)
     batch: list[Commit] = []
     room = BATCH_METRICS
     for epoch in missing:
-        commit = stored.trial.read(epoch)
+        try:
+            commit = _read(stored.trial, epoch)
+        except DamagedTrialError:
+            if batch:  # what lies before it is whole
+                _ship(run, batch, tags, on_shipped)
+            raise
         room -= len(commit.record.metrics())
         if batch and room < 0:
             _ship(run, batch, tags, on_shipped)
@@ -112,9 +126,14 @@ def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shippe
 def ship_measurements(
     run: TrackedRun, trial: TrialStore, config: TrialConfig, on_shipped: Callable[[int], None]
 ) -> None:
-    """Ships what was measured again, one way to measure after the other: the samples, then the points and a tag."""
-    for label, epochs in unshipped_measurements(run.tags, trial, config).items():
-        records = [trial.measurements.read(label, epoch).record for epoch in epochs]
+    """Ships what was measured again, one way to measure after the other: the samples, then the points and a tag.
+
+    Raises:
+        DamagedTrialError: where something of it cannot be read.
+    """
+    unshipped = whole(trial.trial_id, lambda: unshipped_measurements(run.tags, trial, config))
+    for label, epochs in unshipped.items():
+        records = [_read_measured(trial, label, epoch) for epoch in epochs]
         run.upload(artifacts.curvature_file(label), artifacts.curvature_json(records))
         run.log_again(label, records, {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(epochs)})
         on_shipped(len(epochs))
@@ -134,7 +153,11 @@ def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: T
 
 
 def end(run: TrackedRun, stored: Stored) -> None:
-    """Gives an ended trial's run its files, then its outcome, then its status, so that a kill between is made good."""
+    """Gives an ended trial's run its files, then its outcome, then its status, so that a kill between is made good.
+
+    Raises:
+        DamagedTrialError: where something of it cannot be read.
+    """
     state = stored.ending
     if state is None:
         _correct(run, stored)
@@ -142,7 +165,7 @@ def end(run: TrackedRun, stored: Stored) -> None:
     news = {labels.OUTCOME: state.value}
     epoch = str(stored.standing.epoch)
     if stored.standing.epoch >= 0 and run.tags.get(labels.CURVATURE_EPOCH) != epoch:
-        records = (record for record in stored.trial.records() if record.epoch <= stored.config.epochs)
+        records = [_read(stored.trial, e).record for e in stored.epochs if e <= stored.config.epochs]
         run.upload(artifacts.CURVATURE, artifacts.curvature_json(records))
         news[labels.CURVATURE_EPOCH] = epoch
     if state is State.FAILED:
@@ -151,6 +174,21 @@ def end(run: TrackedRun, stored: Stored) -> None:
         run.remove_tags(labels.FAILURE, labels.FAILED_ATTEMPT)
     run.add_tags(news)
     run.set_status(_STATUS[state], stored.ended_ms)
+
+
+def end_damaged(run: TrackedRun, damage: str, driver: bool) -> None:
+    """Says on the run what keeps it from being shown; nothing is left running once no driver is at work."""
+    run.add_tags({labels.DAMAGE: redacted(damage)[:500]})
+    if not driver and run.status == "RUNNING":
+        run.set_status("FAILED", run.started_ms)
+
+
+def _read(trial: TrialStore, epoch: int) -> Commit:
+    return whole(trial.trial_id, lambda: trial.read(epoch))
+
+
+def _read_measured(trial: TrialStore, label: str, epoch: int) -> EpochRecord:
+    return whole(trial.trial_id, lambda: trial.measurements.read(label, epoch).record)
 
 
 def _ship(run: TrackedRun, batch: list[Commit], tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:

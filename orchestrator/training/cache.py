@@ -2,20 +2,17 @@
 
 A decoded set is a folder of plain arrays. It is made aside and renamed into place, so it is whole or not there. One
 process of a machine decodes while the others wait; where the file system knows no locks they decode at the same time,
-make the same one, and the first wins. Training images lie there in the order of the split, so all that a trial sees is
-a slice of a mapping.
+make the same one, and the first wins. Whoever reads it checks it by the digests of its files first. Training images lie
+there in the order of the split, so all that a trial sees is a slice of a mapping.
 """
 
 import errno
-import fcntl
+import functools
 import hashlib
 import json
 import os
-import platform
-import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,10 +21,14 @@ import torch
 from torch import Tensor
 
 from orchestrator.training import split
+from orchestrator.training.alone import alone, aside
 from orchestrator.training.images import DataError, Images, Source
 
 CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"
-_LAYOUT = 2
+_LAYOUT = 3
+_DIGESTED = 4 * 2**30
+"""Bytes of the largest file that every process reads whole to check it, in about a second a gigabyte. Of a larger one
+only the size is looked at: a process may need little of it."""
 _ZEROS = bytes(2**20)
 
 
@@ -60,9 +61,26 @@ class Published:
 def decoded_folder(name: str, content: str) -> Path:
     """Where the decoded copy of a data set lies once it is there; `content` tells it from others of that name."""
     # Other releases of torch may draw another split and other noise.
-    drawn = split.SPLIT_SEED, split.VALIDATION_FRACTION, split.OOD_STANDARD_DEVIATION, torch.__version__.split("+")[0]
-    key = hashlib.sha256(json.dumps([_LAYOUT, *drawn, content]).encode()).hexdigest()
+    drawn = split.SPLIT_SEED, split.VALIDATION_FRACTION, split.OOD_STANDARD_DEVIATION
+    key = hashlib.sha256(json.dumps([*_made_by(), *drawn, content]).encode()).hexdigest()
     return cache_folder() / f"decoded-{name}-{key[:16]}"
+
+
+def _made_by() -> tuple[int, str]:
+    """The layout, and the torch that drew: what a copy that is still read has in common with this process."""
+    return _LAYOUT, torch.__version__.split("+")[0]
+
+
+def earlier_copies() -> list[Path]:
+    """Decoded copies that this version does not read any more, of earlier ones. Nobody removes them by himself."""
+    return [folder for folder in sorted(cache_folder().glob("decoded-*")) if _maker(folder) != [*_made_by()]]
+
+
+def _maker(folder: Path) -> object:
+    try:
+        return json.loads((folder / "meta.json").read_text()).get("made_by")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def is_decoded(folder: Path) -> bool:
@@ -80,7 +98,7 @@ def cached(folder: Path, read: Callable[[Path], Published]) -> Source:
     """
     try:
         if not is_decoded(folder):
-            with _alone(folder):
+            with alone(folder.parent / f".{folder.name}.lock", f"decoding images into {folder}"):
                 if not is_decoded(folder):
                     _make(folder, read)
     except OSError as error:
@@ -89,45 +107,6 @@ def cached(folder: Path, read: Callable[[Path], Published]) -> Source:
             f"make room or rights there, or set {CACHE_VARIABLE} to another folder"
         ) from None
     return _mapped(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process of a machine at a time, where the file system has locks. A lock dies with its holder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def aside(folder: Path, purpose: str) -> Iterator[Path]:
-    """A folder in `folder` to work in, removed at the end; with those that killed processes left of that purpose."""
-    # Only this machine's: a file system that machines share may not share their locks.
-    ours = f".{purpose}-{platform.node()}-"
-    for left in folder.glob(f"{ours}*"):
-        _remove_if_left(left)
-    made = folder / f"{ours}{secrets.token_hex(4)}"
-    made.mkdir(parents=True)
-    handle = os.open(made, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(handle)
-
-
-def _remove_if_left(folder: Path) -> None:
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(handle)
 
 
 def _make(folder: Path, read: Callable[[Path], Published]) -> None:
@@ -167,6 +146,8 @@ def _write(folder: Path, published: Published) -> None:
         "mean": mean,
         "std": std,
         "digest": digest.hexdigest(),
+        "made_by": _made_by(),
+        "files": {path.name: _file_digest(path) for path in sorted(folder.iterdir())},
     }
     _write_file(folder / "meta.json", [json.dumps(meta).encode()])
     for path in folder.iterdir():
@@ -212,9 +193,29 @@ def _make_durable(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(folder: Path, digests: dict[str, str]) -> None:
+    """Raises ValueError where a file is not as it was written. Each is read once a process, unless it changes."""
+    for name, digest in digests.items():
+        status = (folder / name).stat()
+        seen = status.st_size, status.st_mtime_ns, status.st_ino
+        if status.st_size <= _DIGESTED and _digest_once(folder / name, seen) != digest:
+            raise ValueError(f"{name} is not what was written, its SHA-256 differs")
+
+
+@functools.cache
+def _digest_once(path: Path, seen: tuple[int, ...]) -> str:
+    return _file_digest(path)
+
+
 def _mapped(folder: Path) -> Source:
     try:
         meta = json.loads((folder / "meta.json").read_text())
+        _check(folder, meta["files"])
         shape, held_out = meta["shape"], meta["held_out"]
         train, test = (
             Images(

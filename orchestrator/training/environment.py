@@ -18,12 +18,28 @@ class Environment:
     threads: int
     torch: str
     cuda: str | None
+    cudnn: str | None = None
+    """Its version and the settings that decide which kernels it takes; None on a CPU."""
+    vector_instructions: str = ""
+    """What torch's kernels use of a CPU: ``AVX512``, ``AVX2``, ...; another set sums in another order."""
 
 
 def describe(device: torch.device, threads: int) -> Environment:
     """The environment of a trial on a device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return Environment(name, threads, torch.__version__, torch.version.cuda)
+    cudnn = torch.backends.cudnn
+    settings = (
+        f"{cudnn.version()}, TF32 of convolutions {'on' if cudnn.allow_tf32 else 'off'}, "
+        f"of matrices {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}"
+    )
+    return Environment(
+        name,
+        threads,
+        torch.__version__,
+        torch.version.cuda,
+        settings if device.type == "cuda" else None,
+        torch.backends.cpu.get_cpu_capability(),
+    )
 
 
 @contextlib.contextmanager

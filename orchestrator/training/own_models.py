@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -65,6 +66,21 @@ def users_code(name: str, doing: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise ModelCodeError(f"model {name!r} raised when {doing}: {type(error).__name__}: {error}") from error
+
+
+def code_files(config: object) -> dict[str, Path]:
+    """The file of a network of one's own, by module; empty for the networks of this package, and where it is not found.
+
+    What that file imports is not among them.
+    """
+    if not isinstance(config, ModuleConfig):
+        return {}
+    path = config.name.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(path)
+    except Exception:  # the packages above are imported; whatever they raise is told when the network is built
+        return {}
+    return {path: Path(spec.origin)} if spec and spec.origin and Path(spec.origin).is_file() else {}
 
 
 def _find_class(name: str) -> type[nn.Module]:

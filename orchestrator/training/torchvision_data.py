@@ -4,24 +4,18 @@ The files lie where torchvision itself would put them, so a folder that it has f
 """
 
 import json
-import socket
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterable
 from dataclasses import dataclass
-from http.client import HTTPException
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.training.cache import Part, Published, aside, cache_folder, cached, decoded_folder, is_decoded
+from orchestrator.training.cache import Part, Published, cache_folder, cached, decoded_folder, is_decoded
+from orchestrator.training.download import DownloadError, download
 from orchestrator.training.images import DataError, Source
-
-_SILENCE_SECONDS = 60.0
-"""After which a server that sends nothing is given up; else a filtered network would hold a sweep for ever."""
 
 
 @dataclass(frozen=True)
@@ -168,43 +162,17 @@ def _download(config: TorchvisionData, missing: list[_File]) -> None:
 
 def _fetch(file: _File, folder: Path) -> list[str]:
     """Downloads a file, whole or not at all; what went wrong with every address, where none had it."""
-    from torchvision.datasets.utils import download_url
-
     target, failures = folder / file.path, []
     for url in file.urls:
         print(f"downloading {url} to {target}", file=sys.stderr)
         try:
-            with aside(target.parent, f"downloading-{target.name}") as made, _quiet(), _impatient():
-                download_url(url, str(made), target.name, file.md5)
-                (made / target.name).replace(target)
+            download(url, target, file.md5)
             return []
-        except RuntimeError:
-            failures.append(f"{url}: what it sent is not the published file, its MD5 differs")
-        except (OSError, HTTPException, ValueError) as error:
-            failures.append(f"{url}: {error}")
+        except DownloadError as error:
+            failures.append(str(error))
+        except OSError as error:
+            failures.append(f"{str(target)!r} cannot be written ({error.strerror or error})")
     return failures
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Shows torchvision's progress bar on a terminal only, and not where something else draws there already."""
-    terminal = sys.__stderr__
-    if terminal is not None and terminal is sys.stderr and terminal.isatty():
-        yield
-    else:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            yield
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    # torchvision sets no limit of its own.
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _publish(config: TorchvisionData, unpacked: Path) -> Published:

@@ -21,7 +21,7 @@ from tests.training.folders import make_folder
 TINY = Settings(scale="tiny", threads=1)
 
 
-_SWEEPS = ("orchestration", "reproducibility")  # they run whole sweeps
+_SWEEPS = ("orchestration", "reproducibility", "scaling")  # they run whole sweeps
 
 
 @pytest.mark.parametrize(

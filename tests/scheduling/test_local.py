@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.local import MAX_DEATHS, run_local
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.failures import RULES, Failure, Kind, failure_of
+from orchestrator.scheduling.local import run_local
 from orchestrator.scheduling.worker import Work
+from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import Resources
 
 
@@ -19,20 +22,30 @@ from orchestrator.study.sweep import Resources
 class Recorded(Work):
     """Writes what a real worker would do into files; needs no torch and so no seconds."""
 
-    def run(self, trial_id: str) -> None:
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
         folder = Path(self.storage_root)
+        began = time.monotonic()
         with (folder / trial_id).open("a") as log:
             log.write(f"{os.getpid()}\n")
         tries = len((folder / trial_id).read_text().splitlines())
         if trial_id.startswith("dies") and tries <= int(trial_id[4:]):
             os.kill(os.getpid(), signal.SIGKILL)
+        if trial_id.startswith("memory") and tries <= int(trial_id[6:]):
+            return failure_of(MemoryError())
+        if trial_id.startswith("bug"):
+            return failure_of(ZeroDivisionError(trial_id))
         if trial_id == "sleeps":
             time.sleep(60)
+        if trial_id.startswith(("slow", "memory")):
+            time.sleep(0.5)
+            (folder / f"{trial_id}-span").write_text(f"{began} {time.monotonic()}")
+        return None
 
 
 def run(folder: Path, trial_ids: list[str], slots: int = 2) -> list[str]:
     said: list[str] = []
-    run_local(Recorded(str(folder), "sweep"), trial_ids, Resources(), slots, lambda: None, said.append)
+    attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, said.append, jitter=lambda: 1.0)
+    run_local(attempts, Resources(), slots, lambda: None)
     return said
 
 
@@ -51,14 +64,33 @@ def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(tmp_path: Pat
     said = run(tmp_path, ["dies1", "after"], slots=1)
     assert len(set(pids(tmp_path, "dies1"))) == 2
     assert len(pids(tmp_path, "after")) == 1
-    assert said == ["trial dies1: its process died (exit code -9); trying again from its last epoch"]
+    died = "its process died (killed by SIGKILL)"
+    assert said == [f"trial dies1: {died}; trying again from its last epoch, in 0 s"]
 
 
-def test_a_trial_that_kills_every_process_is_left_alone(tmp_path: Path) -> None:
+def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path) -> None:
     said = run(tmp_path, ["dies99", "after"], slots=1)
-    assert len(pids(tmp_path, "dies99")) == MAX_DEATHS
+    assert len(pids(tmp_path, "dies99")) == 1 + RULES[Kind.LOST].tries
     assert len(pids(tmp_path, "after")) == 1
-    assert said[-1].endswith("left alone after 3 times")
+    line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
+    assert said[-1] == f"trial dies99: {line}; failed"
+    (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # it never came to note one itself
+    assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
+
+
+def test_a_failure_costs_its_process(tmp_path: Path) -> None:
+    said = run(tmp_path, ["bug", "after"], slots=1)
+    assert said == ["trial bug: ZeroDivisionError: bug; failed"]
+    assert pids(tmp_path, "bug") != pids(tmp_path, "after")
+
+
+def test_a_trial_without_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
+    said = run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
+    assert said == ["trial memory1: MemoryError; trying again from its last epoch, alone, when the others are done"]
+    spans = [tuple(map(float, (tmp_path / f"slow{n}-span").read_text().split())) for n in range(4)]
+    began, _ = map(float, (tmp_path / "memory1-span").read_text().split())
+    assert began > max(end for _, end in spans)
+    assert len(pids(tmp_path, "memory1")) == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -145,7 +145,7 @@ def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place
     )
     (line,) = shortcomings(result, 1)
     assert line.startswith(
-        f"failed: {FIRST.trial_id} (seed=0): orchestrator.store.files.StorageError: checkpoint {path} is damaged: "
+        f"failed: {FIRST.trial_id} (seed=0): orchestrator.store.errors.StorageError: checkpoint {path} is damaged: "
     )
     path.unlink()  # as the message says
     assert here.measure().summary == "measured 5 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
@@ -153,7 +153,7 @@ def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place
 
 @dataclass(frozen=True)
 class Dying(MeasureAgain):
-    def run(self, trial_id: str) -> None:
+    def run(self, trial_id: str, node: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -163,8 +163,10 @@ def test_a_worker_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = here.measure()
     assert result.summary.startswith("measured 0 checkpoints of 0 trials as fraction-0.1/...; 1 failed; 3 checkpoints")
     assert shortcomings(result, 1)[0].startswith(f"failed: {FIRST.trial_id} ()")
-    assert shortcomings(result, 1)[0].endswith(": its worker died; the same command goes on from there")
-    assert "its process died (exit code -9)" in here.said.getvalue()
+    assert shortcomings(result, 1)[0].endswith(
+        ": its process died (killed by SIGKILL), 4 times without an epoch in between"
+    )
+    assert "its process died (killed by SIGKILL); trying again" in here.said.getvalue()
 
 
 def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) -> None:

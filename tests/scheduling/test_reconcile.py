@@ -1,10 +1,14 @@
 """Desired minus stored."""
 
+import io
+import shutil
 from pathlib import Path
+
+from rich.console import Console
 
 from orchestrator.scheduling.progress import Pace, describe, duration
 from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.scheduling.show import failures, table
+from orchestrator.scheduling.show import MOST_FRAMED, failures, table
 from orchestrator.store.layout import Storage
 from orchestrator.store.provenance import capture
 from orchestrator.study.sweep import Resources, Sweep
@@ -13,6 +17,30 @@ from tests.training.trials import small_trial
 
 TRIALS = tuple(small_trial(seed=seed, epochs=4) for seed in range(5))
 SWEEP = Sweep("five", "", TRIALS, Resources())
+
+
+def test_a_final_trial_is_not_looked_at_again(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    done, partly, *_ = (storage.trial(trial.trial_id) for trial in TRIALS)
+    commit_epochs(done, range(5))
+    commit_epochs(partly, range(2))
+    before = reconcile(SWEEP, storage)
+    shutil.rmtree(tmp_path / "trials" / done.trial_id)
+    commit_epochs(partly, range(2, 5))
+    states = [standing.state.value for standing in reconcile(SWEEP, storage, before).standings.values()]
+    assert states[:2] == ["completed", "completed"]
+    assert reconcile(SWEEP, storage).standings[done.trial_id].state.value == "pending"
+
+
+def test_the_table_of_many_trials_is_plain_lines(tmp_path: Path) -> None:
+    trials = tuple(small_trial(seed=seed, epochs=4) for seed in range(MOST_FRAMED + 1))
+    output = io.StringIO()
+    plan = reconcile(Sweep("many", "", trials, Resources()), Storage(tmp_path))
+    Console(file=output, width=30).print(table(plan), crop=False)
+    title, header, *lines = output.getvalue().splitlines()
+    assert title == f"many: {MOST_FRAMED + 1} trials"
+    assert header.split() == ["trial", "what", "state", "epoch"]
+    assert [line.split() for line in lines] == [[t.trial_id, f"seed={t.seed}", "pending", "0/4"] for t in trials]
 
 
 def test_states_epochs_and_what_is_left(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from orchestrator.scheduling.reconcile import reconcile
 from orchestrator.scheduling.show import about, progress, split
 from orchestrator.scheduling.spent import Spent, seconds_left, spending
@@ -26,6 +28,39 @@ def commit(storage: Storage, trial: int, epoch: int, ended: float = 1.0) -> None
         time_measure_seconds=None if epoch == 1 else 3.0,
     )
     assert storage.trial(TRIALS[trial].trial_id).commit(record, b"state", "digest", "attempt")
+
+
+def test_nothing_stored_is_nothing_spent(tmp_path: Path) -> None:
+    found = spending(reconcile(SWEEP, Storage(tmp_path)), Storage(tmp_path))
+    assert found.spent == Spent()
+    assert found.seconds_left is None
+
+
+def test_of_many_records_some_stand_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = tuple(small_trial(seed=seed, epochs=3) for seed in range(12))
+    sweep, storage, began = Sweep("many", "", trials, Resources()), Storage(tmp_path), time.time()
+    for number, trial in enumerate(trials):
+        for epoch in range(3):
+            record = EpochRecord(
+                epoch=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
+                time_train_seconds=2.0,
+            )  # fmt: skip
+            assert storage.trial(trial.trial_id).commit(record, b"state", "digest", "attempt")
+    with storage.sweep("many").driver_lease:
+        plan = reconcile(sweep, storage)
+        monkeypatch.setattr(time, "time", lambda: began + 12)
+        whole = spending(plan, storage)
+        read: list[str] = []
+        trial_of = storage.trial
+        monkeypatch.setattr(storage, "trial", lambda key: read.append(key) or trial_of(key))
+        monkeypatch.setattr("orchestrator.scheduling.spent.MOST_RECORDS", 12)
+        some = spending(plan, storage)
+    assert len(read) <= 4
+    assert {trials[-1].trial_id, trials[-2].trial_id} <= set(read)  # those last at work tell the pace
+    assert some.spent == whole.spent == Spent(training=72.0)
+    assert some.seconds_left is not None
+    assert whole.seconds_left is not None
+    assert some.seconds_left == pytest.approx(whole.seconds_left, rel=0.3)
 
 
 def test_times_of_all_trials_add_up_and_epochs_beyond_are_left_out(tmp_path: Path) -> None:

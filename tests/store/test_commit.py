@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store.commit import LAST_CHECKPOINTS, Checkpoint, TrialStore
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import Files, StorageError
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import PROVENANCE, attempt, checkpoint, config, files_in, python, record
@@ -190,6 +191,8 @@ def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: Files, tri
         name = f"trials/{trial.trial_id}/epochs/{epoch:05d}.json"
         content = json.loads(files.read(name) or b"")
         assert content.pop("keep") is False
+        assert content.pop("claim") == 0
+        assert len(content.pop("digest")) == 64
         files.write(name, json.dumps(content).encode())
     assert not trial.read(0).keep
     commit(trial, 2, 3, keep=every(1))
@@ -335,7 +338,91 @@ def test_a_damaged_commit_is_named(files: Files, trial: TrialStore) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(StorageError) as caught:
         trial.read(0)
-    assert str(caught.value) == f"{path} is damaged; delete it and the epochs after it, and run again"
+    assert str(caught.value) == (
+        f"{path} is damaged; delete it, and run the sweep again: the epoch is computed again, to the same numbers "
+        "(expected the commit of epoch 0 as JSON, as it was written)"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"record": 3}', b'{"record": {}, "checkpoint": "00000-a"}'],
+)
+def test_damage_of_every_kind_is_damage(files: Files, trial: TrialStore, content: bytes) -> None:
+    commit(trial, 0, 1)
+    files.write(f"trials/{trial.trial_id}/epochs/00001.json", content)
+    files.write(f"trials/{trial.trial_id}/trial.json", content)
+    with pytest.raises(DamagedError, match=r"00001.json is damaged"):
+        trial.read(1)
+    with pytest.raises(DamagedError, match=r"trial.json is damaged.* delete it"):
+        trial.config()
+    assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST, damaged=(1,))
+    assert [c.record.epoch for c in trial.with_checkpoint(9)] == [0]
+
+
+def test_a_single_digit_that_changed_is_noticed(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0)
+    name = f"trials/{trial.trial_id}/epochs/00000.json"
+    content = files.read(name) or b""
+    assert b'"loss_train": 0.5' in content
+    files.write(name, content.replace(b'"loss_train": 0.5', b'"loss_train": 0.6'))
+    with pytest.raises(DamagedError):
+        trial.read(0)
+
+
+def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    folder = f"trials/{trial.trial_id}/epochs"
+    content = files.read(f"{folder}/00000.json") or b""
+    files.write(f"{folder}/00001.json", content)
+    fields = json.loads(content)
+    del fields["digest"]
+    files.write(f"{folder}/00000.json", json.dumps({**fields, "checkpoint": "../../../secret"}).encode())
+    for epoch in (0, 1):
+        with pytest.raises(DamagedError):
+            trial.read(epoch)
+
+
+def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Files, trial: TrialStore) -> None:
+    commit(trial, *range(4))
+    path = files.root / "trials" / trial.trial_id / "epochs"
+    path.joinpath("00001.json").write_bytes(path.joinpath("00001.json").read_bytes()[:-30])
+    path.joinpath("00002.json").write_bytes(b"")
+    assert trial.set_aside_damaged() == [1, 2]
+    assert trial.epochs() == [0, 3]
+    assert trial.damaged_timestamps() == {1: 1001}
+    commit(trial, 1, 2, by="second")
+    assert list(trial.records()) == [record(epoch) for epoch in range(4)]
+    assert trial.set_aside_damaged() == []
+    assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), DIGEST)
+    assert trial.latest_checkpoint(below=3) is not None
+
+
+def test_foreign_files_are_none_of_ours(files: Files, trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    for name in ("epochs/00001.json.bak", "epochs/notes.txt", "checkpoints/readme", "attempts/x.json"):
+        files.write(f"trials/{trial.trial_id}/{name}", b"notes")
+    assert trial.epochs() == [0, 1]
+    assert trial.attempts() == []
+    commit(trial, 2)
+    assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST)
+
+
+def test_records_are_strict_json_and_those_of_before_are_read(files: Files, trial: TrialStore) -> None:
+    def refuse(token: str) -> None:
+        raise AssertionError(token)
+
+    odd = EpochRecord(epoch=0, timestamp_ms=5, loss_train=math.nan, lanczos_history=(math.inf, -math.inf, 1.0))
+    assert trial.commit(odd, b"", DIGEST, "first")
+    name = f"trials/{trial.trial_id}/epochs/00000.json"
+    fields = json.loads(files.read(name) or b"", parse_constant=refuse)
+    assert fields["record"]["loss_train"] == "NaN"
+    bare = {**fields, "record": odd.to_json()}
+    for key in ("digest", "claim"):
+        del bare[key]
+    assert b"NaN," in json.dumps(bare).encode()
+    files.write(name, json.dumps(bare).encode())
+    assert trial.read(0).record.differences(odd) == {}
 
 
 def test_a_commit_is_plain_json_of_names(files: Files, trial: TrialStore) -> None:
@@ -428,6 +515,20 @@ def test_an_attempt_that_ended_replaces_the_one_that_began(trial: TrialStore) ->
     ended = attempt(ended="failed", reason="Traceback: 'ö'\n")
     trial.write_attempt(ended)
     assert trial.attempts() == [ended]
+
+
+def test_attempts_are_in_the_order_of_their_claims_whatever_their_clocks_said(trial: TrialStore) -> None:
+    fast, slow = attempt("9000-aaa", 9000, claim=1), attempt("1000-bbb", 1000, claim=2)
+    for each in (slow, fast):
+        trial.write_attempt(each)
+    assert trial.attempts() == [fast, slow]
+
+
+def test_a_damaged_attempt_is_passed_over(files: Files, trial: TrialStore) -> None:
+    trial.write_attempt(attempt())
+    for number, content in enumerate((b"", b"{", b"[]", b"{}", b'{"provenance": 3}')):
+        files.write(f"trials/{trial.trial_id}/attempts/{number}.json", content)
+    assert trial.attempts() == [attempt()]
 
 
 def test_two_trials_do_not_meet(files: Files, trial: TrialStore) -> None:

@@ -204,12 +204,24 @@ def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
 def test_a_storage_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     files = Files(tmp_path / "file")
-    for path, read in (("trials/a", files.read), ("trials", files.list)):
+    for path, read in (("trials/a", files.read), ("trials", files.list), ("trials/a", files.age)):
         message = f"{tmp_path}/file/{path} cannot be read (Not a directory); check --storage"
         with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
             read(path)
+    (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="Is a directory"):
-        Files(tmp_path).read("")
+        Files(tmp_path).read("folder")
+
+
+def test_the_age_of_a_file_is_told_by_the_clock_that_stamped_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.age("a") is None
+    files.write("a", b"1")
+    os.utime(files.root / "a", (time.time() - 90,) * 2)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far off
+    age = files.age("a")
+    assert age is not None
+    assert 89 < age < 95
+    assert os.listdir(files.root / ".partial") == []
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

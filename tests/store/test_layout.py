@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import ShipperStatus, Storage
 from orchestrator.study.sweep import Resources, Sweep
@@ -143,3 +144,35 @@ def test_everything_lies_where_the_map_says(storage: Storage) -> None:
         "sweeps/night/stop",
         f"trials/{config().trial_id}/trial.json",
     ]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"name": "night"}', b"\xff"])
+def test_a_damaged_manifest_is_named_with_what_mends_it(storage: Storage, content: bytes) -> None:
+    sweep = storage.sweep("night")
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    path = storage.root / "sweeps" / "night" / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError) as caught:
+        sweep.read_manifest()
+    assert str(caught.value) == (
+        f"{path}, of sweep 'night', is damaged: expected the list of its trials as JSON; hessian-dynamics run with the "
+        "sweep's file writes it again, and computes nothing that is stored"
+    )
+    assert storage.sweeps() == ["night"]
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    assert sweep.read_manifest()[0] == SWEEP
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"noise": 3}', b"\xff"])
+def test_what_only_decorates_is_passed_over_where_it_is_damaged(storage: Storage, content: bytes) -> None:
+    for name in ("gallery.json", "shipper.json"):
+        storage.files.write(f"sweeps/night/{name}", content)
+    assert storage.sweep("night").gallery() is None
+    assert storage.sweep("night").shipper_status() is None
+
+
+def test_what_a_person_reads_is_in_a_storage_on_a_disk_already(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    (sweep.folder / "report").mkdir(parents=True)
+    (sweep.folder / "report" / "report.html").write_text("page")
+    assert sweep.publish(sweep.folder / "report") == str(sweep.folder / "report")

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import lease as lease_module
-from orchestrator.store.files import Files
-from orchestrator.store.lease import EXPIRY_SECONDS, Holder, Lease, LeaseHeldError
+from orchestrator.store.files import Files, StorageError
+from orchestrator.store.lease import EXPIRY_SECONDS, Holder, Lease, LeaseHeldError, LeaseLostError
 from tests.store.stored import kill, python, running
 
 FOLDER = "sweeps/night"
@@ -48,8 +49,11 @@ def written(files: Files) -> Holder:
     return Holder(**json.loads(files.read(f"{FOLDER}/driver-lease/{name}") or b""))
 
 
-def write(files: Files, holder: Holder) -> None:
-    files.write(f"{FOLDER}/driver-lease/000007.json", json.dumps(asdict(holder)).encode())
+def write(files: Files, holder: Holder, seconds_ago: float = 0.0) -> None:
+    name = f"{FOLDER}/driver-lease/000007.json"
+    files.write(name, json.dumps(asdict(holder)).encode())
+    then = time.time() - seconds_ago
+    os.utime(files.root / name, (then, then))
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_the_holder_is_this_process(files: Files) -> None:
     with driver(files):
         holder = driver(files).holder()
         assert holder is not None
-        assert (holder.host, holder.pid, holder.alive) == (socket.gethostname(), os.getpid(), True)
+        assert (holder.host, holder.pid, holder.process.alive) == (socket.gethostname(), os.getpid(), True)
         assert abs(holder.since - time.time()) < 10
 
 
@@ -158,10 +162,10 @@ def test_another_host_is_waited_for_until_it_has_been_silent(
     now = time.time()
     # Whether there is such a process here says nothing about there.
     there = replace(elsewhere(ours), pid=2**22 + 1, since=now - 9000)
-    write(files, replace(there, renewed=now - EXPIRY_SECONDS + 20))
+    write(files, replace(there, renewed=now - EXPIRY_SECONDS + 20), EXPIRY_SECONDS - 20)
     with pytest.raises(LeaseHeldError, match=f"process {there.pid} on {re.escape(there.host)}, since "), driver(files):
         pass
-    write(files, replace(elsewhere(ours), renewed=now - EXPIRY_SECONDS - 1))
+    write(files, replace(elsewhere(ours), renewed=now - EXPIRY_SECONDS - 1), EXPIRY_SECONDS + 1)
     assert driver(files).holder() is None
     with driver(files):
         assert written(files).pid == os.getpid()
@@ -202,6 +206,80 @@ def test_a_holder_renews_and_outlasts_a_hiccup_of_the_storage(files: Files, monk
     released = written(files)
     time.sleep(0.1)
     assert written(files) == released, "nothing is renewed once it was released"
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
+    files: Files, ours: Holder, skew: float
+) -> None:
+    there = replace(ours, host="node7.elsewhere", since=time.time() + skew, renewed=time.time() + skew)
+    write(files, there, seconds_ago=5)
+    assert driver(files).holder() == there, "it is renewed"
+    write(files, there, seconds_ago=EXPIRY_SECONDS + 5)
+    assert driver(files).holder() is None, "it is silent"
+
+
+# --- a lease that was taken over ---
+
+
+def taken_over(files: Files, ours: Holder) -> None:
+    files.write(
+        f"{FOLDER}/driver-lease/000042.json", json.dumps(asdict(replace(ours, host="node7.elsewhere"))).encode()
+    )
+
+
+def test_a_lease_that_another_host_took_is_lost(files: Files, ours: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.02)
+    told = threading.Event()
+    lost = pytest.raises(LeaseLostError, match=r"^night: another driver has taken over: process \d+ on node7")
+    with lost, Lease(files, FOLDER, "driver", told.set) as lease:
+        assert not lease.lost
+        taken_over(files, ours)
+        assert told.wait(10)
+        assert lease.lost
+        raise KeyboardInterrupt
+    assert files.list(f"{FOLDER}/driver-lease")[-1] == "000042.json"
+    assert written(files).host == "node7.elsewhere", "what its successor wrote stays"
+    assert not written(files).released
+
+
+def test_a_lost_lease_hides_no_other_error(files: Files, ours: Holder) -> None:
+    with pytest.raises(KeyError), driver(files):
+        taken_over(files, ours)
+        raise KeyError
+
+
+def test_a_disk_that_cannot_be_written_hides_no_error(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("No space left on device")
+
+    with pytest.raises(KeyError), driver(files):
+        monkeypatch.setattr(files, "write", full)
+        raise KeyError
+    with pytest.MonkeyPatch.context() as patch, Lease(Files(files.root), "sweeps/day", "driver") as lease:
+        patch.setattr(lease._files, "write", full)
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff"])
+def test_a_damaged_lease_ends_no_sweep_for_ever(files: Files, content: bytes) -> None:
+    name = f"{FOLDER}/driver-lease/000007.json"
+    files.write(name, content)
+    assert driver(files).holder() is None
+    with pytest.raises(LeaseHeldError, match=r"000007.json, is damaged .* wait a minute, or delete it"), driver(files):
+        pass
+    os.utime(files.root / name, (time.time() - EXPIRY_SECONDS - 1,) * 2)
+    with driver(files) as lease:
+        assert lease.number == 8
+
+
+def test_foreign_files_beside_a_lease_are_none_of_ours(files: Files) -> None:
+    files.write(f"{FOLDER}/driver-lease/notes.txt", b"")
+    files.write(f"{FOLDER}/driver-lease/999999.json.bak", b"")
+    with driver(files) as lease:
+        assert lease.number == 1
 
 
 # --- races ---

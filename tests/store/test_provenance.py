@@ -1,5 +1,6 @@
 """Where a number comes from, in a clean checkout, a dirty one and none at all."""
 
+import hashlib
 import os
 import platform
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import provenance
+from orchestrator.store import attachments, provenance, work_tree
+from orchestrator.store.files import Files
 from orchestrator.store.provenance import capture, redacted
 from tests.store.stored import python
 
@@ -26,7 +28,7 @@ GIT = [
 def checkout(tmp_path: Path) -> Path:
     """A folder with the module in it; what it says of its commit is what stands there."""
     (tmp_path / "package").mkdir()
-    shutil.copy(provenance.__file__, tmp_path / "package/provenance.py")
+    shutil.copy(work_tree.__file__, tmp_path / "package/work_tree.py")
     (tmp_path / "other.py").write_text("")
     return tmp_path
 
@@ -43,8 +45,8 @@ def committed(folder: Path) -> str:
 
 
 def commit_in(folder: Path, **environment: str) -> str:
-    code = "import sys; sys.path.insert(0, 'package'); sys.dont_write_bytecode = True\nimport provenance\n"
-    code += "print(provenance._commit())"
+    code = "import sys; sys.path.insert(0, 'package'); sys.dont_write_bytecode = True\nimport work_tree\n"
+    code += "print(work_tree.commit())"
     environment = {**os.environ, **environment}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -57,7 +59,43 @@ def test_a_clean_checkout_is_named_by_its_commit(checkout: Path) -> None:
     assert commit_in(checkout) == commit
 
 
-@pytest.mark.parametrize("changed", ["package/provenance.py", "other.py"])
+def diff_in(folder: Path, **environment: str) -> str:
+    code = "import sys; sys.path.insert(0, 'package'); sys.dont_write_bytecode = True\nimport work_tree\n"
+    code += "sys.stdout.write(str(work_tree.uncommitted()))"
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment, check=True
+    ).stdout
+
+
+def test_what_differs_from_the_commit_is_a_patch_that_applies(checkout: Path, tmp_path: Path) -> None:
+    committed(checkout)
+    assert diff_in(checkout) == "None"
+    (checkout / "other.py").write_text("x = 1\n")
+    (checkout / "beside.txt").write_text("untracked, and not code that runs")
+    with (checkout / "package/work_tree.py").open("a") as stream:
+        stream.write("# changed\n")
+    git(checkout, "add", "other.py")  # staged or not
+    patch = diff_in(checkout)
+    assert "+x = 1" in patch
+    assert "+# changed" in patch
+    assert "beside" not in patch
+    changed = (checkout / "package/work_tree.py").read_text()
+    git(checkout, "reset", "--hard", "--quiet")
+    (tmp_path / "it.patch").write_text(patch)
+    git(checkout, "apply", "it.patch")
+    assert (checkout / "package/work_tree.py").read_text() == changed
+
+
+def test_a_checkout_whose_git_shows_diffs_otherwise(checkout: Path) -> None:
+    committed(checkout)
+    (checkout / "other.py").write_text("x = 1\n")
+    git(checkout, "config", "diff.external", "false")
+    git(checkout, "config", "color.diff", "always")
+    assert "\n+x = 1\n" in diff_in(checkout)
+
+
+@pytest.mark.parametrize("changed", ["package/work_tree.py", "other.py"])
 def test_a_changed_checkout_is_dirty(checkout: Path, changed: str) -> None:
     commit = committed(checkout)
     with (checkout / changed).open("a") as stream:
@@ -106,6 +144,39 @@ def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert captured.processor
     assert captured.packages["torch"] == metadata.version("torch")
     assert captured.commit is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", captured.commit)
+
+
+def test_all_that_is_installed_has_a_digest(tmp_path: Path) -> None:
+    captured = capture()
+    files = Files(tmp_path)
+    provenance.write_attachments(files, captured)
+    listed = attachments.read(files, attachments.PACKAGES, captured.packages_digest)
+    assert listed is not None
+    lines = listed.splitlines()
+    assert f"torch=={metadata.version('torch')}" in lines
+    assert len(lines) > 50
+    assert lines == sorted(lines)
+    assert hashlib.sha256(listed.encode()).hexdigest() == captured.packages_digest
+    lock = Path(__file__).parents[2] / "requirements.lock"
+    assert captured.lock_digest == hashlib.sha256(lock.read_bytes()).hexdigest()
+    assert captured.platform == platform.platform()
+
+
+def test_code_of_ones_own_is_kept_as_it_was(tmp_path: Path) -> None:
+    path, files = tmp_path / "nets.py", Files(tmp_path / "storage")
+    path.write_text("first\n")
+    first = capture({"my.nets": path, "gone": tmp_path / "gone.py"})
+    path.write_text("second\n")
+    assert first.own_code == {"my.nets": hashlib.sha256(b"first\n").hexdigest()}
+    provenance.write_attachments(files, first)
+    assert attachments.read(files, attachments.OWN_CODE, first.own_code["my.nets"]) == "first\n"
+    assert capture().own_code == {}
+
+
+def test_attempts_and_manifests_of_older_versions_are_read() -> None:
+    old = {"version": "0.1.0", "commit": None, "command": "run", "host": "h", "user": "u", "python": "3.11"}
+    made = provenance.Provenance(**old, processor="p")
+    assert (made.diff_digest, made.packages_digest, made.own_code) == (None, "", {})
 
 
 def test_packages_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,3 +81,31 @@ def test_a_diverged_trial_is_at_its_end(trial: TrialStore) -> None:
     stands = standing(trial, config())
     assert (stands.state, stands.epoch, stands.missing_epochs) == (State.DIVERGED, 2, 0)
     assert standing(trial, config(epochs=1)).state == State.COMPLETED, "who asks for one epoch does not see the third"
+
+
+def path_of(trial: TrialStore, epoch: int) -> Path:
+    return Path(str(trial._files.root)) / "trials" / trial.trial_id / "epochs" / f"{epoch:05d}.json"
+
+
+def test_an_epoch_that_was_deleted_is_missing(trial: TrialStore) -> None:
+    commit(trial, *range(11))
+    path_of(trial, 4).unlink()
+    stands = standing(trial, config())
+    assert (stands.state, stands.missing_epochs) == (State.INTERRUPTED, 1)
+
+
+@pytest.mark.parametrize("loss", [0.5, math.nan])
+def test_a_last_epoch_that_is_damaged_is_missing_and_ends_nothing(trial: TrialStore, loss: float) -> None:
+    commit(trial, *range(10))
+    commit(trial, 10, loss=loss)
+    path_of(trial, 10).write_bytes(b"{")
+    stands = standing(trial, config())
+    assert (stands.state, stands.epoch, stands.missing_epochs) == (State.INTERRUPTED, 9, 1)
+
+
+def test_a_diverged_trial_with_a_gap_is_not_at_its_end(trial: TrialStore) -> None:
+    commit(trial, 0, 1)
+    commit(trial, 2, loss=math.nan)
+    assert standing(trial, config()).state is State.DIVERGED
+    path_of(trial, 1).unlink()
+    assert standing(trial, config()).state is State.INTERRUPTED

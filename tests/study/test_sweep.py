@@ -512,6 +512,33 @@ def test_what_is_wrong_is_said_so_that_it_can_be_mended(write: Write, content: s
     assert problems(write(content)) == lines
 
 
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (
+            f"grid: {{seed: {list(range(1000))}, batch_size: {list(range(1, 101))}, epochs: {list(range(1, 101))}}}",
+            "grid: asks for 10,000,000 trials (1,000 x 100 x 100), expected at most 100,000 in a sweep; "
+            "leave out values, or draw some by sample:",
+        ),
+        (
+            f"grid: [{{seed: {list(range(400))}, batch_size: {list(range(1, 251))}}}, {{seed: [7]}}]",
+            "grid: asks for 100,001 trials (400 x 250), expected at most 100,000 in a sweep; "
+            "leave out values, or draw some by sample:",
+        ),
+        (
+            "sample: {trials: 100000000, values: {optimizer.lr: {uniform: [0.1, 0.2]}}}\ngrid: {seed: [0, 1]}",
+            "sample: trials: asks for 200,000,000 trials (100,000,000 x 2), expected at most 100,000 in a sweep; "
+            "draw fewer",
+        ),
+    ],
+)
+def test_too_many_trials_are_refused_before_any_is_made(write: Write, more: str, line: str) -> None:
+    source = write(f"{BASE}{more}\n")
+    began = time.monotonic()
+    assert problems(source) == [line]
+    assert time.monotonic() - began < 3
+
+
 def test_everything_is_said_at_once(write: Write) -> None:
     source = write("""\
         name: ../x

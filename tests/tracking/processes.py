@@ -51,6 +51,11 @@ class Shipping:
         self._process.kill()
         self._process.join()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
+
     def said(self) -> list[str]:
         """What it printed, once it has ended by itself."""
         self._process.join(90)
@@ -146,7 +151,11 @@ class Gate:
         with suppress(OSError):  # closed
             while True:
                 ours, _ = listening.accept()
-                theirs = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    theirs = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # the server is not there: nobody answers, and the gate stays open
+                    ours.close()
+                    continue
                 self._sockets += [ours, theirs]
                 for ends in ((ours, theirs), (theirs, ours)):
                     threading.Thread(target=_forward, args=ends, daemon=True).start()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.commit import Attempt
@@ -17,6 +16,7 @@ from orchestrator.store.state import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.tracking.client import connect
 
 T0 = 1_700_000_000_000
 PROVENANCE = Provenance("0.1.0", "abc123", "hessian-dynamics run toy", "cluster", "me", "3.11", "a processor")
@@ -111,7 +111,7 @@ class Shown:
     """What a tracker shows of a sweep."""
 
     def __init__(self, uri: str, name: str = "toy") -> None:
-        self.client = MlflowClient(uri)
+        self.client = connect(uri)  # not MLflow's own, which keeps connections to a file that was deleted
         self.experiment = self.client.get_experiment_by_name(name)
         assert self.experiment is not None
         found = self.client.search_runs([self.experiment.experiment_id], max_results=1000)

@@ -15,7 +15,7 @@ from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import driving, free_port, kill
-from tests.tracking.stored import assert_shows, manifest, rows, sweep, train, trained
+from tests.tracking.stored import Shown, assert_shows, expected_points, manifest, rows, sweep, train, trained
 
 
 def test_a_sweep_of_which_nothing_has_begun_is_shipped_twice_without_a_change(tmp_path: Path, uri: str) -> None:
@@ -34,17 +34,54 @@ def test_fewer_epochs_are_asked_for_than_are_stored(tmp_path: Path, uri: str) ->
     assert set(assert_shows(uri, storage, desired).statuses().values()) == {"FINISHED"}
 
 
-def test_a_damaged_epoch_is_not_blamed_on_the_tracker(
-    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("epoch", [0, 2, 3])
+@pytest.mark.parametrize("content", [b"\0" * 10, b"{}", b'{"record": {}}', b""])
+def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
+    epoch: int, content: bytes, tmp_path: Path, uri: str
 ) -> None:
-    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 0.1)
     desired = sweep()
     storage = trained(tmp_path / "results", desired)
-    damaged = storage.root / "trials" / desired.trials[1].trial_id / "epochs" / "00002.json"
-    damaged.write_bytes(b"\0" * 10)
-    lines = list[str]()
-    assert not ship(storage, "toy", uri, False, lines.append).complete
-    assert lines[0].startswith(f"storage {str(storage.root)!r} cannot be used ({damaged} is damaged; delete it")
+    first, hurt, *others = desired.trials
+    damaged = storage.root / "trials" / hurt.trial_id / "epochs" / f"{epoch:05d}.json"
+    whole, lines = damaged.read_bytes(), list[str]()
+    damaged.write_bytes(content)
+    began = time.monotonic()
+    result = ship(storage, "toy", uri, False, lines.append)
+    assert time.monotonic() - began < 5, "nothing was waited for"
+    assert not result.complete
+    assert len(lines) == 2
+    assert lines[0].startswith(f"trial {hurt.trial_id}: ")
+    assert "is damaged" in lines[0]
+    assert lines[0].endswith("; the other trials are shipped")
+    assert f"but not all of 1 trial that the storage has damaged: trial {hurt.trial_id}: " in lines[1]
+    assert lines[1].endswith(f"once that is mended: {ship_command(storage.root, 'toy', uri)}")
+    status = storage.sweep("toy").shipper_status()
+    assert status is not None
+    assert (status.state, status.message) == ("damaged", lines[1])
+    shown = Shown(uri)
+    for config in (first, *others):
+        assert shown.points(config.trial_id) == expected_points(storage, config)
+        assert shown.statuses()[config.trial_id] == "FINISHED"
+    before = 0 if epoch == 3 else epoch  # how a trial stands is read from its last epoch
+    assert {point[1] for point in shown.points(hurt.trial_id)} == set(range(before))
+    assert "is damaged" in shown.trials[hurt.trial_id].data.tags["damage"]
+    assert "RUNNING" not in shown.statuses().values()
+    assert shown.sweep_run.info.status == "KILLED"
+    damaged.write_bytes(whole)  # in place: the folder does not show that anything has changed
+    assert ship(storage, "toy", uri, False, lines.append).complete
+    mended = assert_shows(uri, storage, desired)
+    assert set(mended.statuses().values()) == {"FINISHED"}
+    assert "damage" not in mended.trials[hurt.trial_id].data.tags
+
+
+def test_a_damaged_attempt_keeps_no_other_trial_from_being_shipped(tmp_path: Path, uri: str) -> None:
+    desired, lines = sweep(), list[str]()
+    storage = trained(tmp_path / "results", desired)
+    (attempt,) = (storage.root / "trials" / desired.trials[0].trial_id / "attempts").iterdir()
+    attempt.write_bytes(b"{")
+    result = ship(storage, "toy", uri, False, lines.append)
+    assert (result.complete, result.shipped_epochs) == (False, 12)
+    assert f"trial {desired.trials[0].trial_id}: a file of it is damaged (JSONDecodeError" in lines[0]
 
 
 def test_a_server_that_says_no_is_told_from_one_that_is_away(

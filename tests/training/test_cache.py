@@ -13,20 +13,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 import torch
 
 from orchestrator.study.data_config import ImageFolderData
+from orchestrator.training import cache
 from orchestrator.training.cache import (
     CACHE_VARIABLE,
     Part,
     Published,
-    aside,
     cache_folder,
     cached,
     decoded_folder,
+    earlier_copies,
     is_decoded,
 )
 from orchestrator.training.datasets import load_data
@@ -246,15 +248,62 @@ def test_a_killed_decoding_holds_nobody_up_and_is_cleared_away(tmp_path: Path) -
     assert list(cache_folder().glob(".decoding-*")) == []
 
 
-def test_only_what_nobody_works_in_is_cleared_away(tmp_path: Path) -> None:
-    left = tmp_path / f".decoding-{platform.node()}-left"
-    elsewhere = tmp_path / ".decoding-another.machine-left"
-    for folder in (left, elsewhere):
-        folder.mkdir()
-    with aside(tmp_path, "decoding") as first, aside(tmp_path, "decoding") as second:
-        assert first.exists() and second.exists() and elsewhere.exists()
-        assert not left.exists()
-    assert sorted(tmp_path.glob(".decoding*")) == [elsewhere]
+def _start_at_once(folder: Path, log: Path, all_here: Barrier) -> None:
+    def read(unpacked: Path) -> Published:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.5)
+        return images()
+
+    all_here.wait(120)
+    assert len(cached(folder, read).train) == 36
+
+
+def test_of_many_that_start_at_once_exactly_one_decodes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    all_here = spawn.Barrier(4)
+    arguments = (place(), tmp_path / "log", all_here)
+    processes = [spawn.Process(target=_start_at_once, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    (decoder,) = (tmp_path / "log").read_text().split()
+    said = f"waiting for process {decoder} on {platform.node()}, which is decoding images into {place()}"
+    assert capfd.readouterr().err.splitlines().count(said) >= 1
+
+
+@pytest.mark.parametrize("name", ["train.pixels", "train.labels", "test.labels", "test.noise"])
+def test_a_bit_that_has_turned_is_noticed(name: str) -> None:
+    cached(place(), lambda unpacked: images())
+    (place() / name).chmod(0o644)
+    content = bytearray((place() / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (place() / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"'{place()}' is damaged \({name} is not what was written, its SHA-256 dif"):
+        cached(place(), lambda unpacked: images())
+
+
+def test_files_are_digested_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    digest = cache._file_digest
+    monkeypatch.setattr(cache, "_file_digest", lambda path: read.append(path.name) or digest(path))
+    cached(place(), lambda unpacked: images())
+    before = len(read)
+    cached(place(), lambda unpacked: images())
+    assert len(read) == before == 2 * 5, "once to note it, once to check it"
+
+
+def test_copies_of_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(place(), lambda unpacked: images())
+    assert earlier_copies() == []
+    (cache_folder() / "decoded-older").mkdir()
+    (cache_folder() / "decoded-older" / "meta.json").write_text('{"digest": "x"}')
+    assert earlier_copies() == [cache_folder() / "decoded-older"]
+    here = place()
+    monkeypatch.setattr("torch.__version__", "99.0+cpu")
+    assert earlier_copies() == [cache_folder() / "decoded-older", here]
 
 
 def test_a_file_system_without_locks_will_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,12 +155,12 @@ def test_what_is_not_the_published_file_is_not_kept(
         assert load_source(small.config(tmp_path / "mine")).digest == small.listed.digest
 
 
-def test_half_a_file_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_file_does_not_count(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(folder, keep_back=100) as server:
         small = announced("svhn", folder, monkeypatch, server.address)
-        with pytest.raises(DataError, match=r"what it sent is not the published file, its MD5 differs"):
+        with pytest.raises(DataError, match=r"could not be downloaded \(http.* bytes came; the next attempt goes on"):
             load_source(small.config(tmp_path / "mine"))
-    assert left_in(tmp_path / "mine") == []
+        assert available(small.config(tmp_path / "mine")).startswith("svhn: absent")
 
 
 def test_an_address_that_has_no_such_file_is_named(
@@ -176,7 +176,7 @@ def test_an_address_that_has_no_such_file_is_named(
 def test_a_folder_that_cannot_be_made_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     small = announced("cifar10", folder, monkeypatch)
-    with pytest.raises(DataError, match=r"could not be downloaded \(.*Not a directory: '.*file/mine"):
+    with pytest.raises(DataError, match=r"could not be downloaded \('.*file/mine/.*' cannot be written \(Not a dir"):
         load_source(small.config(tmp_path / "file" / "mine"))
 
 
@@ -204,23 +204,8 @@ def test_processes_that_want_the_same_download_it_once(
         while not server.asked:
             time.sleep(0.01)
         digests = [load_source(small.config(tmp_path / "mine")).digest, other.get()]
-        # torchvision asks twice: where the file has moved to, then for the file.
-        assert Counter(server.asked) == {"/test_32x32.mat": 2, "/train_32x32.mat": 2}
+        assert Counter(server.asked) == {"/test_32x32.mat": 1, "/train_32x32.mat": 1}
     assert digests == [small.listed.digest] * 2
-
-
-def test_what_a_killed_download_left_is_removed_and_does_no_harm(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import platform
-
-    left = tmp_path / "mine" / f".downloading-train_32x32.mat-{platform.node()}-0123"
-    left.mkdir(parents=True)
-    (left / "train_32x32.mat").write_bytes(b"half")
-    with Server(folder) as server:
-        small = announced("svhn", folder, monkeypatch, server.address)
-        load_source(small.config(tmp_path / "mine"))
-    assert left_in(tmp_path / "mine") == sorted(small.files)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -1,0 +1,94 @@
+"""Trials without training: they commit what a trial would, as fast as asked, through the real store."""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from orchestrator.scheduling.worker import Work
+from orchestrator.store.claim import Owner
+from orchestrator.store.commit import Attempt, TrialStore, first_missing
+from orchestrator.store.layout import Storage
+from orchestrator.store.provenance import Provenance, capture
+from orchestrator.store.state import State
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
+
+DATA_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class FakeTrial(Work):
+    """A job for an engine. Every number is a function of the trial's config and the state after the epoch before.
+
+    So a trial that went on from a wrong state, or from none, differs from an undisturbed one, as a real one would.
+    """
+
+    epoch_seconds: float = 0.0
+    checkpoint_bytes: int = 4096
+
+    def _run(self, trial_id: str, node: str) -> None:
+        """Computes and commits the epochs of a trial that the store does not have."""
+        storage = Storage(self.storage_root)
+        store = storage.sweep(self.sweep)
+        config = store.read_manifest()[0].by_id[trial_id]
+        trial = storage.trial(trial_id)
+        started_ms = time.time_ns() // 1_000_000
+        name = f"{started_ms}-{random.SystemRandom().getrandbits(24):06x}"
+        claim = trial.claim(Owner(self.sweep, self.lease), name)
+        trial.write_config(config)
+        trial.set_aside_damaged()
+        first = first_missing(trial.epochs())
+        attempt = Attempt(name, started_ms, first, provenance(), {"device": "none"}, claim=claim.number, node=node)
+        trial.write_attempt(attempt)
+        trial.write_attempt(
+            replace(attempt, ended=self._train(trial, config, attempt.name, lambda: store.stop_requested))
+        )
+
+    def _train(self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]) -> State:
+        """Epoch by epoch from the newest whole state."""
+        if stop():
+            return State.INTERRUPTED
+        known = trial.epochs()
+        newest = trial.latest_checkpoint()
+        state = newest.content if newest else b""
+        for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
+            record, state = step(config, epoch, state, self.checkpoint_bytes)
+            time.sleep(self.epoch_seconds)
+            # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
+            if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:
+                return self._train(trial, config, attempt, stop)
+            if epoch < config.epochs and stop():
+                return State.INTERRUPTED
+        return State.COMPLETED
+
+
+def step(config: TrialConfig, epoch: int, state: bytes, size: int) -> tuple[EpochRecord, bytes]:
+    """The record of an epoch and the state after it, from the state before it."""
+    seed = hashlib.sha256(f"{config.trial_id} {epoch} ".encode() + state).digest()
+    draw = random.Random(seed)
+    loss = 2.3 * 0.9**epoch * draw.uniform(0.9, 1.1)
+    trace = 50.0 * 1.1**epoch * draw.uniform(0.8, 1.2)
+    scalars: dict[str, Any] = {name: draw.random() for name in _SCALARS}
+    scalars |= {"loss_train": loss, "hessian_trace": trace, "hessian_lambda_max": trace / 20}
+    vectors: dict[str, Any] = {name: tuple(draw.random() for _ in range(10)) for name in _VECTORS}
+    record = EpochRecord(epoch=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
+    return record, draw.randbytes(size)
+
+
+_SCALARS = (
+    "loss_validation", "accuracy_train", "accuracy_validation", "accuracy_test", "accuracy_ood",
+    "hessian_lambda_max_residual", "hessian_lambda_min", "hessian_trace_standard_error", "algorithm1_max_eigenvalue",
+    "algorithm1_trace", "algorithm1_trace_std", "hessian_products", "gradient_norm", "time_train_seconds",
+    "time_evaluate_seconds", "time_measure_seconds",
+)  # fmt: skip
+_VECTORS = ("lanczos_history", "algorithm1_rayleigh_quotients", "algorithm1_trace_samples")
+
+
+@cache
+def provenance() -> Provenance:
+    """What runs here, asked for once a process: git takes a tenth of a second."""
+    return capture()

@@ -1,0 +1,31 @@
+#!/bin/bash
+# Makes what compose.yaml's services need to know of each other. What is there stays: to change one, delete its file.
+set -euo pipefail
+cd "$(dirname "$0")"
+umask 077
+mkdir -p secrets
+
+for name in ray_token postgres_password mlflow_admin_password mlflow_flask_key s3_access_key s3_secret_key; do
+    if [ -e "secrets/$name" ]; then
+        echo "kept  docker/secrets/$name"
+    else
+        # 64 hexadecimal digits and no newline, as Ray wants its token; renamed into place, so never half a secret.
+        python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "secrets/.$name"
+        mv -n "secrets/.$name" "secrets/$name"
+        echo "made  docker/secrets/$name"
+    fi
+done
+chmod 700 secrets
+chmod 600 secrets/*
+
+# Containers see these files with their owner and mode, so they run as the owner; root owns them for the image's user.
+user=$(id -u)
+if [ "$user" = 0 ]; then
+    user=10001
+    chown -R "$user:0" secrets
+fi
+touch .env
+grep -v '^CLUSTER_UID=' .env > .env.new || true
+echo "CLUSTER_UID=$user" >> .env.new
+mv .env.new .env
+echo "containers run as user $user (docker/.env)"

@@ -1,0 +1,206 @@
+"""Two runs of one trial: in which numbers they differ, by how much, and what of their surroundings explains it."""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from orchestrator.store import attachments
+from orchestrator.store.attachments import PACKAGES
+from orchestrator.store.commit import Attempt, TrialStore
+from orchestrator.store.files import FileSystem
+from orchestrator.study.record import EpochRecord
+
+
+@dataclass(frozen=True)
+class KeyDifference:
+    """How far apart two runs are in one quantity. A quantity of many numbers counts by its largest difference."""
+
+    key: str
+    first_epoch: int
+    first_ulps: int | None
+    """Of the largest difference in the first epoch that differs, in units in the last place; None where there is none.
+
+    There is none where one of the two has no number.
+    """
+    absolute: float
+    """The largest over all epochs, in the quantity's own unit; NaN where one of the two has no number."""
+    relative: float
+    """The largest over all epochs, of the stored value."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a rerun gave, beside what is stored."""
+
+    epochs: tuple[int, ...]
+    numbers: int
+    """How many were compared."""
+    keys: tuple[KeyDifference, ...]
+    differing_epochs: int
+    reasons: tuple[str, ...]
+    """What differs in the surroundings, the likeliest cause first."""
+
+    @property
+    def same(self) -> bool:
+        """Whether all numbers are the same, bit for bit."""
+        return not self.keys
+
+    def shown(self) -> Group:
+        """For a terminal of 80 columns."""
+        first, last = self.epochs[0], self.epochs[-1]
+        if self.same:
+            return Group(f"identical: all {self.numbers} numbers of epochs {first} to {last}, bit for bit")
+        begin = min(each.first_epoch for each in self.keys)
+        parts: list[Any] = [f"{self.differing_epochs} of {len(self.epochs)} epochs differ, the first is epoch {begin}:"]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("quantity", overflow="fold")
+        for title in ("first epoch", "there, ulp", "largest abs.", "largest rel."):
+            table.add_column(title, justify="right")
+        for each in sorted(self.keys, key=lambda each: each.first_epoch):
+            ulps = "-" if each.first_ulps is None else f"{each.first_ulps:,}" if each.first_ulps < 1e9 else "> 1e9"
+            table.add_row(each.key, str(each.first_epoch), ulps, f"{each.absolute:.2g}", f"{each.relative:.2g}")
+        parts.append(table)
+        if self.reasons:
+            parts.append("what differs in how they were computed, the likeliest cause first:")
+            parts += [f"  {number}. {reason}" for number, reason in enumerate(self.reasons, 1)]
+        else:
+            parts.append(
+                "data, code, threads, device and packages are the same as when it was stored: the difference comes "
+                "from something that is not recorded. Run it once more; if it differs again, please report it."
+            )
+        return Group(*parts)
+
+
+def compare(again: TrialStore, original: TrialStore, files: tuple[FileSystem, FileSystem]) -> Comparison:
+    """Compares all epochs that are stored of a trial.
+
+    Args:
+        again: what was computed now.
+        original: what is stored.
+        files: of the two storages, in this order.
+    """
+    pairs = {epoch: (again.read(epoch), original.read(epoch)) for epoch in original.epochs()}
+    records = {epoch: (ours.record, theirs.record) for epoch, (ours, theirs) in pairs.items()}
+    differing = {epoch: found for epoch, (a, b) in records.items() if (found := a.differences(b))}
+    keys = dict.fromkeys(key for found in differing.values() for key in found)
+    last_here, last_there = pairs[max(pairs)]
+    surroundings = (
+        _surroundings(again.attempts()[-1], last_here.data_digest),
+        _surroundings(_attempt_of(original, min(differing, default=max(pairs))), last_there.data_digest),
+    )
+    return Comparison(
+        tuple(pairs),
+        sum(_count(theirs) for _, theirs in records.values()),
+        tuple(_key_difference(key, differing) for key in keys),
+        len(differing),
+        tuple(_reasons(*surroundings, files)) if differing else (),
+    )
+
+
+def ulps(ours: float, theirs: float) -> int | None:
+    """How many doubles lie between two numbers; None where one of them is no finite number."""
+    if not (math.isfinite(ours) and math.isfinite(theirs)):
+        return None
+    return abs(_ordered(ours) - _ordered(theirs))
+
+
+def _ordered(value: float) -> int:
+    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return bits if bits >= 0 else -(2**63) - bits
+
+
+def _count(record: EpochRecord) -> int:
+    return sum(len(value) if isinstance(value, tuple | Mapping) else 1 for value in record.reproducible().values())
+
+
+def _key_difference(key: str, differing: Mapping[int, Mapping[str, tuple[Any, Any]]]) -> KeyDifference:
+    there = {epoch: list(_numbers(*found[key])) for epoch, found in differing.items() if key in found}
+    first = min(there)
+    every = [pair for pairs in there.values() for pair in pairs]
+    far = [ulps(*pair) for pair in there[first]]
+    return KeyDifference(
+        key,
+        first,
+        None if not far or None in far else max(found for found in far if found is not None),
+        max((abs(ours - theirs) for ours, theirs in every if math.isfinite(ours - theirs)), default=math.nan),
+        max(
+            (abs(ours - theirs) / abs(theirs) for ours, theirs in every if theirs and math.isfinite(ours - theirs)),
+            default=math.nan,
+        ),
+    )
+
+
+def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
+    """The pairs of numbers of a quantity; NaN where one side has none."""
+    if isinstance(ours, Mapping) or isinstance(theirs, Mapping):
+        ours, theirs = ours or {}, theirs or {}
+        names = dict.fromkeys([*ours, *theirs])
+        yield from ((ours.get(name, math.nan), theirs.get(name, math.nan)) for name in names)
+    elif isinstance(ours, tuple) or isinstance(theirs, tuple):
+        ours, theirs = ours or (), theirs or ()
+        for place in range(max(len(ours), len(theirs))):
+            yield tuple(each[place] if place < len(each) else math.nan for each in (ours, theirs))  # type: ignore[misc]
+    else:
+        yield (math.nan if ours is None else float(ours), math.nan if theirs is None else float(theirs))
+
+
+def _attempt_of(trial: TrialStore, epoch: int) -> Attempt:
+    """The attempt that computed an epoch; the last one where it is not noted."""
+    attempts = {attempt.name: attempt for attempt in trial.attempts()}
+    return attempts.get(trial.read(epoch).attempt) or list(attempts.values())[-1]
+
+
+def _surroundings(attempt: Attempt, data_digest: str) -> dict[str, Any]:
+    """What may explain a difference, the likeliest cause first; what was not noted is None."""
+    made = attempt.provenance
+    rest = {key: value for key, value in attempt.environment.items() if key not in ("threads", "device", "torch")}
+    return {
+        "data": data_digest,
+        **{f"your code {module}": digest for module, digest in sorted(made.own_code.items())},
+        "commit": made.commit,
+        "uncommitted changes": made.diff_digest or ("none" if made.packages_digest else None),
+        "version": made.version,
+        "threads": attempt.environment.get("threads"),
+        "device": attempt.environment.get("device"),
+        "processor": made.processor,
+        **{key.replace("_", " "): value or None for key, value in rest.items()},
+        "torch": attempt.environment.get("torch"),
+        "python": made.python,
+        "packages": made.packages_digest or None,
+        "platform": made.platform or None,
+    }
+
+
+def _reasons(ours: dict[str, Any], theirs: dict[str, Any], files: tuple[FileSystem, FileSystem]) -> Iterator[str]:
+    for key in dict.fromkeys([*ours, *theirs]):
+        here, there = ours.get(key), theirs.get(key)
+        if here == there:
+            continue
+        if there is None and key not in ("commit",) and not key.startswith("your code"):
+            yield f"{key}: here {_short(here)}, not noted when it was stored"
+        elif key == "packages" and here and there:
+            yield f"packages: {_packages(here, there, files)}"
+        else:
+            yield f"{key}: here {_short(here)}, stored {_short(there)}"
+
+
+def _packages(here: str, there: str, files: tuple[FileSystem, FileSystem]) -> str:
+    ours, theirs = (attachments.read(each, PACKAGES, digest) for each, digest in zip(files, (here, there), strict=True))
+    if ours is None or theirs is None:
+        return f"here {_short(here)}, stored {_short(there)}"
+    mine, other = (dict(line.split("==", 1) for line in text.splitlines() if "==" in line) for text in (ours, theirs))
+    names = [name for name in sorted({*mine, *other}) if mine.get(name) != other.get(name)]
+    shown = ", ".join(f"{name} {other.get(name, 'none')} -> {mine.get(name, 'none')}" for name in names[:6])
+    return f"{shown}{f' and {len(names) - 6} more' if len(names) > 6 else ''} (stored -> here)"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    digest = text.removesuffix("-dirty")
+    bare = len(digest) in (40, 64) and all(letter in "0123456789abcdef" for letter in digest)
+    return f"{digest[:12]}{'-dirty' if text.endswith('-dirty') else ''}" if bare else text

@@ -1,0 +1,18 @@
+"""Whether the kernel killed a process because the machine, or the container, ran out of memory."""
+
+import re
+from pathlib import Path
+
+_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+
+
+def memory_kills(counters: tuple[str, ...] = _COUNTERS) -> int:
+    """How many processes the kernel has killed for want of memory, as far as it tells; 0 where it does not."""
+    total = 0
+    for name in counters:
+        try:
+            text = Path(name).read_text()
+        except OSError:
+            continue
+        total += sum(int(count) for count in re.findall(r"^oom_kill (\d+)$", text, re.MULTILINE))
+    return total

@@ -1,0 +1,43 @@
+"""Credentials, struck out of every text before it is stored or shown."""
+
+import os
+import re
+
+_NAMES = re.compile(r"(?i)(?:^|_)(?:password|passwd|secret|token|credentials?|(?:api|access|account|private)_?key)")
+_NO_SECRET = re.compile(r"(?i)_(?:path|file|dir|uri|url|endpoint|host|mode|region|seconds)$")
+_SHORTEST = 8
+"""A shorter value may stand in any text."""
+_IN_CODE = (
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"\b(?:gh[pousr]_|glpat-|hf_|sk-)[A-Za-z0-9_-]{16,}"),
+    re.compile(
+        r"(?i)(?<=[\w-])?\b[\w-]*(?:password|passwd|secret|token|api_?key|access_?key)[\w-]*[\"']?\s*[:=]\s*"
+        r"([\"'][^\"'\n]{4,}[\"']|(?<![\"'])[A-Za-z0-9/+_=.~-]{16,})"
+    ),
+)
+
+
+def redacted(text: str) -> str:
+    """A text without the user names and passwords of the URIs in it, and without this process's secret variables."""
+    for value in _secret_values():
+        text = text.replace(value, "***")
+    text = re.sub(r"(://)[^/\s'\"]*@", r"\1***@", text)
+    return re.sub(r"((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
+
+
+def redacted_code(text: str) -> str:
+    """Source code or a patch, without what looks like a credential in it too."""
+    for pattern in _IN_CODE:
+        text = pattern.sub(lambda found: found[0].replace(found[found.lastindex or 0], "***"), text)
+    return redacted(text)
+
+
+def _secret_values() -> list[str]:
+    """Values of environment variables that are named like secrets, longest first."""
+    found = {
+        value
+        for name, value in os.environ.items()
+        if _NAMES.search(name) and not _NO_SECRET.search(name) and len(value) >= _SHORTEST
+    }
+    return sorted(found, key=len, reverse=True)

@@ -1,0 +1,53 @@
+"""An epoch that exists, as one object that tells by itself whether a bit of it has changed since."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.store import strict_json
+from orchestrator.study.record import EpochRecord
+
+
+@dataclass(frozen=True)
+class Commit:
+    """An epoch that exists."""
+
+    record: EpochRecord
+    data_digest: str
+    attempt: str
+    checkpoint: str
+    checkpoint_digest: str
+    keep: bool = False
+    """Whether its checkpoint stays when the trial has gone on."""
+    claim: int = 0
+    """The number of the claim under which it was committed: the fencing token. 0: of before there were claims."""
+
+    def sealed(self) -> bytes:
+        """As it is stored."""
+        content = {**vars(self), "record": self.record.to_json()}
+        return strict_json.to_bytes({**content, "digest": digest(strict_json.to_bytes(content))})
+
+    @classmethod
+    def unsealed(cls, content: bytes, epoch: int) -> "Commit":
+        """The inverse of `sealed`, of what should be the commit of an epoch.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: where it is not, whatever else it is.
+        """
+        told: dict[str, Any] = json.loads(content)
+        seal = told.pop("digest", None)  # none: of before commits were sealed
+        if seal is not None and seal != digest(strict_json.to_bytes(told)):
+            raise ValueError("it is not what was written")
+        if not re.fullmatch(r"[0-9]{5,}-[A-Za-z0-9_.-]+", told["checkpoint"]):
+            raise ValueError("it names no checkpoint")
+        commit = cls(**{**told, "record": EpochRecord.from_json(strict_json.numbers(told["record"]))})
+        if commit.record.epoch != epoch:
+            raise ValueError("it is another epoch's")
+        return commit
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,33 @@
+"""JSON as every reader takes it: infinities and NaN, for which it has no numbers, as texts."""
+
+import json
+import math
+from typing import Any
+
+_TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def to_bytes(content: object) -> bytes:
+    """As it is stored."""
+    return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
+
+
+def numbers(content: Any) -> Any:
+    """Values in which no text is meant as one, with the numbers that were stored as texts."""
+    if isinstance(content, str):
+        return _TEXTS.get(content, content)
+    if isinstance(content, list):
+        return [numbers(each) for each in content]
+    if isinstance(content, dict):
+        return {key: numbers(value) for key, value in content.items()}
+    return content
+
+
+def _spelled(content: object) -> object:
+    if isinstance(content, float) and not math.isfinite(content):
+        return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
+    if isinstance(content, (list, tuple)):
+        return [_spelled(each) for each in content]
+    if isinstance(content, dict):
+        return {key: _spelled(value) for key, value in content.items()}
+    return content

@@ -1,0 +1,39 @@
+"""``python -m tests.chaos [--seed N] [--only NAME]``: the storms of ``make chaos``."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.storm import rage, table
+
+STORMS: dict[str, dict[str, Any]] = {
+    "fake-ray": {"faults": 32, "trials": 300, "epochs": 10, "epoch_seconds": 0.15},
+    "fake-local": {"faults": 24, "trials": 300, "epochs": 10, "epoch_seconds": 0.1},
+    "real-ray": {"faults": 10, "trials": 40, "epochs": 40, "epoch_seconds": 0.0},
+    "real-local": {"faults": 10, "trials": 40, "epochs": 40, "epoch_seconds": 0.0},
+}
+
+
+def main() -> None:
+    """Storm after storm, then the table; the exit code is 1 where anything was hurt."""
+    parser = argparse.ArgumentParser("python -m tests.chaos", description="Breaks a sweep on purpose, and compares.")
+    parser.add_argument("--seed", type=int, default=0, help="decides what happens, and in what order")
+    parser.add_argument("--only", choices=list(STORMS), action="append", help="one storm, or several")
+    given = parser.parse_args()
+    storms = []
+    for name in given.only or STORMS:
+        kind, engine = name.split("-")
+        with tempfile.TemporaryDirectory(prefix="hessian-dynamics-storm-") as folder:
+            storms.append(rage(Path(folder), kind, engine, seed=given.seed, say=_say, **STORMS[name]))  # type: ignore[arg-type]
+        _say(table(storms))
+    sys.exit(any(storm.damage.lines or storm.hangs for storm in storms))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

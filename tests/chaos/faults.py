@@ -1,0 +1,136 @@
+"""What can happen to a sweep, and doing it: only ever to processes and files of the storm itself."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.chaos.place import Place
+from tests.chaos.processes import of_role
+from tests.tracking.processes import stop_server
+
+ROLES = ("driver", "worker", "raylet", "shipper")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that happens, to whom, and for how long, where it passes."""
+
+    kind: str
+    target: str
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}" + (f" for {self.seconds:.1f} s" if self.seconds else "")
+
+
+def planned(seed: int, count: int, engine: str, disk: bool) -> list[Fault]:
+    """The faults of a storm: every kind in turn, in an order and of a length that the seed decides."""
+    draw = random.Random(seed)
+    roles = [role for role in ROLES if engine == "ray" or role != "raylet"]
+    all_kinds = [("kill", role) for role in [*roles, "server"]] + [("stop", role) for role in [*roles, "server"]]
+    all_kinds += [("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("cut", "tracker")]
+    all_kinds += [("fill", "disk")] if disk else []
+    # What ends one trial or one connection is cheap; what ends the driver takes its time.
+    cheap = [("kill", "worker"), ("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("kill", "shipper")]
+    faults: list[Fault] = []
+    while len(faults) < count:
+        turn = [*all_kinds, *cheap]
+        draw.shuffle(turn)
+        lasting = ("stop", "cut", "fill")
+        faults += [Fault(kind, target, draw.uniform(1, 4) if kind in lasting else 0.0) for kind, target in turn]
+    return faults[:count]
+
+
+def strike(fault: Fault, place: Place, draw: random.Random) -> str | None:
+    """Makes a fault happen. What was hit, or None where nothing of the kind is there now."""
+    how: dict[str, Callable[[Fault, Place, random.Random], str | None]] = {
+        "kill": _signal,
+        "stop": _signal,
+        "corrupt": _spoil,
+        "truncate": _spoil,
+        "cut": _cut,
+        "fill": _fill,
+    }
+    return how[fault.kind](fault, place, draw)
+
+
+def _signal(fault: Fault, place: Place, draw: random.Random) -> str | None:
+    if fault.target == "server":
+        return _signal_server(fault, place)
+    driver = place.driver.pid if place.driver and place.driver.poll() is None else None
+    found = of_role(fault.target, driver, place.storage.root)
+    if not found:
+        return None
+    process = draw.choice(sorted(found, key=lambda each: each.pid))
+    if not process.send(signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP):
+        return None
+    if fault.kind == "stop":
+        time.sleep(fault.seconds)
+        process.send(signal.SIGCONT)
+    return f"process {process.pid}"
+
+
+def _signal_server(fault: Fault, place: Place) -> str | None:
+    if place.server is None or place.server.poll() is not None:
+        return None
+    pid = place.server.pid
+    if fault.kind == "kill":
+        stop_server(place.server)
+    else:
+        os.killpg(pid, signal.SIGSTOP)
+        time.sleep(fault.seconds)
+        os.killpg(pid, signal.SIGCONT)
+    return f"process group {pid}"
+
+
+def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
+    """The newest checkpoint of a trial that is not at its end: a disk that lies."""
+    going = [
+        (key, epochs[-1])
+        for key, config in place.sweep.by_id.items()
+        if (epochs := place.storage.trial(key).epochs()) and epochs[-1] < config.epochs
+    ]
+    if not going:
+        return None
+    trial_id, epoch = draw.choice(going)
+    trial = place.storage.trial(trial_id)
+    path = place.storage.root / "trials" / trial_id / "checkpoints" / trial.read(epoch).checkpoint
+    try:
+        with path.open("r+b") as stream:
+            size = path.stat().st_size
+            if fault.kind == "truncate":
+                stream.truncate(draw.randrange(size))
+            else:
+                stream.seek(at := draw.randrange(size))
+                byte = stream.read(1)
+                stream.seek(at)
+                stream.write(bytes([byte[0] ^ 0xFF]))
+    except (FileNotFoundError, ValueError):  # the trial has just gone on
+        return None
+    return f"epoch {epoch} of {trial_id}"
+
+
+def _cut(fault: Fault, place: Place, draw: random.Random) -> str | None:
+    assert place.gate
+    place.gate.close()
+    time.sleep(fault.seconds)
+    place.gate.open()
+    return place.gate.uri
+
+
+def _fill(fault: Fault, place: Place, draw: random.Random) -> str | None:
+    ballast = place.disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream:
+        for block in (2**20, 4096):
+            try:
+                while True:
+                    stream.write(b"\0" * block)
+            except OSError:  # full
+                continue
+    size = ballast.stat().st_size
+    time.sleep(fault.seconds)
+    ballast.unlink()
+    return f"{size / 2**20:.0f} MiB taken"

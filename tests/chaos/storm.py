@@ -1,0 +1,140 @@
+"""A storm over a sweep: faults from a seed, then calm, then the books are compared."""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.harness.tables import markdown
+from tests.chaos.comparison import Damage, compare
+from tests.chaos.faults import Fault, planned, strike
+from tests.chaos.place import Kind, Place, place
+
+STILL_SECONDS = 120.0
+"""So long without a new epoch, a driver at work: it hangs."""
+
+
+@dataclass
+class Storm:
+    """What happened."""
+
+    kind: Kind
+    engine: str
+    trials: int
+    struck: list[Fault] = field(default_factory=list)
+    skipped: list[Fault] = field(default_factory=list)
+    hangs: int = 0
+    starts: int = 0
+    seconds: float = 0.0
+    damage: Damage = field(default_factory=Damage)
+
+
+def rage(
+    folder: Path,
+    kind: Kind,
+    engine: str,
+    *,
+    seed: int,
+    faults: int,
+    trials: int,
+    epochs: int,
+    epoch_seconds: float,
+    say: Callable[[str], None],
+    pause: float = 2.0,
+) -> Storm:
+    """A storm in a folder, of so many faults; the sweep runs to its end afterwards."""
+    began, draw = time.monotonic(), random.Random(seed)
+    storm = Storm(kind, engine, trials)
+
+    def tell(line: str) -> None:
+        say(f"{time.strftime('%H:%M:%S')} {time.monotonic() - began:6.1f} s  {line}")
+
+    with place(folder, kind, engine, trials, epochs, epoch_seconds) as here:
+        disk = os.path.ismount(here.disk)
+        tell(f"storm over {trials} {kind} trials, engine {engine}, seed {seed}")
+        if not disk:
+            tell("no small disk can be mounted here: none is filled")
+        here.start_server()
+        here.wait_for_server()
+        here.start_driver()
+        for fault in planned(seed, faults, engine, disk):
+            _wait_for_epochs(here, storm, tell, draw.uniform(0.5, 1.5) * pause)
+            hit = _when_there(fault, here, draw)
+            (storm.struck if hit else storm.skipped).append(fault)
+            tell(f"{fault}: {hit or 'nothing of the kind was there'}")
+            if here.server and here.server.poll() is not None:
+                time.sleep(draw.uniform(0.5, 3.0))
+                here.start_server()
+        tell("calm")
+        here.wait_for_server()
+        here.finish(600)
+        storm.damage = compare(here.sweep, here.storage, here.twin, here.database)
+        storm.starts = here.starts - 1
+    storm.seconds = time.monotonic() - began
+    for line in storm.damage.lines:
+        say(line)
+    return storm
+
+
+def table(storms: list[Storm]) -> str:
+    """Faults by kind and what they struck, and what they did: nothing, one hopes."""
+    names = [f"{storm.kind} trials, {storm.engine}" for storm in storms]
+    counts = [Counter((fault.kind, fault.target) for fault in storm.struck) for storm in storms]
+    rows = [
+        [f"{kind} {target}", *(str(count[kind, target]) for count in counts)]
+        for kind, target in sorted({key for count in counts for key in count})
+    ]
+    rows.append(["faults in all", *(str(len(storm.struck)) for storm in storms)])
+    rows.append(["drivers started", *(str(storm.starts) for storm in storms)])
+    rows.append(["trials", *(str(storm.trials) for storm in storms)])
+    rows.append(["epochs compared", *(f"{storm.damage.epochs:,}" for storm in storms)])
+    rows.append(["points compared in MLflow", *(f"{storm.damage.points:,}" for storm in storms)])
+    rows += [
+        [kind.replace("_", " "), *(str(storm.damage.counts[kind]) for storm in storms)] for kind in Damage().counts
+    ]
+    rows.append(["drivers that hung", *(str(storm.hangs) for storm in storms)])
+    rows.append(["seconds", *(f"{storm.seconds:.0f}" for storm in storms)])
+    return markdown(["", *names], rows)
+
+
+def _epochs(here: Place) -> int:
+    """How many are committed."""
+    return sum(1 for _ in here.storage.root.glob("trials/*/epochs/*.json"))
+
+
+def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pause: float) -> None:
+    """Keeps a driver at work until it has committed something since, and for a while."""
+    before, since = _epochs(here), time.monotonic()
+    while _epochs(here) == before:
+        assert here.driver
+        code = here.driver.poll()
+        if code == 0:
+            return  # everything is done
+        if code is not None:
+            tell(f"the driver has ended ({code}); the same command again")
+            here.start_driver()
+        if time.monotonic() - since > STILL_SECONDS:
+            tell(f"the driver hangs; it is ended: {here.tail()}")
+            storm.hangs += 1
+            here.driver.kill()
+            here.driver.wait()
+            since = time.monotonic()
+        here.note_family()
+        time.sleep(0.2)
+    time.sleep(pause)
+
+
+def _when_there(fault: Fault, here: Place, draw: random.Random, patience: float = 15.0) -> str | None:
+    """Strikes once there is something to strike."""
+    deadline = time.monotonic() + patience
+    while (hit := strike(fault, here, draw)) is None and time.monotonic() < deadline:
+        assert here.driver
+        if here.driver.poll() is not None:
+            if here.driver.returncode == 0:
+                return None
+            here.start_driver()
+        time.sleep(0.3)
+    return hit

@@ -1,0 +1,100 @@
+"""The parts of compose that docker/compose.yaml uses: interpolation, services, secrets, health checks, order."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Health:
+    test: list[str]
+    timeout: float
+    patience: float
+    """How long a service may take until it is healthy."""
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    image: str
+    user: str | None
+    command: list[str]
+    environment: dict[str, str]
+    secrets: tuple[str, ...]
+    networks: tuple[str, ...]
+    volumes: dict[str, str]
+    """Named volumes, by the folder where they appear."""
+    replicas: int
+    restart: str
+    stop_signal: str
+    grace: float
+    depends_on: dict[str, str]
+    health: Health | None
+
+
+def load(file: Path, variables: Mapping[str, str]) -> dict[str, Service]:
+    """The services of a compose file."""
+    written = yaml.safe_load(file.read_text())
+    return {name: _service(name, _filled(entry, variables)) for name, entry in written["services"].items()}
+
+
+def interpolated(text: str, variables: Mapping[str, str]) -> str:
+    """A value with its ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?message}`` filled in."""
+
+    def fill(found: re.Match[str]) -> str:
+        name, kind, rest = found[1], found[2], found[3] or ""
+        if variables.get(name):
+            return variables[name]
+        if kind == ":-":
+            return rest
+        raise ValueError(f"${{{name}}} is not set: {rest or 'it has no default'}")
+
+    return re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, text)
+
+
+def seconds(text: str) -> float:
+    """A duration such as ``1m30s``."""
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smh])", text))
+
+
+def _filled(value: Any, variables: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return interpolated(value, variables)
+    if isinstance(value, list):
+        return [_filled(item, variables) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, variables) for key, item in value.items()}
+    return value
+
+
+def _service(name: str, entry: dict[str, Any]) -> Service:
+    check = entry.get("healthcheck")
+    volumes = [text.split(":") for text in entry.get("volumes", [])]
+    return Service(
+        name=name,
+        image=entry["image"],
+        user=entry.get("user"),
+        command=[str(word) for word in entry.get("command", [])],
+        environment={key: str(value) for key, value in entry.get("environment", {}).items()},
+        secrets=tuple(entry.get("secrets", ())),
+        networks=tuple(entry["networks"]),
+        volumes={parts[1]: parts[0] for parts in volumes if not parts[0].startswith(".")},
+        replicas=int(entry.get("deploy", {}).get("replicas", 1)),
+        restart=str(entry.get("restart", "no")),
+        stop_signal=entry.get("stop_signal", "SIGTERM"),
+        grace=seconds(entry.get("stop_grace_period", "10s")),
+        depends_on={key: value["condition"] for key, value in entry.get("depends_on", {}).items()},
+        health=Health(
+            test=[str(word) for word in check["test"][1:]],
+            timeout=seconds(check["timeout"]),
+            patience=seconds(check["start_period"]) + check["retries"] * seconds(check["interval"]),
+        )
+        if check
+        else None,
+    )

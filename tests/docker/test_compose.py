@@ -1,0 +1,128 @@
+import copy
+import re
+import shlex
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.docker.deployment import DOCKER, ROOT, compose, schema
+
+SERVICES = compose()["services"]
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+LONG_RUNNING = ["head", "worker", "postgres", "s3", "mlflow"]
+
+
+def test_it_is_compose_and_says_what_every_service_must() -> None:
+    jsonschema.validate(compose(), schema("compose"))
+
+
+def _latest(written: dict[str, Any]) -> None:
+    written["services"]["s3"]["image"] = "chrislusf/seaweedfs:latest"
+
+
+def _everywhere(written: dict[str, Any]) -> None:
+    written["services"]["mlflow"]["ports"] = ["5000:5000"]
+
+
+def _unchecked(written: dict[str, Any]) -> None:
+    del written["services"]["worker"]["healthcheck"]
+
+
+@pytest.mark.parametrize("spoil", [_latest, _everywhere, _unchecked])
+def test_the_schema_refuses(spoil: Any) -> None:
+    written = copy.deepcopy(compose())
+    spoil(written)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, schema("compose"))
+
+
+def test_what_runs_on_has_a_check_and_comes_back() -> None:
+    assert [name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"] == LONG_RUNNING
+    assert all("healthcheck" in SERVICES[name] for name in LONG_RUNNING)
+
+
+def test_nothing_waits_for_less_than_health() -> None:
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            expected = "service_healthy" if needed in LONG_RUNNING else "service_completed_successfully"
+            assert how["condition"] == expected, (name, needed)
+
+
+def test_ours_run_as_the_owner_of_the_secrets_without_a_default() -> None:
+    for name in OURS:
+        assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", SERVICES[name]["user"]), name
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+
+
+def test_the_head_computes_nothing_and_workers_scale() -> None:
+    assert "--num-cpus=0" in SERVICES["head"]["command"]
+    assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKERS:-2}"
+
+
+def test_every_secret_is_made_named_and_listed_where_it_is_read() -> None:
+    listed = compose()["secrets"]
+    [made] = re.findall(r"for name in ([a-z0-9_ ]+);", (DOCKER / "secrets.sh").read_text())
+    assert set(made.split()) == set(listed)
+    assert {entry["file"] for entry in listed.values()} == {f"secrets/{name}" for name in listed}
+    used = set()
+    for name, service in SERVICES.items():
+        environment = service.get("environment", {})
+        read = {v.removeprefix("/run/secrets/") for v in environment.values() if v.startswith("/run/secrets/")}
+        read |= set(re.findall(r"/run/secrets/(\w+)", (DOCKER / "s3.sh").read_text())) if name == "s3" else set()
+        assert read == set(service.get("secrets", ())), name
+        used |= read
+    assert used == set(listed)
+
+
+def test_no_secret_is_inline() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|TOKEN|SECRET|ACCESS_KEY", key):
+                assert value == "token" or value.startswith("/run/secrets/"), (name, key)
+        for word in service.get("command", []):
+            assert not re.search(r"://[^/@\s]*:[^/@\s]*@", word), (name, word)
+    for file in DOCKER.rglob("*"):
+        if file.is_file() and "secrets/" not in str(file.relative_to(DOCKER)):
+            # What a generated secret looks like: 32 characters and more without a word in it.
+            assert not re.search(r"\b(?=[A-Za-z]*\d)[A-Fa-f0-9]{32,}\b", file.read_text()), file
+
+
+def test_only_loopback_is_published_and_workers_see_no_database() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["mlflow"]
+    assert compose()["networks"]["data"] == {"internal": True}
+    assert set(SERVICES["worker"]["networks"]).isdisjoint(SERVICES["postgres"]["networks"])
+    assert set(SERVICES["worker"]["networks"]).isdisjoint(SERVICES["s3"]["networks"])
+
+
+def test_the_host_check_lets_in_the_service_and_the_published_port() -> None:
+    [allowed] = [word for word in SERVICES["mlflow"]["command"] if word.startswith("--allowed-hosts=")]
+    assert "mlflow:5000" in allowed
+    assert "localhost:${MLFLOW_PORT:-5000}" in allowed
+    assert "*" not in allowed
+
+
+def test_a_sweep_is_stopped_by_a_signal_it_knows_with_time_for_an_epoch() -> None:
+    assert SERVICES["sweep"]["stop_signal"] == "SIGTERM"
+    assert SERVICES["sweep"]["stop_grace_period"] == "10m"
+    assert (DOCKER / "sweep.sh").read_text().strip().splitlines()[-1].startswith("exec ")
+
+
+def test_whoever_touches_ray_has_the_token() -> None:
+    for name, service in SERVICES.items():
+        if "ray" in shlex.join(service.get("command", [])) or name == "sweep":
+            assert service["environment"]["RAY_AUTH_MODE"] == "token"
+            assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
+
+
+def test_the_gpu_file_only_changes_what_there_is() -> None:
+    gpu = compose("compose.gpu.yaml")["services"]
+    assert set(gpu) == set(OURS)
+    [device] = gpu["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_what_holds_secrets_is_ignored_by_git_and_by_the_image() -> None:
+    assert {"docker/secrets/", "docker/.env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
+    assert "secrets" not in (ROOT / ".dockerignore").read_text()

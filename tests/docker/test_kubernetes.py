@@ -1,0 +1,86 @@
+import copy
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.docker.deployment import DOCKER, compose, manifest, manifests, pods, schema
+
+RAY = manifest("RayJob", "sweep")["spec"]
+CLUSTER = RAY["rayClusterSpec"]
+HEAD = CLUSTER["headGroupSpec"]
+[WORKERS] = CLUSTER["workerGroupSpecs"]
+
+
+@pytest.mark.parametrize("pod", pods(manifests()), ids=lambda pod: pod["containers"][0]["name"])
+def test_pods_are_pinned_bounded_and_nobodys_root(pod: dict[str, Any]) -> None:
+    jsonschema.validate(pod, schema("pod"))
+
+
+def test_the_schema_refuses_a_root_and_an_inline_password() -> None:
+    [pod] = pods(manifest("Deployment", "mlflow"))
+    for spoil in ("root", "password"):
+        spoiled = copy.deepcopy(pod)
+        if spoil == "root":
+            spoiled["securityContext"]["runAsUser"] = 0
+        else:
+            spoiled["containers"][0]["env"].append({"name": "PGPASSWORD", "value": "x"})
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(spoiled, schema("pod"))
+
+
+def test_a_job_has_its_token_an_end_and_another_try() -> None:
+    assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
+    assert RAY["activeDeadlineSeconds"] > 0
+    assert RAY["backoffLimit"] > 0
+    assert RAY["shutdownAfterJobFinishes"] is True
+
+
+def test_the_head_computes_nothing_and_workers_come_and_go() -> None:
+    assert HEAD["rayStartParams"]["num-cpus"] == "0"
+    assert CLUSTER["enableInTreeAutoscaling"] is True
+    assert WORKERS["minReplicas"] == 0 < WORKERS["maxReplicas"]
+    assert WORKERS["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_all_nodes_write_into_one_storage() -> None:
+    claim = manifest("PersistentVolumeClaim", "results")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for group in (HEAD, WORKERS):
+        pod = group["template"]["spec"]
+        assert {"name": "results", "persistentVolumeClaim": {"claimName": "results"}} in pod["volumes"]
+        assert {"name": "results", "mountPath": "/mnt/results"} in pod["containers"][0]["volumeMounts"]
+    assert "--storage /mnt/results" in RAY["entrypoint"]
+
+
+def test_long_running_containers_are_probed() -> None:
+    for pod in (HEAD["template"]["spec"], WORKERS["template"]["spec"], *pods(manifest("Deployment", "mlflow"))):
+        assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])
+
+
+def test_every_key_of_a_secret_is_told_how_to_make() -> None:
+    told = "".join(file.read_text() for file in (DOCKER / "kubernetes").glob("*.yaml"))
+    for pod in pods(manifests()):
+        for entry in pod["containers"][0].get("env", []):
+            if reference := entry.get("valueFrom", {}).get("secretKeyRef"):
+                assert f"create secret generic {reference['name']}" in told
+                assert re.search(rf"--from-(literal|file)={reference['key']}=", told), reference
+
+
+def test_policies_choose_pods_that_there_are() -> None:
+    labels = [group["template"]["metadata"]["labels"] for group in (HEAD, WORKERS)]
+    labels.append(manifest("Deployment", "mlflow")["spec"]["template"]["metadata"]["labels"])
+    for policy in (each for each in manifests() if each["kind"] == "NetworkPolicy"):
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        assert policy["spec"]["podSelector"]["matchLabels"] in labels
+
+
+def test_mlflow_is_started_as_by_compose() -> None:
+    [pod] = pods(manifest("Deployment", "mlflow"))
+    here = [w for w in pod["containers"][0]["args"] if "--allowed-hosts" not in w]
+    there = [w for w in compose()["services"]["mlflow"]["command"] if "--allowed-hosts" not in w]
+    assert here == there
+    written = manifest("ConfigMap", "mlflow")["data"]["auth.ini"].split("\n")
+    ours = [line for line in (DOCKER / "mlflow-auth.ini").read_text().split("\n") if not line.startswith(";")]
+    assert written == ours

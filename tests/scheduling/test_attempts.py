@@ -1,0 +1,238 @@
+"""Which trial is tried next, and when the whole run ends."""
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from orchestrator.scheduling.attempts import Attempts, Turn
+from orchestrator.scheduling.failures import Failure, Kind
+from orchestrator.scheduling.worker import Mark
+
+BUG = Failure(Kind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1")
+OTHER = Failure(Kind.ERROR, "Traceback\nKeyError: 'x'", "KeyError at a.py:2")
+NO_MEMORY = Failure(Kind.OUT_OF_MEMORY, "Traceback\nMemoryError: too much", "MemoryError")
+ROOM = Failure(Kind.NO_ROOM, "StorageError: storage cannot be written (No space left on device)", "full")
+
+
+def lost(node: str = "") -> Failure:
+    return Failure(Kind.LOST, "its process died (killed by SIGKILL)", "killed", node)
+
+
+@dataclass
+class Desk:
+    """A job whose trials get on as a test says, and what is said and noted of them."""
+
+    epochs: dict[str, int] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    noted: list[tuple[str, str, bool]] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
+        raise AssertionError("nothing runs here")
+
+    def mark(self, trial_id: str) -> Mark:
+        return Mark(self.epochs.get(trial_id, 0))
+
+    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+        self.noted.append((trial_id, why or reason.splitlines()[-1], failed))
+
+    def attempts(self, *trial_ids: str, gpu: bool = False) -> Attempts:
+        return Attempts(
+            self, trial_ids, self.said.append, self.stopped.is_set, self.stopped.set, gpu=gpu, jitter=lambda: 1.0
+        )
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.scheduling.attempts.time.monotonic", lambda: now[0])
+    return now
+
+
+def begin(attempts: Attempts) -> Turn:
+    turn = attempts.next()
+    assert turn is not None
+    return turn
+
+
+def test_trials_begin_in_their_order_and_end(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    assert [begin(attempts), begin(attempts)] == [Turn("a"), Turn("b")]
+    assert attempts.next() is None
+    assert not attempts.finished
+    attempts.ended("a", None)
+    attempts.ended("b", None)
+    assert attempts.finished
+    assert desk.said == []
+
+
+def test_a_bug_fails_at_once_and_the_others_go_on(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts)
+    attempts.ended("a", BUG)
+    assert desk.noted == [("a", "ZeroDivisionError: division by zero", True)]
+    assert begin(attempts) == Turn("b")
+    assert desk.said == ["trial a: ZeroDivisionError: division by zero; failed"]
+
+
+def test_a_lost_process_is_tried_again_after_a_growing_pause(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a")
+    for pause in (0.5, 1.0, 2.0):  # half of 1, 2, 4
+        begin(attempts)
+        attempts.ended("a", lost())
+        assert attempts.next() is None
+        clock[0] += pause
+    begin(attempts)
+    attempts.ended("a", lost())
+    assert attempts.finished
+    line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
+    assert desk.noted[-1] == ("a", line, True)
+    assert [failed for _, _, failed in desk.noted] == [False, False, False, True]
+
+
+def test_an_epoch_in_between_forgives_every_death(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a")
+    for epoch in range(20):
+        begin(attempts)
+        desk.epochs["a"] = epoch + 1
+        attempts.ended("a", lost())
+        clock[0] += 1.0
+    assert not attempts.finished
+    assert not any(failed for _, _, failed in desk.noted)
+
+
+def test_out_of_memory_is_tried_once_more_alone_after_the_others(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b", "c")
+    begin(attempts), begin(attempts)
+    attempts.ended("a", NO_MEMORY)
+    assert begin(attempts) == Turn("c")
+    attempts.ended("c", None)
+    assert attempts.next() is None  # b is beside it
+    attempts.ended("b", None)
+    assert begin(attempts) == Turn("a", alone=True)
+    attempts.ended("a", NO_MEMORY)
+    assert attempts.finished
+    assert desk.noted[-1][2]
+    assert "it was alone on the machine: a smaller batch_size" in desk.noted[-1][1]
+
+
+def test_two_that_are_to_be_alone_are_not_beside_each_other(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts), begin(attempts)
+    attempts.ended("a", NO_MEMORY)
+    attempts.ended("b", NO_MEMORY)
+    assert begin(attempts).alone
+    assert attempts.next() is None
+    assert attempts.next(engine_keeps_alone=True) == Turn("b", alone=True)  # each on a GPU of its own
+
+
+def test_one_that_is_lost_while_alone_stays_alone(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a")
+    begin(attempts)
+    attempts.ended("a", NO_MEMORY)
+    begin(attempts)
+    attempts.ended("a", lost())
+    clock[0] += 10
+    assert begin(attempts).alone
+
+
+def test_the_same_error_in_the_first_three_stops_the_sweep(desk: Desk) -> None:
+    attempts = desk.attempts(*"abcdef")
+    for trial in "abcd":
+        assert begin(attempts).trial_id == trial
+    for trial in "abc":
+        assert not desk.stopped.is_set()
+        attempts.ended(trial, BUG)
+    assert desk.stopped.is_set()
+    assert attempts.finished
+    assert attempts.next() is None
+    assert desk.said[-2] == BUG.reason
+    assert desk.said[-1].startswith(
+        "the first 3 trials to end all failed with this error, so would the others: stopping"
+    )
+    attempts.ended("d", BUG)
+    assert sum("the first 3" in line for line in desk.said) == 1
+
+
+@pytest.mark.parametrize("ends", [[BUG, None, BUG, BUG, BUG], [BUG, OTHER, BUG, BUG, BUG], [None, BUG, BUG, BUG]])
+def test_anything_else_among_the_first_three_does_not(desk: Desk, ends: list[Failure | None]) -> None:
+    attempts = desk.attempts(*"abcdef")
+    for trial, failure in zip("abcdef", ends, strict=False):
+        begin(attempts)
+        attempts.ended(trial, failure)
+    assert not desk.stopped.is_set()
+    assert attempts.next() is not None
+
+
+def test_a_full_storage_stops_everything_and_fails_nothing(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts)
+    attempts.ended("a", ROOM)
+    assert attempts.finished and desk.stopped.is_set()
+    assert not desk.noted[-1][2]
+    assert "No space left on device" in desk.said[-1]
+
+
+def test_nothing_begins_once_a_stop_is_asked_for(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts)
+    desk.stopped.set()
+    assert attempts.next() is None
+    assert attempts.wait() is None
+
+
+def test_a_trial_keeps_off_the_node_where_it_died(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts)
+    attempts.ended("a", lost("n1"))
+    assert begin(attempts) == Turn("b")  # one death is no proof
+    clock[0] += 10
+    assert begin(attempts) == Turn("a", avoid=frozenset({"n1"}))
+
+
+def test_a_node_on_which_two_trials_died_is_kept_off_by_all(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a", "b", "c")
+    begin(attempts), begin(attempts)
+    attempts.ended("a", lost("n1"))
+    attempts.ended("b", lost("n1"))
+    assert begin(attempts) == Turn("c", avoid=frozenset({"n1"}))
+
+
+def test_an_epoch_on_a_node_clears_its_name(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a", "b", "c", "d")
+    for _ in range(3):
+        begin(attempts)
+    attempts.ended("a", lost("n1"))
+    desk.epochs["b"] = 1
+    attempts.ended("b", lost("n1"))
+    attempts.ended("c", lost("n2"))
+    assert begin(attempts) == Turn("d")
+
+
+def test_a_dead_engine_loses_what_was_under_way(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a", "b", "c")
+    begin(attempts), begin(attempts)
+    attempts.lost(lost())
+    clock[0] += 10
+    assert [begin(attempts).trial_id for _ in range(3)] == ["c", "a", "b"]
+
+
+def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: object, **more: object) -> Mark:
+        raise OSError("away")
+
+    monkeypatch.setattr(desk, "mark", away)
+    monkeypatch.setattr(desk, "conclude", away)
+    attempts = desk.attempts("a")
+    for _ in range(9):
+        begin(attempts)
+        attempts.ended("a", Failure(Kind.STORAGE, "StorageError: away", "away"))
+        clock[0] += 60
+    assert attempts.finished
+    assert desk.said[-1].endswith("left as it stands, the same command goes on with it")

@@ -1,0 +1,89 @@
+"""An S3 on this machine, reached through real sockets, and buckets in it."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+
+ACCESS_KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "a-secret-that-appears-nowhere"
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """moto's server, in a process of its own; its address."""
+    code = (
+        "from moto.server import ThreadedMotoServer\n"
+        "import threading\n"
+        "server = ThreadedMotoServer('127.0.0.1', 0, verbose=False)\n"
+        "server.start()\n"
+        "print(server.get_host_and_port()[1], flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout
+        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        until = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def environment(address: str) -> dict[str, str]:
+    """What a process needs to know to reach it."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def new_bucket(address: str) -> str:
+    """A bucket of its own; its name."""
+    name = f"sweeps-{secrets.token_hex(6)}"
+    client(address).create_bucket(Bucket=name)
+    return name
+
+
+def client(address: str) -> "boto3.client":
+    """Looks into buckets past the code under test."""
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+
+
+def contents(address: str, bucket: str) -> dict[str, bytes]:
+    """Everything in a bucket."""
+    s3 = client(address)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+    return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+
+def set_environment(address: str) -> None:
+    """For this process and those it starts."""
+    os.environ.update(environment(address))
