@@ -11,11 +11,12 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
 BENCHED := $(VENV)/.benched
+CLUSTERED := $(VENV)/.clustered
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui report test slow check chaos bench clean
+.PHONY: help setup sweep ui report test slow chaos test-cluster cluster-secrets check bench clean
 
 help:  ## shows this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 	@echo "variables: SWEEP=$(SWEEP) STORAGE=$(STORAGE) TRACKING_URI=$(TRACKING_URI) UI_PORT=$(UI_PORT) PYTHON=$(PYTHON)"
 
 setup: $(SETUP)  ## makes .venv and installs what a sweep needs, in the versions of requirements.lock
@@ -38,6 +39,12 @@ slow: $(DEVELOP)  ## runs the tests that take too long for every day
 
 chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour, and compares; SEED=n is another storm
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))
+
+test-cluster: $(CLUSTERED)  ## starts what docker/compose.yaml says without a container engine, and breaks it; needs root
+	$(BIN)/pytest -m cluster tests/cluster --capture=no --durations=0
+
+cluster-secrets:  ## makes the token and passwords of docker/compose.yaml, where they are not there
+	@docker/secrets.sh
 
 check: $(DEVELOP)  ## ruff, mypy and the layers of the house
 	$(BIN)/ruff check .
@@ -63,6 +70,10 @@ $(SETUP): pyproject.toml requirements.lock | $(BIN)/python
 
 $(DEVELOP): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,check]'
+	@touch $@ $(SETUP)
+
+$(CLUSTERED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,cluster]'
 	@touch $@ $(SETUP)
 
 $(BENCHED): pyproject.toml requirements.lock | $(BIN)/python

@@ -24,6 +24,8 @@ from orchestrator.store.work_tree import uncommitted
 _ROOT = Path(__file__).parents[2]
 
 _PACKAGES = ("torch", "torchvision", "numpy", "ray", "mlflow", "pandas", "scikit-learn")
+COMMIT_VARIABLE = "HESSIAN_DYNAMICS_COMMIT"
+"""The commit an image was built from: no checkout is in it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def capture(own_code: Mapping[str, Path] = MappingProxyType({})) -> Provenance:
     """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
-        commit=_commit(),
+        commit=_commit() or os.environ.get(COMMIT_VARIABLE) or None,
         command=redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         host=socket.gethostname(),
         user=_user(),

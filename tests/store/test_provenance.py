@@ -212,3 +212,14 @@ def test_a_user_without_a_name_is_a_number() -> None:
 )
 def test_no_password_is_stored(text: str, shown: str) -> None:
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("checkout", "image", "said"), [(None, "b" * 40, "b" * 40), ("a" * 40, "b" * 40, "a" * 40), (None, "", None)]
+)
+def test_an_image_says_its_commit_where_there_is_no_checkout(
+    checkout: str | None, image: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_commit", lambda: checkout)
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, image)
+    assert capture().commit == said
