@@ -10,6 +10,7 @@ from orchestrator.study.record import EpochRecord
 CURVATURE = "curvature.json"
 TRACEBACK = "traceback.txt"
 MANIFEST = "manifest.json"
+GALLERY = "gallery.json"
 PATCH = "uncommitted.patch"
 PACKAGES = "packages.txt"
 ATTEMPTS = "attempts.json"

@@ -218,7 +218,16 @@ class Mirror:
             self._client.delete_run(duplicate.run_id)
         return ranked[0] if ranked else None
 
+    def _show_gallery(self) -> None:
+        if labels.GALLERY_DIGEST in self._sweep_run.tags:
+            return
+        if gallery := self._storage.sweep(self._name).gallery():
+            content = gallery.to_json()
+            self._sweep_run.upload(artifacts.GALLERY, content.decode())
+            self._sweep_run.add_tags({labels.GALLERY_DIGEST: hashlib.sha256(content).hexdigest()})
+
     def _update_sweep_run(self, driver: bool) -> None:
+        self._show_gallery()
         if driver:
             self._sweep_run.remove_tags(labels.OUTCOME)
             self._sweep_run.set_status("RUNNING")

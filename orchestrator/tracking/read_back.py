@@ -8,10 +8,12 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble, parsed_samples, scalar_columns
+from orchestrator.store.gallery import Gallery
 from orchestrator.store.layout import manifest_content
 from orchestrator.store.provenance import redacted
 from orchestrator.store.state import State
@@ -52,7 +54,8 @@ def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
     if experiment is None:
         raise TrackerContentError(f"{redacted(uri)} has no experiment {name!r}; {_ship(name)}")
     runs = list(find_runs(client, experiment.experiment_id))
-    sweep, provenance = manifest_content(_text(client, _sweep_run(runs, name, uri), artifacts.MANIFEST))
+    sweep_run = _sweep_run(runs, name, uri)
+    sweep, provenance = manifest_content(_text(client, sweep_run.run_id, artifacts.MANIFEST))
     mine = {run.tags[labels.TRIAL_ID]: run for run in runs if run.tags.get(labels.TRIAL_ID) in sweep.by_id}
     if missing := [trial_id for trial_id in sweep.by_id if trial_id not in mine]:
         raise TrackerContentError(f"{redacted(uri)} has no run of trial {missing[0]} of {name!r}; {_ship(name)}")
@@ -61,11 +64,17 @@ def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
     for point in points:
         by_run[point[0]].append(point)
     facts = [_facts(client, config, mine[key], by_run[mine[key].run_id]) for key, config in sweep.by_id.items()]
-    return assemble(sweep, provenance, facts)
+    return replace(assemble(sweep, provenance, facts), gallery=_gallery(client, sweep_run))
 
 
-def _sweep_run(runs: Sequence[TrackedRun], name: str, uri: str) -> str:
-    found = [run.run_id for run in runs if run.tags.get(labels.KIND) == "sweep"]
+def _gallery(client: "MlflowClient", sweep_run: TrackedRun) -> Gallery | None:
+    if labels.GALLERY_DIGEST not in sweep_run.tags:
+        return None
+    return Gallery.from_json(_text(client, sweep_run.run_id, artifacts.GALLERY).encode())
+
+
+def _sweep_run(runs: Sequence[TrackedRun], name: str, uri: str) -> TrackedRun:
+    found = [run for run in runs if run.tags.get(labels.KIND) == "sweep"]
     if len(found) == 1:
         return found[0]
     raise TrackerContentError(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.store.frames import Frames, read_frames
+from orchestrator.store.gallery import Gallery
 from orchestrator.store.layout import Storage
 from orchestrator.store.measurements import Remeasured
 from orchestrator.store.state import State
@@ -50,6 +51,7 @@ def _assert_equal(ours: Frames, theirs: Frames) -> None:
     assert ours.points == theirs.points
     assert ours.sweep == theirs.sweep
     assert ours.provenance == theirs.provenance
+    assert ours.gallery == theirs.gallery
 
 
 def test_a_database_gives_the_tables_of_the_store(storage: Storage, database: Path) -> None:
@@ -67,6 +69,15 @@ def test_a_server_gives_the_tables_of_the_store_or_an_error(
     monkeypatch.setattr(read_back, "SERVER_POINTS", 4)  # not even one does, for all one can tell
     with pytest.raises(TrackerContentError, match="gave 4 points of .*, not all there are; export from the store"):
         frames_from_mlflow("read-back", server)
+
+
+def test_the_gallery_of_the_sweep_comes_with_them(storage: Storage, uri: str) -> None:
+    ship(storage, "toy", uri, False, print)
+    assert frames_from_mlflow("toy", uri).gallery is None
+    gallery = Gallery((0.0, 0.25), ("cat",), (2, 1, 1, 2, 2), bytes(range(8)))
+    storage.sweep("toy").write_gallery(gallery)
+    ship(storage, "toy", uri, False, print)
+    assert frames_from_mlflow("toy", uri).gallery == gallery
 
 
 def test_a_missing_epoch_is_an_error(database: Path) -> None:
