@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.store import names, strict_json
+from orchestrator.store import damage, names, strict_json
 from orchestrator.store.attempt import Attempt as Attempt
 from orchestrator.store.claim import Claim, Claims, Owner, SupersededError
 from orchestrator.store.errors import DamagedError
@@ -105,7 +105,7 @@ class TrialStore:
         """A committed epoch.
 
         Raises:
-            DamagedError: where the medium has damaged it.
+            DamagedError: where the medium has damaged it, which is noted for the next run.
         """
         name = _epoch_file(self._folder, epoch)
         content = self._files.read(name)
@@ -113,8 +113,9 @@ class TrialStore:
         try:
             return Commit.unsealed(content, epoch)
         except (ValueError, TypeError, KeyError, AttributeError):
+            damage.note(self._files, self.trial_id, epoch)
             raise DamagedError(
-                f"{self._files.root / name} is damaged; delete it, and run the sweep again: the epoch is computed "
+                f"{self._files.root / name} is damaged; run the sweep again: it is set aside, and the epoch computed "
                 f"again, to the same numbers (expected the commit of epoch {epoch} as JSON, as it was written)"
             ) from None
 
@@ -132,6 +133,7 @@ class TrialStore:
                 name = _epoch_file(self._folder, epoch)
                 self._files.write(f"{self._folder}/damaged/{epoch:05d}.json", self._files.read(name) or b"")
                 self._files.delete(name)
+                damage.forget(self._files, self.trial_id, epoch)
                 damaged.append(epoch)
         return damaged
 

@@ -88,6 +88,7 @@ class Place:
         command = [sys.executable, "-m", module, "run", str(self.folder / "sweep.yaml")]
         command += ["--storage", str(storage or self.storage.root), "--tracking-uri", uri or self.gate.uri]
         command += ["--engine", "local" if storage else self.engine, "--max-concurrent", "2"]
+        command += ["--verify"] if calm else []
         variables = {
             key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
         }
