@@ -46,6 +46,10 @@ class Kind(StrEnum):
     ERROR = "error"
 
 
+OF_THE_STORAGE = (Kind.STORAGE, Kind.NO_ROOM, Kind.DAMAGED)
+"""No code of anybody's is at fault: what there is to say is in the message."""
+
+
 class Next(StrEnum):
     """What happens to a trial after a failure."""
 

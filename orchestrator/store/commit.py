@@ -26,6 +26,7 @@ from orchestrator.store.sealed import digest
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
+_EPOCH = re.compile(r"([0-9]{5,})\.json")
 LAST_CHECKPOINTS = 2
 """They stay whatever is to be kept: the newest, and the one before in case the newest is damaged."""
 
@@ -98,7 +99,7 @@ class TrialStore:
 
     def epochs(self) -> list[int]:
         """The committed epochs, in order."""
-        found = (re.fullmatch(r"([0-9]{5,})\.json", name) for name in self._files.list(f"{self._folder}/epochs"))
+        found = map(_EPOCH.fullmatch, self._files.list(f"{self._folder}/epochs"))
         return sorted(int(match[1]) for match in found if match)
 
     def read(self, epoch: int) -> Commit:
@@ -169,7 +170,7 @@ class TrialStore:
         if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
         name = f"{record.epoch:05d}-{attempt}"
-        self._files.write(f"{self._folder}/checkpoints/{name}", checkpoint)
+        self._files.deposit(f"{self._folder}/checkpoints/{name}", checkpoint)
         claim = self._claim.number if self._claim else 0
         commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim)
         try:

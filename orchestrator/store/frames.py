@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.store import strict_json
 from orchestrator.store.commit import TrialStore
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.gallery import Gallery
@@ -223,6 +224,6 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     """The vectors in the artifact curvature.json of a run, by epoch and column."""
-    rows: list[dict[str, Any]] = json.loads(content)
+    rows: list[dict[str, Any]] = strict_json.numbers(json.loads(content))
     found = {int(row["epoch"]): sample_columns(row) for row in rows}
     return {epoch: row for epoch, row in found.items() if row}

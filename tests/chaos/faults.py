@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from orchestrator.store.errors import DamagedError
 from tests.chaos.place import Place
 from tests.chaos.processes import of_role
+from tests.small_disk import fill
 from tests.tracking.processes import stop_server
 
 ROLES = ("driver", "worker", "raylet", "shipper")
@@ -123,14 +124,7 @@ def _cut(fault: Fault, place: Place, draw: random.Random) -> str | None:
 
 
 def _fill(fault: Fault, place: Place, draw: random.Random) -> str | None:
-    ballast = place.disk / "ballast"
-    with ballast.open("wb", buffering=0) as stream:
-        for block in (2**20, 4096):
-            try:
-                while True:
-                    stream.write(b"\0" * block)
-            except OSError:  # full
-                continue
+    ballast = fill(place.disk)
     size = ballast.stat().st_size
     time.sleep(fault.seconds)
     ballast.unlink()
