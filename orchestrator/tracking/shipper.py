@@ -19,6 +19,7 @@ from orchestrator.tracking.client import connect, lost, reason, refused, require
 from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror, TrackerLostRunsError
 from orchestrator.tracking.outage import Outage
+from orchestrator.tracking.rate_limit import seconds_to_wait
 from orchestrator.tracking.watch import Watch
 
 POLL_SECONDS = 0.7
@@ -149,7 +150,8 @@ class _Shipper:
                     )
                 if failure is not None and now - max(alone, failing or now) > self._patience:
                     return self._left_undone(failure)
-            time.sleep(max(POLL_SECONDS, self._look_seconds) if failure is None else self._outage.pause)
+            idle = max(POLL_SECONDS, self._look_seconds)
+            time.sleep(idle if failure is None else max(self._outage.pause, seconds_to_wait()))
 
     def _failure(self) -> str | None:
         """One round; what kept it from its end, if anything did."""

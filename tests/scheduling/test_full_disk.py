@@ -1,4 +1,4 @@
-"""A storage that becomes full or read-only under real trials: a clear end, nothing torn, and the same command goes on."""
+"""A storage that becomes full or read-only under real trials: a clear end, nothing torn, and on from there."""
 
 import re
 import subprocess
