@@ -1,4 +1,4 @@
-"""How long a tracker that is too busy asks its clients to wait: ``Retry-After``, which MLflow reads and does not tell."""
+"""How long a busy tracker asks its clients to wait: ``Retry-After``, which MLflow reads and does not tell."""
 
 import time
 from typing import Any
