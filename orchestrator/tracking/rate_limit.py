@@ -16,13 +16,21 @@ def listen() -> None:
     from urllib3.util import Retry
 
     class Noting(Retry):
-        def increment(self, *arguments: Any, response: Any = None, **more: Any) -> Retry:
+        def increment(
+            self,
+            method: str | None = None,
+            url: str | None = None,
+            response: Any = None,
+            error: Exception | None = None,
+            _pool: Any = None,
+            _stacktrace: Any = None,
+        ) -> "Noting":
             if response is not None:
                 try:
                     _note(self.get_retry_after(response))
                 except InvalidHeader:
                     _note(None)
-            return super().increment(*arguments, response=response, **more)
+            return super().increment(method, url, response, error, _pool, _stacktrace)
 
     request_utils.Retry = Noting  # type: ignore[attr-defined]
 

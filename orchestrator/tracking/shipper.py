@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import ShipperStatus, Storage, SweepStore
-from orchestrator.store.lease import Holder, LeaseHeldError
+from orchestrator.store.lease import Holder, LeaseHeldError, LeaseLostError
 from orchestrator.store.provenance import redacted
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect, lost, reason, refused, require_mlflow, unanswered
@@ -81,17 +81,19 @@ def _turn(store: SweepStore, say: Callable[[str], None]) -> Iterator[None]:
     """The right to ship, once no other shipper has it."""
     waiting = False
     while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(store.ship_lease)
-            except LeaseHeldError as error:
-                if not waiting:
-                    say(f"{error}; waiting for it to end")
-                waiting = True
-            else:
-                yield
-                return
+        lease = store.ship_lease
+        try:
+            lease.__enter__()
+            break
+        except LeaseHeldError as error:
+            if not waiting:
+                say(f"{error}; waiting for it to end")
+            waiting = True
         time.sleep(POLL_SECONDS)
+    with contextlib.suppress(LeaseLostError):  # the shipper finds its successor itself, and says so
+        with contextlib.ExitStack() as stack:
+            stack.push(lease)
+            yield
 
 
 class _Shipper:

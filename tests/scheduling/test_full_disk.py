@@ -12,7 +12,7 @@ from tests.scheduling.test_driver import SHORT, records, states
 from tests.small_disk import fill, read_only, small_disk
 from tests.test_end_to_end import Place
 
-CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 30}}  # type: ignore[dict-item]
+CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[dict-item]
 
 
 @pytest.fixture(scope="module")
