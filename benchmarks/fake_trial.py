@@ -53,10 +53,13 @@ class FakeTrial(Work):
         if stop():
             return State.INTERRUPTED
         known = trial.epochs()
-        newest = trial.latest_checkpoint()
+        damaged = trial.damaged_timestamps()
+        # A gap is filled from the state before it, and all after it is computed again: nothing here takes long.
+        newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
         for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
             record, state = step(config, epoch, state, self.checkpoint_bytes)
+            record = replace(record, timestamp_ms=damaged.get(epoch, record.timestamp_ms))
             time.sleep(self.epoch_seconds)
             # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
             if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:

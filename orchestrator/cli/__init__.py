@@ -25,14 +25,6 @@ def main() -> None:
     """Runs the command line; what the user can mend is said in a line, without a traceback."""
     try:
         app()
-    except (
-        ValueError,
-        StorageError,
-        LeaseHeldError,
-        LeaseLostError,
-        SupersededError,
-        ModuleNotFoundError,
-        ConnectionError,
-    ) as error:
+    except _SAID_IN_A_LINE as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

@@ -22,7 +22,7 @@ from orchestrator.scheduling.driver import EngineOptions, run_sweep
 from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.measuring import measure_sweep, shortcomings
 from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.scheduling.show import failures, forecast, split, table
+from orchestrator.scheduling.show import damage, failures, forecast, split, table
 from orchestrator.scheduling.spent import spending
 from orchestrator.scheduling.stopping import read_budget
 from orchestrator.store.claim import Owner
@@ -44,7 +44,7 @@ def plan(
     """
     standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
     console.print(table(standing), crop=False)
-    for line in (standing.summary, *own_code(standing)):
+    for line in (standing.summary, *damage(standing), *own_code(standing)):
         say(line)
     for line in forecast(standing, engine, max_concurrent, console.status):
         say(line)
@@ -60,11 +60,14 @@ def run(
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read all that is stored first.")] = False,
 ) -> None:
     """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
 
     Ctrl-C lets every trial finish its epoch, as do SIGTERM, the end of the terminal and a used up `--budget`; the same
     command goes on from there. Once more stops at once.
+
+    Stored epochs that the medium has damaged are computed again, where a command has found them; `--verify` reads all.
 
     The exit code is 0 where every trial is done, 1 where something is missing, 2 where it could not begin, 130 where it
     was stopped at once.
@@ -84,6 +87,7 @@ def run(
             address=address,
             max_concurrent=max_concurrent,
             budget_seconds=seconds,
+            verify=verify,
             on_manifest=following.start,
             before_trials=following.wait_until_ready,
         )

@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.terminal import app, console, say
 from orchestrator.scheduling.measuring import measured_again
 from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.scheduling.show import failures, progress, table
+from orchestrator.scheduling.show import damage, failures, progress, table
 from orchestrator.store.layout import Storage
 from orchestrator.store.location import S3Location
 from orchestrator.study.sweep import load_sweep
@@ -32,8 +32,11 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
     standing = reconcile(desired, store)
+    spent = progress(standing, store)
+    if store.suspects().keys() & desired.by_id.keys() - standing.damaged.keys():  # found in what was just read
+        standing = reconcile(desired, store)
     console.print(table(standing), crop=False)
-    for line in (standing.summary, *failures(standing), *measured_again(desired, store), *progress(standing, store)):
+    for line in (standing.summary, *damage(standing), *failures(standing), *measured_again(desired, store), *spent):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")

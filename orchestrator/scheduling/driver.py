@@ -48,6 +48,7 @@ def run_sweep(
     address: str | None = None,
     max_concurrent: int | None = None,
     budget_seconds: float | None = None,
+    verify: bool = False,
     on_manifest: Callable[[], None] = lambda: None,
     before_trials: Callable[[], None] = lambda: None,
 ) -> Plan:
@@ -61,6 +62,7 @@ def run_sweep(
         address: of a Ray cluster; None starts one here.
         max_concurrent: trials at a time, where the engine would run more.
         budget_seconds: after which trials are asked to end after their epoch.
+        verify: read every stored epoch first, so that all that is damaged is computed again.
         on_manifest: called once the sweep can be read from the storage.
         before_trials: called when the engine is up, before the first trial is scheduled.
 
@@ -80,6 +82,8 @@ def run_sweep(
         store.clear_stop()
         store.write_manifest(sweep, capture())
         on_manifest()
+        if verify:
+            storage.verify(sweep.by_id)
         todo = reconcile(sweep, storage).todo
         if not todo:
             console.print("nothing left to do")

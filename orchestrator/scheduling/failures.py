@@ -6,6 +6,7 @@
 | lost: the process, its node or its GPU went away | with a growing pause, while epochs come in between | failed |
 | storage: a hiccup of it | with a growing pause, while epochs come in between | left as it stands, to be gone on with |
 | no room: the storage is full, or cannot be written | no, and no other trial either | left as it stands |
+| damaged: a file of it, by the medium | once, since an attempt sets aside what can be computed again | failed |
 | error: everything else, the user's own code above all | no | failed |
 
 Divergence is no failure but a result.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import StorageError
 from orchestrator.store.provenance import failure_line
 
@@ -40,7 +42,12 @@ class Kind(StrEnum):
     LOST = "lost"
     STORAGE = "storage"
     NO_ROOM = "no room"
+    DAMAGED = "damaged"
     ERROR = "error"
+
+
+OF_THE_STORAGE = (Kind.STORAGE, Kind.NO_ROOM, Kind.DAMAGED)
+"""No code of anybody's is at fault: what there is to say is in the message."""
 
 
 class Next(StrEnum):
@@ -71,6 +78,7 @@ RULES = {
     Kind.LOST: Rule(3, Next.AGAIN, Next.FAILED),
     Kind.STORAGE: Rule(8, Next.AGAIN, Next.LEFT),
     Kind.NO_ROOM: Rule(0, Next.AGAIN, Next.STOP),
+    Kind.DAMAGED: Rule(1, Next.AGAIN, Next.FAILED),
     Kind.ERROR: Rule(0, Next.AGAIN, Next.FAILED),
 }
 
@@ -153,6 +161,8 @@ def _kind(error: BaseException) -> Kind:
     chain = list(_chain(error))
     if any(_is_out_of_memory(each) for each in chain):
         return Kind.OUT_OF_MEMORY
+    if isinstance(error, DamagedError):
+        return Kind.DAMAGED
     if isinstance(error, StorageError):
         causes = list(_chain(error, hidden=True))[1:]
         if not causes or isinstance(causes[0], ValueError):

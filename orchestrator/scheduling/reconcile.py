@@ -32,6 +32,11 @@ class Plan:
         return sum(standing.missing_epochs for standing in self.standings.values())
 
     @property
+    def damaged(self) -> dict[str, tuple[int, ...]]:
+        """Epochs whose files the medium has damaged, as far as that is known, by trial id."""
+        return {key: standing.damaged for key, standing in self.standings.items() if standing.damaged}
+
+    @property
     def summary(self) -> str:
         """``quickstart: 12 of 12 trials done``, or what is missing."""
         done = len(self.standings) - len(self.todo)
@@ -56,7 +61,11 @@ def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Pla
     final = {key: standing for key, standing in before.standings.items() if standing.state.final} if before else {}
     holder = storage.sweep(sweep.name).driver_lease.holder()
     since = holder.since if holder else None
+    suspects = storage.suspects()
     return Plan(
         sweep,
-        {key: final.get(key) or standing(storage.trial(key), trial, since) for key, trial in sweep.by_id.items()},
+        {
+            key: final.get(key) or standing(storage.trial(key), trial, since, suspects.get(key, ()))
+            for key, trial in sweep.by_id.items()
+        },
     )

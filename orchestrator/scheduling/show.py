@@ -35,6 +35,10 @@ def table(plan: Plan) -> "Table | PlainTable":
     return shown
 
 
+MOST_DAMAGED = 10
+"""Trials that are named."""
+
+
 @dataclass(frozen=True)
 class PlainTable:
     """Rows of columns that line up, a line each, whatever the width of the terminal: to be printed uncropped."""
@@ -61,6 +65,20 @@ def failures(plan: Plan) -> list[str]:
         lines.append(f"failed: {trial_id} ({plan.sweep.label(plan.trial(trial_id))}): {reason}")
     if failed:
         lines.append(f"to see it happen: hessian-dynamics trial {plan.sweep.name} {next(iter(failed))}")
+    return lines
+
+
+def damage(plan: Plan) -> list[str]:
+    """Which stored epochs the medium has damaged, as far as that is known, and what mends them."""
+    lines = [
+        f"damaged: epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
+        f"({plan.sweep.label(plan.trial(trial_id))})"
+        for trial_id, epochs in list(plan.damaged.items())[:MOST_DAMAGED]
+    ]
+    if len(plan.damaged) > MOST_DAMAGED:
+        lines.append(f"damaged: epochs of {len(plan.damaged) - MOST_DAMAGED} more trials")
+    if lines:
+        lines.append(f"to mend: hessian-dynamics run {plan.sweep.name} sets them aside and computes them again")
     return lines
 
 

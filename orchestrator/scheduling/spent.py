@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from orchestrator.scheduling.reconcile import Plan
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.layout import Storage
 
 WINDOW_SECONDS = 600.0
@@ -79,9 +80,14 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
     spent = Spent()
     ended: list[float] = []
     for trial_id in trial_ids:
-        for record in storage.trial(trial_id).records():
-            if record.epoch > plan.standings[trial_id].epochs:
+        trial = storage.trial(trial_id)
+        for epoch in trial.epochs():
+            if epoch > plan.standings[trial_id].epochs:
                 break
+            try:
+                record = trial.read(epoch).record
+            except DamagedError:  # it is noted, and computed again by the next run
+                continue
             ended.append(record.timestamp_ms / 1000)
             times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
             spent += Spent(*(seconds or 0.0 for seconds in times))

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.scheduling.failures import Failure, failure_of
+from orchestrator.scheduling.failures import OF_THE_STORAGE, Failure, failure_of
 from orchestrator.store.claim import Owner, SupersededError
 from orchestrator.store.commit import Attempt
 from orchestrator.store.layout import Storage
@@ -65,8 +65,10 @@ class Work:
         except SupersededError as error:  # nothing has failed: another attempt is at work, or has done it
             print(f"trial {trial_id}: {error}", flush=True)
         except Exception as error:
-            traceback.print_exc()
-            return replace(failure_of(error), node=node)
+            failure = failure_of(error)
+            if failure.kind not in OF_THE_STORAGE:  # there the driver's line says it all
+                traceback.print_exc()
+            return replace(failure, node=node)
         return None
 
     def mark(self, trial_id: str) -> Mark:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.store import names, strict_json
+from orchestrator.store import damage, names, strict_json
 from orchestrator.store.attempt import Attempt as Attempt
 from orchestrator.store.claim import Claim, Claims, Owner, SupersededError
 from orchestrator.store.errors import DamagedError
@@ -26,6 +26,7 @@ from orchestrator.store.sealed import digest
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
+_EPOCH = re.compile(r"([0-9]{5,})\.json")
 LAST_CHECKPOINTS = 2
 """They stay whatever is to be kept: the newest, and the one before in case the newest is damaged."""
 
@@ -98,14 +99,14 @@ class TrialStore:
 
     def epochs(self) -> list[int]:
         """The committed epochs, in order."""
-        found = (re.fullmatch(r"([0-9]{5,})\.json", name) for name in self._files.list(f"{self._folder}/epochs"))
+        found = map(_EPOCH.fullmatch, self._files.list(f"{self._folder}/epochs"))
         return sorted(int(match[1]) for match in found if match)
 
     def read(self, epoch: int) -> Commit:
         """A committed epoch.
 
         Raises:
-            DamagedError: where the medium has damaged it.
+            DamagedError: where the medium has damaged it, which is noted for the next run.
         """
         name = _epoch_file(self._folder, epoch)
         content = self._files.read(name)
@@ -113,8 +114,9 @@ class TrialStore:
         try:
             return Commit.unsealed(content, epoch)
         except (ValueError, TypeError, KeyError, AttributeError):
+            damage.note(self._files, self.trial_id, epoch)
             raise DamagedError(
-                f"{self._files.root / name} is damaged; delete it, and run the sweep again: the epoch is computed "
+                f"{self._files.root / name} is damaged; run the sweep again: it is set aside, and the epoch computed "
                 f"again, to the same numbers (expected the commit of epoch {epoch} as JSON, as it was written)"
             ) from None
 
@@ -132,6 +134,7 @@ class TrialStore:
                 name = _epoch_file(self._folder, epoch)
                 self._files.write(f"{self._folder}/damaged/{epoch:05d}.json", self._files.read(name) or b"")
                 self._files.delete(name)
+                damage.forget(self._files, self.trial_id, epoch)
                 damaged.append(epoch)
         return damaged
 
@@ -167,7 +170,7 @@ class TrialStore:
         if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
         name = f"{record.epoch:05d}-{attempt}"
-        self._files.write(f"{self._folder}/checkpoints/{name}", checkpoint)
+        self._files.deposit(f"{self._folder}/checkpoints/{name}", checkpoint)
         claim = self._claim.number if self._claim else 0
         commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim)
         try:

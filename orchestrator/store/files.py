@@ -1,7 +1,9 @@
-"""Five verbs on files, each of them atomic and durable: all the store is built of."""
+"""A few verbs on files, durable and all but one atomic: all the store is built of."""
 
+import errno
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from orchestrator.store.location import S3Location, locate
 from orchestrator.store.names import inside
 
 _SCRATCH = ".partial"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ABANDONED_SECONDS = 24 * 3600.0
 """Nothing takes that long to write: what is left of a writer that was killed."""
 
@@ -39,6 +42,12 @@ class FileSystem(Protocol):
 
     def create(self, name: str, content: bytes) -> bool:
         """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+
+    def deposit(self, name: str, content: bytes) -> None:
+        """Makes a file that nobody looks for before something else names it; durable when it returns.
+
+        A crash may leave it in part: whoever names it says its digest too.
+        """
 
     def delete(self, name: str) -> None:
         """Removes a file; nothing happens where there is none."""
@@ -72,7 +81,7 @@ class Files:
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces a file, or makes it."""
-        with self._writing():
+        with self._writing(len(content)):
             target = self._folder_of(name)
             scratch = self._scratch(content)
             os.replace(scratch, target)
@@ -80,7 +89,7 @@ class Files:
 
     def create(self, name: str, content: bytes) -> bool:
         """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
-        with self._writing():
+        with self._writing(len(content)):
             target = self._folder_of(name)
             scratch = self._scratch(content)
             try:
@@ -93,6 +102,14 @@ class Files:
                 scratch.unlink()
             _sync(target.parent)
             return True
+
+    def deposit(self, name: str, content: bytes) -> None:
+        """Makes a file that nobody looks for before something else names it.
+
+        A power cut could take its name from it, which writing what names it makes durable on the file systems we know.
+        """
+        with self._writing(len(content)):
+            _write(self._folder_of(name), content, os.O_TRUNC)
 
     def delete(self, name: str) -> None:
         """Removes a file; nothing happens where there is none."""
@@ -143,17 +160,25 @@ class Files:
             self._remove_abandoned()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, size: int = 0) -> Iterator[None]:
+        """Says what is wrong where it cannot be written; `size` in bytes is what was to be."""
         try:
             yield
         except StorageError:
             raise
         except OSError as error:
-            reason = error.strerror or error
-            raise StorageError(
-                f"storage {str(self.root)!r} cannot be written ({reason}); "
-                "give a folder you may write to with --storage, or make room there"
-            ) from None
+            reason = error.strerror or str(error)
+            fix = "give a folder you may write to with --storage, or make room there"
+            if error.errno in _FULL:
+                reason += f": {size:,} bytes were to be written{self._free()}"
+                fix = "make room there, and the same command goes on; what is finished is kept"
+            raise StorageError(f"storage {str(self.root)!r} cannot be written ({reason}); {fix}") from None
+
+    def _free(self) -> str:
+        try:
+            return f", {shutil.disk_usage(self.root).free:,} are free"
+        except OSError:
+            return ""
 
     def _unreadable(self, name: str, error: OSError) -> StorageError:
         return StorageError(f"{self.root / name} cannot be read ({error.strerror or error}); check --storage")
@@ -188,16 +213,7 @@ class Files:
         folder = self.root / _SCRATCH
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / secrets.token_hex(8)
-        # Not a temporary file of Python's, which only its owner may read: storage is shared, the umask decides.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except BaseException:
-            path.unlink()
-            raise
+        _write(path, content, os.O_EXCL)
         return path
 
 
@@ -215,6 +231,20 @@ def files_at(place: str | Path) -> FileSystem:
     except ModuleNotFoundError as error:
         raise StorageError(f"storage {root}: {error}; pip install 'hessian-dynamics[sweep]'") from None
     return S3Files(root)
+
+
+def _write(path: Path, content: bytes, flag: int) -> None:
+    """Makes a file, durable but for its name; leaves none where that fails."""
+    # Not a temporary file of Python's, which only its owner may read: storage is shared, the umask decides.
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _make(folder: Path) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orchestrator.store import strict_json
 from orchestrator.store.commit import TrialStore
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.layout import Storage
 from orchestrator.store.provenance import Provenance, failure_line
@@ -86,13 +88,21 @@ def read_frames(storage: Storage, name: str) -> Frames:
     """The tables of a sweep from the store: its committed epochs, up to those the sweep asks for.
 
     Raises:
-        StorageError: where the sweep was never run here, or a record is damaged.
+        StorageError: where the sweep was never run here.
+        DamagedError: where records are damaged; names the first of every trial.
     """
     store = storage.sweep(name)
     sweep, provenance = store.read_manifest()
     holder = store.driver_lease.holder()
     since = holder.since if holder else None
-    known = [_stored(storage.trial(key), config, since) for key, config in sweep.by_id.items()]
+    known, damaged = [], []
+    for key, config in sweep.by_id.items():
+        try:
+            known.append(_stored(storage.trial(key), config, since))
+        except DamagedError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise DamagedError("\n  ".join(damaged))
     return replace(assemble(sweep, provenance, known), gallery=store.gallery())
 
 
@@ -214,6 +224,6 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     """The vectors in the artifact curvature.json of a run, by epoch and column."""
-    rows: list[dict[str, Any]] = json.loads(content)
+    rows: list[dict[str, Any]] = strict_json.numbers(json.loads(content))
     found = {int(row["epoch"]): sample_columns(row) for row in rows}
     return {epoch: row for epoch, row in found.items() if row}

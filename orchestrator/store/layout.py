@@ -3,17 +3,19 @@
 - <storage>/trials/<trial_id>/     shared by all sweeps that name the trial (commit.py)
 - <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
                                    shipper.json and .log, measure-failures/, export/, report/
+- <storage>/damage/                epochs found damaged (damage.py)
 - <storage>/provenance/            what attempts and sweeps refer to by its digest (attachments.py)
 """
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store import names
+from orchestrator.store import damage, names
 from orchestrator.store.commit import TrialStore
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import FileSystem, StorageError, files_at
@@ -45,6 +47,17 @@ class Storage:
     def trial(self, trial_id: str) -> TrialStore:
         """A trial's part, whether or not anything is stored of it."""
         return TrialStore(self.files, trial_id)
+
+    def suspects(self) -> dict[str, tuple[int, ...]]:
+        """Epochs that somebody found damaged, by trial id; some may have been computed again since."""
+        return damage.noted(self.files)
+
+    def verify(self, trial_ids: Iterable[str]) -> None:
+        """Reads every epoch of some trials, so that all that is damaged is noted."""
+        for trial in map(self.trial, trial_ids):
+            for epoch in trial.epochs():
+                with contextlib.suppress(DamagedError):
+                    trial.read(epoch)
 
     def sweep(self, name: str) -> "SweepStore":
         """A sweep's part."""

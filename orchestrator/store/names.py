@@ -1,5 +1,6 @@
 """What may be a name in a storage: nothing that climbs out of it, whoever made the name up."""
 
+import functools
 import re
 
 from orchestrator.store.errors import StorageError
@@ -54,6 +55,7 @@ def trial_id(name: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_part(part: str) -> bool:
     try:
         size = len(part.encode())

@@ -1,11 +1,13 @@
 """How a trial stands, derived from what is committed and how its last attempt ended."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.store.commit import Attempt, TrialStore
 from orchestrator.store.errors import DamagedError
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import EpochRecord
 
 
 class State(StrEnum):
@@ -37,6 +39,8 @@ class Standing:
     """The last attempt."""
     ended_ms: int | None = field(default=None, compare=False)
     """When the last of these epochs ended, Unix time in milliseconds; None before epoch 0."""
+    damaged: tuple[int, ...] = ()
+    """Epochs whose files the medium has damaged, as far as that is known: they are missing."""
 
     @property
     def missing_epochs(self) -> int:
@@ -44,7 +48,9 @@ class Standing:
         return 0 if self.state.final else self.epochs - self.epoch
 
 
-def standing(trial: TrialStore, config: TrialConfig, driver_since: float | None = None) -> Standing:
+def standing(
+    trial: TrialStore, config: TrialConfig, driver_since: float | None = None, suspects: Iterable[int] = ()
+) -> Standing:
     """How a trial stands.
 
     Args:
@@ -52,14 +58,14 @@ def standing(trial: TrialStore, config: TrialConfig, driver_since: float | None 
         config: what is asked for; another sweep may ask for more epochs of the same trial, or fewer.
         driver_since: when the driver now at work took its lease, Unix time in seconds; an open attempt from before
             was killed.
+        suspects: epochs that somebody found damaged: they are read, as the last one is.
     """
     epochs = [epoch for epoch in trial.epochs() if epoch <= config.epochs]
-    whole = len(epochs)  # an epoch that was damaged is computed again, and those after it stay
     last = epochs[-1] if epochs else -1
-    try:
-        record = trial.read(last).record if epochs else None
-    except DamagedError:
-        record, whole = None, whole - 1
+    record = _read(trial, last) if epochs else None
+    damaged = [epoch for epoch in suspects if epoch in epochs[:-1] and _read(trial, epoch) is None]
+    damaged += [last] if epochs and record is None else []
+    whole = len(epochs) - len(damaged)  # an epoch that was damaged is computed again, and those after it stay
     ended_ms = record.timestamp_ms if record else None
     if record and record.diverged and whole == last + 1:
         return Standing(State.DIVERGED, last, config.epochs, None, ended_ms)
@@ -68,7 +74,16 @@ def standing(trial: TrialStore, config: TrialConfig, driver_since: float | None 
     last = whole - 1
     attempts = trial.attempts()
     attempt = attempts[-1] if attempts else None
-    return Standing(_unfinished(attempt, last, driver_since), last, config.epochs, attempt, ended_ms)
+    state = _unfinished(attempt, last, driver_since)
+    return Standing(state, last, config.epochs, attempt, ended_ms, tuple(damaged))
+
+
+def _read(trial: TrialStore, epoch: int) -> EpochRecord | None:
+    """None where it is damaged."""
+    try:
+        return trial.read(epoch).record
+    except DamagedError:
+        return None
 
 
 def _unfinished(attempt: Attempt | None, last: int, driver_since: float | None) -> State:

@@ -12,6 +12,16 @@ def to_bytes(content: object) -> bytes:
     return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
 
 
+def line(content: object) -> str:
+    """In one line."""
+    return json.dumps(_spelled(content), allow_nan=False)
+
+
+def has_texts(content: bytes) -> bool:
+    """Whether there may be a text in place of a number."""
+    return b'NaN"' in content or b'Infinity"' in content
+
+
 def numbers(content: Any) -> Any:
     """Values in which no text is meant as one, with the numbers that were stored as texts."""
     if isinstance(content, str):

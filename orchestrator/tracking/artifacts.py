@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+from orchestrator.store import strict_json
 from orchestrator.store.commit import Attempt
 from orchestrator.store.provenance import redacted
 from orchestrator.study.record import EpochRecord
@@ -27,9 +28,12 @@ def curvature_file(label: str) -> str:
 
 
 def curvature_json(records: Iterable[EpochRecord]) -> str:
-    """The raw samples behind the curves, one object an epoch: ``{"epoch": 3, "lanczos/history": [...]}``."""
+    """The raw samples behind the curves, one object an epoch: ``{"epoch": 3, "lanczos/history": [...]}``.
+
+    Where an estimate is no finite number, a text says so, which JSON has no number for: ``"NaN"``, ``"-Infinity"``.
+    """
     rows = [{"epoch": record.epoch, **record.vectors()} for record in records]
-    return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
+    return "[\n" + ",\n".join(map(strict_json.line, rows)) + "\n]\n"
 
 
 def attempts_json(attempts: Iterable[Attempt]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.provenance import redacted
+from orchestrator.tracking import rate_limit
 from orchestrator.tracking.address import database_file, secrets_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow.store.db import utils
 
     utils.MAX_RETRY_COUNT = 1  # 10 tries of a database that is away take 100 seconds
+    rate_limit.listen()
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     file = database_file(uri)

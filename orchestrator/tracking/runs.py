@@ -1,8 +1,10 @@
 """MLflow's side: the experiment of a sweep and its runs, found by their tags before any is made."""
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
@@ -23,6 +25,7 @@ class TrackedRun:
     def __init__(self, client: "MlflowClient", run: "Run") -> None:
         self._client = client
         self.run_id: str = run.info.run_id
+        self._artifacts: str = run.info.artifact_uri
         self.name: str = run.info.run_name or ""
         self.status: str = run.info.status
         self.started_ms: int = run.info.start_time or 0
@@ -73,16 +76,27 @@ class TrackedRun:
         ended_ms = None if ended_ms is None else max(ended_ms, self.started_ms)
         if status == self.status and ended_ms in (None, self.ended_ms):
             return
-        if ended_ms is None:
-            self._client.update_run(self.run_id, status=status)
-        else:
-            self._client.set_terminated(self.run_id, status, ended_ms)
-            self.ended_ms = ended_ms
+        from mlflow.entities import RunStatus
+
+        # Not by the client's own methods: they ask for the run first.
+        store: Any = self._client._tracking_client.store
+        store.update_run_info(self.run_id, RunStatus.from_string(status), ended_ms, None)
+        self.ended_ms = self.ended_ms if ended_ms is None else ended_ms
         self.status = status
 
     def upload(self, file: str, content: str) -> None:
-        """Stores an artifact, in the place of an older one of that name."""
-        self._client.log_text(self.run_id, content, file)
+        """Stores an artifact, in the place of an older one of that name.
+
+        Not by the client's `log_text`, which asks for the run first to know where its artifacts lie.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        folder, _, name = file.rpartition("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, name)
+            path.write_text(content, encoding="utf-8")
+            place: Any = get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
+            place.log_artifact(str(path), folder or None)
 
     def _log(self, metrics: "Sequence[Metric]", tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag

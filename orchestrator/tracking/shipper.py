@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import ShipperStatus, Storage, SweepStore
-from orchestrator.store.lease import Holder, LeaseHeldError
+from orchestrator.store.lease import Holder, LeaseHeldError, LeaseLostError
 from orchestrator.store.provenance import redacted
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect, lost, reason, refused, require_mlflow, unanswered
 from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror, TrackerLostRunsError
 from orchestrator.tracking.outage import Outage
+from orchestrator.tracking.rate_limit import seconds_to_wait
 from orchestrator.tracking.watch import Watch
 
 POLL_SECONDS = 0.7
@@ -80,17 +81,19 @@ def _turn(store: SweepStore, say: Callable[[str], None]) -> Iterator[None]:
     """The right to ship, once no other shipper has it."""
     waiting = False
     while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(store.ship_lease)
-            except LeaseHeldError as error:
-                if not waiting:
-                    say(f"{error}; waiting for it to end")
-                waiting = True
-            else:
-                yield
-                return
+        lease = store.ship_lease
+        try:
+            lease.__enter__()
+            break
+        except LeaseHeldError as error:
+            if not waiting:
+                say(f"{error}; waiting for it to end")
+            waiting = True
         time.sleep(POLL_SECONDS)
+    with contextlib.suppress(LeaseLostError):  # the shipper finds its successor itself, and says so
+        with contextlib.ExitStack() as stack:
+            stack.push(lease)
+            yield
 
 
 class _Shipper:
@@ -149,7 +152,8 @@ class _Shipper:
                     )
                 if failure is not None and now - max(alone, failing or now) > self._patience:
                     return self._left_undone(failure)
-            time.sleep(max(POLL_SECONDS, self._look_seconds) if failure is None else self._outage.pause)
+            idle = max(POLL_SECONDS, self._look_seconds)
+            time.sleep(idle if failure is None else max(self._outage.pause, seconds_to_wait()))
 
     def _failure(self) -> str | None:
         """One round; what kept it from its end, if anything did."""

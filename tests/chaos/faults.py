@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.store.errors import DamagedError
 from tests.chaos.place import Place
 from tests.chaos.processes import of_role
+from tests.small_disk import fill
 from tests.tracking.processes import stop_server
 
 ROLES = ("driver", "worker", "raylet", "shipper")
@@ -31,7 +33,7 @@ def planned(seed: int, count: int, engine: str, disk: bool) -> list[Fault]:
     draw = random.Random(seed)
     roles = [role for role in ROLES if engine == "ray" or role != "raylet"]
     all_kinds = [("kill", role) for role in [*roles, "server"]] + [("stop", role) for role in [*roles, "server"]]
-    all_kinds += [("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("cut", "tracker")]
+    all_kinds += [("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("corrupt", "epoch"), ("cut", "tracker")]
     all_kinds += [("fill", "disk")] if disk else []
     # What ends one trial or one connection is cheap; what ends the driver takes its time.
     cheap = [("kill", "worker"), ("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("kill", "shipper")]
@@ -87,18 +89,18 @@ def _signal_server(fault: Fault, place: Place) -> str | None:
 
 
 def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
-    """The newest checkpoint of a trial that is not at its end: a disk that lies."""
-    going = [
-        (key, epochs[-1])
-        for key, config in place.sweep.by_id.items()
-        if (epochs := place.storage.trial(key).epochs()) and epochs[-1] < config.epochs
-    ]
-    if not going:
+    """A disk that lies: the newest checkpoint of a trial that is not at its end, or the record of any epoch."""
+    stands = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).epochs())}
+    if fault.target == "checkpoint":
+        stands = {key: epochs for key, epochs in stands.items() if epochs[-1] < place.sweep.by_id[key].epochs}
+    if not stands:
         return None
-    trial_id, epoch = draw.choice(going)
-    trial = place.storage.trial(trial_id)
-    path = place.storage.root / "trials" / trial_id / "checkpoints" / trial.read(epoch).checkpoint
+    trial_id = draw.choice(sorted(stands))
+    epoch = stands[trial_id][-1] if fault.target == "checkpoint" else draw.choice(stands[trial_id])
+    folder = place.storage.root / "trials" / trial_id
     try:
+        name = f"checkpoints/{place.storage.trial(trial_id).read(epoch).checkpoint}"
+        path = folder / (name if fault.target == "checkpoint" else f"epochs/{epoch:05d}.json")
         with path.open("r+b") as stream:
             size = path.stat().st_size
             if fault.kind == "truncate":
@@ -108,7 +110,7 @@ def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
                 byte = stream.read(1)
                 stream.seek(at)
                 stream.write(bytes([byte[0] ^ 0xFF]))
-    except (FileNotFoundError, ValueError):  # the trial has just gone on
+    except (FileNotFoundError, ValueError, DamagedError):  # the trial has just gone on, or is damaged already
         return None
     return f"epoch {epoch} of {trial_id}"
 
@@ -122,14 +124,7 @@ def _cut(fault: Fault, place: Place, draw: random.Random) -> str | None:
 
 
 def _fill(fault: Fault, place: Place, draw: random.Random) -> str | None:
-    ballast = place.disk / "ballast"
-    with ballast.open("wb", buffering=0) as stream:
-        for block in (2**20, 4096):
-            try:
-                while True:
-                    stream.write(b"\0" * block)
-            except OSError:  # full
-                continue
+    ballast = fill(place.disk)
     size = ballast.stat().st_size
     time.sleep(fault.seconds)
     ballast.unlink()

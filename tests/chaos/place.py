@@ -1,7 +1,6 @@
 """Where a storm rages: a sweep, its storage on a small disk of its own, a real tracking server, and a driver."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 from tests.chaos.fake_run import EPOCH_SECONDS
 from tests.chaos.processes import Process, descendants, end_all
+from tests.small_disk import small_disk
 from tests.tracking.conftest import healthy
 from tests.tracking.processes import Gate, free_port, start_server, stop_server, wait_until
 
@@ -88,6 +88,7 @@ class Place:
         command = [sys.executable, "-m", module, "run", str(self.folder / "sweep.yaml")]
         command += ["--storage", str(storage or self.storage.root), "--tracking-uri", uri or self.gate.uri]
         command += ["--engine", "local" if storage else self.engine, "--max-concurrent", "2"]
+        command += ["--verify"] if calm else []
         variables = {
             key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
         }
@@ -156,8 +157,8 @@ def place(folder: Path, kind: Kind, engine: str, trials: int, epochs: int, epoch
     """A place for a storm; in the end nothing of it runs any more."""
     folder = folder.resolve()
     (folder / "sweep.yaml").write_text(yaml.safe_dump(content(kind, trials, epochs)))
-    with _small_disk(folder / "disk") as disk:
-        here = Place(folder, kind, engine, epoch_seconds, disk)
+    with small_disk(folder / "disk", DISK_BYTES):
+        here = Place(folder, kind, engine, epoch_seconds, folder / "disk")
         try:
             yield here
         finally:
@@ -168,16 +169,3 @@ def place(folder: Path, kind: Kind, engine: str, trials: int, epochs: int, epoch
             end_all(folder, here.family)
             if here.gate:
                 here.gate.close()
-
-
-@contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
-    """A disk that can be filled, where we may mount one; else a plain folder."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "hessian-dynamics-storm", str(folder)]
-    mounted = os.geteuid() == 0 and shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
-    try:
-        yield folder
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)

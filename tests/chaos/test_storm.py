@@ -31,9 +31,9 @@ def test_a_storm_is_planned_by_its_seed() -> None:
     assert planned(3, 50, "ray", disk=True) == planned(3, 50, "ray", disk=True)
     assert planned(3, 50, "ray", disk=True) != planned(4, 50, "ray", disk=True)
     kinds = {(fault.kind, fault.target) for fault in planned(3, 50, "ray", disk=True)}
-    assert len(kinds) == 14
+    assert len(kinds) == 15
     assert {target for _, target in kinds} == {
-        "driver", "worker", "raylet", "shipper", "server", "checkpoint", "tracker", "disk",
+        "driver", "worker", "raylet", "shipper", "server", "checkpoint", "epoch", "tracker", "disk",
     }  # fmt: skip
     assert "disk" not in {fault.target for fault in planned(3, 50, "ray", disk=False)}
 

@@ -94,7 +94,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
     return records(place)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_lets_the_epochs_finish(tmp_path: Path, number: signal.Signals) -> None:
     place = Place(tmp_path, LONG)
     process = place.start("--engine", "local")
@@ -123,7 +123,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     wait_until_gone(below)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
     place = Place(tmp_path, LONG)
     process = place.start("--engine", "local")
@@ -139,6 +142,7 @@ def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: si
     assert State.RUNNING not in states(place)
 
 
+@pytest.mark.slow
 def test_the_budget_stops_as_ctrl_c_does(tmp_path: Path) -> None:
     place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local", "--budget", "6s")
@@ -156,6 +160,7 @@ def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path, SHORT)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -243,6 +248,7 @@ def test_a_bug_fails_its_trials_and_the_others_go_on(tmp_path: Path) -> None:
     assert "nets.py" in artifact.read_text()
 
 
+@pytest.mark.slow
 def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None:
     place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
     code, said = place.run("--engine", "local", "--max-concurrent", "1")
@@ -256,6 +262,7 @@ def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None
     assert states(place) == {State.COMPLETED}
 
 
+@pytest.mark.slow
 def test_out_of_memory_ends_with_advice_after_a_second_try(tmp_path: Path) -> None:
     place = own_model(tmp_path, "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')", True)
     place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]

@@ -19,6 +19,7 @@ from orchestrator.scheduling.failures import (
     failure_of,
     pause_seconds,
 )
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import StorageError
 from orchestrator.training.images import DataError
 from orchestrator.training.own_models import ModelCodeError
@@ -68,6 +69,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (storage_error(errno.EIO), Kind.STORAGE),
         (storage_error(errno.ESTALE), Kind.STORAGE),
         (caused(StorageError("cannot be read"), ConnectionError("no answer")), Kind.STORAGE),
+        (DamagedError("/x/00003.json is damaged; run the sweep again"), Kind.DAMAGED),
+        (caused(DamagedError("/x/00003.json is damaged; run the sweep again"), KeyError("record")), Kind.DAMAGED),
         (StorageError("checkpoint /x is damaged; delete it"), Kind.ERROR),
         (caused(StorageError("/x is damaged; delete it"), ValueError("no JSON")), Kind.ERROR),
         (OSError(errno.ESTALE, "Stale file handle"), Kind.STORAGE),
@@ -107,6 +110,8 @@ def test_an_exception_has_its_kind(error: Exception, kind: Kind) -> None:
         (Kind.STORAGE, 8, False, Next.AGAIN),
         (Kind.STORAGE, 9, False, Next.LEFT),
         (Kind.NO_ROOM, 1, False, Next.STOP),
+        (Kind.DAMAGED, 1, False, Next.AGAIN),
+        (Kind.DAMAGED, 2, False, Next.FAILED),
         (Kind.ERROR, 1, False, Next.FAILED),
         (Kind.ERROR, 1, True, Next.FAILED),
     ],

@@ -83,8 +83,8 @@ def test_whoever_was_superseded_writes_nothing(files: Files, write_something: Ca
 
 def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(files: Files) -> None:
     class Late(Files):
-        def write(self, name: str, content: bytes) -> None:
-            super().write(name, content)
+        def deposit(self, name: str, content: bytes) -> None:
+            super().deposit(name, content)
             if "/checkpoints/" in name:
                 writer(files).claim(NIGHT, "second")
 

@@ -339,7 +339,7 @@ def test_a_damaged_commit_is_named(files: Files, trial: TrialStore) -> None:
     with pytest.raises(StorageError) as caught:
         trial.read(0)
     assert str(caught.value) == (
-        f"{path} is damaged; delete it, and run the sweep again: the epoch is computed again, to the same numbers "
+        f"{path} is damaged; run the sweep again: it is set aside, and the epoch computed again, to the same numbers "
         "(expected the commit of epoch 0 as JSON, as it was written)"
     )
 

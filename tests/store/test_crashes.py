@@ -41,6 +41,11 @@ class Mortal(Files):
     def create(self, name: str, content: bytes) -> bool:
         return bool(self._change(super().create, name, content))
 
+    def deposit(self, name: str, content: bytes) -> None:
+        if self.left == 0 and not self.after:  # the only file that a crash may leave in part
+            super().deposit(name, content[: len(content) // 2])
+        self._change(super().deposit, name, content)
+
     def delete(self, name: str) -> None:
         self._change(super().delete, name)
 

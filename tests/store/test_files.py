@@ -54,12 +54,16 @@ def test_writing_leaves_nothing_but_the_file(files: Files) -> None:
     files.write("a", b"1")
     files.create("b", b"1")
     files.create("b", b"2")
+    files.deposit("c", b"1")
     assert os.listdir(files.root / ".partial") == []
+    assert files.list("") == ["a", "b", "c"]
 
 
 def test_a_failed_write_leaves_nothing(files: Files) -> None:
     with pytest.raises(TypeError):
         files.write("a", "text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        files.deposit("b", "text")  # type: ignore[arg-type]
     assert files.list("") == []
     assert os.listdir(files.root / ".partial") == []
 
@@ -254,6 +258,8 @@ def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
         files.write("a", b"x" * 100_000)
     with pytest.raises(OSError, match="No space left"):
         files.create("b", b"x" * 100_000)
+    with pytest.raises(OSError, match="No space left"):
+        files.deposit("c", b"x" * 100_000)
     assert files.read("a") == b"before"
     assert files_in(small_disk) == ["a"]
     assert os.listdir(small_disk / ".partial") == [], "a full disk must not be filled with halves"
@@ -270,12 +276,12 @@ def test_a_storage_that_is_full(small_disk: Path) -> None:
             break
     assert 1 < filled < 20
     message = (
-        f"storage {str(small_disk)!r} cannot be written (No space left on device); "
-        "give a folder you may write to with --storage, or make room there"
+        "storage {} cannot be written (No space left on device: {} bytes were to be written, 0 are free); "
+        "make room there, and the same command goes on; what is finished is kept"
     )
-    with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(StorageError, match=f"^{re.escape(message.format(repr(str(small_disk)), 38))}$"):
         files.check_writable()
-    with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(StorageError, match=f"^{re.escape(message.format(repr(str(small_disk)), '4,096'))}$"):
         files.write("a", b"x" * 4096)
     files.delete("filling/0")
     files.check_writable()

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.store.layout import Storage
 from orchestrator.store.state import State
-from orchestrator.tracking import outage, shipper
+from orchestrator.tracking import outage, rate_limit, shipper
 from orchestrator.tracking.shipper import ShippingResult, ship
 from tests.tracking.processes import Shipping, driving, release, wait_until
 from tests.tracking.proxy import WELL, Fault, Proxy, Request
@@ -23,6 +23,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipper, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(shipper, "DOUBT_SECONDS", 5.0)
     monkeypatch.setattr(outage, "LONGEST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(rate_limit, "LONGEST_SECONDS", 2.0)
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_a_long_outage_is_told_twice_and_made_good_within_a_minute(
         if kind == "refused":
             proxy.close()
         proxy.rule = always(OUTAGES[kind])
+        asked, gone = len(proxy.requests), time.monotonic()
         slowest = 0.0
         for epoch in range(2, 24):
             for config in desired.trials:
@@ -102,6 +104,8 @@ def test_a_long_outage_is_told_twice_and_made_good_within_a_minute(
         status = storage.sweep(name).shipper_status()
         assert status is not None
         assert (status.state, status.pending_epochs >= 60) == ("unreachable", True)
+        if kind == "429":
+            assert len(proxy.requests) - asked <= 2 + (time.monotonic() - gone) / rate_limit.LONGEST_SECONDS
         for config in desired.trials:
             train(storage, config, 24, 24, State.COMPLETED)
         if kind == "refused":

@@ -1,0 +1,68 @@
+"""A storage that becomes full or read-only under real trials: a clear end, nothing torn, and on from there."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.state import State
+from tests.scheduling.test_driver import SHORT, records, states
+from tests.small_disk import fill, read_only, small_disk
+from tests.test_end_to_end import Place
+
+CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[dict-item]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What an undisturbed run gives."""
+    place = Place(tmp_path_factory.mktemp("twin"), CONTENT)
+    code, said = place.run("--engine", "local")
+    assert code == 0, said
+    return records(place)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Work on a disk of 64 MiB."""
+    with small_disk(tmp_path / "results", 64 * 2**20) as mounted:
+        if not mounted:
+            pytest.skip("no small disk can be mounted here: that takes root")
+        yield Place(tmp_path, CONTENT)
+
+
+def end(place: Place, process: subprocess.Popen[str]) -> str:
+    """What a run says whose storage cannot be written any more. Nothing is torn then."""
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "stopping, since no other trial can go on either" in said
+    assert "Traceback" not in said
+    assert states(place) <= {State.INTERRUPTED, State.PENDING, State.COMPLETED}
+    for trial_id in place.sweep.by_id:
+        trial = place.storage.trial(trial_id)
+        assert [trial.read(epoch).record.epoch for epoch in trial.epochs()] == list(range(len(trial.epochs())))
+    return said
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_full_and_a_read_only_disk_end_a_run_clearly_and_change_nothing(place: Place, twin: str, engine: str) -> None:
+    root = place.folder / "results"
+    process = place.start("--engine", engine)
+    place.wait_for_epochs(3)
+    ballast = fill(root)
+    said = end(place, process)
+    full = rf"storage '{re.escape(str(root))}' cannot be written \(No space left on device: [\d,]+ bytes were to be "
+    fix = r"written, [\d,]+ are free\); make room there, and the same command goes on; what is finished is kept"
+    assert re.search(full + fix, said), said
+    ballast.unlink()
+    committed = sum(len(place.storage.trial(trial_id).epochs()) for trial_id in place.sweep.by_id)
+    process = place.start("--engine", engine)
+    place.wait_for_epochs(committed + 3)
+    with read_only(root):
+        said = end(place, process)
+        assert f"storage '{root}' cannot be written (Read-only file system); give a folder you may write to" in said
+    code, said = place.run("--engine", engine)
+    assert code == 0, said
+    assert records(place) == twin

@@ -1,0 +1,100 @@
+"""A driver that was not heard of for a minute, and another host's that took its sweep over: the first one stops."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.lease import EXPIRY_SECONDS
+from tests.scheduling.test_driver import LONG, descendants, records, wait_until_gone
+from tests.test_end_to_end import COMMAND, Place, assert_shipped_once
+
+CONTENT = {**LONG, "trial": {**LONG["trial"], "epochs": 40}}  # type: ignore[dict-item]
+OTHER_HOST = "another-host"
+
+
+def on_another_host(place: Place) -> subprocess.Popen[str]:
+    """The same command in a UTS namespace of its own: a host of another name, whose processes nobody here can ask."""
+    command = shlex.join([COMMAND, "run", "./e2e.yaml", "--engine", "local"])
+    return subprocess.Popen(
+        ["unshare", "--uts", "sh", "-c", f"hostname {OTHER_HOST} && exec {command}"],
+        cwd=place.folder,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@contextmanager
+def ended_with(*processes: subprocess.Popen[str]) -> Iterator[None]:
+    """Leaves none of them behind."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def written_by(place: Place, attempts: set[str]) -> dict[str, bytes | str]:
+    """Epochs that some attempts have committed, and what they say of themselves."""
+    found: dict[str, bytes | str] = {}
+    for trial_id in place.sweep.by_id:
+        trial = place.storage.trial(trial_id)
+        found |= {
+            f"{trial_id} epoch {epoch}": attempt
+            for epoch in trial.epochs()
+            if (attempt := trial.read(epoch).attempt) in attempts
+        }
+        found |= {each.name: each.to_json() for each in trial.attempts() if each.name in attempts}
+    return found
+
+
+def names(place: Place) -> set[str]:
+    return {attempt.name for trial_id in place.sweep.by_id for attempt in place.storage.trial(trial_id).attempts()}
+
+
+@pytest.mark.slow
+def test_a_driver_that_wakes_up_after_another_took_over_stops_and_writes_nothing(tmp_path: Path) -> None:
+    if os.geteuid() or not shutil.which("unshare") or subprocess.run(["unshare", "--uts", "true"]).returncode:
+        pytest.skip("no host of another name can be made here: that takes root")
+    place = Place(tmp_path, CONTENT)
+    first = place.start("--engine", "local")
+    with ended_with(first):
+        place.wait_for_epochs(4)
+        family = [first.pid, *descendants(first.pid)]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        refused, _ = (early := on_another_host(place)).communicate(timeout=60)
+        assert early.returncode == 2
+        assert f"e2e: another driver is at work: process {first.pid} on " in refused
+        ours = names(place)
+        before = written_by(place, ours)
+        time.sleep(max(0.0, EXPIRY_SECONDS + 2 - (time.monotonic() - stopped)))
+        second = on_another_host(place)
+        with ended_with(second):
+            place.wait_for_epochs(len([key for key in before if " epoch " in key]) + 4)
+            for pid in reversed(family):
+                os.kill(pid, signal.SIGCONT)
+            said, _ = first.communicate(timeout=60)
+            assert first.returncode == 2, said
+            assert f"e2e: another driver has taken over: process {second.pid} on {OTHER_HOST}" in said
+            assert "Traceback" not in said
+            wait_until_gone(family)
+            said, _ = second.communicate(timeout=200)
+            assert second.returncode == 0, said
+    assert written_by(place, ours) == before
+    assert_shipped_once(place)
+    (tmp_path / "twin").mkdir()
+    twin = Place(tmp_path / "twin", CONTENT)
+    code, said = twin.run("--engine", "local")
+    assert code == 0, said
+    assert records(place) == records(twin)

@@ -1,0 +1,104 @@
+"""Damage that somebody met is known to the next plan; nothing is read for it that is whole."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.show import damage as damage_lines
+from orchestrator.scheduling.spent import spending
+from orchestrator.store.errors import DamagedError
+from orchestrator.store.frames import read_frames
+from orchestrator.store.layout import Storage
+from orchestrator.store.provenance import capture
+from orchestrator.store.state import State
+from orchestrator.study.sweep import Resources, Sweep
+from tests.scheduling.stored import commit_epochs
+from tests.training.trials import small_trial
+
+TRIALS = tuple(small_trial(seed=seed, epochs=4) for seed in range(3))
+SWEEP = Sweep("three", "", TRIALS, Resources())
+FIRST, SECOND, _ = (trial.trial_id for trial in TRIALS)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = Storage(tmp_path)
+    storage.sweep("three").write_manifest(SWEEP, capture())
+    for trial in TRIALS:
+        commit_epochs(storage.trial(trial.trial_id), range(5))
+    return storage
+
+
+def spoil(storage: Storage, trial_id: str, epoch: int) -> Path:
+    path = Path(str(storage.root)) / "trials" / trial_id / "epochs" / f"{epoch:05d}.json"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def test_nobody_knows_of_damage_that_nobody_met(storage: Storage) -> None:
+    spoil(storage, FIRST, 2)
+    assert reconcile(SWEEP, storage).todo == []
+    assert storage.suspects() == {}
+
+
+def test_tables_name_all_damaged_trials_and_the_next_plan_knows_them(storage: Storage) -> None:
+    paths = [spoil(storage, FIRST, 2), spoil(storage, SECOND, 0)]
+    with pytest.raises(DamagedError) as caught:
+        read_frames(storage, "three")
+    assert all(f"{path} is damaged; run the sweep again" in str(caught.value) for path in paths)
+    plan = reconcile(SWEEP, storage)
+    assert plan.damaged == {FIRST: (2,), SECOND: (0,)}
+    assert plan.todo == [FIRST, SECOND]
+    assert plan.missing_epochs == 2
+    assert damage_lines(plan) == [
+        f"damaged: epoch 2 of {FIRST} (seed=0)",
+        f"damaged: epoch 0 of {SECOND} (seed=1)",
+        "to mend: hessian-dynamics run three sets them aside and computes them again",
+    ]
+
+
+def test_where_the_time_went_is_told_past_damage_which_is_noted(storage: Storage) -> None:
+    spoil(storage, FIRST, 1)
+    spending(reconcile(SWEEP, storage), storage)
+    assert storage.suspects() == {FIRST: (1,)}
+    assert reconcile(SWEEP, storage).standings[FIRST].state is State.INTERRUPTED
+
+
+def test_who_reads_everything_finds_everything(storage: Storage) -> None:
+    for epoch in (1, 3, 4):
+        spoil(storage, SECOND, epoch)
+    storage.verify(SWEEP.by_id)
+    assert reconcile(SWEEP, storage).damaged == {SECOND: (1, 3, 4)}
+
+
+def test_what_is_set_aside_is_damaged_no_more_but_missing(storage: Storage) -> None:
+    spoil(storage, FIRST, 2)
+    storage.verify(SWEEP.by_id)
+    assert storage.trial(FIRST).set_aside_damaged() == [2]
+    assert storage.suspects() == {}
+    plan = reconcile(SWEEP, storage)
+    assert (plan.damaged, plan.todo) == ({}, [FIRST])
+
+
+def test_a_note_on_what_is_whole_again_says_nothing(storage: Storage) -> None:
+    path = spoil(storage, FIRST, 2)
+    storage.verify(SWEEP.by_id)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert reconcile(SWEEP, storage).todo == []
+
+
+def test_damage_of_many_trials_is_counted(tmp_path: Path) -> None:
+    trials = tuple(small_trial(seed=seed, epochs=1) for seed in range(13))
+    sweep, storage = Sweep("many", "", trials, Resources()), Storage(tmp_path)
+    for trial in trials:
+        commit_epochs(storage.trial(trial.trial_id), range(2))
+        spoil(storage, trial.trial_id, 0)
+    storage.verify(sweep.by_id)
+    lines = damage_lines(reconcile(sweep, storage))
+    assert len(lines) == 12
+    assert lines[10] == "damaged: epochs of 3 more trials"
