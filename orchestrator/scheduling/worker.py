@@ -6,7 +6,8 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.scheduling.failures import Failure, failure_of
+from orchestrator.scheduling.failures import Failure, Kind, failure_of
+from orchestrator.scheduling.fitness import Expected
 from orchestrator.store.claim import Owner, SupersededError
 from orchestrator.store.commit import Attempt
 from orchestrator.store.layout import Storage
@@ -58,9 +59,14 @@ class Work:
     code_root: str = field(default_factory=os.getcwd)
     """The folder in which the driver works: networks of the user's own are imported from there."""
 
+    expected: Expected | None = None
+    """What a node of a cluster must be like; None on the driver's own machine."""
+
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
         try:
+            if self.expected and (misfit := self.expected.misfit(Storage(self.storage_root))):
+                return Failure(Kind.UNFIT, misfit, misfit, node)
             self._run(trial_id, node)
         except SupersededError as error:  # nothing has failed: another attempt is at work, or has done it
             print(f"trial {trial_id}: {error}", flush=True)
