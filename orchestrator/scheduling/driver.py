@@ -23,7 +23,7 @@ from orchestrator.scheduling.worker import Work
 from orchestrator.store.layout import Storage, SweepStore
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import capture
-from orchestrator.study.sweep import Sweep
+from orchestrator.study.sweep import Resources, Sweep
 
 Engine = Literal["ray", "local"]
 
@@ -139,7 +139,11 @@ def compute(
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     far = options.engine == "ray" and options.address not in (None, "local")
     if far and lease:
-        work = replace(work, expected=Expected(software(), sweep.name, lease.number, lease.token))
+        from orchestrator.trial import data_digest  # torch, only where there is something to compute
+
+        chosen = [sweep.by_id[trial_id] for trial_id in trial_ids]
+        digests = {trial.data: data_digest(trial, Resources()) for trial in chosen}
+        work = replace(work, expected=Expected(software(), sweep.name, lease.number, lease.token, digests))
     stopping = Stopping(store.request_stop, say, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
     attempts = Attempts(work, trial_ids, say, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:

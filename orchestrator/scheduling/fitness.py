@@ -24,6 +24,10 @@ _COMPUTING = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
 INSTALL = "start the node from the driver's image, or install requirements.lock and the driver's commit there"
 
 
+class UnfitError(RuntimeError):
+    """The node is none for a trial: nothing is wrong with the trial, another node will do."""
+
+
 class Weight(StrEnum):
     """How serious a finding is."""
 
@@ -93,16 +97,26 @@ class Expected:
     lease: int
     token: str
     """Of the driver's lease: no other storage has it."""
+    digests: dict[Data, str]
+    """Of the driver's data: what lies at one path on two machines may differ."""
 
-    def misfit(self, storage: Storage) -> str | None:
-        """Why this node is no node for the driver's trials, in a line; None where it is one."""
+    def check(self, storage: Storage) -> None:
+        """Raises UnfitError where this node is none for the driver's trials."""
         if misfits := software().misfits(self.software):
-            return f"node {socket.gethostname()}: {'; '.join(misfits)}; {INSTALL}"
+            raise UnfitError(f"node {socket.gethostname()}: {'; '.join(misfits)}; {INSTALL}")
         number, token = storage.sweep(self.sweep).driver_lease.newest_token()
         # A newer driver's lease is none of this: the claims tell the worker that it is an orphan.
         if number < self.lease or (number == self.lease and token != self.token):
-            return f"node {socket.gethostname()}: {_other_storage(storage)}"
-        return None
+            raise UnfitError(f"node {socket.gethostname()}: {_other_storage(storage)}")
+
+    def check_data(self, config: Data, digest: str) -> None:
+        """Raises UnfitError where a data set here is not the driver's."""
+        expected = self.digests.get(config, digest)
+        if digest != expected:
+            raise UnfitError(
+                f"node {socket.gethostname()}: {config.name} has digest {digest[:12]} there, expected {expected[:12]} "
+                "as the driver has it; copy the driver's images there, with their times (rsync -a), or share the folder"
+            )
 
 
 @dataclass(frozen=True)

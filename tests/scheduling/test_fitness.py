@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.scheduling.failures import Kind
-from orchestrator.scheduling.fitness import Expected, Finding, Question, Weight, look, software
+from orchestrator.scheduling.fitness import Expected, Finding, Question, UnfitError, Weight, look, software
 from orchestrator.scheduling.worker import Work
 from orchestrator.store.layout import Storage
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
@@ -59,7 +59,7 @@ def test_wheels_of_one_release_for_cpus_and_gpus_are_alike() -> None:
     assert node.misfits(HERE) == []
 
 
-def test_an_unknown_commit_is_a_warning(tmp_path: Path) -> None:
+def test_an_unknown_commit_proves_nothing() -> None:
     unknown = replace(HERE, commit=None)
     assert unknown.misfits(replace(HERE, commit="def")) == []
     assert HERE.misfits(unknown) == []
@@ -108,19 +108,25 @@ def test_devices_that_ray_was_told_of_and_that_are_not_there_are_said(tmp_path: 
     assert "Ray believes in 64 GPUs" in gpus[1]
 
 
-def test_a_worker_on_a_node_that_joined_with_another_storage_or_commit_begins_nothing(tmp_path: Path) -> None:
+def test_a_worker_on_a_node_that_joined_with_another_storage_commit_or_data_begins_nothing(tmp_path: Path) -> None:
     ours, stray = Storage(tmp_path / "ours"), Storage(tmp_path / "stray")
     with ours.sweep("night").driver_lease as lease:
-        expected = Expected(HERE, "night", lease.number, lease.token)
-        assert expected.misfit(ours) is None
-        assert "is not the driver's storage" in str(expected.misfit(stray))
-        with stray.sweep("night").driver_lease:
-            assert "is not the driver's storage" in str(expected.misfit(stray))
+        digits = DigitsData(name="digits")
+        expected = Expected(HERE, "night", lease.number, lease.token, {digits: "0123456789abcdef"})
+        expected.check(ours)
+        with pytest.raises(UnfitError, match="is not the driver's storage"):
+            expected.check(stray)
+        with stray.sweep("night").driver_lease, pytest.raises(UnfitError, match="is not the driver's storage"):
+            expected.check(stray)
         failure = Work(str(stray.root), "night", lease.number, expected=expected).run("0123456789ab", "node-1")
         assert failure is not None
         assert (failure.kind, failure.node) == (Kind.UNFIT, "node-1")
         assert not list((tmp_path / "stray").glob("trials/*"))
         older = replace(expected, software=replace(HERE, version="0.0.1"))
-        assert f"hessian-dynamics {HERE.version}, expected 0.0.1" in str(older.misfit(ours))
+        with pytest.raises(UnfitError, match=f"hessian-dynamics {HERE.version}, expected 0.0.1"):
+            older.check(ours)
+        expected.check_data(digits, "0123456789abcdef")
+        with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as the driver"):
+            expected.check_data(digits, "9999")
     with ours.sweep("night").driver_lease:
-        assert expected.misfit(ours) is None, "a newer driver is the claims' business"
+        expected.check(ours)  # a newer driver is the claims' business
