@@ -2,6 +2,8 @@
 
 import pytest
 
+from orchestrator.store.layout import Storage
+from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT
 from tests.cluster.containers import Container
@@ -39,7 +41,8 @@ def test_an_unfit_node_is_named_by_the_doctor_and_stops_a_run(
     assert "nothing was scheduled, since the cluster is not fit:" in sweep.output
     assert _COMMIT in sweep.output
     assert _STORAGE in sweep.output
-    assert not list(cluster.volume("results").glob("sweeps/unfit/shipped")), file
+    trials = [Storage(cluster.volume("results")).trial(trial.trial_id) for trial in load_sweep(str(file)).trials]
+    assert not any(trial.attempts() for trial in trials)
     stray.end()
 
     def fit() -> bool:
