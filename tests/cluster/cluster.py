@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -82,8 +84,10 @@ class Cluster:
             for container in self.containers.values():
                 print(f"--- {container.name} (started {container.starts} times)\n{container.output[-3000:]}")
 
-    def override(self, name: str) -> None:
-        """What is made from now on is as another compose file says too; what is there joins its networks."""
+    @contextmanager
+    def overridden(self, name: str) -> Iterator[None]:
+        """What is made in the block is as another compose file says too; what is there joins its networks."""
+        before = self.services
         self.services = load([self.docker / "compose.yaml", self.docker / name], self._variables)
         self._make_networks()
         for container in self.containers.values():
@@ -92,6 +96,10 @@ class Cluster:
                 if network not in container.addresses:
                     container.join(self.networks[network])
         self._write_hosts()
+        try:
+            yield
+        finally:
+            self.services = before
 
     def secret(self, name: str) -> str:
         return (self.docker / "secrets" / name).read_text()

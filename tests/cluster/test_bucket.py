@@ -13,7 +13,11 @@ pytestmark = pytest.mark.cluster
 
 
 def test_trials_in_a_bucket_need_workers_with_keys_of_their_own(cluster: Cluster, finished: Container) -> None:
-    cluster.override("compose.s3.yaml")
+    with cluster.overridden("compose.s3.yaml"):
+        compute_in_a_bucket(cluster)
+
+
+def compute_in_a_bucket(cluster: Cluster) -> None:
     sweep_file(cluster.volume("results"), "bucket", epochs="4", seed="[5]", batch_size="[64]")
     refused = driver(cluster, "sweep-refused")
     assert refused.wait(180) == 2, refused.output
