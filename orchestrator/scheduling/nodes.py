@@ -78,27 +78,17 @@ def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = 
     nodes, chosen = _living(), tuple(data)
     if not nodes:
         return []
-    with _probe(storage, nodes) as probe:
-        inspectors = [_inspector(node) for node in nodes]
-        try:
-            asked = [
-                inspector.look.remote(_question(probe, node, chosen))
-                for inspector, node in zip(inspectors, nodes, strict=True)
-            ]
-            answered = _answered(asked, patience_seconds)
-            return [
-                NodeReport(
-                    node.name,
-                    tuple(_findings(probe, node, inspector, answer))
-                    if answer in answered
-                    else (_silent(patience_seconds),),
-                    node.cpus,
-                    node.gpus,
-                )
-                for node, inspector, answer in zip(nodes, inspectors, asked, strict=True)
-            ]
-        finally:
-            _end(inspectors)
+    with _probe(storage, nodes) as probe, _inspectors(nodes) as inspectors:
+        asked = {node: inspectors[node].look.remote(_question(probe, node, chosen)) for node in nodes}
+        answered = _answered(list(asked.values()), patience_seconds)
+        reports = {}
+        for node in nodes:
+            heard = asked[node] in answered
+            found = _findings(probe, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
+            reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
+    # Whom Ray has lost meanwhile it gives no trial.
+    left = {node.node_id for node in _living()}
+    return [report for node_id, report in reports.items() if node_id in left]
 
 
 @dataclass(frozen=True)
@@ -146,6 +136,19 @@ def _living() -> list[_Node]:
     ]
     offering = [node for node in found if node.cpus or node.gpus]
     return sorted(offering, key=lambda node: (node.host, node.address, node.node_id))
+
+
+@contextlib.contextmanager
+def _inspectors(nodes: list[_Node]) -> Iterator[dict[_Node, Any]]:
+    """A process on each node, as long as the block runs."""
+    import ray
+
+    inspectors = {node: _inspector(node) for node in nodes}
+    try:
+        yield inspectors
+    finally:
+        for inspector in inspectors.values():
+            ray.kill(inspector)
 
 
 def _inspector(node: _Node) -> Any:
@@ -227,14 +230,6 @@ def judge_clock(samples: list[tuple[float, float, float]]) -> Finding:
     offset, error = there - (sent + came) / 2, (came - sent) / 2
     said = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, known to {error:.3f} s"
     if abs(offset) - error > CLOCK_SECONDS:
-        return Finding(
-            "clock", Weight.PROBLEM, f"{said}, {CLOCK_SECONDS:g} s at most are expected; start chrony or ntpd"
-        )
+        text = f"{said}; expected {CLOCK_SECONDS:g} s at most: start chrony or ntpd there"
+        return Finding("clock", Weight.PROBLEM, text)
     return Finding("clock", Weight.OK, said)
-
-
-def _end(inspectors: Iterable[Any]) -> None:
-    import ray
-
-    for inspector in inspectors:
-        ray.kill(inspector)
