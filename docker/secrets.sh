@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 umask 077
 mkdir -p secrets
 
-for name in ray_token postgres_password mlflow_admin_password mlflow_flask_key s3_access_key s3_secret_key; do
+for name in ray_token postgres_password mlflow_admin_password mlflow_flask_key s3_access_key s3_secret_key trials_access_key trials_secret_key; do
     if [ -e "secrets/$name" ]; then
         echo "kept  docker/secrets/$name"
     else

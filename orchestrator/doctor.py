@@ -14,7 +14,9 @@ from pathlib import Path
 
 from rich.text import Text
 
-from orchestrator.scheduling.ray import check_reachable
+from orchestrator.scheduling.fitness import Weight
+from orchestrator.scheduling.nodes import NodeReport, ask_nodes
+from orchestrator.scheduling.ray import check_reachable, cluster
 from orchestrator.store.files import StorageError
 from orchestrator.store.layout import Storage
 from orchestrator.store.medium import examine as examine_medium
@@ -58,7 +60,11 @@ class Check:
 
 
 def examine(
-    storage: Storage, tracking_uri: str, ray_address: str | None, load: Callable[[], Sweep] | None = None
+    storage: Storage,
+    tracking_uri: str,
+    ray_address: str | None,
+    load: Callable[[], Sweep] | None = None,
+    ask_cluster: bool = False,
 ) -> Iterator[Check]:
     """Everything a run needs, one check after the other as it is found.
 
@@ -67,6 +73,7 @@ def examine(
         tracking_uri: where MLflow lies.
         ray_address: of a cluster, where there is one.
         load: gives the sweep that is to be run, whose data and models are checked too.
+        ask_cluster: whether each node of the cluster is asked; that writes a file into the storage and removes it.
     """
     yield from _versions()
     sweep, checks = _sweep(load)
@@ -80,7 +87,10 @@ def examine(
     yield from _storage(storage)
     yield _tracker(tracking_uri)
     if ray_address:
-        yield _checked("ray", lambda: check_reachable(ray_address))
+        reachable = _checked("ray", lambda: check_reachable(ray_address))
+        yield reachable
+        if ask_cluster and reachable.mark is Mark.OK:
+            yield from _nodes(storage, ray_address, sweep)
 
 
 def summary(checks: Iterable[Check]) -> str:
@@ -253,3 +263,29 @@ def _tracker(uri: str) -> Check:
         return Check("tracker", Mark.WARNING, f"{error}; a run goes on without")
     except (ValueError, OSError) as error:
         return Check("tracker", Mark.PROBLEM, str(error))
+
+
+def _nodes(storage: Storage, address: str, sweep: Sweep | None) -> Iterator[Check]:
+    try:
+        with cluster(address):
+            reports = ask_nodes(storage, dict.fromkeys(trial.data for trial in sweep.trials) if sweep else ())
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        yield Check("ray", Mark.PROBLEM, str(error) or type(error).__name__)
+        return
+    for report in reports:
+        yield from _node(report)
+    if not any(_fits(report, sweep) for report in reports):
+        wanted = f"{sweep.resources.cpu} CPUs and {sweep.resources.gpu:g} GPUs" if sweep else "CPUs"
+        yield Check("ray", Mark.WARNING, f"no node offers {wanted} to a trial: they wait until one joins")
+
+
+def _node(report: NodeReport) -> Iterator[Check]:
+    amiss = [finding for finding in report.findings if finding.weight is not Weight.OK]
+    for finding in amiss:
+        yield Check("node", Mark(finding.weight), f"{report.name}: {finding.subject}: {finding.text}")
+    if not amiss:
+        yield Check("node", Mark.OK, f"{report.name}: {'; '.join(finding.text for finding in report.findings)}")
+
+
+def _fits(report: NodeReport, sweep: Sweep | None) -> bool:
+    return sweep is None or (report.cpus >= sweep.resources.cpu and report.gpus >= sweep.resources.gpu)

@@ -150,6 +150,11 @@ def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None
         )
 
 
+def data_digest(config: TrialConfig, resources: Resources) -> str:
+    """Of the data that a trial would see here. Where the trial follows in this process, it uses what was read."""
+    return load_data(config.data, device_of(resources)).digest
+
+
 def device_of(resources: Resources) -> torch.device:
     """Where a trial computes."""
     return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 from orchestrator import doctor
+from orchestrator.cli import app
 from orchestrator.doctor import Check, Mark, examine, packages, summary
+from orchestrator.scheduling.fitness import Finding, Weight
+from orchestrator.scheduling.nodes import NodeReport
 from orchestrator.store.layout import Storage
 from orchestrator.store.provenance import capture
 from orchestrator.study.sweep import Resources, Sweep, load_sweep
@@ -203,3 +207,36 @@ def test_fewer_usable_cores_than_there_are_is_a_warning(tmp_path: Path, monkeypa
 def test_findings_are_counted() -> None:
     marks = [Mark.OK, Mark.OK, Mark.WARNING, Mark.PROBLEM, Mark.PROBLEM]
     assert summary(Check("x", mark, "") for mark in marks) == "2 ok, 1 warning, 2 problems"
+
+
+def test_a_node_is_one_line_where_it_is_fit_and_one_a_finding_where_not() -> None:
+    fine = Finding("storage", Weight.OK, "the driver's storage, writable")
+    wrong = Finding("versions", Weight.PROBLEM, "torch 2.0.0, expected 2.14.1 as the driver has it")
+    unknown = Finding("versions", Weight.WARNING, "its commit is not known")
+    fit = NodeReport("a (10.0.0.2)", (fine, Finding("clock", Weight.OK, "clock 0.001 s ahead")), cpus=2.0)
+    assert [(check.mark, check.text) for check in doctor._node(fit)] == [
+        (Mark.OK, "a (10.0.0.2): the driver's storage, writable; clock 0.001 s ahead")
+    ]
+    assert [(check.mark, check.text) for check in doctor._node(NodeReport("b", (fine, wrong, unknown)))] == [
+        (Mark.PROBLEM, "b: versions: torch 2.0.0, expected 2.14.1 as the driver has it"),
+        (Mark.WARNING, "b: versions: its commit is not known"),
+    ]
+    assert doctor._fits(fit, None)
+    assert doctor._fits(fit, Sweep("one", "", (), Resources(cpu=2)))
+    assert not doctor._fits(fit, Sweep("one", "", (), Resources(cpu=2, gpu=0.5)))
+
+
+def test_a_cluster_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    checks = list(examine(Storage(tmp_path / "results"), uri, "127.0.0.1:9", None, ask_cluster=True))
+    ((mark, text),) = of(checks, "ray")
+    assert mark is Mark.PROBLEM
+    assert text.startswith("nothing answers at Ray address '127.0.0.1:9'")
+    assert not (tmp_path / "results").exists()
+
+
+def test_nodes_are_asked_of_a_cluster_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    result = CliRunner().invoke(app, ["doctor", "--cluster"])
+    assert isinstance(result.exception, ValueError)
+    assert "give its --address, or set RAY_ADDRESS" in str(result.exception)

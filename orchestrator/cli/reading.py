@@ -123,18 +123,24 @@ def doctor(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     address: AddressOption = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Ask every node of the Ray cluster too.")] = False,
 ) -> None:
     """Checks what a run needs: packages, devices, folders, data, tracker; says what to do where something is amiss.
+
+    With `--cluster` every node says whether it has the driver's versions, storage, data and clock, and the devices that
+    Ray believes in; `run` asks the same before it schedules anything there.
 
     Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
     """
     from orchestrator.doctor import Mark, examine, summary
 
+    if cluster and not address:
+        raise ValueError("--cluster asks the nodes of a Ray cluster: give its --address, or set RAY_ADDRESS")
     store = Storage(storage)
     load = (lambda: stored_or_loaded(sweep, store)) if sweep else None
     found = []
     with console.status("looking"):
-        for check in examine(store, tracking_uri, address, load):
+        for check in examine(store, tracking_uri, address, load, ask_cluster=cluster):
             console.print(check.shown(), soft_wrap=True)
             found.append(check)
     say(summary(found))

@@ -75,6 +75,8 @@ class Attempts:
         self._first_ends: list[Failure | None] = []
         self._dead_on: defaultdict[str, set[str]] = defaultdict(set)
         """Trials that died on a node since one last committed an epoch there."""
+        self._unfit: set[str] = set()
+        """Nodes that said so themselves; they stay so while they run."""
         self._stopped = False
 
     def __len__(self) -> int:
@@ -113,7 +115,7 @@ class Attempts:
             self._running[trial.trial_id] = trial
             trial.mark = self._mark(trial.trial_id)
             bad = {node for node, trials in self._dead_on.items() if len(trials) >= _BAD_NODE_TRIALS}
-            return Turn(trial.trial_id, trial.alone, frozenset(trial.died_on | bad))
+            return Turn(trial.trial_id, trial.alone, frozenset(trial.died_on | bad | self._unfit))
 
     def wait(self) -> Turn | None:
         """The next attempt, once one may begin; None when none is left."""
@@ -151,6 +153,8 @@ class Attempts:
             if failure.kind is Kind.LOST and failure.node:
                 trial.died_on.add(failure.node)
                 self._dead_on[failure.node].add(trial_id)
+            if failure.kind is Kind.UNFIT:
+                self._unfit.add(failure.node)
             self._carry_out(trial, failure, verdict, count)
 
     def _choose(self, engine_keeps_alone: bool) -> _Trial | None:

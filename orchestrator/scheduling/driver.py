@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,16 +12,18 @@ from typing import Literal
 from rich.console import Console
 
 from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.fitness import Expected, software
 from orchestrator.scheduling.local import run_local
+from orchestrator.scheduling.nodes import ask_nodes, refuse_unfit
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.ray import run_ray
 from orchestrator.scheduling.reconcile import Plan, reconcile
 from orchestrator.scheduling.stopping import Stopping, handlers_kept
-from orchestrator.scheduling.worker import Job, Work
+from orchestrator.scheduling.worker import Work
 from orchestrator.store.layout import Storage, SweepStore
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import capture
-from orchestrator.study.sweep import Sweep
+from orchestrator.study.sweep import Resources, Sweep
 
 Engine = Literal["ray", "local"]
 
@@ -74,6 +76,7 @@ def run_sweep(
         ValueError: where a model, batch size or augmentation does not fit its data.
         ModelCodeError: where the code of a network of the user's own raises.
         ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
+        UnfitNodesError: where a node of the cluster has other software, data, storage or time than the driver.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     storage.files.check_writable()
@@ -118,7 +121,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
 
 
 def compute(
-    work: Job,
+    work: Work,
     trial_ids: list[str],
     sweep: Sweep,
     store: SweepStore,
@@ -130,13 +133,21 @@ def compute(
 ) -> None:
     """Does some work for trials on an engine, shows its progress, and lets the user stop it.
 
-    Where its `lease` is lost it is stopped at once, by KeyboardInterrupt.
+    Where its `lease` is lost it is stopped at once, by KeyboardInterrupt. The nodes of a cluster are asked first.
 
     Raises:
         ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
+        UnfitNodesError: where a node of the cluster has other software, data, storage or time than the driver.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    far = options.engine == "ray" and options.address not in (None, "local")
+    if far and lease:
+        from orchestrator.trial import data_digest  # torch, only where there is something to compute
+
+        chosen = [sweep.by_id[trial_id] for trial_id in trial_ids]
+        digests = {trial.data: data_digest(trial, Resources()) for trial in chosen}
+        work = replace(work, expected=Expected(software(), sweep.name, lease.number, lease.token, digests))
     stopping = Stopping(store.request_stop, say, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
     attempts = Attempts(work, trial_ids, say, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
@@ -144,6 +155,10 @@ def compute(
         stack.enter_context(handlers_kept())  # Ray sets one and leaves it
 
         def start() -> None:
+            if far:
+                with console.status("asking the nodes"):
+                    data = {sweep.by_id[trial_id].data for trial_id in trial_ids}
+                    refuse_unfit(ask_nodes(Storage(work.storage_root), data))
             before_trials()
             # After Ray has begun, which sets handlers of its own.
             stack.enter_context(stopping.on_signals())

@@ -4,6 +4,7 @@
 |---|---|---|
 | out of memory | once, alone | failed, with advice |
 | lost: the process, its node or its GPU went away | with a growing pause, while epochs come in between | failed |
+| unfit: its node has other software, or another storage | on other nodes, with a growing pause | left as it stands |
 | storage: a hiccup of it | with a growing pause, while epochs come in between | left as it stands, to be gone on with |
 | no room: the storage is full, or cannot be written | no, and no other trial either | left as it stands |
 | damaged: a file of it, by the medium | once, since an attempt sets aside what can be computed again | failed |
@@ -40,6 +41,7 @@ class Kind(StrEnum):
 
     OUT_OF_MEMORY = "out of memory"
     LOST = "lost"
+    UNFIT = "unfit"
     STORAGE = "storage"
     NO_ROOM = "no room"
     DAMAGED = "damaged"
@@ -76,6 +78,7 @@ class Rule:
 RULES = {
     Kind.OUT_OF_MEMORY: Rule(1, Next.ALONE, Next.FAILED),
     Kind.LOST: Rule(3, Next.AGAIN, Next.FAILED),
+    Kind.UNFIT: Rule(3, Next.AGAIN, Next.LEFT),
     Kind.STORAGE: Rule(8, Next.AGAIN, Next.LEFT),
     Kind.NO_ROOM: Rule(0, Next.AGAIN, Next.STOP),
     Kind.DAMAGED: Rule(1, Next.AGAIN, Next.FAILED),

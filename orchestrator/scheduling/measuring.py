@@ -33,12 +33,15 @@ class MeasureAgain(Work):
     def _run(self, trial_id: str, node: str) -> None:
         from orchestrator.remeasure import remeasure  # torch, on workers only
         from orchestrator.training.own_models import importable_from
+        from orchestrator.trial import data_digest
 
         importable_from(self.code_root)
         storage = Storage(self.storage_root)
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         config = sweep.by_id[trial_id]
+        if self.expected:
+            self.expected.check_data(config.data, data_digest(config, sweep.resources))
         remeasure(
             config,
             self.change.apply(config.measurement),

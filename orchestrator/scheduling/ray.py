@@ -21,11 +21,11 @@ from orchestrator.study.sweep import Resources
 
 RESTARTS = 2
 """How often Ray is started again where it dies under a run. Each time that is somebody's doing, not a trial's."""
-_PASSED_ON = ("HESSIAN_DYNAMICS_",)
-"""Beginnings of the environment variables that workers on other nodes need too.
+_PASSED_ON = ("HESSIAN_DYNAMICS_CACHE",)
+"""Environment variables that workers on other nodes need too.
 
 None of them holds a secret: Ray shows what it passes on in its logs and pages. Credentials of a storage are in the
-environment of the nodes, or in the files of its client there.
+environment of the nodes, or in the files of its client there. Which commit a node runs it has to say itself.
 """
 _NODE_LABEL = "ray.io/node-id"
 
@@ -73,7 +73,7 @@ def run_ray(
     if address:
         check_reachable(address)
     for number in range(1 + RESTARTS):
-        with _cluster(address) as alive:
+        with cluster(address) as alive:
             if number == 0:
                 on_start()
             with watched(alive) as watch:
@@ -227,7 +227,12 @@ def check_reachable(address: str, patience_seconds: float = 3.0) -> str:
 
 
 @contextlib.contextmanager
-def _cluster(address: str | None) -> Iterator[Callable[[], bool]]:
+def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
+    """A connection to the cluster at an address, or a cluster of this machine's own; asks whether that still lives.
+
+    Raises:
+        ModuleNotFoundError: where Ray is not installed.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is None:
@@ -241,7 +246,7 @@ def _cluster(address: str | None) -> Iterator[Callable[[], bool]]:
         ) from None
     for name in ("ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    variables = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     options = {"address": address} if address else {"address": "local", "include_dashboard": False}
     ray.init(
         **options,

@@ -6,7 +6,8 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.scheduling.failures import OF_THE_STORAGE, Failure, failure_of
+from orchestrator.scheduling.failures import OF_THE_STORAGE, Failure, Kind, failure_of
+from orchestrator.scheduling.fitness import Expected, UnfitError
 from orchestrator.store.claim import Owner, SupersededError
 from orchestrator.store.commit import Attempt
 from orchestrator.store.layout import Storage
@@ -58,10 +59,17 @@ class Work:
     code_root: str = field(default_factory=os.getcwd)
     """The folder in which the driver works: networks of the user's own are imported from there."""
 
+    expected: Expected | None = None
+    """What a node of a cluster must be like; None on the driver's own machine."""
+
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
         try:
+            if self.expected:
+                self.expected.check(Storage(self.storage_root))
             self._run(trial_id, node)
+        except UnfitError as error:
+            return Failure(Kind.UNFIT, str(error), str(error), node)
         except SupersededError as error:  # nothing has failed: another attempt is at work, or has done it
             print(f"trial {trial_id}: {error}", flush=True)
         except Exception as error:
@@ -95,14 +103,17 @@ class Work:
 
     def _run(self, trial_id: str, node: str) -> None:
         from orchestrator.training.own_models import importable_from  # torch, on workers only
-        from orchestrator.trial import run_trial
+        from orchestrator.trial import data_digest, run_trial
 
         importable_from(self.code_root)
         storage = Storage(self.storage_root)
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
+        config = sweep.by_id[trial_id]
+        if self.expected:
+            self.expected.check_data(config.data, data_digest(config, sweep.resources))
         run_trial(
-            sweep.by_id[trial_id],
+            config,
             storage.trial(trial_id),
             sweep.resources,
             lambda: store.stop_requested,

@@ -102,6 +102,16 @@ class Lease:
         return max(self._numbers(), default=0)
 
     @property
+    def token(self) -> str:
+        """Its own: random, and written with it."""
+        return self._holder.token
+
+    def newest_token(self) -> tuple[int, str]:
+        """Number and token of the last one that was taken; 0 where none ever was, no token where it is damaged."""
+        number, holder = self._newest()
+        return number, holder.token if holder else ""
+
+    @property
     def lost(self) -> bool:
         """Whether another process has taken over what this one held."""
         return self._lost_to is not None

@@ -13,7 +13,7 @@ from orchestrator.training import split
 from orchestrator.training.image_folder import image_folder_state, load_image_folder
 from orchestrator.training.images import DataError, Images, Source
 from orchestrator.training.streams import stream
-from orchestrator.training.torchvision_data import load_published, published_shape, published_state
+from orchestrator.training.torchvision_data import check_fetchable, load_published, published_shape, published_state
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,30 @@ def load_source(config: DigitsData | ImageFolderData | TorchvisionData) -> Sourc
 def available(config: DigitsData | ImageFolderData | TorchvisionData) -> str:
     """Where a data set is now, in a line: decoded, downloaded or absent, and the folder. Asks no network."""
     try:
-        if isinstance(config, DigitsData):
-            _digits()
-            state = "part of scikit-learn"
-        elif isinstance(config, ImageFolderData):
-            state = image_folder_state(Path(config.path))
-        else:
-            state = published_state(config)
+        return f"{config.name}: {_state(config)}"
     except DataError as error:
-        state = f"not usable: {error}"
+        return f"{config.name}: not usable: {error}"
+
+
+def obtainable(config: DigitsData | ImageFolderData | TorchvisionData) -> str:
+    """The same of a data set that is here, or that could be fetched: where it is absent, its servers are asked.
+
+    Raises:
+        DataError: where a trial would not get it.
+    """
+    state = _state(config)
+    if isinstance(config, TorchvisionData):
+        check_fetchable(config)
     return f"{config.name}: {state}"
+
+
+def _state(config: DigitsData | ImageFolderData | TorchvisionData) -> str:
+    if isinstance(config, DigitsData):
+        _digits()
+        return "part of scikit-learn"
+    if isinstance(config, ImageFolderData):
+        return image_folder_state(Path(config.path))
+    return published_state(config)
 
 
 def _refuse_too_large_a_subset(config: DigitsData | ImageFolderData | TorchvisionData, images: int) -> None:

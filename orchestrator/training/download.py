@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 _SILENCE_SECONDS = 60.0
 """After which a server that sends nothing is given up; else a filtered network would hold a sweep for ever."""
+_PROBE_SECONDS = 5.0
 _BLOCK = 2**20
 
 
@@ -56,6 +57,17 @@ def download(url: str, target: Path, md5: str) -> None:
             part.unlink(missing_ok=True)
             raise DownloadError(f"{url}: what it sent is not the published file, its MD5 differs")
         part.replace(target)
+
+
+def silence(url: str) -> str | None:
+    """Why a server would not send a file, in a line; None where it would. Nothing is downloaded."""
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
+    except HTTPError as error:
+        return None if error.code in (405, 501) else f"{url}: {error}"  # it answers, but not to such a question
+    except (HTTPException, OSError, ValueError) as error:
+        return f"{url}: {error}"
+    return None
 
 
 def _append(url: str, file: BinaryIO) -> None:

@@ -13,8 +13,16 @@ from typing import Any
 import torch
 
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.training.cache import Part, Published, cache_folder, cached, decoded_folder, is_decoded
-from orchestrator.training.download import DownloadError, download
+from orchestrator.training.cache import (
+    CACHE_VARIABLE,
+    Part,
+    Published,
+    cache_folder,
+    cached,
+    decoded_folder,
+    is_decoded,
+)
+from orchestrator.training.download import DownloadError, download, silence
 from orchestrator.training.images import DataError, Source
 
 
@@ -71,6 +79,23 @@ def published_state(config: TorchvisionData) -> str:
     if _missing(config):
         return f"absent; the first run downloads it into {_folder(config)}"
     return f"downloaded into {_folder(config)}, not decoded yet"
+
+
+def check_fetchable(config: TorchvisionData) -> None:
+    """Nothing, where a data set is here, or a server of each of its missing files answers; none is downloaded.
+
+    Raises:
+        DataError: where a trial would not get it.
+    """
+    if is_decoded(_decoded(config)):
+        return
+    for file in _missing(config):
+        silent = [reason for url in file.urls if (reason := silence(url))]
+        if len(silent) == len(file.urls):
+            raise DataError(
+                f"{config.name} is not in {str(_folder(config))!r} and could not be downloaded ({'; '.join(silent)}); "
+                f"put it there, or let {CACHE_VARIABLE} be a folder that has it"
+            )
 
 
 @dataclass(frozen=True)

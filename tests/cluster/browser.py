@@ -55,8 +55,14 @@ class Page:
             await asyncio.sleep(0.5)
         return await self.text()
 
-    async def shoot(self, file: Path) -> None:
-        picture = await self.call("Page.captureScreenshot", format="png")
+    async def click(self, selector: str) -> None:
+        """Presses what a CSS selector finds, if it finds anything."""
+        await self.evaluate(f"document.querySelector({json.dumps(selector)})?.click()")
+
+    async def shoot(self, file: Path, part: dict[str, float] | None = None) -> None:
+        """Takes a picture of the page, or, twice as large, of a rectangle on it."""
+        clip = {"clip": {**{key: part[key] for key in ("x", "y", "width", "height")}, "scale": 2}} if part else {}
+        picture = await self.call("Page.captureScreenshot", format="png", **clip)
         file.write_bytes(base64.b64decode(picture["data"]))
 
 

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,16 +63,15 @@ class Cluster:
         shutil.copytree(ROOT / "docker", self.docker, ignore=shutil.ignore_patterns("secrets", ".env"))
         self.made = run(str(self.docker / "secrets.sh"))
         dotenv = dict(line.split("=", 1) for line in (self.docker / ".env").read_text().splitlines())
-        self.services = load(self.docker / "compose.yaml", {**dotenv, **variables})
+        self._variables = {**dotenv, **variables}
+        self.services = load([self.docker / "compose.yaml"], self._variables)
         self.networks: dict[str, Network] = {}
         self.containers: dict[str, Container] = {}
         self._numbers = 0
 
     def __enter__(self) -> Self:
         _remove_leftovers()
-        for number, name in enumerate(dict.fromkeys(n for s in self.services.values() for n in s.networks)):
-            self.networks[name] = Network(name, number)
-            self.networks[name].make()
+        self._make_networks()
         return self
 
     def __exit__(
@@ -82,6 +83,23 @@ class Cluster:
         if error is not None:
             for container in self.containers.values():
                 print(f"--- {container.name} (started {container.starts} times)\n{container.output[-3000:]}")
+
+    @contextmanager
+    def overridden(self, name: str) -> Iterator[None]:
+        """What is made in the block is as another compose file says too; what is there joins its networks."""
+        before = self.services
+        self.services = load([self.docker / "compose.yaml", self.docker / name], self._variables)
+        self._make_networks()
+        for container in self.containers.values():
+            described = self.services.get(container.service.name)
+            for network in described.networks if described else ():
+                if network not in container.addresses:
+                    container.join(self.networks[network])
+        self._write_hosts()
+        try:
+            yield
+        finally:
+            self.services = before
 
     def secret(self, name: str) -> str:
         return (self.docker / "secrets" / name).read_text()
@@ -176,6 +194,12 @@ class Cluster:
             container.command = ["moto_server", "--host", "0.0.0.0", "--port", "8333"]
         else:
             raise ValueError(f"{service.name}: nothing stands in for image {service.image}")
+
+    def _make_networks(self) -> None:
+        for name in dict.fromkeys(network for service in self.services.values() for network in service.networks):
+            if name not in self.networks:
+                self.networks[name] = Network(name, len(self.networks))
+                self.networks[name].make()
 
     def _write_hosts(self) -> None:
         for reader in self.containers.values():

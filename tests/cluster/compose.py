@@ -1,7 +1,7 @@
 """The parts of compose that docker/compose.yaml uses: interpolation, services, secrets, health checks, order."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,21 @@ class Service:
     health: Health | None
 
 
-def load(file: Path, variables: Mapping[str, str]) -> dict[str, Service]:
-    """The services of a compose file."""
-    written = yaml.safe_load(file.read_text())
-    return {name: _service(name, _filled(entry, variables)) for name, entry in written["services"].items()}
+def load(files: Sequence[Path], variables: Mapping[str, str]) -> dict[str, Service]:
+    """The services of compose files, of which the later ones add to the first and change it."""
+    services: dict[str, Any] = {}
+    for file in files:
+        services = _merged(services, yaml.safe_load(file.read_text())["services"])
+    return {name: _service(name, _filled(entry, variables)) for name, entry in services.items()}
+
+
+def _merged(first: Any, second: Any, key: str = "") -> Any:
+    """As compose does it: mappings are merged, lists put together, but for what is started."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first | {name: _merged(first.get(name), value, name) for name, value in second.items()}
+    if isinstance(first, list) and isinstance(second, list) and key not in ("command", "entrypoint"):
+        return list(dict.fromkeys([*first, *second]))
+    return second
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:

@@ -94,8 +94,8 @@ class Container:
     addresses: dict[str, str] = field(default_factory=dict)
     starts: int = 0
     _process: subprocess.Popen[bytes] | None = None
-    _wanted: bool = False
-    _watcher: threading.Thread | None = None
+    _wish: object = None
+    """Another one for every start that was asked for; None where it is to stand still."""
 
     @property
     def hosts(self) -> Path:
@@ -111,23 +111,26 @@ class Container:
         run("ip", "netns", "add", self.namespace)
         run("ip", "-n", self.namespace, "link", "set", "lo", "up")
         for network in networks:
-            link, address = self.link(network), network.next_address()
-            run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth", "netns", self.namespace)
-            run("ip", "-n", self.namespace, "link", "set", "eth", "name", f"eth{network.number}")
-            run("ip", "-n", self.namespace, "addr", "add", f"{address}/24", "dev", f"eth{network.number}")
-            run("ip", "-n", self.namespace, "link", "set", f"eth{network.number}", "up")
-            run("ip", "link", "set", link, "master", network.bridge, "up")
-            self.addresses[network.name] = address
+            self.join(network)
+
+    def join(self, network: Network) -> None:
+        """Gets an address on a network."""
+        link, address = self.link(network), network.next_address()
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth", "netns", self.namespace)
+        run("ip", "-n", self.namespace, "link", "set", "eth", "name", f"eth{network.number}")
+        run("ip", "-n", self.namespace, "addr", "add", f"{address}/24", "dev", f"eth{network.number}")
+        run("ip", "-n", self.namespace, "link", "set", f"eth{network.number}", "up")
+        run("ip", "link", "set", link, "master", network.bridge, "up")
+        self.addresses[network.name] = address
 
     def link(self, network: Network) -> str:
         return f"hdv{self.number}n{network.number}"
 
     def start(self) -> None:
-        self._wanted = True
+        self._wish = wish = object()
         self._launch()
-        if self.service.restart != "no" and self._watcher is None:
-            self._watcher = threading.Thread(target=self._watch, daemon=True)
-            self._watcher.start()
+        if self.service.restart != "no":
+            threading.Thread(target=self._watch, args=(wish,), daemon=True).start()
 
     def wait(self, timeout: float) -> int:
         assert self._process
@@ -139,7 +142,7 @@ class Container:
 
     def stop(self) -> int:
         """As `docker stop`: the stop signal, then the grace period. The exit code; -9 where grace was not enough."""
-        self._wanted = False
+        self._wish = None
         assert self._process
         if (main := self._main()) is not None:
             os.kill(main, getattr(signal, self.service.stop_signal))
@@ -158,7 +161,7 @@ class Container:
 
     def end(self) -> None:
         """Ends it for good, whatever it is doing."""
-        self._wanted = False
+        self._wish = None
         self.crash()
 
     def inside(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -213,17 +216,17 @@ class Container:
                 start_new_session=True,
             )
 
-    def _watch(self) -> None:
+    def _watch(self, wish: object) -> None:
         delay = 0.2
-        while self._wanted:
+        while self._wish is wish:
             process = self._process
             assert process
             code = process.wait()
-            if not self._wanted or (self.service.restart.startswith("on-failure") and code == 0):
+            if self._wish is not wish or (self.service.restart.startswith("on-failure") and code == 0):
                 return
             time.sleep(delay)
             delay = min(2 * delay, 10.0)
-            if self._wanted:
+            if self._wish is wish:
                 self._launch()
 
     def _init(self) -> int | None:

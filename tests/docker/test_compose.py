@@ -1,4 +1,5 @@
 import copy
+import json
 import re
 import shlex
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.cluster.compose import load
 from tests.docker.deployment import DOCKER, ROOT, compose, schema
 
 SERVICES = compose()["services"]
@@ -105,12 +107,44 @@ def test_the_host_check_lets_in_the_service_and_the_published_port() -> None:
 def test_a_sweep_is_stopped_by_a_signal_it_knows_with_time_for_an_epoch() -> None:
     assert SERVICES["sweep"]["stop_signal"] == "SIGTERM"
     assert SERVICES["sweep"]["stop_grace_period"] == "10m"
-    assert (DOCKER / "sweep.sh").read_text().strip().splitlines()[-1].startswith("exec ")
+    assert (DOCKER / "driver.sh").read_text().strip().splitlines()[-1].startswith("exec ")
+
+
+def test_a_driver_asks_the_nodes_by_one_command_more() -> None:
+    sweep, doctor = SERVICES["sweep"], SERVICES["doctor"]
+    assert sweep["command"][:2] == ["docker/driver.sh", "run"]
+    assert doctor["command"][:2] == ["docker/driver.sh", "doctor"]
+    assert "--cluster" in doctor["command"]
+    assert doctor["command"][-2:] == sweep["command"][-2:], "one storage"
+    assert {key: sweep[key] for key in ("environment", "secrets", "networks", "volumes")} == {
+        key: doctor[key] for key in ("environment", "secrets", "networks", "volumes")
+    }
+
+
+def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
+    merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001"})
+    for name in ("worker", "sweep", "doctor", "report"):
+        service = merged[name]
+        assert service.environment["AWS_ACCESS_KEY_ID_FILE"] == "/run/secrets/trials_access_key"
+        assert service.environment["AWS_ENDPOINT_URL"] == merged["mlflow"].environment["MLFLOW_S3_ENDPOINT_URL"]
+        assert {"trials_access_key", "trials_secret_key"} <= set(service.secrets)
+        assert not {"s3_access_key", "s3_secret_key", "postgres_password"} & set(service.secrets)
+        assert not set(service.networks) & set(merged["postgres"].networks)
+        assert set(service.networks) & set(merged["s3"].networks)
+    assert merged["worker"].environment["RAY_AUTH_MODE"] == "token"
+    assert all("s3://trials/results" in merged[name].command for name in ("sweep", "doctor", "report"))
+    assert "trials" in merged["bucket"].command
+    # As SeaweedFS reads it: the key of the trials opens no other bucket.
+    written = re.sub(r"\$\(cat /run/secrets/(\w+)\)", r"\1", (DOCKER / "s3.sh").read_text())
+    config = json.loads(written.partition("<<JSON")[2].partition("JSON\n")[0].replace("\n", " "))
+    [trials] = [each for each in config["identities"] if each["name"] == "trials"]
+    assert all(action.endswith(":trials") for action in trials["actions"])
 
 
 def test_whoever_touches_ray_has_the_token() -> None:
-    for name, service in SERVICES.items():
-        if "ray" in shlex.join(service.get("command", [])) or name == "sweep":
+    for service in SERVICES.values():
+        command = shlex.join(service.get("command", []))
+        if "ray" in command or "driver.sh" in command:
             assert service["environment"]["RAY_AUTH_MODE"] == "token"
             assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
 

@@ -236,3 +236,14 @@ def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], m
         clock[0] += 60
     assert attempts.finished
     assert desk.said[-1].endswith("left as it stands, the same command goes on with it")
+
+
+def test_a_node_that_is_unfit_gets_no_trial_again(desk: Desk, clock: list[float]) -> None:
+    attempts = desk.attempts("a", "b")
+    begin(attempts)
+    attempts.ended("a", Failure(Kind.UNFIT, "node x: commit 1, expected 2", "unfit", "x"))
+    assert begin(attempts) == Turn("b", avoid=frozenset({"x"}))
+    clock[0] += 60
+    assert begin(attempts) == Turn("a", avoid=frozenset({"x"}))
+    attempts.ended("b", None)
+    assert not any(failed for _, _, failed in desk.noted)

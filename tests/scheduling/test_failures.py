@@ -106,6 +106,8 @@ def test_an_exception_has_its_kind(error: Exception, kind: Kind) -> None:
         (Kind.LOST, 3, False, Next.AGAIN),
         (Kind.LOST, 4, False, Next.FAILED),
         (Kind.LOST, 1, True, Next.AGAIN),
+        (Kind.UNFIT, 3, False, Next.AGAIN),
+        (Kind.UNFIT, 4, False, Next.LEFT),
         (Kind.STORAGE, 1, False, Next.AGAIN),
         (Kind.STORAGE, 8, False, Next.AGAIN),
         (Kind.STORAGE, 9, False, Next.LEFT),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.training.download import DownloadError, download
+from orchestrator.training.download import DownloadError, download, silence
 
 CONTENT = os.urandom(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -39,6 +39,10 @@ class Line:
                 self.send_header("Content-Length", str(len(line.content) - first))
                 self.end_headers()
                 self.wfile.write(line.content[first:][: line.breaks_after])
+
+            def do_HEAD(self) -> None:
+                self.send_response(404 if self.path.endswith("none") else 200)
+                self.end_headers()
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -97,3 +101,10 @@ def test_what_is_there_is_not_asked_for(line: Line, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
     download(line.url, tmp_path / "file", MD5)
     assert line.asked == []
+
+
+def test_a_server_is_asked_without_a_download(line: Line) -> None:
+    assert silence(line.url) is None
+    assert silence(f"{line.url}/none") == f"{line.url}/none: HTTP Error 404: Not Found"
+    assert line.asked == []
+    assert "refused" in str(silence("http://127.0.0.1:9/file"))

@@ -12,7 +12,7 @@ import torch
 
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.training.cache import CACHE_VARIABLE, cache_folder
-from orchestrator.training.datasets import available, load_data, load_source
+from orchestrator.training.datasets import available, load_data, load_source, obtainable
 from orchestrator.training.images import DataError
 from orchestrator.training.torchvision_data import Facts, published_shape
 from tests.training.formulas import assert_as_by_the_formulas
@@ -291,3 +291,18 @@ def test_where_a_set_is_is_said_without_a_network(
     load_source(config)
     (decoded,) = cache_folder().glob("decoded-*")
     assert available(config) == f"{name}: decoded in {decoded}"
+
+
+def test_what_could_be_fetched_is_told_from_what_could_not(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = announced("mnist", folder, monkeypatch)
+    with pytest.raises(
+        DataError, match=r"mnist is not in .* and could not be downloaded \(http://127.0.0.1:.* refused"
+    ):
+        obtainable(small.config(tmp_path / "mine"))
+    assert obtainable(small.config(folder)).startswith("mnist: downloaded into")
+    with Server(folder) as server:
+        small = announced("mnist", folder, monkeypatch, server.address)
+        assert obtainable(small.config(tmp_path / "mine")).startswith("mnist: absent; the first run downloads it")
+        assert server.asked == [], "nothing is downloaded"

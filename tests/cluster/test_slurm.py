@@ -1,0 +1,51 @@
+"""The Slurm script without a Slurm."""
+
+import sys
+
+import pytest
+
+from orchestrator.store.layout import Storage
+from orchestrator.study.sweep import load_sweep
+from tests.cluster.cluster import Cluster
+from tests.cluster.seen import say, sweep_file, until
+
+pytestmark = pytest.mark.cluster
+
+
+def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster: Cluster) -> None:
+    """The sbatch script itself, on one node, with an srun that runs things here and an scontrol that takes notes."""
+    results = cluster.volume("results")
+    for name, text in {
+        "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n',
+        "scontrol": '#!/bin/bash\n[ "$1" = show ] && hostname || echo "scontrol $*" >> /mnt/results/slurm.txt\n',
+    }.items():
+        (results / "bin").mkdir(exist_ok=True)
+        (results / "bin" / name).write_text(text)
+        (results / "bin" / name).chmod(0o755)
+    file = sweep_file(results, "slurm", epochs="40", seed="[8]", batch_size="[64]")
+
+    job = cluster.make("sweep", "slurm-node", ["docker/slurm/sweep.sbatch", "/mnt/results/slurm.yaml"])
+    job.environment |= {
+        "PATH": f"/mnt/results/bin:{job.environment['PATH']}",
+        "VENV": sys.prefix,
+        "STORAGE": "/mnt/results",
+        "SLURM_SUBMIT_DIR": "/mnt/results",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NODELIST": "slurm-node",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_GPUS_ON_NODE": "0",
+    }
+    trials = [Storage(results).trial(t.trial_id) for t in load_sweep(str(file)).trials]
+    job.start()
+    until(lambda: sum(len(t.epochs()) for t in trials) >= 3, 120, f"epochs under Slurm: {job.output}")
+    assert job.stop() == 0, job.output
+    assert "Stopped as asked" in job.output
+    assert (results / "slurm.txt").read_text() == "scontrol requeue 4711\n"
+    assert (results / ".ray-token-4711").stat().st_mode & 0o777 == 0o600
+    left = sum(len(t.epochs()) for t in trials)
+    job.start()  # as Slurm does, under the same id
+    assert job.wait(240) == 0, job.output
+    say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.epochs()) for t in trials)} of 82 in the end")
+    assert [t.epochs() for t in trials] == [list(range(41))] * 2
+    assert not (results / ".ray-token-4711").exists()

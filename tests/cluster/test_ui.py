@@ -1,0 +1,88 @@
+"""MLflow's pages of the sweep, walked by a real browser."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.browser import CHROMIUM, Page, browsing
+from tests.cluster.cluster import Cluster
+from tests.cluster.containers import Container
+from tests.cluster.seen import EPOCHS, known, say
+
+pytestmark = pytest.mark.cluster
+
+_ASSISTANT = "[data-component-id='mlflow.assistant.chat_panel.close']"
+_CARD = """(card = (() => {
+    const titled = e => !e.children.length && e.textContent === 'hessian/lambda_max';
+    let place = [...document.querySelectorAll('*')].find(titled);
+    while (place && !place.querySelector('.js-plotly-plot')) place = place.parentElement;
+    return place;
+})())"""
+"""The frame of the chart of lambda_max, bound to `card`; null while there is none."""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+def test_the_ui_shows_the_sweep(cluster: Cluster, finished: Container, tmp_path: Path) -> None:
+    report = cluster.make("report")
+    report.start()
+    assert report.wait(120) == 0, report.output
+    assert "in MLflow" in report.output, report.output
+    shots = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    shots.mkdir(parents=True, exist_ok=True)
+    asyncio.run(walk(cluster, shots))
+    say(f"screenshots: {shots}")
+
+
+async def walk(cluster: Cluster, shots: Path) -> None:
+    base = "http://localhost:5000"
+    [mlflow] = cluster.of("mlflow")
+    experiment, sweep_run = known(cluster)
+    async with browsing(mlflow.namespace, "admin", cluster.secret("mlflow_admin_password")) as page:
+        try:
+            await visit(page, f"{base}/#/experiments/{experiment}", sweep_run, shots)
+        except Exception:
+            await page.shoot(shots / "failure.png")
+            raise
+
+
+async def until(page: Page, expression: str, otherwise: str) -> None:
+    deadline = time.monotonic() + 60
+    while not await page.evaluate(f"Boolean({expression})"):
+        assert time.monotonic() < deadline, otherwise
+        await asyncio.sleep(0.5)
+
+
+async def visit(page: Page, experiment: str, sweep_run: str, shots: Path) -> None:
+    await page.open(f"{experiment}/runs?workflowType=machine_learning", "lr=0.01 batch_size=64", "quickstart")
+    await page.click(_ASSISTANT)
+    await asyncio.sleep(1)
+    await page.shoot(shots / "runs.png")
+
+    await page.open("about:blank")
+    # Charts are drawn once they are in sight.
+    await page.call("Emulation.setDeviceMetricsOverride", width=2200, height=2600, deviceScaleFactor=1, mobile=False)
+    charts = f"{experiment}/runs?compareRunsMode=CHART&workflowType=machine_learning"
+    await page.open(charts, "hessian/lambda_max")
+    await until(page, f"{_CARD} && card.querySelector('.scatterlayer path')", "no chart of lambda_max was drawn")
+    lines = await page.evaluate(f"{_CARD} && card.querySelector('.js-plotly-plot').data.map(line => [...line.x])")
+    assert len(lines) == 10, "MLflow shows ten runs at first"
+    assert lines == [list(range(EPOCHS))] * 10
+    await page.click(_ASSISTANT)
+    await asyncio.sleep(3)
+    await page.shoot(shots / "charts.png")
+    place = f"{_CARD} && JSON.parse(JSON.stringify(card.getBoundingClientRect()))"
+    await page.shoot(shots / "lambda_max.png", await page.evaluate(place))
+
+    await page.open("about:blank")
+    await page.call("Emulation.clearDeviceMetricsOverride")
+    await page.open(
+        f"{experiment}/runs/{sweep_run}/artifacts/report/report.html", "report/report.html", "mlflow-artifacts:"
+    )
+    framed = "[...document.querySelectorAll('iframe')].some(f => f.src.startsWith('blob:'))"
+    await until(page, framed, "the report is not shown")
+    await page.click(_ASSISTANT)
+    await asyncio.sleep(3)
+    await page.shoot(shots / "report.png")

@@ -1,0 +1,132 @@
+"""What a node says of itself, and what a worker there refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.failures import Kind
+from orchestrator.scheduling.fitness import Expected, Finding, Question, UnfitError, Weight, look, software
+from orchestrator.scheduling.worker import Work
+from orchestrator.store.layout import Storage
+from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
+
+HERE = software()
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+
+
+def question(folder: Path, *data: Data, **fields: object) -> Question:
+    Storage(folder).files.create("probe", b"written by the driver")
+    asked = Question(str(folder), "probe", b"written by the driver", "answer", HERE, data)
+    return replace(asked, **fields)  # type: ignore[arg-type]
+
+
+def amiss(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
+    return [(each.weight.value, each.text) for each in findings if each.subject == subject and each.weight != "ok"]
+
+
+def test_who_shares_everything_answers_in_the_storage(tmp_path: Path) -> None:
+    found = look(question(tmp_path, DigitsData(name="digits"), cpus=1.0))
+    assert {each.weight for each in found} == {Weight.OK}, found
+    assert {each.subject for each in found} == {"versions", "storage", "devices", "cache", "data"}
+    assert Storage(tmp_path).files.read("answer") == b"written by the driver"
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ({"packages": {**HERE.packages, "torch": "2.0.0"}}, "torch 2.0.0, expected {torch} as the driver has it"),
+        ({"packages": {}}, "torch none, expected {torch} as the driver has it"),
+        ({"python": "3.9.1"}, "Python 3.9.1, expected {python} as the driver has it"),
+        ({"version": "0.0.1"}, "hessian-dynamics 0.0.1, expected {version} as the driver has it"),
+        ({"commit": "abc"}, "commit abc, expected def as the driver has it"),
+        ({"commit": "def", "diff_digest": "1"}, "uncommitted changes 1, expected none as the driver has it"),
+    ],
+)
+def test_other_software_is_named_with_what_the_driver_has(there: dict[str, object], said: str) -> None:
+    driver = replace(HERE, commit="def", diff_digest=None)
+    node = replace(driver, **there)  # type: ignore[arg-type]
+    values = {"torch": HERE.packages["torch"], "python": HERE.python, "version": HERE.version}
+    assert node.misfits(driver)[0] == said.format(**values)
+
+
+def test_wheels_of_one_release_for_cpus_and_gpus_are_alike() -> None:
+    node = replace(HERE, packages={**HERE.packages, "torch": HERE.packages["torch"].partition("+")[0] + "+cu130"})
+    assert node.misfits(HERE) == []
+
+
+def test_an_unknown_commit_proves_nothing() -> None:
+    unknown = replace(HERE, commit=None)
+    assert unknown.misfits(replace(HERE, commit="def")) == []
+    assert HERE.misfits(unknown) == []
+
+
+def test_a_storage_without_what_the_driver_wrote_is_another_one(tmp_path: Path) -> None:
+    asked = replace(question(tmp_path / "here"), storage_root=str(tmp_path / "there"))
+    ((weight, text),) = amiss(look(asked), "storage")
+    assert weight == "problem"
+    assert text.startswith(f"{tmp_path / 'there'} there is not the driver's storage")
+    assert not (tmp_path / "there").exists(), "a folder that is not mounted is not made"
+
+
+def test_a_storage_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    asked = question(tmp_path)
+    (tmp_path / ".partial").rmdir()
+    (tmp_path / ".partial").write_text("in the way")
+    ((weight, text),) = amiss(look(asked), "storage")
+    assert weight == "problem"
+    assert "cannot be written" in text
+
+
+def test_a_bucket_without_credentials_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    ((weight, text),) = amiss(look(question(tmp_path, storage_root="s3://bucket/x")), "storage")
+    assert weight == "problem"
+    assert "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in text
+
+
+def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
+    folder = ImageFolderData(name="image_folder", path=str(tmp_path / "images"))
+    ((weight, text),) = amiss(look(question(tmp_path, folder)), "data")
+    assert weight == "problem"
+    assert text.startswith(f"image_folder: data folder '{tmp_path / 'images'}' does not exist")
+
+
+def test_devices_that_ray_was_told_of_and_that_are_not_there_are_said(tmp_path: Path) -> None:
+    cores, gpus = amiss(look(question(tmp_path, cpus=4096.0, gpus=64.0)), "devices")
+    assert cores[0] == "warning"
+    assert "Ray was told 4096 CPUs" in cores[1]
+    assert gpus[0] == "problem"
+    assert "Ray believes in 64 GPUs" in gpus[1]
+
+
+def test_a_worker_on_a_node_that_joined_with_another_storage_commit_or_data_begins_nothing(tmp_path: Path) -> None:
+    ours, stray = Storage(tmp_path / "ours"), Storage(tmp_path / "stray")
+    with ours.sweep("night").driver_lease as lease:
+        digits = DigitsData(name="digits")
+        expected = Expected(HERE, "night", lease.number, lease.token, {digits: "0123456789abcdef"})
+        expected.check(ours)
+        with pytest.raises(UnfitError, match="is not the driver's storage"):
+            expected.check(stray)
+        with stray.sweep("night").driver_lease, pytest.raises(UnfitError, match="is not the driver's storage"):
+            expected.check(stray)
+        failure = Work(str(stray.root), "night", lease.number, expected=expected).run("0123456789ab", "node-1")
+        assert failure is not None
+        assert (failure.kind, failure.node) == (Kind.UNFIT, "node-1")
+        assert not list((tmp_path / "stray").glob("trials/*"))
+        older = replace(expected, software=replace(HERE, version="0.0.1"))
+        with pytest.raises(UnfitError, match=f"hessian-dynamics {HERE.version}, expected 0.0.1"):
+            older.check(ours)
+        expected.check_data(digits, "0123456789abcdef")
+        with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as the driver"):
+            expected.check_data(digits, "9999")
+    with ours.sweep("night").driver_lease:
+        expected.check(ours)  # a newer driver is the claims' business

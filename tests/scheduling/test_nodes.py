@@ -1,0 +1,125 @@
+"""Nodes of a real cluster are asked: one is as the driver, one runs another commit, one does not answer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.fitness import Finding, Weight
+from orchestrator.scheduling.nodes import CLOCK_SECONDS, NodeReport, UnfitNodesError, judge_clock, refuse_unfit
+
+ROOT = Path(__file__).parents[2]
+_ASK = """
+import json, os, signal, sys
+from dataclasses import asdict
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from orchestrator.scheduling.nodes import ask_nodes
+from orchestrator.scheduling.ray import cluster
+from orchestrator.store.layout import Storage
+from orchestrator.study.data_config import DigitsData
+
+shadow, storage = sys.argv[1:3]
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes.add_node(num_cpus=1)
+other = {"PYTHONPATH": shadow, "HESSIAN_DYNAMICS_COMMIT": "0ther"}
+nodes.add_node(num_cpus=2, num_gpus=3, env_vars=other)
+mute = nodes.add_node(num_cpus=3)
+nodes.wait_for_nodes()
+mute.kill_log_monitor(check_alive=False)
+os.kill(mute.all_processes["raylet"][0].process.pid, signal.SIGSTOP)
+try:
+    with cluster(nodes.address):
+        reports = ask_nodes(Storage(storage), [DigitsData(name="digits")], patience_seconds=15)
+finally:
+    os.kill(mute.all_processes["raylet"][0].process.pid, signal.SIGCONT)
+    nodes.shutdown()
+Path(storage, "reports.json").write_text(json.dumps([asdict(report) for report in reports]))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[tuple[str, str, str]]]:
+    """Subject, weight and text of what is found, by the CPUs of the node."""
+    folder = tmp_path_factory.mktemp("nodes")
+    for package in ("orchestrator", "estimators"):
+        shutil.copytree(ROOT / package, folder / "shadow" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    storage = folder / "results"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "HESSIAN_DYNAMICS_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, str(folder / "shadow"), str(storage)],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(ROOT), "HESSIAN_DYNAMICS_CACHE": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    reports = json.loads((storage / "reports.json").read_text())
+    assert os.listdir(storage / ".partial") == [], "probes are removed"
+    return {
+        report["cpus"]: [(each["subject"], each["weight"], each["text"]) for each in report["findings"]]
+        for report in reports
+    }
+
+
+def problems(findings: list[tuple[str, str, str]]) -> list[str]:
+    return [f"{subject}: {text}" for subject, weight, text in findings if weight == "problem"]
+
+
+def test_nodes_with_cores_are_asked_and_the_head_is_not(found: dict[float, list[tuple[str, str, str]]]) -> None:
+    assert set(found) == {1.0, 2.0, 3.0}
+
+
+def test_a_node_as_the_driver_has_no_problem(found: dict[float, list[tuple[str, str, str]]]) -> None:
+    assert problems(found[1.0]) == []
+    said = {subject: text for subject, weight, text in found[1.0] if weight == "ok"}
+    assert said["storage"] == "the driver's storage, writable"
+    assert said["data"] == "digits: part of scikit-learn"
+    assert said["clock"].startswith("clock 0.0")
+    assert "cache" in said
+
+
+def test_another_commit_and_missing_gpus_are_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
+    commit, gpus = problems(found[2.0])
+    assert commit.startswith("versions: commit 0ther, expected ")
+    assert "as the driver has it; start the node from the driver's image" in commit
+    assert gpus.startswith("devices: Ray believes in 3 GPUs, torch can use 0")
+
+
+def test_a_node_that_does_not_answer_is_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
+    (silent,) = problems(found[3.0])
+    assert silent.startswith("node: did not answer within 15 s")
+
+
+@pytest.mark.parametrize(
+    ("offset", "seconds", "weight"),
+    [(0.0, 0.01, Weight.OK), (CLOCK_SECONDS + 1, 0.01, Weight.PROBLEM), (-CLOCK_SECONDS - 1, 0.01, Weight.PROBLEM)],
+)
+def test_clocks_are_judged_by_the_quickest_answer(offset: float, seconds: float, weight: Weight) -> None:
+    slow = (100.0, 100.0 + 30, 130.0)
+    quick = (200.0, 200.0 + seconds / 2 + offset, 200.0 + seconds)
+    finding = judge_clock([slow, quick])
+    assert finding.weight is weight
+    assert finding.text.startswith(f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, known to 0.005 s")
+
+
+def test_a_slow_answer_proves_no_wrong_clock() -> None:
+    assert judge_clock([(0.0, CLOCK_SECONDS + 6, 10.0)]).weight is Weight.OK
+
+
+def test_every_unfit_node_is_named_at_once() -> None:
+    wrong = Finding("storage", Weight.PROBLEM, "another one; mount it")
+    reports = [NodeReport("a (10.0.0.1)", (wrong,)), NodeReport("b", (Finding("clock", Weight.OK, "fine"),))]
+    with pytest.raises(UnfitNodesError) as refused:
+        refuse_unfit([*reports, NodeReport("c", (wrong,))])
+    assert str(refused.value).splitlines() == [
+        "nothing was scheduled, since the cluster is not fit:",
+        "  node a (10.0.0.1): storage: another one; mount it",
+        "  node c: storage: another one; mount it",
+    ]
+    refuse_unfit(reports[1:])
