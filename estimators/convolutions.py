@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _DIMENSIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+# Channels times the kernel's entries; 27 for a 3x3 kernel on colours. cuDNN's time for a weight's gradient hardly falls
+# with them, patches' does: 3.1 against 0.4 ms for 1,776 images of 3x32x32 on an H100.
+_FEW_INPUTS = 64
 # Stride, padding and dilation, each per dimension, and groups.
 _Geometry = tuple[list[int], list[int], list[int], int]
 
@@ -91,6 +94,9 @@ class _ParameterGradients(torch.autograd.Function):
         with_bias: bool,
         geometry: _Geometry,
     ) -> tuple[Tensor, Tensor | None]:
+        if _has_few_inputs(input, weight, geometry):
+            for_weight = (gradient.flatten(2) @ _patches(input, weight, geometry).mT).sum(0).view_as(weight)
+            return for_weight, gradient.transpose(0, 1).flatten(1).sum(1) if with_bias else None
         _, for_weight, for_bias = _backward(gradient, input, weight, geometry, (False, True, with_bias))
         return for_weight, for_bias
 
@@ -109,6 +115,24 @@ class _ParameterGradients(torch.autograd.Function):
             return None if column is None else column.expand(ctx.shape), None, None, None, None
         for_gradient = _plain(input_, weight, None, ctx.geometry)
         return for_gradient if column is None else for_gradient.add_(column), None, None, None, None
+
+
+def _has_few_inputs(input: Tensor, weight: Tensor, geometry: _Geometry) -> bool:  # noqa: A002
+    """Whether a weight's gradient is quicker as a product with the patches, for a tenth of cuDNN's memory."""
+    return input.is_cuda and geometry[3] == 1 and weight[0].numel() <= _FEW_INPUTS
+
+
+def _patches(input: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:  # noqa: A002
+    """[n, channels * kernel, positions]: what each output sees."""
+    stride, padding, dilation, _ = geometry
+    view = torch.nn.functional.pad(input, [side for size in reversed(padding) for side in (size, size)])
+    dimensions = len(stride)
+    for axis in range(dimensions):
+        size = dilation[axis] * (weight.shape[2 + axis] - 1) + 1
+        view = view.unfold(2 + axis, size, stride[axis])[..., :: dilation[axis]]
+    # Now [n, channels, positions..., kernel...].
+    kernel, positions = range(2 + dimensions, 2 + 2 * dimensions), range(2, 2 + dimensions)
+    return view.permute(0, 1, *kernel, *positions).flatten(2 + dimensions).flatten(1, 1 + dimensions)
 
 
 class _Between(torch.autograd.Function):

@@ -10,6 +10,7 @@ that looks at a global variable which something else changes. HESSIAN_DYNAMICS_C
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -148,7 +149,9 @@ class CapturedStep:
 def _waiting_refused() -> Iterator[None]:
     """Within, whatever waits for the device raises RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the mode, that it does not notice everything
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

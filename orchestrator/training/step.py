@@ -1,5 +1,6 @@
 """One step of a trial's training."""
 
+from contextlib import nullcontext
 from typing import Protocol
 
 from torch import Tensor, nn, optim
@@ -7,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.training.augmentation import Changes
 from orchestrator.training.datasets import ResidentData
+from orchestrator.training.first_convolutions import FirstConvolutions
 
 
 class Step(Protocol):
@@ -31,6 +33,7 @@ class PlainStep:
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: ResidentData) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self._changes: Changes | None = None
+        self._on_cuda = data.train.labels.is_cuda
 
     def begin_epoch(self, changes: Changes | None) -> None:
         """What is done to the images of the batches to come."""
@@ -42,5 +45,7 @@ class PlainStep:
         pixels, labels = train.pixels[index], train.labels[index]
         inputs = self.data.normalise(pixels if self._changes is None else self._changes.of(pixels, index))
         self.optimizer.zero_grad()
-        cross_entropy(self.model(inputs), labels).backward()
+        with FirstConvolutions() if self._on_cuda else nullcontext():
+            outputs = self.model(inputs)
+        cross_entropy(outputs, labels).backward()
         self.optimizer.step()

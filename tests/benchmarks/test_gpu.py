@@ -30,17 +30,15 @@ def test_without_a_gpu_it_says_so_and_skips(
 
 def test_the_rates_of_trials_side_by_side_add_up() -> None:
     measured = {
-        "mps": False,
         "paper_epochs": 10_640,
         "1-plain": [trial(10, 10.0)],
-        "2-captured": [trial(20, 10.0), trial(21, 10.5)],
+        "2-captured-mps": [trial(20, 10.0), trial(21, 10.5)],
     }
     result = Result("gpu", "2026-11-24T10:00:00+00:00", None, "full", "random images", {}, MACHINE, measured)
     assert result.file_name == "gpu-nvidia-some-100-80gb.json"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in gpu.table(result).splitlines()[2:4]]
-    assert rows[0][:5] == ["1", "no", "3,600", "1.00", "2.96"]
-    assert rows[1][:5] == ["2", "yes", "14,400", "4.00", "0.74"]
-    assert "Trials share the GPU without MPS" in gpu.table(result)
+    assert rows[0][:6] == ["1", "no", "no", "3,600", "1.00", "2.96"]
+    assert rows[1][:6] == ["2", "yes", "yes", "14,400", "4.00", "0.74"]
 
 
 def test_trials_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +47,10 @@ def test_trials_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RuntimeError, match="not all of 2 trials were ready within 0 s"):
         job._wait_for_all(0)
     job._wait_for_all(1)
+
+
+def test_an_mps_server_is_known_by_its_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert not gpu.served_by_mps()
+    (tmp_path / "control").touch()
+    assert gpu.served_by_mps()

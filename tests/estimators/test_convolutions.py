@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimators import HessianOperator
+from estimators import HessianOperator, convolutions
 from estimators.convolutions import LeanConvolutions, _Between
 from tests.estimators.cases import assert_relatively_close, images, random_vector, seeded
 
@@ -158,3 +158,13 @@ def test_a_direction_in_one_argument_is_enough() -> None:
     (of_input,) = torch.autograd.grad(for_weight.sum(), [inputs])
     assert of_weight.shape == weight.shape
     assert of_input.shape == inputs.shape
+
+
+@pytest.mark.parametrize("build", CONVOLUTIONS[:6])
+def test_a_first_layers_gradient_from_patches_is_right(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = product(build, lean=False)
+    monkeypatch.setattr(convolutions, "_has_few_inputs", lambda *call: call[2][3] == 1)
+    for found, reference in zip(product(build, lean=True), expected, strict=True):
+        assert_relatively_close(found, reference, 1e-5)
