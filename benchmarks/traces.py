@@ -49,13 +49,11 @@ SIZES: dict[Scale, Sizes] = {
 }
 
 
-ON_CUDA = {"search_images": 5000, "chunks": (125, 500, 1250)}
-"""A GPU wants larger chunks."""
-
-
 def _sizes(settings: Settings) -> Sizes:
     sizes = SIZES[settings.scale]
-    return replace(sizes, **ON_CUDA) if settings.device.type == "cuda" and settings.scale == "full" else sizes
+    if settings.device.type == "cpu" or settings.scale != "full":
+        return sizes
+    return replace(sizes, search_images=sizes.images, chunks=(125, 500, 1250))  # a GPU wants larger ones
 
 
 def run(settings: Settings) -> Result:

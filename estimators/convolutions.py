@@ -95,8 +95,8 @@ class _ParameterGradients(torch.autograd.Function):
         geometry: _Geometry,
     ) -> tuple[Tensor, Tensor | None]:
         if _has_few_inputs(input, weight, geometry):
-            for_weight = (gradient.flatten(2) @ _patches(input, weight, geometry).mT).sum(0).view_as(weight)
-            return for_weight, gradient.transpose(0, 1).flatten(1).sum(1) if with_bias else None
+            products = gradient.flatten(2) @ _patches(input, weight, geometry).mT
+            return products.sum(0).view_as(weight), gradient.transpose(0, 1).flatten(1).sum(1) if with_bias else None
         _, for_weight, for_bias = _backward(gradient, input, weight, geometry, (False, True, with_bias))
         return for_weight, for_bias
 
