@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 from benchmarks import (
     evaluation,
+    gpu,
     intervals,
     lambda_max,
     measurement,
@@ -22,7 +25,7 @@ from benchmarks import (
 )
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
-from benchmarks.harness.settings import Settings, say
+from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.harness.timing import seconds
 
 # A benchmark is a module with NAME, run(settings) -> Result and table(result) -> Markdown.
@@ -41,6 +44,7 @@ BENCHMARKS: dict[str, ModuleType] = {
         scaling,
         reproducibility,
         volume,
+        gpu,
     )
 }
 QUICK_RESULTS = Path("build/benchmarks")
@@ -54,12 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder instead of random images")
     parser.add_argument("--quick", action="store_true", help="only shows that everything runs")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="some cases of a benchmark in pieces")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for products, traces, measurement")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - {*BENCHMARKS, "report"}:
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     if given.data and not given.data.is_dir():
         parser.error(f"--data {str(given.data)!r} is no folder; expected train/<class>/* and test/<class>/* images")
-    settings = Settings(given.data and given.data.resolve(), "quick" if given.quick else "full", only=tuple(given.only))
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
+    settings = Settings(
+        given.data and given.data.resolve(),
+        "quick" if given.quick else "full",
+        device=torch.device(given.device),
+        only=tuple(given.only),
+    )
     chosen = [name for name in given.names if name != "report"] or ([] if given.names else list(BENCHMARKS))
     try:
         for name in chosen:
@@ -72,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(name: str, settings: Settings) -> None:
     results = []
-    taken = seconds(lambda: results.append(BENCHMARKS[name].run(settings)))
+    try:
+        taken = seconds(lambda: results.append(BENCHMARKS[name].run(settings)))
+    except SkippedError as why:
+        say(f"\n{name}: skipped, {why}")
+        return
     (result,) = results
     path = write(result, QUICK_RESULTS if settings.scale == "quick" else RESULTS)
     say(f"\n{BENCHMARKS[name].table(result)}\n\n{name}: {taken:.0f} s, {path}")

@@ -1,5 +1,7 @@
 """The images that benchmarks train on: a folder's, or random ones of CIFAR-10's shape, where nothing is to download."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,14 @@ def resident_data(settings: Settings, needed: int) -> ResidentData:
             "take a larger folder, or random images by leaving --data out"
         )
     return data
+
+
+def on_device(data: ResidentData, device: torch.device) -> ResidentData:
+    """The same data on a device."""
+    images = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
+    return replace(
+        data, **images, ood_noise=data.ood_noise.to(device), mean=data.mean.to(device), std=data.std.to(device)
+    )
 
 
 def random_data(divisor: int = 1) -> ResidentData:

@@ -8,7 +8,7 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
-from benchmarks.images import resident_data
+from benchmarks.images import on_device, resident_data
 from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig
@@ -46,9 +46,9 @@ SIZES: dict[Scale, Sizes] = {"full": Sizes(5000, 5), "quick": Sizes(500, 1), "ti
 def run(settings: Settings) -> Result:
     """Trains epoch after epoch, measures after each in both ways, and times all of it in one process."""
     machine, sizes = begin(NAME, settings), SIZES[settings.scale]
-    data = resident_data(settings, sizes.images)
+    data = on_device(resident_data(settings, sizes.images), settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0).to(settings.device)
     config = TrialConfig(
         data=TorchvisionData(name="cifar10"),
         optimizer=SgdConfig(name="sgd", lr=LEARNING_RATE),

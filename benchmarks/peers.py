@@ -25,6 +25,11 @@ class Problem:
     inputs: Tensor
     labels: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where all of it lies."""
+        return self.inputs.device
+
     def part(self, count: int) -> "Problem":
         """The same over the first images only."""
         return Problem(self.model, self.inputs[:count], self.labels[:count])
@@ -71,7 +76,7 @@ def paper(problem: Problem) -> Implementation:
         return torch.cat([part.flatten() for part in torch.autograd.grad(flat @ vector, parameters)])
 
     def power(iterations: int) -> float:
-        vector, value = torch.randn(sum(sizes)), 0.0
+        vector, value = torch.randn(sum(sizes), device=problem.device), 0.0
         for _ in range(iterations):
             vector = vector / vector.norm()
             value = float(vector @ (applied := product(vector)))
@@ -79,7 +84,7 @@ def paper(problem: Problem) -> Implementation:
         return value
 
     def trace(probes: int) -> float:
-        vectors = (torch.randn(sum(sizes)) for _ in range(probes))
+        vectors = (torch.randn(sum(sizes), device=problem.device) for _ in range(probes))
         return sum(float(vector @ product(vector)) for vector in vectors) / probes
 
     return Implementation(power, trace, product)
@@ -91,7 +96,7 @@ def pyhessian(problem: Problem, chunk: int) -> Implementation:
 
     model = problem.own_model()
     shapes = [parameter.shape for parameter in model.parameters()]
-    library = hessian(model, nn.CrossEntropyLoss(), dataloader=problem.batches(chunk), cuda=False)
+    library = hessian(model, nn.CrossEntropyLoss(), dataloader=problem.batches(chunk), cuda=problem.inputs.is_cuda)
 
     def product(vector: Tensor) -> Tensor:
         parts = vector.split([shape.numel() for shape in shapes])
@@ -136,7 +141,7 @@ def curvlinops(problem: Problem, chunk: int, together: bool = False) -> Implemen
     size = operator.shape[0]
 
     def power(iterations: int) -> float:
-        vector, value = torch.randn(size), 0.0
+        vector, value = torch.randn(size, device=problem.device), 0.0
         for _ in range(iterations):
             vector = vector / vector.norm()
             value = float(vector @ (applied := operator @ vector))
@@ -169,10 +174,18 @@ def installed() -> dict[str, dict[str, Build]]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings of other libraries: their imports use deprecated parts of torch, PyHessian leaves graphs."""
+    """Without the warnings of other libraries: their imports use deprecated parts of torch, PyHessian leaves graphs.
+
+    On CUDA without TF32 too, which rounds their products to a thousandth.
+    """
+    before = torch.backends.cudnn.allow_tf32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
 
 
 def missing() -> list[str]:

@@ -1,7 +1,7 @@
 """Algorithm 1's 20 Hessian-vector products: as the paper writes them, here, and by three other libraries."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -13,7 +13,7 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import Samples, interleaved, ratio
-from benchmarks.images import batch, resident_data
+from benchmarks.images import batch, on_device, resident_data
 from benchmarks.peers import Build, Implementation, Problem, installed, missing, ours, paper, quiet
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models import build_model
@@ -45,6 +45,13 @@ SIZES: dict[Scale, Sizes] = {
 }
 
 
+def _sizes(settings: Settings) -> Sizes:
+    sizes = SIZES[settings.scale]
+    if settings.device.type == "cpu" or settings.scale != "full":
+        return sizes
+    return replace(sizes, search_images=sizes.images, chunks=(500, 1250, 5000))  # a GPU wants larger ones
+
+
 def run(settings: Settings) -> Result:
     """Seeks every library's best chunk, compares one product of all, and times 10 + 10 in turns."""
     with quiet():
@@ -52,9 +59,9 @@ def run(settings: Settings) -> Result:
 
 
 def _run(settings: Settings) -> Result:
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
-    data = resident_data(settings, sizes.images)
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0).eval()
+    machine, sizes = begin(NAME, settings), _sizes(settings)
+    data = on_device(resident_data(settings, sizes.images), settings.device)
+    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0).eval().to(settings.device)
     problem = Problem(model, *batch(data, sizes.images))
     for name in missing():
         say(f"  {name} is not installed and left out: pip install 'hessian-dynamics[bench]'")
@@ -65,7 +72,7 @@ def _run(settings: Settings) -> Result:
         say(f"  {name}: best with chunks of {chunk} {way}")
     built = {OURS: ours(problem), PAPER: paper(problem)}
     built |= {name: installed()[name][way](problem, chunk) for name, (way, chunk) in chosen.items()}
-    errors = _relative_errors(built, sum(parameter.numel() for parameter in model.parameters()))
+    errors = _relative_errors(built, sum(parameter.numel() for parameter in model.parameters()), settings.device)
     samples = interleaved(
         _tasks(built, sizes),
         sizes.rounds,
@@ -163,9 +170,9 @@ def _tasks(built: dict[str, Implementation], sizes: Sizes) -> dict[str, Callable
     return tasks
 
 
-def _relative_errors(built: dict[str, Implementation], size: int) -> dict[str, float]:
+def _relative_errors(built: dict[str, Implementation], size: int, device: torch.device) -> dict[str, float]:
     """||theirs - ours|| / ||ours|| of H v for one random v, the first product of each."""
-    vector = torch.randn(size)
+    vector = torch.randn(size, device=device)
     products = {name: implementation.product(vector) for name, implementation in built.items()}
     reference = products.pop(OURS)
     errors = {name: float((product - reference).norm() / reference.norm()) for name, product in products.items()}

@@ -3,7 +3,7 @@
 import importlib.util
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent, spread
 from benchmarks.harness.timing import interleaved, ratio
-from benchmarks.images import SHAPE, batch, resident_data
+from benchmarks.images import SHAPE, batch, on_device, resident_data
 from benchmarks.peers import Problem, quiet
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
@@ -49,11 +49,18 @@ SIZES: dict[Scale, Sizes] = {
 }
 
 
+def _sizes(settings: Settings) -> Sizes:
+    sizes = SIZES[settings.scale]
+    if settings.device.type == "cpu" or settings.scale != "full":
+        return sizes
+    return replace(sizes, search_images=sizes.images, chunks=(125, 500, 1250))  # a GPU wants larger ones
+
+
 def run(settings: Settings) -> Result:
     """Seeks BackPACK's best chunks, times both of both in turns, and measures each one's memory in its own process."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
-    data = resident_data(settings, sizes.images)
-    problem = Problem(_model(len(data.classes)), *batch(data, sizes.images))
+    machine, sizes = begin(NAME, settings), _sizes(settings)
+    data = on_device(resident_data(settings, sizes.images), settings.device)
+    problem = Problem(_model(len(data.classes)).to(settings.device), *batch(data, sizes.images))
     with quiet():
         search, chunks = {}, {}
         for kind in KINDS if importlib.util.find_spec("backpack") else ():
@@ -68,7 +75,10 @@ def run(settings: Settings) -> Result:
             sizes.rounds,
             on_sample=lambda name, at, taken: say(f"  round {at}: {name} {taken:.2f} s"),
         )
-        memory = {name: _peak_of(name, problem, chunks, settings.threads) for name in tasks}
+        if settings.device.type == "cuda":
+            memory = {name: _peak_on_cuda(task) for name, task in tasks.items()}
+        else:
+            memory = {name: _peak_of(name, problem, chunks, settings.threads) for name in tasks}
     measured = {
         "images": sizes.images,
         "chunks": chunks,
@@ -153,6 +163,14 @@ def _search(problem: Problem, kind: str, chunks: tuple[int, ...]) -> dict[str, l
     """Seconds for every chunk, twice, in turns."""
     tasks = {str(chunk): backpack(problem, kind, chunk) for chunk in chunks}
     return interleaved({name: lambda _, task=task: task() for name, task in tasks.items()}, rounds=2)  # type: ignore[misc]
+
+
+def _peak_on_cuda(task: Trace) -> int:
+    """Bytes of tensors on the GPU that a trace needs beyond what lay there before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    task()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) -> int:

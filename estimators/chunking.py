@@ -7,9 +7,10 @@ from estimators.graphs import recording_saved
 
 # Bytes that a chunk's forward pass may keep for the backward pass. On a CPU the double backward pass reads them
 # about three times, and they should come from the cache: the paper's CNN was fastest at 50-250 images a chunk, and
-# keeps about 300 kB an image. A GPU wants enough work to be busy, and about four times this of its memory.
+# keeps about 300 kB an image. A GPU wants enough work to be busy, and about ten times this of its memory, where sixteen
+# trials may share 80 GB.
 _SAVED_BYTES = {"cpu": 32 * 2**20}
-_SAVED_BYTES_ON_ACCELERATORS = 512 * 2**20
+_SAVED_BYTES_ON_ACCELERATORS = 256 * 2**20
 
 
 def default_chunk_size(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> int:

@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _DIMENSIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+# Channels times the kernel's entries; 27 for a 3x3 kernel on colours. cuDNN's time for a weight's gradient hardly falls
+# with them, patches' does: 3.1 against 0.4 ms for 1,776 images of 3x32x32 on an H100.
+_FEW_INPUTS = 64
 # Stride, padding and dilation, each per dimension, and groups.
 _Geometry = tuple[list[int], list[int], list[int], int]
 
 
 class LeanConvolutions(TorchFunctionMode):
-    """Within, convolutions of tensors that need no gradient are the lean ones of this module."""
+    """Within, convolutions of tensors that need no gradient, and all on CUDA, are those of this module."""
 
     def __torch_function__(
         self,
@@ -47,10 +50,11 @@ def _convolution(
 ) -> Tensor:
     dimensions = _DIMENSIONS[func]
     batched = input.ndim == dimensions + 2
-    if input.requires_grad or not weight.requires_grad or not batched or isinstance(padding, str):
+    kind = _Between if input.requires_grad and input.is_cuda else None if input.requires_grad else _Convolution
+    if kind is None or not weight.requires_grad or not batched or isinstance(padding, str):
         return func(input, weight, bias, stride, padding, dilation, groups)
     per_dimension = (_per_dimension(value, dimensions) for value in (stride, padding, dilation))
-    result: Tensor = _Convolution.apply(input, weight, bias, (*per_dimension, groups))
+    result: Tensor = kind.apply(input, weight, bias, (*per_dimension, groups))
     return result
 
 
@@ -90,20 +94,10 @@ class _ParameterGradients(torch.autograd.Function):
         with_bias: bool,
         geometry: _Geometry,
     ) -> tuple[Tensor, Tensor | None]:
-        stride, padding, dilation, groups = geometry
-        _, for_weight, for_bias = torch.ops.aten.convolution_backward(
-            gradient,
-            input,
-            weight,
-            [len(weight)] if with_bias else None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0] * len(stride),
-            groups,
-            [False, True, with_bias],
-        )
+        if _has_few_inputs(input, weight, geometry):
+            products = gradient.flatten(2) @ _patches(input, weight, geometry).mT
+            return products.sum(0).view_as(weight), gradient.transpose(0, 1).flatten(1).sum(1) if with_bias else None
+        _, for_weight, for_bias = _backward(gradient, input, weight, geometry, (False, True, with_bias))
         return for_weight, for_bias
 
     @staticmethod
@@ -121,6 +115,99 @@ class _ParameterGradients(torch.autograd.Function):
             return None if column is None else column.expand(ctx.shape), None, None, None, None
         for_gradient = _plain(input_, weight, None, ctx.geometry)
         return for_gradient if column is None else for_gradient.add_(column), None, None, None, None
+
+
+def _has_few_inputs(input: Tensor, weight: Tensor, geometry: _Geometry) -> bool:  # noqa: A002
+    """Whether a weight's gradient is quicker as a product with the patches, for a tenth of cuDNN's memory."""
+    return input.is_cuda and geometry[3] == 1 and weight[0].numel() <= _FEW_INPUTS
+
+
+def _patches(input: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:  # noqa: A002
+    """[n, channels * kernel, positions]: what each output sees."""
+    stride, padding, dilation, _ = geometry
+    view = torch.nn.functional.pad(input, [side for size in reversed(padding) for side in (size, size)])
+    dimensions = len(stride)
+    for axis in range(dimensions):
+        size = dilation[axis] * (weight.shape[2 + axis] - 1) + 1
+        view = view.unfold(2 + axis, size, stride[axis])[..., :: dilation[axis]]
+    # Now [n, channels, positions..., kernel...].
+    kernel, positions = range(2 + dimensions, 2 + 2 * dimensions), range(2, 2 + dimensions)
+    return view.permute(0, 1, *kernel, *positions).flatten(2 + dimensions).flatten(1, 1 + dimensions)
+
+
+class _Between(torch.autograd.Function):
+    """A convolution of what has gradients of its own."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:  # noqa: A002
+        return _plain(input, weight, bias, geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        input_, weight, _, ctx.geometry = inputs
+        ctx.save_for_backward(input_, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        found = _Gradients.apply(gradient, *ctx.saved_tensors, ctx.needs_input_grad[2], ctx.geometry)
+        return (*found, None)
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients for input, weight and bias: linear in that of the output, and each in the weight or the input."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        gradient: Tensor,
+        input: Tensor,  # noqa: A002
+        weight: Tensor,
+        with_bias: bool,
+        geometry: _Geometry,
+    ) -> tuple[Tensor | None, ...]:
+        return _backward(gradient, input, weight, geometry, (True, True, with_bias))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
+        gradient, input_, weight, _, ctx.geometry = inputs
+        ctx.save_for_backward(gradient, input_, weight)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, for_input: Tensor | None, for_weight: Tensor | None, for_bias: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        gradient, input_, weight = ctx.saved_tensors
+        parts = [] if for_input is None else [_plain(for_input, weight, None, ctx.geometry)]
+        if for_weight is not None:
+            parts.append(_plain(input_, for_weight, None, ctx.geometry))
+        if for_bias is not None:
+            parts.append(for_bias.view(-1, *[1] * (gradient.ndim - 2)).expand_as(gradient))
+        to_input, to_weight = None, None
+        if for_weight is not None and ctx.needs_input_grad[1]:
+            to_input, _, _ = _backward(gradient, input_, for_weight, ctx.geometry, (True, False, False))
+        if for_input is not None and ctx.needs_input_grad[2]:
+            _, to_weight, _ = _backward(gradient, for_input, weight, ctx.geometry, (False, True, False))
+        return (sum(parts[1:], parts[0]) if parts else None), to_input, to_weight, None, None
+
+
+def _backward(
+    gradient: Tensor,
+    input: Tensor,  # noqa: A002
+    weight: Tensor,
+    geometry: _Geometry,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The wanted ones of the gradients for input, weight and bias; differentiable themselves."""
+    stride, padding, dilation, groups = geometry
+    bias, none = ([len(weight)] if wanted[2] else None), [0] * len(stride)
+    found: tuple[Tensor | None, Tensor | None, Tensor | None] = torch.ops.aten.convolution_backward(
+        gradient, input, weight, bias, stride, padding, dilation, False, none, groups, wanted
+    )
+    return found
 
 
 def _plain(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:  # noqa: A002

@@ -149,13 +149,16 @@ class _RandomSigns:
 
     def _rounds(self, chunk: Chunk) -> Iterator[Tensor]:
         """Signs for one vector each of all that the chunk holds: drawn in the order of the samples."""
-        vectors = [self._vectors] * chunk.samples
-        vectors[chunk.again] = [2] * len(vectors[chunk.again])
-        signs = [self._draw(count, chunk.root.signs) for count in vectors]
+        counts = torch.full((chunk.samples,), self._vectors)
+        counts[chunk.again] = 2
+        signs = self._drawn(counts.tolist(), chunk.root.signs)
+        first = counts.cumsum(0) - counts
         for index in range(self._vectors):
-            again = [own[1] for own in signs[chunk.again]]
-            yield torch.stack([*(own[index] for own in signs), *again])
+            yield signs[torch.cat([first + index, first[chunk.again] + 1]).to(signs.device)]
 
-    def _draw(self, vectors: int, size: int) -> Tensor:
+    def _drawn(self, counts: list[int], size: int) -> Tensor:
+        """[sum of the counts, size]. A CPU's stream gives the same whether it is asked sample by sample or once."""
         where = self._generator.device
-        return torch.randint(0, 2, (vectors, size), generator=self._generator, device=where).mul_(2).sub_(1)
+        asked = [sum(counts)] if where.type == "cpu" else counts
+        drawn = [torch.randint(0, 2, (n, size), generator=self._generator, device=where) for n in asked]
+        return torch.cat(drawn).mul_(2).sub_(1)

@@ -22,4 +22,6 @@ def random_vector(
         vector = torch.randn(op.size, generator=generator, dtype=op.dtype, device=where)
     else:
         vector = torch.randint(0, 2, (op.size,), generator=generator, dtype=op.dtype, device=where).mul_(2).sub_(1)
-    return vector.to(op.device)
+    crosses = op.device.type == "cuda" and where.type == "cpu"
+    # From pinned memory, so that no GPU is waited for.
+    return vector.pin_memory().to(op.device, non_blocking=True) if crosses else vector.to(op.device)

@@ -49,7 +49,7 @@ class Result:
 
 def begin(benchmark: str, settings: Settings) -> Machine:
     """Says what begins, and describes the machine."""
-    machine = describe(settings.threads, settings.scale)
+    machine = describe(settings.threads, settings.scale, settings.device)
     say(f"\n{benchmark}: {machine}, load {machine.load:.1f}")
     return machine
 
@@ -63,7 +63,7 @@ def finish(benchmark: str, settings: Settings, machine: Machine, measured: dict[
         scale=settings.scale,
         data=settings.data_name,
         versions=_versions(),
-        machine=described_again(machine, settings.scale),
+        machine=described_again(machine, settings.scale, settings.device),
         measured=measured,
     )
 

@@ -2,13 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
+
+import torch
 
 Scale = Literal["full", "quick", "tiny"]
 """``full`` gives the numbers, ``quick`` shows in a minute or two that everything runs, ``tiny`` is for tests."""
 Case = TypeVar("Case")
+
+
+class SkippedError(Exception):
+    """A benchmark cannot run on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Settings:
     """An image folder; None: random images of CIFAR-10's shape, which cost the same."""
     scale: Scale = "full"
     threads: int = os.cpu_count() or 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """What computes, in the benchmarks that can choose."""
     only: tuple[str, ...] = ()
     """Of a benchmark in pieces: the cases to run now, all where none is named. What is stored of the others stays."""
 

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import torch
+
 Samples = dict[str, list[float]]
 """Seconds by name, one a round."""
 RESAMPLES = 2000
 
 
 def seconds(task: Callable[[], object]) -> float:
-    """Wall time of a call."""
+    """Wall time of a call, with all that it launched on a GPU."""
+    _wait_for_gpu()
     started = time.perf_counter()
     task()
+    _wait_for_gpu()
     return time.perf_counter() - started
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def interleaved(

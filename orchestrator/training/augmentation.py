@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.training.devices import sent
 from orchestrator.training.streams import stream
 
 
@@ -52,7 +53,7 @@ def draw_changes(
     generator = stream(seed, "augmentation", epoch)
     flip = torch.randint(2, (images,), generator=generator).bool() & config.flip
     offset = torch.randint(2 * config.crop + 1, (images, 2), generator=generator)
-    return Changes(flip.to(device), offset.to(device), config.crop)
+    return Changes(sent(flip, device), sent(offset, device), config.crop)
 
 
 def check_augmentation(config: AugmentationConfig, shape: tuple[int, int, int]) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -37,6 +38,11 @@ def describe_gpu(device: torch.device) -> str:
     """Its name and memory."""
     free, total = torch.cuda.mem_get_info(device)
     return f"{torch.cuda.get_device_name(device)}, {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} free"
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device. No GPU is waited for: the copy is from pinned memory, held until it is done."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def check_product(device: torch.device) -> None:

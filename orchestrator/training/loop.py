@@ -12,13 +12,17 @@ from torch.nn.functional import cross_entropy
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.augmentation import check_augmentation, draw_changes
+from orchestrator.training.captured import training_step
+from orchestrator.training.checkpoint import restore, snapshot
 from orchestrator.training.datasets import ResidentData
+from orchestrator.training.devices import sent
 from orchestrator.training.images import Images
 from orchestrator.training.measurement import Measurement
 from orchestrator.training.models import build_model, check_batches, evaluation_layout
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.own_models import users_code
 from orchestrator.training.schedules import set_learning_rate
+from orchestrator.training.step import PlainStep, Step
 from orchestrator.training.streams import derived_seed, stream
 
 
@@ -47,19 +51,20 @@ def train(
     optimizer = build_optimizer(config.optimizer, model.parameters())
     subset = data.measurement_subset(config.measurement.fraction)
     measurement = Measurement(config.measurement, config.seed, *subset)
-    first = 0 if checkpoint is None else _restore(checkpoint, model, optimizer, device) + 1
+    first = 0 if checkpoint is None else restore(checkpoint, model, optimizer) + 1
+    step = training_step(model, optimizer, data, config)
     for epoch in range(first, config.epochs + 1):
         seconds = 0.0
         with users_code(config.model.name, f"trained and evaluated in epoch {epoch}"):
             if epoch > 0:
                 started = time.perf_counter()
-                train_epoch(model, optimizer, data, config, epoch)
+                train_epoch(model, optimizer, data, config, epoch, step)
                 _wait_for(device)
                 seconds = time.perf_counter() - started
             record = evaluate(model, data, subset, epoch)
         record = measurement.complete(replace(record, time_train_seconds=seconds), model)
         record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
-        yield TrainedEpoch(record, _snapshot(epoch, model, optimizer))
+        yield TrainedEpoch(record, snapshot(epoch, model, optimizer))
         if record.diverged:
             return
 
@@ -78,22 +83,35 @@ def fitting_model(config: TrialConfig, data: ResidentData) -> nn.Module:
 
 
 def train_epoch(
-    model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, config: TrialConfig, epoch: int
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    data: ResidentData,
+    config: TrialConfig,
+    epoch: int,
+    step: Step | None = None,
 ) -> None:
-    """One pass over the training images in the epoch's own order; the first is epoch 1."""
+    """One pass over the training images in the epoch's own order; the first is epoch 1.
+
+    On CUDA all of it is launched without waiting for the device, but in the epoch in which `step` becomes a graph.
+
+    Args:
+        model: on the data's device.
+        optimizer: of its parameters.
+        data: what is passed over.
+        config: the trial's.
+        epoch: decides on the order and all that is random.
+        step: of this model, optimizer and data, by default the plain one.
+    """
     model.train()
     torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # what dropout layers draw from
     train, device = data.train, data.train.labels.device
+    step = step or PlainStep(model, optimizer, data)
+    step.begin_epoch(draw_changes(config.augmentation, len(train), config.seed, epoch, device))
     order = torch.randperm(len(train), generator=stream(config.seed, "order of images", epoch))
-    changes = draw_changes(config.augmentation, len(train), config.seed, epoch, device)
-    batches = order.to(device).split(config.batch_size)
+    batches = sent(order, device).split(config.batch_size)
     for number, index in enumerate(batches):
-        pixels, labels = train.pixels[index], train.labels[index]
-        inputs = data.normalise(pixels if changes is None else changes.of(pixels, index))
-        optimizer.zero_grad()
-        cross_entropy(model(inputs), labels).backward()
         set_learning_rate(optimizer, config, len(batches), (epoch - 1) * len(batches) + number)
-        optimizer.step()
+        step(index)
 
 
 @torch.inference_mode()
@@ -154,20 +172,6 @@ def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]
         right.append((outputs.argmax(1) == labels).sum())
         count += len(labels)
     return torch.stack(losses).sum().item() / count, torch.stack(right).sum().item() / count
-
-
-def _snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
-    return buffer.getvalue()
-
-
-def _restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer, device: torch.device) -> int:
-    state = torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    epoch: int = state["epoch"]
-    return epoch
 
 
 def load_model(config: TrialConfig, data: ResidentData, device: torch.device, checkpoint: bytes) -> nn.Module:

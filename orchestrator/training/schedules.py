@@ -2,7 +2,7 @@
 
 from math import cos, pi
 
-from torch import optim
+from torch import Tensor, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
@@ -47,4 +47,7 @@ def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per
         return
     factor = learning_rate_factor(config.schedule, config.epochs, steps_per_epoch, step)
     for group in optimizer.param_groups:
-        group["lr"] = config.optimizer.lr * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(config.optimizer.lr * factor)  # the one that graphs read
+        else:
+            group["lr"] = config.optimizer.lr * factor

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.harness import report
@@ -40,7 +41,7 @@ def test_a_machine_is_named_by_processor_and_cores() -> None:
 
 
 def test_this_machine_is_described() -> None:
-    machine = describe(threads=1, scale="tiny")
+    machine = describe(threads=1, scale="tiny", device=torch.device("cpu"))
     assert machine.threads == 1
     assert machine.cores >= 1
     assert machine.memory_gib > 0

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimators import HessianOperator
-from estimators.convolutions import LeanConvolutions
+from estimators import HessianOperator, convolutions
+from estimators.convolutions import LeanConvolutions, _Between
 from tests.estimators.cases import assert_relatively_close, images, random_vector, seeded
 
 SHAPE = 5, 4, 9, 8
@@ -115,3 +115,56 @@ def test_a_second_derivative_by_the_bias_alone_has_its_shape() -> None:
         (gradient,) = torch.autograd.grad(loss, convolution.bias, create_graph=True)  # type: ignore[arg-type]
         outputs += torch.autograd.grad(gradient.sum(), list(convolution.parameters()))
     assert torch.equal(outputs[0], outputs[2]) and torch.equal(outputs[1], outputs[3])
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ([1, 1], [1, 1], [1, 1], 1),
+        ([2, 1], [0, 1], [1, 2], 2),
+        ([1, 2], [2, 0], [2, 1], 4),
+    ],
+)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_second_derivatives_of_those_of_cuda_are_torchs(geometry: Any, with_bias: bool) -> None:
+    generator = seeded(0)
+    shapes = [SHAPE, (8, 4 // geometry[3], 3, 2), *([(8,)] if with_bias else [])]
+    arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
+    bias = arguments[2] if with_bias else None
+    expected, found = (
+        torch.convolution(arguments[0], arguments[1], bias, *geometry[:3], False, [0, 0], geometry[3]),
+        _Between.apply(arguments[0], arguments[1], bias, geometry),
+    )
+    assert torch.equal(found, expected)
+    delta = torch.randn(expected.shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    directions = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+    ours, theirs = (
+        [*first, *torch.autograd.grad(first, [*arguments[:2], delta], directions)]
+        for first in (
+            torch.autograd.grad(outputs, arguments, delta, create_graph=True) for outputs in (found, expected)
+        )
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_direction_in_one_argument_is_enough() -> None:
+    generator = seeded(0)
+    inputs, weight = (torch.randn(s, generator=generator, requires_grad=True) for s in (SHAPE, (8, 4, 3, 2)))
+    outputs = _Between.apply(inputs, weight, None, ([1, 1], [1, 1], [1, 1], 1))
+    delta = torch.ones_like(outputs).requires_grad_()
+    for_input, for_weight = torch.autograd.grad(outputs, [inputs, weight], delta, create_graph=True)
+    (of_weight,) = torch.autograd.grad(for_input.sum(), [weight], retain_graph=True)
+    (of_input,) = torch.autograd.grad(for_weight.sum(), [inputs])
+    assert of_weight.shape == weight.shape
+    assert of_input.shape == inputs.shape
+
+
+@pytest.mark.parametrize("build", CONVOLUTIONS[:6])
+def test_a_first_layers_gradient_from_patches_is_right(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = product(build, lean=False)
+    monkeypatch.setattr(convolutions, "_has_few_inputs", lambda *call: call[2][3] == 1)
+    for found, reference in zip(product(build, lean=True), expected, strict=True):
+        assert_relatively_close(found, reference, 1e-5)

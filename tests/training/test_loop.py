@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from orchestrator.training.augmentation import draw_changes
-from orchestrator.training.loop import TrainedEpoch, _restore, _snapshot, evaluation_batch, train
+from orchestrator.training.checkpoint import restore, snapshot
+from orchestrator.training.loop import TrainedEpoch, evaluation_batch, train
 from orchestrator.training.models import build_model
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.own_models import ModelCodeError
@@ -86,8 +87,8 @@ def test_a_checkpoint_holds_all_of_an_optimizer(optimizer: dict[str, object]) ->
     first, last = trained(epochs=1, model=NOISY_MLP, optimizer=optimizer, measurement=NOTHING)
     model = build_model(small_trial(model=NOISY_MLP).model, (1, 8, 8), 10, 7)
     restored = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
-    assert _restore(last.checkpoint, model, restored, CPU) == 1
-    assert _snapshot(1, model, restored) == last.checkpoint
+    assert restore(last.checkpoint, model, restored) == 1
+    assert snapshot(1, model, restored) == last.checkpoint
     assert first.checkpoint != last.checkpoint
     steps = {float(state["step"]) for state in restored.state.values() if "step" in state}
     assert steps == (set() if optimizer["name"] == "sgd" else {21.0})  # 1294 images in batches of 64

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from orchestrator.study.optimizer_config import AdagradConfig, AdamConfig, AdamWConfig, RmspropConfig, SgdConfig
+from orchestrator.training.adagrad import DeviceAdagrad
 from orchestrator.training.optimizers import Config, build_optimizer
 
 
@@ -107,3 +108,21 @@ def test_the_default_decay_of_adamw_is_torchs() -> None:
 def test_no_optimizer_loops_over_parameters_in_python(config: Config) -> None:
     group = build_optimizer(config, [nn.Parameter(START.clone())]).param_groups[0]
     assert group.get("fused") or group["foreach"]
+
+
+@pytest.mark.parametrize(("rate_decay", "initial", "decay"), [(0.0, 0.0, 0.0), (0.1, 0.5, 0.01)])
+def test_the_adagrad_of_graphs_is_torchs(rate_decay: float, initial: float, decay: float) -> None:
+    ours, theirs = nn.Parameter(START.clone()), nn.Parameter(START.clone())
+    unused = nn.Parameter(START.clone())
+    rate = torch.tensor(0.1, dtype=torch.float64)
+    one = DeviceAdagrad([ours, unused], rate, rate_decay, decay, initial, 1e-6)
+    other = optim.Adagrad([theirs], 0.1, rate_decay, decay, initial, 1e-6)
+    for gradient in GRADIENTS:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        one.step()
+        other.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)  # its counts are float32
+        rate.mul_(0.5)
+        other.param_groups[0]["lr"] *= 0.5
+    assert torch.equal(unused, START)
+    assert one.state[ours].keys() == other.state[theirs].keys()

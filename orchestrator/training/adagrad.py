@@ -1,0 +1,58 @@
+"""AdaGrad for CUDA graphs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+
+class DeviceAdagrad(optim.Adagrad):
+    """AdaGrad whose learning rate and count of steps are read on the device, when a step runs, not when it is launched.
+
+    torch's own reads the count on the host, with a decaying rate at every step; its fused kernels for CUDA are not in
+    all versions. The formula and the state are torch's.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: Tensor,
+        lr_decay: float,
+        weight_decay: float,
+        initial_accumulator: float,
+        eps: float,
+    ) -> None:
+        super().__init__(parameters, lr, lr_decay, weight_decay, initial_accumulator, eps, foreach=True)
+        for group in self.param_groups:
+            group["capturable"] = True  # load_state_dict then leaves the counts on the device
+            for parameter in group["params"]:
+                self.state[parameter]["step"] = torch.zeros((), device=parameter.device)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step along the gradients that there are.
+
+        Args:
+            closure: not supported; the parameter is torch's.
+        """
+        assert closure is None
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            gradients: list[Tensor] | tuple[Tensor, ...] = [parameter.grad for parameter in parameters]
+            steps, sums = ([self.state[parameter][name] for parameter in parameters] for name in ("step", "sum"))
+            torch._foreach_add_(steps, 1)
+            if group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            torch._foreach_addcmul_(sums, gradients, gradients)
+            divisors = torch._foreach_sqrt(sums)
+            torch._foreach_add_(divisors, group["eps"])
+            if group["lr_decay"]:
+                slower = torch._foreach_sub(steps, 1)
+                torch._foreach_mul_(slower, group["lr_decay"])
+                torch._foreach_add_(slower, 1)
+                torch._foreach_mul_(divisors, slower)
+            torch._foreach_div_(divisors, -group["lr"])
+            torch._foreach_addcdiv_(parameters, gradients, divisors)
