@@ -119,7 +119,8 @@ class Watch:
         else:
             self.damaged.pop(trial_id, None)
             self.stored[trial_id] = stored
-            self._stamps[trial_id] = stamp
+            if not stored.standing.damaged:  # what is mended in place leaves the stamp as it is
+                self._stamps[trial_id] = stamp
         return True
 
 

@@ -1,6 +1,7 @@
 """A short storm; `make chaos` has the long ones. And that the books would show what they are to show."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
     assert ship(ours, sweep.name, f"sqlite:///{database}", False, lambda line: None).complete
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
-    epoch = ours.root / "trials" / changed / "epochs" / "00001.json"
-    epoch.write_text(epoch.read_text().replace('"loss_train": ', '"loss_train": 1'))
+    commit = ours.trial(changed).read(1)
+    other = replace(commit, record=replace(commit.record, loss_train=1.0 + (commit.record.loss_train or 0.0)))
+    (ours.root / "trials" / changed / "epochs" / "00001.json").write_bytes(other.sealed())
     (ours.root / "trials" / lost / "epochs" / "00002.json").unlink()
     with sqlite3.connect(database) as tracker:
         runs = dict(tracker.execute("select value, run_uuid from tags where key = 'trial_id'").fetchall())

@@ -62,8 +62,7 @@ def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
     for config in (first, *others):
         assert shown.points(config.trial_id) == expected_points(storage, config)
         assert shown.statuses()[config.trial_id] == "FINISHED"
-    before = 0 if epoch == 3 else epoch  # how a trial stands is read from its last epoch
-    assert {point[1] for point in shown.points(hurt.trial_id)} == set(range(before))
+    assert {point[1] for point in shown.points(hurt.trial_id)} == set(range(epoch))
     assert "is damaged" in shown.trials[hurt.trial_id].data.tags["damage"]
     assert "RUNNING" not in shown.statuses().values()
     assert shown.sweep_run.info.status == "KILLED"
@@ -74,14 +73,13 @@ def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
     assert "damage" not in mended.trials[hurt.trial_id].data.tags
 
 
-def test_a_damaged_attempt_keeps_no_other_trial_from_being_shipped(tmp_path: Path, uri: str) -> None:
-    desired, lines = sweep(), list[str]()
+def test_a_damaged_attempt_keeps_no_epoch_from_being_shipped(tmp_path: Path, uri: str) -> None:
+    desired = sweep()
     storage = trained(tmp_path / "results", desired)
     (attempt,) = (storage.root / "trials" / desired.trials[0].trial_id / "attempts").iterdir()
     attempt.write_bytes(b"{")
-    result = ship(storage, "toy", uri, False, lines.append)
-    assert (result.complete, result.shipped_epochs) == (False, 12)
-    assert f"trial {desired.trials[0].trial_id}: a file of it is damaged (JSONDecodeError" in lines[0]
+    result = ship(storage, "toy", uri, False, print)
+    assert (result.complete, result.shipped_epochs) == (True, 16)
 
 
 def test_a_server_that_says_no_is_told_from_one_that_is_away(

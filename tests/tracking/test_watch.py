@@ -164,8 +164,9 @@ def test_damage_is_noted_and_forgotten_when_mended(tmp_path: Path) -> None:
     aged(storage)
     watch = Watch(storage, "toy")
     assert watch.look(1.0) == set(desired.by_id)
-    assert set(watch.damaged) == {hurt}
+    assert watch.stored[hurt].standing.damaged == (1,)
     assert watch.look(1.0) == {hurt}
     path.write_bytes(good)
     watch.look(1.0)
-    assert watch.damaged == {}
+    assert watch.stored[hurt].standing.damaged == ()
+    assert watch.look(1.0) == set()
