@@ -90,10 +90,10 @@ def _turn(store: SweepStore, say: Callable[[str], None]) -> Iterator[None]:
                 say(f"{error}; waiting for it to end")
             waiting = True
         time.sleep(POLL_SECONDS)
-    with contextlib.suppress(LeaseLostError):  # the shipper finds its successor itself, and says so
-        with contextlib.ExitStack() as stack:
-            stack.push(lease)
-            yield
+    # The shipper finds its successor itself, and says so.
+    with contextlib.suppress(LeaseLostError), contextlib.ExitStack() as stack:
+        stack.push(lease)
+        yield
 
 
 class _Shipper:
