@@ -1,7 +1,6 @@
 """A tracker that loses what it had while a shipper follows, and shippers that meet."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
