@@ -1,6 +1,7 @@
 """A short storm; `make chaos` has the long ones. And that the books would show what they are to show."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from benchmarks.fake_trial import FakeTrial, provenance
 from orchestrator.store.layout import Storage
+from orchestrator.store.sealed import Commit
 from orchestrator.study.sweep import load_sweep
 from orchestrator.tracking.shipper import ship
 from tests.chaos.comparison import compare
@@ -51,7 +53,10 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
     epoch = ours.root / "trials" / changed / "epochs" / "00001.json"
-    epoch.write_text(epoch.read_text().replace('"loss_train": ', '"loss_train": 1'))
+    commit = Commit.unsealed(epoch.read_bytes(), 1)
+    epoch.write_bytes(replace(commit, record=replace(commit.record, loss_train=17.0)).sealed())
+    spoilt = ours.root / "trials" / lost / "epochs" / "00001.json"
+    spoilt.write_bytes(spoilt.read_bytes()[:100])
     (ours.root / "trials" / lost / "epochs" / "00002.json").unlink()
     with sqlite3.connect(database) as tracker:
         runs = dict(tracker.execute("select value, run_uuid from tags where key = 'trial_id'").fetchall())
@@ -64,6 +69,7 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
         tracker.execute("delete from metrics where run_uuid = ? and step = 0", (runs[left],))
     damage = compare(sweep, ours, twin, database)
     assert f"store: epoch 2 of {lost}" in damage.lost
+    assert f"store: epoch 1 of {lost} is damaged" in damage.lost
     assert f"tracker: loss/train of epoch 0 of {left}" in damage.lost
     assert f"tracker: loss/train of epoch 1 of {doubled}: 2 points" in damage.doubled
     assert f"store: epoch 1 of {changed}: loss/train" in damage.different
