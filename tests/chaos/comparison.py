@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.store.errors import DamagedError
 from orchestrator.store.layout import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
@@ -52,14 +53,20 @@ def _compare_trial(trial_id: str, storage: Storage, twin: Storage, damage: Damag
     damage.doubled += [
         f"store: epoch {epoch} of {trial_id} beyond the twin's" for epoch in have if epoch not in expected
     ]
+    records = []
     for epoch in (epoch for epoch in have if epoch in expected):
-        mine, other = ours.read(epoch), theirs.read(epoch)
+        try:
+            mine, other = ours.read(epoch), theirs.read(epoch)
+        except DamagedError:
+            damage.lost.append(f"store: epoch {epoch} of {trial_id} is damaged")
+            continue
+        records.append(mine.record)
         damage.epochs += 1
         if keys := mine.record.differences(other.record):
             damage.different.append(f"store: epoch {epoch} of {trial_id}: {', '.join(keys)}")
         elif mine.checkpoint_digest != other.checkpoint_digest:
             damage.different.append(f"store: the state after epoch {epoch} of {trial_id}")
-    return list(ours.records())
+    return records
 
 
 def _compare_runs(records: dict[str, list[EpochRecord]], tracker: sqlite3.Connection, damage: Damage) -> None:

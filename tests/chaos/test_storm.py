@@ -9,6 +9,7 @@ import yaml
 
 from benchmarks.fake_trial import FakeTrial, provenance
 from orchestrator.store.layout import Storage
+from orchestrator.store.sealed import Commit
 from orchestrator.study.sweep import load_sweep
 from orchestrator.tracking.shipper import ship
 from tests.chaos.comparison import compare
@@ -51,9 +52,11 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
     assert ship(ours, sweep.name, f"sqlite:///{database}", False, lambda line: None).complete
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
-    commit = ours.trial(changed).read(1)
-    other = replace(commit, record=replace(commit.record, loss_train=1.0 + (commit.record.loss_train or 0.0)))
-    (ours.root / "trials" / changed / "epochs" / "00001.json").write_bytes(other.sealed())
+    epoch = ours.root / "trials" / changed / "epochs" / "00001.json"
+    commit = Commit.unsealed(epoch.read_bytes(), 1)
+    epoch.write_bytes(replace(commit, record=replace(commit.record, loss_train=17.0)).sealed())
+    spoilt = ours.root / "trials" / lost / "epochs" / "00001.json"
+    spoilt.write_bytes(spoilt.read_bytes()[:100])
     (ours.root / "trials" / lost / "epochs" / "00002.json").unlink()
     with sqlite3.connect(database) as tracker:
         runs = dict(tracker.execute("select value, run_uuid from tags where key = 'trial_id'").fetchall())
@@ -66,6 +69,7 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
         tracker.execute("delete from metrics where run_uuid = ? and step = 0", (runs[left],))
     damage = compare(sweep, ours, twin, database)
     assert f"store: epoch 2 of {lost}" in damage.lost
+    assert f"store: epoch 1 of {lost} is damaged" in damage.lost
     assert f"tracker: loss/train of epoch 0 of {left}" in damage.lost
     assert f"tracker: loss/train of epoch 1 of {doubled}: 2 points" in damage.doubled
     assert f"store: epoch 1 of {changed}: loss/train" in damage.different

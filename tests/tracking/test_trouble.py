@@ -37,8 +37,9 @@ def test_fewer_epochs_are_asked_for_than_are_stored(tmp_path: Path, uri: str) ->
 @pytest.mark.parametrize("epoch", [0, 2, 3])
 @pytest.mark.parametrize("content", [b"\0" * 10, b"{}", b'{"record": {}}', b""])
 def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
-    epoch: int, content: bytes, tmp_path: Path, uri: str
+    epoch: int, content: bytes, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shipper, "ONE_SHOT_PATIENCE_SECONDS", 60.0)  # on a busy machine all takes long
     desired = sweep()
     storage = trained(tmp_path / "results", desired)
     first, hurt, *others = desired.trials
@@ -47,7 +48,7 @@ def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
     damaged.write_bytes(content)
     began = time.monotonic()
     result = ship(storage, "toy", uri, False, lines.append)
-    assert time.monotonic() - began < 5, "nothing was waited for"
+    assert time.monotonic() - began < 50, "nothing was waited for"
     assert not result.complete
     assert len(lines) == 2
     assert lines[0].startswith(f"trial {hurt.trial_id}: ")
