@@ -22,7 +22,7 @@ def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster:
         (results / "bin").mkdir(exist_ok=True)
         (results / "bin" / name).write_text(text)
         (results / "bin" / name).chmod(0o755)
-    file = sweep_file(results, "slurm", epochs="40", seed="[8]", batch_size="[64]")
+    file = sweep_file(results, "slurm", epochs="14", seed="[8]", batch_size="[64]")
 
     job = cluster.make("sweep", "slurm-node", ["docker/slurm/sweep.sbatch", "/mnt/results/slurm.yaml"])
     job.environment |= {
@@ -46,6 +46,6 @@ def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster:
     left = sum(len(t.epochs()) for t in trials)
     job.start()  # as Slurm does, under the same id
     assert job.wait(240) == 0, job.output
-    say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.epochs()) for t in trials)} of 82 in the end")
-    assert [t.epochs() for t in trials] == [list(range(41))] * 2
+    say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.epochs()) for t in trials)} of 30 in the end")
+    assert [t.epochs() for t in trials] == [list(range(15))] * 2
     assert not (results / ".ray-token-4711").exists()

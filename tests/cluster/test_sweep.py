@@ -11,7 +11,7 @@ from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT
 from tests.cluster.containers import Container
-from tests.cluster.seen import EPOCHS, attempts_made, say, stored_objects, sweep_file, tracked, until
+from tests.cluster.seen import EPOCHS, attempts_made, known, say, stored_objects, sweep_file, tracked, until
 
 pytestmark = pytest.mark.cluster
 
@@ -37,7 +37,8 @@ def test_mlflow_has_every_point_once_in_postgresql(cluster: Cluster, finished: C
 
 
 def test_artifacts_are_in_s3(cluster: Cluster, finished: Container) -> None:
-    keys = stored_objects(cluster)
+    experiment, _ = known(cluster)
+    keys = [key for key in stored_objects(cluster) if key.startswith(f"{experiment}/")]
     assert sum(key.endswith("curvature.json") for key in keys) == 12, keys
 
 

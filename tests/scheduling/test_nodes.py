@@ -30,14 +30,16 @@ other = {"PYTHONPATH": shadow, "HESSIAN_DYNAMICS_COMMIT": "0ther"}
 nodes.add_node(num_cpus=2, num_gpus=3, env_vars=other)
 mute = nodes.add_node(num_cpus=3)
 nodes.wait_for_nodes()
-mute.kill_log_monitor(check_alive=False)
-os.kill(mute.all_processes["raylet"][0].process.pid, signal.SIGSTOP)
-try:
-    with cluster(nodes.address):
-        reports = ask_nodes(Storage(storage), [DigitsData(name="digits")], patience_seconds=15)
-finally:
-    os.kill(mute.all_processes["raylet"][0].process.pid, signal.SIGCONT)
-    nodes.shutdown()
+raylet = mute.all_processes["raylet"][0].process.pid
+with cluster(nodes.address):
+    data = [DigitsData(name="digits")]
+    reports = [report for report in ask_nodes(Storage(storage), data, patience_seconds=150) if report.cpus < 3]
+    os.kill(raylet, signal.SIGSTOP)
+    try:
+        reports += [report for report in ask_nodes(Storage(storage), data, patience_seconds=3) if report.cpus == 3]
+    finally:
+        os.kill(raylet, signal.SIGCONT)
+nodes.shutdown()
 Path(storage, "reports.json").write_text(json.dumps([asdict(report) for report in reports]))
 """
 
@@ -56,7 +58,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[tuple[st
         env={**kept, "PYTHONPATH": str(ROOT), "HESSIAN_DYNAMICS_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     reports = json.loads((storage / "reports.json").read_text())
@@ -93,7 +95,7 @@ def test_another_commit_and_missing_gpus_are_named(found: dict[float, list[tuple
 
 def test_a_node_that_does_not_answer_is_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
     (silent,) = problems(found[3.0])
-    assert silent.startswith("node: did not answer within 15 s")
+    assert silent.startswith("node: did not answer within 3 s")
 
 
 @pytest.mark.parametrize(
