@@ -98,6 +98,7 @@ class _ParameterGradients(torch.autograd.Function):
             products = gradient.flatten(2) @ _patches(input, weight, geometry).mT
             return products.sum(0).view_as(weight), gradient.transpose(0, 1).flatten(1).sum(1) if with_bias else None
         _, for_weight, for_bias = _backward(gradient, input, weight, geometry, (False, True, with_bias))
+        assert for_weight is not None
         return for_weight, for_bias
 
     @staticmethod
