@@ -42,7 +42,7 @@ def network_flops(model: nn.Module, shape: tuple[int, int, int]) -> Flops:
     hooks = [module.register_forward_hook(note) for module in weighted]
     try:
         with torch.no_grad():
-            model(torch.zeros(1, *shape))
+            model(torch.zeros(1, *shape, device=next(model.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness.results import Result, begin, finish, stored_measurements
+from benchmarks.harness.results import RESULTS, Result, begin, finish, stored_measurements, write
 from benchmarks.harness.settings import Scale, Settings, SkippedError, say
 from benchmarks.harness.tables import markdown, number
 from benchmarks.images import on_device, resident_data
@@ -108,6 +108,7 @@ class Timed:
             "epochs": len(records),
             **{name: mean(getattr(record, name) for record in records) for name in _TIMES},
             "products": mean(record.hessian_products or 0.0 for record in records),
+            "lambda_max": records[-1].hessian_lambda_max,
             "reserved_bytes": torch.cuda.max_memory_reserved(device),
         }
 
@@ -152,7 +153,10 @@ def run(settings: Settings) -> Result:
     for name, (trials, way) in settings.chosen(cases).items():
         measured[name] = _case(trials, way == CAPTURED, sizes.seconds, settings)
         say(f"  {name}: {number(_rate(measured[name]))} epochs an hour")
-    return finish(NAME, settings, machine, {**stored_measurements(NAME, settings, machine), **measured})
+        measured = {**stored_measurements(NAME, settings, machine), **measured}
+        if settings.scale == "full":  # at once: a machine with a GPU may be taken away
+            write(finish(NAME, settings, machine, measured, ended=False), RESULTS)
+    return finish(NAME, settings, machine, measured)
 
 
 def served_by_mps() -> bool:

@@ -14,6 +14,7 @@ from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.training.captured import training_step
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
 from orchestrator.training.measurement import Measurement
@@ -56,6 +57,7 @@ def run(settings: Settings) -> Result:
         epochs=sizes.epochs,
     )
     optimizer = build_optimizer(config.optimizer, model.parameters())
+    step = training_step(model, optimizer, data, config)
     measurements = {
         way: Measurement(
             MeasurementConfig(
@@ -71,7 +73,7 @@ def run(settings: Settings) -> Result:
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for epoch in range(1, sizes.epochs + 1):
         with reproducible(settings.threads):
-            samples["training"].append(seconds(lambda at=epoch: train_epoch(model, optimizer, data, config, at)))  # type: ignore[misc]
+            samples["training"].append(seconds(lambda at=epoch: train_epoch(model, optimizer, data, config, at, step)))  # type: ignore[misc]
             for way, measurement in measurements.items():
                 record = measurement.complete(EpochRecord(epoch, 0, loss_train=1.0), model)
                 samples[way].append(record.time_measure_seconds or 0.0)

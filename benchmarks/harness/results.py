@@ -54,8 +54,10 @@ def begin(benchmark: str, settings: Settings) -> Machine:
     return machine
 
 
-def finish(benchmark: str, settings: Settings, machine: Machine, measured: dict[str, Any]) -> Result:
-    """The result of a benchmark that has just ended."""
+def finish(
+    benchmark: str, settings: Settings, machine: Machine, measured: dict[str, Any], ended: bool = True
+) -> Result:
+    """The result of a benchmark that has just ended, or of what it has measured so far."""
     return Result(
         benchmark=benchmark,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -63,7 +65,7 @@ def finish(benchmark: str, settings: Settings, machine: Machine, measured: dict[
         scale=settings.scale,
         data=settings.data_name,
         versions=_versions(),
-        machine=described_again(machine, settings.scale, settings.device),
+        machine=described_again(machine, settings.scale, settings.device) if ended else machine,
         measured=measured,
     )
 
