@@ -21,7 +21,7 @@ from tests.chaos.storm import rage, table
 @pytest.mark.chaos
 def test_a_short_storm_hurts_nothing(tmp_path: Path) -> None:
     lines: list[str] = []
-    storm = rage(tmp_path, "fake", "local", seed=5, faults=10, trials=60, epochs=6, epoch_seconds=0.1, say=lines.append)
+    storm = rage(tmp_path, "fake", "local", seed=5, faults=10, trials=60, epochs=6, epoch_seconds=0.2, say=lines.append)
     said = "\n".join([*lines, table([storm])])
     assert storm.damage.lines == [], said
     assert storm.hangs == 0, said
