@@ -29,6 +29,7 @@ def remeasure(
     resources: Resources,
     every: int = 1,
     stop_requested: Callable[[], bool] = lambda: False,
+    command: str | None = None,
 ) -> None:
     """Measures the epochs of a trial whose checkpoints are there, and stores what they give under `label`.
 
@@ -62,7 +63,14 @@ def remeasure(
             environment = asdict(describe(device, resources.cpu))
             store.measurements.add(
                 label,
-                Remeasured(record, measurement, commit.checkpoint_digest, commit.data_digest, capture(), environment),
+                Remeasured(
+                    record,
+                    measurement,
+                    commit.checkpoint_digest,
+                    commit.data_digest,
+                    capture(command=command),
+                    environment,
+                ),
             )
     if damaged:
         raise StorageError("; ".join(damaged))

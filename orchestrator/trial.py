@@ -43,6 +43,7 @@ def run_trial(
     keeps: Callable[[int], bool] = lambda epoch: False,
     owner: Owner = BY_HAND,
     node: str = "",
+    command: str | None = None,
 ) -> State:
     """Computes and commits the epochs of a trial that the store does not have.
 
@@ -69,7 +70,7 @@ def run_trial(
         name=name,
         started_ms=started_ms,
         first_epoch=first_missing(store.epochs()),
-        provenance=capture(code_files(config.model)),
+        provenance=capture(code_files(config.model), command),
         environment=asdict(describe(device, resources.cpu)),
         claim=claim.number,
         node=node,

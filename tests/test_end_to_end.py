@@ -138,6 +138,10 @@ def test_params_tags_and_outcomes_are_there(finished: Place) -> None:
     assert digest == last.data_digest
     statuses = Counter(status for (status,) in finished.query("select status from runs"))
     assert statuses == {"FINISHED": 5}
+    trials = "select run_uuid from tags where key = 'trial_id'"
+    sources = finished.query(f"select value from tags where key = 'mlflow.source.name' and run_uuid in ({trials})")
+    assert all(str(source).startswith("hessian-dynamics run ./e2e.yaml") for (source,) in sources)
+    assert len(sources) == 4
     keys = {key for (key,) in finished.query("select distinct key from metrics")}
     # A network of ReLUs has one trace, not two.
     assert keys == {quantity.key for quantity in SCALARS} - {"hessian/gauss_newton_trace"}

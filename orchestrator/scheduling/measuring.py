@@ -50,6 +50,7 @@ class MeasureAgain(Work):
             sweep.resources,
             self.every,
             lambda: store.stop_requested,
+            self.command,
         )
 
 

@@ -11,7 +11,7 @@ from orchestrator.scheduling.fitness import Expected, UnfitError
 from orchestrator.store.claim import Owner, SupersededError
 from orchestrator.store.commit import Attempt
 from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import capture
+from orchestrator.store.provenance import capture, command_line
 from orchestrator.store.state import State
 
 
@@ -58,6 +58,8 @@ class Work:
     """The number of the driver's lease: its workers leave a trial alone once the sweep has another driver."""
     code_root: str = field(default_factory=os.getcwd)
     """The folder in which the driver works: networks of the user's own are imported from there."""
+    command: str = field(default_factory=command_line)
+    """What started the driver: a worker's own command line is Ray's."""
 
     expected: Expected | None = None
     """What a node of a cluster must be like; None on the driver's own machine."""
@@ -120,4 +122,5 @@ class Work:
             keeps=sweep.keeps,
             owner=Owner(self.sweep, self.lease),
             node=node,
+            command=self.command,
         )

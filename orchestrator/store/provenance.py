@@ -57,16 +57,22 @@ class Provenance:
     """Digests of the files of the user's own networks, by module. They count in no trial's id."""
 
 
-def capture(own_code: Mapping[str, Path] = MappingProxyType({})) -> Provenance:
+def command_line() -> str:
+    """What started this process, without credentials."""
+    return redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | None = None) -> Provenance:
     """What is running here and now.
 
     Args:
         own_code: the files of the user's own networks, by module.
+        command: what the user gave, where this process was started by something else.
     """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
         commit=_commit() or os.environ.get(COMMIT_VARIABLE) or None,
-        command=redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=command or command_line(),
         host=socket.gethostname(),
         user=_user(),
         python=platform.python_version(),
