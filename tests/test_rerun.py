@@ -120,7 +120,7 @@ def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pyt
     run_trial(config, storage.trial(config.trial_id), ONE_CPU)
     monkeypatch.delitem(sys.modules, "nets_of_mine")
     assert again(config, storage, tmp_path / "as-it-was")[0]
-    changed = code.replace("ReLU", "Tanh")
+    changed = code.replace("ReLU", "Sigmoid")  # of another length: Python compares time and size with its bytecode
     (tmp_path / "nets_of_mine.py").write_text(changed)
     monkeypatch.delitem(sys.modules, "nets_of_mine")
     same, said = again(config, storage, tmp_path / "scratch")

@@ -119,7 +119,7 @@ def _archive(
 def unpack(folder: Path, file: str) -> None:
     """Leaves the content of an archive in the place of the archive."""
     with tarfile.open(folder / file) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)
     (folder / file).unlink()
 
 
