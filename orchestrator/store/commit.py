@@ -2,7 +2,8 @@
 
 - trials/<trial_id>/trial.json             the config
 - trials/<trial_id>/epochs/00003.json      commit: the record and the digest of its checkpoint, one atomic object
-- trials/<trial_id>/checkpoints/00003-*    written and durable before the commit; the last two stay, and those to keep
+- trials/<trial_id>/checkpoints/00003-*    written and durable before the commit; the last two stay, and those to keep;
+                                           named by epoch, its end in Unix time (ms) and attempt
 - trials/<trial_id>/measurements/          curvature measured again from checkpoints (measurements.py)
 - trials/<trial_id>/attempts/*.json        who ran it, where, with what, and how that ended
 - trials/<trial_id>/claims/000001.json     who may write into it (claim.py)
@@ -27,6 +28,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
 _EPOCH = re.compile(r"([0-9]{5,})\.json")
+_CHECKPOINT = re.compile(r"([0-9]{5,})-(?:([0-9]+)-)?.+")
 LAST_CHECKPOINTS = 2
 """They stay whatever is to be kept: the newest, and the one before in case the newest is damaged."""
 
@@ -55,6 +57,8 @@ class TrialStore:
         # A commit never changes, so what it says of its checkpoint is read once.
         self._kept: dict[str, bool] = {}
         self._names: dict[int, str] = {}
+        self._last: EpochRecord | None = None
+        """Of the last commit made here: the next tells its time too."""
 
     def claim(self, owner: Owner, attempt: str) -> Claim:
         """Takes the trial over for an attempt: whoever had it stops before its next write.
@@ -139,16 +143,19 @@ class TrialStore:
         return damaged
 
     def damaged_timestamps(self) -> dict[int, int]:
-        """When epochs that were set aside had ended, Unix time in ms, where their files still tell.
+        """When epochs that were set aside had ended, Unix time in ms, by what else was stored with it.
 
-        Computed again they end at the same moment: a tracker that has one takes it for the point it is.
+        Computed again they end at the same moment: a tracker that has one takes it for the point it is. The next
+        epoch's commit tells, else the name of the epoch's checkpoint, else what is left of its own file.
         """
         told = {}
         for name in self._files.list(f"{self._folder}/damaged"):
-            content = self._files.read(f"{self._folder}/damaged/{name}") or b""
-            found = re.search(rb'"epoch": ([0-9]+),\s+"timestamp_ms": ([0-9]+),', content)
-            if found and f"{int(found[1]):05d}.json" == name:
-                told[int(found[1])] = int(found[2])
+            if match := _EPOCH.fullmatch(name):
+                epoch = int(match[1])
+                candidates = (self._told_by_next(epoch), self._told_by_checkpoint(epoch), self._told_by_rest(epoch))
+                found = next((each for each in candidates if each is not None), None)
+                if found is not None:
+                    told[epoch] = found
         return told
 
     def records(self, after: int = -1) -> Iterator[EpochRecord]:
@@ -169,10 +176,10 @@ class TrialStore:
         committed = self.epochs()
         if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
-        name = f"{record.epoch:05d}-{attempt}"
+        name = f"{record.epoch:05d}-{record.timestamp_ms}-{attempt}"
         self._files.deposit(f"{self._folder}/checkpoints/{name}", checkpoint)
         claim = self._claim.number if self._claim else 0
-        commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim)
+        commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, self._end_of(record.epoch - 1, committed))
         try:
             self.check_claim()
             created = self._files.create(_epoch_file(self._folder, record.epoch), commit.sealed())
@@ -183,7 +190,7 @@ class TrialStore:
         if not created:
             self._files.delete(f"{self._folder}/checkpoints/{name}")
             return False
-        self._names[record.epoch], self._kept[name] = name, keep
+        self._names[record.epoch], self._kept[name], self._last = name, keep, record
         self._forget_old_checkpoints(record.epoch, sorted([*committed, record.epoch]))
         return True
 
@@ -255,6 +262,30 @@ class TrialStore:
             return Attempt.from_json(content).ended is not None
         return False
 
+    def _end_of(self, epoch: int, committed: list[int]) -> int | None:
+        """When an epoch ended, Unix time in ms; None where it is not committed, or damaged."""
+        if self._last and self._last.epoch == epoch:
+            return self._last.timestamp_ms
+        with contextlib.suppress(DamagedError):
+            return self.read(epoch).record.timestamp_ms if epoch in committed else None
+        return None
+
+    def _told_by_next(self, epoch: int) -> int | None:
+        with contextlib.suppress(DamagedError):
+            if epoch + 1 in self.epochs():
+                return self.read(epoch + 1).previous_ms
+        return None
+
+    def _told_by_checkpoint(self, epoch: int) -> int | None:
+        matches = map(_CHECKPOINT.fullmatch, self._epochs_with_checkpoint().get(epoch, []))
+        told = {int(match[2]) for match in matches if match and match[2]}
+        return told.pop() if len(told) == 1 else None  # one of two may be that of a writer that died before its commit
+
+    def _told_by_rest(self, epoch: int) -> int | None:
+        content = self._files.read(f"{self._folder}/damaged/{epoch:05d}.json") or b""
+        found = re.search(rb'"epoch": ([0-9]+),\s+"timestamp_ms": ([0-9]+),', content)
+        return int(found[2]) if found and int(found[1]) == epoch else None
+
     def _checkpoint_file(self, commit: Commit) -> str:
         return f"{self._folder}/checkpoints/{commit.checkpoint}"
 
@@ -262,8 +293,8 @@ class TrialStore:
         """The names of checkpoints by their epochs."""
         found: dict[int, list[str]] = {}
         for name in self._files.list(f"{self._folder}/checkpoints"):
-            if re.match("[0-9]{5,}-", name):
-                found.setdefault(int(name.partition("-")[0]), []).append(name)
+            if match := _CHECKPOINT.fullmatch(name):
+                found.setdefault(int(match[1]), []).append(name)
         return found
 
     def _forget_old_checkpoints(self, epoch: int, committed: list[int]) -> None:

@@ -27,6 +27,8 @@ class Commit:
     """Whether its checkpoint stays when the trial has gone on."""
     claim: int = 0
     """The number of the claim under which it was committed: the fencing token. 0: of before there were claims."""
+    previous_ms: int | None = None
+    """When the epoch before ended, Unix time in ms: should its own file be damaged, it is told here."""
 
     def sealed(self) -> bytes:
         """As it is stored."""

@@ -124,14 +124,14 @@ def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint
     class Late(Files):
         def create(self, name: str, content: bytes) -> bool:
             commit(trial, 0, by="other")
-            files.write(f"trials/{trial.trial_id}/checkpoints/00000-late", checkpoint(0))  # had the other not tidied up
+            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000-late", checkpoint(0))  # had the other not tidied up
             return super().create(name, content)
 
     late = TrialStore(Late(files.root), trial.trial_id)
     assert not late.commit(record(0, loss=9.0), b"another state", DIGEST, "late")
     assert trial.read(0).record == record(0)
     assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST)
-    assert checkpoints(files) == ["00000-other"]
+    assert checkpoints(files) == ["00000-1000-other"]
 
 
 def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: Files, trial: TrialStore) -> None:
@@ -275,7 +275,7 @@ def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Fi
     assert trial.epochs() == [0, 1]
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
     commit(trial, 2, by="second")
-    assert checkpoints(files) == ["00001-first", "00002-second"]
+    assert checkpoints(files) == ["00001-1001-first", "00002-1002-second"]
 
 
 def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: TrialStore) -> None:
@@ -283,7 +283,7 @@ def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: Tria
     commit(trial, 0)
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
     commit(trial, 1)
-    assert checkpoints(files) == ["00000-first", "00001-first", "00002-other"]
+    assert checkpoints(files) == ["00000-1000-first", "00001-1001-first", "00002-other"]
 
 
 def damage_content(path: Path) -> None:
@@ -390,12 +390,39 @@ def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Fil
     path.joinpath("00002.json").write_bytes(b"")
     assert trial.set_aside_damaged() == [1, 2]
     assert trial.epochs() == [0, 3]
-    assert trial.damaged_timestamps() == {1: 1001}
+    assert trial.damaged_timestamps() == {1: 1001, 2: 1002}
     commit(trial, 1, 2, by="second")
     assert list(trial.records()) == [record(epoch) for epoch in range(4)]
     assert trial.set_aside_damaged() == []
     assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), DIGEST)
     assert trial.latest_checkpoint(below=3) is not None
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["inside", "last"])
+@pytest.mark.parametrize("damaged", [b"", b'{"record": {"epoch": 2, "timestamp_ms": 9002,'], ids=["gone", "other"])
+def test_the_time_of_a_damaged_epoch_is_told_outside_its_file(
+    files: Files, trial: TrialStore, damaged: bytes, last: bool
+) -> None:
+    commit(trial, *range(3))
+    if not last:  # until its checkpoint is gone too
+        commit(TrialStore(files, trial.trial_id), *range(3, 6), by="second")
+        assert kept(files) == [4, 5]
+    files.write(f"trials/{trial.trial_id}/epochs/00002.json", damaged)
+    assert trial.set_aside_damaged() == [2]
+    assert trial.damaged_timestamps() == {2: 1002}
+
+
+def test_where_nothing_else_tells_the_time_of_a_damaged_epoch_its_own_file_is_asked(
+    files: Files, trial: TrialStore
+) -> None:
+    commit(trial, *range(3))
+    path = files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
+    path.write_bytes(path.read_bytes()[:-30])
+    files.write(f"trials/{trial.trial_id}/checkpoints/00002-77-crashed", b"of a writer that died before its commit")
+    assert trial.set_aside_damaged() == [2]
+    assert trial.damaged_timestamps() == {2: 1002}
+    files.write(f"trials/{trial.trial_id}/damaged/00002.json", b"")
+    assert trial.damaged_timestamps() == {}
 
 
 def test_foreign_files_are_none_of_ours(files: Files, trial: TrialStore) -> None:
@@ -418,7 +445,7 @@ def test_records_are_strict_json_and_those_of_before_are_read(files: Files, tria
     fields = json.loads(files.read(name) or b"", parse_constant=refuse)
     assert fields["record"]["loss_train"] == "NaN"
     bare = {**fields, "record": odd.to_json()}
-    for key in ("digest", "claim"):
+    for key in ("digest", "claim", "previous_ms"):
         del bare[key]
     assert b"NaN," in json.dumps(bare).encode()
     files.write(name, json.dumps(bare).encode())
@@ -429,7 +456,7 @@ def test_a_commit_is_plain_json_of_names(files: Files, trial: TrialStore) -> Non
     commit(trial, 3)
     content = json.loads(files.read(f"trials/{trial.trial_id}/epochs/00003.json") or b"")
     assert content["record"] == record(3).to_json()
-    assert content["checkpoint"] == "00003-first"
+    assert content["checkpoint"] == "00003-1003-first"
 
 
 # --- a crash at any moment ---
@@ -462,8 +489,8 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
                 assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
                 assert not trial.latest_checkpoint().damaged
             kept = files.list(f"trials/{trial.trial_id}/checkpoints")
-            third = ["00003-dying"] if exists else []  # kept only where it was committed so
-            assert kept == ["00000-before", *third, "00004-after", "00005-after"], (step, kept)
+            third = ["00003-1003-dying"] if exists else []  # kept only where it was committed so
+            assert kept == ["00000-1000-before", *third, "00004-1004-after", "00005-1005-after"], (step, kept)
             if code == 0:
                 break
             assert code == 42, code
@@ -495,7 +522,7 @@ def test_crash_upon_crash_does_not_fill_the_disk(files: Files, trial: TrialStore
     python(code, files.root)
     assert len(checkpoints(files)) == 6
     commit(trial, 1)
-    assert checkpoints(files) == ["00000-before", "00001-first"]
+    assert checkpoints(files) == ["00000-1000-before", "00001-1001-first"]
 
 
 # --- attempts ---
