@@ -28,6 +28,7 @@ from orchestrator.store.layout import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 NAME = "volume"
+COMMANDS = ("plan", "status", "export", "ship")
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,15 @@ class Sizes:
     tune: tuple[int, int]
     """Run through Ray Tune with two workers; no trials: none."""
     stored: tuple[int, int]
-    """Filled into a storage, then read by the commands."""
-    shipped: tuple[int, int]
-    """Filled into another, then shipped into a new SQLite file."""
+    """Filled into a storage, then read by the commands, and shipped into a new SQLite file."""
     frame: tuple[int, int]
     """Read into one frame."""
 
 
 SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(tune=(1000, 20), stored=(10_000, 19), shipped=(1000, 19), frame=(150, 99)),
-    "quick": Sizes(tune=(40, 3), stored=(200, 3), shipped=(20, 3), frame=(10, 9)),
-    "tiny": Sizes(tune=(0, 0), stored=(4, 1), shipped=(2, 1), frame=(2, 1)),
+    "full": Sizes(tune=(1000, 20), stored=(10_000, 19), frame=(150, 99)),
+    "quick": Sizes(tune=(40, 3), stored=(200, 3), frame=(10, 9)),
+    "tiny": Sizes(tune=(0, 0), stored=(4, 1), frame=(2, 1)),
 }
 
 
@@ -63,11 +62,7 @@ def run(settings: Settings) -> Result:
         folder = Path(scratch)
         measured["fill_seconds"] = _filled(folder, sizes.stored[0])
         say(f"  filled in {measured['fill_seconds']:.0f} s")
-        measured["commands"] = {command: _timed(folder, command) for command in ("plan", "status", "export")}
-    with _scratch(*sizes.shipped) as scratch:
-        folder = Path(scratch)
-        _filled(folder, sizes.shipped[0])
-        measured["commands"]["ship"] = _timed(folder, "ship")
+        measured["commands"] = {command: _timed(folder, command) for command in COMMANDS}
     with _scratch(*sizes.frame) as scratch:
         folder = Path(scratch)
         _filled(folder, sizes.frame[0])
@@ -82,7 +77,7 @@ def table(result: Result) -> str:
     if "tune" in measured:
         rows += _tune_rows(measured["tune"], *sizes["tune"])
     for command, taken in measured["commands"].items():
-        trials, epochs = sizes["shipped" if command == "ship" else "stored"]
+        trials, epochs = sizes["stored"]
         limit = "5 s" if command in ("plan", "status") else ""
         what = f"`{command}`, {trials:,} trials of {epochs + 1} epochs"
         rows.append([what, f"{number(taken['seconds'])} s", limit, f"{taken['mib']:,.0f}"])

@@ -8,12 +8,13 @@ a_n. No gradient of a whole batch is formed (Goodfellow, 2015, for linear layers
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Set
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from estimators.pooled_relus import PooledGradient
-from estimators.sample_products import ProductNorms, Sign, squared_norms
+from estimators.sample_products import ProductNorms, Rows, Sign, squared_norms
 
 # From so many channels on, patches are copied fastest in runs of channels, below it in runs of pixels.
 _CHANNEL_RUN = 16
@@ -94,16 +95,14 @@ class _LinearCall(LayerCall):
 class _ProductCall(LayerCall):
     """The weight's gradient is D_n U_n: of matrices made of delta_n, and others made of a_n."""
 
-    def __init__(self, inputs: int, groups: int = 1) -> None:
+    def __init__(self, rows: Rows, inputs: int, groups: int = 1) -> None:
         super().__init__()
+        #: U [n * groups, positions, inputs] of some samples. No method: the products hold it, and would hold this call.
+        self.rows = rows
         #: Of a group: columns of U.
         self.inputs = inputs
         self.groups = groups
         self._products: ProductNorms | None = None
-
-    @abstractmethod
-    def rows(self, samples: slice) -> Tensor:
-        """U [n * groups, positions, inputs] of some samples."""
 
     @abstractmethod
     def columns(self, delta: Tensor) -> Tensor:
@@ -138,14 +137,10 @@ class _SequenceCall(_ProductCall):
     """z = a W' + b on inputs [n, ..., features]: an outer product for each position."""
 
     def __init__(self, inputs: Tensor) -> None:
-        super().__init__(inputs.shape[-1])
-        self._inputs = inputs.flatten(1, -2)
+        super().__init__(inputs.flatten(1, -2).__getitem__, inputs.shape[-1])
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        return {"weight": self.columns(delta) @ self._inputs, "bias": self.bias(delta)}
-
-    def rows(self, samples: slice) -> Tensor:
-        return self._inputs[samples]
+        return {"weight": self.columns(delta) @ self.rows(slice(None)), "bias": self.bias(delta)}
 
     def columns(self, delta: Tensor) -> Tensor:
         return delta.flatten(1, -2).mT
@@ -158,15 +153,15 @@ class _ConvolutionCall(_ProductCall):
     """A convolution of inputs [n, channels, ...]: each group is linear in its patches."""
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> None:
-        super().__init__(layer.in_channels // layer.groups * math.prod(layer.kernel_size), layer.groups)
-        self._layer, self._inputs = layer, inputs
-        self._by_channel = layer.in_channels // layer.groups >= _CHANNEL_RUN
+        size = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+        super().__init__(partial(_patches, layer, inputs), size, layer.groups)
+        self._layer = layer
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         layer = self._layer
         weight, kernel = self.columns(delta) @ self.rows(slice(None)), layer.kernel_size
         inputs = layer.in_channels // layer.groups
-        if self._by_channel:
+        if _by_channel(layer):
             weight = weight.unflatten(-1, (*kernel, inputs)).movedim(-1, 2)
         shape = (len(delta), layer.out_channels, inputs, *kernel)
         return {"weight": weight.reshape(shape), "bias": self.bias(delta)}
@@ -178,29 +173,35 @@ class _ConvolutionCall(_ProductCall):
     def bias(self, delta: Tensor) -> Tensor:
         return delta.flatten(2).sum(dim=2)
 
-    def rows(self, samples: slice) -> Tensor:
-        """The patches, [n * groups, positions, inputs of a group * kernel]: one copy, whatever stride and dilation."""
-        layer, seen = self._layer, self._inputs[samples]
-        inputs, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
-        n = len(seen)
-        # The layer's own list for functional.pad: right for "same", where the two sides differ, as well.
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        padded = nn.functional.pad(seen, layer._reversed_padding_repeated_twice, mode=mode)
-        padded = padded.movedim(1, -1).contiguous() if self._by_channel else padded.contiguous().movedim(1, -1)
-        view: Tensor = padded.unflatten(-1, (layer.groups, inputs))
-        dimensions = len(layer.kernel_size)
-        for axis, (size, stride, dilation) in enumerate(
-            zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), start=1
-        ):
-            view = view.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
-        # Now [n, positions..., groups, inputs, kernel...].
-        positions, group = range(1, 1 + dimensions), 1 + dimensions
-        channel, kernels = group + 1, range(group + 2, view.ndim)
-        if self._by_channel:
-            view = view.permute(0, group, *positions, *kernels, channel)
-            return view.reshape(n * layer.groups, -1, kernel * inputs)
-        view = view.permute(0, group, channel, *kernels, *positions)
-        return view.reshape(n * layer.groups, inputs * kernel, -1).mT
+
+def _by_channel(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> bool:
+    """Whether a row of patches has the channels of a pixel side by side, not the pixels of a channel."""
+    return layer.in_channels // layer.groups >= _CHANNEL_RUN
+
+
+def _patches(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, samples: slice) -> Tensor:
+    """[n * groups, positions, inputs of a group * kernel] of some samples: one copy, whatever stride and dilation."""
+    seen, by_channel = inputs[samples], _by_channel(layer)
+    channels, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
+    n = len(seen)
+    # The layer's own list for functional.pad: right for "same", where the two sides differ, as well.
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    padded = nn.functional.pad(seen, layer._reversed_padding_repeated_twice, mode=mode)
+    padded = padded.movedim(1, -1).contiguous() if by_channel else padded.contiguous().movedim(1, -1)
+    view: Tensor = padded.unflatten(-1, (layer.groups, channels))
+    dimensions = len(layer.kernel_size)
+    for axis, (size, stride, dilation) in enumerate(
+        zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), start=1
+    ):
+        view = view.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+    # Now [n, positions..., groups, channels, kernel...].
+    positions, group = range(1, 1 + dimensions), 1 + dimensions
+    channel, kernels = group + 1, range(group + 2, view.ndim)
+    if by_channel:
+        view = view.permute(0, group, *positions, *kernels, channel)
+        return view.reshape(n * layer.groups, -1, kernel * channels)
+    view = view.permute(0, group, channel, *kernels, *positions)
+    return view.reshape(n * layer.groups, channels * kernel, -1).mT
 
 
 class _NormCall(LayerCall):

@@ -1,5 +1,6 @@
 """Traces without probes against dense matrices, per sample and per parameter; the error that the sampled one states."""
 
+import gc
 import math
 import warnings
 from collections.abc import Callable
@@ -270,3 +271,23 @@ def test_losses_and_sizes_that_cannot_be_measured_are_refused(trace_of) -> None:
 def test_no_vectors_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"vectors is {count}, expected at least 1"):
         sampled_trace(smooth().double(), F.mse_loss, vectors(), vectors=count)
+
+
+@all_networks
+@pytest.mark.parametrize("trace", [exact_trace, sampled_trace])
+def test_a_chunk_is_gone_when_its_turn_is_over(network: Network, trace: Callable[..., object]) -> None:
+    """Not when the garbage collector finds it: that was five chunks later, and more."""
+    model, pair = network.model(), data(network, labels(SAMPLES))
+    trace(model, F.cross_entropy, pair, chunk_size=2)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        trace(model, F.cross_entropy, pair, chunk_size=2)
+        gc.collect()
+        left = [thing for thing in gc.garbage if isinstance(thing, Tensor)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left
