@@ -179,7 +179,8 @@ class TrialStore:
         name = f"{record.epoch:05d}-{record.timestamp_ms}-{attempt}"
         self._files.deposit(f"{self._folder}/checkpoints/{name}", checkpoint)
         claim = self._claim.number if self._claim else 0
-        commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, self._end_of(record.epoch - 1, committed))
+        before = self._end_of(record.epoch - 1, committed)
+        commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, before)
         try:
             self.check_claim()
             created = self._files.create(_epoch_file(self._folder, record.epoch), commit.sealed())

@@ -124,7 +124,7 @@ def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint
     class Late(Files):
         def create(self, name: str, content: bytes) -> bool:
             commit(trial, 0, by="other")
-            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000-late", checkpoint(0))  # had the other not tidied up
+            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000-late", checkpoint(0))  # not tidied up
             return super().create(name, content)
 
     late = TrialStore(Late(files.root), trial.trial_id)
