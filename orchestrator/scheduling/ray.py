@@ -5,10 +5,13 @@ repeat one.
 """
 
 import contextlib
+import itertools
 import logging
+import math
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ _PASSED_ON = ("HESSIAN_DYNAMICS_CACHE",)
 None of them holds a secret: Ray shows what it passes on in its logs and pages. Credentials of a storage are in the
 environment of the nodes, or in the files of its client there. Which commit a node runs it has to say itself.
 """
+_NODES_SECONDS = 5.0
+"""So long what is known of the nodes is taken for true."""
 _NODE_LABEL = "ray.io/node-id"
 
 # Read by Ray when it is imported.
@@ -90,9 +95,10 @@ def run_ray(
 def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) -> None:
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
+    from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
 
-    job = attempts.job
+    job, places, turns = attempts.job, _Places(resources), itertools.count()
 
     class Next(Searcher):
         """Tune asks it for the next trial whenever there is room for one: an attempt is a trial of Tune's."""
@@ -106,7 +112,8 @@ def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) 
             if turn is None:
                 return None
             avoid = " ".join(sorted(turn.avoid))
-            return {"trial_id": turn.trial_id, "alone": "alone" if turn.alone else "", "avoid": avoid}
+            alone = "alone" if turn.alone else ""
+            return {"trial_id": turn.trial_id, "alone": alone, "avoid": avoid, "turn": next(turns)}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             pass  # `Ends` is told more
@@ -116,6 +123,21 @@ def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) 
 
         def __reduce__(self) -> tuple[type[object], tuple[()]]:
             return object, ()  # Tune pickles what it could be restored from; it never is
+
+    class LetStart(FIFOScheduler):
+        """The process of a trial that has ended goes on with a trial for which none has been starting for long.
+
+        Tune ends the process that was starting for the trial that gets it. In the order of the trials that would be
+        the one that has been starting longest: of trials that end sooner than a process starts, a cluster would never
+        run more than the first few.
+        """
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            live = tune_controller.get_live_trials()
+            waiting = [trial for trial in live if trial.status == "PENDING"]
+            processes = len(live) - len(waiting) + 1  # the one that is free now, if any is
+            choose = max if processes < places.count() else min
+            return choose(waiting, key=lambda trial: trial.config["turn"], default=None)
 
     class Ends(TrialProgressCallback):  # in the place of the one that prints every trial
         def on_trial_result(self, *args: Any, **info: Any) -> None:
@@ -151,7 +173,7 @@ def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) 
         tune.Tuner(
             tune.with_resources(trial, place),
             # A new process costs seconds of imports: workers are kept, and reset what a trial sets in its process.
-            tune_config=tune.TuneConfig(reuse_actors=True, num_samples=-1, search_alg=Next()),
+            tune_config=tune.TuneConfig(reuse_actors=True, num_samples=-1, search_alg=Next(), scheduler=LetStart()),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
@@ -160,6 +182,28 @@ def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) 
                 verbose=0,
             ),
         ).fit()
+
+
+class _Places:
+    """How many trials the nodes of the cluster have room for at a time; they may come and go."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._bundle = {"CPU": float(resources.cpu), "GPU": float(resources.gpu)}
+        self._count, self._until = 0, 0.0
+
+    def count(self) -> int:
+        """As of the last few seconds."""
+        import ray
+
+        if (now := time.monotonic()) > self._until:
+            known = ray.nodes()  # type: ignore[no-untyped-call]
+            self._count = sum(self._on(node["Resources"]) for node in known if node["Alive"])
+            self._until = now + _NODES_SECONDS
+        return self._count
+
+    def _on(self, node: dict[str, float]) -> int:
+        wanted = {name: amount for name, amount in self._bundle.items() if amount > 0}
+        return min(math.floor(node.get(name, 0.0) / amount) for name, amount in wanted.items())
 
 
 def _error_of(file: str | None) -> BaseException | None:

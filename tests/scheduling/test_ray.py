@@ -46,29 +46,28 @@ class Played(Work):
         return None
 
 
-def main(folder: Path, trial_ids: list[str], bad_node: bool = False) -> None:
-    """Plays trials on a Ray of their own, in a process of its own."""
+def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> None:
+    """Plays trials on a Ray of their own, in a process of its own; with nodes of two logical cores, or as it is."""
     said: list[str] = []
     bad, address = "", None
-    if bad_node:
+    if nodes:
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        bad = cluster.add_node(num_cpus=2).node_id
-        cluster.add_node(num_cpus=2)
-        address = cluster.address
+        added = [cluster.add_node(num_cpus=2).node_id for _ in range(nodes)]
+        bad, address = added[0] if bad_node else "", cluster.address
     stop = folder / "stop"
     attempts = Attempts(Played(str(folder), "sweep", bad_node=bad), trial_ids, said.append, stop.exists, stop.touch)
     run_ray(attempts, Resources(), None, address, lambda: None)
     (folder / "said.json").write_text(json.dumps([bad, *said]))
-    if bad_node:
+    if nodes:
         cluster.shutdown()
 
 
-def play(folder: Path, trial_ids: list[str], bad_node: bool = False) -> tuple[str, list[str]]:
+def play(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> tuple[str, list[str]]:
     root = Path(__file__).parents[2]
     imports = "from pathlib import Path; from tests.scheduling.test_ray import main"
-    call = f"{imports}; main(Path({str(folder)!r}), {trial_ids}, {bad_node})"
+    call = f"{imports}; main(Path({str(folder)!r}), {trial_ids}, {nodes}, {bad_node})"
     kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     done = subprocess.run(
         [sys.executable, "-c", call],
@@ -109,10 +108,22 @@ def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> Non
     assert sum(line.endswith("; failed") for line in said) < 12
 
 
+def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(tmp_path: Path) -> None:
+    """Each that ends leaves a process to another, for which one was starting: if that one ended, none would be added."""
+    names = [f"trial{number:03}" for number in range(300)]
+    play(tmp_path, names, nodes=4)
+    done = spans(tmp_path)
+    assert sorted(done) == names
+    assert len({pid for *_, pid in done.values()}) >= 8
+    # Late trials wait for a place, and each takes the next: the order is that of the sweep.
+    last = sorted(names, key=lambda name: done[name][0])[-100:]
+    assert min(last) > names[150]
+
+
 @pytest.mark.slow
 def test_a_node_that_kills_every_worker_is_kept_off(tmp_path: Path) -> None:
     names = [f"trial{number}" for number in range(12)]
-    bad, said = play(tmp_path, names, bad_node=True)
+    bad, said = play(tmp_path, names, nodes=2, bad_node=True)
     assert sorted(spans(tmp_path)) == sorted(names)
     tries = {name: [each.node for each in Storage(tmp_path).trial(name).attempts()] for name in names}
     deaths = Counter({name: nodes.count(bad) for name, nodes in tries.items()})
