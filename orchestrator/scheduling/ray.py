@@ -169,11 +169,12 @@ def _tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) 
             return tune.PlacementGroupFactory([bundle])
         return tune.PlacementGroupFactory([bundle], bundle_label_selector=[{_NODE_LABEL: f"!in({','.join(avoid)})"}])
 
+    scheduler = LetStart()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-ray-") as scratch:
         tune.Tuner(
             tune.with_resources(trial, place),
             # A new process costs seconds of imports: workers are kept, and reset what a trial sets in its process.
-            tune_config=tune.TuneConfig(reuse_actors=True, num_samples=-1, search_alg=Next(), scheduler=LetStart()),
+            tune_config=tune.TuneConfig(reuse_actors=True, num_samples=-1, search_alg=Next(), scheduler=scheduler),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,

@@ -109,7 +109,7 @@ def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> Non
 
 
 def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(tmp_path: Path) -> None:
-    """Each that ends leaves a process to another, for which one was starting: if that one ended, none would be added."""
+    """Each that ends leaves its process to another, for which one was starting; ending that would add none, ever."""
     names = [f"trial{number:03}" for number in range(300)]
     play(tmp_path, names, nodes=4)
     done = spans(tmp_path)
