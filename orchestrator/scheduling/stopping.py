@@ -4,15 +4,14 @@ import contextlib
 import os
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from orchestrator.scheduling.dropped import repeated_if_dropped
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a job scheduler's or an administrator's request, the end of the terminal."""
-REPEAT_SECONDS = 0.05
-"""After which an interrupt that Python dropped comes once more."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -92,10 +91,9 @@ class Stopping:
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handles the signals that stop a run, as long as the block runs. An ignored SIGHUP (nohup) stays ignored.
 
-    A KeyboardInterrupt of a handler is heard wherever the signal falls: Python drops the exceptions of weak references'
-    callbacks and of ``__del__``, and a signal comes in the middle of those as of all else.
+    A KeyboardInterrupt of the handler is heard wherever a signal falls (dropped.py).
     """
-    with handlers_kept(), _dropped_interrupts_repeated():
+    with handlers_kept(), repeated_if_dropped(KeyboardInterrupt, signal.SIGINT):
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, handler)
@@ -111,31 +109,6 @@ def handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _dropped_interrupts_repeated() -> Iterator[None]:
-    """Sends this process SIGINT for every KeyboardInterrupt that Python could only report, not raise."""
-    before = sys.unraisablehook
-    repeated: list[threading.Timer] = []
-
-    def repeat(dropped: "sys.UnraisableHookArgs") -> None:
-        if not issubclass(dropped.exc_type, KeyboardInterrupt):
-            before(dropped)
-            return
-        # Not from in here: it would be dropped again.
-        timer = threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
-        timer.daemon = True
-        repeated.append(timer)
-        timer.start()
-
-    sys.unraisablehook = repeat
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-        for timer in repeated:
-            timer.cancel()
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from orchestrator.scheduling.dropped import repeated_if_dropped
+
 _WATCH_SECONDS = 1.0
 _DIED = signal.SIGUSR2
 """How the watching thread tells the main one."""
@@ -46,7 +48,8 @@ def watched(alive: Callable[[], bool]) -> Iterator[Watch]:
     thread = threading.Thread(target=look, name="watch", daemon=True)
     thread.start()
     try:
-        yield watch
+        with repeated_if_dropped(_DeadError, _DIED):
+            yield watch
     except KeyboardInterrupt:
         raise
     except BaseException:  # C code makes other errors of an exception that is raised in it

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 
 import pytest
 
 from orchestrator.scheduling.stopping import SIGNALS, Stopping, handlers_kept, handling, interrupt, read_budget
+from tests.scheduling.test_dropped import Falls
 
 
 class Desk:
@@ -93,30 +93,11 @@ def test_handlers_are_as_before_afterwards() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-class Falls:
-    """Where Python drops exceptions a signal arrives: in its end."""
-
-    def __del__(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-
-
-def test_an_interrupt_that_python_drops_is_heard_all_the_same() -> None:
-    hook = sys.unraisablehook
+def test_a_signal_that_falls_into_a_callback_is_heard_all_the_same() -> None:
+    thing = Falls(signal.SIGTERM)
     with handlers_kept(), pytest.raises(KeyboardInterrupt), handling(interrupt):
-        thing = Falls()
         del thing
         time.sleep(5)
-    assert sys.unraisablehook is hook
-
-
-def test_other_errors_that_python_drops_are_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    reported: list[type[BaseException]] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: reported.append(dropped.exc_type))
-    thing = type("Fails", (), {"__del__": lambda self: 1 / 0})()
-    with handling(interrupt):
-        del thing
-    assert reported == [ZeroDivisionError]
 
 
 def test_nohup_stays_nohup() -> None:

@@ -21,6 +21,21 @@ def test_a_block_ends_where_its_process_dies() -> None:
     relied_on.wait()
 
 
+def test_a_death_is_heard_where_python_drops_what_says_it() -> None:
+    class Late:
+        def __del__(self) -> None:
+            while not watch.died:
+                time.sleep(0.01)
+            time.sleep(0.2)
+
+    late, began = Late(), time.monotonic()
+    with watched(lambda: False) as watch:
+        del late
+        time.sleep(20)
+    assert watch.died
+    assert time.monotonic() - began < 10
+
+
 def test_a_block_that_ends_by_itself_is_left_alone() -> None:
     with watched(process_lives(os.getpid())) as watch:
         pass
