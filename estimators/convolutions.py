@@ -76,7 +76,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(input_, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
         weight, bias = _ParameterGradients.apply(gradient, *ctx.saved_tensors, ctx.needs_input_grad[2], ctx.geometry)
         return None, weight, bias, None
 
@@ -136,19 +136,8 @@ def _patches(input: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:  # n
     return view.permute(0, 1, *kernel, *positions).flatten(2 + dimensions).flatten(1, 1 + dimensions)
 
 
-class _Between(torch.autograd.Function):
+class _Between(_Convolution):
     """A convolution of what has gradients of its own."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:  # noqa: A002
-        return _plain(input, weight, bias, geometry)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        input_, weight, _, ctx.geometry = inputs
-        ctx.save_for_backward(input_, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
