@@ -198,13 +198,14 @@ class _Places:
 
         if (now := time.monotonic()) > self._until:
             known = ray.nodes()  # type: ignore[no-untyped-call]
-            self._count = sum(self._on(node["Resources"]) for node in known if node["Alive"])
+            self._count = sum(_room(node["Resources"], self._bundle) for node in known if node["Alive"])
             self._until = now + _NODES_SECONDS
         return self._count
 
-    def _on(self, node: dict[str, float]) -> int:
-        wanted = {name: amount for name, amount in self._bundle.items() if amount > 0}
-        return min(math.floor(node.get(name, 0.0) / amount) for name, amount in wanted.items())
+
+def _room(resources: dict[str, float], bundle: dict[str, float]) -> int:
+    """How many trials with such a bundle fit on a node."""
+    return min(math.floor(resources.get(name, 0.0) / amount) for name, amount in bundle.items() if amount > 0)
 
 
 def _error_of(file: str | None) -> BaseException | None:
@@ -241,8 +242,7 @@ def _avoidable(nodes: list[str], bundle: dict[str, float]) -> list[str]:
 
     known = ray.nodes()  # type: ignore[no-untyped-call]
     others = (node for node in known if node["Alive"] and node["NodeID"] not in nodes)
-    fits = (all(node["Resources"].get(name, 0) >= amount for name, amount in bundle.items()) for node in others)
-    return nodes if any(fits) else []
+    return nodes if any(_room(node["Resources"], bundle) for node in others) else []
 
 
 def check_reachable(address: str, patience_seconds: float = 3.0) -> str:

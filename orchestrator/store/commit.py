@@ -2,8 +2,7 @@
 
 - trials/<trial_id>/trial.json             the config
 - trials/<trial_id>/epochs/00003.json      commit: the record and the digest of its checkpoint, one atomic object
-- trials/<trial_id>/checkpoints/00003-*    written and durable before the commit; the last two stay, and those to keep;
-                                           named by epoch, its end in Unix time (ms) and attempt
+- trials/<trial_id>/checkpoints/00003-*    written and durable before the commit (checkpoints.py)
 - trials/<trial_id>/measurements/          curvature measured again from checkpoints (measurements.py)
 - trials/<trial_id>/attempts/*.json        who ran it, where, with what, and how that ended
 - trials/<trial_id>/claims/000001.json     who may write into it (claim.py)
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 
 from orchestrator.store import damage, names, strict_json
 from orchestrator.store.attempt import Attempt as Attempt
+from orchestrator.store.checkpoints import Checkpoints
 from orchestrator.store.claim import Claim, Claims, Owner, SupersededError
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import FileSystem, StorageError
@@ -28,9 +28,6 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
 _EPOCH = re.compile(r"([0-9]{5,})\.json")
-_CHECKPOINT = re.compile(r"([0-9]{5,})-(?:([0-9]+)-)?.+")
-LAST_CHECKPOINTS = 2
-"""They stay whatever is to be kept: the newest, and the one before in case the newest is damaged."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,7 @@ class TrialStore:
         self.measurements = Measurements(files, f"{self._folder}/measurements")
         self.claims = Claims(files, self._folder, self._has_ended)
         self._claim: Claim | None = None
-        # A commit never changes, so what it says of its checkpoint is read once.
-        self._kept: dict[str, bool] = {}
-        self._names: dict[int, str] = {}
+        self._checkpoints = Checkpoints(files, f"{self._folder}/checkpoints", self.read)
         self._last: EpochRecord | None = None
         """Of the last commit made here: the next tells its time too."""
 
@@ -148,13 +143,16 @@ class TrialStore:
         Computed again they end at the same moment: a tracker that has one takes it for the point it is. The next
         epoch's commit tells, else the name of the epoch's checkpoint, else what is left of its own file.
         """
-        told = {}
+        committed, told = self.epochs(), {}
         for name in self._files.list(f"{self._folder}/damaged"):
-            if match := _EPOCH.fullmatch(name):
-                epoch = int(match[1])
-                candidates = (self._told_by_next(epoch), self._told_by_checkpoint(epoch), self._told_by_rest(epoch))
-                found = next((each for each in candidates if each is not None), None)
-                if found is not None:
+            match = _EPOCH.fullmatch(name)
+            if match and (epoch := int(match[1])) not in committed:
+                candidates = (
+                    self._told_by_next(epoch, committed),
+                    self._checkpoints.ended_ms(epoch),
+                    self._told_by_rest(epoch),
+                )
+                if (found := next((each for each in candidates if each is not None), None)) is not None:
                     told[epoch] = found
         return told
 
@@ -176,8 +174,7 @@ class TrialStore:
         committed = self.epochs()
         if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
-        name = f"{record.epoch:05d}-{record.timestamp_ms}-{attempt}"
-        self._files.deposit(f"{self._folder}/checkpoints/{name}", checkpoint)
+        name = self._checkpoints.deposit(record, checkpoint, attempt)
         claim = self._claim.number if self._claim else 0
         before = self._end_of(record.epoch - 1, committed)
         commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, before)
@@ -186,13 +183,14 @@ class TrialStore:
             created = self._files.create(_epoch_file(self._folder, record.epoch), commit.sealed())
         except SupersededError:
             with contextlib.suppress(StorageError):
-                self._files.delete(f"{self._folder}/checkpoints/{name}")
+                self._checkpoints.delete(name)
             raise
         if not created:
-            self._files.delete(f"{self._folder}/checkpoints/{name}")
+            self._checkpoints.delete(name)
             return False
-        self._names[record.epoch], self._kept[name], self._last = name, keep, record
-        self._forget_old_checkpoints(record.epoch, sorted([*committed, record.epoch]))
+        self._last = record
+        self._checkpoints.note(record.epoch, name, keep)
+        self._checkpoints.forget_old(record.epoch, sorted([*committed, record.epoch]))
         return True
 
     def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:
@@ -200,13 +198,13 @@ class TrialStore:
 
         With `below`, the newest of an epoch below it.
         """
-        there = self._epochs_with_checkpoint()
+        there = self._checkpoints.by_epoch()
         damaged: list[int] = []
         for epoch in reversed([each for each in self.epochs() if below is None or each < below]):
             if epoch in there:
                 with contextlib.suppress(DamagedError):
                     commit = self.read(epoch)
-                    content = self._files.read(self._checkpoint_file(commit))
+                    content = self._checkpoints.read(commit)
                     if content is not None and digest(content) == commit.checkpoint_digest:
                         return Checkpoint(epoch, content, commit.data_digest, tuple(damaged))
             damaged.append(epoch)
@@ -214,7 +212,7 @@ class TrialStore:
 
     def with_checkpoint(self, last_epoch: int, every: int = 1) -> list[Commit]:
         """The committed epochs up to `last_epoch`, multiples of `every`, whose checkpoint is there; in order."""
-        there = self._epochs_with_checkpoint()
+        there = self._checkpoints.by_epoch()
         found = []
         for epoch in self.epochs():
             if epoch in there and epoch <= last_epoch and epoch % every == 0:
@@ -229,12 +227,11 @@ class TrialStore:
         Raises:
             StorageError: where the medium has damaged it.
         """
-        name = self._checkpoint_file(commit)
-        content = self._files.read(name)
+        content = self._checkpoints.read(commit)
         if content is not None and digest(content) != commit.checkpoint_digest:
             raise StorageError(
-                f"checkpoint {self._files.root / name} is damaged: its digest is not the one that was committed; "
-                "delete it, and its epoch is passed over"
+                f"checkpoint {self._checkpoints.path(commit)} is damaged: its digest is not the one that was "
+                "committed; delete it, and its epoch is passed over"
             )
         return content
 
@@ -271,58 +268,15 @@ class TrialStore:
             return self.read(epoch).record.timestamp_ms if epoch in committed else None
         return None
 
-    def _told_by_next(self, epoch: int) -> int | None:
+    def _told_by_next(self, epoch: int, committed: list[int]) -> int | None:
         with contextlib.suppress(DamagedError):
-            if epoch + 1 in self.epochs():
-                return self.read(epoch + 1).previous_ms
+            return self.read(epoch + 1).previous_ms if epoch + 1 in committed else None
         return None
-
-    def _told_by_checkpoint(self, epoch: int) -> int | None:
-        matches = map(_CHECKPOINT.fullmatch, self._epochs_with_checkpoint().get(epoch, []))
-        told = {int(match[2]) for match in matches if match and match[2]}
-        return told.pop() if len(told) == 1 else None  # one of two may be that of a writer that died before its commit
 
     def _told_by_rest(self, epoch: int) -> int | None:
         content = self._files.read(f"{self._folder}/damaged/{epoch:05d}.json") or b""
         found = re.search(rb'"epoch": ([0-9]+),\s+"timestamp_ms": ([0-9]+),', content)
         return int(found[2]) if found and int(found[1]) == epoch else None
-
-    def _checkpoint_file(self, commit: Commit) -> str:
-        return f"{self._folder}/checkpoints/{commit.checkpoint}"
-
-    def _epochs_with_checkpoint(self) -> dict[int, list[str]]:
-        """The names of checkpoints by their epochs."""
-        found: dict[int, list[str]] = {}
-        for name in self._files.list(f"{self._folder}/checkpoints"):
-            if match := _CHECKPOINT.fullmatch(name):
-                found.setdefault(int(match[1]), []).append(name)
-        return found
-
-    def _forget_old_checkpoints(self, epoch: int, committed: list[int]) -> None:
-        """Removes all but the last two and those to keep, those too that a crash left before their commit."""
-        last = {self._checkpoint_name(each) for each in committed[-LAST_CHECKPOINTS:]}
-        for each, found in self._epochs_with_checkpoint().items():
-            for name in found:
-                # A later epoch's may be another writer's, about to be committed.
-                if name not in last and each <= epoch and not self._keeps(name, each, committed):
-                    self._files.delete(f"{self._folder}/checkpoints/{name}")
-
-    def _keeps(self, name: str, epoch: int, committed: list[int]) -> bool:
-        """Whether a checkpoint is one to keep."""
-        if name not in self._kept and epoch in committed:
-            try:
-                commit = self.read(epoch)
-            except DamagedError:  # what cannot be judged is not deleted, and does not end the training either
-                return True
-            self._kept[name] = commit.keep and commit.checkpoint == name
-        return self._kept.get(name, False)
-
-    def _checkpoint_name(self, epoch: int) -> str | None:
-        """The name of a committed epoch's checkpoint; None where the commit is damaged."""
-        if epoch not in self._names:
-            with contextlib.suppress(DamagedError):
-                self._names[epoch] = self.read(epoch).checkpoint
-        return self._names.get(epoch)
 
 
 def first_missing(epochs: list[int]) -> int:

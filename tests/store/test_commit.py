@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.store.commit import LAST_CHECKPOINTS, Checkpoint, TrialStore
+from orchestrator.store.checkpoints import LAST_CHECKPOINTS
+from orchestrator.store.commit import Checkpoint, TrialStore
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import Files, StorageError
 from orchestrator.study.record import EpochRecord
@@ -124,14 +125,14 @@ def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint
     class Late(Files):
         def create(self, name: str, content: bytes) -> bool:
             commit(trial, 0, by="other")
-            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000-late", checkpoint(0))  # not tidied up
+            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000ms-late", checkpoint(0))  # not tidied up
             return super().create(name, content)
 
     late = TrialStore(Late(files.root), trial.trial_id)
     assert not late.commit(record(0, loss=9.0), b"another state", DIGEST, "late")
     assert trial.read(0).record == record(0)
     assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST)
-    assert checkpoints(files) == ["00000-1000-other"]
+    assert checkpoints(files) == ["00000-1000ms-other"]
 
 
 def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: Files, trial: TrialStore) -> None:
@@ -275,7 +276,7 @@ def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Fi
     assert trial.epochs() == [0, 1]
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
     commit(trial, 2, by="second")
-    assert checkpoints(files) == ["00001-1001-first", "00002-1002-second"]
+    assert checkpoints(files) == ["00001-1001ms-first", "00002-1002ms-second"]
 
 
 def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: TrialStore) -> None:
@@ -283,7 +284,7 @@ def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: Tria
     commit(trial, 0)
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
     commit(trial, 1)
-    assert checkpoints(files) == ["00000-1000-first", "00001-1001-first", "00002-other"]
+    assert checkpoints(files) == ["00000-1000ms-first", "00001-1001ms-first", "00002-other"]
 
 
 def damage_content(path: Path) -> None:
@@ -393,6 +394,7 @@ def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Fil
     assert trial.damaged_timestamps() == {1: 1001, 2: 1002}
     commit(trial, 1, 2, by="second")
     assert list(trial.records()) == [record(epoch) for epoch in range(4)]
+    assert trial.damaged_timestamps() == {}
     assert trial.set_aside_damaged() == []
     assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), DIGEST)
     assert trial.latest_checkpoint(below=3) is not None
@@ -418,11 +420,22 @@ def test_where_nothing_else_tells_the_time_of_a_damaged_epoch_its_own_file_is_as
     commit(trial, *range(3))
     path = files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
     path.write_bytes(path.read_bytes()[:-30])
-    files.write(f"trials/{trial.trial_id}/checkpoints/00002-77-crashed", b"of a writer that died before its commit")
+    files.write(f"trials/{trial.trial_id}/checkpoints/00002-77ms-crashed", b"of a writer that died before its commit")
     assert trial.set_aside_damaged() == [2]
     assert trial.damaged_timestamps() == {2: 1002}
     files.write(f"trials/{trial.trial_id}/damaged/00002.json", b"")
     assert trial.damaged_timestamps() == {}
+
+
+def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: Files, trial: TrialStore) -> None:
+    """Names of before had the attempt alone, which begins with a time of its own."""
+    commit(trial, *range(3))
+    folder, path = f"trials/{trial.trial_id}", files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
+    files.delete(f"{folder}/checkpoints/00002-1002ms-first")
+    files.write(f"{folder}/checkpoints/00002-1795565298745-80de1f", checkpoint(2))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert trial.set_aside_damaged() == [2]
+    assert trial.damaged_timestamps() == {2: 1002}
 
 
 def test_foreign_files_are_none_of_ours(files: Files, trial: TrialStore) -> None:
@@ -456,7 +469,7 @@ def test_a_commit_is_plain_json_of_names(files: Files, trial: TrialStore) -> Non
     commit(trial, 3)
     content = json.loads(files.read(f"trials/{trial.trial_id}/epochs/00003.json") or b"")
     assert content["record"] == record(3).to_json()
-    assert content["checkpoint"] == "00003-1003-first"
+    assert content["checkpoint"] == "00003-1003ms-first"
 
 
 # --- a crash at any moment ---
@@ -489,8 +502,8 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
                 assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
                 assert not trial.latest_checkpoint().damaged
             kept = files.list(f"trials/{trial.trial_id}/checkpoints")
-            third = ["00003-1003-dying"] if exists else []  # kept only where it was committed so
-            assert kept == ["00000-1000-before", *third, "00004-1004-after", "00005-1005-after"], (step, kept)
+            third = ["00003-1003ms-dying"] if exists else []  # kept only where it was committed so
+            assert kept == ["00000-1000ms-before", *third, "00004-1004ms-after", "00005-1005ms-after"], (step, kept)
             if code == 0:
                 break
             assert code == 42, code
@@ -522,7 +535,7 @@ def test_crash_upon_crash_does_not_fill_the_disk(files: Files, trial: TrialStore
     python(code, files.root)
     assert len(checkpoints(files)) == 6
     commit(trial, 1)
-    assert checkpoints(files) == ["00000-1000-before", "00001-1001-first"]
+    assert checkpoints(files) == ["00000-1000ms-before", "00001-1001ms-first"]
 
 
 # --- attempts ---

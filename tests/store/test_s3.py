@@ -125,9 +125,9 @@ def test_epochs_and_checkpoints(files: S3Files) -> None:
         assert commit(trial, epoch)
     assert not commit(trial, 3, "second")
     assert list(trial.records()) == [record(epoch) for epoch in range(4)]
-    assert files.list(f"trials/{trial.trial_id}/checkpoints") == ["00002-1002-first", "00003-1003-first"]
+    assert files.list(f"trials/{trial.trial_id}/checkpoints") == ["00002-1002ms-first", "00003-1003ms-first"]
     assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), "d")
-    files.write(f"trials/{trial.trial_id}/checkpoints/00003-1003-first", b"cut sho")
+    files.write(f"trials/{trial.trial_id}/checkpoints/00003-1003ms-first", b"cut sho")
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), "d", damaged=(3,))
 
 
