@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store.commit import Attempt, Commit, TrialStore
+from orchestrator.store.commit import Attempt, Commit, TrialStore, first_missing
 from orchestrator.store.provenance import Provenance, failure_line, redacted
 from orchestrator.store.state import Standing, State, standing
 from orchestrator.study.config import TrialConfig
@@ -71,7 +71,10 @@ def read_stored(trial: TrialStore, config: TrialConfig, driver_since: float | No
 def origin(trial: TrialStore) -> str | None:
     """When the trial's epoch 0 ended, which tells it from the same trial trained anew; None before that."""
     epochs = trial.epochs()
-    return str(trial.read(epochs[0]).record.timestamp_ms) if epochs else None
+    if not epochs:
+        return None
+    ended_ms = trial.read(0).record.timestamp_ms if epochs[0] == 0 else trial.damaged_timestamps().get(0)
+    return None if ended_ms is None else str(ended_ms)
 
 
 def started_ms(stored: Stored | None) -> int:
@@ -102,7 +105,9 @@ def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shippe
     Raises:
         DamagedTrialError: where one cannot be read; those before it are shipped.
     """
-    missing = [e for e in stored.epochs if run.shipped_epoch < e <= stored.config.epochs]
+    # Not beyond an epoch that was set aside and is being computed again: the cursor would pass it.
+    end = min(first_missing(list(stored.epochs)), stored.config.epochs + 1)
+    missing = [e for e in stored.epochs if run.shipped_epoch < e < end]
     if stored.standing.state is State.RUNNING or (missing and stored.ending is None):
         _go_on(run)
     batch: list[Commit] = []

@@ -74,6 +74,27 @@ def test_a_damaged_epoch_keeps_no_other_trial_from_being_shipped(
     assert "damage" not in mended.trials[hurt.trial_id].data.tags
 
 
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("shipped_before", [False, True])
+def test_what_is_shipped_while_an_epoch_is_computed_again_is_shipped_once_and_whole(
+    epoch: int, shipped_before: bool, tmp_path: Path, uri: str
+) -> None:
+    desired = sweep()
+    storage = trained(tmp_path / "results", desired)
+    trial = storage.trial(desired.trials[1].trial_id)
+    if shipped_before:
+        ship(storage, "toy", uri, False, lambda line: None)
+    path = storage.root / "trials" / trial.trial_id / "epochs" / f"{epoch:05d}.json"
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    assert trial.set_aside_damaged() == [epoch]
+    ship(storage, "toy", uri, False, lambda line: None)
+    path.write_bytes(content)
+    ship(storage, "toy", uri, False, lambda line: None)
+    shown = assert_shows(uri, storage, desired)
+    assert set(shown.statuses().values()) == {"FINISHED"}
+
+
 def test_a_damaged_attempt_keeps_no_epoch_from_being_shipped(tmp_path: Path, uri: str) -> None:
     desired = sweep()
     storage = trained(tmp_path / "results", desired)
