@@ -7,18 +7,68 @@ a_n. No gradient of a whole batch is formed (Goodfellow, 2015, for linear layers
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from estimators.pooled_relus import PooledGradient
-from estimators.sample_products import ProductNorms, Rows, Sign, squared_norms
+from estimators.blocks import Scratch
+from estimators.pooling import PooledGradients
+from estimators.sample_products import ProductNorms, Slices, norms_at_places, squared_norms
 
 # From so many channels on, patches are copied fastest in runs of channels, below it in runs of pixels.
 _CHANNEL_RUN = 16
-_ONE = slice(1)
+
+Sign = Tensor | float
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Gradients [n, ...] of several functions in the output [n, ...] of a layer."""
+
+    deltas: Sequence[Tensor] | PooledGradients
+    signs: Sequence[Sign]
+    """Of the norms of each: [n], or one for all samples."""
+    total: int
+    """How many there will be in all, about: it decides how the norms are computed."""
+    scratch: Scratch
+    """What other calls have worked in, too."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """The gradients, one after the other."""
+        if isinstance(self.deltas, PooledGradients):
+            return map(self.deltas.whole, range(len(self.signs)))
+        return iter(self.deltas)
+
+    def entries(self) -> Iterator[Tensor]:
+        """The gradients without those places of a pool that are zero: they have the same sums."""
+        if isinstance(self.deltas, PooledGradients):
+            return (self.deltas.entries(column) for column in range(len(self.signs)))
+        return iter(self.deltas)
+
+    @property
+    def samples(self) -> int:
+        """The number n."""
+        some = self.deltas.columns if isinstance(self.deltas, PooledGradients) else self.deltas
+        return len(some[0])
+
+    def some(self, part: slice) -> Tensor:
+        """[m, columns, ...] of some samples, in the layout that they have."""
+        if isinstance(self.deltas, PooledGradients):
+            deltas = [self.deltas.whole(column, part) for column in range(len(self.signs))]
+        else:
+            deltas = [delta[part] for delta in self.deltas]
+        one = deltas[0]
+        if len(deltas) == 1:
+            return one.unsqueeze(1)
+        if one.ndim == 4 and one.stride(1) == 1 and not one.is_contiguous():
+            # In memory, each pixel's channels of all columns side by side.
+            by_pixel = [delta.permute(0, 2, 3, 1) for delta in deltas]
+            shape = *by_pixel[0].shape[:3], len(deltas), one.shape[1]
+            return torch.stack(by_pixel, dim=3, out=self.scratch.of("columns", shape, one)).permute(0, 3, 4, 1, 2)
+        return torch.stack(deltas, dim=1, out=self.scratch.of("columns", (len(one), len(deltas), *one.shape[1:]), one))
 
 
 class LayerCall(ABC):
@@ -29,33 +79,27 @@ class LayerCall(ABC):
 
     @abstractmethod
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        """The gradients [n, *shape] of the layer's parameters, by their name in the layer."""
+        """The gradients [n, *shape] of the layer's parameters, by their name in the layer, for one column [n, ...]."""
 
-    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
-        """One more column.
-
-        Args:
-            delta: [n, ...], shaped like the layer's output.
-            sign: of its norms, [n] or one for all.
-            wanted: names of parameters whose norms are.
-            columns: how many there will be, about: it decides how the norms are computed.
-        """
-        for name, gradient in self.gradients(_whole(delta)).items():
-            if name in wanted:
-                self._count(name, squared_norms(gradient), sign)
+    def add(self, columns: Columns, wanted: Set[str]) -> None:
+        """Some more columns, for the parameters whose names are wanted."""
+        for delta, sign in zip(columns, columns.signs, strict=True):
+            for name, gradient in self.gradients(delta).items():
+                if name in wanted:
+                    self._count(name, squared_norms(gradient).unsqueeze(1), [sign])
 
     def take(self) -> dict[str, Tensor]:
         """The sums [n], float64, by parameter, of the columns since they were last taken."""
         sums, self._sums = self._sums, {}
         return sums
 
-    def _count(self, name: str, norms: Tensor, sign: Sign) -> None:
-        norms = sign * norms
-        self._sums[name] = self._sums[name] + norms if name in self._sums else norms
-
-
-def _whole(delta: Tensor | PooledGradient) -> Tensor:
-    return delta if isinstance(delta, Tensor) else delta.whole()
+    def _count(self, name: str, norms: Tensor, signs: Sequence[Sign]) -> None:
+        """Norms [n, columns]."""
+        if all(isinstance(sign, float) for sign in signs):
+            found = norms @ norms.new_tensor(signs)
+        else:
+            found = torch.stack([sign * norms[:, column] for column, sign in enumerate(signs)]).sum(dim=0)
+        self._sums[name] = self._sums[name] + found if name in self._sums else found
 
 
 def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
@@ -86,16 +130,16 @@ class _LinearCall(LayerCall):
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         return {"weight": delta.unsqueeze(2) * self._inputs.unsqueeze(1), "bias": delta}
 
-    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
-        norms = squared_norms(_whole(delta))
-        self._count("weight", norms * self._input_norms, sign)
-        self._count("bias", norms, sign)
+    def add(self, columns: Columns, wanted: Set[str]) -> None:
+        norms = torch.stack([squared_norms(delta) for delta in columns], dim=1)
+        self._count("weight", norms * self._input_norms.unsqueeze(1), columns.signs)
+        self._count("bias", norms, columns.signs)
 
 
 class _ProductCall(LayerCall):
     """The weight's gradient is D_n U_n: of matrices made of delta_n, and others made of a_n."""
 
-    def __init__(self, rows: Rows, inputs: int, groups: int = 1) -> None:
+    def __init__(self, rows: Slices, inputs: int, groups: int = 1) -> None:
         super().__init__()
         #: U [n * groups, positions, inputs] of some samples. No method: the products hold it, and would hold this call.
         self.rows = rows
@@ -105,32 +149,25 @@ class _ProductCall(LayerCall):
         self._products: ProductNorms | None = None
 
     @abstractmethod
-    def columns(self, delta: Tensor) -> Tensor:
-        """D [n * groups, outputs, positions]."""
+    def matrices(self, deltas: Tensor) -> Tensor:
+        """D [n * groups, columns, outputs, positions]."""
 
     @abstractmethod
     def bias(self, delta: Tensor) -> Tensor:
         """The bias's gradients [n, outputs]."""
 
-    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
-        if "bias" in wanted:
-            # Whatever is not an entry of a pooled gradient is zero.
-            entries = delta if isinstance(delta, Tensor) else delta.entries
-            self._count("bias", squared_norms(self.bias(entries)), sign)
-        if "weight" not in wanted:
-            return
-        if self._products is None:
-            self._products = ProductNorms(self.rows, self.inputs, columns, self.groups)
-        if isinstance(delta, PooledGradient) and self._products.one_by_one(*self.columns(delta.whole(_ONE)).shape[1:]):
-            pooled = delta
-            self._products.add_pieces(lambda samples: self.columns(pooled.whole(samples)), len(delta.entries), sign)
-        else:
-            self._products.add(self.columns(_whole(delta)), sign)
+    def gradients(self, delta: Tensor) -> dict[str, Tensor]:
+        return {"weight": self.matrices(delta.unsqueeze(1))[:, 0] @ self.rows(slice(None)), "bias": self.bias(delta)}
 
-    def take(self) -> dict[str, Tensor]:
-        sums = super().take()
-        total = 0.0 if self._products is None else self._products.take()
-        return {**sums, "weight": total} if isinstance(total, Tensor) else sums
+    def add(self, columns: Columns, wanted: Set[str]) -> None:
+        if "weight" in wanted:
+            if self._products is None:
+                self._products = ProductNorms(self.rows, self.inputs, columns.total, self.groups)
+            found = self._products.of(lambda part: self.matrices(columns.some(part)), columns.samples, columns.scratch)
+            self._count("weight", found, columns.signs)
+        if "bias" in wanted:
+            norms = [squared_norms(self.bias(delta)) for delta in columns.entries()]
+            self._count("bias", torch.stack(norms, dim=1), columns.signs)
 
 
 class _SequenceCall(_ProductCall):
@@ -139,11 +176,8 @@ class _SequenceCall(_ProductCall):
     def __init__(self, inputs: Tensor) -> None:
         super().__init__(inputs.flatten(1, -2).__getitem__, inputs.shape[-1])
 
-    def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        return {"weight": self.columns(delta) @ self.rows(slice(None)), "bias": self.bias(delta)}
-
-    def columns(self, delta: Tensor) -> Tensor:
-        return delta.flatten(1, -2).mT
+    def matrices(self, deltas: Tensor) -> Tensor:
+        return deltas.flatten(2, -2).mT
 
     def bias(self, delta: Tensor) -> Tensor:
         return delta.flatten(1, -2).sum(dim=1)
@@ -158,17 +192,42 @@ class _ConvolutionCall(_ProductCall):
         self._layer = layer
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        layer = self._layer
-        weight, kernel = self.columns(delta) @ self.rows(slice(None)), layer.kernel_size
+        layer, found = self._layer, super().gradients(delta)
+        weight, kernel = found["weight"], layer.kernel_size
         inputs = layer.in_channels // layer.groups
         if _by_channel(layer):
             weight = weight.unflatten(-1, (*kernel, inputs)).movedim(-1, 2)
         shape = (len(delta), layer.out_channels, inputs, *kernel)
-        return {"weight": weight.reshape(shape), "bias": self.bias(delta)}
+        return {**found, "weight": weight.reshape(shape)}
 
-    def columns(self, delta: Tensor) -> Tensor:
-        groups, outputs = self._layer.groups, self._layer.out_channels
-        return delta.reshape(len(delta) * groups, outputs // groups, -1)
+    def add(self, columns: Columns, wanted: Set[str]) -> None:
+        deltas = columns.deltas
+        if isinstance(deltas, PooledGradients) and self._met_by_few(deltas):
+            self._add_entries(columns, deltas)
+        else:
+            super().add(columns, wanted)
+
+    def _met_by_few(self, deltas: PooledGradients) -> bool:
+        """Whether the rows of patches that a pool's entries meet take less memory than all columns with their zeros."""
+        _, _, *windows = deltas.indices.shape
+        return math.prod(windows) * self.inputs < len(deltas.columns) * math.prod(deltas.window.size[1:])
+
+    def _add_entries(self, columns: Columns, deltas: PooledGradients) -> None:
+        biases: list[Tensor] = []
+
+        def entries(part: slice) -> Tensor:
+            by_output = deltas.by_channel(part, columns.scratch).flatten(3)
+            biases.append(squared_norms(by_output.sum(dim=3).mT, dims=2))
+            return by_output
+
+        places = deltas.indices.flatten(2)
+        norms = norms_at_places(self.rows, entries, places, self.groups, self.inputs, columns.scratch)
+        self._count("weight", norms, columns.signs)
+        self._count("bias", torch.cat(biases), columns.signs)
+
+    def matrices(self, deltas: Tensor) -> Tensor:
+        by_group: Tensor = deltas.flatten(3).unflatten(2, (self._layer.groups, -1))
+        return by_group.transpose(1, 2).flatten(0, 1)
 
     def bias(self, delta: Tensor) -> Tensor:
         return delta.flatten(2).sum(dim=2)
@@ -241,10 +300,12 @@ class _EmbeddingCall(LayerCall):
         index = self._indices.unsqueeze(2).expand(-1, -1, delta.shape[-1])
         return {"weight": gradient.scatter_add_(1, index, self._masked(delta))}
 
-    def add(self, delta: Tensor | PooledGradient, sign: Sign, wanted: Set[str], columns: int) -> None:
-        delta = self._masked(_whole(delta))
+    def add(self, columns: Columns, wanted: Set[str]) -> None:
         same = self._indices.unsqueeze(2) == self._indices.unsqueeze(1)
-        self._count("weight", ((delta @ delta.mT) * same).sum(dim=(1, 2), dtype=torch.float64), sign)
+        for delta, sign in zip(columns, columns.signs, strict=True):
+            masked = self._masked(delta)
+            norms = ((masked @ masked.mT) * same).sum(dim=(1, 2), dtype=torch.float64)
+            self._count("weight", norms.unsqueeze(1), [sign])
 
     def _masked(self, delta: Tensor) -> Tensor:
         delta = delta.reshape(*self._indices.shape, -1)

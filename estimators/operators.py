@@ -1,10 +1,10 @@
 """Symmetric matrices known by their products with a vector: the protocol, and the Hessian of a mean loss."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,23 @@ class SymmetricOperator(Protocol):
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         """A @ vector, both [size]."""
+        ...
+
+
+@runtime_checkable
+class SampledOperator(SymmetricOperator, Protocol):
+    """A mean over samples, of which a pass over the data can take a chunk at a time."""
+
+    def gradient(self) -> Tensor:
+        """Of what the matrix is the curvature of, [size]."""
+        ...
+
+    def in_chunks(self, fraction: float) -> Self:
+        """The same matrix, its chunks at most such a share of the samples."""
+        ...
+
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """A pass over the data in which the vector moves after every chunk."""
         ...
 
 
@@ -165,10 +182,29 @@ class HessianOperator:
         Raises:
             ValueError: if fraction is outside (0, 1].
         """
-        subset = copy.copy(self)
-        subset._limit = samples_in_fraction(fraction, self._limit)
-        subset._parent, subset._samples_seen, subset._mean_checked, subset._kept = self, 0, False, None
+        subset = self._view()
+        subset._limit, subset._mean_checked = samples_in_fraction(fraction, self._limit), False
         return subset
+
+    def in_chunks(self, fraction: float) -> Self:
+        """The same Hessian in chunks of at most ceil(fraction * n) of the n samples: itself where they are no larger.
+
+        Its products count in this operator too.
+
+        Raises:
+            ValueError: if fraction is outside (0, 1].
+        """
+        largest = samples_in_fraction(fraction, self._limit)
+        if self.chunk_size <= largest:
+            return self
+        view = self._view()
+        view.chunk_size = largest
+        return view
+
+    def _view(self) -> Self:
+        view = copy.copy(self)
+        view._parent, view._samples_seen, view._kept = self, 0, None
+        return view
 
     @contextmanager
     def keeping_graphs(self) -> Iterator[None]:
@@ -210,6 +246,24 @@ class HessianOperator:
         self._check_vectors(vectors, (self.size, columns))
         # Copies, each aligned like a vector of its own: kernels may round otherwise where they start elsewhere.
         return torch.stack(self._products([vectors[:, column].clone() for column in range(columns)]), dim=1)
+
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """A pass over the data in which the vector [size] moves: where it is after the last chunk.
+
+        After each chunk it goes to ``move(vector, product)``, with the product [size] of that chunk's Hessian and the
+        vector. Takes what a product takes, and counts as one.
+
+        Raises:
+            ValueError: as :meth:`matvec`.
+        """
+        self._check_vectors(vector, (self.size,))
+        with self._differentiating():
+            for graph, _, kept in self._graphs():
+                product = torch.zeros_like(vector)
+                graph.add_product(self._unflatten(vector), self._unflatten(product), 1.0, keep=kept)
+                vector = move(vector, product)
+        self._count(self._limit)
+        return vector
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """H @ vectors: :meth:`matvec` of [size], :meth:`matmat` of [size, k]."""

@@ -38,14 +38,16 @@ class LanczosResult:
     lambda_min_residual: float
     """The same for ``lambda_min`` and its Ritz vector."""
     error: float
-    """How far below the largest eigenvalue ``lambda_max`` is to be expected: residual^2 / gap, the gap to the next Ritz
-    value; the residual where that is less. In the units of ``lambda_max``; an estimate, no bound."""
+    """How far below the largest eigenvalue ``lambda_max`` is to be expected: the least of the residual, of
+    residual^2 / gap with the gap to the next Ritz value, and of what is left to gain by how the last two steps went. In
+    the units of ``lambda_max``; an estimate, no bound: on networks the true one was 0.6 to 2 times as large in half of
+    the cases."""
     converged: bool
     """Is lambda_max within the tolerance? See :func:`estimators.lanczos` for what is known and what is not."""
     products: float
     """Products it took."""
     history: tuple[float, ...] = field(repr=False)
-    """The largest Ritz value after each product."""
+    """The largest Ritz value after each product on all samples."""
     vector: Tensor = field(repr=False)
     """[size], of unit length: the Ritz vector of lambda_max."""
     basis: Tensor = field(repr=False)

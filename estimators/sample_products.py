@@ -1,23 +1,14 @@
-"""sum over columns of sign ||D_n U_n||^2, for every sample n: what per-sample weight gradients come down to."""
+"""||D_n U_n||^2 for every sample n and several matrices D_n: what per-sample weight gradients come down to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Sign = Tensor | float
+from estimators.blocks import Scratch, blocks
 
-# A processor's matrix product is at full speed from about so many rows on: the columns of small layers are put side
-# by side. Matrices with fewer inputs than _NARROW are multiplied from the other side, where rows are plenty.
-_ROWS = 320
-_NARROW = 64
-# Bytes of patches and products that are formed at a time: what a processor's cache holds, and its allocator hands out
-# again without asking the system for new pages, which took longer than the multiplications. Accelerators want more.
-_BLOCK = {"cpu": 4 * 2**20}
-_BLOCK_ON_ACCELERATORS = 256 * 2**20
-
-Rows = Callable[[slice], Tensor]
+Slices = Callable[[slice], Tensor]
 
 
 def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal["product", "gram"]:
@@ -34,108 +25,86 @@ def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal
 
 
 class ProductNorms:
-    """The sums for matrices U [n, positions, inputs] that all columns share, formed a few samples at a time.
+    """Norms of the products with matrices U [n, positions, inputs], which all columns share.
 
     Args:
         rows: U [m * groups, positions, inputs] of a slice of m samples, cheap beside its product with D: it is asked
             for again with other columns.
         inputs: of U.
-        groups: matrices a sample.
-        columns: how many matrices D are to come, about: it decides how they are multiplied, not what comes out.
+        columns: how many matrices D of a sample are to come, about: it decides how they are multiplied, not what comes
+            out.
+        groups: matrices U of a sample.
     """
 
-    def __init__(self, rows: Rows, inputs: int, columns: int, groups: int = 1) -> None:
+    def __init__(self, rows: Slices, inputs: int, columns: int, groups: int = 1) -> None:
         self._rows, self._inputs, self._columns, self._groups = rows, inputs, columns, groups
-        self._waiting: list[Sign] = []
-        self._buffer: Tensor | None = None
         self._gram: Tensor | None = None
-        self._total: Tensor | float = 0.0
 
-    def add(self, delta: Tensor, sign: Sign) -> None:
-        """One more column: D [n * groups, outputs, positions] and the sign of its norms, [n] or one for all."""
-        _, outputs, positions = delta.shape
-        if self.one_by_one(outputs, positions):
-            self._multiply(delta.unsqueeze(1), [sign])
-        elif cheapest(positions, self._inputs, outputs, self._columns) == "gram":
-            self._multiply_grams(delta, sign)
-        else:
-            self._wait(delta, sign, together=min(self._columns, _ROWS // outputs))
-
-    def one_by_one(self, outputs: int, positions: int) -> bool:
-        """Whether columns are multiplied each by itself, as they stand."""
+    def of(self, deltas: Slices, samples: int, scratch: Scratch) -> Tensor:
+        """[n, columns], float64, of D [m * groups, columns, outputs, positions] by slices of m samples."""
+        one = deltas(slice(0, 1))
+        _, columns, outputs, positions = one.shape
         if cheapest(positions, self._inputs, outputs, self._columns) == "gram":
-            return False
-        return self._inputs < _NARROW or 2 * outputs > _ROWS or self._columns == 1
+            gram = self._grams(samples, one)
+            parts = blocks(samples, columns * positions * (outputs + positions) * self._groups, one)
+            found = [
+                self._by_gram(deltas(part), gram[part.start * self._groups : part.stop * self._groups])
+                for part in parts
+            ]
+        else:
+            size = columns * outputs * (positions + self._inputs) + positions * self._inputs
+            parts = blocks(samples, size * self._groups, one)
+            found = [self._by_product(deltas(part), self._rows(part), scratch) for part in parts]
+        by_group: Tensor = torch.cat(found).unflatten(0, (samples, self._groups))
+        return by_group.sum(dim=1)
 
-    def add_pieces(self, delta: Callable[[slice], Tensor], samples: int, sign: Sign) -> None:
-        """One more column of those that are :meth:`one_by_one`, as a function of a slice of the samples."""
-        first = delta(slice(0, 1))
-        size = first.shape[2] * (first.shape[1] + self._inputs)
-        parts = [part for part, _ in self._blocks(samples, first, size)]
-        self._count(torch.cat([self._norms(delta(part).unsqueeze(1), self._rows(part))[:, 0] for part in parts]), sign)
+    def _by_product(self, deltas: Tensor, rows: Tensor, scratch: Scratch) -> Tensor:
+        matrices, columns, outputs, _ = deltas.shape
+        product = scratch.of("product", (matrices, columns * outputs, self._inputs), deltas)
+        torch.bmm(deltas.flatten(1, 2), rows, out=product)
+        return squared_norms(product.unflatten(1, (columns, outputs)), dims=2)
 
-    def take(self) -> Tensor | float:
-        """The sums [n], float64, of the columns since they were last taken; 0.0 of none."""
-        self._flush()
-        total, self._total = self._total, 0.0
-        return total
+    def _by_gram(self, deltas: Tensor, gram: Tensor) -> Tensor:
+        return ((deltas.mT @ deltas) * gram.unsqueeze(1)).sum(dim=(2, 3), dtype=torch.float64)
 
-    def _wait(self, delta: Tensor, sign: Sign, together: int) -> None:
-        n, outputs, positions = delta.shape
-        if self._buffer is None:
-            by_position = delta.stride(1) < delta.stride(2)
-            shape = (n, positions, together, outputs) if by_position else (n, together, outputs, positions)
-            buffer = delta.new_empty(shape)
-            #: [n, columns, outputs, positions], in the order of memory that the gradients come in.
-            self._buffer = buffer.permute(0, 2, 3, 1) if by_position else buffer
-        self._buffer[:, len(self._waiting)] = delta
-        self._waiting.append(sign)
-        if len(self._waiting) == together:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting and self._buffer is not None:
-            self._multiply(self._buffer[:, : len(self._waiting)], self._waiting)
-            self._waiting = []
-
-    def _multiply(self, deltas: Tensor, signs: list[Sign]) -> None:
-        """For D [n, columns, outputs, positions] at once."""
-        _, columns, outputs, positions = deltas.shape
-        size = max(positions, columns * outputs) * self._inputs
-        blocks = self._blocks(len(deltas) // self._groups, deltas, size)
-        norms = torch.cat([self._norms(deltas[part], self._rows(samples)) for samples, part in blocks])
-        for index, sign in enumerate(signs):
-            self._count(norms[:, index], sign)
-
-    def _norms(self, deltas: Tensor, rows: Tensor) -> Tensor:
-        """||D_n U_n||^2 [n, columns]."""
-        n, columns = deltas.shape[:2]
-        if self._inputs < _NARROW:
-            assert columns == 1
-            return squared_norms(rows.mT @ deltas[:, 0].mT).unsqueeze(1)
-        products = deltas.flatten(1, 2) @ rows
-        return squared_norms(products.reshape(n * columns, -1)).reshape(n, columns)
-
-    def _multiply_grams(self, delta: Tensor, sign: Sign) -> None:
+    def _grams(self, samples: int, like: Tensor) -> Tensor:
         if self._gram is None:
-            size = delta.shape[2] * self._inputs
-            parts = (self._rows(samples) for samples, _ in self._blocks(len(delta) // self._groups, delta, size))
-            self._gram = torch.cat([rows @ rows.mT for rows in parts])
-        self._count(((delta.mT @ delta) * self._gram).sum(dim=(1, 2), dtype=torch.float64), sign)
-
-    def _count(self, norms: Tensor, sign: Sign) -> None:
-        self._total = self._total + sign * norms.reshape(-1, self._groups).sum(dim=1)
-
-    def _blocks(self, samples: int, like: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
-        """Some samples, and their matrices, groups included; each matrix takes ``size`` numbers like those."""
-        block = _BLOCK.get(like.device.type, _BLOCK_ON_ACCELERATORS)
-        step = max(1, block // (size * self._groups * like.element_size()))
-        for start in range(0, samples, step):
-            stop = min(start + step, samples)
-            yield slice(start, stop), slice(start * self._groups, stop * self._groups)
+            parts = blocks(samples, self._groups * like.shape[-1] * self._inputs, like)
+            self._gram = torch.cat([rows @ rows.mT for rows in map(self._rows, parts)])
+        return self._gram
 
 
-def squared_norms(values: Tensor) -> Tensor:
-    """[n], float64, of values [n, ...]."""
-    norms: Tensor = torch.linalg.vector_norm(values.reshape(len(values), -1), dim=1)
+def norms_at_places(
+    rows: Slices, entries: Slices, places: Tensor, groups: int, inputs: int, scratch: Scratch
+) -> Tensor:
+    """||D_n U_n||^2 [n, columns], float64, of D_n with few entries, in the same places in every column.
+
+    Instead of a D full of zeros, the rows of U are gathered that its entries meet, for every output apart.
+
+    Args:
+        rows: U [m * groups, positions, inputs] of a slice of m samples.
+        entries: [m, outputs, columns, entries] of a slice of m samples.
+        places: [n, outputs, entries], the position of each.
+        groups: matrices U of a sample; each output belongs to one.
+        inputs: of U.
+        scratch: to work in.
+    """
+    samples, outputs, count = places.shape
+    found = []
+    for part in blocks(samples, outputs * count * inputs, places):
+        table, left = rows(part), entries(part).flatten(0, 1)
+        matrix = torch.arange(len(table), device=table.device).repeat_interleave(outputs // groups)
+        where = places[part].flatten(0, 1).long() + (matrix * table.shape[1]).unsqueeze(1)
+        met = scratch.of("rows met", (where.numel(), inputs), table)
+        torch.index_select(table.reshape(-1, inputs), 0, where.flatten(), out=met)
+        product = scratch.of("product", (*left.shape[:2], inputs), table)
+        torch.bmm(left, met.view(-1, count, inputs), out=product)
+        found.append(squared_norms(product, dims=2).unflatten(0, (-1, outputs)).sum(dim=1))
+    return torch.cat(found)
+
+
+def squared_norms(values: Tensor, dims: int = 1) -> Tensor:
+    """Float64, shaped like the first ``dims`` dimensions of the values: over all the others."""
+    flat = values.flatten(dims) if values.ndim > dims else values.unsqueeze(-1)
+    norms: Tensor = torch.linalg.vector_norm(flat, dim=-1)
     return norms.double().square()

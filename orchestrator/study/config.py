@@ -25,7 +25,7 @@ class MeasurementConfig(Config):
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
     lanczos_products: PositiveInt = 10
     lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the subset on which Lanczos finds its start; 0.0: it starts at random."""
+    """Share of the subset, at most, that each step towards the start of Lanczos looks at; 0.0: it starts at random."""
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
     """Relative to lambda_max: where it is reached no more products are taken; 0.0: all of lanczos_products."""
     algorithm1_every: PositiveInt = 1

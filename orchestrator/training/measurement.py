@@ -34,7 +34,7 @@ class Measurement:
 
     def chunk_size(self, model: nn.Module) -> int:
         """Images that are differentiated at a time. The model must be in eval mode."""
-        return HessianOperator(model, cross_entropy, (self.inputs, self.targets)).chunk_size
+        return self._operator(model).chunk_size
 
     def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
         """The record with everything that is due at its epoch filled in; unchanged where the trial has diverged."""
@@ -53,9 +53,7 @@ class Measurement:
 
     def _fields(self, model: nn.Module, epoch: int) -> tuple[dict[str, Any], float]:
         """Everything that is due, of a model in eval mode, and the products it took."""
-        operator = HessianOperator(
-            model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
-        )
+        operator = self._operator(model)
         algorithm1 = "algorithm1" in self.config.estimators and epoch % self.config.algorithm1_every == 0
         eigenvalues = "lanczos" in self.config.estimators
         # The better estimate of the same quantity comes later, and is what stays.
@@ -68,6 +66,14 @@ class Measurement:
         if {"exact_trace", "sampled_trace"} & set(self.config.estimators):
             fields |= self._trace(operator, epoch)
         return fields, operator.products
+
+    def _operator(self, model: nn.Module) -> HessianOperator:
+        operator = HessianOperator(
+            model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
+        )
+        # As Lanczos cuts them: so it shares the graphs of what comes before it.
+        fraction = self.config.lanczos_coarse_fraction
+        return operator.in_chunks(fraction) if fraction else operator
 
     def _algorithm1(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
         """The paper's Algorithm 1, as the paper computes it."""

@@ -1,8 +1,8 @@
 """Lanczos that begins on some of the samples: what it saves, what it counts and what it refuses."""
 
-import gc
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import pytest
@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from estimators import HessianOperator, hutchinson, lanczos
+from estimators.coarse_start import coarse_start
 from tests.estimators.cases import CASES, MatrixOperator, images, operator, seeded
 
 
 @dataclass
 class SampledMatrix:
-    """X'X / n for samples X [n, size], and over its first samples alone."""
+    """X'X / n for samples X [n, size]: the curvature of ||X w||^2 / 2n - b'w at w = 0, with the gradient -b."""
 
     samples: Tensor
-    parent: "SampledMatrix | None" = None
+    slope: Tensor
+    chunk: int = 10**9
     products: float = 0.0
     seen: list[Tensor] = field(default_factory=list)
+    origin: "SampledMatrix | None" = None
 
     @property
     def size(self) -> int:
@@ -34,43 +37,49 @@ class SampledMatrix:
     def device(self) -> torch.device:
         return self.samples.device
 
-    def subset(self, fraction: float) -> "SampledMatrix":
-        return SampledMatrix(self.samples[: math.ceil(fraction * len(self.samples))], parent=self)
+    def gradient(self) -> Tensor:
+        return -self.slope
+
+    def in_chunks(self, fraction: float) -> "SampledMatrix":
+        return replace(self, chunk=math.ceil(fraction * len(self.samples)), origin=self)
+
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        self._count()
+        for part in self.samples.split(self.chunk):
+            vector = move(vector, part.T @ (part @ vector) / len(part))
+        return vector
 
     def matvec(self, vector: Tensor) -> Tensor:
-        self.products += 1
-        if self.parent is not None:
-            self.parent.products += len(self.samples) / len(self.parent.samples)
+        self._count()
         self.seen.append(vector.clone())
         return self.samples.T @ (self.samples @ vector) / len(self.samples)
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self.matvec(vector)
 
+    def _count(self) -> None:
+        self.products += 1
+        if self.origin is not None:
+            self.origin.products += 1
+
 
 def sampled(seed: int, count: int = 2000, size: int = 300, decay: float = 0.5) -> SampledMatrix:
     """Gaussian samples; the standard deviation of their i-th coordinate is i^-decay."""
     scale = torch.arange(1, size + 1, dtype=torch.float64) ** -decay
-    return SampledMatrix(torch.randn(count, size, dtype=torch.float64, generator=seeded(seed)) * scale)
+    samples = torch.randn(count, size, dtype=torch.float64, generator=seeded(seed)) * scale
+    # Of every eigenvector the gradient holds about as much as its eigenvalue.
+    return SampledMatrix(samples, scale * torch.randn(size, dtype=torch.float64, generator=seeded(1000 + seed)))
 
 
 def exact(op: SampledMatrix) -> float:
     return float(torch.linalg.eigvalsh(op.samples.T @ op.samples / len(op.samples))[-1])
 
 
-def test_products_of_a_subset_count_as_fractions_and_stay_within_the_limit() -> None:
+def test_the_coarse_stage_is_one_of_the_products() -> None:
     op = sampled(0)
     result = lanczos(op, 6, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
-    coarse = result.products - len(result.history)
-    assert 0.1 < coarse <= 2.0
-    assert 10 * coarse == pytest.approx(round(10 * coarse))
-    assert 5.0 < result.products == op.products <= 6.0 + 1e-9
-
-
-def test_at_most_the_given_products_go_to_the_coarse_stage() -> None:
-    result = lanczos(sampled(0), 6, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1, coarse_products=0.3)
-    assert result.products == pytest.approx(5.3)
     assert len(result.history) == 5
+    assert result.products == op.products == 6.0
 
 
 def test_all_but_the_products_is_of_the_matrix_over_all_samples() -> None:
@@ -120,28 +129,33 @@ def test_the_same_generator_gives_the_same_bits_and_the_global_stream_stays() ->
 
 
 def test_the_start_has_a_random_part() -> None:
-    """All but the last coordinate are the same in all samples of the tenth: its coarse stage cannot know the last."""
+    """Nothing in the gradient and nothing that it leads to knows of the last coordinate."""
     samples = torch.zeros(100, 50, dtype=torch.float64)
-    samples[:10, 0] = 1.0
-    samples[10:, -1] = 2.0
-    op = SampledMatrix(samples)
-    result = lanczos(op, 8, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
-    assert result.lambda_max == pytest.approx(3.6)
+    samples[::2, 0] = 1.0
+    samples[1::2, -1] = 2.0
+    slope = torch.zeros(50, dtype=torch.float64)
+    slope[0] = 1.0
+    result = lanczos(SampledMatrix(samples, slope), 8, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
+    assert result.lambda_max == pytest.approx(2.0)
 
 
-def test_the_coarse_basis_is_gone_before_that_of_all_samples_is_made() -> None:
-    size, alive = 4001, []
+def test_without_a_gradient_it_begins_at_random() -> None:
+    op = sampled(3)
+    op.slope = torch.zeros_like(op.slope)
+    result = lanczos(op, 30, tolerance=1e-3, generator=seeded(0), coarse_fraction=0.1)
+    assert result.converged and result.lambda_max == pytest.approx(exact(op), rel=1e-3)
 
-    class Watched(SampledMatrix):
-        def matvec(self, vector: Tensor) -> Tensor:
-            rows = [o.shape[0] for o in gc.get_objects() if isinstance(o, Tensor) and o.shape[1:] == (size,)]
-            alive.append(sorted(rows))
-            return super().matvec(vector)
 
-    samples = torch.randn(40, size, generator=seeded(0))
-    lanczos(Watched(samples), 4, tolerance=0.0, generator=seeded(0), coarse_fraction=0.5, coarse_products=1.5)
-    # The one basis, of two rows where that of the coarse stage has three, and the samples.
-    assert alive == [[2, 20, 40], [2, 20, 40]]
+def test_a_pass_in_chunks_ends_near_the_top_eigenvectors() -> None:
+    """Nearer than by as many products of all samples from the same gradient: of n chunks it makes n steps."""
+    op = sampled(4, count=5000)
+    values, vectors = torch.linalg.eigh(op.samples.T @ op.samples / len(op.samples))
+    start = coarse_start(op.in_chunks(0.1), torch.ones(op.size).double())
+    product = op @ op.gradient()
+    assert float(start.norm()) == pytest.approx(1.0)
+    near = float((vectors[:, -3:].T @ start).norm())
+    assert near > float((vectors[:, -3:].T @ (product / product.norm())).norm())
+    assert near > 0.9, values[-5:]
 
 
 def test_a_hessian_is_measured_coarse_to_fine() -> None:
@@ -151,8 +165,37 @@ def test_a_hessian_is_measured_coarse_to_fine() -> None:
     everything = lanczos(op, op.size, tolerance=0.0, generator=seeded(0))
     result = lanczos(op, 12, tolerance=1e-3, generator=seeded(1), coarse_fraction=0.25)
     assert result.converged and result.lambda_max == pytest.approx(everything.lambda_max, rel=1e-3)
-    assert result.products % 1 == pytest.approx(0.25 * round(result.products % 1 / 0.25))
+    assert result.products == len(result.history) + 1
     assert math.isfinite(hutchinson(op, 3, deflate=result, generator=seeded(2)).value)
+
+
+@pytest.mark.parametrize("budget", [0, 2**30])
+def test_kept_graphs_change_no_bit_of_a_start(budget: int) -> None:
+    case = CASES[0]
+    op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=7, memory_budget=budget)
+    ones = torch.ones(op.size, dtype=op.dtype)
+    start = coarse_start(op, ones)
+    with op.keeping_graphs():
+        op @ ones
+        assert torch.equal(coarse_start(op, ones), start)
+
+
+def test_chunks_are_cut_to_the_fraction_and_count_as_the_whole() -> None:
+    case = CASES[0]
+    op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
+    seen = []
+
+    def stay(vector: Tensor, product: Tensor) -> Tensor:
+        seen.append(product)
+        return vector
+
+    vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(0))
+    parts = op.in_chunks(0.1)
+    assert parts.chunkwise(vector, stay) is vector
+    assert (parts.chunk_size, len(seen), op.products, parts.products) == (6, 10, 1.0, 1.0)
+    torch.testing.assert_close(torch.stack(seen).mean(0), op @ vector, rtol=1e-4, atol=1e-6)
+    assert op.in_chunks(0.9) is op
+    assert parts.in_chunks(0.1) is parts
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -161,14 +204,14 @@ def test_a_coarse_stage_that_is_not_finite_is_told_as_such(value: float) -> None
     op.samples[3, 4] = value
     result = lanczos(op, 5, generator=seeded(0), coarse_fraction=0.1)
     assert not result.converged and math.isnan(result.lambda_max)
-    assert result.products == pytest.approx(1.1)
+    assert result.products == 2.0
 
 
-def test_no_curvature_on_the_tenth_is_no_obstacle() -> None:
-    samples = sampled(0).samples
-    samples[:200] = 0.0
-    result = lanczos(SampledMatrix(samples), 30, generator=seeded(0), coarse_fraction=0.1)
-    assert result.converged and result.lambda_max == pytest.approx(exact(SampledMatrix(samples)), rel=1e-3)
+def test_no_curvature_on_some_chunks_is_no_obstacle() -> None:
+    op = sampled(0)
+    op.samples[:400] = 0.0
+    result = lanczos(op, 30, generator=seeded(0), coarse_fraction=0.1)
+    assert result.converged and result.lambda_max == pytest.approx(exact(op), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +224,8 @@ def test_no_curvature_on_the_tenth_is_no_obstacle() -> None:
         ({"coarse_fraction": 1.0}, "coarse_fraction is 1.0, expected a share"),
         ({"coarse_fraction": math.nan}, "coarse_fraction is nan, expected a share"),
         (
-            {"coarse_fraction": 0.1, "coarse_products": 0.05},
-            "coarse_products is 0.05 and max_products 10, exp",
-        ),
-        ({"coarse_fraction": 0.1, "coarse_products": math.nan}, "coarse_products is nan and max_products 10"),
-        (
             {"coarse_fraction": 0.1, "max_products": 1},
-            "coarse_products is 2.0 and max_products 1, expe",
+            "max_products is 1, expected at least 2 with a coarse_fraction, a product for each stage: 10 is usual",
         ),
         ({"coarse_fraction": 0.1, "initial": torch.ones(20)}, "initial and coarse_fraction exclude each other"),
     ],
@@ -197,22 +235,13 @@ def test_bad_arguments_are_refused(options, message: str) -> None:  # type: igno
         lanczos(sampled(0, size=20), **options)
 
 
-def test_an_operator_without_subsets_is_refused() -> None:
-    message = r"coarse_fraction is 0.1, but MatrixOperator has no subset\(fraction\) as HessianOperator has: leave"
+def test_an_operator_without_chunks_is_refused() -> None:
+    message = r"coarse_fraction is 0.1, but MatrixOperator has no in_chunks\(fraction\) as HessianOperator has: leave"
     with pytest.raises(ValueError, match=message):
         lanczos(MatrixOperator(torch.eye(3)), coarse_fraction=0.1)
 
 
-def test_subsets_count_by_their_samples() -> None:
+def test_fewer_samples_than_chunks_make_a_chunk_each() -> None:
     op = operator(CASES[0])
-    result = lanczos(op, 4, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
-    # A tenth of eight samples is one of them.
-    assert 8 * (result.products - len(result.history)) == pytest.approx(round(8 * (result.products - 3)), abs=8)
-    assert result.products <= 4.0
-
-
-def test_a_coarse_stage_dearer_than_thought_leaves_a_product() -> None:
-    op = operator(CASES[0])  # of eight samples: a tenth is an eighth
-    result = lanczos(op, 2, tolerance=0.0, generator=seeded(0), coarse_fraction=0.01)
-    assert len(result.history) == 1
-    assert math.isfinite(result.lambda_max)
+    result = lanczos(op, 4, tolerance=0.0, generator=seeded(0), coarse_fraction=0.01)
+    assert result.products == 4.0 and math.isfinite(result.lambda_max)

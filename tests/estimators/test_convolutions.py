@@ -48,7 +48,11 @@ CONVOLUTIONS: list[Callable[[], nn.Module]] = [
     lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 6, 3)),
     lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 3, 5, stride=2)),
     lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 3, 2)),
-    lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 3)),
+]
+ON_CONVOLUTIONS: list[Callable[[], nn.Module]] = [
+    lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.Tanh(), nn.Conv2d(6, 2, 3)),
+    lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.Tanh(), nn.Conv2d(6, 4, (3, 2), (2, 1), (0, 1), (1, 2), 2, False)),
+    lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 3, 5), nn.Tanh(), nn.Conv1d(3, 2, 3, padding=4)),
 ]
 
 
@@ -72,6 +76,12 @@ def test_the_bits_are_those_of_torch(build: Callable[[], nn.Module]) -> None:
     found = product(build, lean=True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert max(float(part.abs().max()) for part in expected[len(expected) // 2 :]) > 1e-3
+
+
+@pytest.mark.parametrize("build", ON_CONVOLUTIONS)
+def test_a_convolution_of_another_is_right_to_rounding(build: Callable[[], nn.Module]) -> None:
+    for found, expected in zip(product(build, lean=True), product(build, lean=False), strict=True):
+        assert_relatively_close(found, expected, 1e-5)
 
 
 def test_a_weight_in_several_places_is_right_to_rounding() -> None:
@@ -128,7 +138,7 @@ def test_a_second_derivative_by_the_bias_alone_has_its_shape() -> None:
     ],
 )
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_second_derivatives_of_those_of_cuda_are_torchs(geometry: Any, with_bias: bool) -> None:
+def test_second_derivatives_are_torchs(geometry: Any, with_bias: bool) -> None:
     generator = seeded(0)
     shapes = [SHAPE, (8, 4 // geometry[3], 3, 2), *([(8,)] if with_bias else [])]
     arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]

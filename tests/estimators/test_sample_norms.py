@@ -1,13 +1,17 @@
 """Which parameters a rule covers is read off the graph; rules, vectorised and single gradients agree with autograd."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators import layer_norms
+from estimators import blocks, layer_norms, sample_norms
+from estimators.blocks import Scratch
 from estimators.measuring import measuring
-from estimators.sample_norms import SampleNorms, one_by_one, vectorised
-from estimators.sample_products import ProductNorms, cheapest
+from estimators.sample_norms import ChunkNorms, Norms, SampleNorms, one_by_one, vectorised
+from estimators.sample_products import ProductNorms, cheapest, norms_at_places
 from tests.estimators.cases import seeded
 from tests.estimators.models import hooked_backwards
 from tests.estimators.networks import NETWORKS, Network
@@ -51,7 +55,7 @@ def test_a_rule_that_is_wrong_is_found_out_and_not_used(monkeypatch: pytest.Monk
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(4)
     norms = layer_norms.squared_norms
-    monkeypatch.setattr(layer_norms, "squared_norms", lambda values: 1.01 * norms(values))
+    monkeypatch.setattr(layer_norms, "squared_norms", lambda values, dims=1: 1.01 * norms(values, dims))
     with measuring(model, inputs.device):
         plan = SampleNorms(model, trainable(model), inputs[:2])
     assert plan.one_by_one == {"0.bias", "7.weight", "7.bias"}
@@ -108,18 +112,65 @@ def test_vectorised_gradients_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("shape", [(3, 70, 4), (40, 70, 4), (40, 5, 4), (300, 80, 400), (5, 5, 5)])
 @pytest.mark.parametrize("count", [1, 4, 9])
-def test_products_in_every_arrangement(shape: tuple[int, int, int], count: int) -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_products_in_every_arrangement(
+    shape: tuple[int, int, int], count: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in blocks of few samples, and when columns come in several parts."""
     positions, inputs, outputs = shape
-    rows = torch.randn(5, positions, inputs, dtype=torch.float64, generator=seeded(0))
-    products = ProductNorms(lambda samples: rows[samples], inputs, columns=count)
-    expected = torch.zeros(5, dtype=torch.float64)
-    for index in range(count):
-        delta = torch.randn(5, outputs, positions, dtype=torch.float64, generator=seeded(index))
-        sign = torch.tensor([1.0, -1.0, 1.0, 0.0, 2.0], dtype=torch.float64)
-        products.add(delta, sign)
-        expected += sign * (delta @ rows).square().sum(dim=(1, 2))
-    torch.testing.assert_close(products.take(), expected, rtol=1e-11, atol=1e-9)
-    assert products.take() == 0.0
+    rows = torch.randn(5 * groups, positions, inputs, dtype=torch.float64, generator=seeded(0))
+    deltas = torch.randn(5 * groups, count, outputs, positions, dtype=torch.float64, generator=seeded(1))
+    expected = (deltas @ rows.unsqueeze(1)).square().sum(dim=(2, 3)).view(5, groups, count).sum(dim=1)
+
+    def some(matrices: Tensor, part: slice) -> Tensor:
+        return matrices[part.start * groups : part.stop * groups]
+
+    for numbers in (2**20, 2 * positions * max(inputs, outputs) * count):
+        monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * numbers})
+        products = ProductNorms(partial(some, rows), inputs, count, groups)
+        for first, last in [(0, count), (0, 1), (1, count)]:
+            found = products.of(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
+            torch.testing.assert_close(found, expected[:, first:last], rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_products_with_few_entries_are_those_of_the_whole_matrix(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries may lie in one place, as those of windows that overlap."""
+    monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * 4 * 6 * 7 * 2})
+    rows = torch.randn(5 * groups, 20, 7, dtype=torch.float64, generator=seeded(0))
+    entries = torch.randn(5, 4, 3, 6, dtype=torch.float64, generator=seeded(1))
+    places = torch.randint(0, 20, (5, 4, 6), generator=seeded(2)).int()
+    whole = torch.zeros(5, 4, 3, 20, dtype=torch.float64)
+    whole.scatter_add_(3, places.long().unsqueeze(2).expand(entries.shape), entries)
+    by_group = whole.view(5, groups, 4 // groups, 3, 20) @ rows.view(5, groups, 1, 20, 7)
+    found = norms_at_places(
+        lambda part: rows[part.start * groups : part.stop * groups], entries.__getitem__, places, groups, 7, Scratch()
+    )
+    torch.testing.assert_close(found, by_group.square().sum(dim=(1, 2, 4)), rtol=1e-12, atol=1e-12)
+
+
+def test_what_several_columns_leave_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms are taken as soon as so many bytes wait for theirs: the sums are the same."""
+    network = NETWORKS[0]
+    model, inputs = network.model(), network.inputs(4)
+    columns = [(column, 1.0) for column in torch.randn(5, 4, 3, dtype=torch.float64, generator=seeded(6))]
+    together = []
+    add = ChunkNorms._add_by_rules
+
+    def counted(self: ChunkNorms, sums: Norms, found: Sequence[object], count: int) -> None:
+        together.append(len(found))
+        add(self, sums, found, count)  # type: ignore[operator, arg-type]
+
+    monkeypatch.setattr(ChunkNorms, "_add_by_rules", counted)
+    with measuring(model, inputs.device):
+        chunk = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs)
+        together.clear()
+        whole = chunk.summed(columns, 5)
+        monkeypatch.setattr(sample_norms, "_HELD", {"cpu": 1})
+        alone = chunk.summed(columns, 5)
+    assert together == [5, 1, 1, 1, 1, 1]
+    for name, norms in whole.items():
+        torch.testing.assert_close(alone[name], norms, rtol=1e-12, atol=1e-12)
 
 
 def test_the_arrangement_is_a_function_of_shapes() -> None:
