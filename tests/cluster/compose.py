@@ -56,17 +56,17 @@ def _merged(first: Any, second: Any, key: str = "") -> Any:
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """A value with its ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?message}`` filled in."""
+    """A value with its ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME:?message}`` filled in."""
 
     def fill(found: re.Match[str]) -> str:
         name, kind, rest = found[1], found[2], found[3] or ""
-        if variables.get(name):
+        if variables.get(name) or (kind == "-" and name in variables):
             return variables[name]
-        if kind == ":-":
+        if kind in (":-", "-"):
             return rest
         raise ValueError(f"${{{name}}} is not set: {rest or 'it has no default'}")
 
-    return re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, text)
+    return re.sub(r"\$\{(\w+)(?:(:-|-|:\?)([^}]*))?\}", fill, text)
 
 
 def seconds(text: str) -> float:
