@@ -4,9 +4,12 @@ import shutil
 import stat
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.docker.deployment import DOCKER, LOCK, ROOT, compose, manifest, manifests, pods
 
@@ -40,6 +43,25 @@ def test_the_lock_has_what_the_services_need() -> None:
         assert name in LOCK
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert any(name.startswith("psycopg[binary]") for name in extras["cluster"])
+
+
+def test_from_torchs_own_index_come_torch_and_torchvision_alone() -> None:
+    [line] = [each for each in re.findall(r"pip install.*", DOCKERFILE) if "--index-url" in each]
+    assert "--no-deps" in line
+    assert line.split()[-2:] == ["torch", "torchvision"]
+    assert DOCKERFILE.index(line) < DOCKERFILE.index("'/build[sweep,cluster]'"), "what brings their dependencies"
+
+
+def test_the_lock_has_all_that_torch_needs() -> None:
+    locked, needed = {canonicalize_name(name) for name in LOCK}, {"torch", "torchvision"}
+    while more := {name for each in needed for name in requirements(each)} - needed:
+        needed |= more
+    assert needed <= locked
+
+
+def requirements(name: str) -> set[str]:
+    found = map(Requirement, metadata.requires(name) or ())
+    return {canonicalize_name(r.name) for r in found if not r.marker or r.marker.evaluate({"extra": ""})}
 
 
 def test_versions_are_those_of_the_lock() -> None:
