@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ GPU = [DOCKER / "compose.yaml", DOCKER / "compose.gpu.yaml"]
 def trials_on_one(words: list[str]) -> float:
     """How many trials of the sweep that these words run are put on a GPU; each takes a CPU."""
     sweep, *options = words
-    overrides = [value for option, value in zip(options, options[1:], strict=False) if option == "--set"]
+    overrides = [value for option, value in pairwise(options) if option == "--set"]
     resources = load_sweep(sweep, overrides).resources
     assert resources.gpu > 0, f"{shlex.join(words)} trains on CPUs"
     assert resources.cpu == 1

@@ -60,7 +60,8 @@ def submit(folder: Path, ray: str = RAY, epoch: float = 0, code: int = 0, **envi
     """The job, begun; its driver goes on until it is told to stop, and an epoch longer."""
     (folder / "bin").mkdir()
     driver = DRIVER.format(python=sys.executable, seconds=epoch, code=code)
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "ray": ray, "hessian-dynamics": driver}.items():
+    played = {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "ray": ray, "hessian-dynamics": driver}
+    for name, text in played.items():
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
     (folder / "bin/activate").write_text(f"PATH={folder}/bin:$PATH\n")
