@@ -63,7 +63,7 @@ class Cluster:
         shutil.copytree(ROOT / "docker", self.docker, ignore=shutil.ignore_patterns("secrets", ".env"))
         self.made = run(str(self.docker / "secrets.sh"))
         dotenv = dict(line.split("=", 1) for line in (self.docker / ".env").read_text().splitlines())
-        self._variables = {**dotenv, **variables}
+        self._variables = {"COMMIT": COMMIT, **dotenv, **variables}
         self.services = load([self.docker / "compose.yaml"], self._variables)
         self.networks: dict[str, Network] = {}
         self.containers: dict[str, Container] = {}

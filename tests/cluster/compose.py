@@ -40,10 +40,16 @@ class Service:
 
 def load(files: Sequence[Path], variables: Mapping[str, str]) -> dict[str, Service]:
     """The services of compose files, of which the later ones add to the first and change it."""
-    services: dict[str, Any] = {}
-    for file in files:
-        services = _merged(services, yaml.safe_load(file.read_text())["services"])
+    services = merge(files)["services"]
     return {name: _service(name, _filled(entry, variables)) for name, entry in services.items()}
+
+
+def merge(files: Sequence[Path]) -> dict[str, Any]:
+    """The content of compose files put over each other, as they are written."""
+    content: dict[str, Any] = {}
+    for file in files:
+        content = _merged(content, yaml.safe_load(file.read_text()))
+    return content
 
 
 def _merged(first: Any, second: Any, key: str = "") -> Any:

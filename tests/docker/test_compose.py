@@ -1,16 +1,17 @@
 import copy
 import re
 import shlex
+import subprocess
 from typing import Any
 
 import jsonschema
 import pytest
 
-from tests.cluster.compose import load
+from tests.cluster.compose import load, merge
 from tests.docker.deployment import DOCKER, ROOT, compose, schema
 
 SERVICES = compose()["services"]
-OURS = [name for name, service in SERVICES.items() if "build" in service]
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("hessian-dynamics:")]
 LONG_RUNNING = ["head", "worker", "postgres", "s3", "mlflow"]
 
 
@@ -54,6 +55,29 @@ def test_ours_run_as_the_owner_of_the_secrets_without_a_default() -> None:
     for name in OURS:
         assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", SERVICES[name]["user"]), name
         assert SERVICES[name]["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("more", [[], ["compose.gpu.yaml"]], ids=["cpu", "cuda"])
+def test_one_service_builds_what_the_others_take(more: list[str]) -> None:
+    merged = merge([DOCKER / name for name in ("compose.yaml", *more)])["services"]
+    [builds] = [name for name, service in merged.items() if "build" in service]
+    [image] = {merged[name]["image"] for name in OURS}
+    assert merged[builds]["image"] == image
+    assert all(merged[name]["pull_policy"] == "never" for name in OURS)
+    # `up` of all, or of one of these alone, makes the image where there is none.
+    for name in ("worker", "sweep", "doctor"):
+        assert builds in merged[name]["depends_on"]
+
+
+def test_no_image_is_without_its_commit() -> None:
+    with pytest.raises(ValueError, match=r"\{COMMIT\} is not set: every run tells it; export COMMIT"):
+        load([DOCKER / "compose.yaml"], {"CLUSTER_UID": "10001"})
+    how = "git describe --always --dirty --abbrev=40 --exclude='*'"
+    for file in (DOCKER / "compose.yaml", DOCKER / "Dockerfile", ROOT / "docs/clusters.md"):
+        assert f"COMMIT=$({how})" in file.read_text(), file
+    if (ROOT / ".git").exists():
+        said = subprocess.run(shlex.split(how), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?\n", said)
 
 
 def test_the_head_computes_nothing_and_workers_scale() -> None:
@@ -121,7 +145,7 @@ def test_a_driver_asks_the_nodes_by_one_command_more() -> None:
 
 
 def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
-    merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001"})
+    merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001", "COMMIT": "c0ffee"})
     for name in ("worker", "sweep", "doctor", "report"):
         service = merged[name]
         assert service.environment["AWS_ACCESS_KEY_ID_FILE"] == "/run/secrets/trials_access_key"

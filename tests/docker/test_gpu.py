@@ -58,7 +58,7 @@ def test_compose_gives_one_worker_every_gpu() -> None:
 def test_a_sweep_of_compose_asks_for_a_part_of_a_gpu(
     tmp_path: Path, more: list[Path], variables: dict[str, str], trials: int | None
 ) -> None:
-    sweep = load([*GPU, *more], {"CLUSTER_UID": "10001", **variables})["sweep"]
+    sweep = load([*GPU, *more], {"CLUSTER_UID": "10001", "COMMIT": "c0ffee", **variables})["sweep"]
     for name in ("ray", "hessian-dynamics"):
         (tmp_path / name).write_text('#!/bin/sh\n[ "$1" != run ] || printf "%s\\n" "$@"\n')
         (tmp_path / name).chmod(0o755)

@@ -67,7 +67,7 @@ def requirements(name: str) -> set[str]:
 def test_versions_are_those_of_the_lock() -> None:
     assert manifest("RayJob", "sweep")["spec"]["rayClusterSpec"]["rayVersion"] == LOCK["ray"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    images = {s["image"] for s in compose()["services"].values() if "build" in s}
+    images = {s["image"] for s in compose()["services"].values() if s.get("pull_policy") == "never"}
     images |= {container["image"] for pod in pods(manifests()) for container in pod["containers"]}
     assert {image.removesuffix("-cuda") for image in images} == {f"hessian-dynamics:{version}"}
 
@@ -83,6 +83,11 @@ def test_what_it_copies_is_there_and_not_ignored() -> None:
 def test_the_image_knows_its_commit() -> None:
     assert 'org.opencontainers.image.revision="$COMMIT"' in DOCKERFILE
     assert "HESSIAN_DYNAMICS_COMMIT=$COMMIT" in DOCKERFILE
+    [check] = re.findall(r"^RUN (: .*COMMIT.*)$", DOCKERFILE, re.MULTILINE)
+    assert subprocess.run(["sh", "-c", check], env={"COMMIT": "c0ffee"}).returncode == 0
+    refused = subprocess.run(["sh", "-c", check], env={}, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "--build-arg COMMIT=$(git describe" in refused.stderr
 
 
 def test_no_index_is_named_but_torchs_own() -> None:
