@@ -23,7 +23,7 @@ class Health:
 class Service:
     name: str
     image: str
-    user: str | None
+    user: str
     command: list[str]
     environment: dict[str, str]
     secrets: tuple[str, ...]
@@ -96,7 +96,7 @@ def _service(name: str, entry: dict[str, Any]) -> Service:
     return Service(
         name=name,
         image=entry["image"],
-        user=entry.get("user"),
+        user=entry["user"],
         command=[str(word) for word in entry.get("command", [])],
         environment={key: str(value) for key, value in entry.get("environment", {}).items()},
         secrets=tuple(entry.get("secrets", ())),
