@@ -15,8 +15,12 @@ OURS = [name for name, service in SERVICES.items() if service["image"].startswit
 LONG_RUNNING = ["head", "worker", "postgres", "s3", "mlflow"]
 
 
-def test_it_is_compose_and_says_what_every_service_must() -> None:
-    jsonschema.validate(compose(), schema("compose"))
+@pytest.mark.parametrize(
+    "more", [[], ["gpu"], ["s3"], ["gpu", "s3"], ["s3", "gpu"]], ids=lambda more: "+".join(more) or "alone"
+)
+def test_it_is_compose_and_says_what_every_service_must(more: list[str]) -> None:
+    files = [DOCKER / "compose.yaml", *(DOCKER / f"compose.{name}.yaml" for name in more)]
+    jsonschema.validate(merge(files), schema("compose"))
 
 
 def _latest(written: dict[str, Any]) -> None:
@@ -31,7 +35,15 @@ def _unchecked(written: dict[str, Any]) -> None:
     del written["services"]["worker"]["healthcheck"]
 
 
-@pytest.mark.parametrize("spoil", [_latest, _everywhere, _unchecked])
+def _root(written: dict[str, Any]) -> None:
+    written["services"]["postgres"]["user"] = "0:0"
+
+
+def _whoever(written: dict[str, Any]) -> None:
+    del written["services"]["s3"]["user"]
+
+
+@pytest.mark.parametrize("spoil", [_latest, _everywhere, _unchecked, _root, _whoever])
 def test_the_schema_refuses(spoil: Any) -> None:
     written = copy.deepcopy(compose())
     spoil(written)
