@@ -1,11 +1,11 @@
 #!/bin/bash
-# Becomes the command it is given, with the content of each file NAME_FILE as NAME: secrets are on no command line,
-# in no image and in no compose file.
+# Becomes the command it is given, with the content of each secret that NAME_FILE names as NAME: secrets are on no
+# command line, in no image and in no compose file. Other files, SSL_CERT_FILE say, stay what they are.
 set -euo pipefail
 
 for variable in $(compgen -e); do
-    case "$variable" in
-        ?*_FILE)
+    case "$variable=${!variable}" in
+        ?*_FILE=/run/secrets/*)
             file="${!variable}"
             if [ ! -s "$file" ] || [ ! -r "$file" ]; then
                 echo "$variable: secret $file is missing, empty or not readable by uid $(id -u);" \

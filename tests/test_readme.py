@@ -58,6 +58,11 @@ def test_make_help_lists_every_target() -> None:
         assert re.search(rf"^{target} ", shown, re.MULTILINE), target
 
 
+def test_what_test_cluster_leaves_out_is_said() -> None:
+    shown = subprocess.run(["make", "-n", "test-cluster"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert " -rs " in shown
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

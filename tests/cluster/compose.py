@@ -112,6 +112,6 @@ def _service(name: str, entry: dict[str, Any]) -> Service:
             timeout=seconds(check["timeout"]),
             patience=seconds(check["start_period"]) + check["retries"] * seconds(check["interval"]),
         )
-        if check
+        if check and not check.get("disable")
         else None,
     )

@@ -32,7 +32,7 @@ def _everywhere(written: dict[str, Any]) -> None:
 
 
 def _unchecked(written: dict[str, Any]) -> None:
-    del written["services"]["worker"]["healthcheck"]
+    written["services"]["worker"]["healthcheck"] = {"disable": True}
 
 
 def _root(written: dict[str, Any]) -> None:
@@ -53,7 +53,10 @@ def test_the_schema_refuses(spoil: Any) -> None:
 
 def test_what_runs_on_has_a_check_and_comes_back() -> None:
     assert [name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"] == LONG_RUNNING
-    assert all("healthcheck" in SERVICES[name] for name in LONG_RUNNING)
+    for name, service in SERVICES.items():
+        # What is inherited from the image imports torch each minute, and says nothing of a job.
+        assert ("test" in service["healthcheck"]) == (name in LONG_RUNNING), name
+        assert ("disable" in service["healthcheck"]) == (name not in LONG_RUNNING), name
 
 
 def test_nothing_waits_for_less_than_health() -> None:

@@ -108,7 +108,9 @@ def test_scripts_are_whole(script: Path) -> None:
 
 
 def entrypoint(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [str(DOCKER / "entrypoint.sh"), "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
+    """What it makes of DOOR_KEY, with `tmp_path` in the place of /run/secrets."""
+    script = (DOCKER / "entrypoint.sh").read_text().replace("/run/secrets", str(tmp_path))
+    command = ["bash", "-c", script, "entrypoint", "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
     path = {"PATH": os.environ["PATH"]}
     return subprocess.run(command, capture_output=True, text=True, env={**path, **environment}, cwd=tmp_path)
 
@@ -124,6 +126,12 @@ def test_the_entrypoint_names_a_secret_that_is_not_there(tmp_path: Path) -> None
     assert done.returncode == 78
     assert "DOOR_KEY_FILE" in done.stderr
     assert "make cluster-secrets" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["/etc/ssl/certs/ca-certificates.crt", "/nowhere", "", "relative"])
+def test_the_entrypoint_leaves_files_alone_that_are_no_secrets(tmp_path: Path, file: str) -> None:
+    done = entrypoint(tmp_path, DOOR_KEY_FILE=file)
+    assert (done.returncode, done.stdout) == (0, f":{file or 'no file'}\n"), done.stderr
 
 
 def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
