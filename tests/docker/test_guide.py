@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.commands import told, unknown
 from tests.docker.deployment import ROOT, compose
@@ -42,6 +43,12 @@ def test_every_compose_command_names_its_file_and_a_service_that_there_is() -> N
         rest = [word for word in words[2:] if not word.startswith("-") and not word.endswith(".yaml")]
         if rest[0] in ("run", "stop", "exec", "logs"):
             assert set(rest[1:]) & set(compose()["services"]), line
+
+
+def test_what_is_to_be_written_into_files_is_yaml() -> None:
+    compose_mps, pod_mps, own = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL))
+    assert set(own["services"]) | set(compose_mps["services"]) <= set(compose()["services"])
+    assert set(pod_mps) == {"env", "lifecycle"}
 
 
 def test_data_is_fetched_where_there_is_internet(tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ SCONTROL = '#!/bin/bash\n[ "$1" = show ] && hostname || echo "$*" >> "$SLURM_SUB
 SQUEUE = '#!/bin/bash\necho "${STATE:-RUNNING}"\n'
 RAY = '#!/bin/bash\nwhile [[ $1 != -- ]]; do shift; done\nshift\n"$@"\n'
 RAY_THAT_FAILS = "#!/bin/bash\necho 'Failed to start Ray' >&2\n"  # and ends with 0, as symmetric-run does
+MPS = """#!/bin/bash
+[ "$1" = -d ] || read -r word
+echo "MPS ${1:-$word}, GPUs ${CUDA_VISIBLE_DEVICES:-all}, $CUDA_MPS_PIPE_DIRECTORY"
+"""
 DRIVER = """#!{python}
 import signal, sys, time
 from pathlib import Path
@@ -53,14 +57,16 @@ class Job:
     def end(self) -> tuple[int, str]:
         output, _ = self.process.communicate(timeout=30)
         assert {file.name for file in self.folder.glob(".ray-*")} == set()
+        assert not Path("/tmp/mps-4711").exists()
         return self.process.returncode, output
 
 
-def submit(folder: Path, ray: str = RAY, epoch: float = 0, code: int = 0, **environment: str) -> Job:
+def submit(folder: Path, ray: str = RAY, mps: str = MPS, epoch: float = 0, code: int = 0, **environment: str) -> Job:
     """The job, begun; its driver goes on until it is told to stop, and an epoch longer."""
     (folder / "bin").mkdir()
     driver = DRIVER.format(python=sys.executable, seconds=epoch, code=code)
     played = {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "ray": ray, "hessian-dynamics": driver}
+    played |= {"nvidia-cuda-mps-control": mps}
     for name, text in played.items():
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
@@ -92,6 +98,27 @@ def test_the_exit_code_is_that_of_the_run(tmp_path: Path, code: int) -> None:
     ended, output = submit(tmp_path, code=code).end()
     assert ended == code, output
     assert f"driver ['run', 'night', '--storage', '{tmp_path}/results', '--budget', '8h']" in output
+
+
+def test_mps_serves_the_gpus_of_a_node_while_ray_runs_there(tmp_path: Path) -> None:
+    code, output = submit(tmp_path, code=1, SLURM_GPUS_ON_NODE="2", CUDA_VISIBLE_DEVICES="0,1").end()
+    assert code == 1, "that of the run"
+    began, driver, ended = (line for line in output.splitlines() if line.startswith(("MPS", "driver")))
+    assert began == "MPS -d, GPUs all, /tmp/mps-4711"
+    assert driver.startswith("driver")
+    assert ended.startswith("MPS quit")
+
+
+def test_without_mps_trials_take_turns(tmp_path: Path) -> None:
+    code, output = submit(tmp_path, mps="#!/bin/sh\nexit 1\n", code=1, SLURM_GPUS_ON_NODE="1").end()
+    assert code == 1, "that of the run"
+    assert "trials take turns on a GPU" in output
+    assert "driver [" in output
+
+
+def test_without_gpus_there_is_no_mps(tmp_path: Path) -> None:
+    _, output = submit(tmp_path, SLURM_GPUS_ON_NODE="0").end()
+    assert "MPS" not in output
 
 
 def test_it_could_not_begin_where_ray_did_not_start(tmp_path: Path) -> None:
