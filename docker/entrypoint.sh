@@ -4,18 +4,16 @@
 set -euo pipefail
 
 for variable in $(compgen -e); do
-    case "$variable=${!variable}" in
-        ?*_FILE=/run/secrets/*)
-            file="${!variable}"
-            if [ ! -s "$file" ] || [ ! -r "$file" ]; then
-                echo "$variable: secret $file is missing, empty or not readable by uid $(id -u);" \
-                    "make cluster-secrets makes it" >&2
-                exit 78
-            fi
-            export "${variable%_FILE}=$(< "$file")"
-            unset "$variable"
-            ;;
-    esac
+    file="${!variable}"
+    if [[ $variable == ?*_FILE && $file == /run/secrets/* ]]; then
+        if [ ! -s "$file" ] || [ ! -r "$file" ]; then
+            echo "$variable: secret $file is missing, empty or not readable by uid $(id -u);" \
+                "make cluster-secrets makes it" >&2
+            exit 78
+        fi
+        export "${variable%_FILE}=$(< "$file")"
+        unset "$variable"
+    fi
 done
 
 exec "$@"
