@@ -41,7 +41,7 @@ chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour, and com
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))
 
 test-cluster: $(CLUSTERED)  ## starts what docker/compose.yaml says without a container engine, and breaks it; needs root
-	$(BIN)/pytest -m cluster tests/cluster --capture=no --durations=0
+	$(BIN)/pytest -m cluster tests/cluster -rs --capture=no --durations=0
 
 cluster-secrets:  ## makes the token and passwords of docker/compose.yaml, where they are not there
 	@docker/secrets.sh

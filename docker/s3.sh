@@ -3,15 +3,42 @@
 # trials, which sees their bucket only. Nobody else may read or write.
 set -eu
 umask 077
+
+secret() {
+    if [ ! -s "/run/secrets/$1" ] || [ ! -r "/run/secrets/$1" ]; then
+        echo "secret $1 is missing, empty or not readable by uid $(id -u); make cluster-secrets makes it" >&2
+        exit 78
+    fi
+    cat "/run/secrets/$1"
+}
+
+# By assignment: what fails within a here-document goes unnoticed, and an empty key would be written.
+mlflow_key=$(secret s3_access_key)
+mlflow_secret=$(secret s3_secret_key)
+trials_key=$(secret trials_access_key)
+trials_secret=$(secret trials_secret_key)
+
+if [ ! -w /data ]; then
+    echo "volume s3 is not writable by uid $(id -u): it was made by another user; give it to this one, or remove it" >&2
+    exit 78
+fi
+
 config=/tmp/s3.json
 cat > "$config" <<JSON
 {"identities": [
   {"name": "mlflow",
-   "credentials": [{"accessKey": "$(cat /run/secrets/s3_access_key)", "secretKey": "$(cat /run/secrets/s3_secret_key)"}],
+   "credentials": [{"accessKey": "$mlflow_key", "secretKey": "$mlflow_secret"}],
    "actions": ["Admin", "Read", "List", "Tagging", "Write"]},
   {"name": "trials",
-   "credentials": [{"accessKey": "$(cat /run/secrets/trials_access_key)", "secretKey": "$(cat /run/secrets/trials_secret_key)"}],
+   "credentials": [{"accessKey": "$trials_key", "secretKey": "$trials_secret"}],
    "actions": ["Read:trials", "List:trials", "Tagging:trials", "Write:trials"]}]}
 JSON
-exec weed server -dir=/data -ip=s3 -ip.bind=0.0.0.0 -volume.max=0 -master.volumeSizeLimitMB=1024 \
-    -s3 -s3.port=8333 -s3.config="$config"
+
+# The gRPC port of S3 (18333) has no address of its own and would let anybody make keys: it asks for this one, which is
+# new at every start and nobody else's.
+WEED_JWT_FILER_SIGNING_KEY=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+export WEED_JWT_FILER_SIGNING_KEY
+
+# Only S3 leaves the container: master, volumes and filer ask nobody for a key, the catalogues are not needed.
+exec weed server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -volume.max=0 -master.volumeSizeLimitMB=1024 \
+    -s3 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$config"

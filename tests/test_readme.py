@@ -2,35 +2,26 @@
 
 import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.study.sweep import load_sweep
+from tests.commands import COMMAND, told, unknown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.partition("#")[0].split("=[")[0] for line in README.splitlines() if line.startswith("hessian-dynamics ")
-]
-COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))
+COMMANDS = told(README)
 
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 7
 
 
-@pytest.mark.parametrize("command", sorted({shlex.split(command)[1] for command in COMMANDS}))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_and_option_exists(command: str) -> None:
-    shown = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, env={"COLUMNS": "200"})
-    assert shown.returncode == 0
-    for line in COMMANDS:
-        words = shlex.split(line)
-        if words[1] == command:
-            assert all(word in shown.stdout for word in words if word.startswith("--"))
+    assert not unknown(command, COMMANDS[command])
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])
@@ -65,6 +56,11 @@ def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
     for target in ("help", "setup", "sweep", "ui", "test", "slow", "check", "bench"):
         assert re.search(rf"^{target} ", shown, re.MULTILINE), target
+
+
+def test_what_test_cluster_leaves_out_is_said() -> None:
+    shown = subprocess.run(["make", "-n", "test-cluster"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert " -rs " in shown
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def wait_for_follower(
 def wait_for_end(
     store: SweepStore, follower: subprocess.Popen[bytes], timeout_seconds: float = 20.0
 ) -> ShipperStatus | None:
-    """What the follower said last. It has ended, unless the time was too short: it then goes on by itself."""
+    """What the follower said last. It has ended, unless the time was too short."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         follower.wait(timeout_seconds)
     return store.shipper_status()

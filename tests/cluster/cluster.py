@@ -26,13 +26,11 @@ _PATH = os.pathsep.join(
 
 # What the entrypoint of PostgreSQL's image does on an empty volume, from the same variables.
 _INIT_POSTGRES = """
-if [ ! -e /var/lib/postgresql/data/PG_VERSION ]; then
-    cp "$POSTGRES_PASSWORD_FILE" /run/pw; chown 999 /run/pw
-    as() { setpriv --reuid 999 --regid 999 --clear-groups env -i PATH="$PATH" "$@"; }
-    as initdb -D /var/lib/postgresql/data -U "$POSTGRES_USER" --pwfile=/run/pw $POSTGRES_INITDB_ARGS > /dev/null
-    echo "CREATE DATABASE $POSTGRES_DB" | as postgres --single -D /var/lib/postgresql/data postgres > /dev/null
-    echo 'host all all all scram-sha-256' >> /var/lib/postgresql/data/pg_hba.conf
-    rm /run/pw
+if [ ! -e "$PGDATA/PG_VERSION" ]; then
+    as() { setpriv --reuid "${OWNER%%:*}" --regid "${OWNER##*:}" --clear-groups env -i PATH="$PATH" "$@"; }
+    as initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" $POSTGRES_INITDB_ARGS > /dev/null
+    echo "CREATE DATABASE $POSTGRES_DB" | as postgres --single -D "$PGDATA" postgres > /dev/null
+    echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
 fi
 """
 
@@ -63,7 +61,7 @@ class Cluster:
         shutil.copytree(ROOT / "docker", self.docker, ignore=shutil.ignore_patterns("secrets", ".env"))
         self.made = run(str(self.docker / "secrets.sh"))
         dotenv = dict(line.split("=", 1) for line in (self.docker / ".env").read_text().splitlines())
-        self._variables = {**dotenv, **variables}
+        self._variables = {"COMMIT": COMMIT, **dotenv, **variables}
         self.services = load([self.docker / "compose.yaml"], self._variables)
         self.networks: dict[str, Network] = {}
         self.containers: dict[str, Container] = {}
@@ -124,7 +122,7 @@ class Cluster:
             log=self.scratch / f"{name or service}.log",
             environment=environment,
             command=[str(ROOT / "docker/entrypoint.sh"), *(command or described.command)] if ours else [],
-            owner=described.user or "999:999",  # as in PostgreSQL's image
+            owner=described.user,
             code=(Path(sys.base_prefix), Path(sys.prefix), ROOT),
             mounts=[(self.docker / "secrets" / secret, f"/run/secrets/{secret}") for secret in described.secrets],
         )
@@ -189,7 +187,7 @@ class Cluster:
             given = "\n".join(f"{key}={shlex.quote(value)}" for key, value in container.environment.items())
             container.before = f"{given}\n{_INIT_POSTGRES}"
             options = ["-c", "listen_addresses=*", "-c", "unix_socket_directories=/tmp/ray"]
-            container.command = ["postgres", "-D", "/var/lib/postgresql/data", *options]
+            container.command = ["postgres", *options]
         elif service.name == "s3":
             container.command = ["moto_server", "--host", "0.0.0.0", "--port", "8333"]
         else:

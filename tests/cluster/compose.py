@@ -23,7 +23,7 @@ class Health:
 class Service:
     name: str
     image: str
-    user: str | None
+    user: str
     command: list[str]
     environment: dict[str, str]
     secrets: tuple[str, ...]
@@ -40,10 +40,16 @@ class Service:
 
 def load(files: Sequence[Path], variables: Mapping[str, str]) -> dict[str, Service]:
     """The services of compose files, of which the later ones add to the first and change it."""
-    services: dict[str, Any] = {}
-    for file in files:
-        services = _merged(services, yaml.safe_load(file.read_text())["services"])
+    services = merge(files)["services"]
     return {name: _service(name, _filled(entry, variables)) for name, entry in services.items()}
+
+
+def merge(files: Sequence[Path]) -> dict[str, Any]:
+    """The content of compose files put over each other, as they are written."""
+    content: dict[str, Any] = {}
+    for file in files:
+        content = _merged(content, yaml.safe_load(file.read_text()))
+    return content
 
 
 def _merged(first: Any, second: Any, key: str = "") -> Any:
@@ -56,17 +62,17 @@ def _merged(first: Any, second: Any, key: str = "") -> Any:
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """A value with its ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?message}`` filled in."""
+    """A value with its ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME:?message}`` filled in."""
 
     def fill(found: re.Match[str]) -> str:
         name, kind, rest = found[1], found[2], found[3] or ""
-        if variables.get(name):
+        if variables.get(name) or (kind == "-" and name in variables):
             return variables[name]
-        if kind == ":-":
+        if kind in (":-", "-"):
             return rest
         raise ValueError(f"${{{name}}} is not set: {rest or 'it has no default'}")
 
-    return re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, text)
+    return re.sub(r"\$\{(\w+)(?:(:-|-|:\?)([^}]*))?\}", fill, text)
 
 
 def seconds(text: str) -> float:
@@ -90,7 +96,7 @@ def _service(name: str, entry: dict[str, Any]) -> Service:
     return Service(
         name=name,
         image=entry["image"],
-        user=entry.get("user"),
+        user=entry["user"],
         command=[str(word) for word in entry.get("command", [])],
         environment={key: str(value) for key, value in entry.get("environment", {}).items()},
         secrets=tuple(entry.get("secrets", ())),
@@ -106,6 +112,6 @@ def _service(name: str, entry: dict[str, Any]) -> Service:
             timeout=seconds(check["timeout"]),
             patience=seconds(check["start_period"]) + check["retries"] * seconds(check["interval"]),
         )
-        if check
+        if check and not check.get("disable")
         else None,
     )

@@ -24,7 +24,7 @@ mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/home && chown "$OWNER" /mnt/home
 mount -t tmpfs -o size=1g,mode=1777 tmpfs /dev/shm
 mkdir -p /tmp/ray && mount --bind "$OWN/ray" /tmp/ray
 cp -a /etc /run/etc
-printf '%s:x:%s:0::/mnt/home:/bin/sh\n' root 0 postgres 999 hessian "${OWNER%%:*}" > /run/etc/passwd
+printf '%s:x:%s:0::/mnt/home:/bin/sh\n' root 0 hessian "${OWNER%%:*}" > /run/etc/passwd
 mount --bind /run/etc /etc
 mount --bind "$HOSTS" /etc/hosts
 # Root's home is closed to others: of it only what the commands are made of is there.

@@ -39,10 +39,11 @@ def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster:
     trials = [Storage(results).trial(t.trial_id) for t in load_sweep(str(file)).trials]
     job.start()
     until(lambda: sum(len(t.epochs()) for t in trials) >= 3, 120, f"epochs under Slurm: {job.output}")
+    assert (results / ".ray-token-4711").stat().st_mode & 0o777 == 0o600
     assert job.stop() == 0, job.output
     assert "Stopped as asked" in job.output
     assert (results / "slurm.txt").read_text() == "scontrol requeue 4711\n"
-    assert (results / ".ray-token-4711").stat().st_mode & 0o777 == 0o600
+    assert not (results / ".ray-token-4711").exists()
     left = sum(len(t.epochs()) for t in trials)
     job.start()  # as Slurm does, under the same id
     assert job.wait(240) == 0, job.output

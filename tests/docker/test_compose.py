@@ -1,22 +1,26 @@
 import copy
-import json
 import re
 import shlex
+import subprocess
 from typing import Any
 
 import jsonschema
 import pytest
 
-from tests.cluster.compose import load
+from tests.cluster.compose import load, merge
 from tests.docker.deployment import DOCKER, ROOT, compose, schema
 
 SERVICES = compose()["services"]
-OURS = [name for name, service in SERVICES.items() if "build" in service]
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("hessian-dynamics:")]
 LONG_RUNNING = ["head", "worker", "postgres", "s3", "mlflow"]
 
 
-def test_it_is_compose_and_says_what_every_service_must() -> None:
-    jsonschema.validate(compose(), schema("compose"))
+@pytest.mark.parametrize(
+    "more", [[], ["gpu"], ["s3"], ["gpu", "s3"], ["s3", "gpu"]], ids=lambda more: "+".join(more) or "alone"
+)
+def test_it_is_compose_and_says_what_every_service_must(more: list[str]) -> None:
+    files = [DOCKER / "compose.yaml", *(DOCKER / f"compose.{name}.yaml" for name in more)]
+    jsonschema.validate(merge(files), schema("compose"))
 
 
 def _latest(written: dict[str, Any]) -> None:
@@ -28,10 +32,18 @@ def _everywhere(written: dict[str, Any]) -> None:
 
 
 def _unchecked(written: dict[str, Any]) -> None:
-    del written["services"]["worker"]["healthcheck"]
+    written["services"]["worker"]["healthcheck"] = {"disable": True}
 
 
-@pytest.mark.parametrize("spoil", [_latest, _everywhere, _unchecked])
+def _root(written: dict[str, Any]) -> None:
+    written["services"]["postgres"]["user"] = "0:0"
+
+
+def _whoever(written: dict[str, Any]) -> None:
+    del written["services"]["s3"]["user"]
+
+
+@pytest.mark.parametrize("spoil", [_latest, _everywhere, _unchecked, _root, _whoever])
 def test_the_schema_refuses(spoil: Any) -> None:
     written = copy.deepcopy(compose())
     spoil(written)
@@ -41,7 +53,10 @@ def test_the_schema_refuses(spoil: Any) -> None:
 
 def test_what_runs_on_has_a_check_and_comes_back() -> None:
     assert [name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"] == LONG_RUNNING
-    assert all("healthcheck" in SERVICES[name] for name in LONG_RUNNING)
+    for name, service in SERVICES.items():
+        # What is inherited from the image imports torch each minute, and says nothing of a job.
+        assert ("test" in service["healthcheck"]) == (name in LONG_RUNNING), name
+        assert ("disable" in service["healthcheck"]) == (name not in LONG_RUNNING), name
 
 
 def test_nothing_waits_for_less_than_health() -> None:
@@ -51,10 +66,37 @@ def test_nothing_waits_for_less_than_health() -> None:
             assert how["condition"] == expected, (name, needed)
 
 
-def test_ours_run_as_the_owner_of_the_secrets_without_a_default() -> None:
-    for name in OURS:
-        assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", SERVICES[name]["user"]), name
-        assert SERVICES[name]["cap_drop"] == ["ALL"]
+def test_all_run_as_the_owner_of_the_secrets_without_a_default() -> None:
+    for name, service in SERVICES.items():
+        assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", service["user"]), name
+        assert service["cap_drop"] == ["ALL"], name
+    # No volume of its own image is this user's to chmod, as initdb does; a folder within it is.
+    volume, folder = SERVICES["postgres"]["volumes"][0], SERVICES["postgres"]["environment"]["PGDATA"]
+    assert folder.startswith(f"{volume.partition(':')[2]}/")
+
+
+@pytest.mark.parametrize("more", [[], ["compose.gpu.yaml"]], ids=["cpu", "cuda"])
+def test_one_service_builds_what_the_others_take(more: list[str]) -> None:
+    merged = merge([DOCKER / name for name in ("compose.yaml", *more)])["services"]
+    [builds] = [name for name, service in merged.items() if "build" in service]
+    [image] = {merged[name]["image"] for name in OURS}
+    assert merged[builds]["image"] == image
+    assert all(merged[name]["pull_policy"] == "never" for name in OURS)
+    # `up` of all, or of one of these alone, makes the image where there is none.
+    for name in ("worker", "sweep", "doctor"):
+        assert builds in merged[name]["depends_on"]
+
+
+def test_no_image_is_without_its_commit() -> None:
+    how = "git describe --always --dirty --abbrev=40 --exclude='*'"
+    told = re.escape(f"{{COMMIT}} is not set: every run tells it; export COMMIT=`{how}`")
+    with pytest.raises(ValueError, match=told):
+        load([DOCKER / "compose.yaml"], {"CLUSTER_UID": "10001"})
+    for file in (DOCKER / "compose.yaml", DOCKER / "Dockerfile", ROOT / "docs/clusters.md"):
+        assert f"COMMIT=$({how})" in file.read_text(), file
+    if (ROOT / ".git").exists():
+        said = subprocess.run(shlex.split(how), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?\n", said)
 
 
 def test_the_head_computes_nothing_and_workers_scale() -> None:
@@ -71,7 +113,7 @@ def test_every_secret_is_made_named_and_listed_where_it_is_read() -> None:
     for name, service in SERVICES.items():
         environment = service.get("environment", {})
         read = {v.removeprefix("/run/secrets/") for v in environment.values() if v.startswith("/run/secrets/")}
-        read |= set(re.findall(r"/run/secrets/(\w+)", (DOCKER / "s3.sh").read_text())) if name == "s3" else set()
+        read |= set(re.findall(r"\$\(secret (\w+)\)", (DOCKER / "s3.sh").read_text())) if name == "s3" else set()
         assert read == set(service.get("secrets", ())), name
         used |= read
     assert used == set(listed)
@@ -122,7 +164,7 @@ def test_a_driver_asks_the_nodes_by_one_command_more() -> None:
 
 
 def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
-    merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001"})
+    merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001", "COMMIT": "c0ffee"})
     for name in ("worker", "sweep", "doctor", "report"):
         service = merged[name]
         assert service.environment["AWS_ACCESS_KEY_ID_FILE"] == "/run/secrets/trials_access_key"
@@ -134,11 +176,6 @@ def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
     assert merged["worker"].environment["RAY_AUTH_MODE"] == "token"
     assert all("s3://trials/results" in merged[name].command for name in ("sweep", "doctor", "report"))
     assert "trials" in merged["bucket"].command
-    # As SeaweedFS reads it: the key of the trials opens no other bucket.
-    written = re.sub(r"\$\(cat /run/secrets/(\w+)\)", r"\1", (DOCKER / "s3.sh").read_text())
-    config = json.loads(written.partition("<<JSON")[2].partition("JSON\n")[0].replace("\n", " "))
-    [trials] = [each for each in config["identities"] if each["name"] == "trials"]
-    assert all(action.endswith(":trials") for action in trials["actions"])
 
 
 def test_whoever_touches_ray_has_the_token() -> None:

@@ -4,9 +4,12 @@ import shutil
 import stat
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.docker.deployment import DOCKER, LOCK, ROOT, compose, manifest, manifests, pods
 
@@ -42,10 +45,29 @@ def test_the_lock_has_what_the_services_need() -> None:
     assert any(name.startswith("psycopg[binary]") for name in extras["cluster"])
 
 
+def test_from_torchs_own_index_come_torch_and_torchvision_alone() -> None:
+    [line] = [each for each in re.findall(r"pip install.*", DOCKERFILE) if "--index-url" in each]
+    assert "--no-deps" in line
+    assert line.split()[-2:] == ["torch", "torchvision"]
+    assert DOCKERFILE.index(line) < DOCKERFILE.index("'/build[sweep,cluster]'"), "what brings their dependencies"
+
+
+def test_the_lock_has_all_that_torch_needs() -> None:
+    locked, needed = {canonicalize_name(name) for name in LOCK}, {"torch", "torchvision"}
+    while more := {name for each in needed for name in requirements(each)} - needed:
+        needed |= more
+    assert needed <= locked
+
+
+def requirements(name: str) -> set[str]:
+    found = map(Requirement, metadata.requires(name) or ())
+    return {canonicalize_name(r.name) for r in found if not r.marker or r.marker.evaluate({"extra": ""})}
+
+
 def test_versions_are_those_of_the_lock() -> None:
     assert manifest("RayJob", "sweep")["spec"]["rayClusterSpec"]["rayVersion"] == LOCK["ray"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    images = {s["image"] for s in compose()["services"].values() if "build" in s}
+    images = {s["image"] for s in compose()["services"].values() if s.get("pull_policy") == "never"}
     images |= {container["image"] for pod in pods(manifests()) for container in pod["containers"]}
     assert {image.removesuffix("-cuda") for image in images} == {f"hessian-dynamics:{version}"}
 
@@ -61,6 +83,11 @@ def test_what_it_copies_is_there_and_not_ignored() -> None:
 def test_the_image_knows_its_commit() -> None:
     assert 'org.opencontainers.image.revision="$COMMIT"' in DOCKERFILE
     assert "HESSIAN_DYNAMICS_COMMIT=$COMMIT" in DOCKERFILE
+    [check] = re.findall(r"^RUN (: .*COMMIT.*)$", DOCKERFILE, re.MULTILINE)
+    assert subprocess.run(["sh", "-c", check], env={"COMMIT": "c0ffee"}).returncode == 0
+    refused = subprocess.run(["sh", "-c", check], env={}, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "--build-arg COMMIT=$(git describe" in refused.stderr
 
 
 def test_no_index_is_named_but_torchs_own() -> None:
@@ -81,7 +108,9 @@ def test_scripts_are_whole(script: Path) -> None:
 
 
 def entrypoint(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [str(DOCKER / "entrypoint.sh"), "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
+    """What it makes of DOOR_KEY, with `tmp_path` in the place of /run/secrets."""
+    script = (DOCKER / "entrypoint.sh").read_text().replace("/run/secrets", str(tmp_path))
+    command = ["bash", "-c", script, "entrypoint", "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
     path = {"PATH": os.environ["PATH"]}
     return subprocess.run(command, capture_output=True, text=True, env={**path, **environment}, cwd=tmp_path)
 
@@ -97,6 +126,12 @@ def test_the_entrypoint_names_a_secret_that_is_not_there(tmp_path: Path) -> None
     assert done.returncode == 78
     assert "DOOR_KEY_FILE" in done.stderr
     assert "make cluster-secrets" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["/etc/ssl/certs/ca-certificates.crt", "/nowhere", "", "relative"])
+def test_the_entrypoint_leaves_files_alone_that_are_no_secrets(tmp_path: Path, file: str) -> None:
+    done = entrypoint(tmp_path, DOOR_KEY_FILE=file)
+    assert (done.returncode, done.stdout) == (0, f":{file or 'no file'}\n"), done.stderr
 
 
 def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import ray
+from mlflow.server.security_utils import is_health_endpoint
+from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 
 from tests.docker.deployment import DOCKER, compose, manifest, manifests, pods, schema
 
@@ -18,14 +22,46 @@ def test_pods_are_pinned_bounded_and_nobodys_root(pod: dict[str, Any]) -> None:
     jsonschema.validate(pod, schema("pod"))
 
 
-def test_the_schema_refuses_a_root_and_an_inline_password() -> None:
+@pytest.mark.parametrize("written", manifests(), ids=lambda written: f"{written['kind']}-{written['metadata']['name']}")
+def test_manifests_say_what_their_kinds_know(written: dict[str, Any]) -> None:
+    jsonschema.validate(written, schema("kubernetes"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path"),
+    [
+        ("RayJob", "sweep", "spec.backOffLimit"),
+        ("RayJob", "sweep", "spec.rayClusterSpec.rayversion"),
+        ("RayJob", "sweep", "spec.rayClusterSpec.headGroupSpec.replicas"),
+        ("RayJob", "sweep", "spec.rayClusterSpec.workerGroupSpecs.0.maxreplicas"),
+        ("RayJob", "sweep", "spec.rayClusterSpec.autoscalerOptions.idleTimeout"),
+        ("Deployment", "mlflow", "spec.template.labels"),
+        ("Service", "mlflow", "spec.ports.0.containerPort"),
+        ("PersistentVolumeClaim", "results", "spec.accessMode"),
+        ("NetworkPolicy", "ray", "spec.ingress.0.form"),
+    ],
+)
+def test_the_schema_refuses_a_slip_of_the_pen(kind: str, name: str, path: str) -> None:
+    written = copy.deepcopy(manifest(kind, name))
+    *parents, last = path.split(".")
+    place: Any = written
+    for parent in parents:
+        place = place[int(parent) if parent.isdigit() else parent]
+    place[last] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, schema("kubernetes"))
+
+
+def test_the_schema_refuses_a_root_an_inline_password_and_an_unknown_probe() -> None:
     [pod] = pods(manifest("Deployment", "mlflow"))
-    for spoil in ("root", "password"):
+    for spoil in ("root", "password", "probe"):
         spoiled = copy.deepcopy(pod)
         if spoil == "root":
             spoiled["securityContext"]["runAsUser"] = 0
-        else:
+        elif spoil == "password":
             spoiled["containers"][0]["env"].append({"name": "PGPASSWORD", "value": "x"})
+        else:
+            spoiled["containers"][0]["livenesProbe"] = spoiled["containers"][0]["livenessProbe"]
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(spoiled, schema("pod"))
 
@@ -57,6 +93,22 @@ def test_all_nodes_write_into_one_storage() -> None:
 def test_long_running_containers_are_probed() -> None:
     for pod in (HEAD["template"]["spec"], WORKERS["template"]["spec"], *pods(manifest("Deployment", "mlflow"))):
         assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])
+
+
+def test_a_worker_is_asked_for_itself_and_not_for_its_head() -> None:
+    [head], [worker] = (group["template"]["spec"]["containers"] for group in (HEAD, WORKERS))
+    for probe in (container[kind] for container in (head, worker) for kind in ("readinessProbe", "livenessProbe")):
+        assert probe["httpGet"] == {"path": "/api/healthz", "port": DEFAULT_DASHBOARD_AGENT_LISTEN_PORT}
+    # Without a token, which the kubelet does not have.
+    agent = Path(ray.__file__).with_name("dashboard") / "http_server_agent.py"
+    [public] = re.findall(r"^PUBLIC_EXACT_PATHS = \[(.*?)\]", agent.read_text(), re.MULTILINE | re.DOTALL)
+    assert '"/api/healthz"' in public
+
+
+def test_the_kubelet_is_let_in_to_mlflows_health_whatever_its_host() -> None:
+    [server] = [container for pod in pods(manifest("Deployment", "mlflow")) for container in pod["containers"]]
+    for kind in ("readinessProbe", "livenessProbe"):
+        assert is_health_endpoint(server[kind]["httpGet"]["path"])
 
 
 def test_every_key_of_a_secret_is_told_how_to_make() -> None:

@@ -1,6 +1,5 @@
 """What is said when shipping does not go as it should, and how long it is tried."""
 
-import functools
 import shlex
 import time
 from pathlib import Path
@@ -9,8 +8,8 @@ import pytest
 
 from orchestrator.store.state import State
 from orchestrator.tracking import following, shipper
-from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
-from orchestrator.tracking.following import Following
+from orchestrator.tracking.follower import start_follower, wait_for_follower
+from orchestrator.tracking.following import SHIP_VARIABLE, Following
 from orchestrator.tracking.links import ship_command
 from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.shipper import ship
@@ -173,7 +172,7 @@ def test_a_follower_with_a_password_in_its_uri_notes_it_nowhere(tmp_path: Path) 
 def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "wait_for_end", functools.partial(wait_for_end, timeout_seconds=0.1))
+    monkeypatch.setattr(following, "_PERSON_SECONDS", 0.1)
     desired, lines, uri = sweep(), list[str](), f"http://127.0.0.1:{free_port()}"
     storage = manifest(tmp_path / "results", desired)
     beside = Following(storage, "toy", uri, lines.append)
@@ -193,6 +192,55 @@ def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
     beside.wait_until_shipped()
     assert lines == [lines[0]]
     assert lines[0].startswith(f"tracker {uri} cannot be reached (")
+
+
+def test_where_the_shipper_ends_with_the_run_nothing_is_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SHIP_VARIABLE, "0.1")
+    desired, lines, uri = sweep(), list[str](), f"http://127.0.0.1:{free_port()}"
+    storage = manifest(tmp_path / "results", desired)
+    beside = Following(storage, "toy", uri, lines.append)
+    with driving(storage, "toy"):
+        beside.start()
+        assert beside._follower
+        try:
+            beside.wait_until_ready()
+            train(storage, desired.trials[0], 0, 3, State.COMPLETED)
+            beside.wait_until_shipped()
+        finally:
+            kill(beside._follower)
+    assert lines[1].startswith(f"tracker {uri} cannot be reached (")
+    command = ship_command(storage.root, "toy", uri)
+    assert lines[1].endswith(
+        f"; shipping is not done after the 0.1 s of {SHIP_VARIABLE}; what is missing in MLflow, this ships: {command}"
+    )
+
+
+def test_a_run_waits_for_its_shipper_as_long_as_the_variable_says(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_PERSON_SECONDS", 0.0)
+    monkeypatch.setenv(SHIP_VARIABLE, "60")
+    desired, lines = sweep(), list[str]()
+    storage = manifest(tmp_path / "results", desired)
+    beside = Following(storage, "toy", uri, lines.append)
+    with driving(storage, "toy"):
+        beside.start()
+        beside.wait_until_ready()
+        trained(storage.root, desired)
+    beside.wait_until_shipped()
+    assert lines[0].startswith("16 epochs shipped to sqlite:")
+    assert_shows(uri, storage, desired)
+
+
+@pytest.mark.parametrize("text", ["10m", "-1", "nan", "inf"])
+def test_a_time_to_wait_that_is_none_is_refused_at_once(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SHIP_VARIABLE, text)
+    with pytest.raises(ValueError, match=f"{SHIP_VARIABLE}='{text}': expected a number of seconds, .*=600 say"):
+        Following(manifest(tmp_path / "results", sweep()), "toy", "sqlite:///mlflow.db", print)
 
 
 def test_a_run_whose_shipper_was_killed_says_what_ships_the_rest(tmp_path: Path, uri: str) -> None:
