@@ -8,6 +8,9 @@ from torch import Tensor
 
 from estimators.blocks import Scratch, blocks
 
+# Matrices with fewer inputs are multiplied from the other side, where rows are plenty.
+_NARROW = 64
+
 Slices = Callable[[slice], Tensor]
 
 
@@ -60,8 +63,13 @@ class ProductNorms:
 
     def _by_product(self, deltas: Tensor, rows: Tensor, scratch: Scratch) -> Tensor:
         matrices, columns, outputs, _ = deltas.shape
-        product = scratch.of("product", (matrices, columns * outputs, self._inputs), deltas)
-        torch.bmm(deltas.flatten(1, 2), rows, out=product)
+        left = deltas.flatten(1, 2)
+        if self._inputs < _NARROW:
+            turned = scratch.of("product", (matrices, self._inputs, columns * outputs), deltas)
+            product = torch.bmm(rows.mT, left.mT, out=turned).mT
+        else:
+            product = scratch.of("product", (matrices, columns * outputs, self._inputs), deltas)
+            torch.bmm(left, rows, out=product)
         return squared_norms(product.unflatten(1, (columns, outputs)), dims=2)
 
     def _by_gram(self, deltas: Tensor, gram: Tensor) -> Tensor:
@@ -105,6 +113,6 @@ def norms_at_places(
 
 def squared_norms(values: Tensor, dims: int = 1) -> Tensor:
     """Float64, shaped like the first ``dims`` dimensions of the values: over all the others."""
-    flat = values.flatten(dims) if values.ndim > dims else values.unsqueeze(-1)
-    norms: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+    values = values.unsqueeze(-1) if values.ndim == dims else values
+    norms: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(dims, values.ndim)))
     return norms.double().square()
