@@ -92,34 +92,40 @@ def table(result: Result) -> str:
     checked = sum(draws for _ in rows)
     return (
         f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws a cell, {checked:,} in all; a"
-        f" binomial error of {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. In brackets: the result says that there"
-        " are too few probes for Student's interval."
+        f" binomial error of {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student's interval: of those draws that"
+        " do not say that there are too few probes for it; in brackets: most say so, and the share is of all."
     )
 
 
 def _share(row: dict[str, Any], method: str, draws: int) -> str:
-    share = percent(row["covered"][method] / draws)
-    return f"({share})" if method == STUDENT and row["too_few_probes"] else share
+    if method != STUDENT:
+        return percent(row["covered"][method] / draws)
+    if row["doubted"] > draws / 2:
+        return f"({percent(row['covered'][method] / draws)})"
+    return percent((row["covered"][method] - row["covered_doubted"]) / (draws - row["doubted"]))
 
 
 def _drawn(name: str, matrix: Tensor, distribution: Distribution, probes: int, draws: int) -> dict[str, Any]:
     operator, generator = DenseOperator(matrix), torch.Generator().manual_seed(probes)
     trace = float(matrix.trace())
     covered = dict.fromkeys((STUDENT, CHEBYSHEV, USUAL), 0)
-    warned = 0
+    doubted = covered_doubted = 0
     for _ in range(draws):
         result = hutchinson(operator, probes, distribution, generator=generator)
-        warned += result.too_few_probes is not None
         intervals = result.interval(LEVEL), result.interval(LEVEL, "chebyshev"), _usual(result)
         for method, (low, high) in zip(covered, intervals, strict=True):
             covered[method] += low <= trace <= high
+        if result.too_few_probes is not None:
+            doubted += 1
+            covered_doubted += intervals[0][0] <= trace <= intervals[0][1]
     return {
         "matrix": name,
         "effective_rank": trace**2 / float(matrix.square().sum()),
         "distribution": distribution,
         "probes": probes,
         "covered": covered,
-        "too_few_probes": warned == draws,
+        "doubted": doubted,
+        "covered_doubted": covered_doubted,
     }
 
 

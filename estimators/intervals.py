@@ -12,6 +12,10 @@ Method = Literal["student", "chebyshev"]
 # Below, the norms of the products do not tell yet on how many eigenvalues the variance rests: Student's interval was
 # seen to hold the trace in 90% to 99% of the cases instead of 95% (benchmarks/README.md).
 FEWEST_PROBES = 10
+# Where eigenvalues of both signs carry the variance, and fewer of them than this, the mean of ten samples is not yet
+# normal: of two opposite eigenvalues a sample has Laplace's distribution, and the interval held the trace in 97.2%.
+FEWEST_OF_BOTH_SIGNS = 20
+_FEW_EIGENVALUES = 3.0
 
 # In so many probes' worth the squared norms are supposed to vary as those of a single eigenvalue, the worst case: two
 # or three that happen to agree prove little.
@@ -35,6 +39,12 @@ def variance_degrees(squared_norms: Sequence[float], variance: float) -> float:
     relative = math.fsum((norm - mean) ** 2 for norm in squared_norms) / (variance / 2.0) ** 2
     spread = (relative + 2.0 * _PRIOR_PROBES) / (count - 1 + _PRIOR_PROBES)
     return min(count * max(1.0, 2.0 / spread), MOST_DEGREES)
+
+
+def fewest_probes(samples: Sequence[float], degrees: float) -> int:
+    """How many probes Student's interval needs to hold the trace as often as it says, by what these samples show."""
+    both_signs = min(samples) < 0.0 < max(samples)
+    return FEWEST_OF_BOTH_SIGNS if both_signs and degrees < _FEW_EIGENVALUES * len(samples) else FEWEST_PROBES
 
 
 def half_width(variance: float, degrees: float, level: float, method: Method) -> float:

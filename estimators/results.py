@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from estimators.intervals import FEWEST_PROBES, MOST_DEGREES, Method, half_width, variance_degrees
+from estimators.intervals import FEWEST_PROBES, MOST_DEGREES, Method, fewest_probes, half_width, variance_degrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +91,11 @@ class HutchinsonResult:
     @property
     def too_few_probes(self) -> str | None:
         """Why Student's interval may hold the trace more or less often than it says; None where it does not."""
-        if (count := len(self.samples)) >= FEWEST_PROBES:
+        count, (_, degrees) = len(self.samples), self.variance_of_mean("student")
+        if count >= (fewest := fewest_probes(self.samples, degrees)):
             return None
-        return f"{count} probes, expected {FEWEST_PROBES} for Student's interval: take those, or Chebyshev's"
+        why = "" if fewest == FEWEST_PROBES else " where few eigenvalues of both signs make the trace"
+        return f"{count} probes, expected {fewest} for Student's interval{why}: take those, or Chebyshev's"
 
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
         """(low, high), meant to hold the trace with probability ``level``.

