@@ -31,8 +31,8 @@ def lanczos(
     """The algebraically largest and smallest eigenvalue (Lanczos, 1950; Parlett, The Symmetric Eigenvalue Problem).
 
     Stops when lambda_max has converged, when the subspace is invariant (no product can add to it), or after
-    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage goes before, which is one of the products: a pass that
-    turns the gradient towards the top eigenvector, a step after every chunk of at most a tenth of the samples
+    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage goes before, for one of the products or less: it turns
+    the gradient towards the topmost eigenvectors, by a step after every chunk of at most a tenth of the samples
     (:func:`estimators.coarse_start.coarse_start`). All that is returned but ``products`` is of the stage on all
     samples: ``basis`` and ``tridiagonal`` may deflate probes.
 
@@ -48,9 +48,9 @@ def lanczos(
     one that knows of another eigenvector only goes on to the top one. But a start may be nearly so: then it rests at
     an eigenvalue just below the top one, a relative w below, with a residual smaller than w. The second bound makes
     this rare: about 0.06 tolerance / w of the random starts; after a coarse stage none of the 66 cases in
-    benchmarks/lambda_max.py, and 3 of 225 small networks on 100 to 1,500 samples. Of equal eigenvalues one is found.
+    benchmarks/lambda_max.py, in three orders of their samples. Of equal eigenvalues one is found.
 
-    The device is waited for once a step, after the product. Memory: a vector for each product, and six more.
+    The device is waited for once a step, after the product. Memory: a vector for each product, and ten more.
 
     Args:
         op: the operator; with a coarse stage one of samples in random order, as :class:`estimators.HessianOperator`.

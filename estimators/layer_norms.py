@@ -7,68 +7,18 @@ a_n. No gradient of a whole batch is formed (Goodfellow, 2015, for linear layers
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from estimators.blocks import Scratch
+from estimators.columns import Columns, Sign
 from estimators.pooling import PooledGradients
 from estimators.sample_products import ProductNorms, Slices, norms_at_places, squared_norms
 
 # From so many channels on, patches are copied fastest in runs of channels, below it in runs of pixels.
 _CHANNEL_RUN = 16
-
-Sign = Tensor | float
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Gradients [n, ...] of several functions in the output [n, ...] of a layer."""
-
-    deltas: Sequence[Tensor] | PooledGradients
-    signs: Sequence[Sign]
-    """Of the norms of each: [n], or one for all samples."""
-    total: int
-    """How many there will be in all, about: it decides how the norms are computed."""
-    scratch: Scratch
-    """What other calls have worked in, too."""
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """The gradients, one after the other."""
-        if isinstance(self.deltas, PooledGradients):
-            return map(self.deltas.whole, range(len(self.signs)))
-        return iter(self.deltas)
-
-    def entries(self) -> Iterator[Tensor]:
-        """The gradients without those places of a pool that are zero: they have the same sums."""
-        if isinstance(self.deltas, PooledGradients):
-            return (self.deltas.entries(column) for column in range(len(self.signs)))
-        return iter(self.deltas)
-
-    @property
-    def samples(self) -> int:
-        """The number n."""
-        some = self.deltas.columns if isinstance(self.deltas, PooledGradients) else self.deltas
-        return len(some[0])
-
-    def some(self, part: slice) -> Tensor:
-        """[m, columns, ...] of some samples, in the layout that they have."""
-        if isinstance(self.deltas, PooledGradients):
-            deltas = [self.deltas.whole(column, part) for column in range(len(self.signs))]
-        else:
-            deltas = [delta[part] for delta in self.deltas]
-        one = deltas[0]
-        if len(deltas) == 1:
-            return one.unsqueeze(1)
-        if one.ndim == 4 and one.stride(1) == 1 and not one.is_contiguous():
-            # In memory, each pixel's channels of all columns side by side.
-            by_pixel = [delta.permute(0, 2, 3, 1) for delta in deltas]
-            shape = *by_pixel[0].shape[:3], len(deltas), one.shape[1]
-            return torch.stack(by_pixel, dim=3, out=self.scratch.of("columns", shape, one)).permute(0, 3, 4, 1, 2)
-        return torch.stack(deltas, dim=1, out=self.scratch.of("columns", (len(one), len(deltas), *one.shape[1:]), one))
 
 
 class LayerCall(ABC):
@@ -95,8 +45,8 @@ class LayerCall(ABC):
 
     def _count(self, name: str, norms: Tensor, signs: Sequence[Sign]) -> None:
         """Norms [n, columns]."""
-        if all(isinstance(sign, float) for sign in signs):
-            found = norms @ norms.new_tensor(signs)
+        if all(isinstance(sign, float) and sign == 1.0 for sign in signs):
+            found = norms.sum(dim=1)
         else:
             found = torch.stack([sign * norms[:, column] for column, sign in enumerate(signs)]).sum(dim=0)
         self._sums[name] = self._sums[name] + found if name in self._sums else found

@@ -66,8 +66,8 @@ class SampledOperator(SymmetricOperator, Protocol):
         """The same matrix, its chunks at most such a share of the samples."""
         ...
 
-    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """A pass over the data in which the vector moves after every chunk."""
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
+        """A pass over the data, so many chunks at most, in which the vector moves after every chunk."""
         ...
 
 
@@ -247,22 +247,24 @@ class HessianOperator:
         # Copies, each aligned like a vector of its own: kernels may round otherwise where they start elsewhere.
         return torch.stack(self._products([vectors[:, column].clone() for column in range(columns)]), dim=1)
 
-    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """A pass over the data in which the vector [size] moves: where it is after the last chunk.
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
+        """A pass over the data, ``most`` chunks at most, in which the vector [size] moves: where it is at its end.
 
         After each chunk it goes to ``move(vector, product)``, with the product [size] of that chunk's Hessian and the
-        vector. Takes what a product takes, and counts as one.
+        vector. Takes what a product takes, and counts as one; as its share where not all chunks are passed over.
 
         Raises:
             ValueError: as :meth:`matvec`.
         """
         self._check_vectors(vector, (self.size,))
+        seen = 0
         with self._differentiating():
-            for graph, _, kept in self._graphs():
+            for graph, _, kept in islice(self._graphs(), most):
                 product = torch.zeros_like(vector)
                 graph.add_product(self._unflatten(vector), self._unflatten(product), 1.0, keep=kept)
                 vector = move(vector, product)
-        self._count(self._limit)
+                seen += graph.samples
+        self._count(seen)
         return vector
 
     def __matmul__(self, vectors: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from estimators.blocks import Scratch
+from estimators.columns import Columns, Sign
 from estimators.layer_calls import Graph, RecordedCall, Use, recorded_calls, uses_of
-from estimators.layer_norms import Columns, Sign
 from estimators.pooled_relus import Pool, PooledRelus
 from estimators.sample_products import squared_norms
 

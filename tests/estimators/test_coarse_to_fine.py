@@ -44,9 +44,9 @@ class SampledMatrix:
     def in_chunks(self, fraction: float) -> "SampledMatrix":
         return replace(self, chunk=math.ceil(fraction * len(self.samples)), origin=self)
 
-    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
         self._count()
-        for part in self.samples.split(self.chunk):
+        for part in self.samples.split(self.chunk)[:most]:
             vector = move(vector, part.T @ (part @ vector) / len(part))
         return vector
 
@@ -210,9 +210,25 @@ def test_chunks_are_cut_to_the_fraction_and_count_as_the_whole() -> None:
 
     vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(0))
     parts = op.in_chunks(0.1)
-    assert parts.chunkwise(vector, stay) is vector
+    assert parts.chunkwise(vector, stay, most=20) is vector
     assert (parts.chunk_size, len(seen), op.products, parts.products) == (6, 10, 1.0, 1.0)
     torch.testing.assert_close(torch.stack(seen).mean(0), op @ vector, rtol=1e-4, atol=1e-6)
+    parts.chunkwise(vector, stay, most=3)
+    assert (len(seen), parts.products) == (13, 1.3)
+    torch.testing.assert_close(torch.stack(seen[10:]), torch.stack(seen[:3]))
+
+
+def test_the_start_passes_over_two_dozen_chunks_at_most() -> None:
+    case = CASES[0]
+    op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=2)
+    coarse_start(op, torch.ones(op.size, dtype=op.dtype))
+    assert op.products == 24 * 2 / 60
+
+
+def test_chunks_that_are_large_enough_are_left_alone() -> None:
+    case = CASES[0]
+    op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
+    parts = op.in_chunks(0.1)
     assert op.in_chunks(0.9) is op
     assert parts.in_chunks(0.1) is parts
 
