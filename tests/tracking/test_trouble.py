@@ -169,12 +169,10 @@ def test_a_follower_with_a_password_in_its_uri_notes_it_nowhere(tmp_path: Path) 
     assert stored == []
 
 
-def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(following, "_PERSON_SECONDS", 0.1)
+def run_without_tracker(folder: Path) -> tuple[Following, str, list[str]]:
+    """A trial trained beside a shipper whose tracker is away: the shipper's side, the tracker, and what was said."""
     desired, lines, uri = sweep(), list[str](), f"http://127.0.0.1:{free_port()}"
-    storage = manifest(tmp_path / "results", desired)
+    storage = manifest(folder, desired)
     beside = Following(storage, "toy", uri, lines.append)
     with driving(storage, "toy"):
         beside.start()
@@ -185,9 +183,17 @@ def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
             beside.wait_until_shipped()
         finally:
             kill(beside._follower)
+    return beside, uri, lines
+
+
+def test_a_run_whose_tracker_is_away_ends_with_the_command_that_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_PERSON_SECONDS", 0.1)
+    beside, uri, lines = run_without_tracker(tmp_path / "results")
     assert lines[0].startswith(f"tracker {uri} cannot be reached (")
     assert lines[0].endswith("; training begins, the epochs are shipped when it is back")
-    assert lines[1].endswith(f"this does: {ship_command(storage.root, 'toy', uri)}")
+    assert lines[1].endswith(f"this does: {ship_command(tmp_path / 'results', 'toy', uri)}")
     lines.clear()
     beside.wait_until_shipped()
     assert lines == [lines[0]]
@@ -198,20 +204,9 @@ def test_where_the_shipper_ends_with_the_run_nothing_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SHIP_VARIABLE, "0.1")
-    desired, lines, uri = sweep(), list[str](), f"http://127.0.0.1:{free_port()}"
-    storage = manifest(tmp_path / "results", desired)
-    beside = Following(storage, "toy", uri, lines.append)
-    with driving(storage, "toy"):
-        beside.start()
-        assert beside._follower
-        try:
-            beside.wait_until_ready()
-            train(storage, desired.trials[0], 0, 3, State.COMPLETED)
-            beside.wait_until_shipped()
-        finally:
-            kill(beside._follower)
+    _, uri, lines = run_without_tracker(tmp_path / "results")
     assert lines[1].startswith(f"tracker {uri} cannot be reached (")
-    command = ship_command(storage.root, "toy", uri)
+    command = ship_command(tmp_path / "results", "toy", uri)
     assert lines[1].endswith(
         f"; shipping is not done after the 0.1 s of {SHIP_VARIABLE}; what is missing in MLflow, this ships: {command}"
     )
