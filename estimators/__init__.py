@@ -7,8 +7,9 @@ from estimators.hessian_trace import hessian_trace
 from estimators.hutchinson import hutchinson, required_probes
 from estimators.lanczos import lanczos
 from estimators.linearity import Linearity, linearity
-from estimators.operators import HessianOperator, SymmetricOperator
+from estimators.operators import HessianOperator
 from estimators.power import power_iteration
+from estimators.protocols import SymmetricOperator
 from estimators.results import (
     GaussNewtonTrace,
     HessianTrace,

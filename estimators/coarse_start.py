@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from estimators.operators import SampledOperator
+from estimators.protocols import SampledOperator
 
 # A step adds this share of its length along the vector: what lies along negative eigenvalues shrinks, and the noise of
 # one chunk is averaged over some.

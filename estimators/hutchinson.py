@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from estimators.operators import SymmetricOperator, block_product, keeping_graphs
+from estimators.protocols import SymmetricOperator, block_product, keeping_graphs
 from estimators.random_vectors import Distribution, random_vector
 from estimators.results import HutchinsonResult
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from estimators.coarse_start import coarse_start
-from estimators.operators import SampledOperator, SymmetricOperator, keeping_graphs
+from estimators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
 from estimators.random_vectors import random_vector
 from estimators.results import LanczosResult
 from estimators.ritz import Ritz

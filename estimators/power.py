@@ -2,7 +2,7 @@
 
 import torch
 
-from estimators.operators import SymmetricOperator, keeping_graphs
+from estimators.protocols import SymmetricOperator, keeping_graphs
 from estimators.random_vectors import random_vector
 from estimators.results import PowerIterationResult
 

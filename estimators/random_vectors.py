@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from estimators.operators import SymmetricOperator
+from estimators.protocols import SymmetricOperator
 
 Distribution = Literal["gaussian", "rademacher"]
 
