@@ -108,6 +108,8 @@ def _is_pair(value: object) -> bool:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
+    if a is b:
+        return True
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     # NaN in the data is equal to itself here: it makes results NaN, not the order random.

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Self
 
@@ -14,6 +15,7 @@ from estimators.checks import LossFunction, MeanCheck, check_deterministic, chec
 from estimators.chunking import default_chunk_size
 from estimators.convolutions import LeanConvolutions
 from estimators.graphs import DEFAULT_MEMORY_BUDGET, ChunkGraph, GradientGraph, GraphMemory, KeptGraphs
+from estimators.layouts import by_pixel, works_by_pixel
 from estimators.measuring import measuring
 from estimators.pooled_relus import PooledRelus
 
@@ -71,6 +73,7 @@ class HessianOperator:
             first_two = self._samples.first(2, self.device)
             #: Samples differentiated at a time; a pure function of model, input shape and kind of device by default.
             self.chunk_size = chunk_size or default_chunk_size(model, loss_fn, *first_two)
+            self._by_pixel = works_by_pixel(model, first_two[0], partial(self._of_some, targets=first_two[1]))
             self._check_first_chunk()
         self._limit = self._samples.count
         self._parent: HessianOperator | None = None
@@ -260,14 +263,28 @@ class HessianOperator:
         self._mean_checked = True
 
     def _built(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> tuple[ChunkGraph, bool]:
+        inputs = by_pixel(inputs) if self._by_pixel else inputs
+
         def graph_of() -> ChunkGraph:
-            with LeanConvolutions(), PooledRelus():
-                outputs, loss = evaluate(self._model, self._loss_fn, inputs, targets)
-            if mean_check is not None:
-                mean_check.add(outputs, targets)
-            return self._graph_of(outputs, loss, targets)
+            return self._graph(inputs, targets, mean_check)
 
         return (graph_of(), False) if self._kept is None else self._kept.build((inputs, targets), graph_of)
+
+    def _graph(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None = None) -> ChunkGraph:
+        with LeanConvolutions(), PooledRelus():
+            outputs, loss = evaluate(self._model, self._loss_fn, inputs, targets)
+        if mean_check is not None:
+            mean_check.add(outputs, targets)
+        return self._graph_of(outputs, loss, targets)
+
+    def _of_some(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """The gradient of some samples, and a product with any vector that singles out no parameter."""
+        vector = torch.arange(1, self.size + 1, dtype=self.dtype, device=self.device).cos()
+        gradient, product = torch.zeros_like(vector), torch.zeros_like(vector)
+        graph = self._graph(inputs, targets)
+        graph.add_gradient(self._unflatten(gradient), 1.0, keep=True)
+        graph.add_product(self._unflatten(vector), self._unflatten(product), 1.0, keep=False)
+        return [gradient, product]
 
     def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
         """What is differentiated for the products of one chunk, after its forward pass."""
@@ -294,6 +311,7 @@ class HessianOperator:
 
     def _check_first_chunk(self) -> None:
         inputs, targets = self._samples.first(self.chunk_size, self.device)
+        inputs = by_pixel(inputs) if self._by_pixel else inputs
         check_deterministic(self._model, self._loss_fn, inputs, targets)
         with torch.no_grad():
             outputs, _ = evaluate(self._model, self._loss_fn, inputs, targets)

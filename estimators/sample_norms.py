@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from estimators.blocks import Scratch
 from estimators.columns import Columns, Sign
 from estimators.layer_calls import Graph, RecordedCall, Use, recorded_calls, uses_of
+from estimators.layouts import by_pixel, same_but_for_rounding, works_by_pixel
 from estimators.pooled_relus import Pool, PooledRelus
 from estimators.sample_products import squared_norms
 
@@ -51,7 +52,7 @@ class SampleNorms:
         self.scratch = Scratch()
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
         #: Images are laid out with the channels of a pixel side by side.
-        self.by_pixel = _works_by_pixel(model, two)
+        self.by_pixel = works_by_pixel(model, two, self._computed)
         #: Layers whose inputs and outputs have a row a sample, for one sample and for two: no coincidence of lengths.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
         #: Parameters whose per-sample gradients torch can vectorise.
@@ -62,7 +63,7 @@ class SampleNorms:
 
     def chunk(self, inputs: Tensor) -> "ChunkNorms":
         """The model's outputs for a chunk of inputs [n, ...], ready for norms."""
-        return ChunkNorms(self, _by_pixel(inputs) if self.by_pixel else inputs)
+        return ChunkNorms(self, by_pixel(inputs) if self.by_pixel else inputs)
 
     def _layers_by_row(self, inputs: Tensor) -> set[nn.Module]:
         with recorded_calls(self.model) as calls:
@@ -78,6 +79,14 @@ class SampleNorms:
         expected = one_by_one(self.model, self.parameters, two, column)
         self.vectorised = frozenset(_agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected))
         self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).summed([(column, 1.0)], count=1), expected)
+
+    def _computed(self, two: Tensor) -> list[Tensor]:
+        """Outputs, and what goes back from them."""
+        outputs: Tensor = self.model(two)
+        if not outputs.requires_grad:
+            return [outputs]
+        found = torch.autograd.grad(outputs.sum(), list(self.parameters.values()), materialize_grads=True)
+        return [outputs.detach(), *found]
 
     def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
         """How each parameter's norms come about in one chunk: by its uses, or None where by its gradients."""
@@ -249,38 +258,12 @@ def _close(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
     return bool((((found - expected).abs() <= bound) | (expected.isnan() & found.isnan())).all())
 
 
-def _by_pixel(inputs: Tensor) -> Tensor:
-    return inputs.contiguous(memory_format=torch.channels_last)
-
-
-def _works_by_pixel(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether a model of images on a CPU gives the same outputs in this layout, in which pooling takes a tenth as long.
-
-    A model that views images as vectors raises, and one that reads strides may do anything.
-    """
-    if inputs.device.type != "cpu" or inputs.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
-        return False
-    with torch.no_grad():
-        expected = model(inputs)
-        try:
-            found = model(_by_pixel(inputs))
-        except RuntimeError:
-            return False
-    return _same_outputs(found, expected)
-
-
 def _check_independent(outputs: Tensor, alone: Tensor) -> None:
     """Raises ValueError where the first of two samples has other outputs alone."""
     outputs, alone = outputs.detach(), alone.detach()
-    if not _same_outputs(outputs[:1], alone):
+    if not same_but_for_rounding(outputs[:1], alone):
         raise ValueError(
             f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the sample beside"
             " it, expected outputs that depend on their own sample alone: the trace is a sum over samples. Replace"
             " layers that take statistics over a batch"
         )
-
-
-def _same_outputs(found: Tensor, expected: Tensor) -> bool:
-    """Within rounding; NaN says nothing."""
-    tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-4
-    return not bool(((found - expected).abs() > tolerance * expected.abs().max()).any())

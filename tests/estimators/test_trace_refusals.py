@@ -10,7 +10,6 @@ from torch.nn.functional import cross_entropy, max_pool2d, mse_loss
 
 from estimators import exact_trace, sampled_trace
 from estimators.pooled_relus import PooledRelus
-from estimators.sample_norms import SampleNorms
 
 TRACES: tuple[Callable[..., object], ...] = (exact_trace, sampled_trace)
 both = pytest.mark.parametrize("trace", TRACES, ids=("exact", "sampled"))
@@ -128,18 +127,3 @@ def test_pooled_relus_have_the_gradients_of_autograd(window: dict[str, int]) -> 
         torch.equal(pool.gradients([gradient]).whole(0).nan_to_num(7.0), wanted.nan_to_num(7.0))
         for pool in relus.pools.values()
     )
-
-
-def test_a_model_that_views_images_is_measured_in_its_own_layout() -> None:
-    class Views(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.convolution, self.linear = nn.Conv2d(3, 2, 3), nn.Linear(8, 3)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            outputs: Tensor = self.linear(self.convolution(inputs).relu().view(len(inputs), -1))
-            return outputs
-
-    model, inputs = Views(), torch.randn(4, 3, 4, 4)
-    assert not SampleNorms(model, dict(model.named_parameters()), inputs[:2]).by_pixel
-    assert exact_trace(model, cross_entropy, (inputs, CLASSES[:4])).value > 0.0
