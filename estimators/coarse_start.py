@@ -46,9 +46,9 @@ class _Iterate:
     def step(self, product: Tensor, apart_from: Tensor | None = None) -> None:
         length = torch.linalg.vector_norm(product)
         # A chunk may have no curvature along the vector.
-        direction = torch.where(length == 0.0, self.vector, product / length)
-        moved = _unit(direction + _SHIFT * self.vector)
-        self.vector = moved if apart_from is None else _unit(_apart(moved, apart_from))
+        share = torch.where(length == 0.0, 1.0, _SHIFT * length)
+        moved = torch.addcmul(product, self.vector, share)
+        self.vector = _unit(moved if apart_from is None else _apart(moved, apart_from))
         self._steps += 1
         self._total.add_(self.vector, alpha=self._steps**2)
 
@@ -79,7 +79,7 @@ class _Pair:
 
 def _apart(vector: Tensor, unit: Tensor) -> Tensor:
     """The part of a vector that is orthogonal to a unit vector."""
-    return vector - torch.dot(vector, unit) * unit
+    return torch.addcmul(vector, unit, -torch.dot(vector, unit))
 
 
 def _unit(vector: Tensor) -> Tensor:

@@ -66,13 +66,12 @@ class _Entries(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input, indices, pooled, like)
         ctx.layer = geometry, window
-        shift = 0.0 if bias is None else bias.view(-1, 1, 1)
         if weight is None:
-            return passed(torch.zeros_like(pooled) + shift, pooled)
+            return passed(torch.zeros_like(pooled) + (0.0 if bias is None else bias.view(-1, 1, 1)), pooled)
         entries = torch.empty_like(pooled)
         for part in blocks(len(input), window.size.numel(), input):
-            found = gathered(convolution(input[part], weight, None, geometry), indices[part])
-            entries[part] = passed(found.add_(shift), pooled[part])
+            found = gathered(convolution(input[part], weight, bias, geometry), indices[part])
+            passed(found, pooled[part], out=entries[part])
         return entries
 
     @staticmethod

@@ -62,9 +62,14 @@ def pooled_maxima(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     return pooled, torch.cat([places.to(torch.int32).contiguous() for _, places in parts])
 
 
-def passed(numbers: Tensor, pooled: Tensor) -> Tensor:
+def passed(numbers: Tensor, pooled: Tensor, out: Tensor | None = None) -> Tensor:
     """Zero where the ReLU stopped the maximum. NaN goes through a ReLU, and so does its gradient."""
-    result: Tensor = _aten.threshold_backward(laid_out_as(numbers, pooled), pooled, 0)
+    numbers = laid_out_as(numbers, pooled)
+    result: Tensor = (
+        _aten.threshold_backward(numbers, pooled, 0)
+        if out is None
+        else _aten.threshold_backward.grad_input(numbers, pooled, 0, grad_input=out)
+    )
     return result
 
 
