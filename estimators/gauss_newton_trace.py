@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from estimators.batches import Batches
 from estimators.checks import LossFunction
+from estimators.chunking import chunk_size_beside_columns
 from estimators.results import GaussNewtonTrace, SampledGaussNewtonTrace
 from estimators.sample_norms import Norms
 from estimators.trace_pass import Chunk, Contribution, trace_pass
@@ -38,7 +39,7 @@ def exact_trace(
         model: in the mode to be measured in; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; convex in the outputs or not.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order.
-        chunk_size: samples at a time, at most. None: :class:`estimators.HessianOperator`'s.
+        chunk_size: samples at a time, at most. None: on a CPU two thirds of :class:`estimators.HessianOperator`'s.
 
     Raises:
         ValueError: for what cannot be measured rightly; the message names the fix.
@@ -47,7 +48,7 @@ def exact_trace(
     >>> round(trace.value, 4), trace.exact, {name: round(share, 4) for name, share in trace.per_parameter.items()}
     (8.0, True, {'weight': 6.0, 'bias': 2.0})
     """
-    return trace_pass(model, loss_fn, batches, chunk_size, _all_columns)
+    return trace_pass(model, loss_fn, batches, chunk_size, _all_columns, chunk_size_beside_columns)
 
 
 def sampled_trace(
@@ -66,13 +67,13 @@ def sampled_trace(
     backward passes where the loss is not convex in the outputs.
 
     Args:
-        model: as for :func:`exact_trace`, and so are loss_fn, batches and chunk_size.
+        model: as for :func:`exact_trace`, and so are loss_fn and batches.
         loss_fn: see there.
         batches: see there.
         vectors: random vectors per sample, at least 1.
         generator: the signs' stream, on any device; None: one seeded by torch's global CPU stream, which moves on. The
             chunk size changes no draw.
-        chunk_size: see there.
+        chunk_size: samples at a time, at most. None: :class:`estimators.HessianOperator`'s.
 
     Raises:
         ValueError: for what cannot be measured rightly; the message names the fix.
@@ -80,7 +81,7 @@ def sampled_trace(
     if vectors < 1:
         raise ValueError(f"vectors is {vectors}, expected at least 1: one is enough for thousands of samples")
     estimate = _RandomSigns(vectors, generator)
-    trace = trace_pass(model, loss_fn, batches, chunk_size, estimate, estimate.every)
+    trace = trace_pass(model, loss_fn, batches, chunk_size, estimate, every=estimate.every)
     return SampledGaussNewtonTrace(**vars(trace), standard_error=estimate.standard_error(), vectors=vectors)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from estimators.batches import Pair
+from estimators.chunking import chunk_size_beside_columns
 from estimators.functional_hessian import FunctionalHessianOperator
 from estimators.gauss_newton_operator import GaussNewtonOperator
 from estimators.gauss_newton_trace import exact_trace, sampled_trace
@@ -33,7 +34,8 @@ def hessian_trace(
     Costs what the exact trace does, and one product a probe, counted in ``op.products``.
 
     Args:
-        op: the Hessian: its model, loss, samples (a subset's, too), chunk size and memory budget are used.
+        op: the Hessian: its model, loss, samples (a subset's, too), chunk size (on a CPU two thirds of it for the exact
+            trace) and memory budget are used.
         probes: at least 1, where any are needed; a standard error needs 2.
         distribution: of the probes, "rademacher" or "gaussian".
         sampled: tr(GGN) by :func:`estimators.sampled_trace` for about the price of one gradient, its error included.
@@ -70,10 +72,11 @@ def hessian_trace(
 def _gauss_newton_trace(
     op: FunctionalHessianOperator, sampled: bool, generator: torch.Generator | None
 ) -> GaussNewtonTrace:
-    batches = _Chunks(op)
     if sampled:
-        return sampled_trace(op.model, op.loss_fn, batches, generator=generator, chunk_size=op.chunk_size)
-    return exact_trace(op.model, op.loss_fn, batches, chunk_size=op.chunk_size)
+        chunks = _Chunks(op, op.chunk_size)
+        return sampled_trace(op.model, op.loss_fn, chunks, generator=generator, chunk_size=chunks.size)
+    chunks = _Chunks(op, chunk_size_beside_columns(op.chunk_size, op.device))
+    return exact_trace(op.model, op.loss_fn, chunks, chunk_size=chunks.size)
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ class _Chunks:
     """An operator's samples as batches, chunk by chunk: no more of them than one at a time on the device."""
 
     op: FunctionalHessianOperator
+    size: int
 
     def __iter__(self) -> Iterator[Pair]:
-        return self.op.chunks(self.op.chunk_size)
+        return self.op.chunks(self.size)
 
 
 def _check(op: HessianOperator, probes: int, distribution: str) -> None:

@@ -50,11 +50,13 @@ def trace_pass(
     batches: Batches,
     chunk_size: int | None,
     contribution: Callable[[Chunk], Contribution],
+    usual: Callable[[int, torch.device], int] = lambda size, _: size,
     every: Callable[[int], int | None] = lambda _: None,
 ) -> GaussNewtonTrace:
     """The mean of all samples' contributions; see :func:`estimators.exact_trace` for arguments and refusals.
 
-    ``every`` says, of how many samples there are, which multiples are to be in their chunk twice; None: no sample.
+    ``usual`` is the chunk size where none is given, by that of products and the device. ``every`` says, of how many
+    samples there are, which multiples are to be in their chunk twice; None: no sample.
     """
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
@@ -67,7 +69,7 @@ def trace_pass(
         with torch.no_grad():
             outputs = model(inputs)
         _check_targets(loss_fn, outputs, targets)
-        size = chunk_size or default_chunk_size(model, loss_fn, inputs, targets)
+        size = chunk_size or usual(default_chunk_size(model, loss_fn, inputs, targets), device)
         first = samples.first(size, device)
         _check_targets(loss_fn, outputs, first[1])
         check_deterministic(model, loss_fn, *first)
