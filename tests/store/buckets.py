@@ -14,19 +14,32 @@ import boto3
 ACCESS_KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "a-secret-that-appears-nowhere"
 
 
+# S3 looks for an object and writes it in one step, moto in two, with other threads in between: of two writers of a name
+# that may be written once both succeeded now and then.
+_SERVER = """
+import threading
+from moto.s3.responses import S3Response
+from moto.server import ThreadedMotoServer
+
+put, one_at_a_time = S3Response._key_response_put, threading.Lock()
+
+def put_alone(*args, **kwargs):
+    with one_at_a_time:
+        return put(*args, **kwargs)
+
+S3Response._key_response_put = put_alone
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+threading.Event().wait()
+"""
+
+
 @contextmanager
 def s3_server() -> Iterator[str]:
     """moto's server, in a process of its own; its address."""
-    code = (
-        "from moto.server import ThreadedMotoServer\n"
-        "import threading\n"
-        "server = ThreadedMotoServer('127.0.0.1', 0, verbose=False)\n"
-        "server.start()\n"
-        "print(server.get_host_and_port()[1], flush=True)\n"
-        "threading.Event().wait()\n"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout
