@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from estimators.layouts import by_pixel
+
 Pair = tuple[Tensor, Tensor]
 Batches = Pair | Iterable[Pair]
 
@@ -35,6 +37,8 @@ class Samples:
                 " a pass over the data: pass list(batches) or a DataLoader"
             )
         self._batches: Iterable[Pair] = source
+        #: Whether chunks of images are to lie by pixel; as they come, if not.
+        self.by_pixel = False
         self.count = sum(len(inputs) for inputs, _ in self._checked_pairs())
         if self.count == 0:
             raise ValueError("batches holds no samples, expected at least one: check the data or its split")
@@ -52,7 +56,8 @@ class Samples:
             batch = min(len(inputs), wanted - seen)
             for start in range(0, batch, size):
                 stop = min(start + size, batch)
-                yield inputs[start:stop].to(device), targets[start:stop].to(device)
+                chunk = inputs[start:stop].to(device)
+                yield by_pixel(chunk) if self.by_pixel else chunk, targets[start:stop].to(device)
             seen += len(inputs)
             if wanted <= seen and wanted < self.count:
                 return

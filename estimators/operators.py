@@ -15,7 +15,7 @@ from estimators.checks import LossFunction, MeanCheck, check_deterministic, chec
 from estimators.chunking import default_chunk_size
 from estimators.convolutions import LeanConvolutions
 from estimators.graphs import DEFAULT_MEMORY_BUDGET, ChunkGraph, GradientGraph, GraphMemory, KeptGraphs
-from estimators.layouts import by_pixel, works_by_pixel
+from estimators.layouts import works_by_pixel
 from estimators.measuring import measuring
 from estimators.pooled_relus import PooledRelus
 
@@ -73,7 +73,8 @@ class HessianOperator:
             first_two = self._samples.first(2, self.device)
             #: Samples differentiated at a time; a pure function of model, input shape and kind of device by default.
             self.chunk_size = chunk_size or default_chunk_size(model, loss_fn, *first_two)
-            self._by_pixel = works_by_pixel(model, first_two[0], partial(self._of_some, targets=first_two[1]))
+            of_some = partial(self._of_some, targets=first_two[1])
+            self._samples.by_pixel = works_by_pixel(model, first_two[0], of_some)
             self._check_first_chunk()
         self._limit = self._samples.count
         self._parent: HessianOperator | None = None
@@ -263,8 +264,6 @@ class HessianOperator:
         self._mean_checked = True
 
     def _built(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> tuple[ChunkGraph, bool]:
-        inputs = by_pixel(inputs) if self._by_pixel else inputs
-
         def graph_of() -> ChunkGraph:
             return self._graph(inputs, targets, mean_check)
 
@@ -311,7 +310,6 @@ class HessianOperator:
 
     def _check_first_chunk(self) -> None:
         inputs, targets = self._samples.first(self.chunk_size, self.device)
-        inputs = by_pixel(inputs) if self._by_pixel else inputs
         check_deterministic(self._model, self._loss_fn, inputs, targets)
         with torch.no_grad():
             outputs, _ = evaluate(self._model, self._loss_fn, inputs, targets)

@@ -14,6 +14,7 @@ from typing import Self
 
 from tests.cluster.compose import Service, load
 from tests.cluster.containers import Container, Network, run
+from tests.store.buckets import SERVER
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -189,7 +190,7 @@ class Cluster:
             options = ["-c", "listen_addresses=*", "-c", "unix_socket_directories=/tmp/ray"]
             container.command = ["postgres", *options]
         elif service.name == "s3":
-            container.command = ["moto_server", "--host", "0.0.0.0", "--port", "8333"]
+            container.command = [sys.executable, "-c", SERVER, "0.0.0.0", "8333"]
         else:
             raise ValueError(f"{service.name}: nothing stands in for image {service.image}")
 

@@ -15,8 +15,9 @@ ACCESS_KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "a-secret-that-appears-nowhere"
 
 
 # S3 looks for an object and writes it in one step, moto in two, with other threads in between: of two writers of a name
-# that may be written once both succeeded now and then.
-_SERVER = """
+# that may be written once both succeeded now and then. Takes host and port, prints the port.
+SERVER = """
+import sys
 import threading
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
@@ -28,7 +29,7 @@ def put_alone(*args, **kwargs):
         return put(*args, **kwargs)
 
 S3Response._key_response_put = put_alone
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server = ThreadedMotoServer(sys.argv[1], int(sys.argv[2]), verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
 threading.Event().wait()
@@ -39,7 +40,7 @@ threading.Event().wait()
 def s3_server() -> Iterator[str]:
     """moto's server, in a process of its own; its address."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", SERVER, "127.0.0.1", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout
