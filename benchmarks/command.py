@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 _OTHERS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")  # a user's cluster and tracker are none of a benchmark's business

@@ -14,8 +14,8 @@ from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import evaluate
-from orchestrator.training.measurement import Measurement
-from orchestrator.training.models import build_model
+from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.models.networks import build_model
 
 NAME = "evaluation"
 BATCH = 64

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from orchestrator.scheduling.worker import Work
-from orchestrator.store.claim import Owner
-from orchestrator.store.commit import Attempt, TrialStore, first_missing
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import Provenance, capture
-from orchestrator.store.state import State
+from orchestrator.scheduling.engines.worker import Work
+from orchestrator.store.ownership.claims import Owner
+from orchestrator.store.provenance.provenance import Provenance, capture
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import Attempt, TrialStore, first_missing
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 

@@ -23,16 +23,16 @@ from benchmarks.harness.settings import Scale, Settings, SkippedError, say
 from benchmarks.harness.tables import markdown, number
 from benchmarks.images import on_device, resident_data
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.failures import Failure, failure_of
-from orchestrator.scheduling.local import run_local
-from orchestrator.scheduling.worker import Mark
+from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.worker import Mark
+from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, load_sweep
-from orchestrator.training.captured import CAPTURE_VARIABLE
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE
+from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 

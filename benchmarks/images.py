@@ -7,9 +7,9 @@ from torch import Tensor
 
 from benchmarks.harness.settings import Settings
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.datasets import ResidentData, load_data
-from orchestrator.training.images import Images
-from orchestrator.training.split import draw_ood_noise
+from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.images import Images
+from orchestrator.training.data.split import draw_ood_noise
 
 SHAPE = (3, 32, 32)
 CLASSES = 10

@@ -13,8 +13,8 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from estimators import HutchinsonResult, dense_hessian, hutchinson
-from estimators.random_vectors import Distribution
-from estimators.student import student_quantile
+from estimators.operators.random_vectors import Distribution
+from estimators.trace.student_t import student_quantile
 
 NAME = "intervals"
 LEVEL = 0.95

@@ -16,7 +16,7 @@ from benchmarks.images import batch, resident_data
 from benchmarks.references import REFERENCES, References
 from benchmarks.snapshots import INIT, OPTIMIZERS, Snapshot, first, trained, untrained
 from estimators import HessianOperator, LanczosResult, lanczos
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.data.datasets import ResidentData
 
 NAME = "lambda_max"
 TOLERANCE = 1e-3

@@ -14,12 +14,12 @@ from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.training.captured import training_step
+from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
-from orchestrator.training.measurement import Measurement
-from orchestrator.training.models import build_model
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.optimizers.build import build_optimizer
 
 NAME = "measurement"
 BATCH = 32

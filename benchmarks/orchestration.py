@@ -12,9 +12,9 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.ray import run_ray
-from orchestrator.scheduling.worker import Work
-from orchestrator.store.commit import TrialStore
+from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.worker import Work
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Resources
 
 NAME = "orchestration"

@@ -16,7 +16,7 @@ from benchmarks.harness.timing import Samples, interleaved, ratio
 from benchmarks.images import batch, on_device, resident_data
 from benchmarks.peers import Build, Implementation, Problem, installed, missing, ours, paper, quiet
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models import build_model
+from orchestrator.training.models.networks import build_model
 
 NAME = "products"
 OURS, PAPER = "ours", "as the paper writes it"

@@ -16,8 +16,8 @@ from benchmarks.harness.tables import markdown, number, percent
 from benchmarks.images import batch, resident_data
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.datasets import ResidentData
-from orchestrator.training.models import build_model
+from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.models.networks import build_model
 
 NAME = "sampled_trace"
 LEARNING_RATE, BATCH = 0.05, 32

@@ -20,10 +20,10 @@ from benchmarks.harness.results import Result, begin, finish, stored_measurement
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.failures import Failure
-from orchestrator.scheduling.ray import run_ray
-from orchestrator.scheduling.worker import Mark
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.worker import Mark
+from orchestrator.scheduling.retry import Failure
+from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 

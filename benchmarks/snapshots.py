@@ -11,11 +11,11 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig, MlpConfig
 from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
-from orchestrator.training.models import build_model
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.optimizers.build import build_optimizer
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
 # By even and odd seeds: a single way to train would be a single kind of spectrum.

@@ -22,7 +22,7 @@ from benchmarks.images import SHAPE, batch, on_device, resident_data
 from benchmarks.peers import Problem, quiet
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models import build_model
+from orchestrator.training.models.networks import build_model
 
 NAME = "traces"
 OURS, THEIRS = "ours", "BackPACK"

@@ -23,12 +23,12 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import SgdConfig
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.images import Images
 from orchestrator.training.environment import reproducible
-from orchestrator.training.images import Images
 from orchestrator.training.loop import train_epoch
-from orchestrator.training.models import build_model
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.optimizers.build import build_optimizer
 
 NAME = "training"
 LEARNING_RATE = 0.05

@@ -24,7 +24,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number
 from orchestrator.scheduling.driver import EngineOptions, compute
 from orchestrator.scheduling.progress import Progress
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 NAME = "volume"

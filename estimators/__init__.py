@@ -1,15 +1,12 @@
 """Curvature of a loss: the Hessian's extreme eigenvalues and trace, each with its uncertainty and its cost."""
 
-from estimators.dense import dense_hessian
-from estimators.gauss_newton_operator import GaussNewtonOperator
-from estimators.gauss_newton_trace import exact_trace, sampled_trace
-from estimators.hessian_trace import hessian_trace
-from estimators.hutchinson import hutchinson, required_probes
-from estimators.lanczos import lanczos
-from estimators.linearity import Linearity, linearity
-from estimators.operators import HessianOperator
-from estimators.power import power_iteration
-from estimators.protocols import SymmetricOperator
+from estimators.eigenvalues.lanczos import lanczos
+from estimators.eigenvalues.power_iteration import power_iteration
+from estimators.linearity.linearity import Linearity, linearity
+from estimators.operators.dense import dense_hessian
+from estimators.operators.gauss_newton import GaussNewtonOperator
+from estimators.operators.hessian import HessianOperator
+from estimators.operators.protocols import SymmetricOperator
 from estimators.results import (
     GaussNewtonTrace,
     HessianTrace,
@@ -18,6 +15,9 @@ from estimators.results import (
     PowerIterationResult,
     SampledGaussNewtonTrace,
 )
+from estimators.trace.gauss_newton import exact_trace, sampled_trace
+from estimators.trace.hessian import hessian_trace
+from estimators.trace.hutchinson import hutchinson, required_probes
 
 __all__ = [
     "GaussNewtonOperator",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from estimators.intervals import FEWEST_PROBES, MOST_DEGREES, Method, fewest_probes, half_width, variance_degrees
+from estimators.trace.intervals import FEWEST_PROBES, MOST_DEGREES, Method, fewest_probes, half_width, variance_degrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class LanczosResult:
 
 @dataclass(frozen=True, eq=False)
 class HutchinsonResult:
-    """What :func:`estimators.hutchinson` found. The trace is in units of the loss per squared parameter."""
+    """What :func:`estimators.trace.hutchinson` found. The trace is in units of the loss per squared parameter."""
 
     value: float
     """The mean of ``samples``: an unbiased estimate of the trace."""
@@ -170,7 +170,7 @@ class SampledGaussNewtonTrace(GaussNewtonTrace):
 
 @dataclass(frozen=True, eq=False)
 class HessianTrace:
-    """What :func:`estimators.hessian_trace` found. Traces are in units of the loss per squared parameter."""
+    """What :func:`estimators.trace.hessian` found. Traces are in units of the loss per squared parameter."""
 
     value: float
     """tr(H): ``gauss_newton`` + ``difference``, unbiased where it is not exact."""

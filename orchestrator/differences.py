@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from orchestrator.store import attachments
-from orchestrator.store.attachments import PACKAGES
-from orchestrator.store.commit import Attempt, TrialStore
-from orchestrator.store.files import FileSystem
+from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.provenance import attachments
+from orchestrator.store.provenance.attachments import PACKAGES
+from orchestrator.store.trial import Attempt, TrialStore
 from orchestrator.study.record import EpochRecord
 
 

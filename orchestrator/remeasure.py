@@ -6,18 +6,18 @@ from dataclasses import asdict, replace
 
 import torch
 
-from orchestrator.store.commit import TrialStore
-from orchestrator.store.files import StorageError
-from orchestrator.store.measurable import measurable
-from orchestrator.store.measurements import Remeasured
-from orchestrator.store.provenance import capture
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.remeasurable import measurable
+from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.training.datasets import ResidentData, load_data
+from orchestrator.training.data.datasets import ResidentData, load_data
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.loop import load_model
-from orchestrator.training.measurement import Measurement
+from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.trial import device_of, refuse_other_data
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.differences import compare
-from orchestrator.store.claim import BY_HAND, Owner
-from orchestrator.store.commit import TrialStore
-from orchestrator.store.layout import Storage
+from orchestrator.store.ownership.claims import BY_HAND, Owner
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.training.own_models import importable_from
+from orchestrator.training.models.user_code import importable_from
 from orchestrator.trial import run_trial
 
 

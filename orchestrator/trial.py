@@ -9,23 +9,23 @@ from pickle import UnpicklingError
 
 import torch
 
-from orchestrator.store.claim import BY_HAND, Owner, SupersededError
-from orchestrator.store.commit import Attempt, Checkpoint, TrialStore, first_missing
 from orchestrator.store.errors import StorageError
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.layout import SweepStore
-from orchestrator.store.provenance import capture
-from orchestrator.store.state import State
+from orchestrator.store.ownership.claims import BY_HAND, Owner, SupersededError
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.sweep import SweepStore
+from orchestrator.store.trial import Attempt, Checkpoint, TrialStore, first_missing
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.datasets import ResidentData, load_data, load_source
+from orchestrator.training.data.datasets import ResidentData, load_data, load_source
+from orchestrator.training.data.images import DataError
+from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.environment import describe, reproducible
-from orchestrator.training.images import DataError
 from orchestrator.training.loop import TrainedEpoch, fitting_model, train
-from orchestrator.training.noisy_images import noisy_images
-from orchestrator.training.own_models import code_files
+from orchestrator.training.models.user_code import code_files
 
 _NOISE = (0.0, 0.1, 0.25)
 """As in the paper's Figure 4."""

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from orchestrator.scheduling.estimate import missing_epochs
-from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 
 COMMAND = [str(Path(sys.executable).with_name("hessian-dynamics"))]

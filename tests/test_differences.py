@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator.differences import Comparison, compare, ulps
-from orchestrator.store import attachments
-from orchestrator.store.attachments import PACKAGES
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.store.provenance import attachments
+from orchestrator.store.provenance.attachments import PACKAGES
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import PROVENANCE, attempt
 from tests.store.stored import config as some_config

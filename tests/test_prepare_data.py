@@ -7,9 +7,9 @@ import pytest
 import orchestrator.trial
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.cache import CACHE_VARIABLE
-from orchestrator.training.datasets import load_source
-from orchestrator.training.images import DataError, Source
+from orchestrator.training.data.cache import CACHE_VARIABLE
+from orchestrator.training.data.datasets import load_source
+from orchestrator.training.data.images import DataError, Source
 from orchestrator.trial import prepare_data
 from tests.training.folders import make_folder
 from tests.training.trials import small_trial

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.remeasure import remeasure
-from orchestrator.store.commit import TrialStore
-from orchestrator.store.files import StorageError
-from orchestrator.store.layout import Storage
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.training.cache import CACHE_VARIABLE
-from orchestrator.training.datasets import load_data
+from orchestrator.training.data.cache import CACHE_VARIABLE
+from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images import DataError
 from orchestrator.training.environment import reproducible
-from orchestrator.training.images import DataError
 from orchestrator.training.loop import train
 from orchestrator.trial import run_trial
 from tests.training.folders import make_folder, write_image

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.rerun import line, rerun
-from orchestrator.store import attachments
-from orchestrator.store.layout import Storage
+from orchestrator.store.provenance import attachments
+from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 from orchestrator.trial import run_trial

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.store.buckets import SECRET, contents, environment, new_bucket, s3_server
 

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.store.claim import Owner, SupersededError
-from orchestrator.store.commit import TrialStore
 from orchestrator.store.errors import StorageError
-from orchestrator.store.layout import Storage
-from orchestrator.store.lease import Lease
-from orchestrator.store.state import State
+from orchestrator.store.ownership.claims import Owner, SupersededError
+from orchestrator.store.ownership.lease import Lease
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import TrialStore
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.cache import CACHE_VARIABLE
-from orchestrator.training.datasets import load_data
-from orchestrator.training.images import DataError
-from orchestrator.training.own_models import ModelCodeError
+from orchestrator.training.data.cache import CACHE_VARIABLE
+from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images import DataError
+from orchestrator.training.models.user_code import ModelCodeError
 from orchestrator.trial import check_models, note_images, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.harness.settings import Scale
 from benchmarks.harness.timing import seconds
-from orchestrator.store.provenance import capture
+from orchestrator.store.provenance.provenance import capture
 
 MATRIX_SIZES: dict[Scale, tuple[int, ...]] = {"full": (512, 1024, 2048, 4096), "quick": (512, 1024), "tiny": (64,)}
 _SECONDS, _REPEATS = 0.5, 3

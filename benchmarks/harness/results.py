@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.harness.machine import Machine, describe, described_again
 from benchmarks.harness.settings import Settings, say
-from orchestrator.store.provenance import capture
+from orchestrator.store.provenance.provenance import capture
 
 RESULTS = Path(__file__).parents[1] / "results"
 _PACKAGES = (

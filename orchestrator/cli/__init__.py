@@ -6,9 +6,9 @@ from rich.console import Console
 
 from orchestrator.cli import computing, reading  # noqa: F401 (the commands register themselves)
 from orchestrator.cli.terminal import app
-from orchestrator.store.claim import SupersededError
-from orchestrator.store.files import StorageError
-from orchestrator.store.lease import LeaseHeldError, LeaseLostError
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.ownership.claims import SupersededError
+from orchestrator.store.ownership.lease import LeaseHeldError, LeaseLostError
 
 _SAID_IN_A_LINE = (
     ValueError,

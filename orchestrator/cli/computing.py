@@ -17,16 +17,16 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, interruptible, say
-from orchestrator.scheduling.change import read_change
 from orchestrator.scheduling.driver import EngineOptions, run_sweep
 from orchestrator.scheduling.estimate import own_code
-from orchestrator.scheduling.measuring import measure_sweep, shortcomings
-from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.measurement_change import read_change
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.scheduling.remeasure_sweep import measure_sweep, shortcomings
 from orchestrator.scheduling.show import damage, failures, forecast, split, table
-from orchestrator.scheduling.spent import spending
 from orchestrator.scheduling.stopping import read_budget
-from orchestrator.store.claim import Owner
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.time_spent import spending
+from orchestrator.store.ownership.claims import Owner
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 
 
@@ -42,11 +42,11 @@ def plan(
 
     Stores and downloads nothing. Where the time cannot be measured it says why, and the exit code is 0 all the same.
     """
-    standing = reconcile(load_sweep(sweep, override or ()), Storage(storage))
-    console.print(table(standing), crop=False)
-    for line in (standing.summary, *damage(standing), *own_code(standing)):
+    current = reconcile(load_sweep(sweep, override or ()), Storage(storage))
+    console.print(table(current), crop=False)
+    for line in (current.summary, *damage(current), *own_code(current)):
         say(line)
-    for line in forecast(standing, engine, max_concurrent, console.status):
+    for line in forecast(current, engine, max_concurrent, console.status):
         say(line)
 
 

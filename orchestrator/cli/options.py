@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from orchestrator.scheduling.driver import Engine
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]

@@ -15,11 +15,11 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, say
-from orchestrator.scheduling.measuring import measured_again
-from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.scheduling.remeasure_sweep import measured_again
 from orchestrator.scheduling.show import damage, failures, progress, table
-from orchestrator.store.layout import Storage
-from orchestrator.store.location import S3Location
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     """Shows how the trials of a sweep stand, from the storage alone: during a run and after."""
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
-    standing = reconcile(desired, store)
-    spent = progress(standing, store)
-    if store.suspects().keys() & desired.by_id.keys() - standing.damaged.keys():  # found in what was just read
-        standing = reconcile(desired, store)
-    console.print(table(standing), crop=False)
-    for line in (standing.summary, *damage(standing), *failures(standing), *measured_again(desired, store), *spent):
+    state = reconcile(desired, store)
+    spent = progress(state, store)
+    if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found in what was just read
+        state = reconcile(desired, store)
+    console.print(table(state), crop=False)
+    for line in (state.summary, *damage(state), *failures(state), *measured_again(desired, store), *spent):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")
@@ -132,7 +132,7 @@ def doctor(
 
     Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
     """
-    from orchestrator.doctor import Mark, examine, summary
+    from orchestrator.checks.doctor import Mark, examine, summary
 
     if cluster and not address:
         raise ValueError("--cluster asks the nodes of a Ray cluster: give its --address, or set RAY_ADDRESS")

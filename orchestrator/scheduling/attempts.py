@@ -8,8 +8,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from orchestrator.scheduling.failures import Failure, Kind, Next, conclusion, decide, pause_seconds
-from orchestrator.scheduling.worker import Job, Mark
+from orchestrator.scheduling.engines.worker import Job, Mark
+from orchestrator.scheduling.retry import Failure, Kind, Next, conclusion, decide, pause_seconds
 
 SAME_ERROR_TRIALS = 3
 """Where so many trials are the first to end, all with the same error, the others would end so too."""

@@ -12,17 +12,18 @@ from typing import Literal
 from rich.console import Console
 
 from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.worker import Work
 from orchestrator.scheduling.fitness import Expected, software
-from orchestrator.scheduling.local import run_local
 from orchestrator.scheduling.nodes import ask_nodes, refuse_unfit
+from orchestrator.scheduling.plan import Plan, reconcile
 from orchestrator.scheduling.progress import Progress
-from orchestrator.scheduling.ray import run_ray
-from orchestrator.scheduling.reconcile import Plan, reconcile
 from orchestrator.scheduling.stopping import Stopping, handlers_kept
-from orchestrator.scheduling.worker import Work
-from orchestrator.store.layout import Storage, SweepStore
-from orchestrator.store.lease import Lease
-from orchestrator.store.provenance import capture
+from orchestrator.store.ownership.lease import Lease
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import SweepStore
 from orchestrator.study.sweep import Resources, Sweep
 
 Engine = Literal["ray", "local"]
@@ -110,7 +111,9 @@ def prepare(sweep: Sweep, console: Console) -> None:
         DataError: where data is missing or damaged.
         ValueError: where a model cannot be built.
     """
-    from orchestrator.training.own_models import importable_from  # torch, only where there is something to compute
+    from orchestrator.training.models.user_code import (
+        importable_from,  # torch, only where there is something to compute
+    )
     from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):

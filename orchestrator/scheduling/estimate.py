@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.scheduling.driver import Engine
-from orchestrator.scheduling.local import trials_at_a_time
+from orchestrator.scheduling.engines.local import trials_at_a_time
+from orchestrator.scheduling.plan import Plan
 from orchestrator.scheduling.probe import probe
-from orchestrator.scheduling.reconcile import Plan
-from orchestrator.scheduling.spent import Spent
+from orchestrator.scheduling.time_spent import Spent
 
 if TYPE_CHECKING:
     from orchestrator.training.cost import Part
@@ -59,8 +59,8 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
 
 def missing_epochs(plan: Plan) -> dict[str, range]:
     """The epochs to be computed of every trial in which something is missing; epoch 0 is the untrained model."""
-    standings = ((trial_id, plan.standings[trial_id]) for trial_id in plan.todo)
-    return {trial_id: range(standing.epoch + 1, standing.epochs + 1) for trial_id, standing in standings}
+    statuses = ((trial_id, plan.statuses[trial_id]) for trial_id in plan.todo)
+    return {trial_id: range(status.epoch + 1, status.epochs + 1) for trial_id, status in statuses}
 
 
 def own_code(plan: Plan) -> list[str]:
@@ -89,7 +89,7 @@ def estimate(plan: Plan, engine: Engine, max_concurrent: int | None, status: Sta
     missing = missing_epochs(plan)
     with status("reading the data"):
         from orchestrator.training.cost import parts  # torch, only where there is something to compute
-        from orchestrator.training.stand_in import read_data
+        from orchestrator.training.data.stand_in import read_data
 
         read_data(plan.trial(trial_id).data for trial_id in missing)
     mixes = {trial_id: parts(plan.trial(trial_id), epochs) for trial_id, epochs in missing.items()}

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.store.credentials import redacted
+from orchestrator.store.backends.disk import files_at
 from orchestrator.store.errors import StorageError
-from orchestrator.store.files import files_at
-from orchestrator.store.layout import Storage
 from orchestrator.store.medium import LITTLE_BYTES, examine
-from orchestrator.store.provenance import COMMIT_VARIABLE, capture
+from orchestrator.store.provenance.provenance import COMMIT_VARIABLE, capture
+from orchestrator.store.provenance.redaction import redacted
+from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 _COMPUTING = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
@@ -206,7 +206,7 @@ def _devices(question: Question) -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     try:
-        from orchestrator.training.cache import CACHE_VARIABLE, cache_folder
+        from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
     except ImportError:  # torch, of which was said enough
         return
     try:
@@ -221,7 +221,7 @@ def _cache() -> Iterator[Finding]:
 
 def _data(config: Data) -> Finding:
     try:
-        from orchestrator.training.datasets import obtainable
+        from orchestrator.training.data.datasets import obtainable
 
         return Finding("data", Weight.OK, obtainable(config))
     except (ImportError, ValueError) as error:

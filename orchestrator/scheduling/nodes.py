@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.scheduling.fitness import INSTALL, Finding, Question, Weight, software
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 PATIENCE_SECONDS = 60.0

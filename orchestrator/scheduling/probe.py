@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.scheduling.local import choose_gpu, die_with_parent
+from orchestrator.scheduling.engines.local import choose_gpu, die_with_parent
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources
 
@@ -134,8 +134,8 @@ def _serve(
         import torch
 
         from orchestrator.training.cost import seconds
+        from orchestrator.training.data.stand_in import probe_data
         from orchestrator.training.environment import reproducible
-        from orchestrator.training.stand_in import probe_data
 
         if resources.gpu > 0:
             choose_gpu(slot)

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.scheduling.reconcile import Plan, reconcile
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.scheduling.plan import Plan, reconcile
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.sweep import Sweep
 
 REFRESH_SECONDS = 1.0
@@ -101,8 +101,8 @@ def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
     if counts[State.FAILED]:
         states.append(f"{counts[State.FAILED]} failed")
     states.append(f"{counts[State.PENDING] + counts[State.INTERRUPTED]} waiting")
-    total = sum(standing.epochs + 1 for standing in plan.standings.values())
-    parts = [f"{len(plan.standings)} trials: {', '.join(states)}", f"{total - plan.missing_epochs} of {total} epochs"]
+    total = sum(status.epochs + 1 for status in plan.statuses.values())
+    parts = [f"{len(plan.statuses)} trials: {', '.join(states)}", f"{total - plan.missing_epochs} of {total} epochs"]
     if pace.epochs_per_hour is not None and pace.seconds_left is not None:
         parts[-1] += f", {pace.epochs_per_hour:,.0f} an hour, {duration(pace.seconds_left)} left"
     return " | ".join(part for part in [*parts, tracker] if part)

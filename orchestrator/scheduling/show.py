@@ -9,11 +9,11 @@ from rich.table import Table
 
 from orchestrator.scheduling.driver import Engine
 from orchestrator.scheduling.estimate import Status, estimate
+from orchestrator.scheduling.plan import Plan
 from orchestrator.scheduling.probe import ProbeError
-from orchestrator.scheduling.reconcile import Plan
-from orchestrator.scheduling.spent import Spent, spending
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.scheduling.time_spent import Spent, spending
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 
 MOST_FRAMED = 1000
 """Trials in a table with frames, whose cells are wrapped to fit: ten thousand take rich seconds."""
@@ -21,11 +21,11 @@ MOST_FRAMED = 1000
 
 def table(plan: Plan) -> "Table | PlainTable":
     """Every trial: its id, what tells it from the others, its state and epochs."""
-    title = f"{plan.sweep.name}: {len(plan.standings)} trials"
+    title = f"{plan.sweep.name}: {len(plan.statuses)} trials"
     header = ("trial", "what", "state", "epoch")
     rows = [
-        (key, plan.sweep.label(plan.trial(key)), standing.state.value, f"{max(standing.epoch, 0)}/{standing.epochs}")
-        for key, standing in plan.standings.items()
+        (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
+        for key, status in plan.statuses.items()
     ]
     if len(rows) > MOST_FRAMED:
         return PlainTable(title, [header, *rows])
@@ -57,11 +57,11 @@ class PlainTable:
 
 def failures(plan: Plan) -> list[str]:
     """The last line of every failed trial's traceback, and how to see the rest."""
-    failed = {key: standing for key, standing in plan.standings.items() if standing.state is State.FAILED}
+    failed = {key: status for key, status in plan.statuses.items() if status.state is State.FAILED}
     lines = []
-    for trial_id, standing in failed.items():
-        assert standing.attempt is not None, "a trial fails by its attempt"
-        reason = standing.attempt.reason.strip().splitlines()[-1]
+    for trial_id, status in failed.items():
+        assert status.attempt is not None, "a trial fails by its attempt"
+        reason = status.attempt.reason.strip().splitlines()[-1]
         lines.append(f"failed: {trial_id} ({plan.sweep.label(plan.trial(trial_id))}): {reason}")
     if failed:
         lines.append(f"to see it happen: hessian-dynamics trial {plan.sweep.name} {next(iter(failed))}")

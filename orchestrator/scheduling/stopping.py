@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from orchestrator.scheduling.dropped import repeated_if_dropped
+from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a job scheduler's or an administrator's request, the end of the terminal."""

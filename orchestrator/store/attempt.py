@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from orchestrator.store import strict_json
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance.provenance import Provenance
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.commit import Commit
 from orchestrator.store.errors import DamagedError
-from orchestrator.store.files import FileSystem
-from orchestrator.store.location import S3Location
-from orchestrator.store.sealed import Commit
 from orchestrator.study.record import EpochRecord
 
 LAST_CHECKPOINTS = 2

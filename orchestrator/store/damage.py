@@ -6,7 +6,7 @@
 import contextlib
 import re
 
-from orchestrator.store.files import FileSystem, StorageError
+from orchestrator.store.backends.disk import FileSystem, StorageError
 
 _FOLDER = "damage"
 

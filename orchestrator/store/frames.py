@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.store import strict_json
-from orchestrator.store.commit import TrialStore
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import Provenance, failure_line
-from orchestrator.store.state import State, standing
+from orchestrator.store.provenance.provenance import Provenance, failure_line
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import TrialStore
+from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import SCALARS, VECTORS, EpochRecord
 from orchestrator.study.sweep import Sweep
@@ -144,7 +144,7 @@ def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) 
 
 
 def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
-    stands = standing(trial, config, driver_since)
+    stands = trial_status(trial, config, driver_since)
     attempts = trial.attempts()
     last = attempts[-1] if attempts else None
     commits = [trial.read(epoch) for epoch in trial.epochs() if epoch <= config.epochs]

@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.store.files import Files, FileSystem, StorageError
+from orchestrator.store.backends.disk import Files, FileSystem, StorageError
 
 LITTLE_BYTES = 2**30
 """Some hundred checkpoints of the paper's network."""

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.overrides import put
-from orchestrator.study.problems import Problem, explain
 from orchestrator.study.sample import SampleConfig, draw
+from orchestrator.study.sweep_errors import Problem, explain
 
 MOST_COMBINATIONS = 100_000
 """Of a grid and a sample; more take minutes to read and gigabytes to hold, and none of that is training."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
 from orchestrator.study.overrides import overridden_name, override, parse_overrides
-from orchestrator.study.problems import Problem, SweepError, explain
 from orchestrator.study.sample import SampleConfig
+from orchestrator.study.sweep_errors import Problem, SweepError, explain
 from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from orchestrator.store.location import S3Location
-from orchestrator.store.provenance import redacted
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.provenance.provenance import redacted
 
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.tracking.address import database_file
 from orchestrator.tracking.links import ship_command, where_to_look
 from orchestrator.tracking.shipper import ship

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 
 from orchestrator.store import strict_json
-from orchestrator.store.commit import Attempt
-from orchestrator.store.provenance import redacted
+from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.trial import Attempt
 from orchestrator.study.record import EpochRecord
 
 CURVATURE = "curvature.json"

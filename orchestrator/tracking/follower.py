@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.store.layout import ShipperStatus, SweepStore
-from orchestrator.store.location import S3Location
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.sweep import ShipperStatus, SweepStore
 from orchestrator.tracking.address import absolute_uri
 
 _POLL_SECONDS = 0.1

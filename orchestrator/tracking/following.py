@@ -5,7 +5,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
-from orchestrator.store.layout import ShipperStatus, Storage
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import ShipperStatus
 from orchestrator.tracking.address import database_file
 from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
 from orchestrator.tracking.links import ship_command, where_to_look

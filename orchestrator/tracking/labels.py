@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.store.provenance import Provenance, redacted
+from orchestrator.store.provenance.provenance import Provenance, redacted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
 from orchestrator.study.sweep import Sweep

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import redacted
-from orchestrator.store.state import State
+from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels, trial_run
 from orchestrator.tracking.address import artifact_folder, database_file
@@ -119,7 +119,7 @@ class Mirror:
                 trial_run.end_damaged(self._runs[trial_id], damage, driver)
             self._due.discard(trial_id)
         self.interrupted = not driver and any(
-            stored.begun and not stored.standing.state.final and stored.standing.state is not State.FAILED
+            stored.begun and not stored.status.state.final and stored.status.state is not State.FAILED
             for stored in self._watch.stored.values()
         )
         self._update_sweep_run(driver)
@@ -242,7 +242,7 @@ class Mirror:
 
     def _state(self, trial_id: str) -> State:
         stored = self._watch.stored.get(trial_id)
-        return State.INTERRUPTED if stored is None or trial_id in self._watch.damaged else stored.standing.state
+        return State.INTERRUPTED if stored is None or trial_id in self._watch.damaged else stored.status.state
 
 
 def storage_id(storage: Storage, sweep: str) -> str:

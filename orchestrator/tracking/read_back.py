@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble, parsed_samples, scalar_columns
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.layout import manifest_content
-from orchestrator.store.provenance import redacted
-from orchestrator.store.state import State
+from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.sweep import manifest_content
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels
 from orchestrator.tracking.address import absolute_uri

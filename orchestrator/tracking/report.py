@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.tracking import labels
 from orchestrator.tracking.address import absolute_uri, database_file
 from orchestrator.tracking.client import connect, reason

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from orchestrator.store.files import StorageError
-from orchestrator.store.layout import ShipperStatus, Storage, SweepStore
-from orchestrator.store.lease import Holder, LeaseHeldError, LeaseLostError
-from orchestrator.store.provenance import redacted
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.ownership.lease import Holder, LeaseHeldError, LeaseLostError
+from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import ShipperStatus, SweepStore
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect, lost, reason, refused, require_mlflow, unanswered
 from orchestrator.tracking.links import ship_command

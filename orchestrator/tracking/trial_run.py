@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store.commit import Attempt, Commit, TrialStore, first_missing
-from orchestrator.store.provenance import Provenance, failure_line, redacted
-from orchestrator.store.state import Standing, State, standing
+from orchestrator.store.provenance.provenance import Provenance, failure_line, redacted
+from orchestrator.store.trial import Attempt, Commit, TrialStore, first_missing
+from orchestrator.store.trial_status import State, TrialStatus, trial_status
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
@@ -29,7 +29,7 @@ class Stored:
 
     config: TrialConfig
     trial: TrialStore
-    standing: Standing
+    status: TrialStatus
     epochs: tuple[int, ...]
     """All that are committed, those too that are not asked for."""
     attempts: tuple[Attempt, ...]
@@ -44,12 +44,12 @@ class Stored:
     @property
     def begun(self) -> bool:
         """Whether anybody ever tried it."""
-        return self.standing.epoch >= 0 or bool(self.attempts)
+        return self.status.epoch >= 0 or bool(self.attempts)
 
     @property
     def ending(self) -> State | None:
         """How the trial ended, or None where it goes on or has not begun."""
-        state = self.standing.state
+        state = self.status.state
         if state in (State.COMPLETED, State.DIVERGED, State.FAILED):
             return state
         return State.INTERRUPTED if self.begun and not self.driver else None
@@ -57,14 +57,14 @@ class Stored:
     @property
     def ended_ms(self) -> int:
         """When the trial ended, from the store alone: shipped again, it ended at the same moment."""
-        last = _read(self.trial, self.standing.epoch).record.timestamp_ms if self.standing.epoch >= 0 else 0
-        attempt = self.attempt.started_ms if self.attempt and not self.standing.state.final else 0
+        last = _read(self.trial, self.status.epoch).record.timestamp_ms if self.status.epoch >= 0 else 0
+        attempt = self.attempt.started_ms if self.attempt and not self.status.state.final else 0
         return max(last, attempt)
 
 
 def read_stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> Stored:
-    """What the store says now; `driver_since` as in `store.state.standing`."""
-    stands = standing(trial, config, driver_since)
+    """What the store says now; `driver_since` as in `store.trial_status.trial_status`."""
+    stands = trial_status(trial, config, driver_since)
     return Stored(config, trial, stands, tuple(trial.epochs()), tuple(trial.attempts()), driver_since is not None)
 
 
@@ -108,7 +108,7 @@ def ship_epochs(run: TrackedRun, stored: Stored, tags: dict[str, str], on_shippe
     # Not beyond an epoch that was set aside and is being computed again: the cursor would pass it.
     end = min(first_missing(list(stored.epochs)), stored.config.epochs + 1)
     missing = [e for e in stored.epochs if run.shipped_epoch < e < end]
-    if stored.standing.state is State.RUNNING or (missing and stored.ending is None):
+    if stored.status.state is State.RUNNING or (missing and stored.ending is None):
         _go_on(run)
     batch: list[Commit] = []
     room = BATCH_METRICS
@@ -168,8 +168,8 @@ def end(run: TrackedRun, stored: Stored) -> None:
         _correct(run, stored)
         return
     news = {labels.OUTCOME: state.value}
-    epoch = str(stored.standing.epoch)
-    if stored.standing.epoch >= 0 and run.tags.get(labels.CURVATURE_EPOCH) != epoch:
+    epoch = str(stored.status.epoch)
+    if stored.status.epoch >= 0 and run.tags.get(labels.CURVATURE_EPOCH) != epoch:
         records = [_read(stored.trial, e).record for e in stored.epochs if e <= stored.config.epochs]
         run.upload(artifacts.CURVATURE, artifacts.curvature_json(records))
         news[labels.CURVATURE_EPOCH] = epoch
@@ -211,7 +211,7 @@ def _go_on(run: TrackedRun) -> None:
 
 def _correct(run: TrackedRun, stored: Stored) -> None:
     """A run that a killed shipper left RUNNING, of a trial that has not begun."""
-    if run.status == "RUNNING" and stored.standing.state is State.PENDING:
+    if run.status == "RUNNING" and stored.status.state is State.PENDING:
         run.set_status("SCHEDULED")
 
 

@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.store.files import StorageError
-from orchestrator.store.layout import Storage, manifest_content
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import manifest_content
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking.damage import DamagedTrialError, whole
 from orchestrator.tracking.trial_run import Stored, read_stored, unshipped_measurements
@@ -64,7 +65,7 @@ class Watch:
         """Reads every trial that has changed since the last look. Returns their ids, and those of damaged trials.
 
         Args:
-            driver_since: as in `store.state.standing`.
+            driver_since: as in `store.trial_status.trial_status`.
             thorough: read all trials, whatever their folders say of themselves.
         """
         if thorough or driver_since != self._driver_since:
@@ -79,7 +80,7 @@ class Watch:
             if trial_id not in self._settled and (trial_id in begun or trial_id not in self.stored):
                 if self._look_at(trial_id, config, driver_since):
                     changed.add(trial_id)
-                elif trial_id in self.stored and self.stored[trial_id].standing.state.final:
+                elif trial_id in self.stored and self.stored[trial_id].status.state.final:
                     self._settled.add(trial_id)
         return changed
 
@@ -119,7 +120,7 @@ class Watch:
         else:
             self.damaged.pop(trial_id, None)
             self.stored[trial_id] = stored
-            if not stored.standing.damaged:  # what is mended in place leaves the stamp as it is
+            if not stored.status.damaged:  # what is mended in place leaves the stamp as it is
                 self._stamps[trial_id] = stamp
         return True
 

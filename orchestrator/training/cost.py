@@ -18,12 +18,12 @@ from orchestrator.study.data_config import AugmentationConfig
 from orchestrator.study.model_config import ModuleConfig
 from orchestrator.study.optimizer_config import ConstantSchedule, SgdConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.training.datasets import ResidentData
-from orchestrator.training.images import Images
+from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.images import Images
+from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.loop import train
-from orchestrator.training.measurement import Measurement
-from orchestrator.training.models import build_model
-from orchestrator.training.stand_in import probe_data
+from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.models.networks import build_model
 
 _STAND_IN = 0.001
 """For every number that is not zero: a learning rate or a decay costs the same whatever it is."""

@@ -40,7 +40,7 @@ def describe_gpu(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)}, {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} free"
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device. No GPU is waited for: the copy is from pinned memory, held until it is done."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 

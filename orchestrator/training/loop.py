@@ -11,17 +11,17 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.training.augmentation import check_augmentation, draw_changes
-from orchestrator.training.captured import training_step
 from orchestrator.training.checkpoint import restore, snapshot
-from orchestrator.training.datasets import ResidentData
-from orchestrator.training.devices import sent
-from orchestrator.training.images import Images
-from orchestrator.training.measurement import Measurement
-from orchestrator.training.models import build_model, check_batches, evaluation_layout
-from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.own_models import users_code
-from orchestrator.training.schedules import set_learning_rate
+from orchestrator.training.cuda.captured_step import training_step
+from orchestrator.training.data.augmentation import check_augmentation, draw_changes
+from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.images import Images
+from orchestrator.training.devices import to_device
+from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.models.networks import build_model, check_batches, evaluation_layout
+from orchestrator.training.models.user_code import users_code
+from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.optimizers.schedules import set_learning_rate
 from orchestrator.training.step import PlainStep, Step
 from orchestrator.training.streams import derived_seed, stream
 
@@ -108,7 +108,7 @@ def train_epoch(
     step = step or PlainStep(model, optimizer, data)
     step.begin_epoch(draw_changes(config.augmentation, len(train), config.seed, epoch, device))
     order = torch.randperm(len(train), generator=stream(config.seed, "order of images", epoch))
-    batches = sent(order, device).split(config.batch_size)
+    batches = to_device(order, device).split(config.batch_size)
     for number, index in enumerate(batches):
         set_learning_rate(optimizer, config, len(batches), (epoch - 1) * len(batches) + number)
         step(index)

@@ -6,9 +6,9 @@ from typing import Protocol
 from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 
-from orchestrator.training.augmentation import Changes
-from orchestrator.training.datasets import ResidentData
-from orchestrator.training.first_convolutions import FirstConvolutions
+from orchestrator.training.cuda.first_convolutions import FirstConvolutions
+from orchestrator.training.data.augmentation import Changes
+from orchestrator.training.data.datasets import ResidentData
 
 
 class Step(Protocol):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble
-from orchestrator.store.provenance import Provenance
-from orchestrator.store.state import State
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Resources, Sweep
 

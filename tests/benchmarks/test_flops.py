@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.flops import PRODUCT_REBUILT, counted, network_flops
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models import build_model
+from orchestrator.training.models.networks import build_model
 
 
 @pytest.fixture

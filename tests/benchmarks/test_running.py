@@ -15,7 +15,7 @@ from benchmarks.images import SHAPE, random_data, resident_data
 from benchmarks.peers import NEVER, Problem, installed, ours, paper
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import Optimizer
-from orchestrator.training.models import build_model
+from orchestrator.training.models.networks import build_model
 from tests.training.folders import make_folder
 
 TINY = Settings(scale="tiny", threads=1)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 from tests.chaos.fake_run import EPOCH_SECONDS
 from tests.chaos.processes import Process, descendants, end_all

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from benchmarks.fake_trial import FakeTrial, provenance
-from orchestrator.store.layout import Storage
-from orchestrator.store.sealed import Commit
+from orchestrator.store.commit import Commit
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from orchestrator.tracking.shipper import ship
 from tests.chaos.comparison import compare

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import Cluster
 from tests.cluster.containers import Container

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import Cluster
 from tests.cluster.seen import say, sweep_file, until

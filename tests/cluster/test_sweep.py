@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT

@@ -18,7 +18,7 @@ from estimators import (
     power_iteration,
     sampled_trace,
 )
-from estimators.checks import LossFunction
+from estimators.problem.checks import LossFunction
 from tests.estimators.cases import Pair, assert_relatively_close, random_vector, seeded
 
 F = nn.functional

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from estimators import HessianOperator, hutchinson, lanczos
-from estimators import coarse_start as coarse_start_module
-from estimators.coarse_start import coarse_start
+from estimators.eigenvalues import coarse_start as coarse_start_module
+from estimators.eigenvalues.coarse_start import coarse_start
 from tests.estimators.cases import CASES, MatrixOperator, images, operator, seeded
 
 

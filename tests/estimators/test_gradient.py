@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators import GaussNewtonOperator, HessianOperator
-from estimators.functional_hessian import FunctionalHessianOperator
+from estimators.operators.functional import FunctionalHessianOperator
 from tests.estimators.cases import CASES, Case, as_list, counting_operator, random_vector, vectors
 
 OPERATORS = [HessianOperator, GaussNewtonOperator, FunctionalHessianOperator]

@@ -20,7 +20,7 @@ from tests.estimators.cases import (
 )
 
 # The function of this name hides the module in the package.
-MODULE = importlib.import_module("estimators.hutchinson")
+MODULE = importlib.import_module("estimators.trace.hutchinson")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

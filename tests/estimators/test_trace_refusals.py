@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, max_pool2d, mse_loss
 
 from estimators import exact_trace, sampled_trace
-from estimators.pooled_relus import PooledRelus
+from estimators.kernels.relu_pool import PooledRelus
 
 TRACES: tuple[Callable[..., object], ...] = (exact_trace, sampled_trace)
 both = pytest.mark.parametrize("trace", TRACES, ids=("exact", "sampled"))

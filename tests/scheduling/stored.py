@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable
 
-from orchestrator.store.commit import Attempt, TrialStore
-from orchestrator.store.provenance import capture
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.trial import Attempt, TrialStore
 from orchestrator.study.record import EpochRecord
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.scheduling.attempts import Attempts, Turn
-from orchestrator.scheduling.failures import Failure, Kind
-from orchestrator.scheduling.worker import Mark
+from orchestrator.scheduling.engines.worker import Mark
+from orchestrator.scheduling.retry import Failure, Kind
 
 BUG = Failure(Kind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1")
 OTHER = Failure(Kind.ERROR, "Traceback\nKeyError: 'x'", "KeyError at a.py:2")

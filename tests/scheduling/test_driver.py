@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.reconcile import reconcile
-from orchestrator.store.state import State
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.store.trial_status import State
 from tests.test_end_to_end import CONTENT, Place
 
 LONG = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
@@ -69,7 +69,7 @@ def wait_until_gone(pids: list[int]) -> None:
 
 
 def states(place: Place) -> set[State]:
-    return {standing.state for standing in reconcile(place.sweep, place.storage).standings.values()}
+    return {status.state for status in reconcile(place.sweep, place.storage).statuses.values()}
 
 
 def records(place: Place) -> str:

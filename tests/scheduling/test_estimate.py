@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.scheduling.engines.local import trials_at_a_time
 from orchestrator.scheduling.estimate import ENGINE_SECONDS, Estimate, makespan, missing_epochs, own_code
-from orchestrator.scheduling.local import trials_at_a_time
-from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.show import forecast
-from orchestrator.scheduling.spent import Spent
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.time_spent import Spent
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep
 from tests.scheduling.stored import attempt, commit_epochs
 from tests.training.trials import small_trial

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.failures import Kind
+from orchestrator.scheduling.engines.worker import Work
 from orchestrator.scheduling.fitness import Expected, Finding, Question, UnfitError, Weight, look, software
-from orchestrator.scheduling.worker import Work
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.retry import Kind
+from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
 
 HERE = software()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.state import State
+from orchestrator.store.trial_status import State
 from tests.scheduling.test_driver import SHORT, records, states
 from tests.small_disk import fill, read_only, small_disk
 from tests.test_end_to_end import Place

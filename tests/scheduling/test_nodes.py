@@ -19,8 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from orchestrator.scheduling.nodes import ask_nodes
-from orchestrator.scheduling.ray import cluster
-from orchestrator.store.layout import Storage
+from orchestrator.scheduling.engines.ray import cluster
+from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import DigitsData
 
 shadow, storage = sys.argv[1:3]

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.local import run_local
-from orchestrator.scheduling.worker import Work
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import capture
+from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.worker import Work
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
 COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from orchestrator.scheduling.ray import check_reachable
+from orchestrator.scheduling.engines.ray import check_reachable
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orchestrator.scheduling.stopping import SIGNALS, Stopping, handlers_kept, handling, interrupt, read_budget
-from tests.scheduling.test_dropped import Falls
+from tests.scheduling.test_dropped_signals import Falls
 
 
 class Desk:

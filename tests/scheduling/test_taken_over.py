@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.lease import EXPIRY_SECONDS
+from orchestrator.store.ownership.lease import EXPIRY_SECONDS
 from tests.scheduling.test_driver import LONG, descendants, records, wait_until_gone
 from tests.test_end_to_end import COMMAND, Place, assert_shipped_once
 

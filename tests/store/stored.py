@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.commit import Attempt
-from orchestrator.store.measurements import Remeasured
-from orchestrator.store.provenance import Provenance
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.trial import Attempt
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 
@@ -64,10 +64,10 @@ def files_in(folder: Path) -> list[str]:
 
 FORKING = """\
 import os, sys, time
-from orchestrator.store.commit import TrialStore
-from orchestrator.store.files import Files
-from orchestrator.store.layout import Storage
-from orchestrator.store.lease import Lease, LeaseHeldError
+from orchestrator.store.trial import TrialStore
+from orchestrator.store.backends.disk import Files
+from orchestrator.store.storage import Storage
+from orchestrator.store.ownership.lease import Lease, LeaseHeldError
 from tests.store import stored
 
 def each(count, work):

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from orchestrator.store.claim import Owner, SupersededError
-from orchestrator.store.commit import TrialStore
-from orchestrator.store.files import Files
+from orchestrator.store.backends.disk import Files
+from orchestrator.store.ownership.claims import Owner, SupersededError
+from orchestrator.store.trial import TrialStore
 from tests.store.stored import checkpoint, config, record
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.reconcile import reconcile
+from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.show import damage as damage_lines
-from orchestrator.scheduling.spent import spending
+from orchestrator.scheduling.time_spent import spending
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.frames import read_frames
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import capture
-from orchestrator.store.state import State
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.sweep import Resources, Sweep
 from tests.scheduling.stored import commit_epochs
 from tests.training.trials import small_trial
@@ -64,7 +64,7 @@ def test_where_the_time_went_is_told_past_damage_which_is_noted(storage: Storage
     spoil(storage, FIRST, 1)
     spending(reconcile(SWEEP, storage), storage)
     assert storage.suspects() == {FIRST: (1,)}
-    assert reconcile(SWEEP, storage).standings[FIRST].state is State.INTERRUPTED
+    assert reconcile(SWEEP, storage).statuses[FIRST].state is State.INTERRUPTED
 
 
 def test_who_reads_everything_finds_everything(storage: Storage) -> None:

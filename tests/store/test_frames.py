@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.store.files import StorageError
+from orchestrator.store.backends.disk import StorageError
 from orchestrator.store.frames import FACTS, NAMES, TrialFacts, assemble, read_frames, sample_columns
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import SCALARS, VECTORS
 from orchestrator.study.sweep import Resources, Sweep

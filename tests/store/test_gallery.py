@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 
 
 def test_images_come_back_as_they_were_noted(tmp_path: Path) -> None:

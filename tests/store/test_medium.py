@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.files import Files, StorageError
+from orchestrator.store.backends.disk import Files, StorageError
 from orchestrator.store.medium import Medium, examine, file_system
 
 

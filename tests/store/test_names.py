@@ -10,11 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store import names
-from orchestrator.store.commit import TrialStore
+from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.location import S3Location, locate
 from orchestrator.store.errors import DamagedError, StorageError
-from orchestrator.store.files import Files
-from orchestrator.store.layout import Storage, manifest_content
-from orchestrator.store.location import S3Location, locate
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import manifest_content
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Resources, Sweep
 from tests.store.stored import PROVENANCE, checkpoint, config, record
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from orchestrator.study.optimizer_config import SgdConfig
-from orchestrator.study.problems import SweepError
 from orchestrator.study.sweep import Resources, Sweep, load_sweep
+from orchestrator.study.sweep_errors import SweepError
 from tests.study.configs import config
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 from orchestrator.tracking.client import require_mlflow
 from orchestrator.tracking.shipper import ship
 
 DRIVE = """\
 import sys
-from orchestrator.store.layout import Storage
+from orchestrator.store.storage import Storage
 with Storage(sys.argv[1]).sweep(sys.argv[2]).driver_lease:
     print("ready", flush=True)
     sys.stdin.readline()

@@ -9,10 +9,10 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from orchestrator.store.commit import Attempt
-from orchestrator.store.layout import Storage
-from orchestrator.store.provenance import Provenance
-from orchestrator.store.state import State
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import Attempt
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.store.state import State
+from orchestrator.store.trial_status import State
 from orchestrator.study.record import EpochRecord
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import Shipping, driving, wait_until

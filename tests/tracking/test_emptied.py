@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.lease import Holder
-from orchestrator.store.state import State
+from orchestrator.store.ownership.lease import Holder
+from orchestrator.store.trial_status import State
 from orchestrator.tracking import mirror
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import Gate, Shipping, driving, free_port, release, start_server, stop_server, wait_until

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.tracking import outage, rate_limit, shipper
 from orchestrator.tracking.shipper import ShippingResult, ship
 from tests.tracking.processes import Shipping, driving, release, wait_until

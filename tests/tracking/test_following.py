@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.layout import ShipperStatus, Storage
-from orchestrator.store.state import State
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import ShipperStatus
+from orchestrator.store.trial_status import State
 from orchestrator.tracking import shipper
 from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
 from orchestrator.tracking.links import where_to_look

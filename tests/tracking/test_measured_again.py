@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.files import StorageError
-from orchestrator.store.layout import Storage
-from orchestrator.store.measurements import Remeasured
-from orchestrator.store.state import State
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.store import attachments
-from orchestrator.store.attachments import DIFF, OWN_CODE
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.store.provenance import attachments
+from orchestrator.store.provenance.attachments import DIFF, OWN_CODE
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import PROVENANCE, SWEEP_PROVENANCE, Shown, rows, sweep, train
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.state import State
+from orchestrator.store.trial_status import State
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import (
     DIGEST,

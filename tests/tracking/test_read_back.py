@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.store.frames import Frames, read_frames
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.layout import Storage
-from orchestrator.store.measurements import Remeasured
-from orchestrator.store.state import State
+from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking import read_back

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.state import State
+from orchestrator.store.trial_status import State
 from orchestrator.tracking import following, shipper
 from orchestrator.tracking.follower import start_follower, wait_for_follower
 from orchestrator.tracking.following import SHIP_VARIABLE, Following

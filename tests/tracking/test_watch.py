@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.files import Files, StorageError
-from orchestrator.store.layout import Storage
-from orchestrator.store.state import State
+from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
 from orchestrator.tracking import watch as watching
 from orchestrator.tracking.watch import Watch
 from tests.tracking.stored import attempt, manifest, sweep, train
@@ -98,9 +98,9 @@ def test_a_driver_that_goes_changes_how_trials_stand(tmp_path: Path) -> None:
     aged(storage)
     watch = Watch(storage, "toy")
     watch.look(time.time() - 100)
-    assert watch.stored[desired.trials[0].trial_id].standing.state is State.RUNNING
+    assert watch.stored[desired.trials[0].trial_id].status.state is State.RUNNING
     watch.look(None)
-    assert watch.stored[desired.trials[0].trial_id].standing.state is State.INTERRUPTED
+    assert watch.stored[desired.trials[0].trial_id].status.state is State.INTERRUPTED
 
 
 def test_an_ended_trial_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +164,9 @@ def test_damage_is_noted_and_forgotten_when_mended(tmp_path: Path) -> None:
     aged(storage)
     watch = Watch(storage, "toy")
     assert watch.look(1.0) == set(desired.by_id)
-    assert watch.stored[hurt].standing.damaged == (1,)
+    assert watch.stored[hurt].status.damaged == (1,)
     assert watch.look(1.0) == {hurt}
     path.write_bytes(good)
     watch.look(1.0)
-    assert watch.stored[hurt].standing.damaged == ()
+    assert watch.stored[hurt].status.damaged == ()
     assert watch.look(1.0) == set()

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.data.datasets import ResidentData
 
 
 def _generator(purpose: str) -> torch.Generator:

@@ -15,10 +15,10 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training import cost
 from orchestrator.training.cost import Kind, Part, parts, seconds
-from orchestrator.training.datasets import ResidentData
+from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
-from orchestrator.training.measurement import Measurement
+from orchestrator.training.measurement.measurement import Measurement
 from tests.training.trials import CPU, digits, small_trial
 
 

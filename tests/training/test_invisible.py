@@ -23,10 +23,10 @@ from estimators import (
 )
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.training.measurement import Measurement
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.optimizers.build import build_optimizer
 from tests.estimators.cases import seeded
-from tests.estimators.test_measuring import assert_same, snapshot
+from tests.estimators.problem.test_isolation import assert_same, snapshot
 from tests.training.test_loop import OPTIMIZERS
 from tests.training.trials import small_trial
 

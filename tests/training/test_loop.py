@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from orchestrator.training.augmentation import draw_changes
 from orchestrator.training.checkpoint import restore, snapshot
+from orchestrator.training.data.augmentation import draw_changes
 from orchestrator.training.loop import TrainedEpoch, evaluation_batch, train
-from orchestrator.training.models import build_model
-from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.own_models import ModelCodeError
-from orchestrator.training.schedules import learning_rate_factor
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.user_code import ModelCodeError
+from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.optimizers.schedules import learning_rate_factor
 from orchestrator.training.streams import derived_seed, stream
 from tests.training.trials import CPU, digits, small_trial
 

@@ -6,7 +6,7 @@ import torch
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import DigitsData
-from orchestrator.training.datasets import ResidentData, load_data
+from orchestrator.training.data.datasets import ResidentData, load_data
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""Extreme eigenvalues of an operator: power iteration and Lanczos."""

@@ -1,0 +1,1 @@
+"""Per-sample gradients of layers and their norms."""

@@ -1,0 +1,1 @@
+"""Traces: Hutchinson's estimator, and the Gauss-Newton trace without probes."""

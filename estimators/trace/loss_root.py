@@ -1,0 +1,227 @@
+"""Roots of a loss's Hessian in the outputs, sample by sample: S_n with S_n diag(sign_n) S_n' = d2l_n/dz_n2.
+
+tr(GGN_n) = sum over the columns s of S_n of sign ||J_n's||^2, and with independent random signs e the expectation of
+||J_n'S_n e||^2 is the same (Schraudolph, 2002, factorises so; Dangel et al., 2020, section 2.3). l_n is the loss of
+sample n alone: the loss is their mean.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from estimators.problem.checks import LossFunction
+
+# The general root decomposes a matrix [outputs, outputs] per sample: 2,000 outputs take 32 MB and seconds a sample.
+_MOST_OUTPUTS = 2_000
+
+
+class LossRoot(Protocol):
+    """S [n, outputs, count] of the n samples of a chunk, column by column. Columns are shaped like the outputs."""
+
+    @property
+    def count(self) -> int:
+        """Columns."""
+        ...
+
+    @property
+    def signs(self) -> int:
+        """Random signs per sample that a combination takes: the outputs of a sample, whatever ``count`` is."""
+        ...
+
+    def column(self, index: int) -> tuple[Tensor, Tensor | float]:
+        """One column [n, ...] and the sign of its squared norms: [n], or one for all."""
+        ...
+
+    def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
+        """S e for signs e [n, ``signs``]: vectors [n, ...], each with the sign of its squared norms."""
+        ...
+
+
+def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRoot:
+    """The root of a mean loss at outputs [n, ...]: closed forms for cross-entropy and MSE, else by eigenvalues.
+
+    A closed form is taken where ``loss_fn`` *is* torch's cross_entropy or mse_loss, or their module; a function that
+    calls them gets the general root of the same matrix.
+
+    Raises:
+        ValueError: where the general root is needed for more than 2,000 outputs a sample.
+    """
+    outputs = outputs.detach()
+    check_targets(loss_fn, outputs.shape, targets)
+    if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
+        return _CrossEntropyRoot(outputs, targets, getattr(loss_fn, "label_smoothing", 0.0))
+    if _is_mse(loss_fn) and outputs.shape == targets.shape:
+        return _SquaredErrorRoot(outputs)
+    return _GeneralRoot(loss_fn, outputs, targets)
+
+
+def check_targets(loss_fn: LossFunction, outputs: torch.Size, targets: Tensor) -> None:
+    """Raises ValueError where targets do not fit torch's cross_entropy or mse_loss of outputs [n, ...] so shaped."""
+    expected = outputs
+    if _is_cross_entropy(loss_fn) and len(outputs) > 1:
+        if not targets.is_floating_point():
+            _check_classes(targets, outputs[1], getattr(loss_fn, "ignore_index", -100))
+            expected = torch.Size([outputs[0], *outputs[2:]])
+    elif not _is_mse(loss_fn):
+        return
+    if targets.shape != expected:
+        raise ValueError(
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)} where the outputs have shape"
+            f" {tuple(outputs)}, expected shape {tuple(expected)}: pass a target for each output, or class indices as"
+            " integers without the dimension of the classes"
+        )
+
+
+def _check_classes(targets: Tensor, classes: int, ignored: int) -> None:
+    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignored)]
+    if len(wrong):
+        raise ValueError(
+            f"a target is {int(wrong[0])}, expected a class in 0..{classes - 1}, as the model has {classes} outputs:"
+            " number the classes from 0, or give the model an output for each"
+        )
+
+
+def _is_cross_entropy(loss_fn: LossFunction) -> bool:
+    if type(loss_fn) is not nn.CrossEntropyLoss:
+        return loss_fn is nn.functional.cross_entropy
+    return loss_fn.weight is None and loss_fn.reduction == "mean" and not _hooked(loss_fn)
+
+
+def _is_mse(loss_fn: LossFunction) -> bool:
+    if type(loss_fn) is not nn.MSELoss:
+        return loss_fn is nn.functional.mse_loss
+    return loss_fn.reduction == "mean" and not _hooked(loss_fn)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
+
+
+class _CrossEntropyRoot:
+    """diag(p) - pp' for scores [n, C, ...], at each position of the ``...``, times the targets' total probability.
+
+    Columns are its Cholesky factor, one fewer than classes (Tanabe & Sagae, 1992): with r_c = p_c + ... + p_C,
+    s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j), in logarithms, which no saturated p spoils.
+    Combinations take the root whose columns are sqrt(p_c) (e_c - p): one sign a class, and no loop. Smoothed labels
+    have the same Hessian.
+    """
+
+    def __init__(self, outputs: Tensor, targets: Tensor, smoothing: float) -> None:
+        self._outputs = outputs
+        self._log = outputs.log_softmax(dim=1)
+        # log r: sums from the last class backwards.
+        self._log_rest = self._log.flip(1).logcumsumexp(1).flip(1)
+        self._classes = outputs.shape[1]
+        self._positions = outputs[0, 0].numel()
+        mass = torch.ones_like(outputs[:, :1])
+        if targets.is_floating_point():
+            # Class probabilities may sum to anything; smoothing mixes in a distribution.
+            mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
+        # The loss is a mean over positions.
+        self._scale = (mass / self._positions).sqrt()
+
+    @property
+    def count(self) -> int:
+        return (self._classes - 1) * self._positions
+
+    @property
+    def signs(self) -> int:
+        return self._outputs[0].numel()
+
+    def column(self, index: int) -> tuple[Tensor, float]:
+        position, c = divmod(index, self._classes - 1)
+        log, log_rest, scale = (part.flatten(2) if part.ndim > 2 else part.unsqueeze(2) for part in self._parts())
+        log, log_rest, scale = (part[:, :, position] for part in (log, log_rest, scale))
+        length = ((log[:, c] + log_rest[:, c + 1] - log_rest[:, c]) / 2).exp() * scale[:, 0]
+        column = self._outputs.new_zeros(len(log), self._classes, self._positions)
+        column[:, c, position] = length
+        column[:, c + 1 :, position] = -length.unsqueeze(1) * (log[:, c + 1 :] - log_rest[:, c + 1, None]).exp()
+        return column.reshape(self._outputs.shape), 1.0
+
+    def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
+        roots = (self._log / 2).exp() * signs.reshape(self._outputs.shape)
+        centred = roots - self._log.exp() * roots.sum(dim=1, keepdim=True)
+        return [(self._scale * centred, 1.0)]
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._log, self._log_rest, self._scale
+
+
+class _SquaredErrorRoot:
+    """(2 / K) I for K outputs a sample: the mean squared error is a mean over them too."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        self._outputs = outputs
+        self.count = self.signs = outputs[0].numel()
+
+    def column(self, index: int) -> tuple[Tensor, float]:
+        column = torch.zeros_like(self._outputs).reshape(len(self._outputs), -1)
+        column[:, index] = math.sqrt(2.0 / self.count)
+        return column.reshape(self._outputs.shape), 1.0
+
+    def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
+        return [(math.sqrt(2.0 / self.count) * signs.reshape(self._outputs.shape), 1.0)]
+
+
+class _GeneralRoot:
+    """U sqrt|L| of the eigenvalues L and eigenvectors U of d2l_n/dz_n2, formed by differentiating the loss twice.
+
+    Eigenvalues keep their sign, so the root of a loss that is not convex in the outputs has columns whose squared
+    norms count negative. Waits for the device once, to count the columns that are not zero.
+    """
+
+    def __init__(self, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
+        hessians = _output_hessians(loss_fn, outputs, targets).double()
+        finite = hessians.isfinite().all(dim=2).all(dim=1)
+        values, columns = torch.linalg.eigh(torch.where(finite[:, None, None], hessians, 0.0))
+        # Below the rounding of the loss's own arithmetic nothing is known but that it is small.
+        rounding = 8.0 * torch.finfo(outputs.dtype).eps * values.abs().amax(dim=1, keepdim=True)
+        values = torch.where(values.abs() > rounding, values, 0.0)
+        # The largest first: what is zero for every sample comes last and is cut off.
+        order = values.abs().argsort(dim=1, descending=True)
+        values = values.gather(1, order)
+        self.count, self.signs = int((values != 0).any(dim=0).sum()), values.shape[1]
+        values = torch.where(finite[:, None], values, math.nan)[:, : self.count].to(outputs.dtype)
+        columns = columns.gather(2, order.unsqueeze(1).expand_as(columns))
+        self._vectors, self._values = columns[:, :, : self.count].to(outputs.dtype), values
+        self._shape, self._has_negative = outputs.shape, bool((values < 0).any())
+
+    def column(self, index: int) -> tuple[Tensor, Tensor | float]:
+        values = self._values[:, index]
+        return (self._vectors[:, :, index] * values.abs().sqrt().unsqueeze(1)).reshape(self._shape), values.sign()
+
+    def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
+        # The symmetric root: it does not depend on which eigenvectors of an eigenvalue were found.
+        weights = self._values.abs().sqrt() * (self._vectors.mT @ signs.unsqueeze(2)).squeeze(2)
+        parts = [(self._values < 0, -1.0)] if self._has_negative else []
+        return [
+            ((self._vectors @ torch.where(chosen, weights, 0.0).unsqueeze(2)).reshape(self._shape), sign)
+            for chosen, sign in [(~(self._values < 0), 1.0), *parts]
+        ]
+
+
+def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
+    """d2l_n/dz_n2 [n, outputs, outputs], a backward pass through the loss per output."""
+    count, size = len(outputs), outputs[0].numel()
+    if size > _MOST_OUTPUTS:
+        raise ValueError(
+            f"the model has {size} outputs a sample, expected at most {_MOST_OUTPUTS} for a loss whose Hessian is not"
+            " known in closed form: pass nn.functional.cross_entropy or mse_loss itself where that is the loss, or"
+            " use hutchinson with a GaussNewtonOperator"
+        )
+    flat = outputs.reshape(count, size).clone().requires_grad_()
+    rows = torch.zeros(count, size, size, dtype=outputs.dtype, device=outputs.device)
+    loss = loss_fn(flat.reshape(outputs.shape), targets).reshape(())
+    if not loss.requires_grad:
+        return rows
+    # The samples are independent: the mean's gradient in one sample's outputs is that of its own loss / n.
+    (gradient,) = torch.autograd.grad(loss * count, flat, create_graph=True)
+    if not gradient.requires_grad:
+        return rows
+    for index in range(size):
+        (row,) = torch.autograd.grad(gradient[:, index].sum(), flat, retain_graph=True, allow_unused=True)
+        if row is not None:
+            rows[:, index] = row
+    return (rows + rows.transpose(1, 2)) / 2

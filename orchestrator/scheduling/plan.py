@@ -1,0 +1,71 @@
+"""Desired minus stored: what a sweep still has to do, and how far it is."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State, TrialStatus, trial_status
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every trial of a sweep stands, in the order of the file."""
+
+    sweep: Sweep
+    statuses: dict[str, TrialStatus]
+
+    @property
+    def todo(self) -> list[str]:
+        """The trials in which something is missing. A failed one is tried again by the next run."""
+        return [trial_id for trial_id, status in self.statuses.items() if not status.state.final]
+
+    @property
+    def counts(self) -> Counter[State]:
+        """Trials by state."""
+        return Counter(status.state for status in self.statuses.values())
+
+    @property
+    def missing_epochs(self) -> int:
+        """Epochs still to be computed."""
+        return sum(status.missing_epochs for status in self.statuses.values())
+
+    @property
+    def damaged(self) -> dict[str, tuple[int, ...]]:
+        """Epochs whose files the medium has damaged, as far as that is known, by trial id."""
+        return {key: status.damaged for key, status in self.statuses.items() if status.damaged}
+
+    @property
+    def summary(self) -> str:
+        """``quickstart: 12 of 12 trials done``, or what is missing."""
+        done = len(self.statuses) - len(self.todo)
+        diverged, failed = self.counts[State.DIVERGED], self.counts[State.FAILED]
+        parts = [f"{self.sweep.name}: {done} of {len(self.statuses)} trials done"]
+        parts[0] += f" ({diverged} diverged)" if diverged else ""
+        if self.todo:
+            parts += [f"{failed} failed"] if failed else []
+            parts.append(f"{self.missing_epochs} epochs missing")
+        return ", ".join(parts)
+
+    def trial(self, trial_id: str) -> TrialConfig:
+        """The config of a trial."""
+        return self.sweep.by_id[trial_id]
+
+
+def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Plan:
+    """How every trial of a sweep stands in a storage.
+
+    Those that were final `before` are so still, and are not looked at again.
+    """
+    final = {key: status for key, status in before.statuses.items() if status.state.final} if before else {}
+    holder = storage.sweep(sweep.name).driver_lease.holder()
+    since = holder.since if holder else None
+    suspects = storage.suspects()
+    return Plan(
+        sweep,
+        {
+            key: final.get(key) or trial_status(storage.trial(key), trial, since, suspects.get(key, ()))
+            for key, trial in sweep.by_id.items()
+        },
+    )

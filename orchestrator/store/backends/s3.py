@@ -1,0 +1,181 @@
+"""A storage in an S3 bucket: the same promises as a disk, one request where one will do.
+
+A file is an object. Writing replaces it at once, creating is a PUT that S3 refuses where the key exists, and listings
+are asked for anew every time. Credentials, region and endpoint come from the environment, as boto3 reads it.
+"""
+
+import datetime
+import email.utils
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from fsspec.exceptions import FSTimeoutError
+from s3fs import S3FileSystem
+
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.errors import StorageError
+from orchestrator.store.names import inside
+
+LOCAL_FOLDER = Path("results", "s3")
+"""Below the folder in which a command is run: logs and reports of storages in buckets, for a person to read."""
+_WRITER = "writer"
+_ATTEMPTS = 5
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket; create it first, or correct --storage",
+    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret does not fit the access key; check AWS_SECRET_ACCESS_KEY",
+    "AccessDenied": "access denied; the key needs to get, put, delete and list objects there",
+    "403": "access denied; the key needs to get, put, delete and list objects there",
+    "ExpiredToken": "the credentials have expired; renew AWS_SESSION_TOKEN",
+}
+
+
+class S3Files:
+    """Files below one prefix of a bucket, named by relative paths. A reader sees a file whole or not at all."""
+
+    def __init__(self, root: S3Location) -> None:
+        self.root = root
+        self.local = Path.cwd() / LOCAL_FOLDER / root.bucket / root.prefix
+        # Its own instance: listings of another would be cached, and so would its session.
+        self._fs = S3FileSystem(
+            anon=False,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            config_kwargs={
+                "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
+                "connect_timeout": _CONNECT_SECONDS,
+                "read_timeout": _READ_SECONDS,
+            },
+        )
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, or None where there is none."""
+        with self._asking(name):
+            try:
+                content: bytes = self._fs.cat_file(self._path(name), max_concurrency=1)
+            except FileNotFoundError as error:
+                _missing_object(error)
+                return None
+            return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces a file, or makes it."""
+        with self._asking(name):
+            self._fs.pipe_file(self._path(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+        token = secrets.token_hex(8)
+        with self._asking(name):
+            try:
+                self._fs.pipe_file(self._path(name), content, mode="create", Metadata={_WRITER: token})
+            except FileExistsError:
+                # A request whose answer was lost is repeated: then the object in our way is our own.
+                found = self._head(name)
+                return found is not None and found.get("Metadata", {}).get(_WRITER) == token
+        return True
+
+    def deposit(self, name: str, content: bytes) -> None:
+        """Makes a file that nobody looks for before something else names it."""
+        self.write(name, content)
+
+    def delete(self, name: str) -> None:
+        """Removes a file; nothing happens where there is none."""
+        with self._asking(name):
+            self._fs.call_s3("delete_object", Bucket=self.root.bucket, Key=self._key(name))
+
+    def list(self, folder: str) -> list[str]:
+        """The names in a folder, sorted, as they are now, without hidden ones; empty where there is no such folder."""
+        prefix = f"{self._key(folder)}/" if folder else f"{self.root.prefix}/".lstrip("/")
+        with self._asking(folder):
+            found = {key.removeprefix(prefix).rstrip("/") for key in self._keys(prefix)}
+        return sorted(name for name in found if name and not name.startswith("."))
+
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was last written, by S3's own clock; None where there is none."""
+        with self._asking(name):
+            found = self._head(name)
+        if found is None:
+            return None
+        written: datetime.datetime = found["LastModified"]
+        now = email.utils.parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return max(0.0, (now - written).total_seconds())
+
+    def check_writable(self) -> None:
+        """Makes and removes a small object, and makes sure that nobody else could have made it too.
+
+        Raises:
+            StorageError: naming the bucket and the reason.
+        """
+        probe = f".probe/{secrets.token_hex(8)}"
+        self.create(probe, b"once")
+        twice = self.create(probe, b"twice")
+        self.delete(probe)
+        if twice:
+            raise StorageError(
+                f"storage {self.root}: this S3 lets two writers create one object, so epochs could be lost; it must "
+                "know conditional writes (If-None-Match), as Amazon's does"
+            )
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        more: dict[str, Any] = {}
+        while True:
+            page = self._fs.call_s3("list_objects_v2", Bucket=self.root.bucket, Prefix=prefix, Delimiter="/", **more)
+            yield from (item["Key"] for item in page.get("Contents", ()))
+            yield from (item["Prefix"] for item in page.get("CommonPrefixes", ()))
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _head(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._fs.call_s3("head_object", Bucket=self.root.bucket, Key=self._key(name))
+        except FileNotFoundError as error:
+            _missing_object(error)
+            return None
+        return found
+
+    def _key(self, name: str) -> str:
+        return f"{self.root.prefix}/{inside(name)}".lstrip("/")
+
+    def _path(self, name: str) -> str:
+        return f"{self.root.bucket}/{self._key(name)}"
+
+    @contextmanager
+    def _asking(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except (OSError, BotoCoreError, ClientError, FSTimeoutError) as error:
+            raise StorageError(f"storage {self.root / name} cannot be used: {_reason(error)}") from None
+
+
+def _missing_object(error: FileNotFoundError) -> None:
+    """Raises the error again where it is the bucket that is missing."""
+    if _code(error) == "NoSuchBucket":
+        raise error
+
+
+def _code(error: BaseException) -> str:
+    """What S3 calls an error; empty where the error is none of its own."""
+    cause = error if isinstance(error, ClientError) else error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, NoCredentialsError):
+        return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    known = _REASONS.get(_code(error))
+    if known:
+        return known
+    hint = (
+        "check AWS_ENDPOINT_URL and the network" if isinstance(error, (BotoCoreError, FSTimeoutError)) else "try again"
+    )
+    return f"{str(error) or type(error).__name__}; {hint}"

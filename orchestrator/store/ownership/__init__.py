@@ -1,0 +1,1 @@
+"""Who may write: leases of sweeps, claims on trials."""

@@ -1,0 +1,148 @@
+"""Where a number comes from: the code, the command, the machine and the packages that made it."""
+
+import functools
+import getpass
+import hashlib
+import os
+import platform
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+
+from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.provenance import attachments
+from orchestrator.store.provenance.attachments import DIFF, OWN_CODE, PACKAGES
+from orchestrator.store.provenance.redaction import redacted as redacted
+from orchestrator.store.provenance.work_tree import commit as _commit
+from orchestrator.store.provenance.work_tree import uncommitted
+
+_ROOT = Path(__file__).parents[3]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "ray", "mlflow", "pandas", "scikit-learn")
+COMMIT_VARIABLE = "HESSIAN_DYNAMICS_COMMIT"
+"""The commit an image was built from: no checkout is in it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was running, captured when an attempt or a sweep begins.
+
+    What is too long for a field lies beside the trials, once, under its digest (`attachments`).
+    """
+
+    version: str
+    commit: str | None
+    """The git commit of the code, with ``-dirty`` where the work tree differed; None outside a git checkout."""
+    command: str
+    host: str
+    user: str
+    python: str
+    processor: str
+    packages: dict[str, str] = field(default_factory=dict)
+    """The versions that matter most, by name."""
+    platform: str = ""
+    """Operating system, machine and C library; empty where it was not noted yet."""
+    diff_digest: str | None = None
+    """Of what differed from the commit; None where nothing did."""
+    packages_digest: str = ""
+    """Of names and versions of all that is installed; empty where it was not noted yet."""
+    lock_digest: str | None = None
+    """Of requirements.lock beside the code; None where there is none."""
+    own_code: dict[str, str] = field(default_factory=dict)
+    """Digests of the files of the user's own networks, by module. They count in no trial's id."""
+
+
+def command_line() -> str:
+    """What started this process, without credentials."""
+    return redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | None = None) -> Provenance:
+    """What is running here and now.
+
+    Args:
+        own_code: the files of the user's own networks, by module.
+        command: what the user gave, where this process was started by something else.
+    """
+    return Provenance(
+        version=metadata.version("hessian-dynamics"),
+        commit=_commit() or os.environ.get(COMMIT_VARIABLE) or None,
+        command=command or command_line(),
+        host=socket.gethostname(),
+        user=_user(),
+        python=platform.python_version(),
+        processor=_processor(),
+        packages=_packages(),
+        platform=platform.platform(),
+        diff_digest=attachments.keep(DIFF, uncommitted()),
+        packages_digest=attachments.keep(PACKAGES, _installed()) or "",
+        lock_digest=_lock_digest(),
+        own_code={module: digest for module, path in own_code.items() if (digest := _keep_code(path))},
+    )
+
+
+def _keep_code(path: Path) -> str | None:
+    try:
+        content = path.read_bytes()
+    except OSError:  # the error that names it comes from its import
+        return None
+    return attachments.keep(OWN_CODE, content.decode(errors="replace"), hashlib.sha256(content).hexdigest())
+
+
+@functools.cache
+def _installed() -> str:
+    """All that is installed, one ``name==version`` a line."""
+    found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
+    return "".join(sorted(f"{name}=={version}\n" for name, version in found.items() if name))
+
+
+@functools.cache
+def _lock_digest() -> str | None:
+    try:
+        return hashlib.sha256((_ROOT / "requirements.lock").read_bytes()).hexdigest()
+    except OSError:  # installed, not a checkout
+        return None
+
+
+def failure_line(traceback: str) -> str:
+    """The last line of a traceback: the error and its message, without credentials."""
+    lines = redacted(traceback).strip().splitlines()
+    return lines[-1][:500] if lines else "unknown"
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write_attachments(files: FileSystem, provenance: Provenance) -> None:
+    """Stores what provenance refers to, once; before what refers to it."""
+    attachments.write(files, DIFF, provenance.diff_digest)
+    attachments.write(files, PACKAGES, provenance.packages_digest)
+    for digest in provenance.own_code.values():
+        attachments.write(files, OWN_CODE, digest)

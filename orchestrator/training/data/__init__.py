@@ -1,0 +1,1 @@
+"""Data sets: downloaded, decoded once, cached and held on the trial's device."""

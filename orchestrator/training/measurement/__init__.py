@@ -1,0 +1,1 @@
+"""What is estimated at a record; the one place that calls the estimators."""

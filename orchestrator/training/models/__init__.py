@@ -1,0 +1,1 @@
+"""Networks: built in, or the user's own."""

@@ -1,0 +1,146 @@
+"""Measuring is invisible: everything is left bitwise as found, after exceptions too."""
+
+import gc
+import random
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from estimators import HessianOperator
+from estimators.problem.isolation import measuring
+from tests.estimators.cases import CASES, images, operator, random_vector, smooth, vectors
+
+
+class CountsAndFails(nn.Module):
+    """Changes its buffer, draws random numbers (without effect), and fails on request."""
+
+    calls: Tensor
+    replaced: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 2)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(2))
+        self.fail = False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        self.replaced = torch.rand(2)
+        if self.fail:
+            raise RuntimeError("the loss failed")
+        return torch.tanh(self.body(inputs))
+
+
+def snapshot(model: nn.Module) -> dict[str, object]:
+    state: dict[str, object] = {f"value {name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        state |= {
+            f"grad {name}": None if gradient is None else gradient.clone(),
+            f"requires {name}": parameter.requires_grad,
+        }
+    state |= {f"mode {name}": module.training for name, module in model.named_modules()}
+    state |= {f"identity {name}": id(tensor) for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    state["random"] = (torch.get_rng_state(), random.getstate())
+    state["flags"] = (
+        torch.is_grad_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.backends.cuda.mem_efficient_sdp_enabled(),
+        torch.backends.mkldnn.matmul.fp32_precision,
+        torch.is_autocast_enabled("cpu"),
+    )
+    return state
+
+
+def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, Tensor):
+            assert isinstance(found[key], Tensor) and torch.equal(found[key], value), key  # type: ignore[arg-type]
+        elif key == "random":
+            (torch_found, python_found), (torch_expected, python_expected) = found[key], value  # type: ignore[misc]
+            assert torch.equal(torch_found, torch_expected) and python_found == python_expected
+        else:
+            assert found[key] == value, key
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["success", "exception"])
+def test_everything_is_left_bitwise_as_found(fail: bool) -> None:
+    model = CountsAndFails()
+    model.body.bias.requires_grad_(False)
+    model.body.weight.grad = torch.ones(2, 3)
+    inputs, targets = (part.float() for part in vectors())
+    torch.set_float32_matmul_precision("medium")
+    try:
+        before = snapshot(model)
+        op = HessianOperator(model, nn.functional.mse_loss, (inputs, targets), chunk_size=3)
+        assert_same(snapshot(model), before)
+        model.fail = fail
+        if fail:
+            with pytest.raises(RuntimeError, match="the loss failed"):
+                op @ torch.ones(6)
+            assert op.products == 0.0
+        else:
+            op @ torch.ones(6)
+        assert_same(snapshot(model), before)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_running_statistics_of_a_norm_in_train_mode_are_left_as_found() -> None:
+    norm = nn.BatchNorm1d(3)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    with measuring(norm, torch.device("cpu")):
+        norm(torch.arange(6.0).reshape(2, 3))
+        assert norm.running_mean is not None and norm.running_mean[2] > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+
+
+def test_while_measuring_float32_is_float32() -> None:
+    seen = []
+
+    def loss_fn(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append((torch.backends.mkldnn.matmul.fp32_precision, torch.is_autocast_enabled("cpu"), outputs.dtype))
+        return nn.functional.mse_loss(outputs, targets)
+
+    inputs, targets = (part.float() for part in vectors())
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            op = HessianOperator(smooth(), loss_fn, (inputs, targets))
+            op @ torch.ones(op.size)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(seen) == {("ieee", False, torch.float32)}
+
+
+def test_a_pending_backward_pass_survives() -> None:
+    case = next(case for case in CASES if case.name == "batch norm in eval mode")
+    model = case.model()
+    inputs, targets = images()
+    loss = nn.functional.cross_entropy(model(inputs), targets)
+    operator(case, model) @ torch.ones(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_products_leave_no_tensors_behind() -> None:
+    op = operator(CASES[0])
+    vector = random_vector(op)
+
+    def tensors_after(products: int) -> int:
+        for _ in range(products):
+            op @ vector
+        gc.disable()
+        count = sum(isinstance(thing, Tensor) for thing in gc.get_objects())
+        gc.enable()
+        return count
+
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert tensors_after(2) == tensors_after(20)

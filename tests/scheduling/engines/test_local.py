@@ -1,0 +1,119 @@
+"""The local engine: processes that die are replaced, and leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.retry import RULES, Failure, Kind, failure_of
+from orchestrator.store.storage import Storage
+from orchestrator.study.sweep import Resources
+
+
+@dataclass(frozen=True)
+class Recorded(Work):
+    """Writes what a real worker would do into files; needs no torch and so no seconds."""
+
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
+        folder = Path(self.storage_root)
+        began = time.monotonic()
+        with (folder / trial_id).open("a") as log:
+            log.write(f"{os.getpid()}\n")
+        tries = len((folder / trial_id).read_text().splitlines())
+        if trial_id.startswith("dies") and tries <= int(trial_id[4:]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trial_id.startswith("memory") and tries <= int(trial_id[6:]):
+            return failure_of(MemoryError())
+        if trial_id.startswith("bug"):
+            return failure_of(ZeroDivisionError(trial_id))
+        if trial_id == "sleeps":
+            time.sleep(60)
+        if trial_id.startswith(("slow", "memory")):
+            time.sleep(0.5)
+            (folder / f"{trial_id}-span").write_text(f"{began} {time.monotonic()}")
+        return None
+
+
+def run(folder: Path, trial_ids: list[str], slots: int = 2) -> list[str]:
+    said: list[str] = []
+    attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, said.append, jitter=lambda: 1.0)
+    run_local(attempts, Resources(), slots, lambda: None)
+    return said
+
+
+def pids(folder: Path, trial_id: str) -> list[int]:
+    return [int(line) for line in (folder / trial_id).read_text().splitlines()]
+
+
+def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path) -> None:
+    names = [f"trial{number}" for number in range(8)]
+    assert run(tmp_path, names) == []
+    assert all(len(pids(tmp_path, name)) == 1 for name in names)
+    assert len({pid for name in names for pid in pids(tmp_path, name)}) <= 2
+
+
+def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(tmp_path: Path) -> None:
+    said = run(tmp_path, ["dies1", "after"], slots=1)
+    assert len(set(pids(tmp_path, "dies1"))) == 2
+    assert len(pids(tmp_path, "after")) == 1
+    died = "its process died (killed by SIGKILL)"
+    assert said == [f"trial dies1: {died}; trying again from its last epoch, in 0 s"]
+
+
+def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path) -> None:
+    said = run(tmp_path, ["dies99", "after"], slots=1)
+    assert len(pids(tmp_path, "dies99")) == 1 + RULES[Kind.LOST].tries
+    assert len(pids(tmp_path, "after")) == 1
+    line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
+    assert said[-1] == f"trial dies99: {line}; failed"
+    (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # it never came to note one itself
+    assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
+
+
+def test_a_failure_costs_its_process(tmp_path: Path) -> None:
+    said = run(tmp_path, ["bug", "after"], slots=1)
+    assert said == ["trial bug: ZeroDivisionError: bug; failed"]
+    assert pids(tmp_path, "bug") != pids(tmp_path, "after")
+
+
+def test_a_trial_without_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
+    said = run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
+    assert said == ["trial memory1: MemoryError; trying again from its last epoch, alone, when the others are done"]
+    spans = [tuple(map(float, (tmp_path / f"slow{n}-span").read_text().split())) for n in range(4)]
+    began, _ = map(float, (tmp_path / "memory1-span").read_text().split())
+    assert began > max(end for _, end in spans)
+    assert len(pids(tmp_path, "memory1")) == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_worker_outlives_its_driver(tmp_path: Path, how: signal.Signals) -> None:
+    code = f"""
+if __name__ == "__main__":
+    import signal
+    from pathlib import Path
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    from tests.scheduling.engines.test_local import run
+    run(Path({str(tmp_path)!r}), ["sleeps"])
+"""
+    script = tmp_path / "driver.py"
+    script.write_text(code)
+    root = Path(__file__).parents[3]
+    driver = subprocess.Popen([sys.executable, str(script)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "sleeps").exists() or not (tmp_path / "sleeps").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(how)
+    driver.wait(20)
+    (worker,) = pids(tmp_path, "sleeps")
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,132 @@
+"""The Ray engine decides as the local one does; its nodes are told apart, and those that kill are kept off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.retry import Failure, failure_of
+from orchestrator.store.storage import Storage
+from orchestrator.study.sweep import Resources
+from tests.scheduling.stored import attempt
+
+
+@dataclass(frozen=True)
+class Played(Work):
+    """Ends as a trial's name says, without torch and so without seconds."""
+
+    bad_node: str = ""
+
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
+        began = time.monotonic()
+        if (Path(self.storage_root) / "stop").exists():
+            return None
+        trial = Storage(self.storage_root).trial(trial_id)
+        tries = len(trial.attempts()) + 1
+        trial.write_attempt(replace(attempt(f"{time.time_ns()}"), node=node))
+        if node == self.bad_node or (trial_id.startswith("dies") and tries == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trial_id.startswith("memory") and tries == 1:
+            return failure_of(MemoryError("too much"))
+        if trial_id.startswith("bug"):
+            return failure_of(ZeroDivisionError("a bug"))
+        time.sleep(0.3)
+        span = [began, time.monotonic(), os.getpid()]
+        (Path(self.storage_root) / f"{trial_id}-done").write_text(json.dumps(span))
+        return None
+
+
+def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> None:
+    """Plays trials on a Ray of their own, in a process of its own; with nodes of two logical cores, or as it is."""
+    said: list[str] = []
+    bad, address = "", None
+    if nodes:
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        added = [cluster.add_node(num_cpus=2).node_id for _ in range(nodes)]
+        bad, address = added[0] if bad_node else "", cluster.address
+    stop = folder / "stop"
+    attempts = Attempts(Played(str(folder), "sweep", bad_node=bad), trial_ids, said.append, stop.exists, stop.touch)
+    run_ray(attempts, Resources(), None, address, lambda: None)
+    (folder / "said.json").write_text(json.dumps([bad, *said]))
+    if nodes:
+        cluster.shutdown()
+
+
+def play(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> tuple[str, list[str]]:
+    root = Path(__file__).parents[3]
+    imports = "from pathlib import Path; from tests.scheduling.engines.test_ray import main"
+    call = f"{imports}; main(Path({str(folder)!r}), {trial_ids}, {nodes}, {bad_node})"
+    kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", call],
+        cwd=root,
+        env={**kept, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    bad, *said = json.loads((folder / "said.json").read_text())
+    return bad, said
+
+
+def spans(folder: Path) -> dict[str, tuple[float, float, int]]:
+    return {path.name.removesuffix("-done"): json.loads(path.read_text()) for path in folder.glob("*-done")}
+
+
+def test_failures_lead_where_they_lead_in_the_local_engine(tmp_path: Path) -> None:
+    _, said = play(tmp_path, ["one", "memory", "dies", "bug", "two", "three"])
+    done = spans(tmp_path)
+    assert sorted(done) == ["dies", "memory", "one", "three", "two"]
+    assert done["memory"][0] > max(end for name, (_, end, _) in done.items() if name != "memory")
+    assert "trial bug: ZeroDivisionError: a bug; failed" in said
+    again = "trying again from its last epoch"
+    assert f"trial memory: MemoryError: too much; {again}, alone, when the others are done" in said
+    assert any(line.startswith(f"trial dies: its process died (nobody knows why); {again}, in ") for line in said)
+    assert len(said) == 3
+    ends = {name: [each.ended for each in Storage(tmp_path).trial(name).attempts()] for name in ("bug", "dies")}
+    assert ends == {"bug": ["failed"], "dies": ["interrupted", None]}
+
+
+def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> None:
+    _, said = play(tmp_path, [*(f"bug{number}" for number in range(12)), "one", "two"])
+    assert sum(line.startswith("the first 3 trials to end all failed with this error") for line in said) == 1
+    assert any(line.startswith("Traceback") or "ZeroDivisionError: a bug" in line for line in said)
+    assert spans(tmp_path) == {}
+    assert sum(line.endswith("; failed") for line in said) < 12
+
+
+def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(tmp_path: Path) -> None:
+    """Each that ends leaves its process to another, for which one was starting; ending that would add none, ever."""
+    names = [f"trial{number:03}" for number in range(300)]
+    play(tmp_path, names, nodes=4)
+    done = spans(tmp_path)
+    assert sorted(done) == names
+    assert len({pid for *_, pid in done.values()}) >= 8
+    # Late trials wait for a place, and each takes the next: the order is that of the sweep.
+    last = sorted(names, key=lambda name: done[name][0])[-100:]
+    assert min(last) > names[150]
+
+
+@pytest.mark.slow
+def test_a_node_that_kills_every_worker_is_kept_off(tmp_path: Path) -> None:
+    names = [f"trial{number}" for number in range(12)]
+    bad, said = play(tmp_path, names, nodes=2, bad_node=True)
+    assert sorted(spans(tmp_path)) == sorted(names)
+    tries = {name: [each.node for each in Storage(tmp_path).trial(name).attempts()] for name in names}
+    deaths = Counter({name: nodes.count(bad) for name, nodes in tries.items()})
+    assert 1 <= sum(deaths.values()) < len(names)
+    assert max(deaths.values()) == 1
+    assert len(said) == sum(deaths.values())

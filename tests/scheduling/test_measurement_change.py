@@ -1,0 +1,122 @@
+"""What is to be measured otherwise: read, checked, and made one label, whatever the order of saying it."""
+
+import itertools
+import re
+from typing import get_args
+
+import pytest
+
+from orchestrator.scheduling.measurement_change import Change, read_change
+from orchestrator.study.config import Estimator, MeasurementConfig
+from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.study.sweep_errors import SweepError
+from tests.training.trials import small_trial
+
+
+def sweep(*measurements: dict[str, object]) -> Sweep:
+    trials = [small_trial(measurement=measurement) for measurement in measurements or ({},)]
+    return Sweep("night", "", tuple(trials), Resources())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        (["fraction=0.5"], "fraction-0.5"),
+        (["fraction=1"], "fraction-1.0"),
+        (["fraction=1.0"], "fraction-1.0"),
+        (["fraction=0.00001"], "fraction-1e-05"),
+        (["estimators=[lanczos]", "lanczos_products=20"], "estimators-lanczos_lanczos_products-20"),
+        (["algorithm1_every=1", "algorithm1_probes=50"], "algorithm1_every-1_algorithm1_probes-50"),
+    ],
+)
+def test_a_label_says_what_is_changed_in_any_order(overrides: list[str], label: str) -> None:
+    desired = sweep({"fraction": 0.1, "algorithm1_every": 5})
+    for order in itertools.permutations(overrides):
+        assert read_change([f"measurement.{each}" for each in order], desired).label == label
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", label)
+
+
+def test_the_order_of_estimators_decides_nothing() -> None:
+    desired = sweep({"estimators": ["lanczos"]})
+    labels = {
+        read_change([f"measurement.estimators={names}"], desired).label
+        for names in ("[lanczos, algorithm1]", "[algorithm1, lanczos]")
+    }
+    assert labels == {"estimators-lanczos-algorithm1"}
+
+
+def test_what_changes_no_trial_leaves_no_trace() -> None:
+    desired = sweep({"lanczos_products": 7}, {"lanczos_products": 7, "fraction": 0.5})
+    change = read_change(["measurement.lanczos_products=7", "measurement.fraction=0.2"], desired)
+    assert change.label == "fraction-0.2"
+    assert read_change(["measurement.fraction=0.5"], desired).label == "fraction-0.5"
+
+
+def test_a_change_is_put_over_each_trials_own_measurement() -> None:
+    change = Change((("fraction", 0.5),))
+    own = MeasurementConfig(fraction=0.1, lanczos_products=7, algorithm1_every=5)
+    assert change.apply(own) == MeasurementConfig(fraction=0.5, lanczos_products=7, algorithm1_every=1)
+    assert change.changes(own)
+    assert not change.changes(MeasurementConfig(fraction=0.5, algorithm1_every=5))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["fraction"], "--set 'fraction': expected measurement.key=value, for example --set measurement.fraction=0.5"),
+        (["=0.5"], "--set '=0.5': expected measurement.key=value, for example --set measurement.fraction=0.5"),
+        (
+            ["optimizer.lr=0.1"],
+            "--set 'optimizer.lr=0.1': what was trained stays as it is, only measurement.* can be set here, "
+            "for example --set measurement.fraction=0.5; another model, data set or optimizer is another sweep: "
+            "hessian-dynamics run SWEEP --set ...",
+        ),
+        (["fraction=0.5"], "--set 'fraction=0.5': what was trained stays as it is, only measurement.* can be set here"),
+        (["measurement={fraction: 0.5}"], "only measurement.* can be set here"),
+        (
+            ["measurement.fraction=0.5", "measurement.fraction=0.6"],
+            "--set 'measurement.fraction=0.6': measurement.fraction is set twice; say which value is meant",
+        ),
+        (
+            [],
+            "no --set: sweep 'night' would measure the same again; give what is to be measured otherwise, for example",
+        ),
+        (
+            ["measurement.fraction=0.1"],
+            "--set measurement.fraction=0.1: sweep 'night' would measure the same again; give what is to be measured "
+            "otherwise, for example --set measurement.fraction=0.5 or --set measurement.lanczos_products=30",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read_change(overrides, sweep({}))
+
+
+def test_fields_of_an_estimator_that_is_not_used_change_nothing() -> None:
+    desired = sweep({"estimators": ["lanczos"]})
+    with pytest.raises(ValueError, match="would measure the same again"):
+        read_change(["measurement.algorithm1_probes=50"], desired)
+    both = ["measurement.algorithm1_probes=50", "measurement.estimators=[lanczos,algorithm1]"]
+    assert read_change(both, desired).label == "estimators-lanczos-algorithm1_algorithm1_probes-50"
+
+
+def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file() -> None:
+    overrides = [
+        "measurement.fraction=2",
+        "measurement.estimators=[lanczos,lanczsos]",
+        "measurement.lanczos_product=3",
+        "measurement.algorithm1_every=5",
+    ]
+    with pytest.raises(SweepError) as caught:
+        read_change(overrides, sweep({}, {"lanczos_products": 7}))  # two measurements, and each problem once
+    header, *problems = str(caught.value).splitlines()
+    assert header == "--set: 4 problems, nothing was started"
+    estimators, fields = ", ".join(sorted(get_args(Estimator))), ", ".join(sorted(MeasurementConfig.model_fields))
+    assert problems == [
+        "  measurement.fraction = 2: must be less than or equal to 1",
+        f"  measurement.estimators.1 = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
+        f"  measurement.lanczos_product = 3: unknown key; did you mean 'lanczos_products'? valid here: {fields}",
+        "  measurement.algorithm1_every = 5: must be 1: every epoch that is measured gets every estimator; "
+        "--every K chooses the epochs",
+    ]

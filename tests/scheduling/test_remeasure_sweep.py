@@ -1,0 +1,206 @@
+"""A sweep measured again: what is done, what is said of it, and that nothing is done twice or beside another driver."""
+
+import io
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.scheduling.driver import EngineOptions
+from orchestrator.scheduling.measurement_change import Change, read_change
+from orchestrator.scheduling.progress import PLAIN_SECONDS
+from orchestrator.scheduling.remeasure_sweep import (
+    MeasureAgain,
+    Measured,
+    measure_sweep,
+    measured_again,
+    shortcomings,
+    survey,
+)
+from orchestrator.store.ownership.lease import LeaseHeldError
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.storage import Storage
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.trial import run_trial
+from tests.store.stored import remeasured
+from tests.training.trials import small_trial
+
+LOCAL = EngineOptions("local", max_concurrent=1)
+FIRST, SECOND = (small_trial(epochs=3, seed=seed) for seed in (0, 1))
+FULL = {"fraction": 0.1, "lanczos_products": 3, "algorithm1_iterations": 2, "algorithm1_probes": 2}
+DIVERGING = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
+
+
+@dataclass
+class Place:
+    storage: Storage
+    sweep: Sweep
+    said: io.StringIO
+
+    @property
+    def change(self) -> Change:
+        return read_change(["measurement.fraction=0.1"], self.sweep)
+
+    def measure(self, every: int = 1) -> Measured:
+        console = Console(file=self.said, width=300)
+        return measure_sweep(self.sweep, self.storage, console, self.change, every, LOCAL)
+
+    def epochs(self, config: TrialConfig) -> list[int]:
+        return self.storage.trial(config.trial_id).measurements.epochs(self.change.label)
+
+
+def place(folder: Path, *configs: TrialConfig, begun: int = 99) -> Place:
+    storage = Storage(folder / "results")
+    sweep = Sweep("night", "", configs, Resources(), "every 2")
+    storage.sweep("night").write_manifest(sweep, capture())
+    for config in configs[:begun]:
+        run_trial(config, storage.trial(config.trial_id), sweep.resources, keeps=sweep.keeps)
+    return Place(storage, sweep, io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    place(folder, FIRST, SECOND)
+    return folder
+
+
+@pytest.fixture
+def two(trained: Path, tmp_path: Path) -> Place:
+    """A storage of its own with the two trials, trained."""
+    shutil.copytree(trained / "results", tmp_path / "results")
+    return place(tmp_path, FIRST, SECOND, begun=0)
+
+
+def test_every_trial_is_measured_once_and_its_progress_shown(two: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert PLAIN_SECONDS > 1
+    monkeypatch.setattr("orchestrator.scheduling.progress.PLAIN_SECONDS", 0.02)
+    here = two
+    some = here.measure(every=2)
+    assert some.summary == "measured 4 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
+    here.said.truncate(0)
+    result = here.measure()
+    lines = here.said.getvalue().strip("\0").splitlines()
+    assert lines[0] == "2 trials: 4 of 6 checkpoints measured"
+    assert any(line.startswith("2 trials: 5 of 6 checkpoints measured, ") and line.endswith(" left") for line in lines)
+    assert result.summary == "measured 6 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
+    assert (result.todo, shortcomings(result, 1)) == ([], [])
+    assert here.epochs(FIRST) == here.epochs(SECOND) == [0, 2, 3]
+    before = {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")}
+    assert here.measure().summary == result.summary
+    assert "nothing left to measure" in here.said.getvalue()
+    assert {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")} == before
+    assert here.storage.sweep("night").driver_lease.holder() is None
+    assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 6 checkpoints of 2 trials"]
+
+
+def test_another_driver_is_not_joined(two: Place) -> None:
+    here = two
+    with here.storage.sweep("night").driver_lease, pytest.raises(LeaseHeldError) as caught:
+        here.measure()
+    assert str(caught.value).startswith(f"night: another driver is at work: process {os.getpid()} on ")
+    assert here.epochs(FIRST) == []
+
+
+def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(two: Place) -> None:
+    here = two
+
+    def interrupt() -> None:
+        while not here.epochs(FIRST):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=interrupt)
+    pressing.start()
+    result = here.measure()
+    pressing.join()
+    assert 1 <= result.measured < 6
+    assert result.summary.endswith(f"0 failed; {6 - result.measured} checkpoints still to measure")
+    assert shortcomings(result, 1) == []
+    assert "Stopping after the epochs under way; nothing is lost." in here.said.getvalue()
+    assert "Stopped as asked; the same command goes on from here." in here.said.getvalue()
+    assert here.measure().measured == 6
+
+
+def damage(here: Place, config: TrialConfig, epoch: int) -> Path:
+    trial = here.storage.trial(config.trial_id)
+    path = here.storage.root / "trials" / config.trial_id / "checkpoints" / trial.read(epoch).checkpoint
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place) -> None:
+    here = two
+    path = damage(here, FIRST, 2)
+    result = here.measure()
+    assert result.summary == (
+        "measured 5 checkpoints of 2 trials as fraction-0.1/...; 1 failed; 1 checkpoint still to measure"
+    )
+    (line,) = shortcomings(result, 1)
+    assert line.startswith(
+        f"failed: {FIRST.trial_id} (seed=0): orchestrator.store.errors.StorageError: checkpoint {path} is damaged: "
+    )
+    path.unlink()  # as the message says
+    assert here.measure().summary == "measured 5 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
+
+
+@dataclass(frozen=True)
+class Dying(MeasureAgain):
+    def run(self, trial_id: str, node: str = "") -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = place(tmp_path, FIRST)
+    monkeypatch.setattr("orchestrator.scheduling.remeasure_sweep.MeasureAgain", Dying)
+    result = here.measure()
+    assert result.summary.startswith("measured 0 checkpoints of 0 trials as fraction-0.1/...; 1 failed; 3 checkpoints")
+    assert shortcomings(result, 1)[0].startswith(f"failed: {FIRST.trial_id} ()")
+    assert shortcomings(result, 1)[0].endswith(
+        ": its process died (killed by SIGKILL), 4 times without an epoch in between"
+    )
+    assert "its process died (killed by SIGKILL); trying again" in here.said.getvalue()
+
+
+def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) -> None:
+    here = place(tmp_path, FIRST, SECOND, begun=1)
+    result = here.measure(every=5)
+    assert result.summary == "measured 1 checkpoint of 1 trial as fraction-0.1/...; 0 failed; 1 trial has no checkpoint"
+    assert shortcomings(result, 5) == [
+        f"not begun: {SECOND.trial_id}; hessian-dynamics run night trains what is missing"
+    ]
+    for path in (here.storage.root / "trials" / FIRST.trial_id / "checkpoints").iterdir():
+        path.unlink()
+    for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that 7 divides", 7)):
+        gone = replace(here.sweep, trials=(FIRST,))
+        other = Change((("lanczos_products", 4),))
+        assert shortcomings(survey(gone, here.storage, other, every), every) == [
+            f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of epochs to come; "
+            "those of past epochs do not come back: to have them, run the sweep into another --storage"
+        ]
+
+
+def test_diverged_epochs_and_trials_measured_so_already_are_counted(tmp_path: Path) -> None:
+    here = place(tmp_path, DIVERGING, small_trial(epochs=1, measurement=FULL))
+    last = here.storage.trial(DIVERGING.trial_id).epochs()[-1]
+    kept = len({epoch for epoch in range(last) if epoch % 2 == 0} | {last - 1})
+    assert here.measure().summary == (
+        f"measured {kept} checkpoint{'s' if kept > 1 else ''} of 1 trial as fraction-0.1/...; 0 failed; "
+        "1 checkpoint diverged, of which nothing can be measured; 1 trial measured so in training"
+    )
+
+
+def test_what_another_sweep_trains_beyond_this_one_is_not_measured(tmp_path: Path) -> None:
+    here = place(tmp_path, FIRST)
+    run_trial(small_trial(epochs=5), here.storage.trial(FIRST.trial_id), Resources())
+    here.measure()
+    assert here.epochs(FIRST) == [0, 2]
+    here.storage.trial(FIRST.trial_id).measurements.add("fraction-0.1", remeasured(5))
+    assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 2 checkpoints of 1 trial"]

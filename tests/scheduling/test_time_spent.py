@@ -1,0 +1,115 @@
+"""Where the time went, from the records alone."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.scheduling.show import about, progress, split
+from orchestrator.scheduling.time_spent import Spent, seconds_left, spending
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.storage import Storage
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources, Sweep
+from tests.training.trials import small_trial
+
+TRIALS = tuple(small_trial(seed=seed, epochs=3) for seed in range(2))
+SWEEP = Sweep("two", "", TRIALS, Resources())
+
+
+def commit(storage: Storage, trial: int, epoch: int, ended: float = 1.0) -> None:
+    record = EpochRecord(
+        epoch=epoch,
+        timestamp_ms=round(ended * 1000),
+        loss_train=1.0,
+        time_train_seconds=6.0 * (epoch > 0),
+        time_evaluate_seconds=1.0,
+        time_measure_seconds=None if epoch == 1 else 3.0,
+    )
+    assert storage.trial(TRIALS[trial].trial_id).commit(record, b"state", "digest", "attempt")
+
+
+def test_nothing_stored_is_nothing_spent(tmp_path: Path) -> None:
+    found = spending(reconcile(SWEEP, Storage(tmp_path)), Storage(tmp_path))
+    assert found.spent == Spent()
+    assert found.seconds_left is None
+
+
+def test_of_many_records_some_stand_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = tuple(small_trial(seed=seed, epochs=3) for seed in range(12))
+    sweep, storage, began = Sweep("many", "", trials, Resources()), Storage(tmp_path), time.time()
+    for number, trial in enumerate(trials):
+        for epoch in range(3):
+            record = EpochRecord(
+                epoch=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
+                time_train_seconds=2.0,
+            )  # fmt: skip
+            assert storage.trial(trial.trial_id).commit(record, b"state", "digest", "attempt")
+    with storage.sweep("many").driver_lease:
+        plan = reconcile(sweep, storage)
+        monkeypatch.setattr(time, "time", lambda: began + 12)
+        whole = spending(plan, storage)
+        read: list[str] = []
+        trial_of = storage.trial
+        monkeypatch.setattr(storage, "trial", lambda key: read.append(key) or trial_of(key))
+        monkeypatch.setattr("orchestrator.scheduling.time_spent.MOST_RECORDS", 12)
+        some = spending(plan, storage)
+    assert len(read) <= 4
+    assert {trials[-1].trial_id, trials[-2].trial_id} <= set(read)  # those last at work tell the pace
+    assert some.spent == whole.spent == Spent(training=72.0)
+    assert some.seconds_left is not None
+    assert whole.seconds_left is not None
+    assert some.seconds_left == pytest.approx(whole.seconds_left, rel=0.3)
+
+
+def test_times_of_all_trials_add_up_and_epochs_beyond_are_left_out(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for epoch in range(6):
+        commit(storage, 0, epoch)
+    commit(storage, 1, 0)
+    found = spending(reconcile(SWEEP, storage), storage)
+    assert found.spent == Spent(training=18.0, evaluating=5.0, measuring=12.0)
+    assert found.seconds_left is None
+
+
+def test_the_split_is_said_in_a_line() -> None:
+    assert split(Spent(4758.0, 312.0, 2730.0)) == [
+        "time: training 61%, evaluating 4%, measuring 35% of 2h 10m (trial time)"
+    ]
+    assert split(Spent()) == []
+
+
+def test_what_is_left_is_said_while_somebody_is_at_work(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    storage.sweep("two").write_manifest(SWEEP, capture())
+    commit(storage, 1, 0, ended=time.time() - 3600)  # by an earlier driver: says nothing of this one's pace
+    with storage.sweep("two").driver_lease:
+        now = time.time()
+        assert len(progress(reconcile(SWEEP, storage), storage)) == 1
+        for epoch in range(3):
+            commit(storage, 0, epoch, ended=now + epoch)
+        time.sleep(max(0.0, now + 2 - time.time()))
+        _, left = progress(reconcile(SWEEP, storage), storage)
+        # Two epochs after the first took two seconds; four are missing.
+        assert left in ("about 4 s left", "about 5 s left")
+    assert len(progress(reconcile(SWEEP, storage), storage)) == 1
+
+
+def test_the_pace_is_that_of_the_last_epochs() -> None:
+    assert seconds_left(10, [100.0], 0, 110.0) is None
+    assert seconds_left(0, [100.0, 101.0], 0, 110.0) is None
+    assert seconds_left(10, [105.0, 100.0], 0, 110.0) == 100.0  # one epoch in ten seconds
+    assert seconds_left(10, [1.0, 2.0, 105.0, 100.0], 50.0, 110.0) == 100.0
+    slow = [float(number) for number in range(0, 2000, 100)]
+    fast = [2000.0 + number for number in range(701)]
+    assert seconds_left(60, slow + fast, 0, 2700.0) == 60.0
+    hours = [3600.0 * number for number in range(20)]
+    assert seconds_left(5, hours, 0, hours[-1]) == 5 * 3600  # epochs of an hour: the last ten of them
+
+
+def test_a_forecast_is_as_precise_as_it_can_be() -> None:
+    spans = (0.4, 45.2, 119.0, 150.0, 41 * 60 + 20, 59.8 * 60, 20400, 47.9 * 3600, 76 * 3600)
+    assert [about(seconds) for seconds in spans] == [
+        "0 s", "45 s", "119 s", "2 min", "41 min", "1h 00m", "5h 40m", "47h 54m", "3 days 4h",
+    ]  # fmt: skip

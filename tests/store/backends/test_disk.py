@@ -1,0 +1,287 @@
+"""Five verbs: a reader sees a file whole or not at all, whoever dies while writing it."""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.backends.disk import Files, StorageError
+from tests.store.stored import files_in, python, running
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "storage")
+
+
+def test_what_is_written_is_read(files: Files) -> None:
+    content = bytes(range(256)) * 1000
+    files.write("a/b/c", content)
+    assert files.read("a/b/c") == content
+    files.write("a/b/c", b"")
+    assert files.read("a/b/c") == b""
+    assert files.list("a/b") == ["c"]
+
+
+def test_what_is_not_there(files: Files) -> None:
+    assert files.read("a") is None
+    assert files.list("a") == []
+    files.delete("a")
+    assert not files.root.exists(), "looking must leave no trace"
+
+
+def test_create_makes_a_file_once(files: Files) -> None:
+    assert files.create("a/b", b"first")
+    assert not files.create("a/b", b"second")
+    assert files.read("a/b") == b"first"
+    files.delete("a/b")
+    assert files.create("a/b", b"third")
+
+
+def test_names_come_sorted_and_hidden_files_are_none_of_ours(files: Files) -> None:
+    for name in ("b", "a", "10", "9", ".nfs000012", ".DS_Store"):
+        files.write(f"folder/{name}", b"")
+    assert files.list("folder") == ["10", "9", "a", "b"]
+
+
+def test_writing_leaves_nothing_but_the_file(files: Files) -> None:
+    files.write("a", b"1")
+    files.create("b", b"1")
+    files.create("b", b"2")
+    files.deposit("c", b"1")
+    assert os.listdir(files.root / ".partial") == []
+    assert files.list("") == ["a", "b", "c"]
+
+
+def test_a_failed_write_leaves_nothing(files: Files) -> None:
+    with pytest.raises(TypeError):
+        files.write("a", "text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        files.deposit("b", "text")  # type: ignore[arg-type]
+    assert files.list("") == []
+    assert os.listdir(files.root / ".partial") == []
+
+
+def test_others_may_read_what_the_umask_lets_them(files: Files) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write("written", b"")
+        files.create("created", b"")
+    finally:
+        os.umask(before)
+    for name in ("written", "created"):
+        assert stat.S_IMODE((files.root / name).stat().st_mode) == 0o640
+
+
+def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: Files) -> None:
+    files.write("a", b"1")
+    scratch = files.root / ".partial"
+    young, old = scratch / "young", scratch / "old"
+    for path in (young, old):
+        path.write_bytes(b"half a fi")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    assert files.list("") == ["a"]
+    files.write("a", b"2")
+    assert files.create("b", b"3")
+    assert young.exists()
+    assert old.exists()
+    files.check_writable()
+    assert os.listdir(scratch) == ["young"]
+    assert (files.read("a"), files.read("b")) == (b"2", b"3")
+
+
+def test_an_answer_that_the_network_lost_counts_as_made(tmp_path: Path) -> None:
+    """An NFS client that repeats a link whose answer was lost is told that the file exists: it is its own."""
+
+    class Repeating(Files):
+        def _scratch(self, content: bytes) -> Path:
+            scratch = super()._scratch(content)
+            os.link(scratch, self.root / "a")  # the first request, which arrived
+            return scratch
+
+    files = Repeating(tmp_path)
+    assert files.create("a", b"ours")
+    assert files.read("a") == b"ours"
+
+
+def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: Files) -> None:
+    code = """
+        files = Files(stored.Path(sys.argv[1]))
+        print("ready", flush=True)
+        number = 0
+        while True:
+            number += 1
+            content = str(number).encode() + b"=" * 300_000 + str(number).encode()
+            files.write("written", content)
+            files.create(f"created/{number}", content)
+            files.delete(f"created/{number - 20}")
+    """
+    seen = set()
+    for pause in (0.0, 0.01, 0.03, 0.05, 0.08):
+        with running(code, files.root) as process:
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        for name in ["written", *(f"created/{name}" for name in files.list("created"))]:
+            content = files.read(name)
+            if content is not None:
+                first, last = content.split(b"=" * 300_000)
+                assert first == last
+                seen.add(name)
+        for name in files.list("created"):
+            files.delete(f"created/{name}")
+    assert len(seen) > 1, "no writer got as far as writing anything"
+
+
+def test_a_reader_never_sees_half_a_file(files: Files) -> None:
+    code = """
+        files = Files(stored.Path(sys.argv[1]))
+        files.write("a", b"0" * 500_000)
+        print("ready", flush=True)
+        number = 0
+        while True:
+            number += 1
+            files.write("a", str(number % 10).encode() * 500_000)
+    """
+    versions = set()
+    with running(code, files.root):
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            content = files.read("a")
+            assert content is not None
+            assert len(content) == 500_000
+            assert len(set(content)) == 1
+            versions.add(content[0])
+    assert len(versions) > 1
+
+
+def test_of_eight_that_create_one_file_exactly_one_wins(files: Files) -> None:
+    code = """
+        files = Files(stored.Path(sys.argv[1]))
+        for name in range(8):
+            codes = each(8, lambda number: 1 if files.create(f"race/{name}", b"%d" % number * 1000) else 0)
+            assert sorted(codes) == [0] * 7 + [1], codes
+            assert files.read(f"race/{name}") == b"%d" % codes.index(1) * 1000
+    """
+    python(code, files.root)
+    assert files.list("race") == [str(number) for number in range(8)]
+
+
+def test_whoever_comes_a_moment_later_loses(files: Files) -> None:
+    """Another makes the file just before the system call that would: looking first would not have helped."""
+    code = """
+        root = stored.Path(sys.argv[1])
+        files = Files(root)
+        files.write("b", b"")
+
+        def hook(event, arguments):
+            if event in ("os.link", "os.rename") and not (root / "a").exists():
+                (root / "a").write_bytes(b"first")
+
+        sys.addaudithook(hook)
+        assert not files.create("a", b"second")
+        assert files.read("a") == b"first"
+    """
+    python(code, files.root)
+
+
+@pytest.mark.parametrize("name", ["", "deeper/storage"])
+def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    root = tmp_path / "file" / name
+    with pytest.raises(StorageError) as caught:
+        Files(root).check_writable()
+    assert re.fullmatch(
+        re.escape(f"storage {str(root)!r} cannot be written (")
+        + r"(Not a directory|File exists)"
+        + re.escape("); give a folder you may write to with --storage, or make room there"),
+        str(caught.value),
+    )
+
+
+def test_a_storage_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    files = Files(tmp_path / "file")
+    for path, read in (("trials/a", files.read), ("trials", files.list), ("trials/a", files.age)):
+        message = f"{tmp_path}/file/{path} cannot be read (Not a directory); check --storage"
+        with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+            read(path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="Is a directory"):
+        Files(tmp_path).read("folder")
+
+
+def test_the_age_of_a_file_is_told_by_the_clock_that_stamped_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.age("a") is None
+    files.write("a", b"1")
+    os.utime(files.root / "a", (time.time() - 90,) * 2)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far off
+    age = files.age("a")
+    assert age is not None
+    assert 89 < age < 95
+    assert os.listdir(files.root / ".partial") == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_storage_one_may_not_write_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\)"):
+        Files(tmp_path / "storage").check_writable()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 64 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        pytest.skip(f"no small disk can be mounted here: {error}")
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
+    files = Files(small_disk)
+    files.write("a", b"before")
+    with pytest.raises(OSError, match="No space left"):
+        files.write("a", b"x" * 100_000)
+    with pytest.raises(OSError, match="No space left"):
+        files.create("b", b"x" * 100_000)
+    with pytest.raises(OSError, match="No space left"):
+        files.deposit("c", b"x" * 100_000)
+    assert files.read("a") == b"before"
+    assert files_in(small_disk) == ["a"]
+    assert os.listdir(small_disk / ".partial") == [], "a full disk must not be filled with halves"
+    files.check_writable()
+
+
+def test_a_storage_that_is_full(small_disk: Path) -> None:
+    files = Files(small_disk)
+    files.check_writable()
+    for filled in range(100):
+        try:
+            files.write(f"filling/{filled}", b"x" * 4096)
+        except StorageError:
+            break
+    assert 1 < filled < 20
+    message = (
+        "storage {} cannot be written (No space left on device: {} bytes were to be written, 0 are free); "
+        "make room there, and the same command goes on; what is finished is kept"
+    )
+    with pytest.raises(StorageError, match=f"^{re.escape(message.format(repr(str(small_disk)), 38))}$"):
+        files.check_writable()
+    with pytest.raises(StorageError, match=f"^{re.escape(message.format(repr(str(small_disk)), '4,096'))}$"):
+        files.write("a", b"x" * 4096)
+    files.delete("filling/0")
+    files.check_writable()

@@ -1,0 +1,246 @@
+"""The five verbs in a bucket: the same promises, through real sockets, in a handful of requests."""
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.backends.location import S3Location
+from orchestrator.store.backends.s3 import S3Files
+from orchestrator.store.errors import StorageError
+from orchestrator.store.ownership.claims import Owner, SupersededError
+from orchestrator.store.ownership.lease import Lease, LeaseHeldError
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial import Checkpoint, TrialStore
+from tests.store.buckets import SECRET, client, environment, new_bucket, s3_server
+from tests.store.stored import checkpoint, config, record
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def files(server: str, monkeypatch: pytest.MonkeyPatch) -> S3Files:
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    return S3Files(S3Location(new_bucket(server), "some/prefix"))
+
+
+def test_what_is_written_is_read(server: str, files: S3Files) -> None:
+    content = bytes(range(256)) * 1000
+    files.write("a/b/c", content)
+    assert files.read("a/b/c") == content
+    files.write("a/b/c", b"")
+    assert files.read("a/b/c") == b""
+    keys = client(server).list_objects_v2(Bucket=files.root.bucket)["Contents"]
+    assert [item["Key"] for item in keys] == ["some/prefix/a/b/c"]
+
+
+def test_what_is_not_there(files: S3Files) -> None:
+    assert files.read("a") is None
+    assert files.list("a") == []
+    assert files.list("") == []
+    assert files.age("a") is None
+    files.delete("a")
+
+
+def test_create_makes_an_object_once(files: S3Files) -> None:
+    assert files.create("a/b", b"first")
+    assert not files.create("a/b", b"first")
+    assert files.read("a/b") == b"first"
+    files.delete("a/b")
+    assert files.create("a/b", b"third")
+
+
+def test_of_eight_that_create_one_object_exactly_one_wins(files: S3Files) -> None:
+    start = threading.Barrier(8)
+
+    def work(number: int) -> bool:
+        mine = S3Files(files.root)
+        start.wait()
+        return mine.create("race", b"%d" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(work, range(8)))
+    assert Counter(won) == {True: 1, False: 7}
+    assert files.read("race") == b"%d" % won.index(True)
+
+
+def test_an_answer_that_the_network_lost_counts_as_made(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = files._fs.pipe_file
+
+    def twice(path: str, content: bytes, **options: object) -> None:
+        put(path, content, **options)
+        put(path, content, **options)  # the library repeats what was not answered
+
+    monkeypatch.setattr(files._fs, "pipe_file", twice)
+    assert files.create("a", b"ours")
+    assert not files.create("a", b"ours")
+
+
+def test_names_come_sorted_fresh_and_without_hidden_ones(files: S3Files) -> None:
+    other = S3Files(files.root)
+    for name in ("b", "a", "10", "9", ".hidden", "deeper/x"):
+        other.write(f"folder/{name}", b"")
+        files.list("folder")
+    assert files.list("folder") == ["10", "9", "a", "b", "deeper"]
+    other.delete("folder/a")
+    assert files.list("folder") == ["10", "9", "b", "deeper"]
+
+
+def test_more_names_than_a_listing_holds(server: str, files: S3Files) -> None:
+    s3 = client(server)
+    for number in range(1005):
+        s3.put_object(Bucket=files.root.bucket, Key=f"some/prefix/many/{number:05d}", Body=b"")
+    assert files.list("many") == [f"{number:05d}" for number in range(1005)]
+
+
+def test_age_is_told_by_the_servers_clock(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write("a", b"")
+    time.sleep(1.1)
+    age = files.age("a")
+    assert age is not None
+    assert 0 <= age < 10
+
+
+# --- what is built on it ---
+
+
+def commit(trial: TrialStore, epoch: int, by: str = "first") -> bool:
+    return trial.commit(record(epoch), checkpoint(epoch), "d", by)
+
+
+def test_epochs_and_checkpoints(files: S3Files) -> None:
+    trial = TrialStore(files, config().trial_id)
+    for epoch in range(4):
+        assert commit(trial, epoch)
+    assert not commit(trial, 3, "second")
+    assert list(trial.records()) == [record(epoch) for epoch in range(4)]
+    assert files.list(f"trials/{trial.trial_id}/checkpoints") == ["00002-1002ms-first", "00003-1003ms-first"]
+    assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), "d")
+    files.write(f"trials/{trial.trial_id}/checkpoints/00003-1003ms-first", b"cut sho")
+    assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), "d", damaged=(3,))
+
+
+def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: S3Files) -> None:
+    start = threading.Barrier(8)
+
+    def work(number: int) -> bool:
+        trial = TrialStore(S3Files(files.root), config().trial_id)
+        start.wait()
+        return trial.commit(record(0, loss=float(number)), b"%d" % number, "d", f"by-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(work, range(8)))
+    assert Counter(won) == {True: 1, False: 7}
+    trial = TrialStore(files, config().trial_id)
+    assert trial.read(0).record.loss_train == won.index(True)
+    assert trial.latest_checkpoint() == Checkpoint(0, b"%d" % won.index(True), "d")
+
+
+def test_whoever_was_superseded_writes_nothing(files: S3Files) -> None:
+    first, second = (TrialStore(S3Files(files.root), config().trial_id) for _ in range(2))
+    first.claim(Owner("night", 0), "first")
+    assert commit(first, 0)
+    second.claim(Owner("night", 0), "second")
+    with pytest.raises(SupersededError):
+        commit(first, 1)
+    assert commit(second, 1, "second")
+
+
+def test_a_lease_is_held_by_one(files: S3Files) -> None:
+    with Lease(files, "sweeps/night", "driver"):
+        with pytest.raises(LeaseHeldError), Lease(S3Files(files.root), "sweeps/night", "driver"):
+            pass
+        assert Lease(files, "sweeps/night", "driver").holder() is not None
+    assert Lease(files, "sweeps/night", "driver").holder() is None
+    with Lease(files, "sweeps/night", "driver") as lease:
+        assert lease.number == 2
+
+
+def test_a_commit_costs_a_handful_of_requests(files: S3Files) -> None:
+    trial = TrialStore(files, config().trial_id)
+    trial.claim(Owner("night", 0), "first")
+    for epoch in range(3):
+        assert commit(trial, epoch)
+    asked: list[str] = []
+    files._fs.s3.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method))
+    assert commit(trial, 3)
+    assert Counter(asked) == {"GET": 4, "PUT": 2, "DELETE": 1}  # four listings
+    asked.clear()
+    assert trial.read(3).record == record(3)
+    assert asked == ["GET"]
+
+
+# --- what goes wrong ---
+
+
+def refusal(files: S3Files) -> str:
+    with pytest.raises(StorageError) as caught:
+        files.check_writable()
+    for look in (lambda: files.read("a"), lambda: files.list("a")):
+        with pytest.raises(StorageError):
+            look()
+    return str(caught.value)
+
+
+def test_a_storage_that_can_be_written_is_left_as_it_was(server: str, files: S3Files) -> None:
+    files.check_writable()
+    assert client(server).list_objects_v2(Bucket=files.root.bucket)["KeyCount"] == 0
+
+
+def test_a_bucket_that_is_not_there(files: S3Files) -> None:
+    said = refusal(S3Files(S3Location("no-such-bucket", "p")))
+    assert re.fullmatch(
+        r"storage s3://no-such-bucket/p/\.probe/\w+ cannot be used: there is no such bucket; create it first, or "
+        r"correct --storage",
+        said,
+    )
+
+
+def test_an_endpoint_that_does_not_answer(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(
+        StorageError, match=r"^storage s3://.* cannot be used: .*http://127\.0\.0\.1:9.*; check AWS_END"
+    ):
+        S3Files(files.root).check_writable()
+    assert time.monotonic() - began < 60
+
+
+def test_no_credentials(files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(StorageError, match=r"no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        S3Files(files.root).check_writable()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [f"s3://KEY:{SECRET}@bucket/x", "s3://Bucket", "s3://b", "s3:/bucket", "http://bucket/x", "s3://bucket/a/../b"],
+)
+def test_addresses_that_are_none(place: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        Storage(place)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_storage_in_a_bucket_knows_where_it_lies(
+    files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage(f"{files.root}/")
+    assert str(storage.root) == str(files.root) == f"s3://{files.root.bucket}/some/prefix"
+    sweep = storage.sweep("night")
+    assert sweep.log == tmp_path / "results" / "s3" / files.root.bucket / "some/prefix/sweeps/night/shipper.log"
+    assert os.listdir(tmp_path) == []

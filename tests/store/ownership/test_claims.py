@@ -1,0 +1,179 @@
+"""Who may write into a trial: a claim's number only grows, and whoever has an older one stops before it writes."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import strict_json
+from orchestrator.store.backends.disk import Files
+from orchestrator.store.ownership.claims import BY_HAND, Claim, Owner, SupersededError
+from orchestrator.store.ownership.lease import Lease
+from orchestrator.store.ownership.process import Process
+from orchestrator.store.trial import TrialStore
+from tests.store.stored import attempt, checkpoint, config, files_in, python, record
+
+NIGHT, DAY = Owner("night", 1), Owner("day", 1)
+ELSEWHERE = replace(Process.this(), host="node7.elsewhere")
+DEAD = replace(Process.this(), started="1")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def trial(files: Files) -> TrialStore:
+    return TrialStore(files, config().trial_id)
+
+
+def writer(files: Files) -> TrialStore:
+    return TrialStore(files, config().trial_id)
+
+
+def commit(trial: TrialStore, epoch: int, by: str) -> bool:
+    return trial.commit(record(epoch), checkpoint(epoch), "d", by)
+
+
+def write(files: Files, claim: Claim) -> None:
+    """A claim as another process made it."""
+    files.write(f"trials/{config().trial_id}/claims/{claim.number:06d}.json", strict_json.to_bytes(asdict(claim)))
+
+
+def driver(files: Files, owner: Owner) -> Lease:
+    return Lease(files, f"sweeps/{owner.sweep}", "driver")
+
+
+def test_a_claim_says_whose_it_is_and_its_number_stands_in_the_commit(trial: TrialStore) -> None:
+    claim = trial.claim(NIGHT, "first")
+    assert trial.claims.newest() == claim == Claim(1, NIGHT, "first", Process.this())
+    assert commit(trial, 0, "first")
+    assert trial.read(0).claim == 1
+    assert trial.claim(NIGHT, "second").number == 2
+    assert commit(trial, 1, "second")
+    assert [trial.read(epoch).claim for epoch in (0, 1)] == [1, 2]
+
+
+WRITES: list[Callable[[TrialStore], object]] = [
+    lambda trial: commit(trial, 1, "first"),
+    lambda trial: trial.write_attempt(attempt("first", ended="failed", reason="it had nothing to say")),
+    lambda trial: trial.write_config(config()),
+]
+
+
+@pytest.mark.parametrize("write_something", WRITES)
+def test_whoever_was_superseded_writes_nothing(files: Files, write_something: Callable[[TrialStore], object]) -> None:
+    first, second = writer(files), writer(files)
+    first.claim(NIGHT, "first")
+    assert commit(first, 0, "first")
+    second.claim(NIGHT, "second")
+    before = files_in(files.root)
+    with pytest.raises(SupersededError) as caught:
+        write_something(first)
+    assert str(caught.value) == (
+        f"attempt first (claim 1) has been superseded by sweep 'night', {Process.this()} (claim 2): it stops here, "
+        "and what it has committed stays"
+    )
+    assert files_in(files.root) == before
+    assert commit(second, 1, "second")
+
+
+def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(files: Files) -> None:
+    class Late(Files):
+        def deposit(self, name: str, content: bytes) -> None:
+            super().deposit(name, content)
+            if "/checkpoints/" in name:
+                writer(files).claim(NIGHT, "second")
+
+    first = TrialStore(Late(files.root), config().trial_id)
+    first.claim(NIGHT, "first")
+    with pytest.raises(SupersededError):
+        commit(first, 0, "first")
+    assert first.epochs() == []
+    assert files.list(f"trials/{config().trial_id}/checkpoints") == []
+
+
+def test_of_eight_that_claim_at_once_every_one_has_a_number_of_its_own(files: Files) -> None:
+    code = """
+        from orchestrator.store.ownership.claims import Owner
+        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        assert sorted(each(8, lambda number: trial.claim(Owner("night", 0), f"by-{number}").number)) == [*range(1, 9)]
+    """
+    python(code, files.root)
+
+
+def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: Files, trial: TrialStore) -> None:
+    with driver(files, NIGHT) as orphans:
+        pass
+    with driver(files, NIGHT) as lease:
+        with pytest.raises(SupersededError, match=r"'night' has another driver \(lease 2\).*\(lease 1\)"):
+            trial.claim(Owner("night", orphans.number), "orphan")
+        trial.claim(Owner("night", lease.number), "ours")
+
+
+# --- who is waited for ---
+
+
+def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: Files, trial: TrialStore) -> None:
+    with driver(files, NIGHT):
+        trial.claim(NIGHT, "first")
+        assert writer(files).claims.rival(NIGHT) is None
+
+
+def test_another_sweeps_attempt_is_waited_for_while_its_driver_lives_and_it_has_not_ended(
+    files: Files, trial: TrialStore
+) -> None:
+    with driver(files, DAY):
+        claim = trial.claim(DAY, "first")
+        assert trial.claims.rival(NIGHT) == claim
+        trial.write_attempt(attempt("first", claim=1))
+        assert trial.claims.rival(NIGHT) == claim
+        trial.write_attempt(attempt("first", claim=1, ended="interrupted"))
+        assert trial.claims.rival(NIGHT) is None
+        trial.claim(DAY, "second")
+        assert trial.claims.rival(NIGHT) is not None
+    assert trial.claims.rival(NIGHT) is None, "its driver has ended"
+
+
+def test_another_driver_of_the_other_sweep_counts_for_nothing(files: Files, trial: TrialStore) -> None:
+    with driver(files, DAY):
+        pass
+    with driver(files, DAY):
+        write(files, Claim(1, DAY, "first", ELSEWHERE))
+        assert trial.claims.rival(NIGHT) is None
+        write(files, Claim(2, Owner("day", 2), "second", ELSEWHERE))
+        assert trial.claims.rival(NIGHT) is not None
+        write(files, Claim(3, Owner("day", 2), "third", DEAD))
+        assert trial.claims.rival(NIGHT) is None
+
+
+def test_an_attempt_by_hand_is_waited_for_while_its_process_lives(files: Files, trial: TrialStore) -> None:
+    assert trial.claims.rival(BY_HAND) is None
+    for number, (process, waits) in enumerate([(Process.this(), True), (DEAD, False), (ELSEWHERE, False)], start=1):
+        write(files, Claim(number, BY_HAND, "by-hand", process))
+        assert (trial.claims.rival(NIGHT) is not None) == waits
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"owner": {}}', strict_json.to_bytes(asdict(Claim(7, Owner("../../etc", 1), "a", ELSEWHERE)))],
+)
+def test_a_damaged_claim_is_superseded_like_any_other(files: Files, trial: TrialStore, content: bytes) -> None:
+    trial.claim(NIGHT, "first")
+    files.write(f"trials/{config().trial_id}/claims/000007.json", content)
+    assert trial.claims.newest() is None
+    assert trial.claims.rival(NIGHT) is None
+    with pytest.raises(SupersededError, match="superseded by a newer claim"):
+        trial.check_claim()
+    assert trial.claim(NIGHT, "second").number == 8
+
+
+def test_the_dead_are_told_from_the_living(files: Files) -> None:
+    assert Process.this().alive is True
+    assert DEAD.alive is False
+    assert ELSEWHERE.alive is None
+    assert replace(Process.this(), kernel="another container").alive is None
+    assert Process.this().pid == os.getpid()

@@ -1,0 +1,363 @@
+"""One at a time: who holds a lease, who gets it next, and that nobody waits for the dead."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.ownership import lease as lease_module
+from orchestrator.store.ownership.lease import EXPIRY_SECONDS, Holder, Lease, LeaseHeldError, LeaseLostError
+from tests.store.stored import kill, python, running
+
+FOLDER = "sweeps/night"
+HOLDING = """
+    with Lease(Files(stored.Path(sys.argv[1])), "sweeps/night", "driver"):
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def driver(files: Files) -> Lease:
+    return Lease(files, FOLDER, "driver")
+
+
+@pytest.fixture
+def other(files: Files) -> Iterator["subprocess.Popen[str]"]:
+    """A process that holds the lease."""
+    with running(HOLDING, files.root) as process:
+        yield process
+
+
+def written(files: Files) -> Holder:
+    """What stands in the newest file."""
+    name = files.list(f"{FOLDER}/driver-lease")[-1]
+    return Holder(**json.loads(files.read(f"{FOLDER}/driver-lease/{name}") or b""))
+
+
+def write(files: Files, holder: Holder, seconds_ago: float = 0.0) -> None:
+    name = f"{FOLDER}/driver-lease/000007.json"
+    files.write(name, json.dumps(asdict(holder)).encode())
+    then = time.time() - seconds_ago
+    os.utime(files.root / name, (then, then))
+
+
+@pytest.fixture
+def ours(files: Files) -> Holder:
+    """A holder as this process would be one."""
+    with driver(files):
+        return written(files)
+
+
+def test_nobody_holds_what_nobody_took(files: Files) -> None:
+    assert driver(files).holder() is None
+
+
+def test_the_holder_is_this_process(files: Files) -> None:
+    with driver(files):
+        holder = driver(files).holder()
+        assert holder is not None
+        assert (holder.host, holder.pid, holder.process.alive) == (socket.gethostname(), os.getpid(), True)
+        assert abs(holder.since - time.time()) < 10
+
+
+def test_a_second_one_is_told_who_is_at_work(files: Files, other: "subprocess.Popen[str]") -> None:
+    with pytest.raises(LeaseHeldError) as caught, driver(files):
+        pass
+    assert re.fullmatch(
+        rf"night: another driver is at work: process {other.pid} on {re.escape(socket.gethostname())}, "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d",
+        str(caught.value),
+    )
+    holder = driver(files).holder()
+    assert holder is not None
+    assert holder.pid == other.pid
+
+
+def test_a_second_one_within_the_process_is_refused_too(files: Files) -> None:
+    with driver(files):
+        with pytest.raises(LeaseHeldError, match=f"process {os.getpid()} on "), driver(files):
+            pass
+        assert driver(files).holder() is not None
+
+
+def test_a_killed_holder_holds_nothing(files: Files, other: "subprocess.Popen[str]") -> None:
+    kill(other)
+    began = time.monotonic()
+    assert driver(files).holder() is None
+    with driver(files) as lease:
+        holder = lease.holder()
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    assert time.monotonic() - began < 5
+
+
+def test_a_dead_holder_whom_its_parent_has_not_buried_holds_nothing(
+    files: Files, other: "subprocess.Popen[str]"
+) -> None:
+    other.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 10
+    while driver(files).holder() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert driver(files).holder() is None
+    assert Path(f"/proc/{other.pid}").exists(), "it was buried: this test says nothing"
+
+
+def test_a_released_lease_is_free(files: Files) -> None:
+    for _ in range(3):
+        with driver(files):
+            assert driver(files).holder() is not None
+        assert driver(files).holder() is None
+    assert len(files.list(f"{FOLDER}/driver-lease")) == 1, "one file, however often it was held"
+
+
+def test_a_lease_is_released_by_an_error_too(files: Files) -> None:
+    with pytest.raises(KeyError), driver(files):
+        raise KeyError
+    assert driver(files).holder() is None
+
+
+def test_another_purpose_and_another_sweep_are_other_leases(files: Files) -> None:
+    with driver(files), Lease(files, FOLDER, "ship"), Lease(files, "sweeps/day", "driver"):
+        assert driver(files).holder() is not None
+
+
+# --- who counts as alive ---
+
+
+def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: Files, ours: Holder) -> None:
+    write(files, ours)
+    assert driver(files).holder() == ours, "without the change below it would be held"
+    write(files, replace(ours, process_started="1"))
+    assert driver(files).holder() is None
+    with driver(files):
+        assert files.list(f"{FOLDER}/driver-lease") == ["000008.json"]
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        lambda holder: replace(holder, host="node7.elsewhere"),
+        lambda holder: replace(holder, kernel="another machine of this name, or another container on it"),
+    ],
+    ids=["another host", "another machine of the same name"],
+)
+def test_another_host_is_waited_for_until_it_has_been_silent(
+    files: Files, ours: Holder, elsewhere: Callable[[Holder], Holder]
+) -> None:
+    now = time.time()
+    # Whether there is such a process here says nothing about there.
+    there = replace(elsewhere(ours), pid=2**22 + 1, since=now - 9000)
+    write(files, replace(there, renewed=now - EXPIRY_SECONDS + 20), EXPIRY_SECONDS - 20)
+    with pytest.raises(LeaseHeldError, match=f"process {there.pid} on {re.escape(there.host)}, since "), driver(files):
+        pass
+    write(files, replace(elsewhere(ours), renewed=now - EXPIRY_SECONDS - 1), EXPIRY_SECONDS + 1)
+    assert driver(files).holder() is None
+    with driver(files):
+        assert written(files).pid == os.getpid()
+
+
+def test_a_lease_released_elsewhere_is_free_at_once(files: Files, ours: Holder) -> None:
+    write(files, replace(ours, host="node7.elsewhere", renewed=time.time(), released=True))
+    with driver(files):
+        assert written(files).pid == os.getpid()
+
+
+def test_silence_here_says_nothing_while_the_process_lives(files: Files, ours: Holder) -> None:
+    """A suspended laptop does not renew: its driver is there still."""
+    write(files, replace(ours, renewed=time.time() - 10 * EXPIRY_SECONDS))
+    assert driver(files).holder() is not None
+
+
+def wait_for_renewal(files: Files) -> None:
+    before, until = written(files).renewed, time.monotonic() + 10
+    while written(files).renewed == before:
+        assert time.monotonic() < until, "was not renewed"
+        time.sleep(0.005)
+
+
+def test_a_holder_renews_and_outlasts_a_hiccup_of_the_storage(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.02)
+    with driver(files):
+        wait_for_renewal(files)
+        scratch = files.root / ".partial"
+        scratch.rename(files.root / "away")
+        scratch.write_bytes(b"")  # where a folder should be: nothing can be written
+        time.sleep(0.1)
+        assert (silent := written(files).renewed) == written(files).renewed
+        scratch.unlink()
+        (files.root / "away").rename(scratch)
+        wait_for_renewal(files)
+        assert written(files).renewed > silent
+    released = written(files)
+    time.sleep(0.1)
+    assert written(files) == released, "nothing is renewed once it was released"
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 7200.0])
+def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
+    files: Files, ours: Holder, skew: float
+) -> None:
+    there = replace(ours, host="node7.elsewhere", since=time.time() + skew, renewed=time.time() + skew)
+    write(files, there, seconds_ago=5)
+    assert driver(files).holder() == there, "it is renewed"
+    write(files, there, seconds_ago=EXPIRY_SECONDS + 5)
+    assert driver(files).holder() is None, "it is silent"
+
+
+# --- a lease that was taken over ---
+
+
+def taken_over(files: Files, ours: Holder) -> None:
+    files.write(
+        f"{FOLDER}/driver-lease/000042.json", json.dumps(asdict(replace(ours, host="node7.elsewhere"))).encode()
+    )
+
+
+def test_a_lease_that_another_host_took_is_lost(files: Files, ours: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.02)
+    told = threading.Event()
+    lost = pytest.raises(LeaseLostError, match=r"^night: another driver has taken over: process \d+ on node7")
+    with lost, Lease(files, FOLDER, "driver", told.set) as lease:
+        assert not lease.lost
+        taken_over(files, ours)
+        assert told.wait(10)
+        assert lease.lost
+        raise KeyboardInterrupt
+    assert files.list(f"{FOLDER}/driver-lease")[-1] == "000042.json"
+    assert written(files).host == "node7.elsewhere", "what its successor wrote stays"
+    assert not written(files).released
+
+
+def test_a_lost_lease_hides_no_other_error(files: Files, ours: Holder) -> None:
+    with pytest.raises(KeyError), driver(files):
+        taken_over(files, ours)
+        raise KeyError
+
+
+def test_a_disk_that_cannot_be_written_hides_no_error(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("No space left on device")
+
+    with pytest.raises(KeyError), driver(files):
+        monkeypatch.setattr(files, "write", full)
+        raise KeyError
+    with pytest.MonkeyPatch.context() as patch, Lease(Files(files.root), "sweeps/day", "driver") as lease:
+        patch.setattr(lease._files, "write", full)
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff"])
+def test_a_damaged_lease_ends_no_sweep_for_ever(files: Files, content: bytes) -> None:
+    name = f"{FOLDER}/driver-lease/000007.json"
+    files.write(name, content)
+    assert driver(files).holder() is None
+    with pytest.raises(LeaseHeldError, match=r"000007.json, is damaged .* wait a minute, or delete it"), driver(files):
+        pass
+    os.utime(files.root / name, (time.time() - EXPIRY_SECONDS - 1,) * 2)
+    with driver(files) as lease:
+        assert lease.number == 8
+
+
+def test_foreign_files_beside_a_lease_are_none_of_ours(files: Files) -> None:
+    files.write(f"{FOLDER}/driver-lease/notes.txt", b"")
+    files.write(f"{FOLDER}/driver-lease/999999.json.bak", b"")
+    with driver(files) as lease:
+        assert lease.number == 1
+
+
+# --- races ---
+
+
+def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: Files) -> None:
+    code = """
+        files = Files(stored.Path(sys.argv[1]))
+
+        def work(number):
+            try:
+                Lease(files, "sweeps/night", "driver").__enter__()
+            except LeaseHeldError:
+                files.write(f"refused/{turn}/{number}", b"")
+                return 0
+            until = time.monotonic() + 10
+            while len(files.list(f"refused/{turn}")) < 7 and time.monotonic() < until:
+                time.sleep(0.01)
+            return 1  # dies holding it, once all others have tried
+
+        for turn in range(4):
+            codes = each(8, work)
+            assert sorted(codes) == [0] * 7 + [1], codes
+    """
+    python(code, files.root)
+
+
+class Late(Files):
+    """Others act between this one's look at the lease and its reach for it."""
+
+    def __init__(self, root: Path, meanwhile: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._meanwhile = meanwhile
+
+    def create(self, name: str, content: bytes) -> bool:
+        self._meanwhile()
+        return super().create(name, content)
+
+
+def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: Files, ours: Holder) -> None:
+    class Slow(Files):
+        changed = False
+
+        def read(self, name: str) -> bytes | None:
+            if not self.changed:
+                self.changed = True
+                lease.__enter__()  # deletes the file that was listed
+            return super().read(name)
+
+    lease = driver(files)
+    holder = driver(Slow(files.root)).holder()
+    assert holder is not None
+    assert holder.token != ours.token
+    lease.__exit__(None, None, None)
+
+
+def test_whoever_is_late_does_not_get_it(files: Files) -> None:
+    first = driver(files)
+    late = Lease(Late(files.root, first.__enter__), FOLDER, "driver")
+    with pytest.raises(LeaseHeldError, match=r"^night: another driver began at the same moment$"), late:
+        pass
+    assert files.list(f"{FOLDER}/driver-lease") == ["000001.json"]
+    first.__exit__(None, None, None)
+
+
+def test_whoever_is_so_late_that_one_has_come_and_gone_does_not_get_it_either(files: Files) -> None:
+    """The number it reaches for is free again, but a newer one is held."""
+    second = driver(files)
+
+    def come_and_go() -> None:
+        with driver(files):
+            pass
+        second.__enter__()
+
+    late = Lease(Late(files.root, come_and_go), FOLDER, "driver")
+    with pytest.raises(LeaseHeldError, match="another driver began at the same moment"), late:
+        pass
+    assert files.list(f"{FOLDER}/driver-lease") == ["000002.json"]
+    assert driver(files).holder() is not None
+    second.__exit__(None, None, None)
+    assert driver(files).holder() is None

@@ -1,0 +1,179 @@
+"""What is stored of a sweep, and where."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import DamagedError
+from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import ShipperStatus
+from orchestrator.study.sweep import Resources, Sweep
+from tests.store.stored import PROVENANCE, config, files_in
+
+SWEEP = Sweep(
+    "night",
+    "What becomes of them? - häufig",
+    (
+        config(seed=1),
+        config(optimizer={"name": "adam", "lr": 1e-3, "eps": 1e-7}),
+        config(data={"name": "image_folder", "path": "/images"}, measurement={"estimators": ["lanczos"]}),
+        config(seed=0),
+    ),
+    Resources(cpu=2, gpu=0.125),
+    "every 5",
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "storage")
+
+
+def test_looking_leaves_no_trace(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    assert storage.sweeps() == []
+    assert not sweep.stop_requested
+    assert sweep.shipper_status() is None
+    assert sweep.driver_lease.holder() is None
+    assert storage.trial(config().trial_id).epochs() == []
+    assert not storage.root.exists()
+
+
+def test_a_storage_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker runs in another directory than the driver."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Storage("results").root == tmp_path.resolve() / "results"
+    assert Storage("~/results").root == tmp_path.resolve() / "home/results"
+
+
+def test_a_manifest_comes_back(storage: Storage) -> None:
+    storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
+    sweep, provenance = storage.sweep("night").read_manifest()
+    assert sweep == SWEEP
+    assert list(sweep.by_id) == list(SWEEP.by_id)
+    assert provenance == PROVENANCE
+
+
+def test_a_manifest_of_before_checkpoints_could_be_kept_keeps_the_last(storage: Storage) -> None:
+    storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
+    path = storage.root / "sweeps" / "night" / "manifest.json"
+    content = json.loads(path.read_text())
+    assert content.pop("keep_checkpoints") == "every 5"
+    path.write_text(json.dumps(content))
+    sweep, _ = storage.sweep("night").read_manifest()
+    assert sweep == replace(SWEEP, keep_checkpoints="last")
+    assert not any(sweep.keeps(epoch) for epoch in range(20))
+
+
+def test_a_manifest_says_what_is_desired_now(storage: Storage) -> None:
+    smaller = Sweep("night", "", SWEEP.trials[:1], Resources())
+    for sweep in (SWEEP, smaller):
+        storage.sweep("night").write_manifest(sweep, PROVENANCE)
+    assert storage.sweep("night").read_manifest()[0] == smaller
+
+
+def test_an_unknown_sweep_is_answered_by_the_known_ones(storage: Storage) -> None:
+    with pytest.raises(StorageError) as caught:
+        storage.sweep("nigth").read_manifest()
+    assert str(caught.value) == f"storage {str(storage.root)!r} has no sweep 'nigth'; it has: none"
+    for name in ("night", "day"):
+        storage.sweep(name).write_manifest(SWEEP, PROVENANCE)
+    storage.sweep("never_run").request_stop()
+    with pytest.raises(StorageError) as caught:
+        storage.sweep("never_run").read_manifest()
+    assert str(caught.value) == f"storage {str(storage.root)!r} has no sweep 'never_run'; it has: day, night"
+    assert storage.sweeps() == ["day", "night"]
+
+
+def test_a_stop_is_asked_for_and_taken_back(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    sweep.clear_stop()
+    for _ in range(2):
+        sweep.request_stop()
+        assert storage.sweep("night").stop_requested
+    assert not storage.sweep("day").stop_requested
+    sweep.clear_stop()
+    assert not storage.sweep("night").stop_requested
+
+
+def test_failures_of_measuring_are_noted_and_forgotten(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    sweep.clear_failures()
+    assert sweep.failures() == {}
+    sweep.note_failure("b", "DataError: gelöscht")
+    sweep.note_failure("a", "first")
+    sweep.note_failure("a", "second")
+    assert storage.sweep("night").failures() == {"a": "second", "b": "DataError: gelöscht"}
+    assert storage.sweep("day").failures() == {}
+    sweep.clear_failures()
+    assert sweep.failures() == {}
+
+
+def test_the_shippers_last_word_comes_back(storage: Storage) -> None:
+    for status in (ShipperStatus("unreachable", "refused - später", 7, 123), ShipperStatus("done", "", 0, 123)):
+        storage.sweep("night").write_shipper_status(status)
+        assert storage.sweep("night").shipper_status() == status
+
+
+def test_driver_and_shipper_do_not_exclude_each_other(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    with sweep.driver_lease, sweep.ship_lease:
+        assert sweep.driver_lease.holder() is not None
+        assert sweep.ship_lease.holder() is not None
+    assert sweep.driver_lease.holder() is None
+
+
+def test_everything_lies_where_the_map_says(storage: Storage) -> None:
+    sweep, trial = storage.sweep("night"), storage.trial(config().trial_id)
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    sweep.request_stop()
+    sweep.write_shipper_status(ShipperStatus("done", "", 0, 1))
+    sweep.log.write_text("")
+    with sweep.driver_lease, sweep.ship_lease:
+        pass
+    trial.write_config(config())
+    assert files_in(storage.root) == [
+        "sweeps/night/driver-lease/000001.json",
+        "sweeps/night/manifest.json",
+        "sweeps/night/ship-lease/000001.json",
+        "sweeps/night/shipper.json",
+        "sweeps/night/shipper.log",
+        "sweeps/night/stop",
+        f"trials/{config().trial_id}/trial.json",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"name": "night"}', b"\xff"])
+def test_a_damaged_manifest_is_named_with_what_mends_it(storage: Storage, content: bytes) -> None:
+    sweep = storage.sweep("night")
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    path = storage.root / "sweeps" / "night" / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError) as caught:
+        sweep.read_manifest()
+    assert str(caught.value) == (
+        f"{path}, of sweep 'night', is damaged: expected the list of its trials as JSON; hessian-dynamics run with the "
+        "sweep's file writes it again, and computes nothing that is stored"
+    )
+    assert storage.sweeps() == ["night"]
+    sweep.write_manifest(SWEEP, PROVENANCE)
+    assert sweep.read_manifest()[0] == SWEEP
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"noise": 3}', b"\xff"])
+def test_what_only_decorates_is_passed_over_where_it_is_damaged(storage: Storage, content: bytes) -> None:
+    for name in ("gallery.json", "shipper.json"):
+        storage.files.write(f"sweeps/night/{name}", content)
+    assert storage.sweep("night").gallery() is None
+    assert storage.sweep("night").shipper_status() is None
+
+
+def test_what_a_person_reads_is_in_a_storage_on_a_disk_already(storage: Storage) -> None:
+    sweep = storage.sweep("night")
+    (sweep.folder / "report").mkdir(parents=True)
+    (sweep.folder / "report" / "report.html").write_text("page")
+    assert sweep.publish(sweep.folder / "report") == str(sweep.folder / "report")

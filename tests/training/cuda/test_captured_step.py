@@ -1,0 +1,181 @@
+"""The step as a CUDA graph: the plain step's numbers, no wait within an epoch, and a way back from every failure."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from orchestrator.study.record import EpochRecord
+from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE, CapturedStep, training_step
+from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.environment import reproducible
+from orchestrator.training.loop import TrainedEpoch, train, train_epoch
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.step import PlainStep
+from tests.training.trials import digits, small_trial
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
+CUDA = torch.device("cuda")
+NOTHING = {"fraction": 0.05, "estimators": []}
+NOISY_CNN = {"name": "cnn", "dropout": 0.2, "batch_norm": True}
+AUGMENTED = {"flip": True, "crop": 1}
+COSINE = {"name": "cosine", "final": 0.1, "warmup_epochs": 1}
+OPTIMIZERS: list[dict[str, object]] = [
+    {"name": "sgd", "lr": 0.05},
+    {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.001},
+    {"name": "adam", "lr": 0.001, "weight_decay": 0.01},
+    {"name": "adamw", "lr": 0.001},
+    {"name": "adagrad", "lr": 0.01},
+    {"name": "adagrad", "lr": 0.01, "lr_decay": 0.001, "weight_decay": 0.01},
+    {"name": "rmsprop", "lr": 0.001},
+    {"name": "rmsprop", "lr": 0.001, "momentum": 0.5, "weight_decay": 0.01},
+]
+TRIALS: list[dict[str, object]] = [
+    *({"optimizer": optimizer} for optimizer in OPTIMIZERS),
+    *({"optimizer": optimizer, "schedule": COSINE, "model": NOISY_CNN} for optimizer in OPTIMIZERS),
+    {"model": NOISY_CNN, "augmentation": AUGMENTED},
+    {"model": {"name": "mlp", "hidden": [20, 10], "dropout": 0.2, "batch_norm": True}, "augmentation": AUGMENTED},
+    {"model": {"name": "tests.training.own_nets:Plain", "width": 9}},
+]
+UNFIT = {
+    "Waiting": "a synchronizing CUDA operation",
+    "Drawing": "it draws random numbers on the CPU",
+    "Counting": "it changes an attribute of Counting",
+    "Remembering": "it changes an attribute of Remembering",
+    "Synchronising": "",
+}
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Iterator[None]:
+    with reproducible(1):
+        yield
+
+
+@functools.cache
+def on_cuda() -> ResidentData:
+    return load_data(small_trial().data, CUDA)
+
+
+def trained(plain: bool = False, checkpoint: bytes | None = None, **fields: object) -> list[TrainedEpoch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CAPTURE_VARIABLE, "0" if plain else "1")
+        return list(train(small_trial(measurement=NOTHING, **fields), on_cuda(), CUDA, checkpoint))
+
+
+def assert_same(ours: list[TrainedEpoch], theirs: list[TrainedEpoch]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.record.differences(other.record) == {}
+        assert one.checkpoint == other.checkpoint
+
+
+def test_on_a_cpu_steps_are_plain() -> None:
+    trial = small_trial()
+    model = build_model(trial.model, (1, 8, 8), 10, 0)
+    optimizer = build_optimizer(trial.optimizer, model.parameters())
+    assert isinstance(training_step(model, optimizer, digits(), trial), PlainStep)
+
+
+@needs_cuda
+def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = small_trial()
+    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    optimizer = build_optimizer(trial.optimizer, model.parameters())
+    assert isinstance(training_step(model, optimizer, on_cuda(), trial), CapturedStep)
+    monkeypatch.setenv(CAPTURE_VARIABLE, "0")
+    assert isinstance(training_step(model, optimizer, on_cuda(), trial), PlainStep)
+
+
+@needs_cuda
+@pytest.mark.parametrize("fields", TRIALS, ids=str)
+def test_captured_and_plain_give_the_same_bits(fields: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    captured = trained(**fields)
+    assert "cannot be a CUDA graph" not in capsys.readouterr().err
+    assert_same(captured, trained(plain=True, **fields))
+
+
+@needs_cuda
+@pytest.mark.parametrize("fields", TRIALS[8:16:2], ids=str)
+def test_resuming_gives_the_very_same_bits(fields: dict[str, object]) -> None:
+    whole = trained(epochs=3, **fields)
+    assert_same(trained(checkpoint=whole[1].checkpoint, epochs=3, **fields), whole[2:])
+
+
+@needs_cuda
+def test_measuring_in_between_changes_nothing() -> None:
+    measured = list(train(small_trial(model=NOISY_CNN), on_cuda(), CUDA))
+    for one, other in zip(measured, trained(model=NOISY_CNN), strict=True):
+        assert one.checkpoint == other.checkpoint
+
+
+@needs_cuda
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_checkpoint_goes_from_device_to_device(optimizer: dict[str, object]) -> None:
+    trial = small_trial(optimizer=optimizer, measurement=NOTHING, epochs=2)
+    here = list(train(trial, digits(), torch.device("cpu")))
+    moved = list(train(trial, on_cuda(), CUDA, here[1].checkpoint))
+    back = list(train(trial, digits(), torch.device("cpu"), trained(optimizer=optimizer)[1].checkpoint))
+    for ends in (moved, back):
+        (end,) = ends
+        assert end.record.epoch == 2
+        assert _loss(end.record) == pytest.approx(_loss(here[2].record), rel=0.1)
+
+
+def _loss(record: EpochRecord) -> float:
+    assert record.loss_train is not None
+    return record.loss_train
+
+
+@needs_cuda
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_nothing_waits_for_the_device_within_an_epoch(optimizer: dict[str, object], plain: bool) -> None:
+    trial = small_trial(optimizer=optimizer, schedule=COSINE, model=NOISY_CNN, augmentation=AUGMENTED, epochs=3)
+    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    built = build_optimizer(trial.optimizer, model.parameters())
+    step = PlainStep(model, built, on_cuda()) if plain else training_step(model, built, on_cuda(), trial)
+    train_epoch(model, built, on_cuda(), trial, 1, step)
+    assert plain or step.is_graph  # type: ignore[union-attr]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_epoch(model, built, on_cuda(), trial, 2, step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_network_that_cannot_be_captured_trains_plainly(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"model": {"name": f"tests.training.uncapturable_nets:{name}"}}
+    captured = trained(**fields)
+    said = capsys.readouterr().err
+    assert f"the training step of model tests.training.uncapturable_nets:{name} is launched kernel by kernel" in said
+    assert UNFIT[name] in said
+    assert said.count("CUDA graph") == 1
+    assert_same(captured, trained(plain=True, **fields))
+    # And leaves no harm for the next trial of the process.
+    assert_same(trained(model=NOISY_CNN), trained(plain=True, model=NOISY_CNN))
+
+
+@needs_cuda
+def test_numbers_that_are_not_finite_are_captured_too(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"optimizer": {"name": "sgd", "lr": 1e30}}
+    assert_same(trained(**fields), trained(plain=True, **fields))
+    assert "cannot be" not in capsys.readouterr().err
+
+
+@needs_cuda
+def test_few_batches_are_never_captured() -> None:
+    trial = small_trial(batch_size=1000)
+    data = on_cuda()
+    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    optimizer = build_optimizer(trial.optimizer, model.parameters())
+    step = training_step(model, optimizer, replace(data, train=data.train[:1500]), trial)
+    assert isinstance(step, CapturedStep)
+    train_epoch(model, optimizer, data, trial, 1, step)
+    assert not step.is_graph

@@ -1,0 +1,57 @@
+"""What Python code changes beside the device's state is noticed and put back."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from orchestrator.training.cuda.training_state import HostState
+from tests.training.uncapturable_nets import Counting, Drawing, Remembering, Waiting
+
+IMAGES = torch.ones(4, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Waiting, ""),
+        (Drawing, "it draws random numbers on the CPU"),
+        (Counting, "it changes an attribute of Counting"),
+        (Remembering, "it changes an attribute of Remembering"),
+    ],
+)
+def test_what_a_forward_pass_changes(kind: type[nn.Module], expected: str) -> None:
+    network = kind(10)
+    network.eval()(IMAGES)
+    network.train()
+    network[3].p = 0.0  # type: ignore[index]  # a CPU's dropout draws on the CPU
+    before, drawn = dict(vars(network)), torch.get_rng_state()
+    state = HostState(network)
+    assert state.changes() == ""
+    network(IMAGES)
+    assert state.changes() == expected
+    state.restore()
+    assert state.changes() == ""
+    assert vars(network) == before
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_pythons_and_numpys_streams_count() -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    for draw in (random.random, np.random.rand):
+        state = HostState(network)
+        first = draw()
+        assert state.changes() == "it draws random numbers on the CPU"
+        state.restore()
+        assert draw() == first
+
+
+def test_the_module_that_changes_is_named() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    state = HostState(network)
+    network[1].calls = [1]
+    assert state.changes() == "it changes an attribute of ReLU '1'"
+    state.restore()
+    assert not hasattr(network[1], "calls")

@@ -1,0 +1,93 @@
+"""Flips and cuts, against one image at a time."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.training.data.augmentation import Changes, check_augmentation, draw_changes
+from orchestrator.training.streams import stream
+
+CPU = torch.device("cpu")
+PIXELS = torch.randint(1, 256, (40, 3, 6, 9), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> Changes:
+    changes = draw_changes(AugmentationConfig.model_validate(fields), images, seed, epoch, CPU)
+    assert changes is not None
+    return changes
+
+
+def one_by_one(pixels: Tensor, index: Tensor, changes: Changes) -> Tensor:
+    """A plain reference: every pixel of every image by itself, black where the cut leaves the image."""
+    count, _, height, width = pixels.shape
+    result = torch.zeros_like(pixels)
+    for image in range(count):
+        top, left = changes.offset[index[image]].tolist()
+        for row in range(height):
+            for column in range(width):
+                source_row = row + top - changes.border
+                source_column = (width - 1 - column if changes.flip[index[image]] else column) + left - changes.border
+                if 0 <= source_row < height and 0 <= source_column < width:
+                    result[image, :, row, column] = pixels[image, :, source_row, source_column]
+    return result
+
+
+@pytest.mark.parametrize("fields", [{"flip": True}, {"crop": 2}, {"flip": True, "crop": 4}])
+def test_every_pixel_is_where_it_belongs(fields: dict[str, object]) -> None:
+    changes = drawn(**fields)
+    index = torch.randperm(40, generator=stream(1, "a batch"))[:17]
+    before = PIXELS[index]
+    after = changes.of(before.clone(), index)
+    assert torch.equal(after, one_by_one(before, index, changes))
+    assert not torch.equal(after, before)
+    assert (after.dtype, after.shape) == (torch.uint8, before.shape)
+    assert after.is_contiguous()
+
+
+def test_flipping_twice_and_cutting_the_middle_change_nothing() -> None:
+    index = torch.arange(40)
+    mirror = Changes(torch.ones(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
+    assert torch.equal(mirror.of(PIXELS, index), PIXELS.flip(3))
+    middle = Changes(torch.zeros(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
+    assert torch.equal(middle.of(PIXELS, index), PIXELS)
+
+
+def test_the_batch_it_is_given_stays_as_it_was() -> None:
+    before = PIXELS.clone()
+    drawn(flip=True, crop=2).of(PIXELS, torch.arange(40))
+    assert torch.equal(before, PIXELS)
+
+
+def test_draws_are_fair_and_reach_every_offset() -> None:
+    changes = drawn(images=20_000, flip=True, crop=2)
+    assert abs(float(changes.flip.double().mean()) - 0.5) < 0.02
+    for axis in (0, 1):
+        counts = torch.bincount(changes.offset[:, axis], minlength=5)
+        assert len(counts) == 5
+        assert bool(((counts - 4000).abs() < 300).all())
+
+
+def test_seed_and_epoch_decide_the_draws() -> None:
+    first, again = drawn(flip=True, crop=3), drawn(flip=True, crop=3)
+    assert torch.equal(first.flip, again.flip) and torch.equal(first.offset, again.offset)
+    for other in (drawn(flip=True, crop=3, epoch=2), drawn(flip=True, crop=3, seed=1)):
+        assert not torch.equal(first.flip, other.flip)
+        assert not torch.equal(first.offset, other.offset)
+
+
+def test_turning_one_off_leaves_the_other_as_it_was() -> None:
+    both = drawn(flip=True, crop=3)
+    assert torch.equal(drawn(flip=True).flip, both.flip)
+    assert torch.equal(drawn(crop=3).offset, both.offset)
+    assert not drawn(crop=3).flip.any()
+
+
+def test_off_means_that_nothing_is_drawn_or_done() -> None:
+    assert draw_changes(AugmentationConfig(), 40, 0, 1, CPU) is None
+
+
+def test_a_cut_that_could_miss_the_image_is_refused() -> None:
+    check_augmentation(AugmentationConfig(crop=7), (1, 8, 10))
+    with pytest.raises(ValueError, match=r"augmentation.crop is 8, expected less than the size of the images, 10x8: a"):
+        check_augmentation(AugmentationConfig(crop=8), (1, 8, 10))

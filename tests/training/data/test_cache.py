@@ -1,0 +1,348 @@
+"""The decoded copy: one in memory however many processes, whole or not there, and what is wrong said by name."""
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import platform
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.study.data_config import ImageFolderData
+from orchestrator.training.data import cache
+from orchestrator.training.data.cache import (
+    CACHE_VARIABLE,
+    Part,
+    Published,
+    cache_folder,
+    cached,
+    decoded_folder,
+    earlier_copies,
+    is_decoded,
+)
+from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images import DataError
+from orchestrator.training.loop import train
+from tests.training.folders import make_folder
+from tests.training.formulas import Listed, assert_as_by_the_formulas, listed_folder
+from tests.training.published import closed_address, publish
+from tests.training.trials import small_trial
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    load_data.cache_clear()
+
+
+def images(train: int = 40, test: int = 10, shape: tuple[int, int, int] = (3, 8, 8)) -> Published:
+    generator = torch.Generator().manual_seed(1)
+
+    def part(count: int) -> Part:
+        pixels = torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
+        return Part(torch.arange(count) % 2, (image.numpy().tobytes() for image in pixels))
+
+    return Published(("a", "b"), shape, part(train), part(test))
+
+
+def place(name: str = "some") -> Path:
+    return decoded_folder(name, "content")
+
+
+MEMORY = """
+import os, sys, torch, torchvision
+from pathlib import Path
+from orchestrator.study.data_config import ImageFolderData, TorchvisionData
+from orchestrator.training.data.datasets import load_data
+
+def memory(kind):
+    return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind + ":")) / 1024
+
+# What any trial has in memory before it has data.
+torch.ones(1000).sum()
+kinds = ("Rss", "Anonymous", "Private_Dirty")
+before = [memory(kind) for kind in kinds]
+torchvision.datasets.CIFAR10.tgz_md5 = sys.argv[2]
+data = load_data(TorchvisionData(name="cifar10", path=sys.argv[1]), torch.device("cpu"))
+tensors = [t for p in (data.train, data.validation, data.test) for t in (p.pixels, p.labels)] + [data.ood_noise]
+size = sum(t.numel() * t.element_size() for t in tensors) / 2**20
+for tensor in tensors:
+    tensor.flatten()[:: 1024].max()  # every page is read
+print(size, *(memory(kind) - old for kind, old in zip(kinds, before)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux says what a process owns")
+def test_a_process_that_reads_a_set_owns_next_to_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = publish("cifar10", tmp_path / "published", closed_address(), train=4000, test=2000)
+    small.announce(monkeypatch)
+    load_data(small.config(tmp_path / "published"), CPU)  # decoded here, read there
+    program = [sys.executable, "-c", MEMORY, str(tmp_path / "published"), small.attributes["tgz_md5"]]
+    size, seen, anonymous, dirty = map(float, subprocess.check_output(program, text=True).split())
+    assert size > 40
+    assert seen > 0.9 * size
+    assert anonymous < 0.1 * size
+    assert dirty < 0.1 * size
+
+
+def test_training_writes_to_none_of_it(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", size=(8, 8))
+    measurement = {"fraction": 0.2, "estimators": ["lanczos"], "lanczos_products": 2}
+    data_config = {"name": "image_folder", "path": str(folder)}
+    config = small_trial(data=data_config, epochs=1, batch_size=8, measurement=measurement)
+    data = load_data(config.data, CPU)
+    assert len(list(train(config, data, CPU))) == 2
+    # A mapping that somebody wrote to would differ from its file now.
+    assert_as_by_the_formulas(data, listed_folder(folder))
+    load_data.cache_clear()
+    assert_as_by_the_formulas(load_data(config.data, CPU), listed_folder(folder))
+
+
+def test_its_files_are_for_all_to_read_and_for_none_to_write() -> None:
+    mask = os.umask(0o022)
+    try:
+        cached(place(), lambda unpacked: images())
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(place().stat().st_mode) == 0o755
+    assert {stat.S_IMODE(path.stat().st_mode) for path in place().iterdir()} == {0o444}
+
+
+def test_what_was_unpacked_is_gone_when_it_is_decoded() -> None:
+    def read(unpacked: Path) -> Published:
+        (unpacked / "large").write_bytes(bytes(1000))
+        return images()
+
+    cached(place(), read)
+    assert sorted(path.name for path in cache_folder().rglob("*") if path.is_file()) == sorted(
+        [
+            f".{place().name}.lock",
+            "meta.json",
+            "test.labels",
+            "test.noise",
+            "test.pixels",
+            "train.labels",
+            "train.pixels",
+        ]
+    )
+
+
+def test_what_cannot_be_read_leaves_nothing_that_counts() -> None:
+    def read(unpacked: Path) -> Published:
+        whole = images()
+        broken = Part(whole.test.labels, (_ for _ in [1] if 1 / 0))
+        return Published(whole.classes, whole.shape, whole.train, broken)
+
+    with pytest.raises(ZeroDivisionError):
+        cached(place(), read)
+    assert not is_decoded(place())
+    assert [path.name for path in cache_folder().iterdir()] == [f".{place().name}.lock"]
+
+
+def test_the_copy_of_an_earlier_layout_is_not_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images")
+    config = ImageFolderData(name="image_folder", path=str(folder))
+    load_data(config, CPU)
+    (decoded,) = cache_folder().glob("decoded-*")
+    earlier = cache_folder() / decoded.name.replace("decoded-", "")
+    decoded.rename(earlier)
+    load_data.cache_clear()
+    (earlier / "meta.json").chmod(0o644)
+    (earlier / "meta.json").write_text("{}")
+    assert_as_by_the_formulas(load_data(config, CPU), listed_folder(folder))
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """A disk on which a write fails, as far as a process can make one for itself."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+# Fails in the pixels, the larger noise.
+@pytest.mark.parametrize("size", [3000, 20_000])
+def test_a_write_that_fails_is_said_with_the_folder_and_the_fix(size: int) -> None:
+    with (
+        no_file_larger_than(size),
+        pytest.raises(DataError, match=r"images cannot be decoded into '.*cache' \(.*File too large.*\); make room or"),
+    ):
+        cached(place(), lambda unpacked: images(train=80, test=40))
+    assert not is_decoded(place())
+    assert [path.name for path in cache_folder().iterdir()] == [f".{place().name}.lock"]
+    assert len(cached(place(), lambda unpacked: images(train=80, test=40)).train) == 72
+
+
+def test_too_little_room_is_said_before_anything_is_read() -> None:
+    part = Part(torch.zeros(20, dtype=torch.int64), (_ for _ in [1] if 1 / 0))
+    with pytest.raises(DataError) as caught:
+        cached(place(), lambda unpacked: Published(("a", "b"), (100, 10**6, 10**6), part, part))
+    message = str(caught.value)
+    assert "12,000,000,000 MB are needed, " in message
+    assert f"MB are free); make room or rights there, or set {CACHE_VARIABLE} to another folder" in message
+
+
+def test_a_cache_that_cannot_be_made_is_said_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(DataError, match=rf"decoded into '.*file/cache' \(.*Not a directory.*{CACHE_VARIABLE}"):
+        cached(place(), lambda unpacked: images())
+
+
+@pytest.mark.parametrize("name", ["train.pixels", "train.labels", "test.noise", "meta.json"])
+def test_a_damaged_copy_is_named(name: str) -> None:
+    cached(place(), lambda unpacked: images())
+    (place() / name).chmod(0o644)
+    os.truncate(place() / name, (place() / name).stat().st_size // 2)
+    with pytest.raises(DataError, match=rf"decoded copy '{place()}' is damaged \(.*\); remove that folder and run"):
+        cached(place(), lambda unpacked: images())
+
+
+def test_a_copy_that_has_lost_a_file_is_named() -> None:
+    cached(place(), lambda unpacked: images())
+    (place() / "test.noise").unlink()
+    with pytest.raises(DataError, match=rf"decoded copy '{place()}' is damaged \(.*test.noise.*\); remove that"):
+        cached(place(), lambda unpacked: images())
+
+
+def _hold(folder: Path, ready: str) -> None:
+    def read(unpacked: Path) -> Published:
+        Path(ready).write_text("")
+        time.sleep(600)
+        raise AssertionError
+
+    cached(folder, read)
+
+
+def test_a_killed_decoding_holds_nobody_up_and_is_cleared_away(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(place(), str(tmp_path / "ready")))
+    process.start()
+    while not (tmp_path / "ready").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    with (cache_folder() / f".{place().name}.lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert len(list(cache_folder().glob(".decoding-*"))) == 1
+    assert len(cached(place(), lambda unpacked: images()).train) == 36
+    assert list(cache_folder().glob(".decoding-*")) == []
+
+
+def _start_at_once(folder: Path, log: Path, all_here: Barrier) -> None:
+    def read(unpacked: Path) -> Published:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.5)
+        return images()
+
+    all_here.wait(120)
+    assert len(cached(folder, read).train) == 36
+
+
+def test_of_many_that_start_at_once_exactly_one_decodes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    all_here = spawn.Barrier(4)
+    arguments = (place(), tmp_path / "log", all_here)
+    processes = [spawn.Process(target=_start_at_once, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    (decoder,) = (tmp_path / "log").read_text().split()
+    said = f"waiting for process {decoder} on {platform.node()}, which is decoding images into {place()}"
+    assert capfd.readouterr().err.splitlines().count(said) >= 1
+
+
+@pytest.mark.parametrize("name", ["train.pixels", "train.labels", "test.labels", "test.noise"])
+def test_a_bit_that_has_turned_is_noticed(name: str) -> None:
+    cached(place(), lambda unpacked: images())
+    (place() / name).chmod(0o644)
+    content = bytearray((place() / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (place() / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"'{place()}' is damaged \({name} is not what was written, its SHA-256 dif"):
+        cached(place(), lambda unpacked: images())
+
+
+def test_files_are_digested_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    digest = cache._file_digest
+    monkeypatch.setattr(cache, "_file_digest", lambda path: read.append(path.name) or digest(path))
+    cached(place(), lambda unpacked: images())
+    before = len(read)
+    cached(place(), lambda unpacked: images())
+    assert len(read) == before == 2 * 5, "once to note it, once to check it"
+
+
+def test_copies_of_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(place(), lambda unpacked: images())
+    assert earlier_copies() == []
+    (cache_folder() / "decoded-older").mkdir()
+    (cache_folder() / "decoded-older" / "meta.json").write_text('{"digest": "x"}')
+    assert earlier_copies() == [cache_folder() / "decoded-older"]
+    here = place()
+    monkeypatch.setattr("torch.__version__", "99.0+cpu")
+    assert earlier_copies() == [cache_folder() / "decoded-older", here]
+
+
+def test_a_file_system_without_locks_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert len(cached(place(), lambda unpacked: images()).train) == 36
+
+
+def test_the_first_of_two_that_decode_at_the_same_time_wins() -> None:
+    def read(unpacked: Path) -> Published:
+        # As where there are no locks: another one is done while this one still reads.
+        cached(place("other"), lambda unpacked: images()).train.pixels.sum()
+        place("other").rename(place())
+        return images()
+
+    before = cached(place(), read)
+    assert len(before.train) == 36
+    assert len([path for path in cache_folder().iterdir() if path.name.startswith("decoded")]) == 1
+
+
+def test_images_come_as_they_were_published() -> None:
+    published = images()
+    pixels = {name: [*part.pixels] for name, part in (("train", published.train), ("test", published.test))}
+    listed = Listed(
+        published.classes,
+        torch.frombuffer(bytearray(b"".join(pixels["train"])), dtype=torch.uint8).view(-1, 3, 8, 8),
+        published.train.labels,
+        torch.frombuffer(bytearray(b"".join(pixels["test"])), dtype=torch.uint8).view(-1, 3, 8, 8),
+        published.test.labels,
+    )
+    assert cached(place(), lambda unpacked: images()).digest == listed.digest
+
+
+def test_other_content_and_other_draws_have_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {place(), decoded_folder("some", "other"), decoded_folder("else", "content")}
+    monkeypatch.setattr("orchestrator.training.data.split.SPLIT_SEED", 43)
+    folders.add(place())
+    monkeypatch.setattr("torch.__version__", "99.0+cpu")
+    folders.add(place())
+    assert len(folders) == 5

@@ -1,0 +1,308 @@
+"""Published data sets, each decoded from files of its own format: real checksums, real downloads on loopback."""
+
+import multiprocessing
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
+from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
+from orchestrator.training.data.images import DataError
+from orchestrator.training.data.torchvision_data import Facts, published_shape
+from tests.training.formulas import assert_as_by_the_formulas
+from tests.training.published import NAMES, Server, Small, closed_address, publish, unpack
+
+CPU = torch.device("cpu")
+each_set = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    load_data.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "published"
+
+
+def announced(name: str, folder: Path, patch: pytest.MonkeyPatch, address: str | None = None) -> Small:
+    """A set whose files lie in a folder; the address, where they are wanted from there, answers nothing."""
+    small = publish(name, folder, address or closed_address())
+    small.announce(patch)
+    return small
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@each_set
+def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = announced(name, folder, monkeypatch)
+    before = left_in(folder)
+    data = load_data(small.config(folder), CPU)
+    assert_as_by_the_formulas(data, small.listed)
+    assert data.shape == tuple(small.listed.train_pixels.shape[1:])
+    assert left_in(folder) == before
+    load_data.cache_clear()
+    assert_as_by_the_formulas(load_data(small.config(folder), CPU), small.listed)
+
+
+@each_set
+def test_a_decoded_set_needs_its_files_no_more(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced(name, folder, monkeypatch)
+    first = load_source(small.config(folder))
+    shutil.rmtree(folder)
+    assert load_source(small.config()).digest == first.digest == small.listed.digest
+
+
+@each_set
+def test_a_damaged_file_is_named(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced(name, folder, monkeypatch)
+    for file in small.files:
+        whole = (folder / file).read_bytes()
+        flip_a_byte(folder / file)
+        expected = (
+            rf"{file}' is damaged: its MD5 is \w{{32}}, that of the published file \w{{32}}; remove it, and the next "
+            rf"run downloads it anew, or replace it by that of http://127.*/{Path(file).name}$"
+        )
+        with pytest.raises(DataError, match=expected):
+            load_source(small.config(folder))
+        with pytest.raises(DataError, match="is damaged"):
+            load_source(small.config(folder))
+        (folder / file).write_bytes(whole)
+    assert len(load_source(small.config(folder)).train) == 54
+
+
+@each_set
+def test_without_a_network_it_is_said_which_files_must_lie_where(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = announced(name, folder, monkeypatch)
+    with pytest.raises(DataError) as caught:
+        load_source(small.config())
+    message = str(caught.value)
+    place = tmp_path / "cache" / "downloads" / name
+    assert message.startswith(f"{name} is not in '{place}' and could not be downloaded (http://127.0.0.1:")
+    assert "Connection refused" in message
+    assert "Put what is missing there by hand and run again:\n" in message
+    wanted = [line.split() for line in message.splitlines()[1:]]
+    assert [line[0] for line in wanted] == [str(place / file) for file in small.files]
+    for line in wanted:
+        assert line[1:3] == ["from", *[url for url in line if url.startswith("http")]]
+        # What the message asks for is enough.
+        Path(line[0]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / Path(line[0]).relative_to(place), line[0])
+    assert load_source(small.config()).digest == small.listed.digest
+
+
+def test_only_the_files_that_are_missing_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced("mnist", folder, monkeypatch)
+    (folder / small.files[2]).unlink()
+    with pytest.raises(DataError) as caught:
+        load_source(small.config(folder))
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.split()[0] == str(folder / small.files[2])
+
+
+@each_set
+def test_it_is_downloaded_checked_and_decoded(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Server(folder) as server:
+        small = announced(name, folder, monkeypatch, server.address)
+        data = load_data(small.config(tmp_path / "mine"), CPU)
+        assert set(server.asked) == {f"/{file}" for file in small.files}
+    assert_as_by_the_formulas(data, small.listed)
+    assert left_in(tmp_path / "mine") == sorted(small.files)
+    # A line a file, and no progress bar where there is no terminal.
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"downloading {server.address}/{file} to {tmp_path / 'mine' / file}" for file in small.files
+    ]
+
+
+@each_set
+def test_what_is_not_the_published_file_is_not_kept(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(folder) as server:
+        small = announced(name, folder, monkeypatch, server.address)
+        whole = (folder / small.files[0]).read_bytes()
+        flip_a_byte(folder / small.files[0])
+        with pytest.raises(DataError, match=r"could not be downloaded \(http.*what it sent is not the published file"):
+            load_source(small.config(tmp_path / "mine"))
+        assert left_in(tmp_path / "mine") == []
+        (folder / small.files[0]).write_bytes(whole)
+        assert load_source(small.config(tmp_path / "mine")).digest == small.listed.digest
+
+
+def test_half_a_file_does_not_count(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(folder, keep_back=100) as server:
+        small = announced("svhn", folder, monkeypatch, server.address)
+        with pytest.raises(DataError, match=r"could not be downloaded \(http.* bytes came; the next attempt goes on"):
+            load_source(small.config(tmp_path / "mine"))
+        assert available(small.config(tmp_path / "mine")).startswith("svhn: absent")
+
+
+def test_an_address_that_has_no_such_file_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with Server(tmp_path / "empty") as server:
+        small = announced("cifar10", folder, monkeypatch, server.address)
+        with pytest.raises(DataError, match=r"cifar-10-python.tar.gz: HTTP Error 404: File not found\)"):
+            load_source(small.config(tmp_path / "mine"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    small = announced("cifar10", folder, monkeypatch)
+    with pytest.raises(DataError, match=r"could not be downloaded \('.*file/mine/.*' cannot be written \(Not a dir"):
+        load_source(small.config(tmp_path / "file" / "mine"))
+
+
+def test_the_next_mirror_is_asked_where_one_does_not_answer(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(folder) as server:
+        small = announced("mnist", folder, monkeypatch, server.address)
+        small.attributes["mirrors"].insert(0, f"{closed_address()}/")
+        assert load_source(small.config(tmp_path / "mine")).digest == small.listed.digest
+
+
+def _digest(small: Small, folder: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        small.announce(patch)
+        return load_source(small.config(folder)).digest
+
+
+def test_processes_that_want_the_same_download_it_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(folder, delay=0.3) as server, multiprocessing.get_context("spawn").Pool(1) as pool:
+        small = announced("svhn", folder, monkeypatch, server.address)
+        other = pool.apply_async(_digest, (small, tmp_path / "mine"))
+        while not server.asked:
+            time.sleep(0.01)
+        digests = [load_source(small.config(tmp_path / "mine")).digest, other.get()]
+        assert Counter(server.asked) == {"/test_32x32.mat": 1, "/train_32x32.mat": 1}
+    assert digests == [small.listed.digest] * 2
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_an_archive_may_be_unpacked_already(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced(name, folder, monkeypatch)
+    unpack(folder, small.files[0])
+    assert_as_by_the_formulas(load_data(small.config(folder), CPU), small.listed)
+
+
+def test_a_damaged_file_of_an_unpacked_archive_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced("cifar10", folder, monkeypatch)
+    unpack(folder, small.files[0])
+    flip_a_byte(folder / "cifar-10-batches-py" / "data_batch_3")
+    with pytest.raises(DataError, match=r"cifar-10-batches-py/data_batch_3' is damaged"):
+        load_source(small.config(folder))
+
+
+def test_half_an_unpacked_archive_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(folder) as server:
+        small = announced("cifar10", folder, monkeypatch, server.address)
+        mine = folder.with_name("mine")
+        shutil.copytree(folder, mine)
+        unpack(mine, small.files[0])
+        (mine / "cifar-10-batches-py" / "batches.meta").unlink()
+        assert load_source(small.config(mine)).digest == small.listed.digest
+        assert set(server.asked) == {"/cifar-10-python.tar.gz"}
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = announced("cifar10", folder, monkeypatch)
+    (folder / small.files[0]).unlink()
+    (folder / small.files[0]).mkdir()
+    with pytest.raises(DataError, match=r"tar.gz' cannot be read \(Is a directory\); make it readable, or remove it"):
+        load_source(small.config(folder))
+
+
+def test_torchvision_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(DataError, match=r"the svhn data needs torchvision: pip install 'hessian-dynamics\[sweep\]'"):
+        load_source(TorchvisionData(name="svhn"))
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("cifar10", Facts((3, 32, 32), 50000, 10000, 10)),
+        ("cifar100", Facts((3, 32, 32), 50000, 10000, 100)),
+        ("mnist", Facts((1, 28, 28), 60000, 10000, 10)),
+        ("fashion_mnist", Facts((1, 28, 28), 60000, 10000, 10)),
+        ("svhn", Facts((3, 32, 32), 73257, 26032, 10)),
+    ],
+)
+def test_sizes_are_known_before_anything_is_read(name: str, facts: Facts, folder: Path) -> None:
+    assert published_shape(TorchvisionData.model_validate({"name": name})) == facts
+    small = publish(name, folder, "", train=20, test=5)
+    assert facts.shape == tuple(small.listed.train_pixels.shape[1:])
+    assert facts.classes == len(small.listed.classes)
+
+
+def test_sizes_of_what_must_be_read_are_not_known() -> None:
+    assert published_shape(DigitsData(name="digits")) is None
+    assert published_shape(ImageFolderData(name="image_folder", path="/nowhere")) is None
+
+
+def test_a_subset_that_no_download_could_fill_is_refused_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"data.train_subset = 45001: cifar10 has 45000 images to train on"):
+        load_source(TorchvisionData(name="cifar10", train_subset=45_001))
+    assert not cache_folder().exists()
+
+
+@each_set
+def test_where_a_set_is_is_said_without_a_network(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = announced(name, tmp_path / "other", monkeypatch)
+    config = small.config(folder)
+    assert available(config) == f"{name}: absent; the first run downloads it into {folder}"
+    shutil.copytree(tmp_path / "other", folder)
+    assert available(config) == f"{name}: downloaded into {folder}, not decoded yet"
+    flip_a_byte(folder / small.files[-1])
+    assert available(config).startswith(f"{name}: not usable: '{folder / small.files[-1]}' is damaged: its MD5 is")
+    shutil.copy(tmp_path / "other" / small.files[-1], folder / small.files[-1])
+    load_source(config)
+    (decoded,) = cache_folder().glob("decoded-*")
+    assert available(config) == f"{name}: decoded in {decoded}"
+
+
+def test_what_could_be_fetched_is_told_from_what_could_not(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = announced("mnist", folder, monkeypatch)
+    with pytest.raises(
+        DataError, match=r"mnist is not in .* and could not be downloaded \(http://127.0.0.1:.* refused"
+    ):
+        obtainable(small.config(tmp_path / "mine"))
+    assert obtainable(small.config(folder)).startswith("mnist: downloaded into")
+    with Server(folder) as server:
+        small = announced("mnist", folder, monkeypatch, server.address)
+        assert obtainable(small.config(tmp_path / "mine")).startswith("mnist: absent; the first run downloads it")
+        assert server.asked == [], "nothing is downloaded"

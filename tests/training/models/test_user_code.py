@@ -1,0 +1,163 @@
+"""A network of one's own: found, called with the file's arguments, and what is wrong with it said by name."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from orchestrator.study.model_config import ModuleConfig
+from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.user_code import ModelCodeError, importable_from
+
+SHAPE = (1, 8, 8)
+HERE = "tests.training.own_nets"
+
+
+def config(name: str, **arguments: Any) -> ModuleConfig:
+    return ModuleConfig.model_validate({"name": name, **arguments})
+
+
+def build(name: str, seed: int = 0, **arguments: Any) -> nn.Module:
+    return build_model(config(f"{HERE}:{name}", **arguments), SHAPE, 10, seed)
+
+
+def test_it_is_called_with_the_files_arguments_and_the_shape_of_the_data() -> None:
+    assert build("Plain").given == (SHAPE, 10, 5, [])
+    assert build("Plain", width=7, sizes=[1, 2]).given == (SHAPE, 10, 7, [1, 2])
+    assert build("Fixed")(torch.zeros(3, *SHAPE)).shape == (3, 10)
+    assert build("KeywordOnly", depth=2, kind="x").given == {"classes": 10, "depth": 2, "kind": "x"}
+
+
+def test_what_the_file_gives_wins_over_what_is_offered() -> None:
+    assert build("Plain", shape=[4, 4, 4]).given[0] == [4, 4, 4]
+
+
+def test_its_weights_come_from_the_seed_alone() -> None:
+    for name in ("Plain", "Lazy"):
+        sys.modules.pop(HERE, None)  # an import draws, a second one does not happen
+        torch.manual_seed(1)
+        first = build(name, seed=5)
+        torch.manual_seed(2)
+        before = torch.get_rng_state()
+        again, other = build(name, seed=5), build(name, seed=6)
+        assert torch.equal(before, torch.get_rng_state())
+        for key, tensor in first.state_dict().items():
+            assert torch.equal(tensor, again.state_dict()[key])
+        assert not all(map(torch.equal, first.parameters(), other.parameters()))
+
+
+def test_a_class_that_changes_its_arguments_changes_no_config() -> None:
+    given = config(f"{HERE}:Consuming", widths=[1, 2])
+    build_model(given, SHAPE, 10, 0)
+    assert given.arguments == {"widths": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("Plane", {}, r"module 'tests\.training\.own_nets' \(.*own_nets\.py\) has no class 'Plane'; did you mean 'Pl"),
+        ("Xyz", {}, r"has no class 'Xyz'; it has: Broken, BrokenPass, Consuming, Fixed, "),
+        ("NoNetwork", {}, r"NoNetwork' is a class of another kind, expected a class derived from torch\.nn\.Module"),
+        ("make_net", {}, r"make_net' is a function, expected a class derived from torch\.nn\.Module; it has: "),
+        ("Nothing", {}, r"Nothing' has no parameter that requires grad: there is nothing to train"),
+        (
+            "Plain",
+            {"wdth": 3},
+            r"Plain' cannot be called with shape=\(1, 8, 8\), classes=10, wdth=3: got an unexpected keyword argument "
+            r"'wdth'; its signature is Plain\(shape: .*, classes: int, width: int = 5",
+        ),
+        ("Broken", {}, r"Broken' cannot be called with no arguments: missing a required argument: 'width'; its sig"),
+        ("Plain", {"classes": 7}, r"gives \(2, 7\) for 2 images of shape \(1, 8, 8\); the data has 10 classes"),
+    ],
+)
+def test_what_the_user_can_mend_is_a_line(name: str, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_place:Net", r"'no_such_place:Net': No module named 'no_such_place'; Python looked in "),
+        (
+            "tests.training.no_such:Net",
+            r"No module named 'tests\.training\.no_such'; .*`import tests\.training\.no_such",
+        ),
+        (f"{HERE}.deeper:Net", r"'tests\.training\.own_nets' is not a package; Python looked in "),
+    ],
+)
+def test_a_module_that_is_not_there_is_named_with_where_python_looked(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        build_model(config(name), SHAPE, 10, 0)
+    assert str(Path(__file__).parents[3]) in str(caught.value)
+    assert str(caught.value).endswith("works, or install the package")
+
+
+def shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said", "line"),
+    [
+        (
+            "Broken",
+            {"width": 3},
+            "raised when called with width=3: ValueError: no width is good",
+            'raise ValueError(f"no',
+        ),
+        (
+            "BrokenPass",
+            {},
+            "raised when called with 2 images of shape (1, 8, 8): ValueError",
+            'raise ValueError("a bug',
+        ),
+    ],
+)
+def test_a_bug_of_the_users_is_shown_where_it_is(name: str, arguments: dict[str, Any], said: str, line: str) -> None:
+    with pytest.raises(ModelCodeError) as caught:
+        build(name, **arguments)
+    assert said in str(caught.value)
+    assert line in shown(caught.value)
+    assert not isinstance(caught.value, ValueError)  # which the command line shows without its traceback
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_package\n", "raised when imported: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("class Net(:\n", "raised when imported: SyntaxError"),
+        ("raise ValueError('not today')\n", "raised when imported: ValueError: not today"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_shown_with_its_line(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_written.py").write_text(code)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    importable_from(str(tmp_path))
+    with pytest.raises(ModelCodeError) as caught:
+        build_model(config("half_written:Net"), SHAPE, 10, 0)
+    assert said in str(caught.value)
+    assert 'half_written.py", line 1' in shown(caught.value)
+
+
+def test_a_module_without_networks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty_of_networks.py").write_text("Net = 3\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    importable_from(str(tmp_path))
+    with pytest.raises(ValueError, match=r"empty_of_networks:Net' is a int, .*; it has no torch\.nn\.Module at all"):
+        build_model(config("empty_of_networks:Net"), SHAPE, 10, 0)
+
+
+def test_a_folder_of_ones_own_comes_last_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "yaml.py").write_text("raise RuntimeError('hides what is installed')\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    importable_from(str(tmp_path))
+    importable_from(str(tmp_path))
+    assert sys.path.count(str(tmp_path)) == 1
+    assert sys.path[-1] == str(tmp_path)
