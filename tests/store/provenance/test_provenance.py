@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.backends.disk import Files
-from orchestrator.store.provenance.provenance import attachments, capture, provenance, redacted, work_tree
+from orchestrator.store.provenance import attachments, provenance, work_tree
+from orchestrator.store.provenance.provenance import capture, redacted
 from tests.store.stored import python
 
 GIT = [
