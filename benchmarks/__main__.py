@@ -8,25 +8,13 @@ from types import ModuleType
 
 import torch
 
-from benchmarks import (
-    evaluation,
-    gpu,
-    intervals,
-    lambda_max,
-    measurement,
-    orchestration,
-    products,
-    reproducibility,
-    sampled_trace,
-    scaling,
-    traces,
-    training,
-    volume,
-)
+from benchmarks.curvature import intervals, lambda_max, products, sampled_trace, traces
 from benchmarks.harness.report import README, filled, stored
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.harness.timing import seconds
+from benchmarks.sweeps import orchestration, reproducibility, scaling, volume
+from benchmarks.training_loop import evaluation, gpu, measurement, training
 
 # A benchmark is a module with NAME, run(settings) -> Result and table(result) -> Markdown.
 BENCHMARKS: dict[str, ModuleType] = {

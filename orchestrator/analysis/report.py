@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from orchestrator.analysis import page
-from orchestrator.analysis.account import Account, account
 from orchestrator.analysis.figures.catalogue import BEYOND, PAPER
 from orchestrator.analysis.figures.figure import Figure, standalone, svg
-from orchestrator.analysis.table1 import Table1, table1, table1_csv, table1_latex
+from orchestrator.analysis.sweep_summary import Account, account
 from orchestrator.analysis.table_page import table_html
-from orchestrator.analysis.verdicts import Verdict, group_key, judge
+from orchestrator.analysis.tables.table1 import Table1, table1, table1_csv, table1_latex
+from orchestrator.analysis.verdicts.judge import Verdict, group_key, judge
 from orchestrator.store.frames import Frames
 
 PAGE = "report.html"

@@ -3,8 +3,8 @@
 import math
 from html import escape
 
-from orchestrator.analysis.regression import CONSTANT
-from orchestrator.analysis.table1 import LAMBDA, REGRESSORS, TERMS, VALIDATION, Column, Table1, stars
+from orchestrator.analysis.tables.regression import CONSTANT
+from orchestrator.analysis.tables.table1 import LAMBDA, REGRESSORS, TERMS, VALIDATION, Column, Table1, stars
 
 _ORDER = (LAMBDA, VALIDATION, CONSTANT)
 

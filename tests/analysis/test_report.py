@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.analysis.account import account
 from orchestrator.analysis.figures.catalogue import BEYOND, PAPER
 from orchestrator.analysis.groups import GroupKeyError
 from orchestrator.analysis.report import Report, write_report
+from orchestrator.analysis.sweep_summary import account
 from orchestrator.store.frames import Frames
 from tests.analysis import planted
 from tests.analysis.browser import CHROMIUM, look

@@ -7,12 +7,13 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from benchmarks import products, reproducibility
 from benchmarks.__main__ import BENCHMARKS
+from benchmarks.curvature import products
+from benchmarks.curvature.peers import NEVER, Problem, installed, ours, paper
+from benchmarks.harness.images import SHAPE, random_data, resident_data
 from benchmarks.harness.results import read, write
 from benchmarks.harness.settings import Settings, SkippedError
-from benchmarks.images import SHAPE, random_data, resident_data
-from benchmarks.peers import NEVER, Problem, installed, ours, paper
+from benchmarks.sweeps import reproducibility
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import Optimizer
 from orchestrator.training.models.networks import build_model

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from benchmarks.fake_trial import FakeTrial
+from benchmarks.sweeps.fake_trial import FakeTrial
 from orchestrator.cli import main
 from orchestrator.scheduling import driver
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.fake_trial import FakeTrial, provenance
+from benchmarks.sweeps.fake_trial import FakeTrial, provenance
 from orchestrator.store.commit import Commit
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep

@@ -3,7 +3,7 @@
 from orchestrator.analysis.figures import (
     convergence,
     cost,
-    edge,
+    edge_of_stability,
     explorers,
     layers,
     noise,
@@ -22,4 +22,4 @@ PAPER: tuple[Figure, ...] = (
     shift.FIGURE,
     stopping.FIGURE,
 )
-BEYOND: tuple[Figure, ...] = (edge.FIGURE, traces.BIAS, traces.FRACTION, cost.FIGURE, layers.FIGURE)
+BEYOND: tuple[Figure, ...] = (edge_of_stability.FIGURE, traces.BIAS, traces.FRACTION, cost.FIGURE, layers.FIGURE)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
 from orchestrator.analysis.groups import grouped
 from orchestrator.analysis.quantities import axis_label, shown
-from orchestrator.analysis.verdicts import group_key
+from orchestrator.analysis.verdicts.judge import group_key
 from orchestrator.store.frames import Frames
 
 QUANTITIES = ("loss_train", "accuracy_validation", "hessian_lambda_max", "hessian_trace")

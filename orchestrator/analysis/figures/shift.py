@@ -5,9 +5,9 @@ import pandas as pd
 import statsmodels.api as sm
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.changes import changes
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, few
 from orchestrator.analysis.quantities import change_label
+from orchestrator.analysis.tables.epoch_changes import changes
 from orchestrator.store.frames import Frames
 
 LAMBDA, OOD = "hessian_lambda_max", "accuracy_ood"

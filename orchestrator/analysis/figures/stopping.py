@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
 from orchestrator.analysis.groups import whole_trials
 from orchestrator.analysis.quantities import axis_label, shown
-from orchestrator.analysis.verdicts import TRACE, VALIDATION, drops_and_peaks
+from orchestrator.analysis.verdicts.judge import TRACE, VALIDATION, drops_and_peaks
 from orchestrator.store.frames import Frames
 
 TRIALS = 12

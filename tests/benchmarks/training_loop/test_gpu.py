@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import __main__, gpu
+from benchmarks import __main__
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Settings, SkippedError
+from benchmarks.training_loop import gpu
 
 MACHINE = Machine("some", 16, 1, 128.0, "Linux", 0.1, {"512": 30_000.0}, gpu="NVIDIA Some 100 80GB")
 

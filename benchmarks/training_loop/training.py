@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.flops import counted, network_flops
+from benchmarks.harness.flops import counted, network_flops
+from benchmarks.harness.images import batch, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
-from benchmarks.images import batch, resident_data
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig

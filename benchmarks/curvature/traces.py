@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.flops import network_flops
+from benchmarks.curvature.peers import Problem, quiet
+from benchmarks.harness.flops import network_flops
+from benchmarks.harness.images import SHAPE, batch, on_device, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent, spread
 from benchmarks.harness.timing import interleaved, ratio
-from benchmarks.images import SHAPE, batch, on_device, resident_data
-from benchmarks.peers import Problem, quiet
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models.networks import build_model

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.harness.images import on_device, resident_data
 from benchmarks.harness.results import RESULTS, Result, begin, finish, stored_measurements, write
 from benchmarks.harness.settings import Scale, Settings, SkippedError, say
 from benchmarks.harness.tables import markdown, number
-from benchmarks.images import on_device, resident_data
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
 from orchestrator.scheduling.engines.worker import Mark

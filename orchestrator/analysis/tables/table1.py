@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.changes import Changes, changes
-from orchestrator.analysis.regression import CONSTANT, Model, Term, fit
+from orchestrator.analysis.tables.epoch_changes import Changes, changes
+from orchestrator.analysis.tables.regression import CONSTANT, Model, Term, fit
 
 LAMBDA, VALIDATION = "hessian_lambda_max", "accuracy_validation"
 RESPONSES = {"accuracy_test": "test accuracy", "accuracy_ood": "OOD accuracy"}

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.harness.images import resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent, spread
 from benchmarks.harness.timing import interleaved
-from benchmarks.images import resident_data
-from benchmarks.training import EPOCH, our_loop
+from benchmarks.training_loop.training import EPOCH, our_loop
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.record import EpochRecord

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
-from orchestrator.analysis.changes import changes
-from orchestrator.analysis.regression import CONSTANT, fit, wild_bootstrap_p
-from orchestrator.analysis.table1 import (
+from orchestrator.analysis.tables.epoch_changes import changes
+from orchestrator.analysis.tables.regression import CONSTANT, fit, wild_bootstrap_p
+from orchestrator.analysis.tables.table1 import (
     LAMBDA,
     PUBLISHED,
     REGRESSORS,

@@ -6,11 +6,11 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.change_point import SHORTEST, Coincidence, Drop, coincidence, find_drop, find_peak
-from orchestrator.analysis.changes import Changes, changes
 from orchestrator.analysis.groups import Groups, curves, grouped, varied_keys, whole_trials
-from orchestrator.analysis.regression import Model, fit
-from orchestrator.analysis.separation import Separation, separation, smallest_p
+from orchestrator.analysis.tables.epoch_changes import Changes, changes
+from orchestrator.analysis.tables.regression import Model, fit
+from orchestrator.analysis.verdicts.change_point import SHORTEST, Coincidence, Drop, coincidence, find_drop, find_peak
+from orchestrator.analysis.verdicts.permutation_test import Separation, separation, smallest_p
 from orchestrator.store.frames import Frames
 
 ALPHA = 0.05

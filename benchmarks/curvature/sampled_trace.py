@@ -10,10 +10,10 @@ import torch
 from torch import nn, optim
 from torch.nn.functional import cross_entropy
 
+from benchmarks.harness.images import batch, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
-from benchmarks.images import batch, resident_data
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.data.datasets import ResidentData

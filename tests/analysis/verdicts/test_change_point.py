@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.change_point import coincidence, find_drop, find_peak, running
+from orchestrator.analysis.verdicts.change_point import coincidence, find_drop, find_peak, running
 
 EPOCHS = np.arange(1.0, 61.0)
 

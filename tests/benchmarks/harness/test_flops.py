@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.flops import PRODUCT_REBUILT, counted, network_flops
+from benchmarks.harness.flops import PRODUCT_REBUILT, counted, network_flops
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models.networks import build_model
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.groups import GroupKeyError, grouped
-from orchestrator.analysis.verdicts import Outcome, Verdict, explorers, group_key, judge, shift, stopping
+from orchestrator.analysis.verdicts.judge import Outcome, Verdict, explorers, group_key, judge, shift, stopping
 from orchestrator.store.frames import Frames
 from tests.analysis import planted
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.command import Workplace
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown
+from benchmarks.sweeps.workplace import Workplace
 from orchestrator.scheduling.driver import run_sweep
 from orchestrator.study.optimizer_config import (
     AdagradConfig,

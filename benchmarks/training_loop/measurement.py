@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.harness.images import on_device, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
-from benchmarks.images import on_device, resident_data
 from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig

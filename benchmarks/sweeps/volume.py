@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from benchmarks.fake_trial import FakeTrial, provenance
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number
+from benchmarks.sweeps.fake_trial import FakeTrial, provenance
 from orchestrator.scheduling.driver import EngineOptions, compute
 from orchestrator.scheduling.progress import Progress
 from orchestrator.store.storage import Storage

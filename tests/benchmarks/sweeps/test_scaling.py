@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scaling
 from benchmarks.harness import results
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.results import Result, write
 from benchmarks.harness.settings import Settings
+from benchmarks.sweeps import scaling
 
 MACHINE = Machine("some", 2, 2, 16.0, "Linux", 0.1, {"512": 90.0})
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.snapshots import Snapshot, digest
+from benchmarks.curvature.snapshots import Snapshot, digest
 from estimators import HessianOperator, lanczos
 
-REFERENCES = Path(__file__).parent / "references" / "lambda_max.json"
+REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
 # In float32, to a residual a tenth of this, relative to lambda_max: with more, one random start in many rests at an
 # eigenvalue just below the largest.

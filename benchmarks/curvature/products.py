@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.flops import PRODUCT_KEPT, PRODUCT_REBUILT, counted, network_flops
+from benchmarks.curvature.peers import Build, Implementation, Problem, installed, missing, ours, paper, quiet
+from benchmarks.harness.flops import PRODUCT_KEPT, PRODUCT_REBUILT, counted, network_flops
+from benchmarks.harness.images import batch, on_device, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import Samples, interleaved, ratio
-from benchmarks.images import batch, on_device, resident_data
-from benchmarks.peers import Build, Implementation, Problem, installed, missing, ours, paper, quiet
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models.networks import build_model
 

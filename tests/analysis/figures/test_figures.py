@@ -10,7 +10,7 @@ from estimators import required_probes
 from orchestrator.analysis.figures import (
     convergence,
     cost,
-    edge,
+    edge_of_stability,
     explorers,
     layers,
     noise,
@@ -126,7 +126,7 @@ def test_the_edge_of_stability_is_2_over_lr_and_further_with_momentum() -> None:
         planted.trial(0, 2, optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9}),
         planted.trial(0, 2, optimizer={"name": "adam", "lr": 0.1}),
     ]
-    data = edge.edge_data(planted.frames(trials, {"hessian_lambda_max": np.full((3, 3), 10.0)}))
+    data = edge_of_stability.edge_data(planted.frames(trials, {"hessian_lambda_max": np.full((3, 3), 10.0)}))
     assert data.groupby("group", sort=False).threshold.first().to_dict() == pytest.approx(
         {"lr=0.1": 20.0, "lr=0.1, momentum=0.9": 38.0}
     )

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import Workplace
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
+from benchmarks.sweeps.workplace import Workplace
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.ray import run_ray
 from orchestrator.scheduling.engines.worker import Work

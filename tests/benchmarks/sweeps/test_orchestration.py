@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.orchestration import Span, account, seconds_of_one_more
+from benchmarks.sweeps.orchestration import Span, account, seconds_of_one_more
 
 # Two slots from second 100 to 130: a at 103, b at 105, c in a's slot from 112, d in b's slot from 116.
 SPANS = [Span(103, 111, 7), Span(105, 115, 9), Span(112, 120, 8), Span(116, 126, 7)]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from orchestrator.analysis.separation import separation, smallest_p
+from orchestrator.analysis.verdicts.permutation_test import separation, smallest_p
 
 
 def _labels(*sizes: int) -> np.ndarray:

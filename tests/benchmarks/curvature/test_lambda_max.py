@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.lambda_max import _first_hit, _row
-from benchmarks.references import REFERENCES, References, read
-from benchmarks.snapshots import Snapshot, digest
+from benchmarks.curvature.lambda_max import _first_hit, _row
+from benchmarks.curvature.references import REFERENCES, References, read
+from benchmarks.curvature.snapshots import Snapshot, digest
 
 
 def snapshot(seed: int) -> Snapshot:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks.curvature.references import REFERENCES, References
+from benchmarks.curvature.snapshots import INIT, OPTIMIZERS, Snapshot, first, trained, untrained
+from benchmarks.harness.images import batch, resident_data
 from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
-from benchmarks.images import batch, resident_data
-from benchmarks.references import REFERENCES, References
-from benchmarks.snapshots import INIT, OPTIMIZERS, Snapshot, first, trained, untrained
 from estimators import HessianOperator, LanczosResult, lanczos
 from orchestrator.training.data.datasets import ResidentData
 

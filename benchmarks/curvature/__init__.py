@@ -1,0 +1,1 @@
+"""Benchmarks of the estimators: products, eigenvalues and traces."""

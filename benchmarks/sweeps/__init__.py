@@ -1,0 +1,1 @@
+"""Benchmarks of sweeps: engines, many trials, many nodes, reproducibility."""

@@ -1,0 +1,1 @@
+"""Benchmarks of one trial: training, evaluation and measurement."""

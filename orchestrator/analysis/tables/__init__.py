@@ -1,0 +1,1 @@
+"""Table 1: regressions on changes between epochs."""
