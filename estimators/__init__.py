@@ -1,23 +1,17 @@
 """Curvature of a loss: the Hessian's extreme eigenvalues and trace, each with its uncertainty and its cost."""
 
-from estimators.eigenvalues.lanczos import lanczos
-from estimators.eigenvalues.power_iteration import power_iteration
+from estimators.eigenvalues.lanczos import LanczosResult, lanczos
+from estimators.eigenvalues.power_iteration import PowerIterationResult, power_iteration
 from estimators.linearity.linearity import Linearity, linearity
 from estimators.operators.dense import dense_hessian
 from estimators.operators.gauss_newton import GaussNewtonOperator
 from estimators.operators.hessian import HessianOperator
 from estimators.operators.protocols import SymmetricOperator
-from estimators.results import (
-    GaussNewtonTrace,
-    HessianTrace,
-    HutchinsonResult,
-    LanczosResult,
-    PowerIterationResult,
-    SampledGaussNewtonTrace,
-)
-from estimators.trace.gauss_newton import exact_trace, sampled_trace
-from estimators.trace.hessian import hessian_trace
-from estimators.trace.hutchinson import hutchinson, required_probes
+from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
+from estimators.trace.hessian import HessianTrace, hessian_trace
+from estimators.trace.hutchinson import HutchinsonResult, hutchinson
+from estimators.trace.intervals import required_probes
+from estimators.trace.trace_pass import GaussNewtonTrace
 
 __all__ = [
     "GaussNewtonOperator",

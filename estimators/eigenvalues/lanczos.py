@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,12 +11,42 @@ from estimators.eigenvalues.coarse_start import coarse_start
 from estimators.eigenvalues.ritz import Ritz
 from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
 from estimators.operators.random_vectors import random_vector
-from estimators.results import LanczosResult
 
 # Length of the random part of a start that was given or came from a coarse stage, the rest being of length 1. It costs
 # the first Rayleigh quotient 1e-4 of itself, which the second product takes back. A top eigenvector of which the rest
 # knows nothing is found about as soon as by a random start: the rest is one eigenvector that is known already.
 _RANDOM_PART = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class LanczosResult:
+    """What :func:`estimators.lanczos` found. Eigenvalues are in units of the loss per squared parameter."""
+
+    lambda_max: float
+    """The largest Ritz value: never above the algebraically largest eigenvalue, but for rounding."""
+    lambda_min: float
+    """The smallest Ritz value: never below the algebraically smallest eigenvalue, but for rounding."""
+    residual: float
+    """||A v - lambda_max v|| of ``vector``: some eigenvalue lies within it of ``lambda_max``."""
+    lambda_min_residual: float
+    """The same for ``lambda_min`` and its Ritz vector."""
+    error: float
+    """How far below the largest eigenvalue ``lambda_max`` is to be expected: the least of the residual, of
+    residual^2 / gap with the gap to the next Ritz value, and of what is left to gain by how the last two steps went. In
+    the units of ``lambda_max``; an estimate, no bound: on networks the true one was 0.6 to 2 times as large in half of
+    the cases."""
+    converged: bool
+    """Is lambda_max within the tolerance? See :func:`estimators.lanczos` for what is known and what is not."""
+    products: float
+    """Products it took."""
+    history: tuple[float, ...] = field(repr=False)
+    """The largest Ritz value after each product on all samples."""
+    vector: Tensor = field(repr=False)
+    """[size], of unit length: the Ritz vector of lambda_max."""
+    basis: Tensor = field(repr=False)
+    """Q [size, k], orthonormal columns, k the number of products."""
+    tridiagonal: Tensor = field(repr=False)
+    """T = Q'AQ [k, k], float64 on the CPU; its eigenvalues are all Ritz values."""
 
 
 def lanczos(

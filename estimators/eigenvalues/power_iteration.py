@@ -1,10 +1,28 @@
 """Power iteration, as Algorithm 1 of the paper states it."""
 
+from dataclasses import dataclass, field
+
 import torch
+from torch import Tensor
 
 from estimators.operators.protocols import SymmetricOperator, keeping_graphs
 from estimators.operators.random_vectors import random_vector
-from estimators.results import PowerIterationResult
+
+
+@dataclass(frozen=True, eq=False)
+class PowerIterationResult:
+    """What :func:`estimators.power_iteration` found. Eigenvalues are in units of the loss per squared parameter."""
+
+    value: float
+    """The last Rayleigh quotient: in the limit the eigenvalue of largest magnitude, with its sign."""
+    residual: float
+    """||A v - value v|| of ``vector``: some eigenvalue lies within it of ``value``."""
+    products: float
+    """Products it took."""
+    history: tuple[float, ...] = field(repr=False)
+    """All Rayleigh quotients, one per iteration."""
+    vector: Tensor = field(repr=False)
+    """[size], of unit length: the vector that ``value`` is the Rayleigh quotient of."""
 
 
 def power_iteration(

@@ -10,6 +10,7 @@ piecewise linear in each single parameter tr(GGN) = tr(H), exactly.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,26 @@ from estimators.per_sample.norms import Norms
 from estimators.problem.checks import LossFunction
 from estimators.problem.chunking import chunk_size_beside_columns
 from estimators.problem.samples import Batches
-from estimators.results import GaussNewtonTrace, SampledGaussNewtonTrace
-from estimators.trace.trace_pass import Chunk, Contribution, trace_pass
+from estimators.trace.trace_pass import Chunk, Contribution, GaussNewtonTrace, trace_pass
 
 # With one vector per sample, every eighth sample gets a second one for the standard error: an eighth more work. Of few
 # samples more, so that about this many tell the error.
 _SHARE, _TWICE_AT_LEAST = 8, 64
+
+
+@dataclass(frozen=True, eq=False)
+class SampledGaussNewtonTrace(GaussNewtonTrace):
+    """What :func:`estimators.sampled_trace` found: all numbers are unbiased estimates of those of the exact trace.
+
+    ``sampling_error`` holds both errors, of the samples and of the signs: with s / sqrt(n) of noisy contributions one
+    cannot tell them apart.
+    """
+
+    standard_error: float
+    """Of ``value`` as an estimate of tr(GGN) of *these* samples: the error of the random signs alone, from samples that
+    were given several vectors."""
+    vectors: int
+    """Random vectors per sample; some samples got one more where this is 1."""
 
 
 def exact_trace(

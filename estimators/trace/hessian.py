@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,9 +12,54 @@ from estimators.operators.hessian import HessianOperator
 from estimators.operators.random_vectors import Distribution
 from estimators.problem.chunking import chunk_size_beside_columns
 from estimators.problem.samples import Pair
-from estimators.results import GaussNewtonTrace, HessianTrace, SampledGaussNewtonTrace
-from estimators.trace.gauss_newton import exact_trace, sampled_trace
-from estimators.trace.hutchinson import hutchinson
+from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
+from estimators.trace.hutchinson import HutchinsonResult, hutchinson
+from estimators.trace.intervals import MOST_DEGREES, Method, half_width
+from estimators.trace.trace_pass import GaussNewtonTrace
+
+
+@dataclass(frozen=True, eq=False)
+class HessianTrace:
+    """What :func:`estimators.trace.hessian` found. Traces are in units of the loss per squared parameter."""
+
+    value: float
+    """tr(H): ``gauss_newton`` + ``difference``, unbiased where it is not exact."""
+    exact: bool
+    """Is ``value`` tr(H) to rounding? True where the network is proved to need no probes, and nothing was sampled."""
+    reason: str
+    """What makes tr(GGN) and tr(H) equal, or what may set them apart."""
+    standard_error: float
+    """Of ``value`` as the trace over these samples: that of the probes and that of the signs, if sampled, added in
+    quadrature. 0.0 where exact, NaN with a single probe."""
+    gauss_newton: float
+    """tr(GGN), or its estimate if sampled."""
+    difference: float
+    """tr(H - GGN), estimated; 0.0 where none was needed."""
+    products: float
+    """Products it took, one a probe, beside ``gauss_newton_trace.backward_passes``."""
+    samples: tuple[float, ...] = field(repr=False)
+    """One unbiased estimate of ``difference`` per probe."""
+    gauss_newton_trace: GaussNewtonTrace = field(repr=False)
+    """Behind ``gauss_newton``: per parameter, per sample, with the error of the samples."""
+    probes: HutchinsonResult | None = field(repr=False)
+    """Behind ``difference``; None where none was needed."""
+
+    def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
+        """(low, high), meant to hold the trace with probability ``level``; see :meth:`HutchinsonResult.interval`.
+
+        The signs' error, if sampled, is a mean over all samples and taken for known. No width where exact.
+
+        Raises:
+            ValueError: as there.
+        """
+        signs = self.gauss_newton_trace
+        sampled = signs.standard_error**2 if isinstance(signs, SampledGaussNewtonTrace) else 0.0
+        probed, degrees = (0.0, 1.0) if self.probes is None else self.probes.variance_of_mean(method)
+        total = probed + sampled
+        # Satterthwaite's degrees of a sum of variances of which only the first is unsure.
+        degrees *= (total / probed) ** 2 if probed else MOST_DEGREES / degrees
+        half = half_width(total, min(degrees, MOST_DEGREES), level, method)
+        return self.value - half, self.value + half
 
 
 def hessian_trace(

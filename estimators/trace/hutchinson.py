@@ -11,11 +11,86 @@ from torch import Tensor
 
 from estimators.operators.protocols import SymmetricOperator, block_product, keeping_graphs
 from estimators.operators.random_vectors import Distribution, random_vector
-from estimators.results import HutchinsonResult
+from estimators.trace.intervals import FEWEST_PROBES, Method, fewest_probes, half_width, variance_degrees
 
 # Of probes whose products are taken at once; products and their copies take three times as much again. It holds 16
 # probes for a million float32 parameters; more would save little: one product costs 6F + 3F/k.
 _BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class HutchinsonResult:
+    """What :func:`estimators.trace.hutchinson` found. The trace is in units of the loss per squared parameter."""
+
+    value: float
+    """The mean of ``samples``: an unbiased estimate of the trace."""
+    standard_error: float
+    """The samples' standard deviation (n - 1 in the denominator) / sqrt(n); NaN for a single probe."""
+    frobenius: float
+    """Its square is an unbiased estimate of ||A||_F^2: the mean of ||A z||^2, with deflation of what stands for it."""
+    products: float
+    """Products it took, those behind the deflating basis not included."""
+    samples: tuple[float, ...]
+    """One unbiased estimate of the trace per probe."""
+    squared_norms: tuple[float, ...]
+    """||M z||^2 per probe, M the matrix that the probes see: A, or PAP with deflation."""
+    variance: float
+    """Of one sample, unbiased, from M z and not from the spread of the samples: 2 ||M||_F^2 for Gaussian probes,
+    2 (||M||_F^2 - sum M_ii^2) for Rademacher probes. It is surer than ``standard_error``. NaN for a single probe."""
+
+    @property
+    def effective_rank(self) -> float:
+        """trace(A)^2 / ||A||_F^2: of a semidefinite matrix of k equal eigenvalues k, of any between 1 and the rank.
+
+        An indefinite matrix may have less than 1, down to zero. The numerator is unbiased, the ratio up to O(1 / n).
+        NaN for a single probe and for a zero matrix.
+        """
+        if self.frobenius == 0.0:
+            return math.nan
+        squared = self.value**2 - self.variance / len(self.samples)
+        return (squared if squared != squared else max(squared, 0.0)) / self.frobenius**2
+
+    @property
+    def too_few_probes(self) -> str | None:
+        """Why Student's interval may hold the trace more or less often than it says; None where it does not."""
+        count, (_, degrees) = len(self.samples), self.variance_of_mean("student")
+        if count >= (fewest := fewest_probes(self.samples, degrees)):
+            return None
+        why = "" if fewest == FEWEST_PROBES else " where few eigenvalues of both signs make the trace"
+        return f"{count} probes, expected {fewest} for Student's interval{why}: take those, or Chebyshev's"
+
+    def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
+        """(low, high), meant to hold the trace with probability ``level``.
+
+        Both take their width from ``variance`` and allow for what is not known of it: few probes, or few eigenvalues
+        that carry it. "student" supposes that the mean of the samples is nearly normal, and is too sure or too
+        cautious with very few probes: see ``too_few_probes``. "chebyshev" supposes no distribution, takes the
+        largest variance that there can be, 2 ||M||_F^2, and is at least twice as wide. A single probe says nothing:
+        (-inf, inf).
+
+        What neither can know: whether Rademacher probes have missed an eigenvector that lies on two or three
+        parameters alone, which all of a few probes can be orthogonal to.
+
+        Raises:
+            ValueError: if level is outside (0, 1), or for another method.
+        """
+        half = half_width(*self.variance_of_mean(method), level, method)
+        return self.value - half, self.value + half
+
+    def variance_of_mean(self, method: Method) -> tuple[float, float]:
+        """Behind the intervals: (variance of ``value``, as how many normal numbers tell it); (inf, 1) for one probe."""
+        count = len(self.samples)
+        if count == 1:
+            return math.inf, 1.0
+        variance = self.variance if method == "student" else 2.0 * math.fsum(self.squared_norms) / count
+        return variance / count, variance_degrees(self.squared_norms, variance)
+
+    def __repr__(self) -> str:
+        warning = f", too_few_probes={self.too_few_probes!r}" if self.too_few_probes else ""
+        return (
+            f"HutchinsonResult(value={self.value}, standard_error={self.standard_error}, frobenius={self.frobenius},"
+            f" products={self.products}{warning})"
+        )
 
 
 class DeflatingSubspace(Protocol):
@@ -75,51 +150,6 @@ def hutchinson(
             for probe, product in zip(drawn, _products(op, [probe.projected for probe in drawn]), strict=True):
                 seen.add(probe, product)
     return seen.result(op.products - products_before)
-
-
-def required_probes(
-    mean: float,
-    std: float,
-    epsilon: float = 0.1,
-    epsilon_abs: float = 1.0,
-    delta: float = 0.05,
-    published: bool = False,
-) -> float:
-    """How many probes Chebyshev's inequality asks for, so that |estimate - trace| < max(epsilon |mean|, epsilon_abs).
-
-    This holds with probability 1 - delta. With s the standard deviation of one sample, the mean of n samples has
-    variance s^2 / n, so n >= s^2 / (delta max(...)^2). The paper divides by n^2 in equation (15) and prints the
-    square root of this as (16): ``published=True``. Not rounded up: Figure 2 shows means of these numbers over
-    epochs, and a mean of rounded ones is another number. Draw math.ceil of it, at least 1.
-
-    Args:
-        mean: of the samples, in place of the trace.
-        std: the standard deviation of *one* sample, in the same units.
-        epsilon: relative error, a fraction.
-        epsilon_abs: absolute error, in the trace's units, that is good enough where the trace is near zero.
-        delta: probability of a larger error.
-        published: equation (16) as printed.
-
-    Raises:
-        ValueError: for a mean or std that is not finite, a negative std, epsilon or epsilon_abs, no positive error
-            allowed, or delta outside (0, 1).
-
-    >>> round(required_probes(mean=233.0, std=50.0), 3), round(required_probes(mean=233.0, std=50.0, published=True), 3)
-    (92.1, 9.597)
-    """
-    if not math.isfinite(mean):
-        raise ValueError(f"mean is {mean}, expected a finite number: leave out diverged trials")
-    if not 0.0 <= std < math.inf:
-        raise ValueError(f"std is {std}, expected a finite number, at least 0: leave out diverged trials")
-    if not (0.0 <= epsilon < math.inf and 0.0 <= epsilon_abs < math.inf):
-        raise ValueError(f"epsilon is {epsilon} and epsilon_abs {epsilon_abs}, expected finite numbers, at least 0")
-    if not 0.0 < delta < 1.0:
-        raise ValueError(f"delta is {delta}, expected a probability in (0, 1): for 95% confidence pass 0.05")
-    allowed = max(epsilon * abs(mean), epsilon_abs)
-    if allowed == 0.0:
-        raise ValueError(f"max({epsilon} * |{mean}|, {epsilon_abs}) is zero, expected more: raise epsilon_abs")
-    published_bound = std / (math.sqrt(delta) * allowed)
-    return published_bound if published else published_bound**2
 
 
 @dataclass(frozen=True)

@@ -67,3 +67,48 @@ def half_width(variance: float, degrees: float, level: float, method: Method) ->
         # Chebyshev's inequality supposes a known variance. That it is not makes it as much wider as the other one.
         quantile *= 1.0 / math.sqrt(1.0 - level) / NormalDist().inv_cdf(probability)
     return quantile * math.sqrt(variance)
+
+
+def required_probes(
+    mean: float,
+    std: float,
+    epsilon: float = 0.1,
+    epsilon_abs: float = 1.0,
+    delta: float = 0.05,
+    published: bool = False,
+) -> float:
+    """How many probes Chebyshev's inequality asks for, so that |estimate - trace| < max(epsilon |mean|, epsilon_abs).
+
+    This holds with probability 1 - delta. With s the standard deviation of one sample, the mean of n samples has
+    variance s^2 / n, so n >= s^2 / (delta max(...)^2). The paper divides by n^2 in equation (15) and prints the
+    square root of this as (16): ``published=True``. Not rounded up: Figure 2 shows means of these numbers over
+    epochs, and a mean of rounded ones is another number. Draw math.ceil of it, at least 1.
+
+    Args:
+        mean: of the samples, in place of the trace.
+        std: the standard deviation of *one* sample, in the same units.
+        epsilon: relative error, a fraction.
+        epsilon_abs: absolute error, in the trace's units, that is good enough where the trace is near zero.
+        delta: probability of a larger error.
+        published: equation (16) as printed.
+
+    Raises:
+        ValueError: for a mean or std that is not finite, a negative std, epsilon or epsilon_abs, no positive error
+            allowed, or delta outside (0, 1).
+
+    >>> round(required_probes(mean=233.0, std=50.0), 3), round(required_probes(mean=233.0, std=50.0, published=True), 3)
+    (92.1, 9.597)
+    """
+    if not math.isfinite(mean):
+        raise ValueError(f"mean is {mean}, expected a finite number: leave out diverged trials")
+    if not 0.0 <= std < math.inf:
+        raise ValueError(f"std is {std}, expected a finite number, at least 0: leave out diverged trials")
+    if not (0.0 <= epsilon < math.inf and 0.0 <= epsilon_abs < math.inf):
+        raise ValueError(f"epsilon is {epsilon} and epsilon_abs {epsilon_abs}, expected finite numbers, at least 0")
+    if not 0.0 < delta < 1.0:
+        raise ValueError(f"delta is {delta}, expected a probability in (0, 1): for 95% confidence pass 0.05")
+    allowed = max(epsilon * abs(mean), epsilon_abs)
+    if allowed == 0.0:
+        raise ValueError(f"max({epsilon} * |{mean}|, {epsilon_abs}) is zero, expected more: raise epsilon_abs")
+    published_bound = std / (math.sqrt(delta) * allowed)
+    return published_bound if published else published_bound**2

@@ -1,8 +1,8 @@
 """One pass over the data that adds up what every sample and parameter contributes to tr(GGN)."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,29 @@ from estimators.problem.checks import LossFunction, MeanCheck, check_determinist
 from estimators.problem.chunking import default_chunk_size
 from estimators.problem.isolation import measuring
 from estimators.problem.samples import Batches, Samples
-from estimators.results import GaussNewtonTrace
 from estimators.trace.loss_root import LossRoot, check_targets, loss_root
+
+
+@dataclass(frozen=True, eq=False)
+class GaussNewtonTrace:
+    """What :func:`estimators.exact_trace` found. Traces are in units of the loss per squared parameter."""
+
+    value: float
+    """tr(GGN) of the mean loss over these samples: the mean of ``per_sample``."""
+    exact: bool
+    """Is tr(GGN) = tr(H) for this network? True only where that is proved; ``reason`` says why."""
+    reason: str
+    """What makes the two traces equal, or what may set them apart."""
+    sampling_error: float
+    """The standard error of ``value`` as an estimate of the trace over the distribution that the samples were drawn
+    from: s / sqrt(n) of ``per_sample``, NaN for one sample. For the trace over N samples of which these are n random
+    ones, multiply by sqrt(1 - n / N)."""
+    backward_passes: float
+    """Backward passes to the layers' outputs, over all samples; each with its norms costs about two forward passes."""
+    per_parameter: Mapping[str, float] = field(repr=False)
+    """The trace of each parameter's own diagonal block, by its name in the model; ``value`` is their sum."""
+    per_sample: Tensor = field(repr=False)
+    """[n], float64 on the CPU: tr(GGN) of each sample's loss alone."""
 
 
 @dataclass(frozen=True, eq=False)
