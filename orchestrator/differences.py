@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.attempt import Attempt
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import PACKAGES
-from orchestrator.store.trial import Attempt, TrialStore
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.record import EpochRecord
 
 

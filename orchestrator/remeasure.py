@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 
 import torch
 
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.provenance.provenance import capture
-from orchestrator.store.remeasurable import measurable
-from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.remeasurement_status import remeasurement_status
+from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
@@ -40,7 +40,7 @@ def remeasure(
         DataError: where the data is not what the trial was trained on.
         StorageError: where a checkpoint is damaged; all others have been measured by then.
     """
-    commits = measurable(store, config, label, every).due
+    commits = remeasurement_status(store, config, label, every).due
     if not commits:
         return
     device = device_of(resources)
@@ -61,9 +61,9 @@ def remeasure(
                 continue
             record = _measure(config, measuring, data, device, commit.record, checkpoint)
             environment = asdict(describe(device, resources.cpu))
-            store.measurements.add(
+            store.remeasurements.add(
                 label,
-                Remeasured(
+                Remeasurement(
                     record,
                     measurement,
                     commit.checkpoint_digest,

@@ -9,12 +9,13 @@ from pickle import UnpicklingError
 
 import torch
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.errors import StorageError
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.ownership.claims import BY_HAND, Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.sweep import SweepStore
-from orchestrator.store.trial import Attempt, Checkpoint, TrialStore, first_missing
+from orchestrator.store.trial import Checkpoint, TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data

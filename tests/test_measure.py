@@ -41,7 +41,7 @@ class Place:
         return [
             (trial_id, f"{label}/{key}", record.epoch, record.timestamp_ms, value)
             for trial_id in self.sweep.by_id
-            for record in self.storage.trial(trial_id).measurements.records(label, 99)
+            for record in self.storage.trial(trial_id).remeasurements.records(label, 99)
             for key, value in record.metrics().items()
         ]
 
@@ -72,7 +72,7 @@ def test_both_engines_measure_and_ship(place: Place, engine: str, products: int)
     assert sorted(place.points(label)) == sorted(place.stored(label)) != []
     for trial_id in place.sweep.by_id:
         trial = place.storage.trial(trial_id)
-        for record in trial.measurements.records(label, 99):
+        for record in trial.remeasurements.records(label, 99):
             assert record.lanczos_history[:2] == trial.read(record.epoch).record.lanczos_history
             assert record.algorithm1_trace_samples == trial.read(record.epoch).record.algorithm1_trace_samples
     assert f"measured again: {label}: 6 checkpoints of 2 trials" in place.say("status", "small")[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.remeasure import remeasure
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig
@@ -44,7 +44,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def again(trained, label: str, measurement: MeasurementConfig, **options: object) -> list[EpochRecord]:  # type: ignore[no-untyped-def]
     config, store = trained
     remeasure(config, measurement, store, label, ONE_CPU, **options)
-    return list(store.measurements.records(label, 99))
+    return list(store.remeasurements.records(label, 99))
 
 
 def test_kept_checkpoints_and_the_last_two_are_measured(trained) -> None:  # type: ignore[no-untyped-def]
@@ -97,14 +97,14 @@ def test_every_measured_epoch_gets_every_estimator(tmp_path: Path) -> None:
     run_trial(config, store, ONE_CPU)
     assert store.read(2).record.algorithm1_trace is None
     remeasure(config, changed(algorithm1_probes=3), store, LABEL, ONE_CPU)
-    assert all(record.algorithm1_trace is not None for record in store.measurements.records(LABEL, 2))
+    assert all(record.algorithm1_trace is not None for record in store.remeasurements.records(LABEL, 2))
 
 
 def test_where_it_comes_from_is_stored(trained) -> None:  # type: ignore[no-untyped-def]
     _, store = trained
     measurement = changed(lanczos_products=2, estimators=("lanczos",))
     again(trained, "origin", measurement)
-    measured, commit = store.measurements.read("origin", 2), store.read(2)
+    measured, commit = store.remeasurements.read("origin", 2), store.read(2)
     assert measured.measurement == measurement
     assert (measured.checkpoint_digest, measured.data_digest) == (commit.checkpoint_digest, commit.data_digest)
     assert measured.environment == store.attempts()[0].environment
@@ -142,10 +142,10 @@ def test_a_damaged_checkpoint_is_named_after_all_others_were_measured(tmp_path: 
     path_of(store, 3).write_bytes(content)
     with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it, and its"):
         remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
-    assert store.measurements.epochs(LABEL) == [1, 4]
+    assert store.remeasurements.epochs(LABEL) == [1, 4]
     path_of(store, 3).unlink()
     remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
-    assert store.measurements.epochs(LABEL) == [1, 4]
+    assert store.remeasurements.epochs(LABEL) == [1, 4]
 
 
 def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None
         return False
 
     remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU, stop_requested=other_trains_on)
-    assert store.measurements.epochs(LABEL) == [4]
+    assert store.remeasurements.epochs(LABEL) == [4]
 
 
 def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     load_data.cache_clear()
     with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):
         remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
-    assert store.measurements.labels() == []
+    assert store.remeasurements.labels() == []
 
 
 def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
     store = Storage(tmp_path).trial(config.trial_id)
     run_trial(config, store, ONE_CPU, keeps=lambda epoch: True)
     remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
-    assert store.measurements.epochs(LABEL) == store.epochs()[:-1]
+    assert store.remeasurements.epochs(LABEL) == store.epochs()[:-1]
 
 
 def test_the_process_gets_its_settings_back(trained) -> None:  # type: ignore[no-untyped-def]

@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any
 
 from orchestrator.scheduling.engines.worker import Work
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.ownership.claims import Owner
 from orchestrator.store.provenance.provenance import Provenance, capture
 from orchestrator.store.storage import Storage
-from orchestrator.store.trial import Attempt, TrialStore, first_missing
+from orchestrator.store.trial import TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord

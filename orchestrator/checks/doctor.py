@@ -17,10 +17,11 @@ from rich.text import Text
 from orchestrator.scheduling.engines.ray import check_reachable, cluster
 from orchestrator.scheduling.fitness import Weight
 from orchestrator.scheduling.nodes import NodeReport, ask_nodes
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.medium import examine as examine_medium
 from orchestrator.store.medium import examine_storage
-from orchestrator.store.provenance.provenance import capture, redacted
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Sweep

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from orchestrator.cli import computing, reading  # noqa: F401 (the commands register themselves)
 from orchestrator.cli.terminal import app
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import SupersededError
 from orchestrator.store.ownership.lease import LeaseHeldError, LeaseLostError
 

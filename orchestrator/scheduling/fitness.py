@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.store.backends.disk import files_at
+from orchestrator.store.backends import files_at
 from orchestrator.store.errors import StorageError
 from orchestrator.store.medium import LITTLE_BYTES, examine
 from orchestrator.store.provenance.provenance import COMMIT_VARIABLE, capture

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.sweep import Sweep
-from orchestrator.study.sweep_errors import Problem, SweepError, explain
+from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 from orchestrator.study.yaml_file import parse_value
 
 _SECTION = "measurement"
@@ -46,7 +46,7 @@ def read_change(overrides: Sequence[str], sweep: Sweep) -> Change:
     The order of the settings decides nothing, and what changes no trial is left out: one way to measure has one label.
 
     Raises:
-        SweepError: naming every setting that cannot be.
+        SweepFileError: naming every setting that cannot be.
         ValueError: where a setting is no ``measurement.KEY=VALUE``, or all together change nothing.
     """
     settings = _parsed(overrides)
@@ -84,7 +84,7 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]) -> list[tuple[str, Any]]:
     """The settings in the order of the fields, as the fields hold them."""
-    problems: list[Problem] = []
+    problems: list[ConfigIssue] = []
     checked = MeasurementConfig()
     for measurement in measurements:
         try:
@@ -93,9 +93,9 @@ def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]
             problems += explain(error, MeasurementConfig, root=_SECTION)
     if settings.get(_EVERY, 1) != 1:
         text = "must be 1: every epoch that is measured gets every estimator; --every K chooses the epochs"
-        problems.append(Problem(f"{_SECTION}.{_EVERY}", settings[_EVERY], text))
+        problems.append(ConfigIssue(f"{_SECTION}.{_EVERY}", settings[_EVERY], text))
     if problems:
-        raise SweepError(Path("--set"), list(dict.fromkeys(problems)))
+        raise SweepFileError(Path("--set"), list(dict.fromkeys(problems)))
     return [(name, getattr(checked, name)) for name in MeasurementConfig.model_fields if name in settings]
 
 

@@ -8,7 +8,7 @@ from orchestrator.scheduling.driver import EngineOptions, compute, interrupt, pr
 from orchestrator.scheduling.engines.worker import Mark, Work
 from orchestrator.scheduling.measurement_change import Change
 from orchestrator.scheduling.progress import Progress, duration
-from orchestrator.store.remeasurable import Measurable, measurable
+from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep
 
@@ -22,7 +22,7 @@ class MeasureAgain(Work):
 
     def mark(self, trial_id: str) -> Mark:
         """How many epochs have been measured."""
-        return Mark(len(Storage(self.storage_root).trial(trial_id).measurements.epochs(self.change.label)))
+        return Mark(len(Storage(self.storage_root).trial(trial_id).remeasurements.epochs(self.change.label)))
 
     def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
         """Notes why a trial could not be measured; the trial itself stands as it stood."""
@@ -60,7 +60,7 @@ class Measured:
 
     sweep: Sweep
     label: str
-    trials: dict[str, Measurable]
+    trials: dict[str, RemeasurementStatus]
     """Of the trials that the change changes, in the order of the file."""
     unchanged: int
     """Trials that were measured so in training."""
@@ -159,7 +159,7 @@ def survey(sweep: Sweep, storage: Storage, change: Change, every: int) -> Measur
     return Measured(
         sweep,
         change.label,
-        {key: measurable(storage.trial(key), trial, change.label, every) for key, trial in changed.items()},
+        {key: remeasurement_status(storage.trial(key), trial, change.label, every) for key, trial in changed.items()},
         len(sweep.trials) - len(changed),
     )
 
@@ -188,7 +188,7 @@ def measured_again(sweep: Sweep, storage: Storage) -> list[str]:
     """What has been measured again of a sweep: ``measured again: fraction-0.5: 24 checkpoints of 12 trials``."""
     found: dict[str, list[int]] = {}
     for trial_id, config in sweep.by_id.items():
-        measurements = storage.trial(trial_id).measurements
+        measurements = storage.trial(trial_id).remeasurements
         for label in measurements.labels():
             count = sum(epoch <= config.epochs for epoch in measurements.epochs(label))
             found.setdefault(label, []).append(count)
@@ -208,7 +208,7 @@ class _Progress(Progress):
 
     def line(self) -> str:
         """``12 trials: 24 of 96 checkpoints measured, 350 an hour, 4m 02s left``."""
-        stored = {key: self._storage.trial(key).measurements.epochs(self._before.label) for key in self._due}
+        stored = {key: self._storage.trial(key).remeasurements.epochs(self._before.label) for key in self._due}
         missing = sum(len(epochs.difference(stored[trial_id])) for trial_id, epochs in self._due.items())
         total = self._before.measured + self._before.missing
         line = f"{_count(len(self._before.trials), 'trial')}: {total - missing} of {total} checkpoints measured"

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.store.backends.disk import StorageError
-from orchestrator.store.errors import DamagedError
-from orchestrator.store.provenance.provenance import failure_line
+from orchestrator.store.errors import DamagedError, StorageError
+from orchestrator.store.provenance.redaction import failure_line
 
 LONGEST_PAUSE_SECONDS = 60.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}

@@ -24,13 +24,13 @@ class Attempt:
     node: str = ""
     """Where it ran, as the engine names its nodes; empty where there is but one."""
 
-    def to_json(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """As it is stored."""
         return strict_json.to_bytes(asdict(self))
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Attempt":
-        """The inverse of `to_json`; keys of a newer version are passed over.
+    def from_bytes(cls, content: bytes) -> "Attempt":
+        """The inverse of `to_bytes`; keys of a newer version are passed over.
 
         Raises:
             ValueError, TypeError, KeyError: where it is none.

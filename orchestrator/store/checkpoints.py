@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.commit import Commit
 from orchestrator.store.errors import DamagedError
@@ -37,10 +37,10 @@ class Checkpoints:
         self._kept: dict[str, bool] = {}
         self._names: dict[int, str] = {}
 
-    def deposit(self, record: EpochRecord, content: bytes, attempt: str) -> str:
+    def write(self, record: EpochRecord, content: bytes, attempt: str) -> str:
         """Writes the state after an epoch, which only a commit makes one. Returns its name."""
         name = f"{record.epoch:05d}-{record.timestamp_ms}ms-{attempt}"
-        self._files.deposit(f"{self._folder}/{name}", content)
+        self._files.write_in_place(f"{self._folder}/{name}", content)
         return name
 
     def note(self, epoch: int, name: str, keep: bool) -> None:

@@ -30,13 +30,13 @@ class Commit:
     previous_ms: int | None = None
     """When the epoch before ended, Unix time in ms: should its own file be damaged, it is told here."""
 
-    def sealed(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """As it is stored."""
         content = strict_json.to_bytes({**vars(self), "record": self.record.to_json()})
         return content.removesuffix(b"\n}") + _SEAL + digest(content).encode() + b'"\n}'
 
     @classmethod
-    def unsealed(cls, content: bytes, epoch: int) -> "Commit":
+    def from_bytes(cls, content: bytes, epoch: int) -> "Commit":
         """The inverse of `sealed`, of what should be the commit of an epoch.
 
         Raises:
@@ -48,7 +48,7 @@ class Commit:
             raise ValueError("it is not what was written")
         if not _CHECKPOINT.fullmatch(told["checkpoint"]):
             raise ValueError("it names no checkpoint")
-        record = strict_json.numbers(told["record"]) if strict_json.has_texts(content) else told["record"]
+        record = strict_json.restore_numbers(told["record"]) if strict_json.may_have_texts(content) else told["record"]
         commit = cls(**{**told, "record": EpochRecord.from_json(record)})
         if commit.record.epoch != epoch:
             raise ValueError("it is another epoch's")

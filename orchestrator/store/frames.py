@@ -16,7 +16,8 @@ import pandas as pd
 from orchestrator.store import strict_json
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.provenance.provenance import Provenance, failure_line
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.provenance.redaction import failure_line
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
@@ -166,8 +167,8 @@ def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) 
 
 def _scalars(trial: TrialStore, records: list[EpochRecord]) -> dict[int, dict[str, float]]:
     found = {record.epoch: scalar_columns(record.metrics()) for record in records}
-    for label in trial.measurements.labels():
-        for record in trial.measurements.records(label, max(found, default=-1)):
+    for label in trial.remeasurements.labels():
+        for record in trial.remeasurements.records(label, max(found, default=-1)):
             found[record.epoch] |= scalar_columns(record.metrics(), label)
     return found
 
@@ -224,6 +225,6 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     """The vectors in the artifact curvature.json of a run, by epoch and column."""
-    rows: list[dict[str, Any]] = strict_json.numbers(json.loads(content))
+    rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
     found = {int(row["epoch"]): sample_columns(row) for row in rows}
     return {epoch: row for epoch, row in found.items() if row}

@@ -18,14 +18,14 @@ class Gallery:
     pixels: bytes
     """uint8, in that order."""
 
-    def to_json(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """As it is stored."""
         content = {"noise": self.noise, "labels": self.labels, "shape": self.shape}
         return json.dumps({**content, "pixels": base64.b64encode(self.pixels).decode()}, indent=1).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Gallery":
-        """The inverse of `to_json`."""
+    def from_bytes(cls, content: bytes) -> "Gallery":
+        """The inverse of `to_bytes`."""
         fields = json.loads(content)
         return cls(
             tuple(fields["noise"]),

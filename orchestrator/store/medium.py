@@ -5,7 +5,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.store.backends.disk import Files, FileSystem, StorageError
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.backends.file_system import FileSystem
+from orchestrator.store.errors import StorageError
 
 LITTLE_BYTES = 2**30
 """Some hundred checkpoints of the paper's network."""
@@ -56,7 +58,7 @@ def examine(folder: Path) -> Medium:
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".hessian-dynamics-", dir=place) as scratch:
-            _try(Files(Path(scratch)))
+            _try(DiskFiles(Path(scratch)))
     except OSError as error:
         reason = error if isinstance(error, StorageError) else f"{place} cannot be written ({error.strerror or error})"
         raise StorageError(f"{reason}; a folder on a local disk or NFS that is yours will do") from None
@@ -80,7 +82,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return max(above)[2] if above else "unknown"
 
 
-def _try(files: Files) -> None:
+def _try(files: DiskFiles) -> None:
     files.check_writable()
     if not files.create("once", b"1") or files.create("once", b"2") or files.read("once") != b"1":
         raise StorageError(f"{files.root}: the file system lets two writers create one file, so epochs could be lost")

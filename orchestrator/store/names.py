@@ -11,7 +11,7 @@ _LONGEST_BYTES = 255
 """Of one part of a path, on every file system we know."""
 
 
-def inside(name: str) -> str:
+def valid_path(name: str) -> str:
     """A relative path with ``/`` between its parts, as it was given.
 
     Raises:
@@ -25,7 +25,7 @@ def inside(name: str) -> str:
     return name
 
 
-def sweep_name(name: str) -> str:
+def valid_sweep_name(name: str) -> str:
     """The name of a sweep, as it was given: a folder, a file and an experiment are called so.
 
     Raises:
@@ -44,7 +44,7 @@ def is_sweep_name(name: str) -> bool:
     return bool(_SWEEP.fullmatch(name))
 
 
-def trial_id(name: str) -> str:
+def valid_trial_id(name: str) -> str:
     """The id of a trial, as it was given.
 
     Raises:

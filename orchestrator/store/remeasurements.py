@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.store import strict_json
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.study.config import MeasurementConfig
@@ -18,7 +18,7 @@ from orchestrator.study.record import EpochRecord
 
 
 @dataclass(frozen=True)
-class Remeasured:
+class Remeasurement:
     """What an epoch's checkpoint gave when it was measured again."""
 
     record: EpochRecord
@@ -30,7 +30,7 @@ class Remeasured:
     environment: dict[str, Any]
 
 
-class Measurements:
+class Remeasurements:
     """What was measured again of one trial."""
 
     def __init__(self, files: FileSystem, folder: str) -> None:
@@ -46,7 +46,7 @@ class Measurements:
         found = (re.fullmatch(r"([0-9]{5,})\.json", name) for name in self._files.list(f"{self._folder}/{label}"))
         return sorted(int(match[1]) for match in found if match)
 
-    def read(self, label: str, epoch: int) -> Remeasured:
+    def read(self, label: str, epoch: int) -> Remeasurement:
         """What an epoch gave.
 
         Raises:
@@ -57,10 +57,10 @@ class Measurements:
         assert content is not None, f"epoch {epoch} is not measured as {label}"
         try:
             fields = json.loads(content)
-            return Remeasured(
+            return Remeasurement(
                 **{
                     **fields,
-                    "record": EpochRecord.from_json(strict_json.numbers(fields["record"])),
+                    "record": EpochRecord.from_json(strict_json.restore_numbers(fields["record"])),
                     "measurement": MeasurementConfig.model_validate(fields["measurement"]),
                     "provenance": Provenance(**fields["provenance"]),
                 }
@@ -73,7 +73,7 @@ class Measurements:
         """What was measured in this way up to an epoch, in order."""
         return (self.read(label, epoch).record for epoch in self.epochs(label) if epoch <= last_epoch)
 
-    def add(self, label: str, measured: Remeasured) -> bool:
+    def add(self, label: str, measured: Remeasurement) -> bool:
         """Makes a measurement exist. False where it exists already, and stays as it is."""
         content = {
             "record": measured.record.to_json(),

@@ -11,8 +11,9 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.store import damage
-from orchestrator.store.backends.disk import FileSystem, files_at
+from orchestrator.store import suspects
+from orchestrator.store.backends import files_at
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.sweep import SweepStore, sweep_names
 from orchestrator.store.trial import TrialStore
@@ -31,7 +32,7 @@ class Storage:
 
     def suspects(self) -> dict[str, tuple[int, ...]]:
         """Epochs that somebody found damaged, by trial id; some may have been computed again since."""
-        return damage.noted(self.files)
+        return suspects.by_trial(self.files)
 
     def verify(self, trial_ids: Iterable[str]) -> None:
         """Reads every epoch of some trials, so that all that is damaged is noted."""

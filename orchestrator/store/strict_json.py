@@ -12,24 +12,24 @@ def to_bytes(content: object) -> bytes:
     return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
 
 
-def line(content: object) -> str:
+def to_line(content: object) -> str:
     """In one line."""
     return json.dumps(_spelled(content), allow_nan=False)
 
 
-def has_texts(content: bytes) -> bool:
+def may_have_texts(content: bytes) -> bool:
     """Whether there may be a text in place of a number."""
     return b'NaN"' in content or b'Infinity"' in content
 
 
-def numbers(content: Any) -> Any:
+def restore_numbers(content: Any) -> Any:
     """Values in which no text is meant as one, with the numbers that were stored as texts."""
     if isinstance(content, str):
         return _TEXTS.get(content, content)
     if isinstance(content, list):
-        return [numbers(each) for each in content]
+        return [restore_numbers(each) for each in content]
     if isinstance(content, dict):
-        return {key: numbers(value) for key, value in content.items()}
+        return {key: restore_numbers(value) for key, value in content.items()}
     return content
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store import names
-from orchestrator.store.backends.disk import FileSystem, StorageError
-from orchestrator.store.errors import DamagedError
+from orchestrator.store.backends.file_system import FileSystem
+from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import Provenance, write_attachments
@@ -32,7 +32,7 @@ class SweepStore:
     """What is stored of one sweep: its list of trials, and who is at work on it."""
 
     def __init__(self, files: FileSystem, name: str) -> None:
-        self.name = names.sweep_name(name)
+        self.name = names.valid_sweep_name(name)
         self._files = files
         self._folder = f"sweeps/{name}"
         self.folder = files.local / self._folder
@@ -78,13 +78,13 @@ class SweepStore:
 
     def write_gallery(self, gallery: Gallery) -> None:
         """Notes images of the data for the report."""
-        self._files.write(f"{self._folder}/gallery.json", gallery.to_json())
+        self._files.write(f"{self._folder}/gallery.json", gallery.to_bytes())
 
     def gallery(self) -> Gallery | None:
         """The images noted, if any were and the medium has kept them; the next run notes them again."""
         content = self._files.read(f"{self._folder}/gallery.json")
         try:
-            return Gallery.from_json(content) if content else None
+            return Gallery.from_bytes(content) if content else None
         except (ValueError, TypeError, KeyError):
             return None
 

@@ -14,16 +14,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.store import damage, names, strict_json
+from orchestrator.store import names, strict_json, suspects
 from orchestrator.store.attempt import Attempt as Attempt
-from orchestrator.store.backends.disk import FileSystem, StorageError
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.checkpoints import Checkpoints
 from orchestrator.store.commit import Commit as Commit
 from orchestrator.store.commit import digest
-from orchestrator.store.errors import DamagedError
+from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.ownership.claims import Claim, Claims, Owner, SupersededError
 from orchestrator.store.provenance.provenance import write_attachments
-from orchestrator.store.remeasurements import Measurements
+from orchestrator.store.remeasurements import Remeasurements
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
@@ -45,10 +45,10 @@ class TrialStore:
     """What is stored of one trial. Once it has claimed the trial, every write asks first whether it still may."""
 
     def __init__(self, files: FileSystem, trial_id: str) -> None:
-        self.trial_id = names.trial_id(trial_id)
+        self.trial_id = names.valid_trial_id(trial_id)
         self._files = files
         self._folder = f"trials/{trial_id}"
-        self.measurements = Measurements(files, f"{self._folder}/measurements")
+        self.remeasurements = Remeasurements(files, f"{self._folder}/measurements")
         self.claims = Claims(files, self._folder, self._has_ended)
         self._claim: Claim | None = None
         self._checkpoints = Checkpoints(files, f"{self._folder}/checkpoints", self.read)
@@ -111,9 +111,9 @@ class TrialStore:
         content = self._files.read(name)
         assert content is not None, f"epoch {epoch} of {self.trial_id} is not committed"
         try:
-            return Commit.unsealed(content, epoch)
+            return Commit.from_bytes(content, epoch)
         except (ValueError, TypeError, KeyError, AttributeError):
-            damage.note(self._files, self.trial_id, epoch)
+            suspects.add(self._files, self.trial_id, epoch)
             raise DamagedError(
                 f"{self._files.root / name} is damaged; run the sweep again: it is set aside, and the epoch computed "
                 f"again, to the same numbers (expected the commit of epoch {epoch} as JSON, as it was written)"
@@ -133,7 +133,7 @@ class TrialStore:
                 name = _epoch_file(self._folder, epoch)
                 self._files.write(f"{self._folder}/damaged/{epoch:05d}.json", self._files.read(name) or b"")
                 self._files.delete(name)
-                damage.forget(self._files, self.trial_id, epoch)
+                suspects.remove(self._files, self.trial_id, epoch)
                 damaged.append(epoch)
         return damaged
 
@@ -174,13 +174,13 @@ class TrialStore:
         committed = self.epochs()
         if record.epoch in committed:
             return False  # before its checkpoint is touched: this attempt may have written that one itself
-        name = self._checkpoints.deposit(record, checkpoint, attempt)
+        name = self._checkpoints.write(record, checkpoint, attempt)
         claim = self._claim.number if self._claim else 0
         before = self._end_of(record.epoch - 1, committed)
         commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, before)
         try:
             self.check_claim()
-            created = self._files.create(_epoch_file(self._folder, record.epoch), commit.sealed())
+            created = self._files.create(_epoch_file(self._folder, record.epoch), commit.to_bytes())
         except SupersededError:
             with contextlib.suppress(StorageError):
                 self._checkpoints.delete(name)
@@ -243,21 +243,21 @@ class TrialStore:
         """
         self.check_claim()
         write_attachments(self._files, attempt.provenance)
-        self._files.write(f"{self._folder}/attempts/{attempt.name}.json", attempt.to_json())
+        self._files.write(f"{self._folder}/attempts/{attempt.name}.json", attempt.to_bytes())
 
     def attempts(self) -> list[Attempt]:
         """All attempts, oldest first. One whose file the medium has damaged is passed over: it only tells what was."""
         found = []
         for name in self._files.list(f"{self._folder}/attempts"):
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                found.append(Attempt.from_json(self._files.read(f"{self._folder}/attempts/{name}") or b""))
+                found.append(Attempt.from_bytes(self._files.read(f"{self._folder}/attempts/{name}") or b""))
         return sorted(found, key=lambda attempt: (attempt.claim, attempt.name))
 
     def _has_ended(self, attempt: str) -> bool:
         """Whether an attempt has ended; not while its file says otherwise, or there is none yet."""
         with contextlib.suppress(ValueError, TypeError, KeyError):
             content = self._files.read(f"{self._folder}/attempts/{attempt}.json") or b""
-            return Attempt.from_json(content).ended is not None
+            return Attempt.from_bytes(content).ended is not None
         return False
 
     def _end_of(self, epoch: int, committed: list[int]) -> int | None:

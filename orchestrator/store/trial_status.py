@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.errors import DamagedError
-from orchestrator.store.trial import Attempt, TrialStore
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.overrides import put
 from orchestrator.study.sample import SampleConfig, draw
-from orchestrator.study.sweep_errors import Problem, explain
+from orchestrator.study.sweep_file_error import ConfigIssue, explain
 
 MOST_COMBINATIONS = 100_000
 """Of a grid and a sample; more take minutes to read and gigabytes to hold, and none of that is training."""
 
 
-def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Problem]]:
+def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[ConfigIssue]]:
     """The different trials, and what is wrong with the grid and with any trial."""
     base, grid = content.get("trial"), content.get("grid")
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
@@ -27,7 +27,7 @@ def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Probl
     if not isinstance(base, dict):
         return (), problems
     problems += [
-        Problem(f"sample: {key}", ..., "is varied by the grid too; leave it out of one of them")
+        ConfigIssue(f"sample: {key}", ..., "is varied by the grid too; leave it out of one of them")
         for key in dict.fromkeys(key for grid in grids if isinstance(grid, dict) for key in grid if key in sampled[0])
     ]
     trials: dict[str, TrialConfig] = {}
@@ -39,7 +39,7 @@ def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Probl
     return tuple(trials.values()), problems
 
 
-def _too_many(sample: Any, grids: list[Any]) -> Problem | None:
+def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
     """What is wrong with how many trials a file asks for, before any is made."""
     drawn = sample.get("trials") if isinstance(sample, dict) else 1
     points = drawn if isinstance(drawn, int) else 1
@@ -52,7 +52,7 @@ def _too_many(sample: Any, grids: list[Any]) -> Problem | None:
     where, fix = "grid", "leave out values, or draw some by sample:"
     if points > 1:
         where, fix = "sample: trials", "draw fewer"
-    return Problem(
+    return ConfigIssue(
         where, ..., f"asks for {count:,} trials ({product}), expected at most {MOST_COMBINATIONS:,} in a sweep; {fix}"
     )
 
@@ -77,7 +77,7 @@ def _pairs(sampled: list[dict[str, Any]], grids: list[Any]) -> Iterable[tuple[di
 
 def _trial(
     base: dict[str, Any], drawn: dict[str, Any], point: dict[str, Any]
-) -> tuple[TrialConfig | None, list[Problem]]:
+) -> tuple[TrialConfig | None, list[ConfigIssue]]:
     content = base
     values = {**drawn, **point}
     # Shallow keys first: a whole optimizer must not wipe out the learning rate the grid gives beside it.
@@ -90,13 +90,13 @@ def _trial(
         return None, explain(error, TrialConfig, root="trial", origins=origins)
 
 
-def _misshapen(grid: object, grids: list[Any]) -> list[Problem]:
+def _misshapen(grid: object, grids: list[Any]) -> list[ConfigIssue]:
     if not any(grids):
-        return [Problem("grid", grid, "is empty; list values by key, or leave grid out for a single trial")]
+        return [ConfigIssue("grid", grid, "is empty; list values by key, or leave grid out for a single trial")]
     expected = "must be a mapping of keys to lists of values, or a list of such mappings"
-    problems = [Problem("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
+    problems = [ConfigIssue("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
     entries = [entry for grid in grids if isinstance(grid, dict) for entry in grid.items()]
-    problems += [Problem(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))]
+    problems += [ConfigIssue(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))]
     return problems
 
 
@@ -133,11 +133,11 @@ def _with(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def _clash(first: TrialConfig, second: TrialConfig) -> list[Problem]:
+def _clash(first: TrialConfig, second: TrialConfig) -> list[ConfigIssue]:
     """Duplicates are dropped, but not where the file asks for two things that count as one trial."""
     if first == second:
         return []
     ours, theirs = first.flat(), second.flat()
     key = next(key for key in ours if ours[key] != theirs[key])
     hint = "the paths of data do not tell trials apart" if key == "data.path" else "keep the larger one"
-    return [Problem(key, theirs[key], f"and {ours[key]!r} are the same trial ({first.trial_id}): {hint}")]
+    return [ConfigIssue(key, theirs[key], f"and {ours[key]!r} are the same trial ({first.trial_id}): {hint}")]

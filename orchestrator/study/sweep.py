@@ -14,7 +14,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
 from orchestrator.study.overrides import overridden_name, override, parse_overrides
 from orchestrator.study.sample import SampleConfig
-from orchestrator.study.sweep_errors import Problem, SweepError, explain
+from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
@@ -136,13 +136,13 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
             ``<name>-<digest of the overrides>``.
 
     Raises:
-        SweepError: naming every problem of the file.
+        SweepFileError: naming every problem of the file.
         ValueError: where there is no such file, it is no YAML, or an override is no ``key=value``.
     """
     path = _find(source)
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise SweepError(path, [Problem("", content, "must be a mapping with the keys name, trial and grid")])
+        raise SweepFileError(path, [ConfigIssue("", content, "must be a mapping with the keys name, trial and grid")])
     content.setdefault("name", path.stem)
     problems = _shared_name(path, content["name"])
     for key, value in sorted(parse_overrides(overrides).items()):
@@ -154,7 +154,7 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
         problems += explain(error, SweepFile)
     trials, more = expand(content)
     if problems + more:
-        raise SweepError(path, list(dict.fromkeys(problems + more)))
+        raise SweepFileError(path, list(dict.fromkeys(problems + more)))
     return Sweep(overridden_name(file.name, overrides), file.description, trials, file.resources, file.keep_checkpoints)
 
 
@@ -172,7 +172,7 @@ def _find(source: str) -> Path:
     raise ValueError(f"no sweep is named {source!r}; give a path to a .yaml file or one of: {', '.join(names)}")
 
 
-def _shared_name(path: Path, name: object) -> list[Problem]:
+def _shared_name(path: Path, name: object) -> list[ConfigIssue]:
     """Two files of one name would take each other's list of trials for their own."""
     for sibling in sorted(path.parent.glob("*.y*ml")):
         if sibling.resolve() == path.resolve():
@@ -182,5 +182,5 @@ def _shared_name(path: Path, name: object) -> list[Problem]:
         except ValueError:  # what is wrong with another file is said when that one is loaded
             continue
         if isinstance(other, dict) and other.get("name", sibling.stem) == name:
-            return [Problem("name", name, f"is also the name in {sibling}; every sweep needs its own")]
+            return [ConfigIssue("name", name, f"is also the name in {sibling}; every sweep needs its own")]
     return []

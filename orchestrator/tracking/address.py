@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from orchestrator.store.backends.location import S3Location
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 
 from orchestrator.store import strict_json
-from orchestrator.store.provenance.provenance import redacted
-from orchestrator.store.trial import Attempt
+from orchestrator.store.attempt import Attempt
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.record import EpochRecord
 
 CURVATURE = "curvature.json"
@@ -33,7 +33,7 @@ def curvature_json(records: Iterable[EpochRecord]) -> str:
     Where an estimate is no finite number, a text says so, which JSON has no number for: ``"NaN"``, ``"-Infinity"``.
     """
     rows = [{"epoch": record.epoch, **record.vectors()} for record in records]
-    return "[\n" + ",\n".join(map(strict_json.line, rows)) + "\n]\n"
+    return "[\n" + ",\n".join(map(strict_json.to_line, rows)) + "\n]\n"
 
 
 def attempts_json(attempts: Iterable[Attempt]) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking import rate_limit
 from orchestrator.tracking.address import database_file, secrets_of
 

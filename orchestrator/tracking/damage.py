@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 
 _UNREADABLE = (StorageError, ValueError, TypeError, KeyError, AssertionError)
 """What reading raises where a medium has damaged a file, or somebody has deleted it since it was listed."""

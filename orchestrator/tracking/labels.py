@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.store.provenance.provenance import Provenance, redacted
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
 from orchestrator.study.sweep import Sweep

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from orchestrator.store.backends.location import S3Location
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, database_file, ui_base
 from orchestrator.tracking.client import connect
 

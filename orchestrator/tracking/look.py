@@ -4,7 +4,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, database_file, ui_base
 from orchestrator.tracking.client import connect, reason, require_mlflow
 

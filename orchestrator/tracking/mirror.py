@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
@@ -222,7 +222,7 @@ class Mirror:
         if labels.GALLERY_DIGEST in self._sweep_run.tags:
             return
         if gallery := self._storage.sweep(self._name).gallery():
-            content = gallery.to_json()
+            content = gallery.to_bytes()
             self._sweep_run.upload(artifacts.GALLERY, content.decode())
             self._sweep_run.add_tags({labels.GALLERY_DIGEST: hashlib.sha256(content).hexdigest()})
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.attempt import Attempt
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.provenance import Provenance
-from orchestrator.store.trial import Attempt
 from orchestrator.tracking import artifacts, labels
 from orchestrator.tracking.runs import TrackedRun
 

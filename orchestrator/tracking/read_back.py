@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble, parsed_samples, scalar_columns
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.provenance.provenance import redacted
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.sweep import manifest_content
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
@@ -70,7 +70,7 @@ def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
 def _gallery(client: "MlflowClient", sweep_run: TrackedRun) -> Gallery | None:
     if labels.GALLERY_DIGEST not in sweep_run.tags:
         return None
-    return Gallery.from_json(_text(client, sweep_run.run_id, artifacts.GALLERY).encode())
+    return Gallery.from_bytes(_text(client, sweep_run.run_id, artifacts.GALLERY).encode())
 
 
 def _sweep_run(runs: Sequence[TrackedRun], name: str, uri: str) -> TrackedRun:

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store.provenance.provenance import Provenance, failure_line, redacted
-from orchestrator.store.trial import Attempt, Commit, TrialStore, first_missing
+from orchestrator.store.attempt import Attempt
+from orchestrator.store.commit import Commit
+from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.provenance.redaction import failure_line, redacted
+from orchestrator.store.trial import TrialStore, first_missing
 from orchestrator.store.trial_status import State, TrialStatus, trial_status
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
@@ -147,8 +150,8 @@ def ship_measurements(
 def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
     """All epochs under each label of which a run with these tags does not have all. Sent again, nothing changes."""
     stored = {
-        label: [epoch for epoch in trial.measurements.epochs(label) if epoch <= config.epochs]
-        for label in trial.measurements.labels()
+        label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.epochs]
+        for label in trial.remeasurements.labels()
     }
     return {
         label: epochs
@@ -193,7 +196,7 @@ def _read(trial: TrialStore, epoch: int) -> Commit:
 
 
 def _read_measured(trial: TrialStore, label: str, epoch: int) -> EpochRecord:
-    return whole(trial.trial_id, lambda: trial.measurements.read(label, epoch).record)
+    return whole(trial.trial_id, lambda: trial.remeasurements.read(label, epoch).record)
 
 
 def _ship(run: TrackedRun, batch: list[Commit], tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import manifest_content
 from orchestrator.study.config import TrialConfig

@@ -53,8 +53,8 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
     epoch = ours.root / "trials" / changed / "epochs" / "00001.json"
-    commit = Commit.unsealed(epoch.read_bytes(), 1)
-    epoch.write_bytes(replace(commit, record=replace(commit.record, loss_train=17.0)).sealed())
+    commit = Commit.from_bytes(epoch.read_bytes(), 1)
+    epoch.write_bytes(replace(commit, record=replace(commit.record, loss_train=17.0)).to_bytes())
     spoilt = ours.root / "trials" / lost / "epochs" / "00001.json"
     spoilt.write_bytes(spoilt.read_bytes()[:100])
     (ours.root / "trials" / lost / "epochs" / "00002.json").unlink()

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterable
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.provenance.provenance import capture
-from orchestrator.store.trial import Attempt, TrialStore
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.record import EpochRecord
 
 

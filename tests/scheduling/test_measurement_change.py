@@ -9,7 +9,7 @@ import pytest
 from orchestrator.scheduling.measurement_change import Change, read_change
 from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.study.sweep_errors import SweepError
+from orchestrator.study.sweep_file_error import SweepFileError
 from tests.training.trials import small_trial
 
 
@@ -108,7 +108,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file()
         "measurement.lanczos_product=3",
         "measurement.algorithm1_every=5",
     ]
-    with pytest.raises(SweepError) as caught:
+    with pytest.raises(SweepFileError) as caught:
         read_change(overrides, sweep({}, {"lanczos_products": 7}))  # two measurements, and each problem once
     header, *problems = str(caught.value).splitlines()
     assert header == "--set: 4 problems, nothing was started"

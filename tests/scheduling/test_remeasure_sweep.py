@@ -53,7 +53,7 @@ class Place:
         return measure_sweep(self.sweep, self.storage, console, self.change, every, LOCAL)
 
     def epochs(self, config: TrialConfig) -> list[int]:
-        return self.storage.trial(config.trial_id).measurements.epochs(self.change.label)
+        return self.storage.trial(config.trial_id).remeasurements.epochs(self.change.label)
 
 
 def place(folder: Path, *configs: TrialConfig, begun: int = 99) -> Place:
@@ -202,5 +202,5 @@ def test_what_another_sweep_trains_beyond_this_one_is_not_measured(tmp_path: Pat
     run_trial(small_trial(epochs=5), here.storage.trial(FIRST.trial_id), Resources())
     here.measure()
     assert here.epochs(FIRST) == [0, 2]
-    here.storage.trial(FIRST.trial_id).measurements.add("fraction-0.1", remeasured(5))
+    here.storage.trial(FIRST.trial_id).remeasurements.add("fraction-0.1", remeasured(5))
     assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 2 checkpoints of 1 trial"]

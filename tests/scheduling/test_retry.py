@@ -19,8 +19,7 @@ from orchestrator.scheduling.retry import (
     failure_of,
     pause_seconds,
 )
-from orchestrator.store.backends.disk import StorageError
-from orchestrator.store.errors import DamagedError
+from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.training.data.images import DataError
 from orchestrator.training.models.user_code import ModelCodeError
 

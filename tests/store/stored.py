@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.provenance.provenance import Provenance
-from orchestrator.store.remeasurements import Remeasured
-from orchestrator.store.trial import Attempt
+from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 
@@ -35,7 +35,7 @@ def checkpoint(epoch: int) -> bytes:
     return b"state after epoch %d " % epoch * 1000
 
 
-def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasured:
+def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasurement:
     """What an epoch's checkpoint gave when it was measured again."""
     content = {
         "record": EpochRecord(
@@ -47,7 +47,7 @@ def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasur
         "provenance": PROVENANCE,
         "environment": {"threads": 1},
     }
-    return Remeasured(**{**content, **changes})
+    return Remeasurement(**{**content, **changes})
 
 
 def attempt(name: str = "1000-abc", started_ms: int = 1000, **changes: Any) -> Attempt:
@@ -65,7 +65,7 @@ def files_in(folder: Path) -> list[str]:
 FORKING = """\
 import os, sys, time
 from orchestrator.store.trial import TrialStore
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.storage import Storage
 from orchestrator.store.ownership.lease import Lease, LeaseHeldError
 from tests.store import stored

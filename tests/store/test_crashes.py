@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.trial import TrialStore
 from tests.store.stored import checkpoint, config, record
@@ -17,7 +17,7 @@ class DiedError(BaseException):
     """As kill -9: nothing below may catch it for good."""
 
 
-class Mortal(Files):
+class Mortal(DiskFiles):
     """Dies before or after its k-th change."""
 
     left: int | None = None
@@ -41,10 +41,10 @@ class Mortal(Files):
     def create(self, name: str, content: bytes) -> bool:
         return bool(self._change(super().create, name, content))
 
-    def deposit(self, name: str, content: bytes) -> None:
+    def write_in_place(self, name: str, content: bytes) -> None:
         if self.left == 0 and not self.after:  # the only file that a crash may leave in part
-            super().deposit(name, content[: len(content) // 2])
-        self._change(super().deposit, name, content)
+            super().write_in_place(name, content[: len(content) // 2])
+        self._change(super().write_in_place, name, content)
 
     def delete(self, name: str) -> None:
         self._change(super().delete, name)
@@ -56,7 +56,7 @@ class Trials(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = TemporaryDirectory()
-        self.look = TrialStore(Files(Path(self.folder.name)), config().trial_id)
+        self.look = TrialStore(DiskFiles(Path(self.folder.name)), config().trial_id)
         self.writers: list[tuple[TrialStore, Mortal, str, int]] = []
         self.seen: dict[int, str] = {}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.frames import FACTS, NAMES, TrialFacts, assemble, read_frames, sample_columns
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
@@ -34,8 +34,8 @@ def storage(tmp_path: Path) -> Storage:
         record = replace(stored.record(epoch), lanczos_history=(1.0, 2.0 + epoch))
         whole.commit(record, b"state", "data", "1000-abc")
     whole.write_attempt(stored.attempt(ended="completed"))
-    whole.measurements.add("fraction-0.5", stored.remeasured(2))
-    whole.measurements.add("fraction-0.5", stored.remeasured(3))
+    whole.remeasurements.add("fraction-0.5", stored.remeasured(2))
+    whole.remeasurements.add("fraction-0.5", stored.remeasured(3))
     diverged.commit(stored.record(0), b"state", "data", "1000-abc")
     diverged.commit(stored.record(1, loss=math.inf), b"state", "data", "1000-abc")
     failed.commit(stored.record(0), b"state", "data", "1000-abc")

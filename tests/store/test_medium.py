@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.errors import StorageError
 from orchestrator.store.medium import Medium, examine, file_system
 
 
@@ -44,11 +45,11 @@ def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_two_writers_of_one_file_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def create(self: Files, name: str, content: bytes) -> bool:
+    def create(self: DiskFiles, name: str, content: bytes) -> bool:
         self.write(name, content)
         return True
 
-    monkeypatch.setattr(Files, "create", create)
+    monkeypatch.setattr(DiskFiles, "create", create)
     with pytest.raises(StorageError, match="lets two writers create one file, so epochs could be lost"):
         examine(tmp_path)
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store import names
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.backends.location import S3Location, locate
 from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.storage import Storage
@@ -39,7 +39,7 @@ def test_whatever_it_is_called_it_lies_inside_or_is_refused(name: str) -> None:
         root = Path(folder) / "storage"
         root.mkdir()
         (Path(folder) / "outside").write_bytes(b"untouched")
-        files = Files(root)
+        files = DiskFiles(root)
         for use in (
             lambda: files.write(name, b"x"),
             lambda: files.create(name, b"x"),
@@ -77,7 +77,7 @@ def test_a_key_of_a_bucket_begins_with_its_prefix_and_means_one_object(name: str
 @example("night\n")
 def test_sweeps_and_trials_of_hostile_names_are_refused(name: str) -> None:
     plain = set(string.ascii_letters + string.digits + "_-")
-    files = Files(Path("/nonexistent"))
+    files = DiskFiles(Path("/nonexistent"))
     for make in (lambda: Storage("/nonexistent").sweep(name), lambda: TrialStore(files, name)):
         try:
             make()
@@ -89,7 +89,7 @@ def test_sweeps_and_trials_of_hostile_names_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["night", "learning_rate", "e2e-0a1b2c", "a" * 64 + "-abcdef", "7"])
 def test_names_that_sweep_files_may_give_are_taken(name: str) -> None:
-    assert names.sweep_name(name) == name
+    assert names.valid_sweep_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "other"])
@@ -120,7 +120,7 @@ def test_folders_that_are_no_sweeps_are_not_listed(tmp_path: Path) -> None:
 @example("../../../outside")
 def test_a_commit_cannot_make_us_read_elsewhere(name: str) -> None:
     with TemporaryDirectory() as folder:
-        files = Files(Path(folder) / "storage")
+        files = DiskFiles(Path(folder) / "storage")
         (Path(folder) / "outside").write_bytes(b"secret")
         trial = TrialStore(files, config().trial_id)
         assert trial.commit(record(0), checkpoint(0), "d", "first")

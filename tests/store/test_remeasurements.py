@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files, StorageError
-from orchestrator.store.remeasurable import measurable
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.errors import StorageError
+from orchestrator.store.remeasurement_status import remeasurement_status
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import checkpoint, config, files_in, python, record, remeasured
@@ -16,7 +17,7 @@ LABEL = "fraction-0.5"
 
 @pytest.fixture
 def trial(tmp_path: Path) -> TrialStore:
-    return TrialStore(Files(tmp_path), config().trial_id)
+    return TrialStore(DiskFiles(tmp_path), config().trial_id)
 
 
 def commit(trial: TrialStore, last: int, every: int = 0, diverges: bool = False) -> None:
@@ -27,23 +28,23 @@ def commit(trial: TrialStore, last: int, every: int = 0, diverges: bool = False)
 
 def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
     for epoch in epochs:
-        assert trial.measurements.add(label, remeasured(epoch))
+        assert trial.remeasurements.add(label, remeasured(epoch))
 
 
 def test_nothing_measured_leaves_no_trace(tmp_path: Path, trial: TrialStore) -> None:
-    assert trial.measurements.labels() == []
-    assert trial.measurements.epochs(LABEL) == []
-    assert list(trial.measurements.records(LABEL, 99)) == []
+    assert trial.remeasurements.labels() == []
+    assert trial.remeasurements.epochs(LABEL) == []
+    assert list(trial.remeasurements.records(LABEL, 99)) == []
     assert files_in(tmp_path) == []
 
 
 def test_a_measurement_comes_back(tmp_path: Path, trial: TrialStore) -> None:
     measure(trial, 10, 5)
     measure(trial, 5, label="estimators-lanczos")
-    assert trial.measurements.read(LABEL, 5) == remeasured(5)
-    assert trial.measurements.labels() == ["estimators-lanczos", LABEL]
-    assert trial.measurements.epochs(LABEL) == [5, 10]
-    assert list(trial.measurements.records(LABEL, 9)) == [remeasured(5).record]
+    assert trial.remeasurements.read(LABEL, 5) == remeasured(5)
+    assert trial.remeasurements.labels() == ["estimators-lanczos", LABEL]
+    assert trial.remeasurements.epochs(LABEL) == [5, 10]
+    assert list(trial.remeasurements.records(LABEL, 9)) == [remeasured(5).record]
     assert [name.removeprefix(f"trials/{trial.trial_id}/") for name in files_in(tmp_path)] == [
         "measurements/estimators-lanczos/00005.json",
         "measurements/fraction-0.5/00005.json",
@@ -60,14 +61,14 @@ def test_every_bit_of_a_measurement_comes_back(trial: TrialStore) -> None:
         hessian_trace=0.1 + 0.2,
         algorithm1_trace_samples=(math.nan, -math.inf, 5e-324),
     )
-    assert trial.measurements.add(LABEL, remeasured(0, record=odd))
-    assert trial.measurements.read(LABEL, 0).record.differences(odd) == {}
+    assert trial.remeasurements.add(LABEL, remeasured(0, record=odd))
+    assert trial.remeasurements.read(LABEL, 0).record.differences(odd) == {}
 
 
 def test_what_was_measured_first_stays(trial: TrialStore) -> None:
     measure(trial, 5)
-    assert not trial.measurements.add(LABEL, remeasured(5, timestamp_ms=1))
-    assert trial.measurements.read(LABEL, 5) == remeasured(5)
+    assert not trial.remeasurements.add(LABEL, remeasured(5, timestamp_ms=1))
+    assert trial.remeasurements.read(LABEL, 5) == remeasured(5)
 
 
 def test_a_damaged_measurement_is_named(tmp_path: Path, trial: TrialStore) -> None:
@@ -75,7 +76,7 @@ def test_a_damaged_measurement_is_named(tmp_path: Path, trial: TrialStore) -> No
     path = tmp_path / "trials" / trial.trial_id / "measurements" / LABEL / "00005.json"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(StorageError) as caught:
-        trial.measurements.read(LABEL, 5)
+        trial.remeasurements.read(LABEL, 5)
     assert str(caught.value) == f"{path} is damaged; delete it, and measure again"
 
 
@@ -83,18 +84,18 @@ def test_a_measurement_whose_writer_dies_anywhere_is_whole_or_not_there(tmp_path
     code = """
         existed = set()
         for step in range(40):
-            trial = TrialStore(Files(stored.Path(sys.argv[1]) / str(step)), stored.config().trial_id)
+            trial = TrialStore(DiskFiles(stored.Path(sys.argv[1]) / str(step)), stored.config().trial_id)
 
             def work(number):
                 die_at(step)
-                trial.measurements.add("label", stored.remeasured(3))
+                trial.remeasurements.add("label", stored.remeasured(3))
 
             (code,) = each(1, work)
-            exists = trial.measurements.labels() == ["label"]
+            exists = trial.remeasurements.labels() == ["label"]
             existed.add(exists)
-            assert trial.measurements.epochs("label") == ([3] if exists else [])
-            assert trial.measurements.add("label", stored.remeasured(3)) is not exists
-            assert trial.measurements.read("label", 3) == stored.remeasured(3), step
+            assert trial.remeasurements.epochs("label") == ([3] if exists else [])
+            assert trial.remeasurements.add("label", stored.remeasured(3)) is not exists
+            assert trial.remeasurements.read("label", 3) == stored.remeasured(3), step
             if code == 0:
                 break
             assert code == 42, code
@@ -107,13 +108,13 @@ def test_what_is_kept_and_not_measured_is_due(trial: TrialStore) -> None:
     commit(trial, last=9, every=4)
     measure(trial, 4)
     measure(trial, 0, 4, 8, label="other")
-    found = measurable(trial, config(), LABEL, every=1)
+    found = remeasurement_status(trial, config(), LABEL, every=1)
     assert found.measured == (4,)
     assert [each.record.epoch for each in found.due] == [0, 8, 9]
     assert (found.diverged, found.begun, found.without_checkpoint) == ((), True, False)
-    assert [each.record.epoch for each in measurable(trial, config(), LABEL, every=3).due] == [0, 9]
-    assert [each.record.epoch for each in measurable(trial, config(epochs=8), LABEL, every=1).due] == [0, 8]
-    assert measurable(trial, config(), "other", every=8).measured == (0, 8)
+    assert [each.record.epoch for each in remeasurement_status(trial, config(), LABEL, every=3).due] == [0, 9]
+    assert [each.record.epoch for each in remeasurement_status(trial, config(epochs=8), LABEL, every=1).due] == [0, 8]
+    assert remeasurement_status(trial, config(), "other", every=8).measured == (0, 8)
 
 
 def test_what_was_measured_counts_when_its_checkpoint_is_gone(trial: TrialStore) -> None:
@@ -121,23 +122,26 @@ def test_what_was_measured_counts_when_its_checkpoint_is_gone(trial: TrialStore)
     measure(trial, 1)
     for epoch in (2, 3):
         assert trial.commit(record(epoch), checkpoint(epoch), "d", "by")
-    found = measurable(trial, config(), LABEL, every=1)
+    found = remeasurement_status(trial, config(), LABEL, every=1)
     assert found.measured == (1,)
     assert [each.record.epoch for each in found.due] == [2, 3]
 
 
 def test_a_diverged_epoch_is_not_due(trial: TrialStore) -> None:
     commit(trial, last=4, diverges=True)
-    found = measurable(trial, config(), LABEL, every=1)
+    found = remeasurement_status(trial, config(), LABEL, every=1)
     assert [each.record.epoch for each in found.due] == [3]
     assert found.diverged == (4,)
 
 
 def test_a_trial_of_which_nothing_can_be_measured(trial: TrialStore) -> None:
-    assert measurable(trial, config(), LABEL, every=1).without_checkpoint
-    assert not measurable(trial, config(), LABEL, every=1).begun
+    assert remeasurement_status(trial, config(), LABEL, every=1).without_checkpoint
+    assert not remeasurement_status(trial, config(), LABEL, every=1).begun
     commit(trial, last=9)
-    assert [each.record.epoch for each in measurable(trial, config(), LABEL, every=4).due] == [8]
-    for nothing in (measurable(trial, config(), LABEL, every=5), measurable(trial, config(epochs=7), LABEL, every=1)):
+    assert [each.record.epoch for each in remeasurement_status(trial, config(), LABEL, every=4).due] == [8]
+    for nothing in (
+        remeasurement_status(trial, config(), LABEL, every=5),
+        remeasurement_status(trial, config(epochs=7), LABEL, every=1),
+    ):
         assert nothing.without_checkpoint
         assert nothing.begun

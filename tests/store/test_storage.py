@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import StorageError
-from orchestrator.store.errors import DamagedError
+from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus
 from orchestrator.study.sweep import Resources, Sweep

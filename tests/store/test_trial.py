@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.checkpoints import LAST_CHECKPOINTS
-from orchestrator.store.errors import DamagedError
+from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.trial import Checkpoint, TrialStore
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import PROVENANCE, attempt, checkpoint, config, files_in, python, record
@@ -21,12 +21,12 @@ DIGEST = "d" * 64
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path)
 
 
 @pytest.fixture
-def trial(files: Files) -> TrialStore:
+def trial(files: DiskFiles) -> TrialStore:
     return TrialStore(files, config().trial_id)
 
 
@@ -39,20 +39,20 @@ def every(step: int) -> Callable[[int], bool]:
     return lambda epoch: epoch % step == 0
 
 
-def kept(files: Files) -> list[int]:
+def kept(files: DiskFiles) -> list[int]:
     return [int(name[:5]) for name in checkpoints(files)]
 
 
-def checkpoints(files: Files) -> list[str]:
+def checkpoints(files: DiskFiles) -> list[str]:
     return files.list(f"trials/{config().trial_id}/checkpoints")
 
 
-def path_of(files: Files, epoch: int) -> Path:
+def path_of(files: DiskFiles, epoch: int) -> Path:
     (name,) = [name for name in checkpoints(files) if name.startswith(f"{epoch:05d}-")]
     return files.root / "trials" / config().trial_id / "checkpoints" / name
 
 
-def test_a_trial_the_store_has_not_heard_of(files: Files, trial: TrialStore) -> None:
+def test_a_trial_the_store_has_not_heard_of(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.config() is None
     assert trial.epochs() == []
     assert list(trial.records()) == []
@@ -112,7 +112,7 @@ def test_what_was_committed_first_stays(trial: TrialStore, by: str) -> None:
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
 
 
-def test_a_refused_commit_leaves_no_checkpoint(files: Files, trial: TrialStore) -> None:
+def test_a_refused_commit_leaves_no_checkpoint(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     before = files_in(files.root)
     assert not trial.commit(record(1), b"another state", DIGEST, "second")
@@ -120,9 +120,9 @@ def test_a_refused_commit_leaves_no_checkpoint(files: Files, trial: TrialStore) 
 
 
 def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint_back(
-    files: Files, trial: TrialStore
+    files: DiskFiles, trial: TrialStore
 ) -> None:
-    class Late(Files):
+    class Late(DiskFiles):
         def create(self, name: str, content: bytes) -> bool:
             commit(trial, 0, by="other")
             files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000ms-late", checkpoint(0))  # not tidied up
@@ -135,9 +135,9 @@ def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint
     assert checkpoints(files) == ["00000-1000ms-other"]
 
 
-def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: Files, trial: TrialStore) -> None:
+def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: DiskFiles, trial: TrialStore) -> None:
     code = """
-        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
         for epoch in range(5):
             def work(number):
                 return trial.commit(stored.record(epoch, loss=number), b"%d" % number * 1000, "d", f"by-{number}")
@@ -155,7 +155,7 @@ def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: Files, trial: Tr
 # --- checkpoints ---
 
 
-def test_the_last_two_checkpoints_are_kept(files: Files, trial: TrialStore) -> None:
+def test_the_last_two_checkpoints_are_kept(files: DiskFiles, trial: TrialStore) -> None:
     for epoch in range(5):
         commit(trial, epoch)
         assert [int(name[:5]) for name in checkpoints(files)] == list(range(max(0, epoch - 1), epoch + 1))
@@ -163,7 +163,7 @@ def test_the_last_two_checkpoints_are_kept(files: Files, trial: TrialStore) -> N
     assert trial.epochs() == [0, 1, 2, 3, 4]
 
 
-def test_epochs_to_keep_stay_beside_the_last_two(files: Files, trial: TrialStore) -> None:
+def test_epochs_to_keep_stay_beside_the_last_two(files: DiskFiles, trial: TrialStore) -> None:
     for epoch in range(12):
         commit(trial, epoch, keep=every(5))
         expected = {e for e in range(epoch + 1) if e % 5 == 0} | {epoch, epoch - 1} - {-1}
@@ -171,12 +171,12 @@ def test_epochs_to_keep_stay_beside_the_last_two(files: Files, trial: TrialStore
     assert [trial.read(epoch).keep for epoch in (0, 4, 5, 11)] == [True, False, True, False]
 
 
-def test_all_keeps_every_epoch(files: Files, trial: TrialStore) -> None:
+def test_all_keeps_every_epoch(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(6), keep=every(1))
     assert kept(files) == list(range(6))
 
 
-def test_what_one_sweep_keeps_no_other_forgets(files: Files, trial: TrialStore) -> None:
+def test_what_one_sweep_keeps_no_other_forgets(files: DiskFiles, trial: TrialStore) -> None:
     """Policies may follow upon each other, in processes that know nothing of the ones before."""
     commit(trial, *range(5), keep=every(2))
     other = TrialStore(files, trial.trial_id)
@@ -186,7 +186,7 @@ def test_what_one_sweep_keeps_no_other_forgets(files: Files, trial: TrialStore) 
     assert kept(files) == [0, 2, 4, 9, 10, 11]
 
 
-def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: Files, trial: TrialStore) -> None:
+def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     for epoch in (0, 1):
         name = f"trials/{trial.trial_id}/epochs/{epoch:05d}.json"
@@ -205,7 +205,7 @@ def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: Files, tri
 def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[str]) -> None:
     """Policies, crashes before a commit, stragglers and new processes in any order."""
     with TemporaryDirectory() as folder:
-        files = Files(Path(folder))
+        files = DiskFiles(Path(folder))
         trial = TrialStore(files, config().trial_id)
         epoch, to_keep = -1, set[int]()
         for number, what in enumerate(steps):
@@ -230,14 +230,14 @@ def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[s
         assert latest == (Checkpoint(epoch, checkpoint(epoch), DIGEST) if epoch >= 0 else None)
 
 
-def test_a_kept_checkpoint_whose_commit_is_damaged_is_left_alone(files: Files, trial: TrialStore) -> None:
+def test_a_kept_checkpoint_whose_commit_is_damaged_is_left_alone(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(4), keep=every(2))
     (files.root / "trials" / trial.trial_id / "epochs" / "00000.json").write_bytes(b"{")
     commit(TrialStore(files, trial.trial_id), 4, 5)
     assert kept(files) == [0, 2, 4, 5]
 
 
-def test_where_the_last_two_are_damaged_a_kept_one_is_gone_on_from(files: Files, trial: TrialStore) -> None:
+def test_where_the_last_two_are_damaged_a_kept_one_is_gone_on_from(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(5), keep=every(2))
     for epoch in (3, 4):
         damage_content(path_of(files, epoch))
@@ -246,7 +246,7 @@ def test_where_the_last_two_are_damaged_a_kept_one_is_gone_on_from(files: Files,
     assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST, damaged=(4, 3, 2, 1))
 
 
-def test_epochs_with_a_checkpoint_are_found(files: Files, trial: TrialStore) -> None:
+def test_epochs_with_a_checkpoint_are_found(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(9), keep=every(3))
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-crashed", b"state of nobody")
     files.write(f"trials/{trial.trial_id}/checkpoints/00009-coming", b"about to be committed")
@@ -257,7 +257,7 @@ def test_epochs_with_a_checkpoint_are_found(files: Files, trial: TrialStore) -> 
     assert trial.read_checkpoint(trial.read(2)) is None
 
 
-def test_a_damaged_checkpoint_is_named(files: Files, trial: TrialStore) -> None:
+def test_a_damaged_checkpoint_is_named(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     damage_content(path_of(files, 0))
     with pytest.raises(StorageError) as caught:
@@ -268,7 +268,7 @@ def test_a_damaged_checkpoint_is_named(files: Files, trial: TrialStore) -> None:
     )
 
 
-def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Files, trial: TrialStore) -> None:
+def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     folder = f"trials/{trial.trial_id}/checkpoints"
     for crashed in ("a", "b", "c"):
@@ -279,7 +279,7 @@ def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Fi
     assert checkpoints(files) == ["00001-1001ms-first", "00002-1002ms-second"]
 
 
-def test_another_writers_next_checkpoint_is_left_alone(files: Files, trial: TrialStore) -> None:
+def test_another_writers_next_checkpoint_is_left_alone(files: DiskFiles, trial: TrialStore) -> None:
     """Written before its commit: whoever deletes it here makes that commit a damaged one."""
     commit(trial, 0)
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
@@ -305,7 +305,7 @@ DAMAGES = [damage_content, damage_length, damage_all, Path.unlink]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_the_newest_is_damaged_the_one_before_is_used(files: Files, trial: TrialStore, damage: object) -> None:
+def test_if_the_newest_is_damaged_the_one_before_is_used(files: DiskFiles, trial: TrialStore, damage: object) -> None:
     assert callable(damage)
     commit(trial, 0, 1, 2)
     damage(path_of(files, 2))
@@ -318,7 +318,7 @@ def test_where_the_newest_is_damaged_the_one_before_is_used(files: Files, trial:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_both_are_damaged_the_trial_begins_anew(files: Files, trial: TrialStore, damage: object) -> None:
+def test_where_both_are_damaged_the_trial_begins_anew(files: DiskFiles, trial: TrialStore, damage: object) -> None:
     assert callable(damage)
     commit(trial, 0, 1, 2, 3)
     damage(path_of(files, 2))
@@ -327,13 +327,13 @@ def test_where_both_are_damaged_the_trial_begins_anew(files: Files, trial: Trial
     assert trial.epochs() == [0, 1, 2, 3]
 
 
-def test_only_the_one_before_is_damaged(files: Files, trial: TrialStore) -> None:
+def test_only_the_one_before_is_damaged(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     damage_content(path_of(files, 0))
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
 
 
-def test_a_damaged_commit_is_named(files: Files, trial: TrialStore) -> None:
+def test_a_damaged_commit_is_named(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     path = files.root / "trials" / trial.trial_id / "epochs" / "00000.json"
     path.write_bytes(path.read_bytes()[:50])
@@ -349,7 +349,7 @@ def test_a_damaged_commit_is_named(files: Files, trial: TrialStore) -> None:
     "content",
     [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"record": 3}', b'{"record": {}, "checkpoint": "00000-a"}'],
 )
-def test_damage_of_every_kind_is_damage(files: Files, trial: TrialStore, content: bytes) -> None:
+def test_damage_of_every_kind_is_damage(files: DiskFiles, trial: TrialStore, content: bytes) -> None:
     commit(trial, 0, 1)
     files.write(f"trials/{trial.trial_id}/epochs/00001.json", content)
     files.write(f"trials/{trial.trial_id}/trial.json", content)
@@ -361,7 +361,7 @@ def test_damage_of_every_kind_is_damage(files: Files, trial: TrialStore, content
     assert [c.record.epoch for c in trial.with_checkpoint(9)] == [0]
 
 
-def test_a_single_digit_that_changed_is_noticed(files: Files, trial: TrialStore) -> None:
+def test_a_single_digit_that_changed_is_noticed(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     name = f"trials/{trial.trial_id}/epochs/00000.json"
     content = files.read(name) or b""
@@ -371,7 +371,7 @@ def test_a_single_digit_that_changed_is_noticed(files: Files, trial: TrialStore)
         trial.read(0)
 
 
-def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: Files, trial: TrialStore) -> None:
+def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     folder = f"trials/{trial.trial_id}/epochs"
     content = files.read(f"{folder}/00000.json") or b""
@@ -384,7 +384,7 @@ def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: Files, trial: 
             trial.read(epoch)
 
 
-def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Files, trial: TrialStore) -> None:
+def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(4))
     path = files.root / "trials" / trial.trial_id / "epochs"
     path.joinpath("00001.json").write_bytes(path.joinpath("00001.json").read_bytes()[:-30])
@@ -403,7 +403,7 @@ def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Fil
 @pytest.mark.parametrize("last", [False, True], ids=["inside", "last"])
 @pytest.mark.parametrize("damaged", [b"", b'{"record": {"epoch": 2, "timestamp_ms": 9002,'], ids=["gone", "other"])
 def test_the_time_of_a_damaged_epoch_is_told_outside_its_file(
-    files: Files, trial: TrialStore, damaged: bytes, last: bool
+    files: DiskFiles, trial: TrialStore, damaged: bytes, last: bool
 ) -> None:
     commit(trial, *range(3))
     if not last:  # until its checkpoint is gone too
@@ -415,7 +415,7 @@ def test_the_time_of_a_damaged_epoch_is_told_outside_its_file(
 
 
 def test_where_nothing_else_tells_the_time_of_a_damaged_epoch_its_own_file_is_asked(
-    files: Files, trial: TrialStore
+    files: DiskFiles, trial: TrialStore
 ) -> None:
     commit(trial, *range(3))
     path = files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
@@ -427,7 +427,7 @@ def test_where_nothing_else_tells_the_time_of_a_damaged_epoch_its_own_file_is_as
     assert trial.damaged_timestamps() == {}
 
 
-def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: Files, trial: TrialStore) -> None:
+def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: DiskFiles, trial: TrialStore) -> None:
     """Names of before had the attempt alone, which begins with a time of its own."""
     commit(trial, *range(3))
     folder, path = f"trials/{trial.trial_id}", files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
@@ -438,7 +438,7 @@ def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: Fil
     assert trial.damaged_timestamps() == {2: 1002}
 
 
-def test_foreign_files_are_none_of_ours(files: Files, trial: TrialStore) -> None:
+def test_foreign_files_are_none_of_ours(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     for name in ("epochs/00001.json.bak", "epochs/notes.txt", "checkpoints/readme", "attempts/x.json"):
         files.write(f"trials/{trial.trial_id}/{name}", b"notes")
@@ -448,7 +448,7 @@ def test_foreign_files_are_none_of_ours(files: Files, trial: TrialStore) -> None
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST)
 
 
-def test_records_are_strict_json_and_those_of_before_are_read(files: Files, trial: TrialStore) -> None:
+def test_records_are_strict_json_and_those_of_before_are_read(files: DiskFiles, trial: TrialStore) -> None:
     def refuse(token: str) -> None:
         raise AssertionError(token)
 
@@ -465,7 +465,7 @@ def test_records_are_strict_json_and_those_of_before_are_read(files: Files, tria
     assert trial.read(0).record.differences(odd) == {}
 
 
-def test_a_commit_is_plain_json_of_names(files: Files, trial: TrialStore) -> None:
+def test_a_commit_is_plain_json_of_names(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 3)
     content = json.loads(files.read(f"trials/{trial.trial_id}/epochs/00003.json") or b"")
     assert content["record"] == record(3).to_json()
@@ -480,7 +480,7 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
     code = """
         existed = set()
         for step in range(100):
-            files = Files(stored.Path(sys.argv[1]) / str(step))
+            files = DiskFiles(stored.Path(sys.argv[1]) / str(step))
             trial = TrialStore(files, stored.config().trial_id)
             for epoch in range(3):
                 assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "before", epoch == 0)
@@ -514,13 +514,13 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
     assert steps > 8, "a commit touches the disk more often than that: the deaths were not where they should be"
 
 
-def test_crash_upon_crash_does_not_fill_the_disk(files: Files, trial: TrialStore) -> None:
+def test_crash_upon_crash_does_not_fill_the_disk(files: DiskFiles, trial: TrialStore) -> None:
     """Preempted again and again between a checkpoint and its commit."""
     code = """
-        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
         assert trial.commit(stored.record(0), stored.checkpoint(0), "d", "before")
 
-        class Dying(Files):
+        class Dying(DiskFiles):
             def create(self, name, content):
                 os._exit(42)
 
@@ -564,14 +564,14 @@ def test_attempts_are_in_the_order_of_their_claims_whatever_their_clocks_said(tr
     assert trial.attempts() == [fast, slow]
 
 
-def test_a_damaged_attempt_is_passed_over(files: Files, trial: TrialStore) -> None:
+def test_a_damaged_attempt_is_passed_over(files: DiskFiles, trial: TrialStore) -> None:
     trial.write_attempt(attempt())
     for number, content in enumerate((b"", b"{", b"[]", b"{}", b'{"provenance": 3}')):
         files.write(f"trials/{trial.trial_id}/attempts/{number}.json", content)
     assert trial.attempts() == [attempt()]
 
 
-def test_two_trials_do_not_meet(files: Files, trial: TrialStore) -> None:
+def test_two_trials_do_not_meet(files: DiskFiles, trial: TrialStore) -> None:
     other = TrialStore(files, config(seed=1).trial_id)
     commit(trial, 0)
     other.write_attempt(attempt())

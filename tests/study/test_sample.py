@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import kstest
 
 from orchestrator.study.sample import SampleConfig, draw
-from orchestrator.study.sweep import Sweep, SweepError, load_sweep
+from orchestrator.study.sweep import Sweep, load_sweep
+from orchestrator.study.sweep_file_error import SweepFileError
 
 BASE = """
 name: drawn
@@ -135,7 +136,7 @@ def test_the_number_of_points_can_be_set(load: Load) -> None:
     ],
 )
 def test_what_is_wrong_is_said(load: Load, given: str, lines: list[str]) -> None:
-    with pytest.raises(SweepError) as raised:
+    with pytest.raises(SweepFileError) as raised:
         load(f"sample: {given}\n")
     assert len(raised.value.problems) == 1
     for line in lines:
@@ -143,11 +144,11 @@ def test_what_is_wrong_is_said(load: Load, given: str, lines: list[str]) -> None
 
 
 def test_a_wrong_sample_hides_no_other_problem(load: Load) -> None:
-    with pytest.raises(SweepError) as raised:
+    with pytest.raises(SweepFileError) as raised:
         load("  seed: -1\n" + SAMPLE.replace("[1.0e-3, 1]", "[0, 1]"), "data.name=digit")
     assert len(raised.value.problems) == 3
 
 
 def test_a_key_may_be_varied_in_one_way_only(load: Load) -> None:
-    with pytest.raises(SweepError, match="sample: optimizer.lr: is varied by the grid too; leave it out of one"):
+    with pytest.raises(SweepFileError, match="sample: optimizer.lr: is varied by the grid too; leave it out of one"):
         load(SAMPLE + "grid: {optimizer.lr: [1, 2]}\n")

@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.sweep import Resources, Sweep, load_sweep
-from orchestrator.study.sweep_errors import SweepError
+from orchestrator.study.sweep_file_error import SweepFileError
 from tests.study.configs import config
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def write(tmp_path: Path) -> Write:
 
 def problems(source: str, *overrides: str) -> list[str]:
     """What is wrong with a sweep file, a line each."""
-    with pytest.raises(SweepError) as caught:
+    with pytest.raises(SweepFileError) as caught:
         load_sweep(source, overrides)
     header, *lines = str(caught.value).split("\n  ")
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"

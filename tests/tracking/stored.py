@@ -9,9 +9,9 @@ from typing import Any
 
 from mlflow.entities import Run
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.storage import Storage
-from orchestrator.store.trial import Attempt
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.provenance.provenance import capture, redacted
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, artifact_folder, database_file, secrets_of, ui_base
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.backends.disk import StorageError
-from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.errors import StorageError
+from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig, TrialConfig
@@ -47,12 +47,12 @@ def measure(storage: Storage, config: TrialConfig, *epochs: int, label: str = LA
             time_measure_seconds=2.5,
             lanczos_history=(0.1, 1 / (epoch + 3)),
         )
-        measured = Remeasured(record, MeasurementConfig(fraction=0.5), "c" * 64, DIGEST, PROVENANCE, {"threads": 1})
-        assert storage.trial(config.trial_id).measurements.add(label, measured)
+        measured = Remeasurement(record, MeasurementConfig(fraction=0.5), "c" * 64, DIGEST, PROVENANCE, {"threads": 1})
+        assert storage.trial(config.trial_id).remeasurements.add(label, measured)
 
 
 def expected(storage: Storage, config: TrialConfig) -> list[tuple[str, int, int, str]]:
-    measurements = storage.trial(config.trial_id).measurements
+    measurements = storage.trial(config.trial_id).remeasurements
     again = [
         (f"{label}/{key}", record.epoch, record.timestamp_ms, repr(value))
         for label in measurements.labels()
@@ -224,7 +224,7 @@ def test_a_damaged_measurement_is_the_storages_fault_and_named(
     assert not ship(storage, "toy", uri, False, say).complete
     assert f"{path} is damaged; delete it, and measure again" in lines[-1]
     with pytest.raises(StorageError):
-        storage.trial(desired.trials[0].trial_id).measurements.read(LABEL, 3)
+        storage.trial(desired.trials[0].trial_id).remeasurements.read(LABEL, 3)
     path.unlink()
     assert ship(storage, "toy", uri, False, say).complete
     shutil.rmtree(path.parent)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.store.frames import Frames, read_frames
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.remeasurements import Remeasured
+from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig
@@ -34,8 +34,8 @@ def storage(tmp_path: Path, desired: Sweep) -> Storage:
     stored.train(storage, second, 0, 3, State.DIVERGED)
     stored.train(storage, third, 0, 1, State.FAILED, reason="Traceback\nRuntimeError: out of memory")
     again = replace(stored.record(3), loss_train=None)
-    measured = Remeasured(again, MeasurementConfig(fraction=0.5), "c", stored.DIGEST, stored.PROVENANCE, {})
-    storage.trial(first.trial_id).measurements.add("fraction-0.5", measured)
+    measured = Remeasurement(again, MeasurementConfig(fraction=0.5), "c", stored.DIGEST, stored.PROVENANCE, {})
+    storage.trial(first.trial_id).remeasurements.add("fraction-0.5", measured)
     return storage
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.study.record import SCALARS, EpochRecord
 from orchestrator.tracking.links import where_to_look
 from orchestrator.tracking.shipper import ship

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.tracking import watch as watching
@@ -20,13 +21,13 @@ from tests.tracking.test_measured_again import measure
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were read."""
     found: list[str] = []
-    read = Files.read
+    read = DiskFiles.read
 
-    def noted(self: Files, name: str) -> bytes | None:
+    def noted(self: DiskFiles, name: str) -> bytes | None:
         found.append(name)
         return read(self, name)
 
-    monkeypatch.setattr(Files, "read", noted)
+    monkeypatch.setattr(DiskFiles, "read", noted)
     return found
 
 
@@ -143,7 +144,7 @@ def test_pending_epochs_are_counted(tmp_path: Path) -> None:
 def test_a_storage_that_is_away_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = manifest(tmp_path / "results", sweep())
     watch = Watch(storage, "toy")
-    monkeypatch.setattr(Files, "list", lambda self, folder: (_ for _ in ()).throw(StorageError("gone")))
+    monkeypatch.setattr(DiskFiles, "list", lambda self, folder: (_ for _ in ()).throw(StorageError("gone")))
     with pytest.raises(StorageError, match="gone"):
         watch.look(None)
     assert watch.damaged == {}

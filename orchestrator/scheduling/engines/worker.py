@@ -8,10 +8,10 @@ from typing import Protocol
 
 from orchestrator.scheduling.fitness import Expected, UnfitError
 from orchestrator.scheduling.retry import OF_THE_STORAGE, Failure, Kind, failure_of
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture, command_line
 from orchestrator.store.storage import Storage
-from orchestrator.store.trial import Attempt
 from orchestrator.store.trial_status import State
 
 

@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
-from orchestrator.store.backends.location import S3Location, locate
 from orchestrator.store.errors import StorageError as StorageError
-from orchestrator.store.names import inside
+from orchestrator.store.names import valid_path
 
 _SCRATCH = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,49 +18,7 @@ _ABANDONED_SECONDS = 24 * 3600.0
 """Nothing takes that long to write: what is left of a writer that was killed."""
 
 
-class FileSystem(Protocol):
-    """Files below one place, named by relative paths. A reader sees a file whole or not at all.
-
-    Every method raises StorageError, naming the place and the reason, where the medium fails or a name would lead out.
-    """
-
-    @property
-    def root(self) -> Path | S3Location:
-        """The place; `/` gives what lies in it, for messages."""
-
-    @property
-    def local(self) -> Path:
-        """Where logs and reports of this storage lie on this machine."""
-
-    def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
-
-    def write(self, name: str, content: bytes) -> None:
-        """Replaces a file, or makes it; durable when it returns."""
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
-
-    def deposit(self, name: str, content: bytes) -> None:
-        """Makes a file that nobody looks for before something else names it; durable when it returns.
-
-        A crash may leave it in part: whoever names it says its digest too.
-        """
-
-    def delete(self, name: str) -> None:
-        """Removes a file; nothing happens where there is none."""
-
-    def list(self, folder: str) -> list[str]:
-        """The names in a folder, sorted, as they are now, without hidden ones; empty where there is no such folder."""
-
-    def age(self, name: str) -> float | None:
-        """Seconds since a file was last written, by the storage's own clock; None where there is none."""
-
-    def check_writable(self) -> None:
-        """Makes and removes a small file by all that a commit needs."""
-
-
-class Files:
+class DiskFiles:
     """Files below one folder of a disk or NFS."""
 
     def __init__(self, root: Path) -> None:
@@ -71,7 +27,7 @@ class Files:
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, or None where there is none."""
-        path = self.root / inside(name)
+        path = self.root / valid_path(name)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -103,7 +59,7 @@ class Files:
             _sync(target.parent)
             return True
 
-    def deposit(self, name: str, content: bytes) -> None:
+    def write_in_place(self, name: str, content: bytes) -> None:
         """Makes a file that nobody looks for before something else names it.
 
         A power cut could take its name from it, which writing what names it makes durable on the file systems we know.
@@ -114,14 +70,14 @@ class Files:
     def delete(self, name: str) -> None:
         """Removes a file; nothing happens where there is none."""
         with self._writing():
-            (self.root / inside(name)).unlink(missing_ok=True)
+            (self.root / valid_path(name)).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
         """The names in a folder, sorted; empty where there is no such folder. Hidden files are none of ours.
 
         NFS leaves ``.nfs...`` where a file was deleted while open, macOS leaves ``.DS_Store``.
         """
-        path = self.root / inside(folder) if folder else self.root
+        path = self.root / valid_path(folder) if folder else self.root
         try:
             return sorted(name for name in os.listdir(path) if not name.startswith("."))
         except FileNotFoundError:
@@ -134,7 +90,7 @@ class Files:
 
         Opened, since NFS answers a mere look at the time from a cache.
         """
-        path = self.root / inside(name)
+        path = self.root / valid_path(name)
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -205,7 +161,7 @@ class Files:
             path.unlink(missing_ok=True)
 
     def _folder_of(self, name: str) -> Path:
-        target = self.root / inside(name)
+        target = self.root / valid_path(name)
         _make(target.parent)
         return target
 
@@ -215,22 +171,6 @@ class Files:
         path = folder / secrets.token_hex(8)
         _write(path, content, os.O_EXCL)
         return path
-
-
-def files_at(place: str | Path) -> FileSystem:
-    """What reads and writes a folder, or a place in a bucket, ``s3://BUCKET/PREFIX``.
-
-    Raises:
-        StorageError: where it is neither.
-    """
-    root = locate(place)
-    if isinstance(root, Path):
-        return Files(root)
-    try:
-        from orchestrator.store.backends.s3 import S3Files  # s3fs, only where it is needed
-    except ModuleNotFoundError as error:
-        raise StorageError(f"storage {root}: {error}; pip install 'hessian-dynamics[sweep]'") from None
-    return S3Files(root)
 
 
 def _write(path: Path, content: bytes, flag: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.store.errors import StorageError
-from orchestrator.store.names import inside
+from orchestrator.store.names import valid_path
 
 _SCHEME = "s3://"
 
@@ -50,4 +50,4 @@ def locate(place: str | Path) -> Path | S3Location:
             "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL where it is not Amazon's)"
         )
     prefix = prefix.rstrip("/")
-    return S3Location(bucket, inside(prefix) if prefix else "")
+    return S3Location(bucket, valid_path(prefix) if prefix else "")

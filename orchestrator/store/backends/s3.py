@@ -18,7 +18,7 @@ from s3fs import S3FileSystem
 
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.errors import StorageError
-from orchestrator.store.names import inside
+from orchestrator.store.names import valid_path
 
 LOCAL_FOLDER = Path("results", "s3")
 """Below the folder in which a command is run: logs and reports of storages in buckets, for a person to read."""
@@ -81,7 +81,7 @@ class S3Files:
                 return found is not None and found.get("Metadata", {}).get(_WRITER) == token
         return True
 
-    def deposit(self, name: str, content: bytes) -> None:
+    def write_in_place(self, name: str, content: bytes) -> None:
         """Makes a file that nobody looks for before something else names it."""
         self.write(name, content)
 
@@ -142,7 +142,7 @@ class S3Files:
         return found
 
     def _key(self, name: str) -> str:
-        return f"{self.root.prefix}/{inside(name)}".lstrip("/")
+        return f"{self.root.prefix}/{valid_path(name)}".lstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self.root.bucket}/{self._key(name)}"

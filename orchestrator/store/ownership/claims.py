@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from orchestrator.store import names
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.ownership.process import Process
@@ -119,8 +119,8 @@ class Claims:
             fields = json.loads(content)
             owner, process = Owner(**fields["owner"]), Process(**fields["process"])
             if owner.sweep:
-                names.sweep_name(owner.sweep)
-            return Claim(number, owner, names.inside(fields["attempt"]), process)
+                names.valid_sweep_name(owner.sweep)
+            return Claim(number, owner, names.valid_path(fields["attempt"]), process)
         except (ValueError, TypeError, KeyError, AttributeError, StorageError):
             return None
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.ownership.process import Process
 
 EXPIRY_SECONDS = 60.0

@@ -7,7 +7,7 @@ Kept in this process when it is captured, written when the attempt or the sweep 
 
 import hashlib
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance.redaction import redacted_code
 
 DIFF = "diff"

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
-from orchestrator.store.backends.disk import FileSystem
+from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import DIFF, OWN_CODE, PACKAGES
 from orchestrator.store.provenance.redaction import redacted as redacted
@@ -107,12 +107,6 @@ def _lock_digest() -> str | None:
         return hashlib.sha256((_ROOT / "requirements.lock").read_bytes()).hexdigest()
     except OSError:  # installed, not a checkout
         return None
-
-
-def failure_line(traceback: str) -> str:
-    """The last line of a traceback: the error and its message, without credentials."""
-    lines = redacted(traceback).strip().splitlines()
-    return lines[-1][:500] if lines else "unknown"
 
 
 def _packages() -> dict[str, str]:

@@ -33,6 +33,12 @@ def redacted_code(text: str) -> str:
     return redacted(text)
 
 
+def failure_line(traceback: str) -> str:
+    """The last line of a traceback: the error and its message, without credentials."""
+    lines = redacted(traceback).strip().splitlines()
+    return lines[-1][:500] if lines else "unknown"
+
+
 def _secret_values() -> list[str]:
     """Values of environment variables that are named like secrets, longest first."""
     found = {

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.errors import StorageError
 from tests.store.stored import files_in, python, running
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path / "storage")
+def files(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path / "storage")
 
 
-def test_what_is_written_is_read(files: Files) -> None:
+def test_what_is_written_is_read(files: DiskFiles) -> None:
     content = bytes(range(256)) * 1000
     files.write("a/b/c", content)
     assert files.read("a/b/c") == content
@@ -29,14 +30,14 @@ def test_what_is_written_is_read(files: Files) -> None:
     assert files.list("a/b") == ["c"]
 
 
-def test_what_is_not_there(files: Files) -> None:
+def test_what_is_not_there(files: DiskFiles) -> None:
     assert files.read("a") is None
     assert files.list("a") == []
     files.delete("a")
     assert not files.root.exists(), "looking must leave no trace"
 
 
-def test_create_makes_a_file_once(files: Files) -> None:
+def test_create_makes_a_file_once(files: DiskFiles) -> None:
     assert files.create("a/b", b"first")
     assert not files.create("a/b", b"second")
     assert files.read("a/b") == b"first"
@@ -44,31 +45,31 @@ def test_create_makes_a_file_once(files: Files) -> None:
     assert files.create("a/b", b"third")
 
 
-def test_names_come_sorted_and_hidden_files_are_none_of_ours(files: Files) -> None:
+def test_names_come_sorted_and_hidden_files_are_none_of_ours(files: DiskFiles) -> None:
     for name in ("b", "a", "10", "9", ".nfs000012", ".DS_Store"):
         files.write(f"folder/{name}", b"")
     assert files.list("folder") == ["10", "9", "a", "b"]
 
 
-def test_writing_leaves_nothing_but_the_file(files: Files) -> None:
+def test_writing_leaves_nothing_but_the_file(files: DiskFiles) -> None:
     files.write("a", b"1")
     files.create("b", b"1")
     files.create("b", b"2")
-    files.deposit("c", b"1")
+    files.write_in_place("c", b"1")
     assert os.listdir(files.root / ".partial") == []
     assert files.list("") == ["a", "b", "c"]
 
 
-def test_a_failed_write_leaves_nothing(files: Files) -> None:
+def test_a_failed_write_leaves_nothing(files: DiskFiles) -> None:
     with pytest.raises(TypeError):
         files.write("a", "text")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        files.deposit("b", "text")  # type: ignore[arg-type]
+        files.write_in_place("b", "text")  # type: ignore[arg-type]
     assert files.list("") == []
     assert os.listdir(files.root / ".partial") == []
 
 
-def test_others_may_read_what_the_umask_lets_them(files: Files) -> None:
+def test_others_may_read_what_the_umask_lets_them(files: DiskFiles) -> None:
     before = os.umask(0o027)
     try:
         files.write("written", b"")
@@ -79,7 +80,7 @@ def test_others_may_read_what_the_umask_lets_them(files: Files) -> None:
         assert stat.S_IMODE((files.root / name).stat().st_mode) == 0o640
 
 
-def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: Files) -> None:
+def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: DiskFiles) -> None:
     files.write("a", b"1")
     scratch = files.root / ".partial"
     young, old = scratch / "young", scratch / "old"
@@ -99,7 +100,7 @@ def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: File
 def test_an_answer_that_the_network_lost_counts_as_made(tmp_path: Path) -> None:
     """An NFS client that repeats a link whose answer was lost is told that the file exists: it is its own."""
 
-    class Repeating(Files):
+    class Repeating(DiskFiles):
         def _scratch(self, content: bytes) -> Path:
             scratch = super()._scratch(content)
             os.link(scratch, self.root / "a")  # the first request, which arrived
@@ -110,9 +111,9 @@ def test_an_answer_that_the_network_lost_counts_as_made(tmp_path: Path) -> None:
     assert files.read("a") == b"ours"
 
 
-def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: Files) -> None:
+def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: DiskFiles) -> None:
     code = """
-        files = Files(stored.Path(sys.argv[1]))
+        files = DiskFiles(stored.Path(sys.argv[1]))
         print("ready", flush=True)
         number = 0
         while True:
@@ -139,9 +140,9 @@ def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: Files) -> None
     assert len(seen) > 1, "no writer got as far as writing anything"
 
 
-def test_a_reader_never_sees_half_a_file(files: Files) -> None:
+def test_a_reader_never_sees_half_a_file(files: DiskFiles) -> None:
     code = """
-        files = Files(stored.Path(sys.argv[1]))
+        files = DiskFiles(stored.Path(sys.argv[1]))
         files.write("a", b"0" * 500_000)
         print("ready", flush=True)
         number = 0
@@ -161,9 +162,9 @@ def test_a_reader_never_sees_half_a_file(files: Files) -> None:
     assert len(versions) > 1
 
 
-def test_of_eight_that_create_one_file_exactly_one_wins(files: Files) -> None:
+def test_of_eight_that_create_one_file_exactly_one_wins(files: DiskFiles) -> None:
     code = """
-        files = Files(stored.Path(sys.argv[1]))
+        files = DiskFiles(stored.Path(sys.argv[1]))
         for name in range(8):
             codes = each(8, lambda number: 1 if files.create(f"race/{name}", b"%d" % number * 1000) else 0)
             assert sorted(codes) == [0] * 7 + [1], codes
@@ -173,11 +174,11 @@ def test_of_eight_that_create_one_file_exactly_one_wins(files: Files) -> None:
     assert files.list("race") == [str(number) for number in range(8)]
 
 
-def test_whoever_comes_a_moment_later_loses(files: Files) -> None:
+def test_whoever_comes_a_moment_later_loses(files: DiskFiles) -> None:
     """Another makes the file just before the system call that would: looking first would not have helped."""
     code = """
         root = stored.Path(sys.argv[1])
-        files = Files(root)
+        files = DiskFiles(root)
         files.write("b", b"")
 
         def hook(event, arguments):
@@ -196,7 +197,7 @@ def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     root = tmp_path / "file" / name
     with pytest.raises(StorageError) as caught:
-        Files(root).check_writable()
+        DiskFiles(root).check_writable()
     assert re.fullmatch(
         re.escape(f"storage {str(root)!r} cannot be written (")
         + r"(Not a directory|File exists)"
@@ -207,17 +208,17 @@ def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
 
 def test_a_storage_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    files = Files(tmp_path / "file")
+    files = DiskFiles(tmp_path / "file")
     for path, read in (("trials/a", files.read), ("trials", files.list), ("trials/a", files.age)):
         message = f"{tmp_path}/file/{path} cannot be read (Not a directory); check --storage"
         with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
             read(path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="Is a directory"):
-        Files(tmp_path).read("folder")
+        DiskFiles(tmp_path).read("folder")
 
 
-def test_the_age_of_a_file_is_told_by_the_clock_that_stamped_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_age_of_a_file_uses_the_clock_of_the_storage(files: DiskFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     assert files.age("a") is None
     files.write("a", b"1")
     os.utime(files.root / "a", (time.time() - 90,) * 2)
@@ -232,7 +233,7 @@ def test_the_age_of_a_file_is_told_by_the_clock_that_stamped_it(files: Files, mo
 def test_a_storage_one_may_not_write_to(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\)"):
-        Files(tmp_path / "storage").check_writable()
+        DiskFiles(tmp_path / "storage").check_writable()
 
 
 @pytest.fixture
@@ -252,14 +253,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
-    files = Files(small_disk)
+    files = DiskFiles(small_disk)
     files.write("a", b"before")
     with pytest.raises(OSError, match="No space left"):
         files.write("a", b"x" * 100_000)
     with pytest.raises(OSError, match="No space left"):
         files.create("b", b"x" * 100_000)
     with pytest.raises(OSError, match="No space left"):
-        files.deposit("c", b"x" * 100_000)
+        files.write_in_place("c", b"x" * 100_000)
     assert files.read("a") == b"before"
     assert files_in(small_disk) == ["a"]
     assert os.listdir(small_disk / ".partial") == [], "a full disk must not be filled with halves"
@@ -267,7 +268,7 @@ def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
 
 
 def test_a_storage_that_is_full(small_disk: Path) -> None:
-    files = Files(small_disk)
+    files = DiskFiles(small_disk)
     files.check_writable()
     for filled in range(100):
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import strict_json
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.ownership.claims import BY_HAND, Claim, Owner, SupersededError
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.ownership.process import Process
@@ -21,16 +21,16 @@ DEAD = replace(Process.this(), started="1")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path)
 
 
 @pytest.fixture
-def trial(files: Files) -> TrialStore:
+def trial(files: DiskFiles) -> TrialStore:
     return TrialStore(files, config().trial_id)
 
 
-def writer(files: Files) -> TrialStore:
+def writer(files: DiskFiles) -> TrialStore:
     return TrialStore(files, config().trial_id)
 
 
@@ -38,12 +38,12 @@ def commit(trial: TrialStore, epoch: int, by: str) -> bool:
     return trial.commit(record(epoch), checkpoint(epoch), "d", by)
 
 
-def write(files: Files, claim: Claim) -> None:
+def write(files: DiskFiles, claim: Claim) -> None:
     """A claim as another process made it."""
     files.write(f"trials/{config().trial_id}/claims/{claim.number:06d}.json", strict_json.to_bytes(asdict(claim)))
 
 
-def driver(files: Files, owner: Owner) -> Lease:
+def driver(files: DiskFiles, owner: Owner) -> Lease:
     return Lease(files, f"sweeps/{owner.sweep}", "driver")
 
 
@@ -65,7 +65,7 @@ WRITES: list[Callable[[TrialStore], object]] = [
 
 
 @pytest.mark.parametrize("write_something", WRITES)
-def test_whoever_was_superseded_writes_nothing(files: Files, write_something: Callable[[TrialStore], object]) -> None:
+def test_a_superseded_writer_writes_nothing(files: DiskFiles, write_something: Callable[[TrialStore], object]) -> None:
     first, second = writer(files), writer(files)
     first.claim(NIGHT, "first")
     assert commit(first, 0, "first")
@@ -81,10 +81,10 @@ def test_whoever_was_superseded_writes_nothing(files: Files, write_something: Ca
     assert commit(second, 1, "second")
 
 
-def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(files: Files) -> None:
-    class Late(Files):
-        def deposit(self, name: str, content: bytes) -> None:
-            super().deposit(name, content)
+def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(files: DiskFiles) -> None:
+    class Late(DiskFiles):
+        def write_in_place(self, name: str, content: bytes) -> None:
+            super().write_in_place(name, content)
             if "/checkpoints/" in name:
                 writer(files).claim(NIGHT, "second")
 
@@ -96,16 +96,16 @@ def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(f
     assert files.list(f"trials/{config().trial_id}/checkpoints") == []
 
 
-def test_of_eight_that_claim_at_once_every_one_has_a_number_of_its_own(files: Files) -> None:
+def test_of_eight_that_claim_at_once_every_one_has_a_number_of_its_own(files: DiskFiles) -> None:
     code = """
         from orchestrator.store.ownership.claims import Owner
-        trial = TrialStore(Files(stored.Path(sys.argv[1])), stored.config().trial_id)
+        trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
         assert sorted(each(8, lambda number: trial.claim(Owner("night", 0), f"by-{number}").number)) == [*range(1, 9)]
     """
     python(code, files.root)
 
 
-def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: Files, trial: TrialStore) -> None:
+def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, NIGHT) as orphans:
         pass
     with driver(files, NIGHT) as lease:
@@ -117,14 +117,14 @@ def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: F
 # --- who is waited for ---
 
 
-def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: Files, trial: TrialStore) -> None:
+def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, NIGHT):
         trial.claim(NIGHT, "first")
         assert writer(files).claims.rival(NIGHT) is None
 
 
 def test_another_sweeps_attempt_is_waited_for_while_its_driver_lives_and_it_has_not_ended(
-    files: Files, trial: TrialStore
+    files: DiskFiles, trial: TrialStore
 ) -> None:
     with driver(files, DAY):
         claim = trial.claim(DAY, "first")
@@ -138,7 +138,7 @@ def test_another_sweeps_attempt_is_waited_for_while_its_driver_lives_and_it_has_
     assert trial.claims.rival(NIGHT) is None, "its driver has ended"
 
 
-def test_another_driver_of_the_other_sweep_counts_for_nothing(files: Files, trial: TrialStore) -> None:
+def test_another_driver_of_the_other_sweep_counts_for_nothing(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, DAY):
         pass
     with driver(files, DAY):
@@ -150,7 +150,7 @@ def test_another_driver_of_the_other_sweep_counts_for_nothing(files: Files, tria
         assert trial.claims.rival(NIGHT) is None
 
 
-def test_an_attempt_by_hand_is_waited_for_while_its_process_lives(files: Files, trial: TrialStore) -> None:
+def test_an_attempt_by_hand_is_waited_for_while_its_process_lives(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.claims.rival(BY_HAND) is None
     for number, (process, waits) in enumerate([(Process.this(), True), (DEAD, False), (ELSEWHERE, False)], start=1):
         write(files, Claim(number, BY_HAND, "by-hand", process))
@@ -161,7 +161,7 @@ def test_an_attempt_by_hand_is_waited_for_while_its_process_lives(files: Files, 
     "content",
     [b"", b"{", b"[]", b'{"owner": {}}', strict_json.to_bytes(asdict(Claim(7, Owner("../../etc", 1), "a", ELSEWHERE)))],
 )
-def test_a_damaged_claim_is_superseded_like_any_other(files: Files, trial: TrialStore, content: bytes) -> None:
+def test_a_damaged_claim_is_superseded_like_any_other(files: DiskFiles, trial: TrialStore, content: bytes) -> None:
     trial.claim(NIGHT, "first")
     files.write(f"trials/{config().trial_id}/claims/000007.json", content)
     assert trial.claims.newest() is None
@@ -171,7 +171,7 @@ def test_a_damaged_claim_is_superseded_like_any_other(files: Files, trial: Trial
     assert trial.claim(NIGHT, "second").number == 8
 
 
-def test_the_dead_are_told_from_the_living(files: Files) -> None:
+def test_the_dead_are_told_from_the_living(files: DiskFiles) -> None:
     assert Process.this().alive is True
     assert DEAD.alive is False
     assert ELSEWHERE.alive is None

@@ -14,42 +14,43 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files, StorageError
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership import lease as lease_module
 from orchestrator.store.ownership.lease import EXPIRY_SECONDS, Holder, Lease, LeaseHeldError, LeaseLostError
 from tests.store.stored import kill, python, running
 
 FOLDER = "sweeps/night"
 HOLDING = """
-    with Lease(Files(stored.Path(sys.argv[1])), "sweeps/night", "driver"):
+    with Lease(DiskFiles(stored.Path(sys.argv[1])), "sweeps/night", "driver"):
         print("ready", flush=True)
         time.sleep(60)
 """
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path)
 
 
-def driver(files: Files) -> Lease:
+def driver(files: DiskFiles) -> Lease:
     return Lease(files, FOLDER, "driver")
 
 
 @pytest.fixture
-def other(files: Files) -> Iterator["subprocess.Popen[str]"]:
+def other(files: DiskFiles) -> Iterator["subprocess.Popen[str]"]:
     """A process that holds the lease."""
     with running(HOLDING, files.root) as process:
         yield process
 
 
-def written(files: Files) -> Holder:
+def written(files: DiskFiles) -> Holder:
     """What stands in the newest file."""
     name = files.list(f"{FOLDER}/driver-lease")[-1]
     return Holder(**json.loads(files.read(f"{FOLDER}/driver-lease/{name}") or b""))
 
 
-def write(files: Files, holder: Holder, seconds_ago: float = 0.0) -> None:
+def write(files: DiskFiles, holder: Holder, seconds_ago: float = 0.0) -> None:
     name = f"{FOLDER}/driver-lease/000007.json"
     files.write(name, json.dumps(asdict(holder)).encode())
     then = time.time() - seconds_ago
@@ -57,17 +58,17 @@ def write(files: Files, holder: Holder, seconds_ago: float = 0.0) -> None:
 
 
 @pytest.fixture
-def ours(files: Files) -> Holder:
+def ours(files: DiskFiles) -> Holder:
     """A holder as this process would be one."""
     with driver(files):
         return written(files)
 
 
-def test_nobody_holds_what_nobody_took(files: Files) -> None:
+def test_nobody_holds_what_nobody_took(files: DiskFiles) -> None:
     assert driver(files).holder() is None
 
 
-def test_the_holder_is_this_process(files: Files) -> None:
+def test_the_holder_is_this_process(files: DiskFiles) -> None:
     with driver(files):
         holder = driver(files).holder()
         assert holder is not None
@@ -75,7 +76,7 @@ def test_the_holder_is_this_process(files: Files) -> None:
         assert abs(holder.since - time.time()) < 10
 
 
-def test_a_second_one_is_told_who_is_at_work(files: Files, other: "subprocess.Popen[str]") -> None:
+def test_a_second_one_is_told_who_is_at_work(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     with pytest.raises(LeaseHeldError) as caught, driver(files):
         pass
     assert re.fullmatch(
@@ -88,14 +89,14 @@ def test_a_second_one_is_told_who_is_at_work(files: Files, other: "subprocess.Po
     assert holder.pid == other.pid
 
 
-def test_a_second_one_within_the_process_is_refused_too(files: Files) -> None:
+def test_a_second_one_within_the_process_is_refused_too(files: DiskFiles) -> None:
     with driver(files):
         with pytest.raises(LeaseHeldError, match=f"process {os.getpid()} on "), driver(files):
             pass
         assert driver(files).holder() is not None
 
 
-def test_a_killed_holder_holds_nothing(files: Files, other: "subprocess.Popen[str]") -> None:
+def test_a_killed_holder_holds_nothing(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     kill(other)
     began = time.monotonic()
     assert driver(files).holder() is None
@@ -107,7 +108,7 @@ def test_a_killed_holder_holds_nothing(files: Files, other: "subprocess.Popen[st
 
 
 def test_a_dead_holder_whom_its_parent_has_not_buried_holds_nothing(
-    files: Files, other: "subprocess.Popen[str]"
+    files: DiskFiles, other: "subprocess.Popen[str]"
 ) -> None:
     other.send_signal(signal.SIGKILL)
     until = time.monotonic() + 10
@@ -117,7 +118,7 @@ def test_a_dead_holder_whom_its_parent_has_not_buried_holds_nothing(
     assert Path(f"/proc/{other.pid}").exists(), "it was buried: this test says nothing"
 
 
-def test_a_released_lease_is_free(files: Files) -> None:
+def test_a_released_lease_is_free(files: DiskFiles) -> None:
     for _ in range(3):
         with driver(files):
             assert driver(files).holder() is not None
@@ -125,13 +126,13 @@ def test_a_released_lease_is_free(files: Files) -> None:
     assert len(files.list(f"{FOLDER}/driver-lease")) == 1, "one file, however often it was held"
 
 
-def test_a_lease_is_released_by_an_error_too(files: Files) -> None:
+def test_a_lease_is_released_by_an_error_too(files: DiskFiles) -> None:
     with pytest.raises(KeyError), driver(files):
         raise KeyError
     assert driver(files).holder() is None
 
 
-def test_another_purpose_and_another_sweep_are_other_leases(files: Files) -> None:
+def test_another_purpose_and_another_sweep_are_other_leases(files: DiskFiles) -> None:
     with driver(files), Lease(files, FOLDER, "ship"), Lease(files, "sweeps/day", "driver"):
         assert driver(files).holder() is not None
 
@@ -139,7 +140,7 @@ def test_another_purpose_and_another_sweep_are_other_leases(files: Files) -> Non
 # --- who counts as alive ---
 
 
-def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: Files, ours: Holder) -> None:
+def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: DiskFiles, ours: Holder) -> None:
     write(files, ours)
     assert driver(files).holder() == ours, "without the change below it would be held"
     write(files, replace(ours, process_started="1"))
@@ -157,7 +158,7 @@ def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: File
     ids=["another host", "another machine of the same name"],
 )
 def test_another_host_is_waited_for_until_it_has_been_silent(
-    files: Files, ours: Holder, elsewhere: Callable[[Holder], Holder]
+    files: DiskFiles, ours: Holder, elsewhere: Callable[[Holder], Holder]
 ) -> None:
     now = time.time()
     # Whether there is such a process here says nothing about there.
@@ -171,26 +172,26 @@ def test_another_host_is_waited_for_until_it_has_been_silent(
         assert written(files).pid == os.getpid()
 
 
-def test_a_lease_released_elsewhere_is_free_at_once(files: Files, ours: Holder) -> None:
+def test_a_lease_released_elsewhere_is_free_at_once(files: DiskFiles, ours: Holder) -> None:
     write(files, replace(ours, host="node7.elsewhere", renewed=time.time(), released=True))
     with driver(files):
         assert written(files).pid == os.getpid()
 
 
-def test_silence_here_says_nothing_while_the_process_lives(files: Files, ours: Holder) -> None:
+def test_silence_here_says_nothing_while_the_process_lives(files: DiskFiles, ours: Holder) -> None:
     """A suspended laptop does not renew: its driver is there still."""
     write(files, replace(ours, renewed=time.time() - 10 * EXPIRY_SECONDS))
     assert driver(files).holder() is not None
 
 
-def wait_for_renewal(files: Files) -> None:
+def wait_for_renewal(files: DiskFiles) -> None:
     before, until = written(files).renewed, time.monotonic() + 10
     while written(files).renewed == before:
         assert time.monotonic() < until, "was not renewed"
         time.sleep(0.005)
 
 
-def test_a_holder_renews_and_outlasts_a_hiccup_of_the_storage(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_renews_and_survives_a_storage_error(files: DiskFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.02)
     with driver(files):
         wait_for_renewal(files)
@@ -210,7 +211,7 @@ def test_a_holder_renews_and_outlasts_a_hiccup_of_the_storage(files: Files, monk
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
 def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
-    files: Files, ours: Holder, skew: float
+    files: DiskFiles, ours: Holder, skew: float
 ) -> None:
     there = replace(ours, host="node7.elsewhere", since=time.time() + skew, renewed=time.time() + skew)
     write(files, there, seconds_ago=5)
@@ -222,13 +223,13 @@ def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
 # --- a lease that was taken over ---
 
 
-def taken_over(files: Files, ours: Holder) -> None:
+def taken_over(files: DiskFiles, ours: Holder) -> None:
     files.write(
         f"{FOLDER}/driver-lease/000042.json", json.dumps(asdict(replace(ours, host="node7.elsewhere"))).encode()
     )
 
 
-def test_a_lease_that_another_host_took_is_lost(files: Files, ours: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_taken_by_another_host_is_lost(files: DiskFiles, ours: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "RENEWAL_SECONDS", 0.02)
     told = threading.Event()
     lost = pytest.raises(LeaseLostError, match=r"^night: another driver has taken over: process \d+ on node7")
@@ -243,20 +244,20 @@ def test_a_lease_that_another_host_took_is_lost(files: Files, ours: Holder, monk
     assert not written(files).released
 
 
-def test_a_lost_lease_hides_no_other_error(files: Files, ours: Holder) -> None:
+def test_a_lost_lease_hides_no_other_error(files: DiskFiles, ours: Holder) -> None:
     with pytest.raises(KeyError), driver(files):
         taken_over(files, ours)
         raise KeyError
 
 
-def test_a_disk_that_cannot_be_written_hides_no_error(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_cannot_be_written_hides_no_error(files: DiskFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise StorageError("No space left on device")
 
     with pytest.raises(KeyError), driver(files):
         monkeypatch.setattr(files, "write", full)
         raise KeyError
-    with pytest.MonkeyPatch.context() as patch, Lease(Files(files.root), "sweeps/day", "driver") as lease:
+    with pytest.MonkeyPatch.context() as patch, Lease(DiskFiles(files.root), "sweeps/day", "driver") as lease:
         patch.setattr(lease._files, "write", full)
 
 
@@ -264,7 +265,7 @@ def test_a_disk_that_cannot_be_written_hides_no_error(files: Files, monkeypatch:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff"])
-def test_a_damaged_lease_ends_no_sweep_for_ever(files: Files, content: bytes) -> None:
+def test_a_damaged_lease_ends_no_sweep_for_ever(files: DiskFiles, content: bytes) -> None:
     name = f"{FOLDER}/driver-lease/000007.json"
     files.write(name, content)
     assert driver(files).holder() is None
@@ -275,7 +276,7 @@ def test_a_damaged_lease_ends_no_sweep_for_ever(files: Files, content: bytes) ->
         assert lease.number == 8
 
 
-def test_foreign_files_beside_a_lease_are_none_of_ours(files: Files) -> None:
+def test_foreign_files_beside_a_lease_are_none_of_ours(files: DiskFiles) -> None:
     files.write(f"{FOLDER}/driver-lease/notes.txt", b"")
     files.write(f"{FOLDER}/driver-lease/999999.json.bak", b"")
     with driver(files) as lease:
@@ -285,9 +286,9 @@ def test_foreign_files_beside_a_lease_are_none_of_ours(files: Files) -> None:
 # --- races ---
 
 
-def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: Files) -> None:
+def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: DiskFiles) -> None:
     code = """
-        files = Files(stored.Path(sys.argv[1]))
+        files = DiskFiles(stored.Path(sys.argv[1]))
 
         def work(number):
             try:
@@ -307,7 +308,7 @@ def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: Files) -> None:
     python(code, files.root)
 
 
-class Late(Files):
+class Late(DiskFiles):
     """Others act between this one's look at the lease and its reach for it."""
 
     def __init__(self, root: Path, meanwhile: Callable[[], object]) -> None:
@@ -319,8 +320,8 @@ class Late(Files):
         return super().create(name, content)
 
 
-def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: Files, ours: Holder) -> None:
-    class Slow(Files):
+def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: DiskFiles, ours: Holder) -> None:
+    class Slow(DiskFiles):
         changed = False
 
         def read(self, name: str) -> bytes | None:
@@ -336,7 +337,7 @@ def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: File
     lease.__exit__(None, None, None)
 
 
-def test_whoever_is_late_does_not_get_it(files: Files) -> None:
+def test_whoever_is_late_does_not_get_it(files: DiskFiles) -> None:
     first = driver(files)
     late = Lease(Late(files.root, first.__enter__), FOLDER, "driver")
     with pytest.raises(LeaseHeldError, match=r"^night: another driver began at the same moment$"), late:
@@ -345,7 +346,7 @@ def test_whoever_is_late_does_not_get_it(files: Files) -> None:
     first.__exit__(None, None, None)
 
 
-def test_whoever_is_so_late_that_one_has_come_and_gone_does_not_get_it_either(files: Files) -> None:
+def test_whoever_is_so_late_that_one_has_come_and_gone_does_not_get_it_either(files: DiskFiles) -> None:
     """The number it reaches for is free again, but a newer one is held."""
     second = driver(files)
 

@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import DIFF
 
 
 def test_a_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
-    files, text = Files(tmp_path), "+ a change, ä\n"
+    files, text = DiskFiles(tmp_path), "+ a change, ä\n"
     digest = attachments.keep(DIFF, text)
     assert digest == hashlib.sha256(text.encode()).hexdigest()
     assert attachments.read(files, DIFF, digest) is None
@@ -25,8 +25,8 @@ def test_a_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
 
 
 def test_what_was_never_kept_is_not_stored(tmp_path: Path) -> None:
-    attachments.write(Files(tmp_path), DIFF, "0" * 64)
-    attachments.write(Files(tmp_path), DIFF, None)
+    attachments.write(DiskFiles(tmp_path), DIFF, "0" * 64)
+    attachments.write(DiskFiles(tmp_path), DIFF, None)
     assert list(tmp_path.iterdir()) == []
     assert attachments.keep(DIFF, None) is None
 
@@ -34,8 +34,8 @@ def test_what_was_never_kept_is_not_stored(tmp_path: Path) -> None:
 def test_a_large_text_is_cut_with_a_note(tmp_path: Path) -> None:
     text = "".join(f"+line {number}\n" for number in range(100_000))
     digest = attachments.keep(DIFF, text)
-    attachments.write(Files(tmp_path), DIFF, digest)
-    stored = attachments.read(Files(tmp_path), DIFF, digest)
+    attachments.write(DiskFiles(tmp_path), DIFF, digest)
+    stored = attachments.read(DiskFiles(tmp_path), DIFF, digest)
     assert stored is not None
     assert len(stored) < attachments.LARGEST_CHARACTERS + 200
     assert stored.startswith("+line 0\n")

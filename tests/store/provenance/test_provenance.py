@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.backends.disk import Files
+from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.provenance import attachments, provenance, work_tree
-from orchestrator.store.provenance.provenance import capture, redacted
+from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.provenance.redaction import redacted
 from tests.store.stored import python
 
 GIT = [
@@ -148,7 +149,7 @@ def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_that_is_installed_has_a_digest(tmp_path: Path) -> None:
     captured = capture()
-    files = Files(tmp_path)
+    files = DiskFiles(tmp_path)
     provenance.write_attachments(files, captured)
     listed = attachments.read(files, attachments.PACKAGES, captured.packages_digest)
     assert listed is not None
@@ -163,7 +164,7 @@ def test_all_that_is_installed_has_a_digest(tmp_path: Path) -> None:
 
 
 def test_code_of_ones_own_is_kept_as_it_was(tmp_path: Path) -> None:
-    path, files = tmp_path / "nets.py", Files(tmp_path / "storage")
+    path, files = tmp_path / "nets.py", DiskFiles(tmp_path / "storage")
     path.write_text("first\n")
     first = capture({"my.nets": path, "gone": tmp_path / "gone.py"})
     path.write_text("second\n")

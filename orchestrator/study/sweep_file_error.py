@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigIssue:
     """One thing to mend. The value is ``...`` where there is none to show."""
 
     path: str
@@ -29,10 +29,10 @@ class Problem:
         return f"{self.path or 'file'}{given}: {self.message}"
 
 
-class SweepError(ValueError):
+class SweepFileError(ValueError):
     """Everything that is wrong with a sweep file."""
 
-    def __init__(self, source: Path, problems: Sequence[Problem]) -> None:
+    def __init__(self, source: Path, problems: Sequence[ConfigIssue]) -> None:
         self.problems = tuple(problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
         super().__init__("\n  ".join([f"{source}: {count}, nothing was started", *map(str, self.problems)]))
@@ -40,7 +40,7 @@ class SweepError(ValueError):
 
 def explain(
     error: ValidationError, model: type[BaseModel], root: str = "", origins: Mapping[str, str] | None = None
-) -> list[Problem]:
+) -> list[ConfigIssue]:
     """Pydantic's findings in our words.
 
     Args:
@@ -52,7 +52,7 @@ def explain(
     return list(dict.fromkeys(_problem(details, model, root, origins or {}) for details in error.errors()))
 
 
-def _problem(details: ErrorDetails, model: type[BaseModel], root: str, origins: Mapping[str, str]) -> Problem:
+def _problem(details: ErrorDetails, model: type[BaseModel], root: str, origins: Mapping[str, str]) -> ConfigIssue:
     parts, owner = _walk(details["loc"], model)
     # What is wrong with a mapping as a whole names its parts itself.
     whole = details["type"] == "value_error" and isinstance(details["input"], dict)
@@ -62,7 +62,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], root: str, origins: 
     dotted = ".".join(parts)
     origin = next((origin for key, origin in origins.items() if _caused(key, dotted, details["type"])), None)
     path = f"{origin}: {dotted}" if origin else ".".join(part for part in (root, dotted) if part)
-    return Problem(path, value, _message(details, owner, parts[-1] if parts else ""))
+    return ConfigIssue(path, value, _message(details, owner, parts[-1] if parts else ""))
 
 
 def _caused(key: str, dotted: str, kind: str) -> bool:

@@ -6,23 +6,24 @@
 import contextlib
 import re
 
-from orchestrator.store.backends.disk import FileSystem, StorageError
+from orchestrator.store.backends.file_system import FileSystem
+from orchestrator.store.errors import StorageError
 
 _FOLDER = "damage"
 
 
-def note(files: FileSystem, trial_id: str, epoch: int) -> None:
+def add(files: FileSystem, trial_id: str, epoch: int) -> None:
     """Notes a damaged epoch. Where the storage cannot be written, nothing is noted."""
     with contextlib.suppress(StorageError):
         files.create(_name(trial_id, epoch), b"damaged")
 
 
-def forget(files: FileSystem, trial_id: str, epoch: int) -> None:
+def remove(files: FileSystem, trial_id: str, epoch: int) -> None:
     """Takes a note back."""
     files.delete(_name(trial_id, epoch))
 
 
-def noted(files: FileSystem) -> dict[str, tuple[int, ...]]:
+def by_trial(files: FileSystem) -> dict[str, tuple[int, ...]]:
     """The epochs that are noted, by trial id; some may have been computed again since."""
     found: dict[str, tuple[int, ...]] = {}
     for name in files.list(_FOLDER):

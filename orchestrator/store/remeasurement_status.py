@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from orchestrator.store.trial import Commit, TrialStore
+from orchestrator.store.commit import Commit
+from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 
 
 @dataclass(frozen=True)
-class Measurable:
+class RemeasurementStatus:
     """How far it is with measuring a trial again."""
 
     measured: tuple[int, ...]
@@ -25,7 +26,7 @@ class Measurable:
         return not (self.measured or self.due or self.diverged)
 
 
-def measurable(trial: TrialStore, config: TrialConfig, label: str, every: int) -> Measurable:
+def remeasurement_status(trial: TrialStore, config: TrialConfig, label: str, every: int) -> RemeasurementStatus:
     """What can be measured of a trial under a label.
 
     Args:
@@ -34,9 +35,9 @@ def measurable(trial: TrialStore, config: TrialConfig, label: str, every: int) -
         label: how it is measured.
         every: only epochs that are multiples of it.
     """
-    measured = [e for e in trial.measurements.epochs(label) if e <= config.epochs and e % every == 0]
+    measured = [e for e in trial.remeasurements.epochs(label) if e <= config.epochs and e % every == 0]
     there = trial.with_checkpoint(config.epochs, every)
-    return Measurable(
+    return RemeasurementStatus(
         tuple(measured),
         tuple(commit for commit in there if commit.record.epoch not in measured and not commit.record.diverged),
         tuple(commit.record.epoch for commit in there if commit.record.diverged),
