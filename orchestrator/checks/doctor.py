@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.text import Text
 
+from orchestrator.checks.node_fitness import Weight
+from orchestrator.checks.nodes import NodeReport, ask_nodes
 from orchestrator.scheduling.engines.ray import check_reachable, cluster
-from orchestrator.scheduling.fitness import Weight
-from orchestrator.scheduling.nodes import NodeReport, ask_nodes
 from orchestrator.store.errors import StorageError
 from orchestrator.store.medium import examine as examine_medium
 from orchestrator.store.medium import examine_storage

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.checks.preflight import ClusterPreflight
 from orchestrator.cli.options import (
     AddressOption,
     BudgetOption,
@@ -88,6 +89,7 @@ def run(
             max_concurrent=max_concurrent,
             budget_seconds=seconds,
             verify=verify,
+            preflight=ClusterPreflight(),
             on_manifest=following.start,
             before_trials=following.wait_until_ready,
         )
@@ -154,7 +156,7 @@ def measure(
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
     change = read_change(override or (), stored)
-    options = EngineOptions(engine, address, max_concurrent, read_budget(budget))
+    options = EngineOptions(engine, address, max_concurrent, read_budget(budget), ClusterPreflight())
     with interruptible(stored.name):
         result = measure_sweep(stored, store, console, change, every, options)
         for line in (result.summary, *shortcomings(result, every)):

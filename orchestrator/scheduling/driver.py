@@ -15,9 +15,8 @@ from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
 from orchestrator.scheduling.engines.ray import run_ray
 from orchestrator.scheduling.engines.worker import Work
-from orchestrator.scheduling.fitness import Expected, software
-from orchestrator.scheduling.nodes import ask_nodes, refuse_unfit
 from orchestrator.scheduling.plan import Plan, reconcile
+from orchestrator.scheduling.preflight import Preflight
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.stopping import Stopping, handlers_kept
 from orchestrator.store.ownership.lease import Lease
@@ -40,6 +39,8 @@ class EngineOptions:
     """Trials at a time, where the engine would run more."""
     budget_seconds: float | None = None
     """After which trials are asked to end after their epoch."""
+    preflight: Preflight | None = None
+    """Checks the nodes of a cluster that is not this machine's own; None trusts them."""
 
 
 def run_sweep(
@@ -52,6 +53,7 @@ def run_sweep(
     max_concurrent: int | None = None,
     budget_seconds: float | None = None,
     verify: bool = False,
+    preflight: Preflight | None = None,
     on_manifest: Callable[[], None] = lambda: None,
     before_trials: Callable[[], None] = lambda: None,
 ) -> Plan:
@@ -66,6 +68,7 @@ def run_sweep(
         max_concurrent: trials at a time, where the engine would run more.
         budget_seconds: after which trials are asked to end after their epoch.
         verify: read every stored epoch first, so that all that is damaged is computed again.
+        preflight: checks the nodes of a cluster that is not this machine's own; None trusts them.
         on_manifest: called once the sweep can be read from the storage.
         before_trials: called when the engine is up, before the first trial is scheduled.
 
@@ -95,7 +98,7 @@ def run_sweep(
             prepare(sweep, console)
             _note_images(sweep, store)
             work, progress = Work(str(storage.root), sweep.name, lease.number), Progress(sweep, storage, console)
-            options = EngineOptions(engine, address, max_concurrent, budget_seconds)
+            options = EngineOptions(engine, address, max_concurrent, budget_seconds, preflight)
             compute(work, todo, sweep, store, console, progress, options, before_trials, lease)
     return reconcile(sweep, storage)
 
@@ -145,12 +148,13 @@ def compute(
     """
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     far = options.engine == "ray" and options.address not in (None, "local")
-    if far and lease:
+    preflight = options.preflight if far else None
+    if preflight and lease:
         from orchestrator.trial import data_digest  # torch, only where there is something to compute
 
         chosen = [sweep.by_id[trial_id] for trial_id in trial_ids]
         digests = {trial.data: data_digest(trial, Resources()) for trial in chosen}
-        work = replace(work, expected=Expected(software(), sweep.name, lease.number, lease.token, digests))
+        work = replace(work, requirements=preflight.requirements(sweep.name, lease, digests))
     stopping = Stopping(store.request_stop, say, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
     attempts = Attempts(work, trial_ids, say, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
@@ -158,10 +162,10 @@ def compute(
         stack.enter_context(handlers_kept())  # Ray sets one and leaves it
 
         def start() -> None:
-            if far:
+            if preflight:
                 with console.status("asking the nodes"):
                     data = {sweep.by_id[trial_id].data for trial_id in trial_ids}
-                    refuse_unfit(ask_nodes(Storage(work.storage_root), data))
+                    preflight.check_nodes(Storage(work.storage_root), data)
             before_trials()
             # After Ray has begun, which sets handlers of its own.
             stack.enter_context(stopping.on_signals())

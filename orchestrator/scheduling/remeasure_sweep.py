@@ -40,8 +40,8 @@ class MeasureAgain(Work):
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         config = sweep.by_id[trial_id]
-        if self.expected:
-            self.expected.check_data(config.data, data_digest(config, sweep.resources))
+        if self.requirements:
+            self.requirements.check_data(config.data, data_digest(config, sweep.resources))
         remeasure(
             config,
             self.change.apply(config.measurement),

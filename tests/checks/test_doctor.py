@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from orchestrator.checks import doctor
 from orchestrator.checks.doctor import Check, Mark, examine, packages, summary
+from orchestrator.checks.node_fitness import Finding, Weight
+from orchestrator.checks.nodes import NodeReport
 from orchestrator.cli import app
-from orchestrator.scheduling.fitness import Finding, Weight
-from orchestrator.scheduling.nodes import NodeReport
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep, load_sweep

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.scheduling.fitness import Expected, UnfitError
+from orchestrator.scheduling.preflight import Requirements, UnfitError
 from orchestrator.scheduling.retry import OF_THE_STORAGE, Failure, Kind, failure_of
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.ownership.claims import Owner, SupersededError
@@ -61,14 +61,14 @@ class Work:
     command: str = field(default_factory=command_line)
     """What started the driver: a worker's own command line is Ray's."""
 
-    expected: Expected | None = None
+    requirements: Requirements | None = None
     """What a node of a cluster must be like; None on the driver's own machine."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
         try:
-            if self.expected:
-                self.expected.check(Storage(self.storage_root))
+            if self.requirements:
+                self.requirements.check(Storage(self.storage_root))
             self._run(trial_id, node)
         except UnfitError as error:
             return Failure(Kind.UNFIT, str(error), str(error), node)
@@ -112,8 +112,8 @@ class Work:
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         config = sweep.by_id[trial_id]
-        if self.expected:
-            self.expected.check_data(config.data, data_digest(config, sweep.resources))
+        if self.requirements:
+            self.requirements.check_data(config.data, data_digest(config, sweep.resources))
         run_trial(
             config,
             storage.trial(trial_id),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.scheduling.fitness import INSTALL, Finding, Question, Weight, software
+from orchestrator.checks.node_fitness import INSTALL, Finding, Question, Weight, software
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
@@ -162,7 +162,7 @@ def _inspector(node: _Node) -> Any:
             # Ray hides GPUs from who asks for none.
             if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
                 del os.environ["CUDA_VISIBLE_DEVICES"]
-            from orchestrator.scheduling.fitness import look
+            from orchestrator.checks.node_fitness import look
 
             return look(pickle.loads(question))
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.checks.node_fitness import Expected, Finding, Question, Weight, look, software
 from orchestrator.scheduling.engines.worker import Work
-from orchestrator.scheduling.fitness import Expected, Finding, Question, UnfitError, Weight, look, software
+from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.scheduling.retry import Kind
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
@@ -118,7 +119,7 @@ def test_a_worker_on_a_node_that_joined_with_another_storage_commit_or_data_begi
             expected.check(stray)
         with stray.sweep("night").driver_lease, pytest.raises(UnfitError, match="is not the driver's storage"):
             expected.check(stray)
-        failure = Work(str(stray.root), "night", lease.number, expected=expected).run("0123456789ab", "node-1")
+        failure = Work(str(stray.root), "night", lease.number, requirements=expected).run("0123456789ab", "node-1")
         assert failure is not None
         assert (failure.kind, failure.node) == (Kind.UNFIT, "node-1")
         assert not list((tmp_path / "stray").glob("trials/*"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.store.backends import files_at
 from orchestrator.store.errors import StorageError
 from orchestrator.store.medium import LITTLE_BYTES, examine
@@ -22,10 +23,6 @@ _COMPUTING = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
 
 
 INSTALL = "start the node from the driver's image, or install requirements.lock and the driver's commit there"
-
-
-class UnfitError(RuntimeError):
-    """The node is none for a trial: nothing is wrong with the trial, another node will do."""
 
 
 class Weight(StrEnum):

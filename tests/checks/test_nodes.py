@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.fitness import Finding, Weight
-from orchestrator.scheduling.nodes import CLOCK_SECONDS, NodeReport, UnfitNodesError, judge_clock, refuse_unfit
+from orchestrator.checks.node_fitness import Finding, Weight
+from orchestrator.checks.nodes import CLOCK_SECONDS, NodeReport, UnfitNodesError, judge_clock, refuse_unfit
 
 ROOT = Path(__file__).parents[2]
 _ASK = """
@@ -18,7 +18,7 @@ import json, os, signal, sys
 from dataclasses import asdict
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from orchestrator.scheduling.nodes import ask_nodes
+from orchestrator.checks.nodes import ask_nodes
 from orchestrator.scheduling.engines.ray import cluster
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import DigitsData
