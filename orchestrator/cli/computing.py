@@ -74,7 +74,7 @@ def run(
     was stopped at once.
     """
     from orchestrator.tracking.address import absolute_uri
-    from orchestrator.tracking.following import Following
+    from orchestrator.tracking.background import Following
 
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
     seconds = read_budget(budget)

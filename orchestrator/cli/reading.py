@@ -99,7 +99,7 @@ def report(
     Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
     """
     from orchestrator.analysis.report import write_report
-    from orchestrator.tracking.report import log_report
+    from orchestrator.tracking.report_artifact import log_report
 
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)

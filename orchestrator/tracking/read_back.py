@@ -21,7 +21,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.runs import TrackedRun, find_runs
+from orchestrator.tracking.tracked_run import TrackedRun, find_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,12 +16,12 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus, SweepStore
 from orchestrator.tracking.address import absolute_uri
+from orchestrator.tracking.changes import Watch
 from orchestrator.tracking.client import connect, lost, reason, refused, require_mlflow, unanswered
 from orchestrator.tracking.links import ship_command
-from orchestrator.tracking.mirror import Mirror, TrackerLostRunsError
 from orchestrator.tracking.outage import Outage
 from orchestrator.tracking.rate_limit import seconds_to_wait
-from orchestrator.tracking.watch import Watch
+from orchestrator.tracking.sync import Mirror, TrackerLostRunsError
 
 POLL_SECONDS = 0.7
 PATIENCE_SECONDS = 60.0

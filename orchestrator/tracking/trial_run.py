@@ -15,8 +15,8 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking import artifacts, labels
-from orchestrator.tracking.damage import DamagedTrialError, whole
-from orchestrator.tracking.runs import BATCH_METRICS, TrackedRun
+from orchestrator.tracking.stored_trial import DamagedTrialError, whole
+from orchestrator.tracking.tracked_run import BATCH_METRICS, TrackedRun
 
 _STATUS = {
     State.COMPLETED: "FINISHED",

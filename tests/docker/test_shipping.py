@@ -1,6 +1,6 @@
 """What ships to MLflow ends with the container or the job, so there a run waits for it."""
 
-from orchestrator.tracking.following import SHIP_VARIABLE
+from orchestrator.tracking.background import SHIP_VARIABLE
 from tests.docker.deployment import DOCKER, ROOT, compose, manifest
 
 

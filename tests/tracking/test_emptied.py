@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.store.ownership.lease import Holder
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import mirror
+from orchestrator.tracking import sync as mirror
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import Gate, Shipping, driving, free_port, release, start_server, stop_server, wait_until
 from tests.tracking.stored import Shown, assert_shows, manifest, sweep, train, trained

@@ -16,8 +16,8 @@ from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking.afterwards import ship_afterwards
-from orchestrator.tracking.runs import BATCH_METRICS
 from orchestrator.tracking.shipper import ship
+from orchestrator.tracking.tracked_run import BATCH_METRICS
 from tests.tracking.processes import Shipping, driving, free_port, release, wait_until
 from tests.tracking.stored import (
     DIGEST,

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import following, shipper
+from orchestrator.tracking import background as following
+from orchestrator.tracking import shipper
+from orchestrator.tracking.background import SHIP_VARIABLE, Following
 from orchestrator.tracking.follower import start_follower, wait_for_follower
-from orchestrator.tracking.following import SHIP_VARIABLE, Following
 from orchestrator.tracking.links import ship_command
-from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.shipper import ship
+from orchestrator.tracking.sync import Mirror
 from tests.tracking.processes import driving, free_port, kill
 from tests.tracking.stored import Shown, assert_shows, expected_points, manifest, rows, sweep, train, trained
 

@@ -12,10 +12,10 @@ from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking import artifacts, labels, trial_run
 from orchestrator.tracking.address import artifact_folder, database_file
-from orchestrator.tracking.damage import DamagedTrialError, whole
-from orchestrator.tracking.origins import show_attempts, show_provenance
-from orchestrator.tracking.runs import TrackedRun, create_run, find_runs, open_experiment
-from orchestrator.tracking.watch import Watch
+from orchestrator.tracking.changes import Watch
+from orchestrator.tracking.provenance_artifacts import show_attempts, show_provenance
+from orchestrator.tracking.stored_trial import DamagedTrialError, whole
+from orchestrator.tracking.tracked_run import TrackedRun, create_run, find_runs, open_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

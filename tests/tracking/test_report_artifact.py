@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.report import log_report
+from orchestrator.tracking.report_artifact import log_report
 from orchestrator.tracking.shipper import ship
 from tests.tracking import stored
 

@@ -7,8 +7,8 @@ from orchestrator.tracking import labels
 from orchestrator.tracking.address import absolute_uri, database_file
 from orchestrator.tracking.client import connect, reason
 from orchestrator.tracking.links import ship_command
-from orchestrator.tracking.mirror import storage_id
-from orchestrator.tracking.runs import find_runs
+from orchestrator.tracking.sync import storage_id
+from orchestrator.tracking.tracked_run import find_runs
 
 FOLDER = "report"
 

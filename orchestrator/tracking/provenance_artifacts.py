@@ -7,7 +7,7 @@ from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.tracking import artifacts, labels
-from orchestrator.tracking.runs import TrackedRun
+from orchestrator.tracking.tracked_run import TrackedRun
 
 
 def show_provenance(

@@ -10,7 +10,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import manifest_content
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking.damage import DamagedTrialError, whole
+from orchestrator.tracking.stored_trial import DamagedTrialError, whole
 from orchestrator.tracking.trial_run import Stored, read_stored, unshipped_measurements
 
 AGAIN_SECONDS = 10.0

@@ -11,8 +11,8 @@ from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import watch as watching
-from orchestrator.tracking.watch import Watch
+from orchestrator.tracking import changes as watching
+from orchestrator.tracking.changes import Watch
 from tests.tracking.stored import attempt, manifest, sweep, train
 from tests.tracking.test_measured_again import measure
 
