@@ -1,57 +1,46 @@
-"""The whole Hessian, row by row: slow, plain, and the oracle of every test."""
+"""The dense Hessian, row by row: slow and plain, a reference for tests."""
 
 import torch
 from torch import Tensor, nn
 
-from estimators.problem.checks import (
-    LossFunction,
-    MeanCheck,
-    check_deterministic,
-    check_mode,
-    checked_parameters,
-    evaluate,
-)
-from estimators.problem.isolation import measuring
-from estimators.problem.samples import Batches, Samples
+from estimators.problem.checks import LossFunction, check_deterministic, check_mean, evaluate
+from estimators.problem.problem import Problem
+from estimators.problem.samples import Batches
 
-# A float64 Hessian of this size takes 800 MB, and as many backward passes.
+# A float64 Hessian of this size takes 800 MB and as many backward passes as rows.
 _LARGEST = 10_000
 
 
 def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> Tensor:
     """The Hessian [size, size] of the model's mean loss over all samples of ``batches``, differentiated as one batch.
 
-    Rows and columns as in :class:`estimators.HessianOperator`, and the same arguments and refusals. Use float64.
+    Arguments, order of rows and errors are those of :class:`estimators.HessianOperator`. Use float64.
 
     Raises:
-        ValueError: above 10,000 parameters, or for what cannot be measured rightly.
+        ValueError: above 10,000 parameters, or if model, loss or data cannot be measured.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> dense_hessian(model, nn.functional.mse_loss, (torch.eye(2), torch.zeros(2, 1)))
     tensor([[1., 0.],
             [0., 1.]])
     """
-    parameters = checked_parameters(model)
-    size = sum(parameter.numel() for parameter in parameters)
-    if size > _LARGEST:
+    problem = Problem.of(model, loss_fn, batches)
+    if problem.size > _LARGEST:
         raise ValueError(
-            f"the model has {size} parameters that require grad, expected at most {_LARGEST} for a dense Hessian:"
-            " use HessianOperator with lanczos and hutchinson"
+            f"the model has {problem.size} parameters that require grad, expected at most {_LARGEST} for a dense"
+            " Hessian: use HessianOperator with lanczos and hutchinson"
         )
-    check_mode(model)
-    device = parameters[0].device
-    with measuring(model, device):
-        inputs, targets = Samples(batches).whole(device)
+    with problem.measuring():
+        inputs, targets = problem.samples.whole(problem.device)
         check_deterministic(model, loss_fn, inputs, targets)
         outputs, loss = evaluate(model, loss_fn, inputs, targets)
-        mean_check = MeanCheck(loss_fn)
-        mean_check.add(outputs, targets)
-        mean_check.conclude()
-        return _rows(loss, parameters, size)
+        check_mean(loss_fn, outputs, targets)
+        return _rows(loss, problem)
 
 
-def _rows(loss: Tensor, parameters: list[nn.Parameter], size: int) -> Tensor:
-    hessian = torch.zeros(size, size, dtype=parameters[0].dtype, device=parameters[0].device)
+def _rows(loss: Tensor, problem: Problem) -> Tensor:
+    parameters = list(problem.parameters.values())
+    hessian = torch.zeros(problem.size, problem.size, dtype=problem.dtype, device=problem.device)
     if not loss.requires_grad:
         return hessian
     gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from estimators.kernels.blocks import Scratch
+from estimators.kernels.channels_last import to_channels_last
 from estimators.kernels.relu_pool import Pool, PooledRelus
 from estimators.per_sample.calls import Graph, RecordedCall, Use, recorded_calls, uses_of
 from estimators.per_sample.output_gradients import Columns, Sign
 from estimators.per_sample.products import squared_norms
-from estimators.problem.memory_format import by_pixel, same_but_for_rounding, works_by_pixel
+from estimators.problem.memory_format import prefers_channels_last, same_but_for_rounding
 
 # Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
 # bias's gradients cancel. A wrong rule is off by more.
@@ -52,7 +53,7 @@ class SampleNorms:
         self.scratch = Scratch()
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
         #: Images are laid out with the channels of a pixel side by side.
-        self.by_pixel = works_by_pixel(model, two, self._computed)
+        self.by_pixel = prefers_channels_last(model, two, self._computed)
         #: Layers whose inputs and outputs have a row a sample, for one sample and for two: no coincidence of lengths.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
         #: Parameters whose per-sample gradients torch can vectorise.
@@ -63,7 +64,7 @@ class SampleNorms:
 
     def chunk(self, inputs: Tensor) -> "ChunkNorms":
         """The model's outputs for a chunk of inputs [n, ...], ready for norms."""
-        return ChunkNorms(self, by_pixel(inputs) if self.by_pixel else inputs)
+        return ChunkNorms(self, to_channels_last(inputs) if self.by_pixel else inputs)
 
     def _layers_by_row(self, inputs: Tensor) -> set[nn.Module]:
         with recorded_calls(self.model) as calls:

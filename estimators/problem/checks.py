@@ -1,4 +1,4 @@
-"""What cannot be measured rightly is refused: each check raises a ValueError that names the fix."""
+"""Checks of model, loss and outputs: each raises a ValueError that names the fix."""
 
 import math
 from collections.abc import Callable
@@ -8,36 +8,37 @@ from torch import Tensor, nn
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-# A mean loss and the mean of its singletons differ by rounding only: relative to the mean absolute singleton.
+# A mean loss and the mean over single samples differ by rounding only, relative to the mean absolute loss of a sample.
 _MEAN_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _REPEAT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def checked_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The model's parameters that require grad, in ``model.parameters()`` order.
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The model's parameters that require grad, by name, in ``model.parameters()`` order.
 
     Raises:
-        ValueError: if there are none, or if dtypes or devices differ, half-precision and complex ones included.
+        ValueError: if there are none, if parameters differ in dtype or device, are neither float32 nor float64, or
+            have gradient hooks.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model is a {type(model).__name__}, expected a torch.nn.Module: wrap the function in one")
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise ValueError("no parameter of the model requires grad, expected at least one: call requires_grad_(True)")
-    # Integer parameters, of quantised layers, are left alone.
+    # The integer parameters of quantised layers do not matter.
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
     for dtype in dtypes - {torch.float32, torch.float64}:
         raise ValueError(
-            f"a parameter of the model is {dtype}, expected torch.float32 or torch.float64, whose rounding leaves"
-            " second derivatives readable: convert with model.float() or model.double()"
+            f"a parameter of the model is {dtype}, expected torch.float32 or torch.float64, since second derivatives"
+            " drown in the rounding of other types: convert with model.float() or model.double()"
         )
     if len(dtypes) > 1:
         raise ValueError(f"parameters have several dtypes, {_names(dtypes)}, expected one: convert with model.float()")
     devices = {parameter.device for parameter in model.parameters()}
     if len(devices) > 1:
-        raise ValueError(f"parameters lie on several devices, {_names(devices)}, expected one: use model.to(device)")
+        raise ValueError(f"parameters are on several devices, {_names(devices)}, expected one: use model.to(device)")
     for name, parameter in model.named_parameters():
         if parameter._backward_hooks:
             raise ValueError(
@@ -66,14 +67,13 @@ def check_mode(model: nn.Module) -> None:
 def check_deterministic(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> None:
     """Raises ValueError if outputs or loss of one chunk differ between two evaluations."""
     with torch.no_grad():
-        first, again = (evaluate(model, loss_fn, inputs, targets) for _ in range(2))
+        first, second = (evaluate(model, loss_fn, inputs, targets) for _ in range(2))
     tolerance = _tolerance(_REPEAT_TOLERANCE, first[0].dtype)
-    for a, b in zip(first, again, strict=True):
+    for a, b in zip(first, second, strict=True):
         if a.shape != b.shape or not torch.allclose(a, b, rtol=tolerance, atol=0.0, equal_nan=True):
             raise ValueError(
-                f"two evaluations of the first chunk gave losses {float(first[1])!r} and {float(again[1])!r}"
-                " (or outputs that differ), expected equal ones:"
-                " turn off dropout and other noise in the model and the loss"
+                f"two evaluations of the first chunk gave losses {float(first[1])!r} and {float(second[1])!r}"
+                " (or different outputs), expected equal ones: turn off dropout and other noise in model and loss"
             )
 
 
@@ -81,37 +81,35 @@ def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: T
     """Outputs and loss of a chunk.
 
     Raises:
-        ValueError: if the outputs are no tensor with one row a sample, or the loss is no real scalar.
+        ValueError: if the outputs are not a tensor with one row per sample, or the loss is not a real scalar.
     """
     outputs = model(inputs)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
-        found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"type {type(outputs).__name__}"
         raise ValueError(
-            f"the model's outputs for {len(inputs)} samples have {found}, expected a tensor with {len(inputs)} rows:"
-            " wrap the model so that it returns one"
+            f"the model's outputs for {len(inputs)} samples have {_shape_or_type(outputs)}, expected a tensor with"
+            f" {len(inputs)} rows: wrap the model so that it returns one"
         )
     loss = loss_fn(outputs, targets)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"type {type(loss).__name__}"
         raise ValueError(
-            f"the loss of a chunk has {found}, expected a tensor with one real number:"
+            f"the loss of a chunk has {_shape_or_type(loss)}, expected a tensor with one real number:"
             ' return the mean over samples (reduction="mean", not "none")'
         )
     return outputs, loss.reshape(())
 
 
 class MeanCheck:
-    """Is ``loss_fn`` a mean over samples? Then the loss of a chunk is the mean of the losses of its single samples.
+    """Checks that the loss of each chunk is the mean of the losses of its single samples.
 
-    Fed with the outputs of successive chunks, it keeps its finding on the device until :meth:`conclude`. The last
-    sample of each chunk is checked with the next chunk too, as a chunk of one sample alone tells nothing. A loss
-    that is not finite passes: the result will say NaN, which is the truth.
+    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample shows nothing.
+    Losses that are not finite pass: the result will be NaN, which is correct. Nothing waits for the device before
+    :meth:`conclude`.
     """
 
     def __init__(self, loss_fn: LossFunction) -> None:
         self._loss_fn = loss_fn
         self._last: tuple[Tensor, Tensor] | None = None
-        # [chunk loss, mean of singletons] of the first violation; NaN where there is none.
+        # [chunk loss, mean of single losses] of the first violation; NaN if there is none.
         self._violation: Tensor | None = None
 
     @torch.no_grad()
@@ -131,11 +129,11 @@ class MeanCheck:
         if self._violation is None:
             self._violation = found
         else:
-            # A mean that is NaN (an ignored target) is a violation as well: only the loss tells.
+            # In a violation the mean may be NaN (an ignored target), the loss never is.
             self._violation = torch.where(self._violation[0].isnan(), found, self._violation)
 
     def conclude(self) -> None:
-        """Raises ValueError if a chunk had another loss than the mean of its singletons; waits for the device."""
+        """Raises ValueError if a chunk's loss was not the mean over its samples; waits for the device."""
         if self._violation is None or math.isnan(self._violation[0].item()):
             return
         loss, mean = self._violation.tolist()
@@ -147,13 +145,20 @@ class MeanCheck:
         )
 
 
+def check_mean(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
+    """Raises ValueError if the loss of one chunk is not the mean over its samples."""
+    check = MeanCheck(loss_fn)
+    check.add(outputs, targets)
+    check.conclude()
+
+
 def _single_losses(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Losses [n] of n samples, each alone."""
+    """Losses [n] of n samples, each evaluated alone."""
     pair = outputs.unsqueeze(1), targets.unsqueeze(1)
     try:
         singles: Tensor = torch.func.vmap(loss_fn)(*pair)
         return singles.reshape(len(outputs))
-    except Exception:  # Whatever vmap cannot follow, a loop can; the loss's own errors come again there.
+    except Exception:  # vmap does not support every loss; the loss's own errors are raised again here.
         return torch.stack([loss_fn(output, target).reshape(()) for output, target in zip(*pair, strict=True)])
 
 
@@ -163,3 +168,13 @@ def _tolerance(tolerances: dict[torch.dtype, float], dtype: torch.dtype) -> floa
 
 def _names(values: set[torch.dtype] | set[torch.device]) -> str:
     return ", ".join(sorted(str(value) for value in values))
+
+
+def _shape_or_type(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+
+
+# Transitional: for estimators.trace and estimators.linearity.
+def checked_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The trainable parameters as a list."""
+    return list(trainable_parameters(model).values())

@@ -1,4 +1,4 @@
-"""The data of a loss: pairs of inputs and targets, cut into chunks in a fixed order."""
+"""The samples of a loss: (inputs, targets) pairs, split into chunks in a fixed order."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,22 +6,20 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from estimators.problem.memory_format import by_pixel
-
 Pair = tuple[Tensor, Tensor]
 Batches = Pair | Iterable[Pair]
 
 
 class Samples:
-    """The samples of ``batches`` in their order, counted and checked once.
+    """The samples of ``batches`` in order, counted and checked once.
 
     Args:
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs (a list, a DataLoader
             with ``shuffle=False``), whose first dimension counts samples.
 
     Raises:
-        ValueError: for a generator, no samples, a batch that is no pair of tensors, lengths that differ,
-            or batches that come in another order at a second pass.
+        ValueError: for a generator, for no samples, for a batch that is not a pair of tensors of equal length, or if
+            a second pass yields another order.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -33,22 +31,20 @@ class Samples:
             )
         if iter(source) is source:
             raise ValueError(
-                f"batches is a {type(batches).__name__}, which can be iterated once only, and every product is"
+                f"batches is a {type(batches).__name__}, which can be iterated once only, but every product is"
                 " a pass over the data: pass list(batches) or a DataLoader"
             )
         self._batches: Iterable[Pair] = source
-        #: Whether chunks of images are to lie by pixel; as they come, if not.
-        self.by_pixel = False
         self.count = sum(len(inputs) for inputs, _ in self._checked_pairs())
         if self.count == 0:
             raise ValueError("batches holds no samples, expected at least one: check the data or its split")
         self._refuse_changing_order()
 
     def chunks(self, size: int, device: torch.device, limit: int | None = None) -> Iterator[Pair]:
-        """Chunks of at most ``size`` samples on ``device``, within a batch: of the first ``limit`` samples, or all.
+        """Chunks of at most ``size`` of the first ``limit`` samples (or all), each within one batch, on ``device``.
 
         Raises:
-            ValueError: if the data holds another number of samples than when it was counted.
+            ValueError: if the number of samples has changed since they were counted.
         """
         wanted = self.count if limit is None else limit
         seen = 0
@@ -56,15 +52,14 @@ class Samples:
             batch = min(len(inputs), wanted - seen)
             for start in range(0, batch, size):
                 stop = min(start + size, batch)
-                chunk = inputs[start:stop].to(device)
-                yield by_pixel(chunk) if self.by_pixel else chunk, targets[start:stop].to(device)
+                yield inputs[start:stop].to(device), targets[start:stop].to(device)
             seen += len(inputs)
             if wanted <= seen and wanted < self.count:
                 return
         if seen != self.count:
             raise ValueError(
                 f"batches yielded {seen} samples, {self.count} at its first pass: pass data that yields the same"
-                " samples every time"
+                " samples in every pass"
             )
 
     def whole(self, device: torch.device) -> Pair:
@@ -93,8 +88,8 @@ class Samples:
             yield inputs, targets
 
     def _refuse_changing_order(self) -> None:
-        first, again = (next((pair for pair in self._checked_pairs() if len(pair[0])), None) for _ in range(2))
-        if first is None or again is None or not all(_same(a, b) for a, b in zip(first, again, strict=True)):
+        first, second = (next((pair for pair in self._checked_pairs() if len(pair[0])), None) for _ in range(2))
+        if first is None or second is None or not all(_same(a, b) for a, b in zip(first, second, strict=True)):
             raise ValueError(
                 "batches yielded another first batch at a second pass, expected the same samples in the same order:"
                 " turn off shuffling and random augmentation"
@@ -102,7 +97,7 @@ class Samples:
 
 
 def samples_in_fraction(fraction: float, count: int) -> int:
-    """ceil(fraction * count), where a product like 0.07 * 100 = 7.000000000000001 counts as 7."""
+    """ceil(fraction * count), at least 1; rounding errors such as 0.07 * 100 = 7.000000000000001 are ignored."""
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"fraction is {fraction}, expected a number in (0, 1]: pass the share of samples to keep")
     return max(1, math.ceil(round(fraction * count, 9)))
@@ -117,7 +112,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return True
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    # NaN in the data is equal to itself here: it makes results NaN, not the order random.
+    # NaN equals NaN here: it makes results NaN, but says nothing about the order.
     return bool(torch.all((a == b) | ((a != a) & (b != b))))
 
 

@@ -96,7 +96,7 @@ def hessian_trace(
     (True, 0.0, 0.0)
     """
     _check(op, probes, distribution)
-    difference = FunctionalHessianOperator.beside(op)
+    difference = FunctionalHessianOperator.like(op)
     gauss_newton = _gauss_newton_trace(difference, sampled, generator)
     error = gauss_newton.standard_error if isinstance(gauss_newton, SampledGaussNewtonTrace) else 0.0
     found = None if gauss_newton.exact else hutchinson(difference, probes, distribution, generator=generator)

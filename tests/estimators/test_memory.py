@@ -34,7 +34,7 @@ def peak(budget):
     with op.keeping_graphs():
         for _ in range(2):
             op @ vector
-        return resident("VmHWM"), op._memory.held
+        return resident("VmHWM"), op._graphs.memory.held
 
 without, _ = peak(0)
 budget = 24 * 2**20

@@ -12,7 +12,7 @@ from estimators.kernels import blocks
 from estimators.kernels import conv_relu_pool as pooled_convolutions
 from estimators.kernels.convolutions import LeanConvolutions
 from estimators.kernels.relu_pool import PooledRelus
-from estimators.operators.graph_cache import recording_saved
+from estimators.problem.saved_tensors import recording_saved
 from tests.estimators.cases import seeded
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -108,7 +108,7 @@ class Shapes(TorchDispatchMode):
 @pytest.mark.parametrize("lean", [True, False])
 def test_nobody_differentiates_by_the_data(lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not lean:
-        monkeypatch.setattr("estimators.operators.hessian.LeanConvolutions", nullcontext)
+        monkeypatch.setattr("estimators.problem.problem.LeanConvolutions", nullcontext)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3)).double()
     op = HessianOperator(model, nn.functional.cross_entropy, images(8), chunk_size=4)
     with Shapes() as shapes:

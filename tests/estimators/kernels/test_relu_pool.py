@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from estimators import HessianOperator, dense_hessian, exact_trace
 from estimators.kernels.relu_pool import PooledRelus
-from estimators.operators.graph_cache import recording_saved
+from estimators.problem.saved_tensors import recording_saved
 from tests.estimators.cases import seeded
 
 Network = Callable[[Tensor, Tensor], Tensor]

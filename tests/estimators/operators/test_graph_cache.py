@@ -44,7 +44,7 @@ def test_algorithms_keep_graphs_while_they_run(run: Callable[[HessianOperator], 
     model, op = counting_operator(memory_budget=HUGE)
     run(op)
     assert model.forwards == 4 and op.products == 5.0
-    assert op._memory.held == 0
+    assert op._graphs.memory.held == 0
     run(op)
     assert model.forwards == 8
     model, op = counting_operator(memory_budget=0)
@@ -58,15 +58,15 @@ def test_one_context_serves_several_algorithms() -> None:
         power_iteration(op, 5, seeded(0))
         hutchinson(op, 5, generator=seeded(1))
         lanczos(op, 5, generator=seeded(2))
-        assert op._memory.held > 0
-    assert model.forwards == 4 and op._memory.held == 0
+        assert op._graphs.memory.held > 0
+    assert model.forwards == 4 and op._graphs.memory.held == 0
 
 
 def held_by_all_chunks() -> int:
     _, op = counting_operator(memory_budget=HUGE)
     with op.keeping_graphs():
         op @ random_vector(op)
-        return op._memory.held
+        return op._graphs.memory.held
 
 
 @pytest.mark.parametrize(("share", "forwards"), [(0.99, 4 + 2 * 1), (0.5, 4 + 2 * 3), (0.05, 4 + 2 * 4)])
@@ -76,7 +76,7 @@ def test_the_budget_holds_and_what_does_not_fit_is_built_anew(share: float, forw
     with op.keeping_graphs():
         for _ in range(3):
             op @ random_vector(op)
-            assert op._memory.held <= budget
+            assert op._graphs.memory.held <= budget
     assert model.forwards == forwards
 
 
@@ -91,9 +91,9 @@ def test_a_subset_shares_the_budget() -> None:
         with subset.keeping_graphs():
             for _ in range(2):
                 assert torch.equal(subset @ random_vector(op), expected)
-                assert op._memory.held <= budget
+                assert op._graphs.memory.held <= budget
         assert model.forwards == 4
-    assert op._memory.held == 0
+    assert op._graphs.memory.held == 0
 
 
 def optimizer_step(model: nn.Module) -> None:
@@ -168,7 +168,7 @@ def test_a_forward_pass_that_changes_a_buffer_keeps_nothing() -> None:
     with op.keeping_graphs():
         for _ in range(2):
             assert torch.equal(op @ random_vector(op), expected)
-            assert op._memory.held == 0
+            assert op._graphs.memory.held == 0
 
 
 def test_after_an_exception_nothing_is_kept() -> None:
@@ -179,7 +179,7 @@ def test_after_an_exception_nothing_is_kept() -> None:
         for _ in range(2):
             with pytest.raises(ValueError, match="must be a mean over samples"):
                 op @ random_vector(op)
-            assert op._memory.held == 0
+            assert op._graphs.memory.held == 0
 
 
 @pytest.mark.parametrize("budget", [-1, float("nan")])

@@ -130,7 +130,7 @@ def test_a_mean_that_vmap_cannot_follow_is_accepted() -> None:
 
     op = HessianOperator(smooth().double(), loss_fn, vectors())
     vector = random_vector(op)
-    assert_relatively_close(op @ vector, 2 * (mse_operator(op._model) @ vector), 1e-12)
+    assert_relatively_close(op @ vector, 2 * (mse_operator(op.problem.model) @ vector), 1e-12)
 
 
 @pytest.mark.parametrize(

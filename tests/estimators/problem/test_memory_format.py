@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, max_pool2d
 
 from estimators import GaussNewtonOperator, HessianOperator, exact_trace
+from estimators.kernels.channels_last import is_channels_last
 from estimators.operators.dense import dense_hessian
 from estimators.per_sample.norms import SampleNorms
-from estimators.problem.memory_format import is_by_pixel
 
 TARGETS = torch.tensor([0, 1, 2, 0])
 
@@ -77,7 +77,7 @@ def case(kind: Kind) -> tuple[Flattens, Tensor]:
 def layouts(model: nn.Module) -> list[bool]:
     """Whether what goes into the model lies by pixel, call by call from now on."""
     seen: list[bool] = []
-    model.register_forward_pre_hook(lambda _, inputs: seen.append(is_by_pixel(inputs[0])))
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(is_channels_last(inputs[0])))
     return seen
 
 

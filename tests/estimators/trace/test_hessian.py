@@ -41,7 +41,7 @@ def test_what_is_probed_is_the_difference_of_the_two_matrices(case: Case) -> Non
     identity = torch.eye(op.size, dtype=op.dtype)
     gauss_newton = GaussNewtonOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size)
     expected = dense_hessian(case.model(), case.loss_fn, case.batches()) - gauss_newton @ identity
-    found = FunctionalHessianOperator.beside(op) @ identity
+    found = FunctionalHessianOperator.like(op) @ identity
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + float(expected.abs().max())))
 
 
@@ -52,7 +52,7 @@ def test_it_is_the_difference_for_every_network(network: Network) -> None:
         vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(7))
         gauss_newton = GaussNewtonOperator(network.model(), loss_fn, (network.inputs(4), targets), chunk_size=3)
         expected = op @ vector - gauss_newton @ vector
-        found = FunctionalHessianOperator.beside(op) @ vector
+        found = FunctionalHessianOperator.like(op) @ vector
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
@@ -91,7 +91,7 @@ def test_it_is_unbiased_and_knows_its_error(case: Case, distribution: Distributi
     assert trace.gauss_newton == pytest.approx(exact_trace(case.model(), case.loss_fn, case.batches()).value)
     assert trace.value == trace.gauss_newton + trace.difference
     assert trace.difference == pytest.approx(statistics.mean(trace.samples))
-    difference = FunctionalHessianOperator.beside(op) @ torch.eye(op.size, dtype=op.dtype)
+    difference = FunctionalHessianOperator.like(op) @ torch.eye(op.size, dtype=op.dtype)
     squares = float((difference**2).sum())
     if distribution == "rademacher":
         squares -= float((difference.diagonal() ** 2).sum())
@@ -174,10 +174,10 @@ def test_kept_graphs_and_their_budget_are_shared() -> None:
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size, memory_budget=2**30)
     with op.keeping_graphs():
         op @ torch.ones(op.size, dtype=op.dtype)
-        held = op._memory.held
+        held = op._graphs.memory.held
         assert hessian_trace(op, generator=seeded(0)).value == expected.value
-        assert op._memory.held == held > 0
-    assert op._memory.held == 0
+        assert op._graphs.memory.held == held > 0
+    assert op._graphs.memory.held == 0
 
 
 def test_probes_come_from_the_generator_or_the_global_stream() -> None:

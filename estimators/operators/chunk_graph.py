@@ -1,0 +1,80 @@
+"""The graph of one chunk of samples, which an operator differentiates for its products."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkGraph(ABC):
+    """A chunk's contribution to a matrix; it can be differentiated as long as it is kept."""
+
+    samples: int
+    """Number of samples of the chunk."""
+    parameters: Sequence[Tensor]
+
+    @property
+    @abstractmethod
+    def held(self) -> Sequence[Tensor]:
+        """The tensors that this object refers to, in addition to those saved by their operations."""
+
+    @abstractmethod
+    def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Adds weight * matrix @ vector to result, both shaped like the parameters. Frees the graph unless kept."""
+
+    @abstractmethod
+    def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Adds weight * gradient of the chunk's loss to result, shaped like the parameters."""
+
+    def _add_vector_jacobian_product(
+        self,
+        outputs: Sequence[Tensor],
+        vectors: Sequence[Tensor],
+        result: Sequence[Tensor],
+        weight: float,
+        keep: bool,
+    ) -> None:
+        """Adds weight * (Jacobian of the outputs in the parameters)' @ vectors to result."""
+        products = torch.autograd.grad(outputs, self.parameters, vectors, retain_graph=keep, allow_unused=True)
+        for total, product in zip(result, products, strict=True):
+            if product is not None:
+                total.add_(product, alpha=weight)
+
+
+@dataclass(frozen=True, eq=False)
+class GradientGraph(ChunkGraph):
+    """The gradient of a chunk's loss with its graph; its products are those of the Hessian. Building it costs 3F."""
+
+    gradients: dict[int, Tensor]
+    """By position of the parameter, for the parameters that the loss depends on."""
+
+    @classmethod
+    def of(cls, loss: Tensor, parameters: Sequence[Tensor], samples: int) -> "GradientGraph":
+        """The graph of a loss that has just been evaluated."""
+        if not loss.requires_grad:
+            return cls(samples, parameters, {})
+        # Not loss.backward(create_graph=True), which leaks: it ties parameters and graph in a reference cycle.
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        return cls(samples, parameters, {i: g for i, g in enumerate(gradients) if g is not None})
+
+    @property
+    def held(self) -> Sequence[Tensor]:
+        """The gradients."""
+        return list(self.gradients.values())
+
+    def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Adds weight * H @ vector to result: 6F. Frees the graph unless kept."""
+        depending = {position: gradient for position, gradient in self.gradients.items() if gradient.requires_grad}
+        # A gradient without a graph is constant: its rows of H are zero.
+        if depending:
+            # With the vector as grad_outputs this differentiates the dot product of (11) without computing it.
+            parts = [vector[position] for position in depending]
+            self._add_vector_jacobian_product(list(depending.values()), parts, result, weight, keep)
+
+    def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
+        """Adds weight * gradient to result, which costs no pass."""
+        for position, gradient in self.gradients.items():
+            result[position].add_(gradient.detach(), alpha=weight)

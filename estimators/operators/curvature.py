@@ -1,0 +1,207 @@
+"""Curvature matrices of a mean loss, multiplied chunk by chunk."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from itertools import islice
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from estimators.operators.chunk_graph import ChunkGraph
+from estimators.operators.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
+from estimators.operators.linear_operator import LinearOperator
+from estimators.problem.checks import LossFunction, MeanCheck, check_mode
+from estimators.problem.problem import Problem
+from estimators.problem.samples import Batches, samples_in_fraction
+
+Operator = TypeVar("Operator", bound="CurvatureOperator")
+
+
+class CurvatureOperator(LinearOperator):
+    """A matrix that is a mean over samples; a subclass says how to build the graph of one chunk.
+
+    See :class:`estimators.HessianOperator` for arguments and costs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        batches: Batches,
+        chunk_size: int | None = None,
+        memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    ) -> None:
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
+        if not memory_budget >= 0:
+            raise ValueError(f"memory_budget is {memory_budget}, expected bytes, at least 0: 0 keeps no graphs")
+        problem = Problem.of(model, loss_fn, batches)
+        with problem.measuring():
+            chunk_size = chunk_size or problem.default_chunk_size()
+            problem.check_first_chunk(chunk_size)
+        self._set_up(problem, chunk_size, GraphMemory(memory_budget))
+
+    def _set_up(
+        self, problem: Problem, chunk_size: int, memory: GraphMemory, parent: "CurvatureOperator | None" = None
+    ) -> None:
+        self.problem = problem
+        #: Samples differentiated at a time, at most; by default a function of model, input shape and kind of device.
+        self.chunk_size = chunk_size
+        self._parameters = list(problem.parameters.values())
+        self._graphs = GraphCache(problem.model, memory)
+        self._parent = parent
+        self._samples_seen = 0
+        self._mean_checked = False
+
+    def _view(self, kind: type[Operator], problem: Problem, chunk_size: int) -> Operator:
+        """An operator that shares this one's memory budget and adds to its count of products."""
+        view = kind.__new__(kind)
+        view._set_up(problem, chunk_size, self._graphs.memory, parent=self)
+        # With another number of samples the last chunk is another one.
+        view._mean_checked = self._mean_checked and problem is self.problem
+        return view
+
+    @abstractmethod
+    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
+        """The graph to differentiate for a chunk, after its forward pass."""
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the parameters that require grad."""
+        return self.problem.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype, float32 or float64."""
+        return self.problem.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return self.problem.device
+
+    @property
+    def products(self) -> float:
+        """Passes over this operator's data so far; those of subsets count by their share of the samples."""
+        return self._samples_seen / self.problem.count
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(size={self.size}, samples={self.problem.count}, chunk_size={self.chunk_size},"
+            f" dtype={self.dtype}, device={self.device})"
+        )
+
+    def subset(self, fraction: float) -> Self:
+        """The matrix over the first ceil(fraction * n) of the n samples, which should be in random order.
+
+        Its products count in this operator too, by their share of the samples.
+
+        Raises:
+            ValueError: if fraction is outside (0, 1].
+        """
+        return self._view(type(self), self.problem.subset(fraction), self.chunk_size)
+
+    def in_chunks(self, fraction: float) -> Self:
+        """The same matrix in chunks of at most ceil(fraction * n) of the n samples.
+
+        This operator itself if its chunks are small enough. Products count in this operator too.
+
+        Raises:
+            ValueError: if fraction is outside (0, 1].
+        """
+        largest = samples_in_fraction(fraction, self.problem.count)
+        return self if self.chunk_size <= largest else self._view(type(self), self.problem, largest)
+
+    def keeping_graphs(self) -> AbstractContextManager[None]:
+        """A context that keeps graphs between products, up to ``memory_budget``, and releases them at its end.
+
+        Products still follow the model: after an optimizer's step, load_state_dict or a change of mode the graphs are
+        built again. Like autograd, it does not notice values written in place through ``.data`` or NumPy. Do not change
+        the data inside.
+        """
+        return self._graphs.keeping()
+
+    def chunkwise(self, vector: Tensor, update: Callable[[Tensor, Tensor], Tensor], max_chunks: int) -> Tensor:
+        """The vector [size] after a pass over at most ``max_chunks`` chunks that updates it after each of them.
+
+        ``update(vector, product)`` gets the product [size] of the chunk's own matrix with the vector and returns the
+        next vector. The pass counts as a product, by its share of the samples.
+
+        Raises:
+            ValueError: as :meth:`matvec`.
+        """
+        self._check_vectors(vector, (self.size,))
+        seen = 0
+        with self._differentiating():
+            for graph, _, kept in islice(self._chunk_graphs(), max_chunks):
+                product = torch.zeros_like(vector)
+                graph.add_product(self._unflatten(vector), self._unflatten(product), 1.0, keep=kept)
+                vector = update(vector, product)
+                seen += graph.samples
+        self._count(seen)
+        return vector
+
+    def gradient(self) -> Tensor:
+        """The gradient [size] of the mean loss: free if graphs are kept, otherwise 3F. It counts as no product.
+
+        Raises:
+            ValueError: if the model is now in train mode, or the loss is not a mean over samples.
+        """
+        with self._differentiating():
+            total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+            parts = self._unflatten(total)
+            for graph, weight, kept in self._chunk_graphs():
+                graph.add_gradient(parts, weight, keep=kept)
+        return total
+
+    def _multiply(self, vectors: list[Tensor]) -> list[Tensor]:
+        with self._differentiating():
+            # Autograd cannot save inference tensors.
+            vectors = [v.clone() if v.is_inference() else v.detach().contiguous() for v in vectors]
+            results = [torch.zeros(self.size, dtype=self.dtype, device=self.device) for _ in vectors]
+            pairs = [(self._unflatten(v), self._unflatten(r)) for v, r in zip(vectors, results, strict=True)]
+            for graph, weight, kept in self._chunk_graphs():
+                for position, (vector, result) in enumerate(pairs, start=1):
+                    graph.add_product(vector, result, weight, keep=kept or position < len(pairs))
+        self._count(len(vectors) * self.problem.count)
+        return results
+
+    @contextmanager
+    def _differentiating(self) -> Iterator[None]:
+        """The context of one pass over the data with the model's current state."""
+        check_mode(self.problem.model)
+        with self._graphs.one_pass(), self.problem.measuring():
+            yield
+
+    def _chunk_graphs(self) -> Iterator[tuple[ChunkGraph, float, bool]]:
+        """The graph of each chunk, the chunk's share of the samples, and whether the graph is kept."""
+        count, kept = self.problem.count, list(self._graphs.graphs)
+        yield from ((graph, graph.samples / count, True) for graph in kept)
+        if sum(graph.samples for graph in kept) == count:
+            return
+        mean_check = None if self._mean_checked else MeanCheck(self.problem.loss_fn)
+        for inputs, targets in islice(self.problem.chunks(self.chunk_size), len(kept), None):
+            graph, keep = self._graphs.build((inputs, targets), partial(self._graph, inputs, targets, mean_check))
+            yield graph, graph.samples / count, keep
+        if mean_check is not None:
+            mean_check.conclude()
+        self._mean_checked = True
+
+    def _graph(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> ChunkGraph:
+        outputs, loss = self.problem.evaluate(inputs, targets)
+        if mean_check is not None:
+            mean_check.add(outputs, targets)
+        return self._graph_of(outputs, loss, targets)
+
+    def _count(self, samples: int) -> None:
+        self._samples_seen += samples
+        if self._parent is not None:
+            self._parent._count(samples)
+
+    def _unflatten(self, vector: Tensor) -> list[Tensor]:
+        """Views of a flat vector [size], shaped like the parameters."""
+        parts = torch.split(vector, [parameter.numel() for parameter in self._parameters])
+        return [part.view(parameter.shape) for part, parameter in zip(parts, self._parameters, strict=True)]

@@ -1,0 +1,124 @@
+"""The mean loss of a model over samples, validated once and taken by every estimator."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from estimators.kernels.channels_last import to_channels_last
+from estimators.kernels.convolutions import LeanConvolutions
+from estimators.kernels.relu_pool import PooledRelus
+from estimators.problem.checks import (
+    LossFunction,
+    check_deterministic,
+    check_mean,
+    check_mode,
+    evaluate,
+    trainable_parameters,
+)
+from estimators.problem.chunking import default_chunk_size
+from estimators.problem.isolation import measuring
+from estimators.problem.memory_format import prefers_channels_last
+from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The mean loss of ``model`` over the first ``count`` of the samples, as a function of its trainable parameters."""
+
+    model: nn.Module
+    loss_fn: LossFunction
+    parameters: dict[str, nn.Parameter]
+    """The parameters that require grad, by name, in ``model.parameters()`` order."""
+    samples: Samples
+    count: int
+    channels_last: bool = False
+    """Whether chunks of images are converted to channels_last. Otherwise they keep the format of the data."""
+
+    @classmethod
+    def of(cls, model: nn.Module, loss_fn: LossFunction, batches: Batches) -> "Problem":
+        """The problem of a model, a mean loss and data.
+
+        Raises:
+            ValueError: if model or data cannot be measured; the message names the fix.
+        """
+        parameters = trainable_parameters(model)
+        check_mode(model)
+        with measuring(model, _device(parameters)):
+            samples = Samples(batches)
+            problem = cls(model, loss_fn, parameters, samples, samples.count)
+            inputs, targets = problem.first(2)
+            channels_last = prefers_channels_last(model, inputs, partial(problem._derivatives, targets=targets))
+        return replace(problem, channels_last=channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return _device(self.parameters)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype, float32 or float64."""
+        return next(iter(self.parameters.values())).dtype
+
+    @property
+    def size(self) -> int:
+        """Number of entries of all parameters."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def subset(self, fraction: float) -> "Problem":
+        """The problem of the first ceil(fraction * count) samples, fraction in (0, 1]."""
+        return replace(self, count=samples_in_fraction(fraction, self.count))
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """The context for evaluating and differentiating: see :func:`estimators.problem.isolation.measuring`."""
+        return measuring(self.model, self.device)
+
+    def chunks(self, size: int) -> Iterator[Pair]:
+        """Chunks of at most ``size`` samples on the model's device, each within one batch."""
+        for inputs, targets in self.samples.chunks(size, self.device, self.count):
+            yield to_channels_last(inputs) if self.channels_last else inputs, targets
+
+    def first(self, size: int) -> Pair:
+        """At most ``size`` samples of the first batch."""
+        return next(self.chunks(size))
+
+    def default_chunk_size(self) -> int:
+        """The chunk size for Hessian-vector products."""
+        return default_chunk_size(self.model, self.loss_fn, *self.samples.first(2, self.device))
+
+    def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and loss of a chunk, with a graph whose second derivatives are fast."""
+        with LeanConvolutions(), PooledRelus():
+            return evaluate(self.model, self.loss_fn, inputs, targets)
+
+    def check_first_chunk(self, size: int) -> None:
+        """Raises ValueError if the loss of the first chunk is random, or not a mean over samples."""
+        inputs, targets = self.first(size)
+        check_deterministic(self.model, self.loss_fn, inputs, targets)
+        with torch.no_grad():
+            outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
+        check_mean(self.loss_fn, outputs, targets)
+
+    def _derivatives(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """Outputs, gradient and one Hessian-vector product, as far as there are any."""
+        outputs, loss = self.evaluate(inputs, targets)
+        found, parameters = [outputs.detach()], list(self.parameters.values())
+        if not loss.requires_grad:
+            return found
+        parts = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+        gradient = torch.cat([part.reshape(-1) for part in parts])
+        found.append(gradient.detach())
+        if not gradient.requires_grad:
+            return found
+        # The vector singles out no parameter, and no random stream is used.
+        vector = torch.arange(1, len(gradient) + 1, dtype=gradient.dtype, device=gradient.device).cos()
+        products = torch.autograd.grad(gradient, parameters, vector, materialize_grads=True)
+        return [*found, torch.cat([part.reshape(-1) for part in products])]
+
+
+def _device(parameters: dict[str, nn.Parameter]) -> torch.device:
+    return next(iter(parameters.values())).device
