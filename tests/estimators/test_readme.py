@@ -9,7 +9,7 @@ import pytest
 
 import estimators
 
-MODULES = [module.name for module in pkgutil.iter_modules(estimators.__path__, "estimators.")]
+MODULES = [module.name for module in pkgutil.walk_packages(estimators.__path__, "estimators.")]
 
 
 def test_the_readme_runs() -> None:
