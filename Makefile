@@ -1,10 +1,11 @@
-# Everything one can do with a clone. `make sweep` and `make test` set themselves up.
+# `make sweep` and `make test` set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= $(if $(RAY_ADDRESS),paper,quickstart)
 STORAGE ?= results
 TRACKING_URI ?= sqlite:///mlflow.db
 UI_PORT ?= 5000
+WORKERS ?= 4
 
 WHY := $(if $(RAY_ADDRESS),on a cluster: RAY_ADDRESS is $(RAY_ADDRESS),without a RAY_ADDRESS)
 BIN := $(VENV)/bin
@@ -13,50 +14,54 @@ DEVELOP := $(VENV)/.develop
 BENCHED := $(VENV)/.benched
 CLUSTERED := $(VENV)/.clustered
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui report test slow chaos test-cluster cluster-secrets check bench clean
+DOCUMENTED := $(VENV)/.documented
+.PHONY: help setup sweep ui report test test-slow chaos test-cluster cluster-secrets check docs bench clean
 
-help:  ## shows this
+help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 	@echo "variables: SWEEP=$(SWEEP) STORAGE=$(STORAGE) TRACKING_URI=$(TRACKING_URI) UI_PORT=$(UI_PORT) PYTHON=$(PYTHON)"
 
-setup: $(SETUP)  ## makes .venv and installs what a sweep needs, in the versions of requirements.lock
+setup: $(SETUP)  ## creates .venv and installs what a sweep needs, in the versions of requirements.lock
 
-sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); again: computes what is missing
+sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); run again, it computes what is missing
 	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default $(WHY); make sweep SWEEP=... runs another))"
 	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
 
-ui: $(SETUP)  ## serves MLflow's pages on 127.0.0.1, port UI_PORT
+ui: $(SETUP)  ## serves the curves (MLflow) on 127.0.0.1, port UI_PORT
 	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
 
-report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr makes the groups
+report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr sets the groups
 	@$(BIN)/hessian-dynamics report $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI) $(if $(BY),--by $(BY))
 
-test: $(DEVELOP)  ## runs the tests, two files at a time
-	$(BIN)/pytest -n 2 --dist loadfile
+test: $(DEVELOP)  ## runs the tests, about five minutes on two cores; COVERAGE=1 reports the coverage
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-slow: $(DEVELOP)  ## runs the tests that take too long for every day
-	$(BIN)/pytest -m slow
+test-slow: $(DEVELOP)  ## runs the slow tests: storms, full disks, kills through Ray, whole benchmarks
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
-chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour, and compares; SEED=n is another storm
+chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour and compares; SEED=n draws other faults
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))
 
-test-cluster: $(CLUSTERED)  ## starts what docker/compose.yaml says without a container engine, and breaks it; needs root
+test-cluster: $(CLUSTERED)  ## runs the services of docker/compose.yaml without a container engine and breaks them; needs root
 	$(BIN)/pytest -m cluster tests/cluster -rs --capture=no --durations=0
 
-cluster-secrets:  ## makes the token and passwords of docker/compose.yaml, where they are not there
+cluster-secrets:  ## creates the token and passwords of docker/compose.yaml that do not exist yet
 	@docker/secrets.sh
 
-check: $(DEVELOP)  ## ruff, mypy and the layers of the house
+check: $(DEVELOP)  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(BENCHED)  ## times this beside other ways; BENCH=name runs one, DATA=folder takes its images
+docs: $(DOCUMENTED)  ## builds the documentation strictly into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(BENCHED)  ## runs the benchmarks; BENCH=name runs one, DATA=folder takes its images
 	@$(BIN)/python -m benchmarks $(BENCH) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
-clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+clean:  ## removes caches of tools; keeps .venv, results and the tracker's database
+	rm -rf site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -78,4 +83,8 @@ $(CLUSTERED): pyproject.toml requirements.lock | $(BIN)/python
 
 $(BENCHED): pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,bench]'
+	@touch $@ $(SETUP)
+
+$(DOCUMENTED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,docs]'
 	@touch $@ $(SETUP)
