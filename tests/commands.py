@@ -1,16 +1,19 @@
-"""What a text tells its reader to type, and what of it there is."""
+"""The commands that a text mentions, compared with the commands that exist."""
 
-import os
 import re
-import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
 
 COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))
 
 
-def told(text: str) -> dict[str, set[str]]:
-    """The commands of hessian-dynamics in a text, each with the options it is given anywhere."""
+def mentioned_commands(text: str) -> dict[str, set[str]]:
+    """The commands of hessian-dynamics in a text, each with all options that the text gives it."""
     found: dict[str, set[str]] = {}
     for command, rest in re.findall(r"(?:hessian-dynamics|driver\.sh) ([a-z]+)\b([^\n`#|]*)", text):
         options = found.setdefault(command, set())
@@ -18,10 +21,14 @@ def told(text: str) -> dict[str, set[str]]:
     return found
 
 
-def unknown(command: str, options: set[str]) -> set[str]:
-    """Those options that the command does not have. It fails where there is no such command."""
-    shown = subprocess.run(
-        [COMMAND, command, "--help"], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
-    )
-    assert shown.returncode == 0, f"{command}: {shown.stderr}"
-    return {option for option in options if not re.search(rf"{option}\b", shown.stdout)}
+def unknown_options(command: str, options: set[str]) -> set[str]:
+    """The options that the command does not have; fails if the command does not exist."""
+    shown = _help(command)
+    return {option for option in options if not re.search(rf"{option}\b", shown)}
+
+
+@cache
+def _help(command: str) -> str:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, f"{command}: {result.output}"
+    return result.output

@@ -1,4 +1,4 @@
-"""What docs/clusters.md tells one to type is there."""
+"""The commands in docs/clusters.md exist."""
 
 import os
 import re
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.commands import told, unknown
+from tests.commands import mentioned_commands, unknown_options
 from tests.docker.deployment import ROOT, compose
 from tests.training.folders import make_folder
 
 GUIDE = (ROOT / "docs/clusters.md").read_text()
-COMMANDS = told(GUIDE)
+COMMANDS = mentioned_commands(GUIDE)
 
 
 def test_there_are_commands() -> None:
@@ -25,16 +25,16 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_and_option_exists(command: str) -> None:
-    assert not unknown(command, COMMANDS[command])
+    assert not unknown_options(command, COMMANDS[command])
 
 
-def test_what_is_not_there_is_found() -> None:
-    assert unknown("run", {"--storage", "--fetch-only"}) == {"--fetch-only"}
+def test_unknown_commands_and_options_are_found() -> None:
+    assert unknown_options("run", {"--storage", "--fetch-only"}) == {"--fetch-only"}
     with pytest.raises(AssertionError, match="fetch: "):
-        unknown("fetch", set())
+        unknown_options("fetch", set())
 
 
-def test_every_compose_command_names_its_file_and_a_service_that_there_is() -> None:
+def test_every_compose_command_names_its_file_and_an_existing_service() -> None:
     lines = [line.strip() for line in re.findall(r"docker compose [^`\n#]*", GUIDE)]
     assert len(lines) > 8
     for line in lines:
@@ -45,13 +45,13 @@ def test_every_compose_command_names_its_file_and_a_service_that_there_is() -> N
             assert set(rest[1:]) & set(compose()["services"]), line
 
 
-def test_what_is_to_be_written_into_files_is_yaml() -> None:
+def test_the_files_in_the_guide_are_yaml() -> None:
     compose_mps, pod_mps, own = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL))
     assert set(own["services"]) | set(compose_mps["services"]) <= set(compose()["services"])
     assert set(pod_mps) == {"env", "lifecycle"}
 
 
-def test_data_is_fetched_where_there_is_internet(tmp_path: Path) -> None:
+def test_the_command_that_fetches_data_runs(tmp_path: Path) -> None:
     [command] = re.findall(r"^\.venv/bin/python (-c .*)$", GUIDE, re.MULTILINE)
     [option, code] = shlex.split(command)
     images = make_folder(tmp_path / "images")
