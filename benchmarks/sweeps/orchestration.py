@@ -216,7 +216,7 @@ def idle_trials(count: int) -> list[float]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()
         run_ray(
-            Attempts(Idle(scratch, "idle"), names, say),
+            Attempts(Idle(scratch, "idle"), names),
             Resources(),
             max_concurrent=None,
             address=None,

@@ -13,6 +13,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown
 from benchmarks.sweeps.workplace import Workplace
 from orchestrator.scheduling.driver import run_sweep
+from orchestrator.scheduling.options import RunOptions
 from orchestrator.study.optimizer_config import (
     AdagradConfig,
     AdamConfig,
@@ -79,7 +80,7 @@ def _compare(data: dict[str, Any], sizes: Sizes) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         place = Workplace(Path(scratch), _content(data, sizes))
         # Without a tracker. What fails is seen in the comparison.
-        run_sweep(place.sweep, place.storage, Console(quiet=True), engine="local")
+        run_sweep(place.sweep, place.storage, Console(quiet=True), RunOptions("local"))
         found = {}
         for name, trial_id in zip(sizes.optimizers, place.sweep.by_id, strict=True):
             found[name] = outcome(*place.call("trial", trial_id, "--compare"))

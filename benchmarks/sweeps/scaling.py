@@ -193,7 +193,7 @@ def _case(nodes: int, trials: int, sizes: Sizes) -> dict[str, Any]:
         with _Nodes(nodes) as cluster:
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.time()
             names = [f"t{number_:05}" for number_ in range(trials)]
-            run_ray(Attempts(job, names, say), Resources(), None, cluster.address, lambda: None)
+            run_ray(Attempts(job, names), Resources(), None, cluster.address, lambda: None)
             after = resource.getrusage(resource.RUSAGE_SELF)
         storage = Storage(scratch)
         ends = [list(storage.trial(name).records())[-1] for name in names]
@@ -229,7 +229,7 @@ def _loss(sizes: Sizes) -> dict[str, float]:
 
             thread = threading.Thread(target=lose, daemon=True)
             thread.start()
-            run_ray(Attempts(job, ["t0", "t1"], say), Resources(), None, cluster.address, lambda: None)
+            run_ray(Attempts(job, ["t0", "t1"]), Resources(), None, cluster.address, lambda: None)
             thread.join()
         again = [start for start in starts(Path(scratch)) if start.trial_id == lost["trial"] and start.at > lost["at"]]
         return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).epochs())}

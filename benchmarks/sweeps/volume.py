@@ -22,7 +22,8 @@ from benchmarks.harness.results import Result, begin, finish
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number
 from benchmarks.sweeps.fake_trial import FakeTrial, provenance
-from orchestrator.scheduling.driver import EngineOptions, compute
+from orchestrator.scheduling.driver import compute
+from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.progress import Progress
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
@@ -117,7 +118,7 @@ def through_tune(folder: str, trials: int, epochs: int) -> dict[str, float]:
     watcher.start()
     with store.driver_lease:
         progress = Progress(sweep, storage, console)
-        compute(work, list(sweep.by_id), sweep, store, console, progress, EngineOptions("ray", None, SLOTS))
+        compute(work, sweep, progress, RunOptions("ray", max_concurrent=SLOTS))
     done.set()
     watcher.join()
     found = [storage.trial(trial_id) for trial_id in sweep.by_id]

@@ -216,7 +216,7 @@ def _case(trials: int, captured: bool, seconds: float, settings: Settings) -> li
         job = Timed(Path(scratch), trials, captured, seconds, settings)
         names = [str(seed) for seed in range(trials)]
         resources = Resources(cpu=1, gpu=torch.cuda.device_count() / trials)
-        run_local(Attempts(job, names, say, gpu=True), resources, None, lambda: None)
+        run_local(Attempts(job, names, gpu=True), resources, None, lambda: None)
         return [json.loads((Path(scratch) / f"{name}.json").read_text()) for name in names]
 
 

@@ -18,9 +18,10 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, interruptible, say
-from orchestrator.scheduling.driver import EngineOptions, run_sweep
+from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.measurement_change import read_change
+from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasure_sweep import measure_sweep, shortcomings
 from orchestrator.scheduling.show import damage, failures, forecast, split, table
@@ -79,20 +80,18 @@ def run(
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
     seconds = read_budget(budget)
     following = Following(store, desired.name, absolute_uri(tracking_uri), say)
+    options = RunOptions(
+        engine,
+        address,
+        max_concurrent,
+        seconds,
+        verify=verify,
+        preflight=ClusterPreflight(),
+        on_manifest=following.start,
+        before_trials=following.wait_until_ready,
+    )
     with interruptible(desired.name):
-        result = run_sweep(
-            desired,
-            store,
-            console,
-            engine=engine,
-            address=address,
-            max_concurrent=max_concurrent,
-            budget_seconds=seconds,
-            verify=verify,
-            preflight=ClusterPreflight(),
-            on_manifest=following.start,
-            before_trials=following.wait_until_ready,
-        )
+        result = run_sweep(desired, store, console, options)
         for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
             say(line)
         following.wait_until_shipped()
@@ -156,7 +155,7 @@ def measure(
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
     change = read_change(override or (), stored)
-    options = EngineOptions(engine, address, max_concurrent, read_budget(budget), ClusterPreflight())
+    options = RunOptions(engine, address, max_concurrent, read_budget(budget), preflight=ClusterPreflight())
     with interruptible(stored.name):
         result = measure_sweep(stored, store, console, change, every, options)
         for line in (result.summary, *shortcomings(result, every)):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.scheduling.driver import Engine
+from orchestrator.scheduling.options import EngineName
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
@@ -19,7 +19,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Another value: `--set optimizer.lr=0.1`. Makes another sweep."),
 ]
-EngineOption = Annotated[Engine, typer.Option(help="Ray, or plain processes of this machine.")]
+EngineOption = Annotated[EngineName, typer.Option(help="Ray, or plain processes of this machine.")]
 AddressOption = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
 ]

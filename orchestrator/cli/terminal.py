@@ -1,6 +1,7 @@
 """The command, and how it speaks."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import typer
@@ -22,6 +23,21 @@ console = Console()
 def say(line: str) -> None:
     """Prints a line as it is, however wide the terminal."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints log messages on the console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+@app.callback()
+def log_to_console() -> None:
+    """Prints the messages of the `hessian_dynamics` logger."""
+    log = logging.getLogger("hessian_dynamics")
+    log.setLevel(logging.INFO)
+    log.handlers = [_ConsoleHandler()]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Which trial is tried next, and what becomes of one whose attempt failed: asked by every engine, from any thread."""
 
 import contextlib
+import logging
 import random
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.scheduling.engines.worker import Job, Mark
 from orchestrator.scheduling.retry import Failure, Kind, Next, conclusion, decide, pause_seconds
 
+log = logging.getLogger("hessian_dynamics.attempts")
 SAME_ERROR_TRIALS = 3
 """Where so many trials are the first to end, all with the same error, the others would end so too."""
 _BAD_NODE_TRIALS = 2
@@ -46,7 +48,6 @@ class Attempts:
     Args:
         job: what is done for each.
         trial_ids: in the order in which they begin.
-        say: told what a person should know, a line each.
         stopping: whether no further attempt may begin.
         stop: asks the running ones to end after their epoch.
         gpu: whether trials compute on GPUs.
@@ -57,7 +58,6 @@ class Attempts:
         self,
         job: Job,
         trial_ids: Iterable[str],
-        say: Callable[[str], None],
         stopping: Callable[[], bool] = lambda: False,
         stop: Callable[[], None] = lambda: None,
         gpu: bool = False,
@@ -66,7 +66,6 @@ class Attempts:
         self.job = job
         self._waiting = deque(_Trial(trial_id) for trial_id in trial_ids)
         self._running: dict[str, _Trial] = {}
-        self._say = say
         self._stopping = stopping
         self._stop = stop
         self._gpu = gpu
@@ -177,14 +176,14 @@ class Attempts:
             trial.alone = trial.alone or verdict is Next.ALONE
             self._waiting.append(trial)
             how = "alone, when the others are done" if verdict is Next.ALONE else f"in {pause:.0f} s"
-            self._say(f"trial {trial.trial_id}: {failure.line}; trying again from its last epoch, {how}")
+            log.info(f"trial {trial.trial_id}: {failure.line}; trying again from its last epoch, {how}")
         elif verdict is Next.STOP:
             self._stopped = True
             self._stop()
-            self._say(f"trial {trial.trial_id}: {failure.line}; stopping, since no other trial can go on either")
+            log.info(f"trial {trial.trial_id}: {failure.line}; stopping, since no other trial can go on either")
         else:
             what = "failed" if verdict is Next.FAILED else "left as it stands, the same command goes on with it"
-            self._say(f"trial {trial.trial_id}: {why or failure.line}; {what}")
+            log.info(f"trial {trial.trial_id}: {why or failure.line}; {what}")
         self._conclude(trial, failure, why, verdict is Next.FAILED)
         if verdict is Next.FAILED:
             self._note_end(failure)
@@ -198,8 +197,8 @@ class Attempts:
             return
         self._stopped = True
         self._stop()
-        self._say(failure.reason.rstrip())
-        self._say(
+        log.info(failure.reason.rstrip())
+        log.info(
             f"the first {SAME_ERROR_TRIALS} trials to end all failed with this error, so would the others: stopping; "
             "the same command goes on from here once it is mended"
         )

@@ -1,13 +1,10 @@
-"""Runs a sweep: takes its lease, notes what is desired, computes what is missing, says how that went."""
+"""Runs a sweep: takes its lease, writes its manifest, and computes what is missing."""
 
-import os
-import signal
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -15,108 +12,80 @@ from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
 from orchestrator.scheduling.engines.ray import run_ray
 from orchestrator.scheduling.engines.worker import Work
-from orchestrator.scheduling.plan import Plan, reconcile
-from orchestrator.scheduling.preflight import Preflight
+from orchestrator.scheduling.options import RunOptions
+from orchestrator.scheduling.plan import Plan, reconcile, subset
 from orchestrator.scheduling.progress import Progress
-from orchestrator.scheduling.stopping import Stopping, handlers_kept
+from orchestrator.scheduling.stopping import Stopping, handlers_kept, interrupt_main_thread
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import SweepStore
+from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 
-Engine = Literal["ray", "local"]
+log = logging.getLogger("hessian_dynamics.driver")
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """Where trials run, and how many at a time."""
-
-    engine: Engine
-    address: str | None = None
-    """Of a Ray cluster; None starts one here."""
-    max_concurrent: int | None = None
-    """Trials at a time, where the engine would run more."""
-    budget_seconds: float | None = None
-    """After which trials are asked to end after their epoch."""
-    preflight: Preflight | None = None
-    """Checks the nodes of a cluster that is not this machine's own; None trusts them."""
-
-
-def run_sweep(
-    sweep: Sweep,
-    storage: Storage,
-    console: Console,
-    *,
-    engine: Engine,
-    address: str | None = None,
-    max_concurrent: int | None = None,
-    budget_seconds: float | None = None,
-    verify: bool = False,
-    preflight: Preflight | None = None,
-    on_manifest: Callable[[], None] = lambda: None,
-    before_trials: Callable[[], None] = lambda: None,
-) -> Plan:
-    """Does what is desired and not yet stored, nothing else. Returns how the trials stand in the end.
+def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOptions) -> Plan:
+    """Computes what is desired and not stored yet. Returns the state of all trials at the end.
 
     Args:
         sweep: what is desired.
         storage: what is stored.
-        console: where progress is shown.
-        engine: ``ray``, or ``local`` for plain processes.
-        address: of a Ray cluster; None starts one here.
-        max_concurrent: trials at a time, where the engine would run more.
-        budget_seconds: after which trials are asked to end after their epoch.
-        verify: read every stored epoch first, so that all that is damaged is computed again.
-        preflight: checks the nodes of a cluster that is not this machine's own; None trusts them.
-        on_manifest: called once the sweep can be read from the storage.
-        before_trials: called when the engine is up, before the first trial is scheduled.
+        console: shows progress.
+        options: engine, limits and checks.
 
     Raises:
-        StorageError: where the storage cannot be written.
-        LeaseHeldError: where another driver is at work on the sweep.
-        LeaseLostError: where another host's driver has taken over, since this one was not heard of.
-        DataError: where a data set is missing or damaged.
-        ValueError: where a model, batch size or augmentation does not fit its data.
-        ModelCodeError: where the code of a network of the user's own raises.
-        ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
-        UnfitNodesError: where a node of the cluster has other software, data, storage or time than the driver.
-        KeyboardInterrupt: where the user insisted on stopping at once.
+        StorageError: if the storage cannot be written.
+        LeaseHeldError: if another driver is at work on the sweep.
+        LeaseLostError: if another host's driver has taken over because this one was silent for too long.
+        DataError: if a data set is missing or damaged.
+        ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
+        ModelCodeError: if the code of a user's own network raises.
+        ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
+        KeyboardInterrupt: if the user asked twice to stop.
     """
-    storage.files.check_writable()
-    store = storage.sweep(sweep.name)
-    with store.driver_lease_with(on_lost=interrupt) as lease:
-        store.clear_stop()
+    with exclusive_run(storage, sweep.name) as (store, lease):
         store.write_manifest(sweep, capture())
-        on_manifest()
-        if verify:
+        options.on_manifest()
+        if options.verify:
             storage.verify(sweep.by_id)
         todo = reconcile(sweep, storage).todo
-        if not todo:
-            console.print("nothing left to do")
-        else:
+        if todo:
             prepare(sweep, console)
             _note_images(sweep, store)
-            work, progress = Work(str(storage.root), sweep.name, lease.number), Progress(sweep, storage, console)
-            options = EngineOptions(engine, address, max_concurrent, budget_seconds, preflight)
-            compute(work, todo, sweep, store, console, progress, options, before_trials, lease)
+            work = Work(str(storage.root), sweep.name, lease.number)
+            compute(work, subset(sweep, todo), Progress(sweep, storage, console), options, lease)
+        else:
+            log.info("nothing left to do")
     return reconcile(sweep, storage)
 
 
-def prepare(sweep: Sweep, console: Console) -> None:
-    """Reads the data and builds the models of a sweep, so that what is wrong with them is said before it begins.
-
-    Args:
-        sweep: its trials name the data and the models.
-        console: shows what is done.
+@contextmanager
+def exclusive_run(storage: Storage, name: str) -> Iterator[tuple[SweepStore, Lease]]:
+    """Holds the driver's lease of a sweep while the block runs. Losing the lease interrupts the main thread.
 
     Raises:
-        DataError: where data is missing or damaged.
-        ValueError: where a model cannot be built.
+        StorageError: if the storage cannot be written.
+        LeaseHeldError: if another driver is at work on the sweep.
+        LeaseLostError: if another host's driver has taken over.
     """
-    from orchestrator.training.models.user_code import (
-        importable_from,  # torch, only where there is something to compute
-    )
+    storage.files.check_writable()
+    store = storage.sweep(name)
+    with store.driver_lease_with(on_lost=interrupt_main_thread) as lease:
+        store.clear_stop()
+        yield store, lease
+
+
+def prepare(sweep: Sweep, console: Console) -> None:
+    """Reads the data and builds the models of a sweep, so that errors in them are reported before it begins.
+
+    Raises:
+        DataError: if data is missing or damaged.
+        ValueError: if a model cannot be built.
+    """
+    # These import torch, which takes seconds: only if there is something to compute.
+    from orchestrator.training.models.user_code import importable_from
     from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
@@ -126,65 +95,50 @@ def prepare(sweep: Sweep, console: Console) -> None:
         check_models(sweep)
 
 
-def compute(
-    work: Work,
-    trial_ids: list[str],
-    sweep: Sweep,
-    store: SweepStore,
-    console: Console,
-    progress: Progress,
-    options: EngineOptions,
-    before_trials: Callable[[], None] = lambda: None,
-    lease: Lease | None = None,
-) -> None:
-    """Does some work for trials on an engine, shows its progress, and lets the user stop it.
+def compute(job: Work, sweep: Sweep, progress: Progress, options: RunOptions, lease: Lease | None = None) -> None:
+    """Runs a job for every trial of a sweep on an engine, and lets the user stop it.
 
-    Where its `lease` is lost it is stopped at once, by KeyboardInterrupt. The nodes of a cluster are asked first.
+    Losing the `lease` stops the run at once by KeyboardInterrupt.
 
     Raises:
-        ConnectionError: where there is no Ray cluster at the address, or Ray died and could not be started again.
-        UnfitNodesError: where a node of the cluster has other software, data, storage or time than the driver.
-        KeyboardInterrupt: where the user insisted on stopping at once.
+        ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
+        ValueError: if a node of the cluster is unfit.
+        KeyboardInterrupt: if the user asked twice to stop.
     """
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    far = options.engine == "ray" and options.address not in (None, "local")
-    preflight = options.preflight if far else None
+    storage = Storage(job.storage_root)
+    store = storage.sweep(sweep.name)
+    preflight = options.preflight if options.on_cluster else None
     if preflight and lease:
-        from orchestrator.trial import data_digest  # torch, only where there is something to compute
-
-        chosen = [sweep.by_id[trial_id] for trial_id in trial_ids]
-        digests = {trial.data: data_digest(trial, Resources()) for trial in chosen}
-        work = replace(work, requirements=preflight.requirements(sweep.name, lease, digests))
-    stopping = Stopping(store.request_stop, say, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
-    attempts = Attempts(work, trial_ids, say, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
+        job = replace(job, requirements=preflight.requirements(sweep.name, lease, _digests(sweep)))
+    stopping = Stopping(store.request_stop, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
+    attempts = Attempts(job, sweep.by_id, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
         stack.callback(stopping.cancel)
-        stack.enter_context(handlers_kept())  # Ray sets one and leaves it
+        stack.enter_context(handlers_kept())  # Ray replaces one
 
-        def start() -> None:
+        def on_start() -> None:
             if preflight:
-                with console.status("asking the nodes"):
-                    data = {sweep.by_id[trial_id].data for trial_id in trial_ids}
-                    preflight.check_nodes(Storage(work.storage_root), data)
-            before_trials()
-            # After Ray has begun, which sets handlers of its own.
-            stack.enter_context(stopping.on_signals())
+                log.info("checking the nodes")
+                preflight.check_nodes(storage, {trial.data for trial in sweep.trials})
+            options.before_trials()
+            stack.enter_context(stopping.on_signals())  # after Ray has set its own handlers
             stack.enter_context(progress)
 
         if options.engine == "local":
-            run_local(attempts, sweep.resources, options.max_concurrent, start)
+            run_local(attempts, sweep.resources, options.max_concurrent, on_start)
         else:
-            run_ray(attempts, sweep.resources, options.max_concurrent, options.address, start)
+            run_ray(attempts, sweep.resources, options.max_concurrent, options.address, on_start)
     if store.stop_requested:
-        say("Stopped as asked; the same command goes on from here.")
+        log.info("Stopped as asked; the same command goes on from here.")
 
 
-def interrupt() -> None:
-    """Interrupts this process's main thread, as Ctrl-C does."""
-    os.kill(os.getpid(), signal.SIGINT)
+def _digests(sweep: Sweep) -> dict[Data, str]:
+    from orchestrator.trial import data_digest
+
+    return {trial.data: data_digest(trial, Resources()) for trial in sweep.trials}
 
 
 def _note_images(sweep: Sweep, store: SweepStore) -> None:
-    from orchestrator.trial import note_images  # torch, only where there is something to compute
+    from orchestrator.trial import note_images
 
     note_images(sweep, store)

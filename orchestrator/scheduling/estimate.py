@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.scheduling.driver import Engine
 from orchestrator.scheduling.engines.local import trials_at_a_time
+from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.plan import Plan
 from orchestrator.scheduling.probe import probe
 from orchestrator.scheduling.time_spent import Spent
@@ -17,7 +17,7 @@ from orchestrator.scheduling.time_spent import Spent
 if TYPE_CHECKING:
     from orchestrator.training.cost import Part
 
-ENGINE_SECONDS: dict[Engine, float] = {"local": 10.0, "ray": 16.0}
+ENGINE_SECONDS: dict[EngineName, float] = {"local": 10.0, "ray": 16.0}
 """From the command to the first process of a trial, and from the last one to the end; measured on two cores.
 
 The local engine waits for the tracker, whose runs are made first. Ray 2.60 starts meanwhile: `import ray.tune` 1-2 s,
@@ -78,7 +78,7 @@ class Status(Protocol):
         ...
 
 
-def estimate(plan: Plan, engine: Engine, max_concurrent: int | None, status: Status) -> Estimate:
+def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> Estimate:
     """How long a run will take on this machine, from a probe of some seconds. Something must be missing.
 
     Raises:

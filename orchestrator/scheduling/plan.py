@@ -1,7 +1,8 @@
 """Desired minus stored: what a sweep still has to do, and how far it is."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State, TrialStatus, trial_status
@@ -69,3 +70,8 @@ def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Pla
             for key, trial in sweep.by_id.items()
         },
     )
+
+
+def subset(sweep: Sweep, trial_ids: Iterable[str]) -> Sweep:
+    """Returns the sweep with only these of its trials."""
+    return replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in trial_ids))

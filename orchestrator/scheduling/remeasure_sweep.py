@@ -1,16 +1,21 @@
 """Measures the trials of a sweep again, from their checkpoints, on the engines that train them."""
 
+import logging
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from orchestrator.scheduling.driver import EngineOptions, compute, interrupt, prepare
+from orchestrator.scheduling.driver import compute, exclusive_run, prepare
 from orchestrator.scheduling.engines.worker import Mark, Work
 from orchestrator.scheduling.measurement_change import Change
+from orchestrator.scheduling.options import RunOptions
+from orchestrator.scheduling.plan import subset
 from orchestrator.scheduling.progress import Progress, duration
 from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep
+
+log = logging.getLogger("hessian_dynamics.remeasure")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +118,7 @@ class Measured:
 
 
 def measure_sweep(
-    sweep: Sweep, storage: Storage, console: Console, change: Change, every: int, options: EngineOptions
+    sweep: Sweep, storage: Storage, console: Console, change: Change, every: int, options: RunOptions
 ) -> Measured:
     """Measures what a change asks for and the storage does not have. Returns how far it is in the end.
 
@@ -131,19 +136,16 @@ def measure_sweep(
         DataError: where a data set is missing or damaged.
         KeyboardInterrupt: where the user insisted on stopping at once.
     """
-    storage.files.check_writable()
-    store = storage.sweep(sweep.name)
-    with store.driver_lease_with(on_lost=interrupt) as lease:
-        store.clear_stop()
+    with exclusive_run(storage, sweep.name) as (store, lease):
         store.clear_failures()
         before = survey(sweep, storage, change, every)
         if before.todo:
-            prepare(replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in before.todo)), console)
+            todo = subset(sweep, before.todo)
+            prepare(todo, console)
             work = MeasureAgain(str(storage.root), sweep.name, lease.number, change=change, every=every)
-            progress = _Progress(before, storage, console)
-            compute(work, before.todo, sweep, store, console, progress, options, lease=lease)
+            compute(work, todo, _Progress(before, storage, console), options, lease)
         else:
-            console.print("nothing left to measure")
+            log.info("nothing left to measure")
         failures = store.failures()
         after = survey(sweep, storage, change, every)
         if not store.stop_requested:

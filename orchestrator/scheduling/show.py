@@ -7,8 +7,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 
-from orchestrator.scheduling.driver import Engine
 from orchestrator.scheduling.estimate import Status, estimate
+from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.plan import Plan
 from orchestrator.scheduling.probe import ProbeError
 from orchestrator.scheduling.time_spent import Spent, spending
@@ -82,7 +82,7 @@ def damage(plan: Plan) -> list[str]:
     return lines
 
 
-def forecast(plan: Plan, engine: Engine, max_concurrent: int | None, status: Status) -> list[str]:
+def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> list[str]:
     """How long the run of a plan will take here and on what, from a probe, or why nobody knows; nothing left, nothing.
 
     Nothing is downloaded and nothing stored for it.

@@ -1,6 +1,7 @@
 """How a person, a job scheduler or the clock stops a run: after the epochs under way first, at once if they insist."""
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from types import FrameType
 
 from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
+log = logging.getLogger("hessian_dynamics.stopping")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a job scheduler's or an administrator's request, the end of the terminal."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -20,7 +22,6 @@ class Stopping:
 
     Args:
         request: asks the running trials, wherever they are, to end after their epoch.
-        say: told what a person should know.
         budget_seconds: after which trials are asked to end; None where there is no such time.
         lost: whether another driver has taken over: then nobody is asked to stop, since who runs may be its own.
     """
@@ -28,12 +29,10 @@ class Stopping:
     def __init__(
         self,
         request: Callable[[], None],
-        say: Callable[[str], None],
         budget_seconds: float | None = None,
         lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._request = request
-        self._say = say
         self._asked = False
         self._written = False
         self._lost = lost
@@ -79,12 +78,12 @@ class Stopping:
         if self._asked or self._lost():
             raise KeyboardInterrupt
         self.ask()
-        self._say("Stopping after the epochs under way; nothing is lost. Once more to stop at once.")
+        log.info("Stopping after the epochs under way; nothing is lost. Once more to stop at once.")
 
     def _out_of_time(self) -> None:
         if not self._asked and not self._lost():
             self.ask()
-            self._say("The time budget is used up: stopping after the epochs under way.")
+            log.info("The time budget is used up: stopping after the epochs under way.")
 
 
 @contextlib.contextmanager
@@ -109,6 +108,11 @@ def handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interrupt_main_thread() -> None:
+    """Raises KeyboardInterrupt in the main thread, as Ctrl-C does. For other threads."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -23,10 +23,14 @@ def lost(node: str = "") -> Failure:
 class Desk:
     """A job whose trials get on as a test says, and what is said and noted of them."""
 
+    captured: pytest.LogCaptureFixture
     epochs: dict[str, int] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
     noted: list[tuple[str, str, bool]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def said(self) -> list[str]:
+        return self.captured.messages
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         raise AssertionError("nothing runs here")
@@ -38,14 +42,12 @@ class Desk:
         self.noted.append((trial_id, why or reason.splitlines()[-1], failed))
 
     def attempts(self, *trial_ids: str, gpu: bool = False) -> Attempts:
-        return Attempts(
-            self, trial_ids, self.said.append, self.stopped.is_set, self.stopped.set, gpu=gpu, jitter=lambda: 1.0
-        )
+        return Attempts(self, trial_ids, self.stopped.is_set, self.stopped.set, gpu=gpu, jitter=lambda: 1.0)
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def desk(messages: pytest.LogCaptureFixture) -> Desk:
+    return Desk(messages)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.scheduling.driver import EngineOptions
 from orchestrator.scheduling.measurement_change import Change, read_change
+from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.progress import PLAIN_SECONDS
 from orchestrator.scheduling.remeasure_sweep import (
     MeasureAgain,
@@ -32,7 +32,7 @@ from orchestrator.trial import run_trial
 from tests.store.stored import remeasured
 from tests.training.trials import small_trial
 
-LOCAL = EngineOptions("local", max_concurrent=1)
+LOCAL = RunOptions("local", max_concurrent=1)
 FIRST, SECOND = (small_trial(epochs=3, seed=seed) for seed in (0, 1))
 FULL = {"fraction": 0.1, "lanczos_products": 3, "algorithm1_iterations": 2, "algorithm1_probes": 2}
 DIVERGING = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
@@ -79,7 +79,9 @@ def two(trained: Path, tmp_path: Path) -> Place:
     return place(tmp_path, FIRST, SECOND, begun=0)
 
 
-def test_every_trial_is_measured_once_and_its_progress_shown(two: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_trial_is_measured_once_and_its_progress_shown(
+    two: Place, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
+) -> None:
     assert PLAIN_SECONDS > 1
     monkeypatch.setattr("orchestrator.scheduling.progress.PLAIN_SECONDS", 0.02)
     here = two
@@ -95,7 +97,7 @@ def test_every_trial_is_measured_once_and_its_progress_shown(two: Place, monkeyp
     assert here.epochs(FIRST) == here.epochs(SECOND) == [0, 2, 3]
     before = {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")}
     assert here.measure().summary == result.summary
-    assert "nothing left to measure" in here.said.getvalue()
+    assert "nothing left to measure" in messages.messages
     assert {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")} == before
     assert here.storage.sweep("night").driver_lease.holder() is None
     assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 6 checkpoints of 2 trials"]
@@ -109,7 +111,9 @@ def test_another_driver_is_not_joined(two: Place) -> None:
     assert here.epochs(FIRST) == []
 
 
-def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(two: Place) -> None:
+def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(
+    two: Place, messages: pytest.LogCaptureFixture
+) -> None:
     here = two
 
     def interrupt() -> None:
@@ -124,8 +128,8 @@ def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(two: Plac
     assert 1 <= result.measured < 6
     assert result.summary.endswith(f"0 failed; {6 - result.measured} checkpoints still to measure")
     assert shortcomings(result, 1) == []
-    assert "Stopping after the epochs under way; nothing is lost." in here.said.getvalue()
-    assert "Stopped as asked; the same command goes on from here." in here.said.getvalue()
+    assert "Stopping after the epochs under way; nothing is lost." in messages.text
+    assert "Stopped as asked; the same command goes on from here." in messages.messages
     assert here.measure().measured == 6
 
 
@@ -157,7 +161,9 @@ class Dying(MeasureAgain):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
+) -> None:
     here = place(tmp_path, FIRST)
     monkeypatch.setattr("orchestrator.scheduling.remeasure_sweep.MeasureAgain", Dying)
     result = here.measure()
@@ -166,7 +172,7 @@ def test_a_worker_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert shortcomings(result, 1)[0].endswith(
         ": its process died (killed by SIGKILL), 4 times without an epoch in between"
     )
-    assert "its process died (killed by SIGKILL); trying again" in here.said.getvalue()
+    assert "its process died (killed by SIGKILL); trying again" in messages.text
 
 
 def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from tests.scheduling.test_dropped_signals import Falls
 
 class Desk:
     def __init__(self, storage_away: int = 0) -> None:
-        self.said: list[str] = []
         self.asked = 0
         self._away = storage_away
 
@@ -24,19 +23,21 @@ class Desk:
         self.asked += 1
 
     def stopping(self, budget_seconds: float | None = None) -> Stopping:
-        return Stopping(self.request, self.said.append, budget_seconds)
+        return Stopping(self.request, budget_seconds)
 
 
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_ends(first: signal.Signals, second: signal.Signals) -> None:
+def test_the_first_signal_asks_and_the_second_ends(
+    messages: pytest.LogCaptureFixture, first: signal.Signals, second: signal.Signals
+) -> None:
     desk = Desk()
     stopping = desk.stopping()
     with handlers_kept(), pytest.raises(KeyboardInterrupt), stopping.on_signals():
         os.kill(os.getpid(), first)
         assert stopping.requested
         assert desk.asked == 1
-        assert desk.said == ["Stopping after the epochs under way; nothing is lost. Once more to stop at once."]
+        assert messages.messages == ["Stopping after the epochs under way; nothing is lost. Once more to stop at once."]
         os.kill(os.getpid(), second)
         time.sleep(5)
     assert desk.asked == 1
@@ -54,13 +55,13 @@ def test_the_request_is_repeated_where_the_storage_was_away() -> None:
     assert desk.asked == 1
 
 
-def test_the_budget_asks_once_it_is_used_up() -> None:
+def test_the_budget_asks_once_it_is_used_up(messages: pytest.LogCaptureFixture) -> None:
     desk = Desk()
     stopping = desk.stopping(budget_seconds=0.05)
     assert not stopping.requested
     time.sleep(0.5)
     assert stopping.requested
-    assert desk.said == ["The time budget is used up: stopping after the epochs under way."]
+    assert messages.messages == ["The time budget is used up: stopping after the epochs under way."]
 
 
 def test_a_cancelled_budget_asks_nobody() -> None:
@@ -72,10 +73,9 @@ def test_a_cancelled_budget_asks_nobody() -> None:
 
 
 def test_a_run_that_another_driver_has_taken_over_ends_at_once_and_asks_nobody() -> None:
-    said: list[str] = []
     asked: list[None] = []
     lost = threading.Event()
-    stopping = Stopping(lambda: asked.append(None), said.append, lost=lost.is_set)
+    stopping = Stopping(lambda: asked.append(None), lost=lost.is_set)
     assert not stopping.requested
     lost.set()
     with handlers_kept(), pytest.raises(KeyboardInterrupt), stopping.on_signals():

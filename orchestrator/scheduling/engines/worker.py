@@ -1,8 +1,8 @@
 """What a worker does, whichever engine started it: one trial, from where it stands, into the store."""
 
+import logging
 import os
 import time
-import traceback
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -13,6 +13,8 @@ from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture, command_line
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
+
+log = logging.getLogger("hessian_dynamics.worker")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,8 @@ class Work:
     """The folder in which the driver works: networks of the user's own are imported from there."""
     command: str = field(default_factory=command_line)
     """What started the driver: a worker's own command line is Ray's."""
-
     requirements: Requirements | None = None
-    """What a node of a cluster must be like; None on the driver's own machine."""
+    """What a cluster's node must fulfil before each trial; None on the driver's own machine."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is the trial's failure, noted with its attempt, and none of the engine's."""
@@ -73,11 +74,11 @@ class Work:
         except UnfitError as error:
             return Failure(Kind.UNFIT, str(error), str(error), node)
         except SupersededError as error:  # nothing has failed: another attempt is at work, or has done it
-            print(f"trial {trial_id}: {error}", flush=True)
+            log.warning("trial %s: %s", trial_id, error)
         except Exception as error:
             failure = failure_of(error)
             if failure.kind not in OF_THE_STORAGE:  # there the driver's line says it all
-                traceback.print_exc()
+                log.exception("trial %s failed", trial_id)
             return replace(failure, node=node)
         return None
 

@@ -42,51 +42,54 @@ class Recorded(Work):
         return None
 
 
-def run(folder: Path, trial_ids: list[str], slots: int = 2) -> list[str]:
-    said: list[str] = []
-    attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, said.append, jitter=lambda: 1.0)
+def run(folder: Path, trial_ids: list[str], slots: int = 2) -> None:
+    attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, jitter=lambda: 1.0)
     run_local(attempts, Resources(), slots, lambda: None)
-    return said
 
 
 def pids(folder: Path, trial_id: str) -> list[int]:
     return [int(line) for line in (folder / trial_id).read_text().splitlines()]
 
 
-def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path) -> None:
+def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     names = [f"trial{number}" for number in range(8)]
-    assert run(tmp_path, names) == []
+    run(tmp_path, names)
+    assert messages.messages == []
     assert all(len(pids(tmp_path, name)) == 1 for name in names)
     assert len({pid for name in names for pid in pids(tmp_path, name)}) <= 2
 
 
-def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(tmp_path: Path) -> None:
-    said = run(tmp_path, ["dies1", "after"], slots=1)
+def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, ["dies1", "after"], slots=1)
     assert len(set(pids(tmp_path, "dies1"))) == 2
     assert len(pids(tmp_path, "after")) == 1
     died = "its process died (killed by SIGKILL)"
-    assert said == [f"trial dies1: {died}; trying again from its last epoch, in 0 s"]
+    assert messages.messages == [f"trial dies1: {died}; trying again from its last epoch, in 0 s"]
 
 
-def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path) -> None:
-    said = run(tmp_path, ["dies99", "after"], slots=1)
+def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, ["dies99", "after"], slots=1)
     assert len(pids(tmp_path, "dies99")) == 1 + RULES[Kind.LOST].tries
     assert len(pids(tmp_path, "after")) == 1
     line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
-    assert said[-1] == f"trial dies99: {line}; failed"
+    assert messages.messages[-1] == f"trial dies99: {line}; failed"
     (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # it never came to note one itself
     assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
 
 
-def test_a_failure_costs_its_process(tmp_path: Path) -> None:
-    said = run(tmp_path, ["bug", "after"], slots=1)
-    assert said == ["trial bug: ZeroDivisionError: bug; failed"]
+def test_a_failure_costs_its_process(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, ["bug", "after"], slots=1)
+    assert messages.messages == ["trial bug: ZeroDivisionError: bug; failed"]
     assert pids(tmp_path, "bug") != pids(tmp_path, "after")
 
 
-def test_a_trial_without_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
-    said = run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
-    assert said == ["trial memory1: MemoryError; trying again from its last epoch, alone, when the others are done"]
+def test_a_trial_without_memory_is_tried_once_more_alone(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
+    assert messages.messages == [
+        "trial memory1: MemoryError; trying again from its last epoch, alone, when the others are done"
+    ]
     spans = [tuple(map(float, (tmp_path / f"slow{n}-span").read_text().split())) for n in range(4)]
     began, _ = map(float, (tmp_path / "memory1-span").read_text().split())
     assert began > max(end for _, end in spans)

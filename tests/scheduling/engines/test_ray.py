@@ -1,6 +1,7 @@
 """The Ray engine decides as the local one does; its nodes are told apart, and those that kill are kept off."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -48,7 +49,11 @@ class Played(Work):
 
 def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> None:
     """Plays trials on a Ray of their own, in a process of its own; with nodes of two logical cores, or as it is."""
-    said: list[str] = []
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("hessian_dynamics").addHandler(handler)
+    logging.getLogger("hessian_dynamics").setLevel(logging.INFO)
     bad, address = "", None
     if nodes:
         from ray.cluster_utils import Cluster
@@ -57,7 +62,7 @@ def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = Fa
         added = [cluster.add_node(num_cpus=2).node_id for _ in range(nodes)]
         bad, address = added[0] if bad_node else "", cluster.address
     stop = folder / "stop"
-    attempts = Attempts(Played(str(folder), "sweep", bad_node=bad), trial_ids, said.append, stop.exists, stop.touch)
+    attempts = Attempts(Played(str(folder), "sweep", bad_node=bad), trial_ids, stop.exists, stop.touch)
     run_ray(attempts, Resources(), None, address, lambda: None)
     (folder / "said.json").write_text(json.dumps([bad, *said]))
     if nodes:

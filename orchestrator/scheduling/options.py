@@ -1,0 +1,36 @@
+"""How a sweep is run, as chosen by the caller of the driver."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.scheduling.preflight import Preflight
+
+EngineName = Literal["ray", "local"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sweep is run."""
+
+    engine: EngineName = "ray"
+    """``ray``, or ``local`` for plain processes on this machine."""
+    address: str | None = None
+    """Address of a Ray cluster; None starts Ray on this machine."""
+    max_concurrent: int | None = None
+    """Maximum number of trials at a time; None runs as many as fit."""
+    budget_seconds: float | None = None
+    """Trials are asked to stop after their current epoch once this time has passed."""
+    verify: bool = False
+    """Read every stored epoch first, so that all damaged ones are computed again."""
+    preflight: Preflight | None = None
+    """Checks the nodes of a cluster; None trusts them."""
+    on_manifest: Callable[[], None] = lambda: None
+    """Called once the sweep can be read from the storage."""
+    before_trials: Callable[[], None] = lambda: None
+    """Called once the engine is up, before the first trial is scheduled."""
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether trials run on a Ray cluster that exists already."""
+        return self.engine == "ray" and self.address not in (None, "local")
