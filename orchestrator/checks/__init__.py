@@ -1,1 +1,1 @@
-"""Checks before a run. They change nothing."""
+"""Checks of the machine, the storage, the tracker and the nodes of a cluster. They change nothing."""

@@ -1,4 +1,4 @@
-"""Asks every node of a Ray cluster whether it is fit for a sweep, all at once, before anything is scheduled there."""
+"""Checks every node of a Ray cluster at once, before anything is scheduled there."""
 
 import contextlib
 import os
@@ -9,36 +9,38 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.checks.node_fitness import INSTALL, Finding, Question, Weight, software
+from orchestrator.checks.finding import Finding, Severity, ok, problem
+from orchestrator.checks.node_fitness import NodeQuery
+from orchestrator.checks.software import INSTALL, software
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 PATIENCE_SECONDS = 60.0
-"""A process starts and imports torch in it; a node that takes longer would not serve trials either."""
+"""Time to start a process that imports torch. A node that takes longer could not run trials either."""
 CLOCK_SECONDS = 5.0
-"""By so much a node's clock may differ: times of epochs, and what is left of a sweep, are told from them."""
+"""Allowed difference of a node's clock, which dates epochs and from which the remaining time is computed."""
 _PINGS = 5
 
 
 class UnfitNodesError(ValueError):
-    """Nodes of the cluster are not fit for the sweep; the message names each, what is wrong, and what to do."""
+    """Nodes of the cluster cannot run the sweep. The message lists each, what is wrong and how to fix it."""
 
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What was found on a node."""
+    """The findings on one node."""
 
     name: str
     """Host name and address."""
     findings: tuple[Finding, ...]
     cpus: float = 0.0
-    """What it offers to Ray."""
+    """CPUs that it offers to Ray."""
     gpus: float = 0.0
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Why a trial must not run there."""
-        return tuple(finding for finding in self.findings if finding.weight is Weight.PROBLEM)
+        """The findings that forbid trials on the node."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.PROBLEM)
 
 
 @dataclass(frozen=True)
@@ -55,72 +57,74 @@ class _Node:
 
 
 def refuse_unfit(reports: Iterable[NodeReport]) -> None:
-    """Raises UnfitNodesError where a trial must not run on one of these nodes."""
-    lines = [
-        f"node {report.name}: {finding.subject}: {finding.text}" for report in reports for finding in report.problems
-    ]
+    """Raises UnfitNodesError if any node has a problem."""
+    lines = [f"node {report.name}: {fault.subject}: {fault}" for report in reports for fault in report.problems]
     if lines:
-        every = "\n  ".join(lines)
-        raise UnfitNodesError(f"nothing was scheduled, since the cluster is not fit:\n  {every}")
+        raise UnfitNodesError("\n  ".join(["nothing was scheduled, since the cluster is not fit:", *lines]))
 
 
 def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = PATIENCE_SECONDS) -> list[NodeReport]:
-    """What every living node that offers CPUs or GPUs says, in the order of their names. Ray must be connected.
+    """The report of every live node with CPUs or GPUs, sorted by name. Ray must be connected.
 
     Args:
-        storage: where trials will be written; probe files in it are removed again.
-        data: what trials will read.
-        patience_seconds: after which a node that has not answered is one that does not.
+        storage: where trials will be written. Files created for the check are removed again.
+        data: the data sets that trials will read.
+        patience_seconds: how long to wait for answers.
 
     Raises:
-        StorageError: where the driver itself cannot write the storage.
+        StorageError: if the driver cannot write the storage.
     """
-    nodes, chosen = _living(), tuple(data)
+    nodes, chosen = _live_nodes(), tuple(data)
     if not nodes:
         return []
-    with _probe(storage, nodes) as probe, _inspectors(nodes) as inspectors:
-        asked = {node: inspectors[node].look.remote(_question(probe, node, chosen)) for node in nodes}
+    with _mark(storage, nodes) as mark, _inspectors(nodes) as inspectors:
+        asked = {node: inspectors[node].check.remote(mark.query(node, chosen)) for node in nodes}
         answered = _answered(list(asked.values()), patience_seconds)
         reports = {}
         for node in nodes:
             heard = asked[node] in answered
-            found = _findings(probe, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
+            found = _findings(mark, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
             reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
-    # Whom Ray has lost meanwhile it gives no trial.
-    left = {node.node_id for node in _living()}
-    return [report for node_id, report in reports.items() if node_id in left]
+    remaining = {node.node_id for node in _live_nodes()}  # Ray schedules nothing on those that left meanwhile
+    return [report for node_id, report in reports.items() if node_id in remaining]
 
 
 @dataclass(frozen=True)
-class _Probe:
-    """What the driver has written into the storage for the nodes to read."""
+class _Mark:
+    """A file that the driver has written into the storage for the nodes to read."""
 
     storage: Storage
-    written: str
+    name: str
     content: bytes
 
     def answer(self, node: _Node) -> str:
-        return f"{self.written}-{node.node_id}"
+        return f"{self.name}-{node.node_id}"
 
     def answered(self, node: _Node) -> bool:
-        """Whether the driver sees what a node has written."""
+        """Whether the driver sees the file that a node has written."""
         return self.storage.files.read(self.answer(node)) == self.content
+
+    def query(self, node: _Node, data: tuple[Data, ...]) -> bytes:
+        """The pickled query for a node, which may be unable to unpickle it."""
+        root = str(self.storage.root)
+        answer = self.answer(node)
+        return pickle.dumps(NodeQuery(root, self.name, self.content, answer, software(), data, node.cpus, node.gpus))
 
 
 @contextlib.contextmanager
-def _probe(storage: Storage, nodes: list[_Node]) -> Iterator[_Probe]:
-    # In the folder that is cleared of what killed writers leave.
-    probe = _Probe(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
-    storage.files.create(probe.written, probe.content)
+def _mark(storage: Storage, nodes: list[_Node]) -> Iterator[_Mark]:
+    # The store clears .partial of files that killed writers left.
+    mark = _Mark(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
+    storage.files.create(mark.name, mark.content)
     try:
-        yield probe
+        yield mark
     finally:
-        for name in (probe.written, *map(probe.answer, nodes)):
+        for name in (mark.name, *map(mark.answer, nodes)):
             with contextlib.suppress(OSError):
                 storage.files.delete(name)
 
 
-def _living() -> list[_Node]:
+def _live_nodes() -> list[_Node]:
     import ray
 
     found = [
@@ -140,7 +144,7 @@ def _living() -> list[_Node]:
 
 @contextlib.contextmanager
 def _inspectors(nodes: list[_Node]) -> Iterator[dict[_Node, Any]]:
-    """A process on each node, as long as the block runs."""
+    """An actor on each node while the block runs."""
     import ray
 
     inspectors = {node: _inspector(node) for node in nodes}
@@ -156,27 +160,21 @@ def _inspector(node: _Node) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     class Inspector:
-        """Sent as code, not by name: the node may have another version of ours, or none."""
+        """Defined inside a function so that Ray sends its code: the node may lack this module or have another one."""
 
-        def look(self, question: bytes) -> Any:
-            # Ray hides GPUs from who asks for none.
+        def check(self, query: bytes) -> Any:
+            # Ray hides GPUs from actors that reserve none.
             if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
                 del os.environ["CUDA_VISIBLE_DEVICES"]
-            from orchestrator.checks.node_fitness import look
+            from orchestrator.checks.node_fitness import check_node
 
-            return look(pickle.loads(question))
+            return check_node(pickle.loads(query))
 
         def now(self) -> float:
             return time.time()
 
     pinned = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
     return ray.remote(Inspector).options(num_cpus=0, scheduling_strategy=pinned).remote()
-
-
-def _question(probe: _Probe, node: _Node, data: tuple[Data, ...]) -> bytes:
-    root, answer = str(probe.storage.root), probe.answer(node)
-    question = Question(root, probe.written, probe.content, answer, software(), data, node.cpus, node.gpus)
-    return pickle.dumps(question)
 
 
 def _answered(asked: list[Any], patience_seconds: float) -> set[Any]:
@@ -187,11 +185,11 @@ def _answered(asked: list[Any], patience_seconds: float) -> set[Any]:
 
 
 def _silent(seconds: float) -> Finding:
-    text = f"did not answer within {seconds:.0f} s; is the machine alive and not overloaded? ray status says more"
-    return Finding("node", Weight.PROBLEM, f"{text}; ray stop there takes it out")
+    fix = "see `ray status`; if the machine is dead or overloaded, remove it with `ray stop` there"
+    return problem("node", f"did not answer within {seconds:.0f} s", fix)
 
 
-def _findings(probe: _Probe, node: _Node, inspector: Any, answer: Any) -> Iterator[Finding]:
+def _findings(mark: _Mark, node: _Node, inspector: Any, answer: Any) -> Iterator[Finding]:
     import ray
 
     try:
@@ -201,12 +199,12 @@ def _findings(probe: _Probe, node: _Node, inspector: Any, answer: Any) -> Iterat
     except (ray.exceptions.RayError, TimeoutError) as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         reason = (str(cause) or type(cause).__name__).strip().splitlines()[0]
-        yield Finding("versions", Weight.PROBLEM, f"cannot be asked ({type(cause).__name__}: {reason}); {INSTALL}")
+        yield problem("versions", f"the check failed there ({type(cause).__name__}: {reason})", INSTALL)
         return
-    shared = all(finding.weight is not Weight.PROBLEM for finding in found if finding.subject == "storage")
-    if shared and not probe.answered(node):
-        text = f"what it writes to {probe.storage.root} is not seen here; mount the same storage at the same path"
-        yield Finding("storage", Weight.PROBLEM, text)
+    shared = all(finding.severity is not Severity.PROBLEM for finding in found if finding.subject == "storage")
+    if shared and not mark.answered(node):
+        text = f"the driver does not see files that the node writes to {mark.storage.root}"
+        yield problem("storage", text, "mount the same storage at the same path")
 
 
 def _clock(inspector: Any) -> Finding:
@@ -217,19 +215,18 @@ def _clock(inspector: Any) -> Finding:
         sent = time.time()
         there = ray.get(inspector.now.remote(), timeout=PATIENCE_SECONDS)
         samples.append((sent, there, time.time()))
-    return judge_clock(samples)
+    return clock_finding(samples)
 
 
-def judge_clock(samples: list[tuple[float, float, float]]) -> Finding:
-    """How far a clock is off, from the quickest of some questions.
+def clock_finding(samples: list[tuple[float, float, float]]) -> Finding:
+    """How much a node's clock differs, from the quickest of some requests.
 
     Args:
-        samples: when each was sent, what the node's clock said, and when that arrived, in seconds of Unix time.
+        samples: time of sending, the node's clock, time of arrival, in seconds of Unix time.
     """
     sent, there, came = min(samples, key=lambda sample: sample[2] - sample[0])
     offset, error = there - (sent + came) / 2, (came - sent) / 2
-    said = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, known to {error:.3f} s"
+    text = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, measured to {error:.3f} s"
     if abs(offset) - error > CLOCK_SECONDS:
-        text = f"{said}; expected {CLOCK_SECONDS:g} s at most: start chrony or ntpd there"
-        return Finding("clock", Weight.PROBLEM, text)
-    return Finding("clock", Weight.OK, said)
+        return problem("clock", f"{text}; expected at most {CLOCK_SECONDS:g} s", "start chrony or ntpd there")
+    return ok("clock", text)

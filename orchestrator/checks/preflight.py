@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.checks.node_fitness import Expected, software
+from orchestrator.checks.node_fitness import DriverState
 from orchestrator.checks.nodes import ask_nodes, refuse_unfit
+from orchestrator.checks.software import software
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
@@ -16,6 +17,6 @@ class ClusterPreflight:
         """Raises UnfitNodesError if a node of the connected cluster cannot run trials."""
         refuse_unfit(ask_nodes(storage, data))
 
-    def requirements(self, sweep: str, lease: Lease, digests: Mapping[Data, str]) -> Expected:
+    def requirements(self, sweep: str, lease: Lease, digests: Mapping[Data, str]) -> DriverState:
         """The driver's software, lease and data, which workers compare with their own before each trial."""
-        return Expected(software(), sweep, lease.number, lease.token, dict(digests))
+        return DriverState(software(), sweep, lease.number, lease.token, dict(digests))

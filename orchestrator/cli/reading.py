@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.findings import finding_line
 from orchestrator.cli.options import (
     AddressOption,
     Source,
@@ -132,7 +133,8 @@ def doctor(
 
     Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
     """
-    from orchestrator.checks.doctor import Mark, examine, summary
+    from orchestrator.checks.doctor import Subject, examine
+    from orchestrator.checks.finding import Severity, summary
 
     if cluster and not address:
         raise ValueError("--cluster asks the nodes of a Ray cluster: give its --address, or set RAY_ADDRESS")
@@ -140,11 +142,11 @@ def doctor(
     load = (lambda: stored_or_loaded(sweep, store)) if sweep else None
     found = []
     with console.status("looking"):
-        for check in examine(store, tracking_uri, address, load, ask_cluster=cluster):
-            console.print(check.shown(), soft_wrap=True)
-            found.append(check)
+        for finding in examine(Subject(store, tracking_uri, address, load, cluster)):
+            console.print(finding_line(finding), soft_wrap=True)
+            found.append(finding)
     say(summary(found))
-    raise typer.Exit(1 if any(check.mark is Mark.PROBLEM for check in found) else 0)
+    raise typer.Exit(1 if any(finding.severity is Severity.PROBLEM for finding in found) else 0)
 
 
 def _frames(sweep: str, store: Storage, source: Source, tracking_uri: str) -> "Frames":

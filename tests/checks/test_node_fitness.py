@@ -1,11 +1,13 @@
-"""What a node says of itself, and what a worker there refuses."""
+"""Checks on a node, and nodes on which a worker refuses a trial."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.checks.node_fitness import Expected, Finding, Question, Weight, look, software
+from orchestrator.checks.finding import Finding, Severity
+from orchestrator.checks.node_fitness import DriverState, NodeQuery, check_node
+from orchestrator.checks.software import software
 from orchestrator.scheduling.engines.worker import Work
 from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.scheduling.retry import Kind
@@ -20,19 +22,19 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
 
 
-def question(folder: Path, *data: Data, **fields: object) -> Question:
+def query(folder: Path, *data: Data, **fields: object) -> NodeQuery:
     Storage(folder).files.create("probe", b"written by the driver")
-    asked = Question(str(folder), "probe", b"written by the driver", "answer", HERE, data)
+    asked = NodeQuery(str(folder), "probe", b"written by the driver", "answer", HERE, data)
     return replace(asked, **fields)  # type: ignore[arg-type]
 
 
 def amiss(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
-    return [(each.weight.value, each.text) for each in findings if each.subject == subject and each.weight != "ok"]
+    return [(each.severity.value, str(each)) for each in findings if each.subject == subject and each.severity != "ok"]
 
 
-def test_who_shares_everything_answers_in_the_storage(tmp_path: Path) -> None:
-    found = look(question(tmp_path, DigitsData(name="digits"), cpus=1.0))
-    assert {each.weight for each in found} == {Weight.OK}, found
+def test_a_node_that_shares_everything_answers_in_the_storage(tmp_path: Path) -> None:
+    found = check_node(query(tmp_path, DigitsData(name="digits"), cpus=1.0))
+    assert {each.severity for each in found} == {Severity.OK}, found
     assert {each.subject for each in found} == {"versions", "storage", "devices", "cache", "data"}
     assert Storage(tmp_path).files.read("answer") == b"written by the driver"
 
@@ -48,72 +50,72 @@ def test_who_shares_everything_answers_in_the_storage(tmp_path: Path) -> None:
         ({"commit": "def", "diff_digest": "1"}, "uncommitted changes 1, expected none as the driver has it"),
     ],
 )
-def test_other_software_is_named_with_what_the_driver_has(there: dict[str, object], said: str) -> None:
+def test_different_software_is_named_with_the_drivers(there: dict[str, object], said: str) -> None:
     driver = replace(HERE, commit="def", diff_digest=None)
     node = replace(driver, **there)  # type: ignore[arg-type]
     values = {"torch": HERE.packages["torch"], "python": HERE.python, "version": HERE.version}
-    assert node.misfits(driver)[0] == said.format(**values)
+    assert node.differences(driver)[0] == said.format(**values)
 
 
-def test_wheels_of_one_release_for_cpus_and_gpus_are_alike() -> None:
+def test_cpu_and_gpu_wheels_of_one_release_are_equal() -> None:
     node = replace(HERE, packages={**HERE.packages, "torch": HERE.packages["torch"].partition("+")[0] + "+cu130"})
-    assert node.misfits(HERE) == []
+    assert node.differences(HERE) == []
 
 
 def test_an_unknown_commit_proves_nothing() -> None:
     unknown = replace(HERE, commit=None)
-    assert unknown.misfits(replace(HERE, commit="def")) == []
-    assert HERE.misfits(unknown) == []
+    assert unknown.differences(replace(HERE, commit="def")) == []
+    assert HERE.differences(unknown) == []
 
 
-def test_a_storage_without_what_the_driver_wrote_is_another_one(tmp_path: Path) -> None:
-    asked = replace(question(tmp_path / "here"), storage_root=str(tmp_path / "there"))
-    ((weight, text),) = amiss(look(asked), "storage")
-    assert weight == "problem"
+def test_a_storage_without_the_drivers_file_is_another_storage(tmp_path: Path) -> None:
+    asked = replace(query(tmp_path / "here"), storage_root=str(tmp_path / "there"))
+    ((severity, text),) = amiss(check_node(asked), "storage")
+    assert severity == "problem"
     assert text.startswith(f"{tmp_path / 'there'} there is not the driver's storage")
-    assert not (tmp_path / "there").exists(), "a folder that is not mounted is not made"
+    assert not (tmp_path / "there").exists(), "a folder that is not mounted is not created"
 
 
-def test_a_storage_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    asked = question(tmp_path)
+def test_a_storage_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    asked = query(tmp_path)
     (tmp_path / ".partial").rmdir()
     (tmp_path / ".partial").write_text("in the way")
-    ((weight, text),) = amiss(look(asked), "storage")
-    assert weight == "problem"
+    ((severity, text),) = amiss(check_node(asked), "storage")
+    assert severity == "problem"
     assert "cannot be written" in text
 
 
-def test_a_bucket_without_credentials_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_without_credentials_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    ((weight, text),) = amiss(look(question(tmp_path, storage_root="s3://bucket/x")), "storage")
-    assert weight == "problem"
+    ((severity, text),) = amiss(check_node(query(tmp_path, storage_root="s3://bucket/x")), "storage")
+    assert severity == "problem"
     assert "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in text
 
 
 def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
     folder = ImageFolderData(name="image_folder", path=str(tmp_path / "images"))
-    ((weight, text),) = amiss(look(question(tmp_path, folder)), "data")
-    assert weight == "problem"
+    ((severity, text),) = amiss(check_node(query(tmp_path, folder)), "data")
+    assert severity == "problem"
     assert text.startswith(f"image_folder: data folder '{tmp_path / 'images'}' does not exist")
 
 
-def test_devices_that_ray_was_told_of_and_that_are_not_there_are_said(tmp_path: Path) -> None:
-    cores, gpus = amiss(look(question(tmp_path, cpus=4096.0, gpus=64.0)), "devices")
+def test_cpus_and_gpus_that_only_ray_knows_are_reported(tmp_path: Path) -> None:
+    cores, gpus = amiss(check_node(query(tmp_path, cpus=4096.0, gpus=64.0)), "devices")
     assert cores[0] == "warning"
-    assert "Ray was told 4096 CPUs" in cores[1]
+    assert "Ray schedules on 4096 CPUs" in cores[1]
     assert gpus[0] == "problem"
-    assert "Ray believes in 64 GPUs" in gpus[1]
+    assert "Ray schedules on 64 GPUs" in gpus[1]
 
 
-def test_a_worker_on_a_node_that_joined_with_another_storage_commit_or_data_begins_nothing(tmp_path: Path) -> None:
+def test_a_worker_on_a_late_node_with_another_storage_commit_or_data_starts_nothing(tmp_path: Path) -> None:
     ours, stray = Storage(tmp_path / "ours"), Storage(tmp_path / "stray")
     with ours.sweep("night").driver_lease as lease:
         digits = DigitsData(name="digits")
-        expected = Expected(HERE, "night", lease.number, lease.token, {digits: "0123456789abcdef"})
+        expected = DriverState(HERE, "night", lease.number, lease.token, {digits: "0123456789abcdef"})
         expected.check(ours)
         with pytest.raises(UnfitError, match="is not the driver's storage"):
             expected.check(stray)
@@ -130,4 +132,4 @@ def test_a_worker_on_a_node_that_joined_with_another_storage_commit_or_data_begi
         with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as the driver"):
             expected.check_data(digits, "9999")
     with ours.sweep("night").driver_lease:
-        expected.check(ours)  # a newer driver is the claims' business
+        expected.check(ours)  # the trial's claim deals with a newer driver

@@ -1,4 +1,4 @@
-"""Nodes of a real cluster are asked: one is as the driver, one runs another commit, one does not answer."""
+"""Checks of a real cluster's nodes: one like the driver, one with another commit, one that does not answer."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checks.node_fitness import Finding, Weight
-from orchestrator.checks.nodes import CLOCK_SECONDS, NodeReport, UnfitNodesError, judge_clock, refuse_unfit
+from orchestrator.checks.finding import Severity, ok, problem
+from orchestrator.checks.nodes import CLOCK_SECONDS, NodeReport, UnfitNodesError, clock_finding, refuse_unfit
 
 ROOT = Path(__file__).parents[2]
 _ASK = """
@@ -46,7 +46,7 @@ Path(storage, "reports.json").write_text(json.dumps([asdict(report) for report i
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[tuple[str, str, str]]]:
-    """Subject, weight and text of what is found, by the CPUs of the node."""
+    """Subject, severity and text of what is found, by the CPUs of the node."""
     folder = tmp_path_factory.mktemp("nodes")
     for package in ("orchestrator", "estimators"):
         shutil.copytree(ROOT / package, folder / "shadow" / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -64,59 +64,72 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[tuple[st
     reports = json.loads((storage / "reports.json").read_text())
     assert os.listdir(storage / ".partial") == [], "probes are removed"
     return {
-        report["cpus"]: [(each["subject"], each["weight"], each["text"]) for each in report["findings"]]
+        report["cpus"]: [
+            (each["subject"], each["severity"], "; ".join(filter(None, (each["text"], each["fix"]))))
+            for each in report["findings"]
+        ]
         for report in reports
     }
 
 
 def problems(findings: list[tuple[str, str, str]]) -> list[str]:
-    return [f"{subject}: {text}" for subject, weight, text in findings if weight == "problem"]
+    return [f"{subject}: {text}" for subject, severity, text in findings if severity == "problem"]
 
 
+@pytest.mark.slow
 def test_nodes_with_cores_are_asked_and_the_head_is_not(found: dict[float, list[tuple[str, str, str]]]) -> None:
     assert set(found) == {1.0, 2.0, 3.0}
 
 
-def test_a_node_as_the_driver_has_no_problem(found: dict[float, list[tuple[str, str, str]]]) -> None:
+@pytest.mark.slow
+def test_a_node_like_the_driver_has_no_problem(found: dict[float, list[tuple[str, str, str]]]) -> None:
     assert problems(found[1.0]) == []
-    said = {subject: text for subject, weight, text in found[1.0] if weight == "ok"}
+    said = {subject: text for subject, severity, text in found[1.0] if severity == "ok"}
     assert said["storage"] == "the driver's storage, writable"
     assert said["data"] == "digits: part of scikit-learn"
     assert said["clock"].startswith("clock 0.0")
     assert "cache" in said
 
 
+@pytest.mark.slow
 def test_another_commit_and_missing_gpus_are_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
     commit, gpus = problems(found[2.0])
     assert commit.startswith("versions: commit 0ther, expected ")
-    assert "as the driver has it; start the node from the driver's image" in commit
-    assert gpus.startswith("devices: Ray believes in 3 GPUs, torch can use 0")
+    assert commit.endswith(" as the driver has it")
+    assert gpus.startswith("devices: Ray schedules on 3 GPUs, torch finds 0")
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_answer_is_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
     (silent,) = problems(found[3.0])
     assert silent.startswith("node: did not answer within 3 s")
 
 
 @pytest.mark.parametrize(
-    ("offset", "seconds", "weight"),
-    [(0.0, 0.01, Weight.OK), (CLOCK_SECONDS + 1, 0.01, Weight.PROBLEM), (-CLOCK_SECONDS - 1, 0.01, Weight.PROBLEM)],
+    ("offset", "seconds", "severity"),
+    [
+        (0.0, 0.01, Severity.OK),
+        (CLOCK_SECONDS + 1, 0.01, Severity.PROBLEM),
+        (-CLOCK_SECONDS - 1, 0.01, Severity.PROBLEM),
+    ],
 )
-def test_clocks_are_judged_by_the_quickest_answer(offset: float, seconds: float, weight: Weight) -> None:
+def test_clocks_are_judged_by_the_quickest_answer(offset: float, seconds: float, severity: str) -> None:
     slow = (100.0, 100.0 + 30, 130.0)
     quick = (200.0, 200.0 + seconds / 2 + offset, 200.0 + seconds)
-    finding = judge_clock([slow, quick])
-    assert finding.weight is weight
-    assert finding.text.startswith(f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, known to 0.005 s")
+    finding = clock_finding([slow, quick])
+    assert finding.severity == severity
+    assert finding.text.startswith(
+        f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, measured to 0.005 s"
+    )
 
 
 def test_a_slow_answer_proves_no_wrong_clock() -> None:
-    assert judge_clock([(0.0, CLOCK_SECONDS + 6, 10.0)]).weight is Weight.OK
+    assert clock_finding([(0.0, CLOCK_SECONDS + 6, 10.0)]).severity is Severity.OK
 
 
 def test_every_unfit_node_is_named_at_once() -> None:
-    wrong = Finding("storage", Weight.PROBLEM, "another one; mount it")
-    reports = [NodeReport("a (10.0.0.1)", (wrong,)), NodeReport("b", (Finding("clock", Weight.OK, "fine"),))]
+    wrong = problem("storage", "another one", "mount it")
+    reports = [NodeReport("a (10.0.0.1)", (wrong,)), NodeReport("b", (ok("clock", "fine"),))]
     with pytest.raises(UnfitNodesError) as refused:
         refuse_unfit([*reports, NodeReport("c", (wrong,))])
     assert str(refused.value).splitlines() == [

@@ -1,4 +1,4 @@
-"""What a folder lies on: whether it can be written as the store needs it, the kind of file system, the room left."""
+"""The file system under a folder: whether it does what the store needs, its type, its free space."""
 
 import shutil
 import tempfile
@@ -9,80 +9,80 @@ from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import StorageError
 
-LITTLE_BYTES = 2**30
-"""Some hundred checkpoints of the paper's network."""
+LOW_SPACE_BYTES = 2**30
+"""About a hundred checkpoints of the paper's network."""
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A place that can be written."""
+    """A writable folder, or bucket, and the file system it is on."""
 
     exists: bool
-    """Whether the folder is there; if not, it can be made."""
+    """False if the folder is not there yet but can be created."""
     file_system: str
-    """``ext4``, ``nfs4``, ...; ``unknown`` where the system does not tell."""
+    """``ext4``, ``nfs4``, ...; ``unknown`` if the operating system does not tell."""
     free_bytes: int | None
-    """None where there is no limit to speak of."""
+    """None for a bucket."""
 
     @property
-    def little(self) -> bool:
-        """Whether there is little room left."""
-        return self.free_bytes is not None and self.free_bytes < LITTLE_BYTES
+    def low_space(self) -> bool:
+        """Whether less than 1 GiB is free."""
+        return self.free_bytes is not None and self.free_bytes < LOW_SPACE_BYTES
 
     def __str__(self) -> str:
-        made = "" if self.exists else ", will be made"
+        created = "" if self.exists else ", will be created"
         free = "" if self.free_bytes is None else f", {self.free_bytes / 2**30:,.1f} GiB free"
-        return f"writable{made}{free}, {self.file_system}"
+        return f"writable{created}{free}, {self.file_system}"
 
 
-def examine_storage(files: FileSystem) -> Medium:
-    """Tries all that the store does where a storage lies, and leaves it as it was.
+def storage_medium(files: FileSystem) -> Medium:
+    """The medium of a storage, after trying all operations the store needs. Leaves no trace.
 
     Raises:
-        StorageError: where it cannot be written, or lets two writers create one file.
+        StorageError: if it cannot be written, or lets two writers create one file.
     """
     if isinstance(files.root, Path):
-        return examine(files.root)
+        return folder_medium(files.root)
     files.check_writable()
     return Medium(True, "S3", None)
 
 
-def examine(folder: Path) -> Medium:
-    """Tries all that the store does in a folder, in a scratch folder that is removed again.
+def folder_medium(folder: Path) -> Medium:
+    """The medium of a folder, after trying all operations the store needs in a scratch folder.
 
-    A folder that does not exist is not made: the one above it is tried.
+    A folder that does not exist is not created; its nearest existing parent is tried instead.
 
     Raises:
-        StorageError: where it cannot be written, or the file system cannot create a file exclusively.
+        StorageError: if it cannot be written, or the file system cannot create files exclusively.
     """
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".hessian-dynamics-", dir=place) as scratch:
-            _try(DiskFiles(Path(scratch)))
+            _check_exclusive_creation(DiskFiles(Path(scratch)))
     except OSError as error:
         reason = error if isinstance(error, StorageError) else f"{place} cannot be written ({error.strerror or error})"
-        raise StorageError(f"{reason}; a folder on a local disk or NFS that is yours will do") from None
+        raise StorageError(f"{reason}; use a folder of yours on a local disk or NFS") from None
     return Medium(folder.is_dir(), file_system(place), shutil.disk_usage(place).free)
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """The kind of file system a path lies on."""
+    """The type of the file system that holds a path."""
     try:
         lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return "unknown"
     resolved = path.resolve()
-    # The space of a mount point is written as an octal escape. Of two mounts on one point the later one is seen.
+    # A space in a mount point is written as an octal escape.
     points = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in lines if len(fields) > 2]
     above = [
-        (len(point.parts), number, kind)
+        (len(point.parts), number, kind)  # of two mounts on one point the later one is visible
         for number, (point, kind) in enumerate(points)
         if resolved.is_relative_to(point)
     ]
     return max(above)[2] if above else "unknown"
 
 
-def _try(files: DiskFiles) -> None:
+def _check_exclusive_creation(files: FileSystem) -> None:
     files.check_writable()
     if not files.create("once", b"1") or files.create("once", b"2") or files.read("once") != b"1":
         raise StorageError(f"{files.root}: the file system lets two writers create one file, so epochs could be lost")

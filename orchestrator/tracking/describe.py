@@ -1,4 +1,4 @@
-"""A look at a tracker that changes nothing in it: is it there, which version, how many experiments."""
+"""Describes a tracker without changing it: whether it answers, its version, its number of experiments."""
 
 import urllib.error
 import urllib.request
@@ -11,48 +11,48 @@ from orchestrator.tracking.client import connect, reason, require_mlflow
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
-def look(uri: str) -> str:
-    """What is at a tracking URI, in a line without credentials.
+def describe_tracker(uri: str) -> str:
+    """The tracker at a URI in one line without credentials.
 
     Raises:
-        ValueError: where MLflow cannot track there, the driver of the database is not installed, or its tables are of
-            another version.
-        ModuleNotFoundError: where MLflow is not installed.
-        ConnectionError: where the tracker cannot be reached within 5 s, or refuses.
+        ValueError: if MLflow cannot track there, the database's driver is not installed, or its tables are of another
+            version.
+        ModuleNotFoundError: if MLflow is not installed.
+        ConnectionError: if the tracker refuses, or cannot be reached within 5 s.
     """
     uri = absolute_uri(uri)
     file = database_file(uri)
     if file and not file.exists():
-        return f"{redacted(uri)}: the first run makes it"
+        return f"{redacted(uri)}: the first run creates it"
     require_mlflow()
     found = _server(uri) if uri.startswith("http") else _database(uri)
     return f"{redacted(uri)}: {found}"
 
 
 def _server(uri: str) -> str:
-    version = _version(uri)
+    version = _server_version(uri)
     try:
         experiments = connect(uri).search_experiments(max_results=1000)
-    except Exception as error:  # whatever MLflow makes of a server's answer
-        raise _away(uri, error) from None
+    except Exception as error:  # MLflow raises errors of many types
+        raise _unreachable(uri, error) from None
     return f"MLflow {version}, {_count(len(experiments))}"
 
 
-def _version(uri: str) -> str:
-    """The server's version. Asked first: urllib gives up after 5 s, whatever the server does."""
+def _server_version(uri: str) -> str:
+    """The server's version. Asked first, since urllib respects the time limit in every case."""
     try:
-        with urllib.request.urlopen(f"{ui_base(uri)}/version", timeout=PATIENCE_SECONDS) as answer:
+        with urllib.request.urlopen(f"{ui_base(uri)}/version", timeout=TIMEOUT_SECONDS) as answer:
             text: str = answer.read(100).decode(errors="replace").strip()
             return text
     except urllib.error.HTTPError:
-        return "of unknown version"  # with authentication it tells nobody
+        return "of unknown version"  # a server with authentication
     except urllib.error.URLError as error:
-        raise _away(uri, error.reason) from None
+        raise _unreachable(uri, error.reason) from None
     except OSError as error:  # a timeout while reading
-        raise _away(uri, error) from None
+        raise _unreachable(uri, error) from None
 
 
 def _database(uri: str) -> str:
@@ -61,7 +61,7 @@ def _database(uri: str) -> str:
     try:
         engine = create_engine(uri)
     except ModuleNotFoundError as error:
-        package = "'psycopg[binary]'" if uri.startswith("postgresql") else f"a driver for it, {error.name} say"
+        package = "'psycopg[binary]'" if uri.startswith("postgresql") else f"its driver, for example {error.name}"
         raise ValueError(
             f"tracking URI {redacted(uri)!r} needs the package {error.name!r}, which is not installed: "
             f"pip install {package}"
@@ -70,8 +70,8 @@ def _database(uri: str) -> str:
         return _tables(engine, uri)
     except ValueError:
         raise
-    except Exception as error:  # every driver has its own
-        raise _away(uri, error) from None
+    except Exception as error:  # each driver has error types of its own
+        raise _unreachable(uri, error) from None
     finally:
         engine.dispose()
 
@@ -82,7 +82,7 @@ def _tables(engine: "Engine", uri: str) -> str:
     from sqlalchemy import inspect, text
 
     if not inspect(engine).has_table("alembic_version"):
-        return "empty, the first run makes the tables"
+        return "empty, the first run creates the tables"
     with engine.connect() as connection:
         schema = connection.execute(text("select version_num from alembic_version")).scalar()
         expected = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
@@ -99,9 +99,9 @@ def _count(experiments: int) -> str:
     return f"{experiments} experiment{'' if experiments == 1 else 's'}"
 
 
-def _away(uri: str, error: BaseException | str) -> ConnectionError:
+def _unreachable(uri: str, error: BaseException | str) -> ConnectionError:
     error = error if isinstance(error, BaseException) else OSError(error)
     return ConnectionError(
         f"the tracker at {redacted(uri)} cannot be used ({reason(error, uri)}); start it, or correct --tracking-uri. "
-        "A run goes on without it, and `ship` fills it later"
+        "A run works without it, and `ship` fills it later"
     )

@@ -1,37 +1,37 @@
-"""What a folder lies on."""
+"""The medium of a folder."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from orchestrator.checks.medium import Medium, file_system, folder_medium
 from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import StorageError
-from orchestrator.store.medium import Medium, examine, file_system
 
 
-def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
-    medium = examine(tmp_path)
+def test_a_folder_is_tried_and_left_unchanged(tmp_path: Path) -> None:
+    medium = folder_medium(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert medium.exists
     assert medium.free_bytes > 0
     assert medium.file_system == file_system(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert not examine(tmp_path / "a" / "b").exists
+def test_a_missing_folder_is_not_created(tmp_path: Path) -> None:
+    assert not folder_medium(tmp_path / "a" / "b").exists
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_for_a_person() -> None:
+def test_a_medium_is_described_in_one_line() -> None:
     assert str(Medium(True, "nfs4", 1536 * 2**20)) == "writable, 1.5 GiB free, nfs4"
-    assert str(Medium(False, "ext4", 5000 * 2**30)) == "writable, will be made, 5,000.0 GiB free, ext4"
+    assert str(Medium(False, "ext4", 5000 * 2**30)) == "writable, will be created, 5,000.0 GiB free, ext4"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match=r"file cannot be written \(Not a directory\); a folder on a local disk"):
-        examine(tmp_path / "file" / "results")
+    with pytest.raises(StorageError, match=r"file cannot be written \(Not a directory\); use a folder of yours on"):
+        folder_medium(tmp_path / "file" / "results")
 
 
 def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,8 +39,8 @@ def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(StorageError, match=r"cannot be written \(Operation not permitted\).* a folder on a local disk"):
-        examine(tmp_path)
+    with pytest.raises(StorageError, match=r"cannot be written \(Operation not permitted\).* use a folder of yours"):
+        folder_medium(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -51,10 +51,10 @@ def test_two_writers_of_one_file_are_noticed(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(DiskFiles, "create", create)
     with pytest.raises(StorageError, match="lets two writers create one file, so epochs could be lost"):
-        examine(tmp_path)
+        folder_medium(tmp_path)
 
 
-def test_the_nearest_mount_tells_the_file_system(tmp_path: Path) -> None:
+def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
         "/dev/a / ext4 rw 0 0\nhost:/x /data nfs4 rw 0 0\nb /data/my\\040disk vfat rw 0 0\nc /data xfs rw 0\n"

@@ -1,0 +1,52 @@
+"""Checks of what a sweep names: its data sets and its networks."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.checks.finding import Finding, ok, problem, warning
+from orchestrator.study.data_config import Data
+from orchestrator.study.sweep import Sweep
+
+
+def check_sweep(sweep: Sweep) -> Iterator[Finding]:
+    """Whether every data set of a sweep is there, and every network of the user's can be imported."""
+    yield from map(check_data, dict.fromkeys(trial.data for trial in sweep.trials))
+    names = dict.fromkeys(trial.model.name for trial in sweep.trials)
+    yield from (check_own_model(name) for name in names if ":" in name)
+
+
+def check_data(config: Data, ask_servers: bool = False) -> Finding:
+    """Whether a data set is on this machine.
+
+    Args:
+        config: the data set.
+        ask_servers: whether to ask the servers of an absent data set if it can be downloaded.
+    """
+    try:
+        from orchestrator.training.data.datasets import available, obtainable
+
+        state = obtainable(config) if ask_servers else available(config)
+    except (ImportError, ValueError) as error:
+        return problem("data", f"{config.name}: {error}")
+    if ": not usable: " in state:
+        return problem("data", state.replace(": not usable: ", ": "))
+    absent = "absent" in state and not ask_servers
+    return warning("data", state) if absent else ok("data", state)
+
+
+def check_own_model(name: str) -> Finding:
+    """Whether a network of the user's, ``module:Class``, can be imported."""
+    module, _, attribute = name.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:  # the user's code may raise anything
+        text = f"{name} cannot be imported ({type(error).__name__}: {error})"
+        return problem("model", text, "run the command in the folder that contains the module")
+    if not isinstance(found, type):
+        return problem("model", f"{name}: {module} has no class {attribute!r}")
+    return ok("model", f"{name} can be imported; a run executes its code")

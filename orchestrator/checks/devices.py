@@ -1,0 +1,62 @@
+"""Checks of cores, memory and GPUs."""
+
+import os
+from collections.abc import Iterator
+
+from orchestrator.checks.finding import Finding, checked, ok, problem, warning
+from orchestrator.study.sweep import Sweep
+
+
+def check_devices() -> Iterator[Finding]:
+    """Whether torch can be imported and multiplies matrices correctly on the CPU and on every GPU."""
+    try:
+        import torch
+
+        from orchestrator.training.devices import check_product, describe_gpu, gpus
+    except ImportError as error:
+        yield problem("devices", f"torch cannot be imported ({error})", "pip install --force-reinstall torch")
+        return
+
+    def product(device: torch.device) -> str:
+        check_product(device)
+        name = "" if device.type == "cpu" else f"{describe_gpu(device)}, "
+        return f"{device}: {name}torch computes correctly"
+
+    for device in (torch.device("cpu"), *gpus()):
+        yield checked("devices", lambda device=device: product(device))  # type: ignore[misc]
+
+
+def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
+    """Usable cores and memory of this machine, and whether it has the GPUs that a sweep asks for."""
+    try:
+        from orchestrator.training.devices import gpus, memory_bytes, usable_cores
+    except ImportError:  # reported by check_devices
+        return
+    cores, usable, memory = os.cpu_count() or 1, usable_cores(), memory_bytes()
+    text = f"{cores} cores, {usable} usable"
+    text += f", {memory[0] / 2**30:.1f} GiB of memory, {memory[1] / 2**30:.1f} free" if memory else ""
+    if usable < cores:
+        fitting = max(1, usable // (sweep.resources.cpu if sweep else 1))
+        yield warning("devices", text, f"limit the trials that run at a time: --max-concurrent {fitting}")
+    else:
+        yield ok("devices", text)
+    if sweep and sweep.resources.gpu > 0 and not gpus():
+        text = f"torch finds no GPU, and sweep {sweep.name!r} asks for gpu: {sweep.resources.gpu}"
+        fix = "--set resources.gpu=0; otherwise --engine local computes on the CPU and Ray waits for a GPU"
+        yield warning("devices", text, fix)
+
+
+def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:
+    """Whether this node has the CPUs and GPUs that Ray schedules on it."""
+    try:
+        from orchestrator.training import devices
+    except ImportError:  # reported by check_devices
+        return
+    cores, found = devices.usable_cores(), len(devices.gpus())
+    if cpus > cores:
+        text = f"Ray schedules on {cpus:g} CPUs, {cores} are usable, so trials would share cores"
+        yield warning("devices", text, f"start Ray there with --num-cpus={cores}")
+    if gpus > found:
+        text = f"Ray schedules on {gpus:g} GPUs, torch finds {found}"
+        yield problem("devices", text, "check the node's GPU driver, its torch and Ray's --num-gpus")
+    yield ok("devices", f"{cpus:g} CPUs" + (f", {found} GPUs" if found else ""))
