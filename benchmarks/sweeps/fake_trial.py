@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.ownership.claims import Owner
 from orchestrator.store.provenance.provenance import Provenance, capture
@@ -22,7 +22,7 @@ DATA_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
-class FakeTrial(Work):
+class FakeTrial(TrainingJob):
     """A job for an engine. Every number is a function of the trial's config and the state after the epoch before.
 
     So a trial that went on from a wrong state, or from none, differs from an undisturbed one, as a real one would.

@@ -13,7 +13,7 @@ from benchmarks.harness.tables import markdown, number, percent
 from benchmarks.sweeps.workplace import Workplace
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.ray import run_ray
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Resources
 
@@ -202,7 +202,7 @@ def _span(trial: TrialStore) -> Span:
 
 
 @dataclass(frozen=True)
-class Idle(Work):
+class Idle(TrainingJob):
     """A job that is none: notes when it was called."""
 
     def run(self, trial_id: str, node: str = "") -> None:

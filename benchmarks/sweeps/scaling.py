@@ -21,7 +21,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.ray import run_ray
-from orchestrator.scheduling.engines.worker import Mark
+from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
@@ -74,11 +74,11 @@ class Simulated:
             store.commit(record, b"nothing to go on from", "simulated", attempt)
         return None
 
-    def mark(self, trial_id: str) -> Mark:
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
         """How many epochs are committed."""
-        return Mark(len(Storage(self.storage_root).trial(trial_id).epochs()))
+        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).epochs()))
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Nothing: it has no attempts to note it with."""
 
 

@@ -24,7 +24,7 @@ from benchmarks.harness.settings import Scale, Settings, SkippedError, say
 from benchmarks.harness.tables import markdown, number
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
-from orchestrator.scheduling.engines.worker import Mark
+from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import TorchvisionData
@@ -85,11 +85,11 @@ class Timed:
             return failure_of(error)
         return None
 
-    def mark(self, trial_id: str) -> Mark:
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
         """Nothing is committed."""
-        return Mark()
+        return TrialSnapshot()
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Nothing: it has no attempts to note it with."""
 
     def _timed(self, seed: int) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from orchestrator.cli.options import (
 from orchestrator.cli.terminal import app, console, interruptible, say
 from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.estimate import own_code
-from orchestrator.scheduling.measurement_change import read_change
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasure_sweep import measure_sweep, shortcomings
+from orchestrator.scheduling.remeasuring.change import read_change
+from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep, shortcomings
 from orchestrator.scheduling.show import damage, failures, forecast, split, table
 from orchestrator.scheduling.stopping import read_budget
 from orchestrator.scheduling.time_spent import spending
@@ -157,7 +157,7 @@ def measure(
     change = read_change(override or (), stored)
     options = RunOptions(engine, address, max_concurrent, read_budget(budget), preflight=ClusterPreflight())
     with interruptible(stored.name):
-        result = measure_sweep(stored, store, console, change, every, options)
+        result = remeasure_sweep(stored, store, console, change, every, options)
         for line in (result.summary, *shortcomings(result, every)):
             say(line)
         if result.measured:

@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.terminal import app, console, say
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasure_sweep import measured_again
+from orchestrator.scheduling.remeasuring.sweep import remeasured_lines
 from orchestrator.scheduling.show import damage, failures, progress, table
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
@@ -37,7 +37,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found in what was just read
         state = reconcile(desired, store)
     console.print(table(state), crop=False)
-    for line in (state.summary, *damage(state), *failures(state), *measured_again(desired, store), *spent):
+    for line in (state.summary, *damage(state), *failures(state), *remeasured_lines(desired, store), *spent):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none at work")

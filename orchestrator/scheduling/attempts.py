@@ -9,8 +9,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from orchestrator.scheduling.engines.worker import Job, Mark
-from orchestrator.scheduling.retry import Failure, Kind, Next, conclusion, decide, pause_seconds
+from orchestrator.scheduling.job import Job, TrialSnapshot
+from orchestrator.scheduling.retry import Failure, FailureKind, NextStep, conclusion, decide, pause_seconds
 
 log = logging.getLogger("hessian_dynamics.attempts")
 SAME_ERROR_TRIALS = 3
@@ -36,8 +36,8 @@ class _Trial:
     trial_id: str
     alone: bool = False
     due: float = 0.0
-    mark: Mark = field(default_factory=Mark)
-    failures: Counter[Kind] = field(default_factory=Counter)
+    mark: TrialSnapshot = field(default_factory=TrialSnapshot)
+    failures: Counter[FailureKind] = field(default_factory=Counter)
     """Since it last committed an epoch."""
     died_on: set[str] = field(default_factory=set)
 
@@ -149,10 +149,10 @@ class Attempts:
             trial.failures[failure.kind] += 1
             count = trial.failures[failure.kind]
             verdict = decide(failure.kind, count, trial.alone)
-            if failure.kind is Kind.LOST and failure.node:
+            if failure.kind is FailureKind.LOST and failure.node:
                 trial.died_on.add(failure.node)
                 self._dead_on[failure.node].add(trial_id)
-            if failure.kind is Kind.UNFIT:
+            if failure.kind is FailureKind.UNFIT:
                 self._unfit.add(failure.node)
             self._carry_out(trial, failure, verdict, count)
 
@@ -168,24 +168,24 @@ class Attempts:
             return None
         return next((trial for trial in self._waiting if trial.due <= now), None)
 
-    def _carry_out(self, trial: _Trial, failure: Failure, verdict: Next, count: int) -> None:
+    def _carry_out(self, trial: _Trial, failure: Failure, verdict: NextStep, count: int) -> None:
         why = conclusion(failure, verdict, count, self._gpu)
-        if verdict in (Next.AGAIN, Next.ALONE):
-            pause = pause_seconds(count, self._jitter()) if verdict is Next.AGAIN else 0.0
+        if verdict in (NextStep.AGAIN, NextStep.ALONE):
+            pause = pause_seconds(count, self._jitter()) if verdict is NextStep.AGAIN else 0.0
             trial.due = time.monotonic() + pause
-            trial.alone = trial.alone or verdict is Next.ALONE
+            trial.alone = trial.alone or verdict is NextStep.ALONE
             self._waiting.append(trial)
-            how = "alone, when the others are done" if verdict is Next.ALONE else f"in {pause:.0f} s"
+            how = "alone, when the others are done" if verdict is NextStep.ALONE else f"in {pause:.0f} s"
             log.info(f"trial {trial.trial_id}: {failure.line}; trying again from its last epoch, {how}")
-        elif verdict is Next.STOP:
+        elif verdict is NextStep.STOP:
             self._stopped = True
             self._stop()
             log.info(f"trial {trial.trial_id}: {failure.line}; stopping, since no other trial can go on either")
         else:
-            what = "failed" if verdict is Next.FAILED else "left as it stands, the same command goes on with it"
+            what = "failed" if verdict is NextStep.FAILED else "left as it stands, the same command goes on with it"
             log.info(f"trial {trial.trial_id}: {why or failure.line}; {what}")
-        self._conclude(trial, failure, why, verdict is Next.FAILED)
-        if verdict is Next.FAILED:
+        self._conclude(trial, failure, why, verdict is NextStep.FAILED)
+        if verdict is NextStep.FAILED:
             self._note_end(failure)
 
     def _note_end(self, failure: Failure | None) -> None:
@@ -210,10 +210,10 @@ class Attempts:
             trial.died_on.clear()
             self._dead_on.pop(node, None)
 
-    def _mark(self, trial_id: str) -> Mark:
+    def _mark(self, trial_id: str) -> TrialSnapshot:
         with contextlib.suppress(OSError):  # a storage that is away: no epoch that anybody knows of
-            return self.job.mark(trial_id)
-        return Mark()
+            return self.job.snapshot(trial_id)
+        return TrialSnapshot()
 
     def _conclude(self, trial: _Trial, failure: Failure, why: str, failed: bool) -> None:
         with contextlib.suppress(OSError):  # then its attempt stays open, which reads as interrupted after the run

@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
 from orchestrator.scheduling.engines.ray import run_ray
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile, subset
 from orchestrator.scheduling.progress import Progress
@@ -54,7 +54,7 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         if todo:
             prepare(sweep, console)
             _note_images(sweep, store)
-            work = Work(str(storage.root), sweep.name, lease.number)
+            work = TrainingJob(str(storage.root), sweep.name, lease.number)
             compute(work, subset(sweep, todo), Progress(sweep, storage, console), options, lease)
         else:
             log.info("nothing left to do")
@@ -95,7 +95,9 @@ def prepare(sweep: Sweep, console: Console) -> None:
         check_models(sweep)
 
 
-def compute(job: Work, sweep: Sweep, progress: Progress, options: RunOptions, lease: Lease | None = None) -> None:
+def compute(
+    job: TrainingJob, sweep: Sweep, progress: Progress, options: RunOptions, lease: Lease | None = None
+) -> None:
     """Runs a job for every trial of a sweep on an engine, and lets the user stop it.
 
     Losing the `lease` stops the run at once by KeyboardInterrupt.

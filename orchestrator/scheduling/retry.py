@@ -35,7 +35,7 @@ _BROKEN_GPU = re.compile(
 )
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Why an attempt did not come to its end."""
 
     OUT_OF_MEMORY = "out of memory"
@@ -47,11 +47,11 @@ class Kind(StrEnum):
     ERROR = "error"
 
 
-OF_THE_STORAGE = (Kind.STORAGE, Kind.NO_ROOM, Kind.DAMAGED)
+OF_THE_STORAGE = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
 """No code of anybody's is at fault: what there is to say is in the message."""
 
 
-class Next(StrEnum):
+class NextStep(StrEnum):
     """What happens to a trial after a failure."""
 
     AGAIN = "again"
@@ -65,23 +65,23 @@ class Next(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class RetryRule:
     """What a kind of failure leads to."""
 
     tries: int
     """How often the trial is tried again while no epoch is committed in between."""
-    again: Next
-    exhausted: Next
+    again: NextStep
+    exhausted: NextStep
 
 
 RULES = {
-    Kind.OUT_OF_MEMORY: Rule(1, Next.ALONE, Next.FAILED),
-    Kind.LOST: Rule(3, Next.AGAIN, Next.FAILED),
-    Kind.UNFIT: Rule(3, Next.AGAIN, Next.LEFT),
-    Kind.STORAGE: Rule(8, Next.AGAIN, Next.LEFT),
-    Kind.NO_ROOM: Rule(0, Next.AGAIN, Next.STOP),
-    Kind.DAMAGED: Rule(1, Next.AGAIN, Next.FAILED),
-    Kind.ERROR: Rule(0, Next.AGAIN, Next.FAILED),
+    FailureKind.OUT_OF_MEMORY: RetryRule(1, NextStep.ALONE, NextStep.FAILED),
+    FailureKind.LOST: RetryRule(3, NextStep.AGAIN, NextStep.FAILED),
+    FailureKind.UNFIT: RetryRule(3, NextStep.AGAIN, NextStep.LEFT),
+    FailureKind.STORAGE: RetryRule(8, NextStep.AGAIN, NextStep.LEFT),
+    FailureKind.NO_ROOM: RetryRule(0, NextStep.AGAIN, NextStep.STOP),
+    FailureKind.DAMAGED: RetryRule(1, NextStep.AGAIN, NextStep.FAILED),
+    FailureKind.ERROR: RetryRule(0, NextStep.AGAIN, NextStep.FAILED),
 }
 
 
@@ -89,7 +89,7 @@ RULES = {
 class Failure:
     """How an attempt failed. It travels from the worker to the driver, so it holds text only."""
 
-    kind: Kind
+    kind: FailureKind
     reason: str
     """The traceback, or a line where there is none."""
     signature: str
@@ -103,7 +103,7 @@ class Failure:
         return failure_line(self.reason)
 
 
-def decide(kind: Kind, count: int, alone: bool = False) -> Next:
+def decide(kind: FailureKind, count: int, alone: bool = False) -> NextStep:
     """What happens next.
 
     Args:
@@ -112,7 +112,7 @@ def decide(kind: Kind, count: int, alone: bool = False) -> Next:
         alone: whether it had its GPU, or the machine, for itself.
     """
     rule = RULES[kind]
-    if kind is Kind.OUT_OF_MEMORY:
+    if kind is FailureKind.OUT_OF_MEMORY:
         return rule.exhausted if alone else rule.again
     return rule.again if count <= rule.tries else rule.exhausted
 
@@ -140,42 +140,42 @@ def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
     """
     if killed_for_memory:
         line = "its process was killed, since the machine ran out of memory"
-        return Failure(Kind.OUT_OF_MEMORY, line, line)
+        return Failure(FailureKind.OUT_OF_MEMORY, line, line)
     line = f"its process died ({_ending(exit_code)})"
-    return Failure(Kind.LOST, line, line)
+    return Failure(FailureKind.LOST, line, line)
 
 
-def conclusion(failure: Failure, verdict: Next, count: int, gpu: bool) -> str:
+def conclusion(failure: Failure, verdict: NextStep, count: int, gpu: bool) -> str:
     """Why a trial is not tried again, in a line; empty where the failure says it all."""
-    if failure.kind is Kind.OUT_OF_MEMORY:
+    if failure.kind is FailureKind.OUT_OF_MEMORY:
         where = "alone on its GPU" if gpu else "alone on the machine"
         return (
             f"{failure.line}; it was {where}: a smaller batch_size, a smaller model or more memory is needed"
-            if verdict is Next.FAILED
+            if verdict is NextStep.FAILED
             else failure.line
         )
-    if failure.kind is Kind.LOST:
+    if failure.kind is FailureKind.LOST:
         return f"{failure.line}, {count} times without an epoch in between"
     return ""
 
 
-def _kind(error: BaseException) -> Kind:
+def _kind(error: BaseException) -> FailureKind:
     chain = list(_chain(error))
     if any(_is_out_of_memory(each) for each in chain):
-        return Kind.OUT_OF_MEMORY
+        return FailureKind.OUT_OF_MEMORY
     if isinstance(error, DamagedError):
-        return Kind.DAMAGED
+        return FailureKind.DAMAGED
     if isinstance(error, StorageError):
         causes = list(_chain(error, hidden=True))[1:]
         if not causes or isinstance(causes[0], ValueError):
-            return Kind.ERROR  # the store's own judgement: what is damaged stays so
+            return FailureKind.ERROR  # the store's own judgement: what is damaged stays so
         number = next(filter(None, map(_errno, causes)), None)
-        return Kind.NO_ROOM if number in _NO_ROOM else Kind.STORAGE
+        return FailureKind.NO_ROOM if number in _NO_ROOM else FailureKind.STORAGE
     if isinstance(error, OSError) and error.errno in _HICCUP:
-        return Kind.STORAGE
+        return FailureKind.STORAGE
     if any(isinstance(each, RuntimeError) and _BROKEN_GPU.search(str(each)) for each in chain):
-        return Kind.LOST
-    return Kind.ERROR
+        return FailureKind.LOST
+    return FailureKind.ERROR
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

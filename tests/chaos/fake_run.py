@@ -16,7 +16,7 @@ def work(storage_root: str, sweep: str, lease: int) -> FakeTrial:
 
 
 if __name__ == "__main__":
-    driver.Work = work  # type: ignore[assignment, misc]
+    driver.TrainingJob = work  # type: ignore[assignment, misc]
     driver.prepare = lambda *arguments: None
     driver._note_images = lambda *arguments: None
     sys.exit(main())

@@ -8,9 +8,9 @@ import pytest
 from orchestrator.checks.finding import Finding, Severity
 from orchestrator.checks.node_fitness import DriverState, NodeQuery, check_node
 from orchestrator.checks.software import software
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.preflight import UnfitError
-from orchestrator.scheduling.retry import Kind
+from orchestrator.scheduling.retry import FailureKind
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
 
@@ -121,9 +121,11 @@ def test_a_worker_on_a_late_node_with_another_storage_commit_or_data_starts_noth
             expected.check(stray)
         with stray.sweep("night").driver_lease, pytest.raises(UnfitError, match="is not the driver's storage"):
             expected.check(stray)
-        failure = Work(str(stray.root), "night", lease.number, requirements=expected).run("0123456789ab", "node-1")
+        failure = TrainingJob(str(stray.root), "night", lease.number, requirements=expected).run(
+            "0123456789ab", "node-1"
+        )
         assert failure is not None
-        assert (failure.kind, failure.node) == (Kind.UNFIT, "node-1")
+        assert (failure.kind, failure.node) == (FailureKind.UNFIT, "node-1")
         assert not list((tmp_path / "stray").glob("trials/*"))
         older = replace(expected, software=replace(HERE, version="0.0.1"))
         with pytest.raises(UnfitError, match=f"hessian-dynamics {HERE.version}, expected 0.0.1"):

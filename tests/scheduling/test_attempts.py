@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.scheduling.attempts import Attempts, Turn
-from orchestrator.scheduling.engines.worker import Mark
-from orchestrator.scheduling.retry import Failure, Kind
+from orchestrator.scheduling.job import TrialSnapshot
+from orchestrator.scheduling.retry import Failure, FailureKind
 
-BUG = Failure(Kind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1")
-OTHER = Failure(Kind.ERROR, "Traceback\nKeyError: 'x'", "KeyError at a.py:2")
-NO_MEMORY = Failure(Kind.OUT_OF_MEMORY, "Traceback\nMemoryError: too much", "MemoryError")
-ROOM = Failure(Kind.NO_ROOM, "StorageError: storage cannot be written (No space left on device)", "full")
+BUG = Failure(
+    FailureKind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1"
+)
+OTHER = Failure(FailureKind.ERROR, "Traceback\nKeyError: 'x'", "KeyError at a.py:2")
+NO_MEMORY = Failure(FailureKind.OUT_OF_MEMORY, "Traceback\nMemoryError: too much", "MemoryError")
+ROOM = Failure(FailureKind.NO_ROOM, "StorageError: storage cannot be written (No space left on device)", "full")
 
 
 def lost(node: str = "") -> Failure:
-    return Failure(Kind.LOST, "its process died (killed by SIGKILL)", "killed", node)
+    return Failure(FailureKind.LOST, "its process died (killed by SIGKILL)", "killed", node)
 
 
 @dataclass
@@ -35,10 +37,10 @@ class Desk:
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         raise AssertionError("nothing runs here")
 
-    def mark(self, trial_id: str) -> Mark:
-        return Mark(self.epochs.get(trial_id, 0))
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
+        return TrialSnapshot(self.epochs.get(trial_id, 0))
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         self.noted.append((trial_id, why or reason.splitlines()[-1], failed))
 
     def attempts(self, *trial_ids: str, gpu: bool = False) -> Attempts:
@@ -226,15 +228,15 @@ def test_a_dead_engine_loses_what_was_under_way(desk: Desk, clock: list[float]) 
 
 
 def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*arguments: object, **more: object) -> Mark:
+    def away(*arguments: object, **more: object) -> TrialSnapshot:
         raise OSError("away")
 
-    monkeypatch.setattr(desk, "mark", away)
+    monkeypatch.setattr(desk, "snapshot", away)
     monkeypatch.setattr(desk, "conclude", away)
     attempts = desk.attempts("a")
     for _ in range(9):
         begin(attempts)
-        attempts.ended("a", Failure(Kind.STORAGE, "StorageError: away", "away"))
+        attempts.ended("a", Failure(FailureKind.STORAGE, "StorageError: away", "away"))
         clock[0] += 60
     assert attempts.finished
     assert desk.said[-1].endswith("left as it stands, the same command goes on with it")
@@ -243,7 +245,7 @@ def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], m
 def test_a_node_that_is_unfit_gets_no_trial_again(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
-    attempts.ended("a", Failure(Kind.UNFIT, "node x: commit 1, expected 2", "unfit", "x"))
+    attempts.ended("a", Failure(FailureKind.UNFIT, "node x: commit 1, expected 2", "unfit", "x"))
     assert begin(attempts) == Turn("b", avoid=frozenset({"x"}))
     clock[0] += 60
     assert begin(attempts) == Turn("a", avoid=frozenset({"x"}))

@@ -10,7 +10,7 @@ import yaml
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
@@ -67,7 +67,7 @@ def test_a_spawned_process_imports_from_the_drivers_folder(folder: Path) -> None
     sweep, storage = sweep_of(folder), Storage(folder / "results")
     storage.sweep("own").write_manifest(sweep, capture())
     (trial,) = sweep.trials
-    work = Work(str(storage.root), "own", code_root=str(folder))
+    work = TrainingJob(str(storage.root), "own", code_root=str(folder))
     run_local(Attempts(work, [trial.trial_id]), sweep.resources, 1, lambda: None)
     store = storage.trial(trial.trial_id)
     assert [attempt.reason for attempt in store.attempts()] == [""]
@@ -81,7 +81,7 @@ def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder
     (trial,) = sweep.trials
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    work = Work(str(storage.root), "own", code_root=str(elsewhere))
+    work = TrainingJob(str(storage.root), "own", code_root=str(elsewhere))
     run_local(Attempts(work, [trial.trial_id]), sweep.resources, 1, lambda: None)
     (attempt,) = storage.trial(trial.trial_id).attempts()
     assert attempt.ended == "failed"

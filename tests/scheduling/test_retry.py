@@ -11,8 +11,8 @@ from orchestrator.scheduling.retry import (
     LONGEST_PAUSE_SECONDS,
     RULES,
     Failure,
-    Kind,
-    Next,
+    FailureKind,
+    NextStep,
     conclusion,
     death,
     decide,
@@ -50,46 +50,49 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), Kind.OUT_OF_MEMORY),
-        (MemoryError(), Kind.OUT_OF_MEMORY),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), Kind.OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), FailureKind.OUT_OF_MEMORY),
+        (MemoryError(), FailureKind.OUT_OF_MEMORY),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), FailureKind.OUT_OF_MEMORY),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
-            Kind.OUT_OF_MEMORY,
+            FailureKind.OUT_OF_MEMORY,
         ),
         (
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-            Kind.OUT_OF_MEMORY,
+            FailureKind.OUT_OF_MEMORY,
         ),
         (
             caused(ModelCodeError("model 'a:B' raised"), torch.OutOfMemoryError("CUDA out of memory")),
-            Kind.OUT_OF_MEMORY,
+            FailureKind.OUT_OF_MEMORY,
         ),
-        (storage_error(errno.EIO), Kind.STORAGE),
-        (storage_error(errno.ESTALE), Kind.STORAGE),
-        (caused(StorageError("cannot be read"), ConnectionError("no answer")), Kind.STORAGE),
-        (DamagedError("/x/00003.json is damaged; run the sweep again"), Kind.DAMAGED),
-        (caused(DamagedError("/x/00003.json is damaged; run the sweep again"), KeyError("record")), Kind.DAMAGED),
-        (StorageError("checkpoint /x is damaged; delete it"), Kind.ERROR),
-        (caused(StorageError("/x is damaged; delete it"), ValueError("no JSON")), Kind.ERROR),
-        (OSError(errno.ESTALE, "Stale file handle"), Kind.STORAGE),
-        (storage_error(errno.ENOSPC), Kind.NO_ROOM),
-        (storage_error(errno.EDQUOT), Kind.NO_ROOM),
-        (storage_error(errno.EROFS), Kind.NO_ROOM),
-        (storage_error(errno.EACCES), Kind.NO_ROOM),
-        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), Kind.LOST),
-        (RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"), Kind.LOST),
-        (RuntimeError("No CUDA GPUs are available: no CUDA-capable device is detected"), Kind.LOST),
-        (RuntimeError("CUDA error: device-side assert triggered"), Kind.ERROR),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "weights.pt"), Kind.ERROR),
-        (ValueError("the analysis of out of memory errors"), Kind.ERROR),
-        (DataError("restore the images"), Kind.ERROR),
-        (ModelCodeError("model 'a:B' raised when called"), Kind.ERROR),
-        (ZeroDivisionError("division by zero"), Kind.ERROR),
+        (storage_error(errno.EIO), FailureKind.STORAGE),
+        (storage_error(errno.ESTALE), FailureKind.STORAGE),
+        (caused(StorageError("cannot be read"), ConnectionError("no answer")), FailureKind.STORAGE),
+        (DamagedError("/x/00003.json is damaged; run the sweep again"), FailureKind.DAMAGED),
+        (
+            caused(DamagedError("/x/00003.json is damaged; run the sweep again"), KeyError("record")),
+            FailureKind.DAMAGED,
+        ),
+        (StorageError("checkpoint /x is damaged; delete it"), FailureKind.ERROR),
+        (caused(StorageError("/x is damaged; delete it"), ValueError("no JSON")), FailureKind.ERROR),
+        (OSError(errno.ESTALE, "Stale file handle"), FailureKind.STORAGE),
+        (storage_error(errno.ENOSPC), FailureKind.NO_ROOM),
+        (storage_error(errno.EDQUOT), FailureKind.NO_ROOM),
+        (storage_error(errno.EROFS), FailureKind.NO_ROOM),
+        (storage_error(errno.EACCES), FailureKind.NO_ROOM),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), FailureKind.LOST),
+        (RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"), FailureKind.LOST),
+        (RuntimeError("No CUDA GPUs are available: no CUDA-capable device is detected"), FailureKind.LOST),
+        (RuntimeError("CUDA error: device-side assert triggered"), FailureKind.ERROR),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "weights.pt"), FailureKind.ERROR),
+        (ValueError("the analysis of out of memory errors"), FailureKind.ERROR),
+        (DataError("restore the images"), FailureKind.ERROR),
+        (ModelCodeError("model 'a:B' raised when called"), FailureKind.ERROR),
+        (ZeroDivisionError("division by zero"), FailureKind.ERROR),
     ],
-    ids=lambda value: value.value if isinstance(value, Kind) else f"{type(value).__name__} {value}"[:50],
+    ids=lambda value: value.value if isinstance(value, FailureKind) else f"{type(value).__name__} {value}"[:50],
 )
-def test_an_exception_has_its_kind(error: Exception, kind: Kind) -> None:
+def test_an_exception_has_its_kind(error: Exception, kind: FailureKind) -> None:
     failure = raised(error)
     assert failure.kind is kind
     assert pickle.loads(pickle.dumps(failure)) == failure
@@ -98,31 +101,31 @@ def test_an_exception_has_its_kind(error: Exception, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("kind", "count", "alone", "verdict"),
     [
-        (Kind.OUT_OF_MEMORY, 1, False, Next.ALONE),
-        (Kind.OUT_OF_MEMORY, 1, True, Next.FAILED),
-        (Kind.OUT_OF_MEMORY, 2, True, Next.FAILED),
-        (Kind.LOST, 1, False, Next.AGAIN),
-        (Kind.LOST, 3, False, Next.AGAIN),
-        (Kind.LOST, 4, False, Next.FAILED),
-        (Kind.LOST, 1, True, Next.AGAIN),
-        (Kind.UNFIT, 3, False, Next.AGAIN),
-        (Kind.UNFIT, 4, False, Next.LEFT),
-        (Kind.STORAGE, 1, False, Next.AGAIN),
-        (Kind.STORAGE, 8, False, Next.AGAIN),
-        (Kind.STORAGE, 9, False, Next.LEFT),
-        (Kind.NO_ROOM, 1, False, Next.STOP),
-        (Kind.DAMAGED, 1, False, Next.AGAIN),
-        (Kind.DAMAGED, 2, False, Next.FAILED),
-        (Kind.ERROR, 1, False, Next.FAILED),
-        (Kind.ERROR, 1, True, Next.FAILED),
+        (FailureKind.OUT_OF_MEMORY, 1, False, NextStep.ALONE),
+        (FailureKind.OUT_OF_MEMORY, 1, True, NextStep.FAILED),
+        (FailureKind.OUT_OF_MEMORY, 2, True, NextStep.FAILED),
+        (FailureKind.LOST, 1, False, NextStep.AGAIN),
+        (FailureKind.LOST, 3, False, NextStep.AGAIN),
+        (FailureKind.LOST, 4, False, NextStep.FAILED),
+        (FailureKind.LOST, 1, True, NextStep.AGAIN),
+        (FailureKind.UNFIT, 3, False, NextStep.AGAIN),
+        (FailureKind.UNFIT, 4, False, NextStep.LEFT),
+        (FailureKind.STORAGE, 1, False, NextStep.AGAIN),
+        (FailureKind.STORAGE, 8, False, NextStep.AGAIN),
+        (FailureKind.STORAGE, 9, False, NextStep.LEFT),
+        (FailureKind.NO_ROOM, 1, False, NextStep.STOP),
+        (FailureKind.DAMAGED, 1, False, NextStep.AGAIN),
+        (FailureKind.DAMAGED, 2, False, NextStep.FAILED),
+        (FailureKind.ERROR, 1, False, NextStep.FAILED),
+        (FailureKind.ERROR, 1, True, NextStep.FAILED),
     ],
 )
-def test_a_kind_has_its_consequence(kind: Kind, count: int, alone: bool, verdict: Next) -> None:
+def test_a_kind_has_its_consequence(kind: FailureKind, count: int, alone: bool, verdict: NextStep) -> None:
     assert decide(kind, count, alone) is verdict
 
 
 def test_every_kind_has_a_rule() -> None:
-    assert set(RULES) == set(Kind)
+    assert set(RULES) == set(FailureKind)
 
 
 def test_pauses_grow_up_to_a_minute_and_no_two_are_alike() -> None:
@@ -130,15 +133,15 @@ def test_pauses_grow_up_to_a_minute_and_no_two_are_alike() -> None:
     assert pause_seconds(40, jitter=0.0) == LONGEST_PAUSE_SECONDS
     assert pause_seconds(3, jitter=1.0) == 2.0
     # Eight tries outlast a storage that is away for two minutes, even at the shortest.
-    assert sum(pause_seconds(count, jitter=0.5) for count in range(1, RULES[Kind.STORAGE].tries + 1)) > 120
+    assert sum(pause_seconds(count, jitter=0.5) for count in range(1, RULES[FailureKind.STORAGE].tries + 1)) > 120
 
 
 def test_the_death_of_a_process_says_what_is_known() -> None:
     assert death(-signal.SIGSEGV).line == "its process died (killed by SIGSEGV)"
     assert death(3).line == "its process died (exit code 3)"
     assert death(None).line == "its process died (nobody knows why)"
-    assert death(-signal.SIGKILL).kind is Kind.LOST
-    assert death(-signal.SIGKILL, killed_for_memory=True).kind is Kind.OUT_OF_MEMORY
+    assert death(-signal.SIGKILL).kind is FailureKind.LOST
+    assert death(-signal.SIGKILL, killed_for_memory=True).kind is FailureKind.OUT_OF_MEMORY
 
 
 def bug(seed: int) -> Failure:
@@ -157,9 +160,9 @@ def test_one_bug_has_one_signature_whatever_its_numbers() -> None:
 
 def test_out_of_memory_ends_with_advice() -> None:
     failure = raised(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
-    said = conclusion(failure, Next.FAILED, 1, gpu=True)
+    said = conclusion(failure, NextStep.FAILED, 1, gpu=True)
     assert said.startswith(
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.; it was alone on its GPU"
     )
     assert "batch_size" in said
-    assert "alone on the machine" in conclusion(failure, Next.FAILED, 1, gpu=False)
+    assert "alone on the machine" in conclusion(failure, NextStep.FAILED, 1, gpu=False)

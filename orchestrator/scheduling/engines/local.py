@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnProcess
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.memory_kills import memory_kills
-from orchestrator.scheduling.engines.worker import Job
+from orchestrator.scheduling.job import Job
 from orchestrator.scheduling.retry import Failure, death
 from orchestrator.scheduling.stopping import SIGNALS
 from orchestrator.study.sweep import Resources

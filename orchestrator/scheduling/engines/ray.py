@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.process_watch import child_named, follow_parent, process_lives, watched
-from orchestrator.scheduling.retry import Failure, Kind, death, failure_of
+from orchestrator.scheduling.retry import Failure, FailureKind, death, failure_of
 from orchestrator.study.sweep import Resources
 
 RESTARTS = 2
@@ -85,7 +85,7 @@ def run_ray(
                 _tune(attempts, resources, max_concurrent)
             if not watch.died:
                 return
-        attempts.lost(Failure(Kind.LOST, "Ray died under it", "Ray died"))
+        attempts.lost(Failure(FailureKind.LOST, "Ray died under it", "Ray died"))
     raise ConnectionError(
         f"Ray on this machine died {1 + RESTARTS} times; what is finished is kept, and the same command goes on from "
         "here. Is there memory enough? /tmp/ray/session_latest/logs says more; --engine local does without Ray"
@@ -231,7 +231,7 @@ def _failure(error: BaseException | None) -> Failure:
         if "running low on memory" in text:  # Ray's own guard over the memory of a node says so in the message only
             return death(None, killed_for_memory=True)
         if "node has died" in text:
-            return Failure(Kind.LOST, "its node was lost", "its node was lost")
+            return Failure(FailureKind.LOST, "its node was lost", "its node was lost")
         return death(None)
     return failure_of(cause)
 

@@ -12,14 +12,14 @@ import pytest
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import run_local
-from orchestrator.scheduling.engines.worker import Work
-from orchestrator.scheduling.retry import RULES, Failure, Kind, failure_of
+from orchestrator.scheduling.job import TrainingJob
+from orchestrator.scheduling.retry import RULES, Failure, FailureKind, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
 
 
 @dataclass(frozen=True)
-class Recorded(Work):
+class Recorded(TrainingJob):
     """Writes what a real worker would do into files; needs no torch and so no seconds."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
@@ -71,7 +71,7 @@ def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(
 
 def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["dies99", "after"], slots=1)
-    assert len(pids(tmp_path, "dies99")) == 1 + RULES[Kind.LOST].tries
+    assert len(pids(tmp_path, "dies99")) == 1 + RULES[FailureKind.LOST].tries
     assert len(pids(tmp_path, "after")) == 1
     line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
     assert messages.messages[-1] == f"trial dies99: {line}; failed"

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.ray import run_ray
-from orchestrator.scheduling.engines.worker import Work
+from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
@@ -23,7 +23,7 @@ from tests.scheduling.stored import attempt
 
 
 @dataclass(frozen=True)
-class Played(Work):
+class Played(TrainingJob):
     """Ends as a trial's name says, without torch and so without seconds."""
 
     bad_node: str = ""

@@ -18,7 +18,7 @@ _EVERY = "algorithm1_every"
 
 
 @dataclass(frozen=True)
-class Change:
+class MeasurementChange:
     """Values for fields of a measurement, in the fields' order."""
 
     settings: tuple[tuple[str, Any], ...]
@@ -40,7 +40,7 @@ class Change:
         return MeasurementConfig.model_validate({**measurement.model_dump(), **dict(self.settings)})
 
 
-def read_change(overrides: Sequence[str], sweep: Sweep) -> Change:
+def read_change(overrides: Sequence[str], sweep: Sweep) -> MeasurementChange:
     """What ``--set`` changes in the measurement of a sweep's trials.
 
     The order of the settings decides nothing, and what changes no trial is left out: one way to measure has one label.
@@ -52,7 +52,7 @@ def read_change(overrides: Sequence[str], sweep: Sweep) -> Change:
     settings = _parsed(overrides)
     measurements = list(dict.fromkeys(trial.measurement for trial in sweep.trials))
     checked = _checked(settings, measurements)
-    change = Change(
+    change = MeasurementChange(
         tuple((name, value) for name, value in checked if any(getattr(m, name) != value for m in measurements))
     )
     if not any(change.changes(measurement) for measurement in measurements):

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.scheduling.measurement_change import Change, read_change
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.progress import PLAIN_SECONDS
-from orchestrator.scheduling.remeasure_sweep import (
-    MeasureAgain,
-    Measured,
-    measure_sweep,
-    measured_again,
+from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change
+from orchestrator.scheduling.remeasuring.sweep import (
+    RemeasureJob,
+    SweepRemeasurement,
+    remeasure_sweep,
+    remeasured_lines,
     shortcomings,
     survey,
 )
@@ -45,12 +45,12 @@ class Place:
     said: io.StringIO
 
     @property
-    def change(self) -> Change:
+    def change(self) -> MeasurementChange:
         return read_change(["measurement.fraction=0.1"], self.sweep)
 
-    def measure(self, every: int = 1) -> Measured:
+    def measure(self, every: int = 1) -> SweepRemeasurement:
         console = Console(file=self.said, width=300)
-        return measure_sweep(self.sweep, self.storage, console, self.change, every, LOCAL)
+        return remeasure_sweep(self.sweep, self.storage, console, self.change, every, LOCAL)
 
     def epochs(self, config: TrialConfig) -> list[int]:
         return self.storage.trial(config.trial_id).remeasurements.epochs(self.change.label)
@@ -100,7 +100,7 @@ def test_every_trial_is_measured_once_and_its_progress_shown(
     assert "nothing left to measure" in messages.messages
     assert {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")} == before
     assert here.storage.sweep("night").driver_lease.holder() is None
-    assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 6 checkpoints of 2 trials"]
+    assert remeasured_lines(here.sweep, here.storage) == ["measured again: fraction-0.1: 6 checkpoints of 2 trials"]
 
 
 def test_another_driver_is_not_joined(two: Place) -> None:
@@ -156,7 +156,7 @@ def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place
 
 
 @dataclass(frozen=True)
-class Dying(MeasureAgain):
+class Dying(RemeasureJob):
     def run(self, trial_id: str, node: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -165,7 +165,7 @@ def test_a_worker_that_dies_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
 ) -> None:
     here = place(tmp_path, FIRST)
-    monkeypatch.setattr("orchestrator.scheduling.remeasure_sweep.MeasureAgain", Dying)
+    monkeypatch.setattr("orchestrator.scheduling.remeasuring.sweep.RemeasureJob", Dying)
     result = here.measure()
     assert result.summary.startswith("measured 0 checkpoints of 0 trials as fraction-0.1/...; 1 failed; 3 checkpoints")
     assert shortcomings(result, 1)[0].startswith(f"failed: {FIRST.trial_id} ()")
@@ -186,7 +186,7 @@ def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) 
         path.unlink()
     for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that 7 divides", 7)):
         gone = replace(here.sweep, trials=(FIRST,))
-        other = Change((("lanczos_products", 4),))
+        other = MeasurementChange((("lanczos_products", 4),))
         assert shortcomings(survey(gone, here.storage, other, every), every) == [
             f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of epochs to come; "
             "those of past epochs do not come back: to have them, run the sweep into another --storage"
@@ -209,4 +209,4 @@ def test_what_another_sweep_trains_beyond_this_one_is_not_measured(tmp_path: Pat
     here.measure()
     assert here.epochs(FIRST) == [0, 2]
     here.storage.trial(FIRST.trial_id).remeasurements.add("fraction-0.1", remeasured(5))
-    assert measured_again(here.sweep, here.storage) == ["measured again: fraction-0.1: 2 checkpoints of 1 trial"]
+    assert remeasured_lines(here.sweep, here.storage) == ["measured again: fraction-0.1: 2 checkpoints of 1 trial"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 
 from orchestrator.scheduling.driver import compute, exclusive_run, prepare
-from orchestrator.scheduling.engines.worker import Mark, Work
-from orchestrator.scheduling.measurement_change import Change
+from orchestrator.scheduling.job import TrainingJob, TrialSnapshot
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import subset
 from orchestrator.scheduling.progress import Progress, duration
+from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep
@@ -19,17 +19,17 @@ log = logging.getLogger("hessian_dynamics.remeasure")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureAgain(Work):
+class RemeasureJob(TrainingJob):
     """What a worker needs to know beside a trial's id, to measure it again instead of training it."""
 
-    change: Change
+    change: MeasurementChange
     every: int
 
-    def mark(self, trial_id: str) -> Mark:
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
         """How many epochs have been measured."""
-        return Mark(len(Storage(self.storage_root).trial(trial_id).remeasurements.epochs(self.change.label)))
+        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).remeasurements.epochs(self.change.label)))
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Notes why a trial could not be measured; the trial itself stands as it stood."""
         if failed:
             note = f"{reason.rstrip()}\n{why}" if why else reason
@@ -60,7 +60,7 @@ class MeasureAgain(Work):
 
 
 @dataclass(frozen=True)
-class Measured:
+class SweepRemeasurement:
     """How far it is with measuring a sweep again."""
 
     sweep: Sweep
@@ -117,9 +117,9 @@ class Measured:
         return "; ".join(parts)
 
 
-def measure_sweep(
-    sweep: Sweep, storage: Storage, console: Console, change: Change, every: int, options: RunOptions
-) -> Measured:
+def remeasure_sweep(
+    sweep: Sweep, storage: Storage, console: Console, change: MeasurementChange, every: int, options: RunOptions
+) -> SweepRemeasurement:
     """Measures what a change asks for and the storage does not have. Returns how far it is in the end.
 
     Args:
@@ -142,7 +142,7 @@ def measure_sweep(
         if before.todo:
             todo = subset(sweep, before.todo)
             prepare(todo, console)
-            work = MeasureAgain(str(storage.root), sweep.name, lease.number, change=change, every=every)
+            work = RemeasureJob(str(storage.root), sweep.name, lease.number, change=change, every=every)
             compute(work, todo, _Progress(before, storage, console), options, lease)
         else:
             log.info("nothing left to measure")
@@ -155,10 +155,10 @@ def measure_sweep(
     return replace(after, failures=failures)
 
 
-def survey(sweep: Sweep, storage: Storage, change: Change, every: int) -> Measured:
+def survey(sweep: Sweep, storage: Storage, change: MeasurementChange, every: int) -> SweepRemeasurement:
     """How far it is with measuring a sweep again."""
     changed = {key: trial for key, trial in sweep.by_id.items() if change.changes(trial.measurement)}
-    return Measured(
+    return SweepRemeasurement(
         sweep,
         change.label,
         {key: remeasurement_status(storage.trial(key), trial, change.label, every) for key, trial in changed.items()},
@@ -166,7 +166,7 @@ def survey(sweep: Sweep, storage: Storage, change: Change, every: int) -> Measur
     )
 
 
-def shortcomings(result: Measured, every: int) -> list[str]:
+def shortcomings(result: SweepRemeasurement, every: int) -> list[str]:
     """What could not be measured, why, and what to do: a line a failed trial, one for all without a checkpoint."""
     label = result.sweep.label
     by_id = result.sweep.by_id
@@ -186,7 +186,7 @@ def shortcomings(result: Measured, every: int) -> list[str]:
     return lines
 
 
-def measured_again(sweep: Sweep, storage: Storage) -> list[str]:
+def remeasured_lines(sweep: Sweep, storage: Storage) -> list[str]:
     """What has been measured again of a sweep: ``measured again: fraction-0.5: 24 checkpoints of 12 trials``."""
     found: dict[str, list[int]] = {}
     for trial_id, config in sweep.by_id.items():
@@ -203,7 +203,7 @@ def measured_again(sweep: Sweep, storage: Storage) -> list[str]:
 class _Progress(Progress):
     """Shows how measuring comes along, of what was due when it began."""
 
-    def __init__(self, before: Measured, storage: Storage, console: Console) -> None:
+    def __init__(self, before: SweepRemeasurement, storage: Storage, console: Console) -> None:
         super().__init__(before.sweep, storage, console)
         self._before = before
         self._due = {trial_id: before.due_epochs(trial_id) for trial_id in before.todo}

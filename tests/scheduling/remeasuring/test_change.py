@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from orchestrator.scheduling.measurement_change import Change, read_change
+from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change
 from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.study.sweep_file_error import SweepFileError
@@ -53,7 +53,7 @@ def test_what_changes_no_trial_leaves_no_trace() -> None:
 
 
 def test_a_change_is_put_over_each_trials_own_measurement() -> None:
-    change = Change((("fraction", 0.5),))
+    change = MeasurementChange((("fraction", 0.5),))
     own = MeasurementConfig(fraction=0.1, lanczos_products=7, algorithm1_every=5)
     assert change.apply(own) == MeasurementConfig(fraction=0.5, lanczos_products=7, algorithm1_every=1)
     assert change.changes(own)

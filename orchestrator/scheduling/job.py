@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from orchestrator.scheduling.preflight import Requirements, UnfitError
-from orchestrator.scheduling.retry import OF_THE_STORAGE, Failure, Kind, failure_of
+from orchestrator.scheduling.retry import OF_THE_STORAGE, Failure, FailureKind, failure_of
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture, command_line
@@ -18,7 +18,7 @@ log = logging.getLogger("hessian_dynamics.worker")
 
 
 @dataclass(frozen=True)
-class Mark:
+class TrialSnapshot:
     """How far a trial had come."""
 
     epochs: int = 0
@@ -35,10 +35,10 @@ class Job(Protocol):
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Does it for one trial, on a node as the engine names it. Says how that failed, if it did."""
 
-    def mark(self, trial_id: str) -> Mark:
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
         """How far it is with a trial. Called in the driver."""
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Notes how an attempt failed. Called in the driver, since the worker may be dead.
 
         Args:
@@ -51,7 +51,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingJob:
     """What a worker needs to know beside a trial's id."""
 
     storage_root: str
@@ -72,7 +72,7 @@ class Work:
                 self.requirements.check(Storage(self.storage_root))
             self._run(trial_id, node)
         except UnfitError as error:
-            return Failure(Kind.UNFIT, str(error), str(error), node)
+            return Failure(FailureKind.UNFIT, str(error), str(error), node)
         except SupersededError as error:  # nothing has failed: another attempt is at work, or has done it
             log.warning("trial %s: %s", trial_id, error)
         except Exception as error:
@@ -82,14 +82,14 @@ class Work:
             return replace(failure, node=node)
         return None
 
-    def mark(self, trial_id: str) -> Mark:
+    def snapshot(self, trial_id: str) -> TrialSnapshot:
         """How many epochs are committed, and the last attempt."""
         trial = Storage(self.storage_root).trial(trial_id)
         attempts = trial.attempts()
         last = attempts[-1] if attempts else None
-        return Mark(len(trial.epochs()), last.name if last else "", last.node if last else "")
+        return TrialSnapshot(len(trial.epochs()), last.name if last else "", last.node if last else "")
 
-    def conclude(self, trial_id: str, before: Mark, reason: str, why: str, failed: bool) -> None:
+    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Notes with the last attempt how it ended: `status` and the tracker's run tell it from there."""
         trial = Storage(self.storage_root).trial(trial_id)
         attempts = trial.attempts()

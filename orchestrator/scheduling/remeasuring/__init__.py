@@ -1,0 +1,1 @@
+"""Measures curvature again from the stored checkpoints of a sweep."""
