@@ -1,1 +1,1 @@
-"""The truth on disk: what a trial computed, epoch by epoch, and who is at work on a sweep."""
+"""The store, the single source of truth: the epochs of every trial, and the leases and claims of their writers."""

@@ -1,4 +1,4 @@
-"""One try at a trial: who made it, where, with what, and how it ended."""
+"""An attempt at a trial: who made it, where, with what, and how it ended."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +10,7 @@ from orchestrator.store.provenance.provenance import Provenance
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a trial. `ended` is None while it runs, and for ever where it was killed."""
+    """One attempt at a trial. `ended` is None while it runs, and stays None if it was killed."""
 
     name: str
     started_ms: int
@@ -20,22 +20,21 @@ class Attempt:
     ended: str | None = None
     reason: str = ""
     claim: int = 0
-    """The number of its claim on the trial; attempts are in its order, whatever the clocks of their hosts say."""
+    """The number of its claim on the trial. Attempts are ordered by it, since clocks of hosts differ."""
     node: str = ""
-    """Where it ran, as the engine names its nodes; empty where there is but one."""
+    """The engine's name of the node; empty if there is only one."""
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The attempt as JSON."""
         return strict_json.to_bytes(asdict(self))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Attempt":
-        """The inverse of `to_bytes`; keys of a newer version are passed over.
+        """The attempt in a file; keys of newer versions are ignored.
 
         Raises:
-            ValueError, TypeError, KeyError: where it is none.
+            ValueError, TypeError, KeyError: the content is damaged.
         """
-        told: dict[str, Any] = json.loads(content)
-        known = {field.name for field in fields(cls)}
-        provenance = Provenance(**told["provenance"])
-        return cls(**{**{key: value for key, value in told.items() if key in known}, "provenance": provenance})
+        stored: dict[str, Any] = json.loads(content)
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        return cls(**{**known, "provenance": Provenance(**stored["provenance"])})

@@ -1,4 +1,4 @@
-"""An epoch that exists, as one object that tells by itself whether a bit of it has changed since."""
+"""The commit of an epoch: one file that makes the epoch exist and shows by its digest whether it is intact."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from orchestrator.store import strict_json
 from orchestrator.study.record import EpochRecord
 
 _CHECKPOINT = re.compile(r"[0-9]{5,}-[A-Za-z0-9_.-]+")
-_SEAL = b',\n "digest": "'
-_SEAL_LENGTH = len(_SEAL) + 64 + len(b'"\n}')
+_DIGEST = b',\n "digest": "'
+_DIGEST_LENGTH = len(_DIGEST) + 64 + len(b'"\n}')
 
 
 @dataclass(frozen=True)
 class Commit:
-    """An epoch that exists."""
+    """A committed epoch: its record, and the digest of its checkpoint."""
 
     record: EpochRecord
     data_digest: str
@@ -24,46 +24,49 @@ class Commit:
     checkpoint: str
     checkpoint_digest: str
     keep: bool = False
-    """Whether its checkpoint stays when the trial has gone on."""
+    """Whether the checkpoint is kept after the trial has gone on."""
     claim: int = 0
-    """The number of the claim under which it was committed: the fencing token. 0: of before there were claims."""
+    """The number of the claim under which the epoch was committed, a fencing token; 0 in commits older than claims."""
     previous_ms: int | None = None
-    """When the epoch before ended, Unix time in ms: should its own file be damaged, it is told here."""
+    """When the previous epoch ended, Unix time in ms: a copy, in case the previous commit is damaged."""
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The commit as JSON whose last key is the digest of all other keys."""
         content = strict_json.to_bytes({**vars(self), "record": self.record.to_json()})
-        return content.removesuffix(b"\n}") + _SEAL + digest(content).encode() + b'"\n}'
+        return content.removesuffix(b"\n}") + _DIGEST + digest(content).encode() + b'"\n}'
 
     @classmethod
     def from_bytes(cls, content: bytes, epoch: int) -> "Commit":
-        """The inverse of `sealed`, of what should be the commit of an epoch.
+        """The commit of an epoch, from the content of its file.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: where it is not, whatever else it is.
+            ValueError, TypeError, KeyError, AttributeError: the content is damaged, or of another epoch.
         """
-        told: dict[str, Any] = json.loads(content)
-        seal = told.pop("digest", None)  # none: of before commits were sealed
-        if seal is not None and seal != _digest_of_rest(content, told):
-            raise ValueError("it is not what was written")
-        if not _CHECKPOINT.fullmatch(told["checkpoint"]):
-            raise ValueError("it names no checkpoint")
-        record = strict_json.restore_numbers(told["record"]) if strict_json.may_have_texts(content) else told["record"]
-        commit = cls(**{**told, "record": EpochRecord.from_json(record)})
+        fields: dict[str, Any] = json.loads(content)
+        expected = fields.pop("digest", None)  # commits of early versions have none
+        if expected is not None and expected != _digest_of_rest(content, fields):
+            raise ValueError("the digest does not match the content")
+        if not _CHECKPOINT.fullmatch(fields["checkpoint"]):
+            raise ValueError("the name of the checkpoint is invalid")
+        if strict_json.may_have_texts(content):
+            fields["record"] = strict_json.restore_numbers(fields["record"])
+        commit = cls(**{**fields, "record": EpochRecord.from_json(fields["record"])})
         if commit.record.epoch != epoch:
-            raise ValueError("it is another epoch's")
+            raise ValueError("the commit is of another epoch")
         return commit
 
 
-def _digest_of_rest(content: bytes, told: dict[str, Any]) -> str:
-    """The digest of all but the seal, which stands last where nobody has written the file anew.
+def _digest_of_rest(content: bytes, fields: dict[str, Any]) -> str:
+    """The digest of all but the digest itself.
 
-    To encode it again instead takes ten times as long as all else.
+    If the digest is still at the end, as `to_bytes` writes it, it is cut off. Encoding the fields again takes ten times
+    as long as everything else.
     """
-    as_written = content[-_SEAL_LENGTH:].startswith(_SEAL)
-    return digest(content[:-_SEAL_LENGTH] + b"\n}" if as_written else strict_json.to_bytes(told))
+    if content[-_DIGEST_LENGTH:].startswith(_DIGEST):
+        return digest(content[:-_DIGEST_LENGTH] + b"\n}")
+    return digest(strict_json.to_bytes(fields))
 
 
 def digest(content: bytes) -> str:
-    """SHA-256, in hexadecimal digits."""
+    """The SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

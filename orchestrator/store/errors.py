@@ -1,9 +1,9 @@
-"""What goes wrong with a storage."""
+"""Errors of the store."""
 
 
 class StorageError(OSError):
-    """The storage cannot be read or written; the message says which path and why."""
+    """The storage cannot be read or written. The message names the path and the reason."""
 
 
 class DamagedError(StorageError):
-    """The medium has damaged one file; the message names it, and what mends it. All others are as they were."""
+    """One stored file is damaged. The message names it and how to repair it; all other files are unaffected."""

@@ -1,12 +1,11 @@
-"""A sweep as tables: one row an epoch, one row a trial, and the raw samples behind the epochs' numbers.
+"""A sweep as tables: one row per epoch, one row per trial, and the raw samples behind the values of the epochs.
 
-`read_frames` reads the store; what a tracker has becomes the same tables by way of `assemble`.
+`read_frames` reads them from the store. `assemble` also builds them from what a tracker has.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +26,34 @@ from orchestrator.study.sweep import Sweep
 
 KEYS = ["trial_id", "epoch"]
 FACTS = ["label", "state", "last_epoch", "failure", "commit", "host", "processor", "device", "data_digest"]
-"""What `trials` says of a trial beside its config."""
-
-
+"""The columns of `trials` that are not fields of the config."""
 NAMES = "_names"
+"""The suffix of the column that names the values of a vector."""
+
 Sample = tuple[float, ...] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Frames:
-    """All that is known of a sweep's trials. NaN: not measured; nothing is imputed."""
+    """The tables of a sweep. NaN: not measured; nothing is imputed."""
 
     sweep: Sweep
     provenance: Provenance
-    """What ran the sweep last."""
+    """The provenance of the sweep's last run."""
     epochs: pd.DataFrame
-    """``trial_id``, ``epoch``, a column for every scalar of `EpochRecord`, and ``<label>/<column>`` for what was
-    measured again. Sorted as the trials of the sweep, then by epoch."""
+    """``trial_id``, ``epoch``, a column for every scalar of `EpochRecord`, and ``<label>/<column>`` for remeasured
+    values. Sorted as the trials of the sweep, then by epoch."""
     trials: pd.DataFrame
     """``trial_id``, `FACTS`, and a column for every config field under its dotted name."""
     samples: pd.DataFrame
-    """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None. Values that have names
-    of their own, those of parameters, have them in a column of the same name and `NAMES`."""
-
+    """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None. The names of the
+    values, if they have any, are in the column of the same name and `NAMES`."""
     gallery: Gallery | None = None
-    """Images of the data. The store has them; trackers do not."""
+    """Images of the data. Only the store has them, not a tracker."""
 
     @property
     def points(self) -> int:
-        """How many numbers were measured."""
+        """The number of measured values."""
         return int(self.epochs.drop(columns=KEYS).notna().to_numpy().sum())
 
     def write(self, folder: Path) -> list[Path]:
@@ -69,7 +67,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """What a store or a tracker knows of one trial."""
+    """All that a store or a tracker knows of one trial."""
 
     config: TrialConfig
     state: State
@@ -86,11 +84,11 @@ class TrialFacts:
 
 
 def read_frames(storage: Storage, name: str) -> Frames:
-    """The tables of a sweep from the store: its committed epochs, up to those the sweep asks for.
+    """Reads the tables of a sweep from the store: its committed epochs, up to those the sweep requests.
 
     Raises:
-        StorageError: where the sweep was never run here.
-        DamagedError: where records are damaged; names the first of every trial.
+        StorageError: the sweep was never run here.
+        DamagedError: records are damaged; the message names the first of every trial.
     """
     store = storage.sweep(name)
     sweep, provenance = store.read_manifest()
@@ -108,9 +106,9 @@ def read_frames(storage: Storage, name: str) -> Frames:
 
 
 def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) -> Frames:
-    """The tables, from what is known of the trials, whoever knows it."""
-    again = dict.fromkeys(c for facts in known for row in facts.scalars.values() for c in row if "/" in c)
-    columns = [quantity.column for quantity in SCALARS] + sorted(again)
+    """Builds the tables from the facts of the trials, from a store or a tracker."""
+    remeasured = {column for facts in known for row in facts.scalars.values() for column in row if "/" in column}
+    columns = [quantity.column for quantity in SCALARS] + sorted(remeasured)
     places = {column: place for place, column in enumerate(columns)}
     sizes = [len(facts.scalars) for facts in known]
     values = np.full((sum(sizes), len(columns)), np.nan)
@@ -126,13 +124,13 @@ def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) 
 
 
 def scalar_columns(values: Mapping[str, float], label: str | None = None) -> dict[str, float]:
-    """Metrics by key as values by column; those measured again under a label begin with it."""
+    """Converts metrics by key to values by column; the columns of remeasured ones begin with their label."""
     prefix = f"{label}/" if label else ""
     return {f"{prefix}{quantity.column}": values[quantity.key] for quantity in SCALARS if quantity.key in values}
 
 
 def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) -> dict[str, Sample]:
-    """Vectors by key as values by column; of a mapping the names too."""
+    """Converts vectors by key to values by column; a mapping also gives a column of names."""
     found: dict[str, Sample] = {}
     for quantity in VECTORS:
         given = values.get(quantity.key)
@@ -144,19 +142,24 @@ def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) 
     return found
 
 
+def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
+    """Parses the artifact curvature.json of a run into vectors by epoch and column."""
+    rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
+    found = {int(row["epoch"]): sample_columns(row) for row in rows}
+    return {epoch: row for epoch, row in found.items() if row}
+
+
 def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
-    stands = trial_status(trial, config, driver_since)
-    attempts = trial.attempts()
-    last = attempts[-1] if attempts else None
+    state = trial_status(trial, config, driver_since).state
+    last = next(reversed(trial.attempts()), None)
     commits = [trial.read(epoch) for epoch in trial.epochs() if epoch <= config.epochs]
     records = [commit.record for commit in commits]
-    failed = stands.state is State.FAILED and last is not None
     return TrialFacts(
         config,
-        stands.state,
+        state,
         _scalars(trial, records),
         {record.epoch: found for record in records if (found := sample_columns(record.vectors()))},
-        failure=failure_line(last.reason) if failed and last else None,
+        failure=failure_line(last.reason) if state is State.FAILED and last else None,
         commit=last.provenance.commit if last else None,
         host=last.provenance.host if last else None,
         processor=last.provenance.processor if last else None,
@@ -174,41 +177,32 @@ def _scalars(trial: TrialStore, records: list[EpochRecord]) -> dict[int, dict[st
 
 
 def _trials(sweep: Sweep, known: Sequence[TrialFacts]) -> pd.DataFrame:
-    flat = [facts.config.flat() for facts in known]
     rows: dict[str, list[Any]] = {"trial_id": [facts.config.trial_id for facts in known]}
     for name in FACTS:
         rows[name] = [getattr(facts, name, None) for facts in known]
     rows["label"] = [sweep.label(facts.config) for facts in known]
     rows["state"] = [facts.state.value for facts in known]
     rows["last_epoch"] = [max(facts.scalars, default=-1) for facts in known]
-    fields = dict.fromkeys(key for row in flat for key in row)
-    rows |= {key: _one_type([row.get(key) for row in flat]) for key in fields}
+    flat = [facts.config.flat() for facts in known]
+    rows |= {key: [row.get(key) for row in flat] for key in dict.fromkeys(key for row in flat for key in row)}
     return pd.DataFrame({name: _column(values) for name, values in rows.items()})
 
 
-def _one_type(values: list[Any]) -> list[Any]:
-    """Numbers where all are; else texts: a Parquet column holds one type."""
-    told = [value for value in values if value is not None]
-    if all(isinstance(value, bool) for value in told):
-        return values
-    if all(isinstance(value, Real) and not isinstance(value, bool) for value in told):
-        return values
-    return [None if value is None else value if isinstance(value, str) else _text(value) for value in values]
+def _column(values: list[Any]) -> "pd.Series[Any]":
+    """The values as a column of one type, as Parquet needs it: text if they are neither flags nor numbers."""
+    present = [value for value in values if value is not None]
+    types = set(map(type, present))
+    if types == {bool}:
+        return pd.Series(values, dtype="boolean")
+    if types == {int}:
+        return pd.Series(values, dtype="Int64" if len(present) < len(values) else "int64")
+    if types and types <= {int, float}:
+        return pd.Series(values, dtype="float64")
+    return pd.Series([None if value is None else _text(value) for value in values], dtype="str")
 
 
 def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
-def _column(values: list[Any]) -> "pd.Series[Any]":
-    told = [value for value in values if value is not None]
-    if told and all(isinstance(value, bool) for value in told):
-        return pd.Series(values, dtype="boolean")
-    if told and all(isinstance(value, int) for value in told):
-        return pd.Series(values, dtype="Int64" if len(told) < len(values) else "int64")
-    if told and not any(isinstance(value, str) for value in told):
-        return pd.Series(values, dtype="float64")
-    return pd.Series(values, dtype="str")
 
 
 def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
@@ -219,12 +213,4 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
         for facts in known
         for epoch, row in sorted(facts.samples.items())
     ]
-    frame = pd.DataFrame(rows, columns=[*KEYS, *columns])
-    return frame.astype({"trial_id": "str", "epoch": "int64"})
-
-
-def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
-    """The vectors in the artifact curvature.json of a run, by epoch and column."""
-    rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
-    found = {int(row["epoch"]): sample_columns(row) for row in rows}
-    return {epoch: row for epoch, row in found.items() if row}
+    return pd.DataFrame(rows, columns=[*KEYS, *columns]).astype({"trial_id": "str", "epoch": "int64"})

@@ -1,35 +1,34 @@
-"""Test images at several strengths of noise, noted with a sweep so that its report can show them without the data."""
+"""Test images at several levels of noise, stored with a sweep so that its report can show them without the data."""
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images as a person sees them."""
+    """Images for display."""
 
     noise: tuple[float, ...]
-    """Standard deviations, of normalised images."""
+    """Standard deviations of the noise, in units of the normalised images."""
     labels: tuple[str, ...]
     """The class of each image."""
     shape: tuple[int, ...]
-    """Strengths of noise, images, channels, height, width."""
+    """Levels of noise, images, channels, height, width."""
     pixels: bytes
-    """uint8, in that order."""
+    """uint8, in the order of `shape`."""
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
-        content = {"noise": self.noise, "labels": self.labels, "shape": self.shape}
-        return json.dumps({**content, "pixels": base64.b64encode(self.pixels).decode()}, indent=1).encode()
+        """The gallery as JSON, pixels in Base64."""
+        return json.dumps({**asdict(self), "pixels": base64.b64encode(self.pixels).decode()}, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Gallery":
-        """The inverse of `to_bytes`."""
+        """The gallery in a file.
+
+        Raises:
+            ValueError, TypeError, KeyError: the content is damaged.
+        """
         fields = json.loads(content)
-        return cls(
-            tuple(fields["noise"]),
-            tuple(fields["labels"]),
-            tuple(fields["shape"]),
-            base64.b64decode(fields["pixels"]),
-        )
+        noise, labels, shape = (tuple(fields[name]) for name in ("noise", "labels", "shape"))
+        return cls(noise, labels, shape, base64.b64decode(fields["pixels"]))

@@ -1,4 +1,4 @@
-"""What may be a name in a storage: nothing that climbs out of it, whoever made the name up."""
+"""Checks of names and paths: nothing may lead out of the storage, wherever a name comes from."""
 
 import functools
 import re
@@ -8,50 +8,52 @@ from orchestrator.store.errors import StorageError
 _SWEEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _TRIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LONGEST_BYTES = 255
-"""Of one part of a path, on every file system we know."""
+"""The limit of common file systems for one part of a path."""
 
 
 def valid_path(name: str) -> str:
-    """A relative path with ``/`` between its parts, as it was given.
+    """Returns a relative path, with ``/`` between its parts, unchanged.
 
     Raises:
-        StorageError: where it could mean anything outside the folder it is relative to, or no file system takes it.
+        StorageError: it may lead out of its folder, or file systems would refuse it.
     """
     if not all(map(_is_part, name.split("/"))):
         raise StorageError(
-            f"{name!r} is no name of anything in a storage: expected parts between single '/', none of them '.' or "
-            f"'..', without control characters or backslashes, of {_LONGEST_BYTES} bytes at most"
+            f"{name!r} is not a path in a storage: expected parts separated by single '/', none of them '.' or '..', "
+            f"without control characters or backslashes, each at most {_LONGEST_BYTES} bytes long"
         )
     return name
 
 
 def valid_sweep_name(name: str) -> str:
-    """The name of a sweep, as it was given: a folder, a file and an experiment are called so.
+    """Returns the name of a sweep unchanged; it becomes the name of a folder, a file and an experiment.
 
     Raises:
-        StorageError: where it is none.
+        StorageError: the name is invalid.
     """
     if not is_sweep_name(name):
         raise StorageError(
-            f"{name!r} is no name of a sweep: expected letters, digits, '_' and '-', 80 at most, the first of them a "
-            "letter or digit"
+            f"{name!r} is not a valid name of a sweep: expected letters, digits, '_' and '-', at most 80, beginning "
+            "with a letter or digit"
         )
     return name
 
 
 def is_sweep_name(name: str) -> bool:
-    """Whether a sweep could be called so."""
+    """Whether a sweep may have this name."""
     return bool(_SWEEP.fullmatch(name))
 
 
 def valid_trial_id(name: str) -> str:
-    """The id of a trial, as it was given.
+    """Returns the id of a trial unchanged.
 
     Raises:
-        StorageError: where it is none.
+        StorageError: the id is invalid.
     """
     if not _TRIAL.fullmatch(name):
-        raise StorageError(f"{name!r} is no id of a trial: expected twelve hex digits, as hessian-dynamics plan shows")
+        raise StorageError(
+            f"{name!r} is not a valid trial id: expected twelve hexadecimal digits; hessian-dynamics plan shows the ids"
+        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""What of a trial can be measured again, derived from what is committed, kept and measured."""
+"""How far the remeasurement of a trial is, derived from its commits, checkpoints and remeasurements."""
 
 from dataclasses import dataclass
 
@@ -9,37 +9,37 @@ from orchestrator.study.config import TrialConfig
 
 @dataclass(frozen=True)
 class RemeasurementStatus:
-    """How far it is with measuring a trial again."""
+    """How far the remeasurement of a trial is."""
 
     measured: tuple[int, ...]
-    """Epochs that have been, whether or not their checkpoint is still there."""
+    """Epochs already remeasured, whether or not their checkpoint still exists."""
     due: tuple[Commit, ...]
-    """Epochs whose checkpoint is there, and that have not been."""
+    """Epochs that have a checkpoint and are not remeasured yet."""
     diverged: tuple[int, ...]
-    """Epochs whose checkpoint is there, of which nothing can be measured: the loss is no finite number."""
+    """Epochs that have a checkpoint but a loss that is not finite, so that nothing can be measured."""
     begun: bool
     """Whether the trial has any epoch."""
 
     @property
     def without_checkpoint(self) -> bool:
-        """Whether nothing has been measured, and nothing can be."""
+        """Whether nothing was remeasured and nothing can be."""
         return not (self.measured or self.due or self.diverged)
 
 
 def remeasurement_status(trial: TrialStore, config: TrialConfig, label: str, every: int) -> RemeasurementStatus:
-    """What can be measured of a trial under a label.
+    """Returns how far the remeasurement of a trial is.
 
     Args:
-        trial: what is stored of it.
-        config: what is asked for; another sweep may have trained it further.
-        label: how it is measured.
-        every: only epochs that are multiples of it.
+        trial: the stored trial.
+        config: the requested trial; another sweep may have trained it for more epochs.
+        label: the label of the measurement.
+        every: counts only epochs that are multiples of it.
     """
     measured = [e for e in trial.remeasurements.epochs(label) if e <= config.epochs and e % every == 0]
-    there = trial.with_checkpoint(config.epochs, every)
+    commits = trial.with_checkpoint(config.epochs, every)
     return RemeasurementStatus(
         tuple(measured),
-        tuple(commit for commit in there if commit.record.epoch not in measured and not commit.record.diverged),
-        tuple(commit.record.epoch for commit in there if commit.record.diverged),
+        tuple(commit for commit in commits if commit.record.epoch not in measured and not commit.record.diverged),
+        tuple(commit.record.epoch for commit in commits if commit.record.diverged),
         bool(trial.epochs()),
     )

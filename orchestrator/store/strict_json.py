@@ -1,4 +1,4 @@
-"""JSON as every reader takes it: infinities and NaN, for which it has no numbers, as texts."""
+"""JSON that every reader accepts: NaN and infinities, which JSON lacks, are stored as texts."""
 
 import json
 import math
@@ -8,22 +8,22 @@ _TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_bytes(content: object) -> bytes:
-    """As it is stored."""
+    """Indented JSON."""
     return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
 
 
 def to_line(content: object) -> str:
-    """In one line."""
+    """JSON in one line."""
     return json.dumps(_spelled(content), allow_nan=False)
 
 
 def may_have_texts(content: bytes) -> bool:
-    """Whether there may be a text in place of a number."""
+    """Whether a number may be stored as a text."""
     return b'NaN"' in content or b'Infinity"' in content
 
 
 def restore_numbers(content: Any) -> Any:
-    """Values in which no text is meant as one, with the numbers that were stored as texts."""
+    """Replaces the texts that stand for numbers. No other text may look like one of them."""
     if isinstance(content, str):
         return _TEXTS.get(content, content)
     if isinstance(content, list):

@@ -1,6 +1,6 @@
-"""Epochs that somebody who read them found damaged, noted: a run looks there, and needs not read all that is stored.
+"""Marks on epochs that a reader found damaged, so that a run need not read everything to find them.
 
-- <storage>/damage/<trial_id>-00003    empty; says that epoch 3 is to be read before it is taken for whole
+- <storage>/damage/<trial_id>-00003    epoch 3 must be read before it counts as intact
 """
 
 import contextlib
@@ -13,18 +13,18 @@ _FOLDER = "damage"
 
 
 def add(files: FileSystem, trial_id: str, epoch: int) -> None:
-    """Notes a damaged epoch. Where the storage cannot be written, nothing is noted."""
+    """Marks a damaged epoch; does nothing if the storage cannot be written."""
     with contextlib.suppress(StorageError):
         files.create(_name(trial_id, epoch), b"damaged")
 
 
 def remove(files: FileSystem, trial_id: str, epoch: int) -> None:
-    """Takes a note back."""
+    """Removes the mark of an epoch."""
     files.delete(_name(trial_id, epoch))
 
 
 def by_trial(files: FileSystem) -> dict[str, tuple[int, ...]]:
-    """The epochs that are noted, by trial id; some may have been computed again since."""
+    """The marked epochs by trial id; some may have been recomputed since."""
     found: dict[str, tuple[int, ...]] = {}
     for name in files.list(_FOLDER):
         if match := re.fullmatch(r"(.+)-([0-9]{5,})", name):

@@ -1,4 +1,4 @@
-"""What is stored of one sweep."""
+"""Everything stored of one sweep except its trials."""
 
 import functools
 import json
@@ -19,28 +19,28 @@ from orchestrator.study.sweep import Resources, Sweep
 
 @dataclass(frozen=True)
 class ShipperStatus:
-    """What the shipper last said of itself."""
+    """The status that the shipper last wrote."""
 
     state: str
-    """``shipping``, ``unreachable``, ``done``, or ``damaged``: done but for what the storage cannot give."""
+    """``shipping``, ``unreachable``, ``done``, or ``damaged``: done except for what is damaged in the storage."""
     message: str
     pending_epochs: int
     pid: int
 
 
 class SweepStore:
-    """What is stored of one sweep: its list of trials, and who is at work on it."""
+    """Everything stored of one sweep except its trials: their list, leases, requests and reports."""
 
     def __init__(self, files: FileSystem, name: str) -> None:
         self.name = names.valid_sweep_name(name)
         self._files = files
         self._folder = f"sweeps/{name}"
         self.folder = files.local / self._folder
-        """Where its log, reports and exports lie on this machine."""
+        """The folder of its log, reports and exports on this machine."""
         self.log = self.folder / "shipper.log"
 
     def write_manifest(self, sweep: Sweep, provenance: Provenance) -> None:
-        """Notes what the sweep desires now."""
+        """Stores which trials the sweep now contains, and what ran it."""
         write_attachments(self._files, provenance)
         content = {
             "name": sweep.name,
@@ -53,10 +53,11 @@ class SweepStore:
         self._write("manifest.json", content)
 
     def read_manifest(self) -> tuple[Sweep, Provenance]:
-        """What the sweep desired when it was last run, and what ran it.
+        """The sweep as it was last run, and what ran it.
 
         Raises:
-            StorageError: where it never was, or the medium has damaged the manifest.
+            StorageError: it was never run here.
+            DamagedError: the manifest is damaged.
         """
         content = self._files.read(f"{self._folder}/manifest.json")
         if content is None:
@@ -67,21 +68,21 @@ class SweepStore:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._damaged("expected the list of its trials as JSON") from None
         if sweep.name != self.name:
-            raise self._damaged(f"it is that of sweep {sweep.name!r}")
+            raise self._damaged(f"it belongs to sweep {sweep.name!r}")
         return sweep, provenance
 
-    def _damaged(self, why: str) -> DamagedError:
+    def _damaged(self, reason: str) -> DamagedError:
         return DamagedError(
-            f"{self._files.root / self._folder}/manifest.json, of sweep {self.name!r}, is damaged: {why}; "
-            "hessian-dynamics run with the sweep's file writes it again, and computes nothing that is stored"
+            f"{self._files.root / self._folder}/manifest.json, of sweep {self.name!r}, is damaged: {reason}; "
+            "run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no stored epoch"
         )
 
     def write_gallery(self, gallery: Gallery) -> None:
-        """Notes images of the data for the report."""
+        """Stores images of the data for the report."""
         self._files.write(f"{self._folder}/gallery.json", gallery.to_bytes())
 
     def gallery(self) -> Gallery | None:
-        """The images noted, if any were and the medium has kept them; the next run notes them again."""
+        """The stored images; None if there are none or the file is damaged, which the next run repairs."""
         content = self._files.read(f"{self._folder}/gallery.json")
         try:
             return Gallery.from_bytes(content) if content else None
@@ -90,50 +91,47 @@ class SweepStore:
 
     @property
     def driver_lease(self) -> Lease:
-        """Held by the process that schedules the sweep."""
+        """The lease held by the process that schedules the sweep."""
         return self.driver_lease_with()
 
     def driver_lease_with(self, on_lost: Callable[[], None] = lambda: None) -> Lease:
-        """The same; `on_lost` is called, from a thread, where another host's driver has taken it over."""
+        """The same lease; `on_lost` is called from a thread when the driver of another host has taken it over."""
         return Lease(self._files, self._folder, "driver", on_lost)
 
     @property
     def ship_lease(self) -> Lease:
-        """Held by the process that ships the sweep to the tracker."""
+        """The lease held by the process that ships the sweep to the tracker."""
         return Lease(self._files, self._folder, "ship")
 
     def request_stop(self) -> None:
-        """Asks all trials of the sweep to end after the epoch they are in."""
+        """Asks all trials of the sweep to end after their current epoch."""
         self._files.write(f"{self._folder}/stop", b"")
 
     def clear_stop(self) -> None:
-        """Takes the request back."""
+        """Withdraws the request."""
         self._files.delete(f"{self._folder}/stop")
 
     @property
     def stop_requested(self) -> bool:
-        """Whether trials should end after the epoch they are in."""
+        """Whether trials should end after their current epoch."""
         return self._files.read(f"{self._folder}/stop") is not None
 
     def note_failure(self, trial_id: str, reason: str) -> None:
-        """Notes why a trial could not be measured again; a worker has no other way to tell the driver."""
+        """Stores why a trial could not be remeasured; a worker has no other way to inform the driver."""
         self._files.write(f"{self._folder}/measure-failures/{trial_id}", reason.encode())
 
     def failures(self) -> dict[str, str]:
-        """Why trials could not be measured again, by their id."""
-        names = self._files.list(f"{self._folder}/measure-failures")
-        return {name: (self._files.read(f"{self._folder}/measure-failures/{name}") or b"").decode() for name in names}
+        """Why trials could not be remeasured, by trial id."""
+        folder = f"{self._folder}/measure-failures"
+        return {name: (self._files.read(f"{folder}/{name}") or b"").decode() for name in self._files.list(folder)}
 
     def clear_failures(self) -> None:
-        """Forgets the failures of the last time."""
+        """Deletes the failures of the last run."""
         for name in self._files.list(f"{self._folder}/measure-failures"):
             self._files.delete(f"{self._folder}/measure-failures/{name}")
 
     def publish(self, folder: Path) -> str:
-        """Brings what lies in a folder below `folder` of this sweep into the storage; where it is then.
-
-        On a disk it is there already.
-        """
+        """Copies a folder below `self.folder` into the storage, unless that is this disk. Returns where it is then."""
         place = self._files.root / self._folder / folder.relative_to(self.folder).as_posix()
         if self._files.local != self._files.root:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -141,11 +139,11 @@ class SweepStore:
         return str(place)
 
     def write_shipper_status(self, status: ShipperStatus) -> None:
-        """Lets the driver and `status` say how shipping goes."""
+        """Stores the status of the shipper, for the driver and the `status` command."""
         self._write("shipper.json", asdict(status))
 
     def shipper_status(self) -> ShipperStatus | None:
-        """What the shipper last said, if one ever ran and the medium has kept it."""
+        """The status of the shipper; None if none ever ran or the file is damaged."""
         content = self._files.read(f"{self._folder}/shipper.json")
         try:
             return ShipperStatus(**json.loads(content)) if content else None
@@ -158,9 +156,12 @@ class SweepStore:
 
 @functools.lru_cache(maxsize=2)
 def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
-    """The sweep in the text of a manifest, and what ran it.
+    """Parses a manifest into the sweep and the provenance of its last run.
 
-    Kept: a worker asks before every trial, and ten thousand configs take a second to check.
+    Cached: a worker reads it before every trial, and validating ten thousand configs takes a second.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the content is damaged.
     """
     fields: dict[str, Any] = json.loads(content)
     sweep = Sweep(
@@ -168,7 +169,7 @@ def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
         fields["description"],
         tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
         Resources.model_validate(fields["resources"]),
-        fields.get("keep_checkpoints", "last"),  # all that could be said before it was written down
+        fields.get("keep_checkpoints", "last"),  # manifests of early versions lack it
     )
     return sweep, Provenance(**fields["provenance"])
 

@@ -98,12 +98,12 @@ def test_a_manifest_that_calls_itself_otherwise_is_damaged(tmp_path: Path, name:
     storage.sweep("night").write_manifest(Sweep("night", "", (config(),), Resources()), PROVENANCE)
     path = tmp_path / "sweeps" / "night" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "name": name}))
-    with pytest.raises(DamagedError, match="it is that of sweep"):
+    with pytest.raises(DamagedError, match="it belongs to sweep"):
         storage.sweep("night").read_manifest()
     # What a tracker has of a manifest goes the same way.
     sweep, _ = manifest_content(path.read_text())
     if name != "other":
-        with pytest.raises(StorageError, match="is no name of a sweep"):
+        with pytest.raises(StorageError, match="is not a valid name of a sweep"):
             storage.sweep(sweep.name)
 
 

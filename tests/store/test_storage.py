@@ -155,8 +155,8 @@ def test_a_damaged_manifest_is_named_with_what_mends_it(storage: Storage, conten
     with pytest.raises(DamagedError) as caught:
         sweep.read_manifest()
     assert str(caught.value) == (
-        f"{path}, of sweep 'night', is damaged: expected the list of its trials as JSON; hessian-dynamics run with the "
-        "sweep's file writes it again, and computes nothing that is stored"
+        f"{path}, of sweep 'night', is damaged: expected the list of its trials as JSON; run the sweep's file "
+        "again: hessian-dynamics run writes the manifest anew and recomputes no stored epoch"
     )
     assert storage.sweeps() == ["night"]
     sweep.write_manifest(SWEEP, PROVENANCE)

@@ -263,8 +263,8 @@ def test_a_damaged_checkpoint_is_named(files: DiskFiles, trial: TrialStore) -> N
     with pytest.raises(StorageError) as caught:
         trial.read_checkpoint(trial.read(0))
     assert str(caught.value) == (
-        f"checkpoint {path_of(files, 0)} is damaged: its digest is not the one that was committed; "
-        "delete it, and its epoch is passed over"
+        f"checkpoint {path_of(files, 0)} is damaged: its digest differs from the committed one; "
+        "delete it, and its epoch is skipped"
     )
 
 
@@ -340,8 +340,8 @@ def test_a_damaged_commit_is_named(files: DiskFiles, trial: TrialStore) -> None:
     with pytest.raises(StorageError) as caught:
         trial.read(0)
     assert str(caught.value) == (
-        f"{path} is damaged; run the sweep again: it is set aside, and the epoch computed again, to the same numbers "
-        "(expected the commit of epoch 0 as JSON, as it was written)"
+        f"{path} is damaged; run the sweep again: it moves the file aside and recomputes the epoch, to the same numbers "
+        "(expected the unchanged commit of epoch 0 as JSON)"
     )
 
 

@@ -1,6 +1,7 @@
-"""A few verbs on files, durable and all but one atomic: all the store is built of."""
+"""A storage in a folder of a local disk or NFS."""
 
 import errno
+import itertools
 import os
 import secrets
 import shutil
@@ -9,24 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.store.errors import StorageError as StorageError
+from orchestrator.store.errors import StorageError
 from orchestrator.store.names import valid_path
 
 _SCRATCH = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ABANDONED_SECONDS = 24 * 3600.0
-"""Nothing takes that long to write: what is left of a writer that was killed."""
+"""No write takes this long: an older scratch file was left by a killed writer."""
 
 
 class DiskFiles:
-    """Files below one folder of a disk or NFS."""
+    """Files below one folder of a disk or NFS; see `FileSystem`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.local = root
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
         path = self.root / valid_path(name)
         try:
             return path.read_bytes()
@@ -36,22 +37,21 @@ class DiskFiles:
             raise self._unreadable(name, error) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file, or makes it."""
+        """Creates or replaces a file."""
         with self._writing(len(content)):
-            target = self._folder_of(name)
-            scratch = self._scratch(content)
-            os.replace(scratch, target)
+            target = self._prepare(name)
+            os.replace(self._scratch(content), target)
             _sync(target.parent)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+        """Creates a file. Returns False, and changes nothing, if it exists."""
         with self._writing(len(content)):
-            target = self._folder_of(name)
+            target = self._prepare(name)
             scratch = self._scratch(content)
             try:
                 os.link(scratch, target)
             except FileExistsError:
-                # NFS repeats a request whose answer was lost: then the file in our way is our own.
+                # NFS repeats a request whose answer was lost. A second link shows that the existing file is our own.
                 if scratch.stat().st_nlink == 1:
                     return False
             finally:
@@ -60,22 +60,23 @@ class DiskFiles:
             return True
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Makes a file that nobody looks for before something else names it.
+        """Writes a file that is not read before another file names it.
 
-        A power cut could take its name from it, which writing what names it makes durable on the file systems we know.
+        The folder is not synced: a power cut could lose the name of the file, but writing the file that names it makes
+        both durable on common file systems.
         """
         with self._writing(len(content)):
-            _write(self._folder_of(name), content, os.O_TRUNC)
+            _write(self._prepare(name), content, os.O_TRUNC)
 
     def delete(self, name: str) -> None:
-        """Removes a file; nothing happens where there is none."""
+        """Deletes a file; does nothing if there is none."""
         with self._writing():
             (self.root / valid_path(name)).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; empty where there is no such folder. Hidden files are none of ours.
+        """Returns the names in a folder, sorted; empty if it does not exist.
 
-        NFS leaves ``.nfs...`` where a file was deleted while open, macOS leaves ``.DS_Store``.
+        Hidden files are skipped: NFS leaves ``.nfs...`` for a file deleted while open, macOS leaves ``.DS_Store``.
         """
         path = self.root / valid_path(folder) if folder else self.root
         try:
@@ -86,13 +87,10 @@ class DiskFiles:
             raise self._unreadable(folder, error) from None
 
     def age(self, name: str) -> float | None:
-        """Seconds since a file was last written, by the clock that stamps files there; None where there is none.
-
-        Opened, since NFS answers a mere look at the time from a cache.
-        """
+        """Returns the seconds since a file was written, by the clock of the file system; None if there is none."""
         path = self.root / valid_path(name)
         try:
-            handle = os.open(path, os.O_RDONLY)
+            handle = os.open(path, os.O_RDONLY)  # NFS answers a mere stat from its cache
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -104,10 +102,10 @@ class DiskFiles:
         return max(0.0, self._now() - written)
 
     def check_writable(self) -> None:
-        """Makes and removes a small file by all that a commit needs, and removes what killed writers left long ago.
+        """Creates and deletes a small file, and deletes what killed writers left more than a day ago.
 
         Raises:
-            StorageError: naming the folder and the reason.
+            StorageError: the folder cannot be written; the message names it and the reason.
         """
         probe = f"{_SCRATCH}/probe-{secrets.token_hex(8)}"
         self.create(probe, b"an empty file would fit on a full disk")
@@ -117,17 +115,17 @@ class DiskFiles:
 
     @contextmanager
     def _writing(self, size: int = 0) -> Iterator[None]:
-        """Says what is wrong where it cannot be written; `size` in bytes is what was to be."""
+        """Explains errors of writing `size` bytes."""
         try:
             yield
         except StorageError:
             raise
         except OSError as error:
             reason = error.strerror or str(error)
-            fix = "give a folder you may write to with --storage, or make room there"
+            fix = "choose a folder you may write to with --storage, or free space there"
             if error.errno in _FULL:
                 reason += f": {size:,} bytes were to be written{self._free()}"
-                fix = "make room there, and the same command goes on; what is finished is kept"
+                fix = "free space there and run the same command again; what is finished is kept"
             raise StorageError(f"storage {str(self.root)!r} cannot be written ({reason}); {fix}") from None
 
     def _free(self) -> str:
@@ -144,11 +142,11 @@ class DiskFiles:
             try:
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
-            except FileNotFoundError:  # another process is tidying up too, or has just finished writing
+            except FileNotFoundError:  # another process has removed it, or has just finished writing
                 continue
 
     def _now(self) -> float:
-        """What a file made now is stamped with; this machine's time where none can be made."""
+        """The current time of the file system; that of this machine if no file can be created."""
         path = self.root / _SCRATCH / secrets.token_hex(8)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -160,9 +158,13 @@ class DiskFiles:
             os.close(handle)
             path.unlink(missing_ok=True)
 
-    def _folder_of(self, name: str) -> Path:
+    def _prepare(self, name: str) -> Path:
+        """Creates the folder of a file, and returns the path of the file."""
         target = self.root / valid_path(name)
-        _make(target.parent)
+        missing = itertools.takewhile(lambda folder: not folder.is_dir(), target.parents)
+        for folder in reversed(list(missing)):
+            folder.mkdir(exist_ok=True)
+            _sync(folder.parent)
         return target
 
     def _scratch(self, content: bytes) -> Path:
@@ -174,8 +176,8 @@ class DiskFiles:
 
 
 def _write(path: Path, content: bytes, flag: int) -> None:
-    """Makes a file, durable but for its name; leaves none where that fails."""
-    # Not a temporary file of Python's, which only its owner may read: storage is shared, the umask decides.
+    """Writes a file, durable except for its name; leaves none if that fails."""
+    # Python's temporary files are readable by their owner only. A storage is shared, so the umask decides.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -187,16 +189,8 @@ def _write(path: Path, content: bytes, flag: int) -> None:
         raise
 
 
-def _make(folder: Path) -> None:
-    """Makes a folder and those above it, each as durable as what will lie in it."""
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
 def _sync(folder: Path) -> None:
-    """Makes a new name in a folder survive a power cut."""
+    """Makes new names in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

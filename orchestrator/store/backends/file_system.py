@@ -1,4 +1,4 @@
-"""The file operations that a storage is built of: a protocol for a disk and for S3."""
+"""The file operations that a storage is built on, implemented by a disk and by S3."""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,42 +7,42 @@ from orchestrator.store.backends.location import S3Location
 
 
 class FileSystem(Protocol):
-    """Files below one place, named by relative paths. A reader sees a file whole or not at all.
+    """Files below one root, named by relative paths. A reader sees a file whole or not at all.
 
-    Every method raises StorageError, naming the place and the reason, where the medium fails or a name would lead out.
+    Every method raises StorageError, with the path and the reason, if the file system fails or a name leads out.
     """
 
     @property
     def root(self) -> Path | S3Location:
-        """The place; `/` gives what lies in it, for messages."""
+        """The root; `/` extends it to a full path, for messages."""
 
     @property
     def local(self) -> Path:
-        """Where logs and reports of this storage lie on this machine."""
+        """The folder of this machine for the logs and reports of the storage."""
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file, or makes it; durable when it returns."""
+        """Creates or replaces a file. It is durable when the method returns."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+        """Creates a file. Returns False, and changes nothing, if it exists: of two writers one wins."""
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Makes a file that nobody looks for before something else names it; durable when it returns.
+        """Writes a file that is not read before another file names it. It is durable when the method returns.
 
-        A crash may leave it in part: whoever names it says its digest too.
+        Not atomic: a crash may leave a part of it, so the file that names it must hold its digest.
         """
 
     def delete(self, name: str) -> None:
-        """Removes a file; nothing happens where there is none."""
+        """Deletes a file; does nothing if there is none."""
 
     def list(self, folder: str) -> list[str]:
-        """The names in a folder, sorted, as they are now, without hidden ones; empty where there is no such folder."""
+        """Returns the current names in a folder, sorted, without hidden ones; empty if the folder does not exist."""
 
     def age(self, name: str) -> float | None:
-        """Seconds since a file was last written, by the storage's own clock; None where there is none."""
+        """Returns the seconds since a file was written, by the clock of the storage; None if there is none."""
 
     def check_writable(self) -> None:
-        """Makes and removes a small file by all that a commit needs."""
+        """Creates and deletes a small file by the operations that a commit needs."""

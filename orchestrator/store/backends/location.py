@@ -1,4 +1,4 @@
-"""Where a storage lies: a folder, or a place in an S3 bucket."""
+"""The location of a storage: a folder, or a prefix in an S3 bucket."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SCHEME = "s3://"
 
 @dataclass(frozen=True)
 class S3Location:
-    """A bucket, and what the keys of a storage in it begin with."""
+    """A bucket, and the prefix of the keys of a storage in it."""
 
     bucket: str
     prefix: str = ""
@@ -27,15 +27,15 @@ class S3Location:
         return S3Location(self.bucket, f"{self.prefix}/{name}".strip("/"))
 
     def as_uri(self) -> str:
-        """The same as a text."""
+        """The location as a URI."""
         return str(self)
 
 
 def locate(place: str | Path) -> Path | S3Location:
-    """A folder as an absolute path, or a location in a bucket.
+    """Returns the absolute path of a folder, or a location in a bucket.
 
     Raises:
-        StorageError: where an address with a scheme is none of S3, or not as it must be.
+        StorageError: the scheme is not s3, or the bucket is invalid.
     """
     text = str(place)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://?", text)
@@ -43,11 +43,11 @@ def locate(place: str | Path) -> Path | S3Location:
         return Path(place).expanduser().resolve()
     bucket, _, prefix = text.removeprefix(_SCHEME).partition("/")
     if not text.startswith(_SCHEME) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        # Not shown in full: who writes a key into an address would find it in a log.
+        # The address is not shown in full: it may contain a key, which would end up in a log.
         raise StorageError(
-            f"storage {scheme[1]}://...: expected a folder or s3://BUCKET/PREFIX, the bucket of 3 to 63 small letters, "
-            "digits, '.' and '-'; credentials come from the environment alone (AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL where it is not Amazon's)"
+            f"storage {scheme[1]}://...: expected a folder or s3://BUCKET/PREFIX, the bucket with 3 to 63 lower-case "
+            "letters, digits, '.' and '-'; set credentials in the environment only (AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL if it is not Amazon's)"
         )
     prefix = prefix.rstrip("/")
     return S3Location(bucket, valid_path(prefix) if prefix else "")

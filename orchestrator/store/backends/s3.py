@@ -1,7 +1,8 @@
-"""A storage in an S3 bucket: the same promises as a disk, one request where one will do.
+"""A storage in an S3 bucket, with the same guarantees as a disk and as few requests as possible.
 
-A file is an object. Writing replaces it at once, creating is a PUT that S3 refuses where the key exists, and listings
-are asked for anew every time. Credentials, region and endpoint come from the environment, as boto3 reads it.
+A file is an object. Writing replaces it atomically, creating is a PUT that S3 refuses if the key exists, and listings
+are never cached. Credentials, region and endpoint come from the environment, as boto3 reads it; boto3 also repeats
+failed requests.
 """
 
 import datetime
@@ -21,28 +22,28 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.names import valid_path
 
 LOCAL_FOLDER = Path("results", "s3")
-"""Below the folder in which a command is run: logs and reports of storages in buckets, for a person to read."""
+"""The folder for logs and reports of storages in buckets, below the working directory."""
 _WRITER = "writer"
 _ATTEMPTS = 5
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _REASONS = {
     "NoSuchBucket": "there is no such bucket; create it first, or correct --storage",
-    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret does not fit the access key; check AWS_SECRET_ACCESS_KEY",
-    "AccessDenied": "access denied; the key needs to get, put, delete and list objects there",
-    "403": "access denied; the key needs to get, put, delete and list objects there",
+    "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret key does not match the access key; check AWS_SECRET_ACCESS_KEY",
+    "AccessDenied": "access denied; allow the key to get, put, delete and list objects there",
+    "403": "access denied; allow the key to get, put, delete and list objects there",
     "ExpiredToken": "the credentials have expired; renew AWS_SESSION_TOKEN",
 }
 
 
 class S3Files:
-    """Files below one prefix of a bucket, named by relative paths. A reader sees a file whole or not at all."""
+    """Files below one prefix of a bucket; see `FileSystem`."""
 
     def __init__(self, root: S3Location) -> None:
         self.root = root
         self.local = Path.cwd() / LOCAL_FOLDER / root.bucket / root.prefix
-        # Its own instance: listings of another would be cached, and so would its session.
+        # Not s3fs's shared instance, which caches listings and the session.
         self._fs = S3FileSystem(
             anon=False,
             use_listings_cache=False,
@@ -55,7 +56,7 @@ class S3Files:
         )
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
         with self._asking(name):
             try:
                 content: bytes = self._fs.cat_file(self._path(name), max_concurrency=1)
@@ -65,40 +66,40 @@ class S3Files:
             return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file, or makes it."""
+        """Creates or replaces a file."""
         with self._asking(name):
             self._fs.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Makes a file that did not exist. False, and nothing changed, where it does: of two writers one wins."""
+        """Creates a file. Returns False, and changes nothing, if it exists."""
         token = secrets.token_hex(8)
         with self._asking(name):
             try:
                 self._fs.pipe_file(self._path(name), content, mode="create", Metadata={_WRITER: token})
             except FileExistsError:
-                # A request whose answer was lost is repeated: then the object in our way is our own.
+                # boto3 repeats a request whose answer was lost. The token shows that the existing object is our own.
                 found = self._head(name)
                 return found is not None and found.get("Metadata", {}).get(_WRITER) == token
         return True
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Makes a file that nobody looks for before something else names it."""
+        """Writes a file that is not read before another file names it; here as atomically as any other."""
         self.write(name, content)
 
     def delete(self, name: str) -> None:
-        """Removes a file; nothing happens where there is none."""
+        """Deletes a file; does nothing if there is none."""
         with self._asking(name):
             self._fs.call_s3("delete_object", Bucket=self.root.bucket, Key=self._key(name))
 
     def list(self, folder: str) -> list[str]:
-        """The names in a folder, sorted, as they are now, without hidden ones; empty where there is no such folder."""
+        """Returns the current names in a folder, sorted, without hidden ones; empty if it does not exist."""
         prefix = f"{self._key(folder)}/" if folder else f"{self.root.prefix}/".lstrip("/")
         with self._asking(folder):
             found = {key.removeprefix(prefix).rstrip("/") for key in self._keys(prefix)}
         return sorted(name for name in found if name and not name.startswith("."))
 
     def age(self, name: str) -> float | None:
-        """Seconds since a file was last written, by S3's own clock; None where there is none."""
+        """Returns the seconds since a file was written, by the clock of S3; None if there is none."""
         with self._asking(name):
             found = self._head(name)
         if found is None:
@@ -108,10 +109,10 @@ class S3Files:
         return max(0.0, (now - written).total_seconds())
 
     def check_writable(self) -> None:
-        """Makes and removes a small object, and makes sure that nobody else could have made it too.
+        """Creates and deletes a small object, and checks that it cannot be created twice.
 
         Raises:
-            StorageError: naming the bucket and the reason.
+            StorageError: the bucket cannot be used; the message names it and the reason.
         """
         probe = f".probe/{secrets.token_hex(8)}"
         self.create(probe, b"once")
@@ -119,8 +120,8 @@ class S3Files:
         self.delete(probe)
         if twice:
             raise StorageError(
-                f"storage {self.root}: this S3 lets two writers create one object, so epochs could be lost; it must "
-                "know conditional writes (If-None-Match), as Amazon's does"
+                f"storage {self.root}: this S3 lets two writers create the same object, so epochs could be lost; use "
+                "one with conditional writes (If-None-Match), such as Amazon's"
             )
 
     def _keys(self, prefix: str) -> Iterator[str]:
@@ -158,13 +159,13 @@ class S3Files:
 
 
 def _missing_object(error: FileNotFoundError) -> None:
-    """Raises the error again where it is the bucket that is missing."""
+    """Raises the error again if the bucket is missing, not the object."""
     if _code(error) == "NoSuchBucket":
         raise error
 
 
 def _code(error: BaseException) -> str:
-    """What S3 calls an error; empty where the error is none of its own."""
+    """The error code of S3; empty if the error is of another kind."""
     cause = error if isinstance(error, ClientError) else error.__cause__
     return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
 

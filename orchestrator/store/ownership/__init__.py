@@ -1,1 +1,1 @@
-"""Who may write: leases of sweeps, claims on trials."""
+"""Ownership: leases on sweeps, claims on trials."""

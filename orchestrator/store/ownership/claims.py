@@ -1,35 +1,35 @@
-"""Who may write into a trial: the newest claim on it. Its number is a fencing token.
+"""Claims on a trial. Only the newest one may write; its number is a fencing token.
 
-- trials/<trial_id>/claims/000003.json    who trains the trial, created exclusively; none is ever deleted
+- trials/<trial_id>/claims/000003.json    who trains the trial; created exclusively, never deleted
 
-A worker that was cut off, stopped or orphaned finds a newer number before its next write, and stops. What it wrote
-between that look and the claim is settled where epochs are created: of two writers one wins.
+A worker that was cut off, stopped or orphaned finds a newer claim before its next write, and stops. A write that slips
+in between that check and the new claim is resolved when the epoch is created: of two writers one wins.
 """
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from orchestrator.store import names
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import StorageError
+from orchestrator.store.numbered_files import NumberedFiles
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.ownership.process import Process
 
 
 class SupersededError(RuntimeError):
-    """Another attempt has taken the trial over: this one has nothing to do any more, and nothing has failed."""
+    """Another attempt has taken over the trial. This one has nothing left to do; nothing has failed."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """On whose behalf a trial is trained."""
+    """The sweep and driver for which a trial is trained."""
 
     sweep: str = ""
-    """Empty where no sweep's driver asks for it."""
+    """Empty if no driver of a sweep asked for it."""
     lease: int = 0
-    """The number of its driver's lease."""
+    """The number of the driver's lease."""
 
 
 BY_HAND = Owner()
@@ -37,7 +37,7 @@ BY_HAND = Owner()
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to write into a trial, until a newer one exists."""
+    """The right to write into a trial until a newer claim exists."""
 
     number: int
     owner: Owner
@@ -53,51 +53,51 @@ class Claims:
     """All claims on one trial.
 
     Args:
-        files: where they are kept.
-        folder: the trial's.
-        has_ended: whether an attempt, by its name, has ended.
+        files: the storage.
+        folder: the folder of the trial.
+        has_ended: whether the attempt of a given name has ended.
     """
 
     def __init__(self, files: FileSystem, folder: str, has_ended: Callable[[str], bool]) -> None:
         self._files = files
-        self._folder = f"{folder}/claims"
+        self._claims = NumberedFiles(files, f"{folder}/claims", digits=6)
         self._has_ended = has_ended
 
     def take(self, owner: Owner, attempt: str) -> Claim:
-        """Claims the trial; every older claim is void from here on. See `rival` for when to wait instead.
+        """Claims the trial, which voids every older claim. Check `rival` first to see whether to wait instead.
 
         Raises:
-            SupersededError: where the owner's own driver has been succeeded: its worker is an orphan.
+            SupersededError: the owner's driver has a successor, so that this worker is an orphan.
         """
         if owner.lease and (newest := self._driver_lease(owner).newest_number()) > owner.lease:
             raise SupersededError(
-                f"sweep {owner.sweep!r} has another driver (lease {newest}) than the one that asked for this trial "
-                f"(lease {owner.lease}): its worker leaves the trial alone"
+                f"sweep {owner.sweep!r} has a newer driver (lease {newest}) than the one that started this worker "
+                f"(lease {owner.lease}): the worker leaves the trial alone"
             )
         while True:
             claim = Claim(self.newest_number() + 1, owner, attempt, Process.this())
-            if self._files.create(self._name(claim.number), json.dumps(asdict(claim), indent=1).encode()):
+            if self._claims.create(claim.number, json.dumps(asdict(claim), indent=1).encode()):
                 return claim
 
     def check(self, claim: Claim) -> None:
-        """Nothing, while a claim is the newest.
+        """Checks that a claim is the newest.
 
         Raises:
-            SupersededError: where a newer one exists; says whose.
+            SupersededError: a newer claim exists; the message names its owner.
         """
         if self.newest_number() > claim.number:
             newest = self.newest()
             raise SupersededError(
-                f"attempt {claim.attempt} (claim {claim.number}) has been superseded by "
-                f"{f'{newest} (claim {newest.number})' if newest else 'a newer claim'}: it stops here, and what it has "
-                "committed stays"
+                f"attempt {claim.attempt} (claim {claim.number}) is superseded by "
+                f"{f'{newest} (claim {newest.number})' if newest else 'a newer claim'}; it stops here, and its "
+                "committed epochs stay"
             )
 
     def rival(self, owner: Owner) -> Claim | None:
-        """Who else's training of the trial is under way, to be waited for instead of taken over; None where nobody's.
+        """The claim of another owner who is training the trial now; None if there is none to wait for.
 
-        Within one sweep a newer attempt always takes over. Another sweep's is under way while its attempt has not
-        ended, its driver's lease holds, and its process, where it can be asked for, lives.
+        Within one sweep a newer attempt always takes over. The attempt of another sweep is under way while it has not
+        ended, its driver holds its lease, and its process is alive, as far as that can be known.
         """
         newest = self.newest()
         if newest is None or (owner.sweep and newest.owner.sweep == owner.sweep):
@@ -106,13 +106,13 @@ class Claims:
         if alive is False or self._has_ended(newest.attempt):
             return None
         if newest.owner.lease:
-            return newest if self._driver_lease(newest.owner).living_number() == newest.owner.lease else None
-        return newest if alive else None  # by hand elsewhere: nobody can tell, and taking over is safe
+            return newest if self._driver_lease(newest.owner).is_held(newest.owner.lease) else None
+        return newest if alive else None  # started by hand on another host: unknown, and taking over is safe
 
     def newest(self) -> Claim | None:
-        """The newest claim; None where there is none or it is damaged: its number counts all the same."""
+        """The newest claim; None if there is none, or it is damaged, in which case its number still counts."""
         number = self.newest_number()
-        content = self._files.read(self._name(number)) if number else None
+        content = self._claims.read(number) if number else None
         if content is None:
             return None
         try:
@@ -125,12 +125,8 @@ class Claims:
             return None
 
     def newest_number(self) -> int:
-        """The highest number; 0 where nobody has claimed the trial yet."""
-        found = (re.fullmatch(r"([0-9]{6,})\.json", name) for name in self._files.list(self._folder))
-        return max((int(match[1]) for match in found if match), default=0)
+        """The number of the newest claim; 0 if there is none."""
+        return self._claims.newest()
 
     def _driver_lease(self, owner: Owner) -> Lease:
         return Lease(self._files, f"sweeps/{owner.sweep}", "driver")
-
-    def _name(self, number: int) -> str:
-        return f"{self._folder}/{number:06d}.json"

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one still lives: known on the same host only."""
+"""The identity of a process, and whether it is alive, which only processes of the same host can find out."""
 
 import os
 import socket
@@ -8,22 +8,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process, so that neither a recycled pid nor a container of the same host name is taken for it."""
+    """A process, identified so that neither a reused pid nor another container of the same host name matches."""
 
     host: str
     pid: int
     started: str
     kernel: str
-    """Where `pid` means that process: machines and containers may share a host name."""
+    """Boot and pid namespace in which `pid` is valid: machines and containers may share a host name."""
 
     @classmethod
     def this(cls) -> "Process":
-        """The one that asks."""
+        """The calling process."""
         return cls(socket.gethostname(), os.getpid(), _started(os.getpid()), _kernel())
 
     @property
     def alive(self) -> bool | None:
-        """Whether it lives; None where that cannot be known from here."""
+        """Whether the process is alive; None if that cannot be known from here."""
         if (self.host, self.kernel) != (socket.gethostname(), _kernel()):
             return None
         return _started(self.pid) == self.started
@@ -33,7 +33,7 @@ class Process:
 
 
 def _kernel() -> str:
-    """The boot of this machine and the pid namespace of this process; empty where there is no /proc."""
+    """The boot of this machine and the pid namespace of this process; empty without /proc."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
@@ -41,7 +41,7 @@ def _kernel() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process of this host began; empty where there is none."""
+    """When a process of this host started; empty if it is dead or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,1 +1,1 @@
-"""Where a number comes from: code, command, machine and packages."""
+"""Provenance: the code, command, machine and packages behind every number."""

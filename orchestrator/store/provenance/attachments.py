@@ -1,8 +1,8 @@
-"""What belongs to provenance and is too long for it: a patch, a list of packages, a file of code.
+"""Attachments of provenance that are too long for a field: a patch, a list of packages, a file of code.
 
-Kept in this process when it is captured, written when the attempt or the sweep is that refers to it:
+They are kept in this process when captured, and written with the attempt or sweep that refers to them:
 
-- <storage>/provenance/<kind>-<digest>    once, whatever refers to it
+- <storage>/provenance/<kind>-<digest>    once, however many refer to it
 """
 
 import hashlib
@@ -20,30 +20,27 @@ _kept: dict[str, str] = {}
 
 
 def keep(kind: str, text: str | None, digest: str | None = None) -> str | None:
-    """Keeps a text for `write`. Its digest, that of the whole text before anything is struck out or cut off."""
+    """Keeps a text for `write`. Returns the digest of the text before it is redacted or truncated; None for None."""
     if text is None:
         return None
     digest = digest or hashlib.sha256(text.encode()).hexdigest()
     name = f"{kind}-{digest}"
     if name not in _kept:
         shown = redacted_code(text)
-        if len(shown) > LARGEST_CHARACTERS:
-            rest = len(shown) - LARGEST_CHARACTERS
-            shown = (
-                f"{shown[:LARGEST_CHARACTERS]}\n[cut off here: {rest} more characters; sha256 of the whole: {digest}]\n"
-            )
-        _kept[name] = shown
+        rest = len(shown) - LARGEST_CHARACTERS
+        note = f"\n[truncated: {rest} more characters; sha256 of the whole: {digest}]\n" if rest > 0 else ""
+        _kept[name] = shown[:LARGEST_CHARACTERS] + note
     return digest
 
 
 def write(files: FileSystem, kind: str, digest: str | None) -> None:
-    """Stores what was kept under a digest, where it is not stored already; nothing where nothing was kept."""
+    """Stores the text kept under a digest, unless it is stored already; does nothing if none was kept."""
     name = f"{kind}-{digest}"
     if digest and name in _kept and name not in files.list(_FOLDER):
         files.create(f"{_FOLDER}/{name}", _kept[name].encode())
 
 
 def read(files: FileSystem, kind: str, digest: str | None) -> str | None:
-    """What is stored under a digest; None where nothing is."""
+    """The text stored under a digest; None if there is none."""
     content = files.read(f"{_FOLDER}/{kind}-{digest}") if digest else None
     return None if content is None else content.decode()

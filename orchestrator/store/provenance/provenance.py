@@ -1,5 +1,6 @@
-"""Where a number comes from: the code, the command, the machine and the packages that made it."""
+"""The provenance of a number: the code, command, machine and packages that produced it."""
 
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -25,49 +26,49 @@ _ROOT = Path(__file__).parents[3]
 
 _PACKAGES = ("torch", "torchvision", "numpy", "ray", "mlflow", "pandas", "scikit-learn")
 COMMIT_VARIABLE = "HESSIAN_DYNAMICS_COMMIT"
-"""The commit an image was built from: no checkout is in it."""
+"""The environment variable with the commit of a container image, which contains no checkout."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What was running, captured when an attempt or a sweep begins.
+    """The code, command, machine and packages of an attempt or a sweep, captured when it begins.
 
-    What is too long for a field lies beside the trials, once, under its digest (`attachments`).
+    Longer texts are stored once, under their digest (attachments.py).
     """
 
     version: str
     commit: str | None
-    """The git commit of the code, with ``-dirty`` where the work tree differed; None outside a git checkout."""
+    """The git commit of the code, with ``-dirty`` if tracked files differed; None outside a git checkout."""
     command: str
     host: str
     user: str
     python: str
     processor: str
     packages: dict[str, str] = field(default_factory=dict)
-    """The versions that matter most, by name."""
+    """The versions of the main packages, by name."""
     platform: str = ""
-    """Operating system, machine and C library; empty where it was not noted yet."""
+    """Operating system, machine and C library; empty in records of early versions."""
     diff_digest: str | None = None
-    """Of what differed from the commit; None where nothing did."""
+    """The digest of the uncommitted changes; None if there were none."""
     packages_digest: str = ""
-    """Of names and versions of all that is installed; empty where it was not noted yet."""
+    """The digest of all installed packages and versions; empty in records of early versions."""
     lock_digest: str | None = None
-    """Of requirements.lock beside the code; None where there is none."""
+    """The digest of requirements.lock beside the code; None if there is none."""
     own_code: dict[str, str] = field(default_factory=dict)
-    """Digests of the files of the user's own networks, by module. They count in no trial's id."""
+    """Digests of the files of the user's own code, by module. They are not part of trial ids."""
 
 
 def command_line() -> str:
-    """What started this process, without credentials."""
+    """The command that started this process, without credentials."""
     return redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | None = None) -> Provenance:
-    """What is running here and now.
+    """Captures the provenance of this process.
 
     Args:
-        own_code: the files of the user's own networks, by module.
-        command: what the user gave, where this process was started by something else.
+        own_code: the files of the user's own code, by module.
+        command: the user's command, if this process was started by another one.
     """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
@@ -89,14 +90,14 @@ def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | 
 def _keep_code(path: Path) -> str | None:
     try:
         content = path.read_bytes()
-    except OSError:  # the error that names it comes from its import
+    except OSError:  # its import reports the error
         return None
     return attachments.keep(OWN_CODE, content.decode(errors="replace"), hashlib.sha256(content).hexdigest())
 
 
 @functools.cache
 def _installed() -> str:
-    """All that is installed, one ``name==version`` a line."""
+    """All installed packages, one ``name==version`` per line."""
     found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
     return "".join(sorted(f"{name}=={version}\n" for name, version in found.items() if name))
 
@@ -112,17 +113,15 @@ def _lock_digest() -> str | None:
 def _packages() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # the user of a container may have no name
         return str(os.getuid())
 
 
@@ -135,7 +134,7 @@ def _processor() -> str:
 
 
 def write_attachments(files: FileSystem, provenance: Provenance) -> None:
-    """Stores what provenance refers to, once; before what refers to it."""
+    """Stores the attachments that provenance refers to. Call it before storing the provenance."""
     attachments.write(files, DIFF, provenance.diff_digest)
     attachments.write(files, PACKAGES, provenance.packages_digest)
     for digest in provenance.own_code.values():

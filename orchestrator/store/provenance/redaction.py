@@ -1,4 +1,4 @@
-"""Credentials, struck out of every text before it is stored or shown."""
+"""Removal of credentials from texts before they are stored or shown."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import re
 _NAMES = re.compile(r"(?i)(?:^|_)(?:password|passwd|secret|token|credentials?|(?:api|access|account|private)_?key)")
 _NO_SECRET = re.compile(r"(?i)_(?:path|file|dir|uri|url|endpoint|host|mode|region|seconds)$")
 _SHORTEST = 8
-"""A shorter value may stand in any text."""
+"""A shorter value may occur in any text by chance."""
 _IN_CODE = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
@@ -19,7 +19,7 @@ _IN_CODE = (
 
 
 def redacted(text: str) -> str:
-    """A text without the user names and passwords of the URIs in it, and without this process's secret variables."""
+    """Removes the user names and passwords of URIs, and the values of secret environment variables, from a text."""
     for value in _secret_values():
         text = text.replace(value, "***")
     text = re.sub(r"(://)[^/\s'\"]*@", r"\1***@", text)
@@ -27,20 +27,20 @@ def redacted(text: str) -> str:
 
 
 def redacted_code(text: str) -> str:
-    """Source code or a patch, without what looks like a credential in it too."""
+    """Also removes everything that looks like a credential, from source code or a patch."""
     for pattern in _IN_CODE:
         text = pattern.sub(lambda found: found[0].replace(found[found.lastindex or 0], "***"), text)
     return redacted(text)
 
 
 def failure_line(traceback: str) -> str:
-    """The last line of a traceback: the error and its message, without credentials."""
+    """The last line of a traceback, which has the error and its message, without credentials."""
     lines = redacted(traceback).strip().splitlines()
     return lines[-1][:500] if lines else "unknown"
 
 
 def _secret_values() -> list[str]:
-    """Values of environment variables that are named like secrets, longest first."""
+    """The values of environment variables whose names suggest a secret, longest first."""
     found = {
         value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""The git checkout that the code runs from: its commit, and what differs from it."""
+"""The git checkout that the code runs from: its commit and its uncommitted changes."""
 
 import functools
 import subprocess
@@ -9,19 +9,18 @@ _FOLDER = Path(__file__).parent
 
 @functools.cache
 def commit() -> str | None:
-    """The commit, with ``-dirty`` where tracked files differ; None outside a checkout. As when first asked."""
+    """The commit, with ``-dirty`` if tracked files differ; None outside a checkout. Determined once per process."""
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
     head = _git("rev-parse", "HEAD")
     if tracked is None or head is None:
         return None
-    return (
-        f"{head.strip()}-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":/") else head.strip()
-    )
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/")
+    return f"{head.strip()}-dirty" if changed else head.strip()
 
 
 @functools.cache
 def uncommitted() -> str | None:
-    """What differs from the commit, as a patch; None where nothing does. As when first asked: the code that runs."""
+    """The difference from the commit as a patch; None if there is none. Determined once per process."""
     if not (commit() or "").endswith("-dirty"):
         return None
     return _git(

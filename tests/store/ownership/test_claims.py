@@ -74,8 +74,8 @@ def test_a_superseded_writer_writes_nothing(files: DiskFiles, write_something: C
     with pytest.raises(SupersededError) as caught:
         write_something(first)
     assert str(caught.value) == (
-        f"attempt first (claim 1) has been superseded by sweep 'night', {Process.this()} (claim 2): it stops here, "
-        "and what it has committed stays"
+        f"attempt first (claim 1) is superseded by sweep 'night', {Process.this()} (claim 2); it stops here, and "
+        "its committed epochs stay"
     )
     assert files_in(files.root) == before
     assert commit(second, 1, "second")
@@ -109,7 +109,7 @@ def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: D
     with driver(files, NIGHT) as orphans:
         pass
     with driver(files, NIGHT) as lease:
-        with pytest.raises(SupersededError, match=r"'night' has another driver \(lease 2\).*\(lease 1\)"):
+        with pytest.raises(SupersededError, match=r"'night' has a newer driver \(lease 2\).*\(lease 1\)"):
             trial.claim(Owner("night", orphans.number), "orphan")
         trial.claim(Owner("night", lease.number), "ours")
 

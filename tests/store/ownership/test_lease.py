@@ -269,7 +269,10 @@ def test_a_damaged_lease_ends_no_sweep_for_ever(files: DiskFiles, content: bytes
     name = f"{FOLDER}/driver-lease/000007.json"
     files.write(name, content)
     assert driver(files).holder() is None
-    with pytest.raises(LeaseHeldError, match=r"000007.json, is damaged .* wait a minute, or delete it"), driver(files):
+    with (
+        pytest.raises(LeaseHeldError, match=r"000007.json, is damaged .* wait a minute, or delete the file"),
+        driver(files),
+    ):
         pass
     os.utime(files.root / name, (time.time() - EXPIRY_SECONDS - 1,) * 2)
     with driver(files) as lease:

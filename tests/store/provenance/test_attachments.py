@@ -40,4 +40,4 @@ def test_a_large_text_is_cut_with_a_note(tmp_path: Path) -> None:
     assert len(stored) < attachments.LARGEST_CHARACTERS + 200
     assert stored.startswith("+line 0\n")
     rest = len(text) - attachments.LARGEST_CHARACTERS
-    assert stored.endswith(f"\n[cut off here: {rest} more characters; sha256 of the whole: {digest}]\n")
+    assert stored.endswith(f"\n[truncated: {rest} more characters; sha256 of the whole: {digest}]\n")
