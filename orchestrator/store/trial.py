@@ -113,7 +113,7 @@ class TrialStore:
         except (ValueError, TypeError, KeyError, AttributeError):
             suspects.add(self._files, self.trial_id, epoch)
             raise DamagedError(
-                f"{self._commits.path(epoch)} is damaged; run the sweep again: it moves the file aside and recomputes "
+                f"{self._commits.path(epoch)} is damaged; run the sweep again: it sets the file aside and recomputes "
                 f"the epoch, to the same numbers (expected the unchanged commit of epoch {epoch} as JSON)"
             ) from None
 

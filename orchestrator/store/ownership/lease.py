@@ -169,7 +169,7 @@ class Lease:
             _, holder = self._newest()
         return LeaseLostError(
             f"{self._sweep}: another {self._purpose} has taken over: {holder or 'unknown'}; this one did not renew "
-            f"the lease for {EXPIRY_SECONDS:.0f} s and stops. Nothing is lost; see hessian-dynamics status {self._sweep}"
+            f"the lease for {EXPIRY_SECONDS:.0f} s and stops. Nothing is lost"
         )
 
     def _binds(self, number: int, holder: Holder) -> bool:
