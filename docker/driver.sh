@@ -1,12 +1,12 @@
 #!/bin/bash
-# A command of hessian-dynamics as a Ray driver: that has to sit on a node of the cluster, so this becomes one that
-# offers no CPU.
+# Runs a command of hessian-dynamics as a Ray driver. A driver must be on a node of the cluster, so this container joins as a
+# node without CPUs.
 #   driver.sh run SWEEP [OPTION ...]
 #   driver.sh doctor SWEEP --cluster [OPTION ...]
-#   TRIAL_GPU=0.125   what each trial of `run` takes of a GPU; without it, what the sweep file says
+#   TRIAL_GPU=0.125   share of a GPU for each trial of `run`; unset, the sweep file decides
 set -euo pipefail
 
-# A head that is started again takes a moment; what is wrong after two minutes is said by Ray.
+# A restarting head takes a moment. After two minutes Ray itself reports the error.
 for _ in $(seq 15); do
     ray health-check --address "$RAY_ADDRESS" > /dev/null 2>&1 && break
     sleep 5
@@ -15,5 +15,5 @@ ray start --address="$RAY_ADDRESS" --num-cpus=0 --num-gpus=0 --object-store-memo
 if [ "$1" = run ] && [ -n "${TRIAL_GPU:-}" ]; then
     set -- "$@" --set "resources.gpu=$TRIAL_GPU"
 fi
-# exec: SIGTERM reaches the command itself, which lets every trial finish its epoch.
+# exec, so that SIGTERM reaches the command, which lets trials finish their epoch.
 exec hessian-dynamics "$@"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Becomes the command it is given, with the content of each secret that NAME_FILE names as NAME: secrets are on no
-# command line, in no image and in no compose file. Other files, SSL_CERT_FILE say, stay what they are.
+# Executes its arguments. For every NAME_FILE below /run/secrets it exports NAME with the content of that file, so no secret
+# is on a command line, in the image or in a compose file. Other variables such as SSL_CERT_FILE are left unchanged.
 set -euo pipefail
 
 for variable in $(compgen -e); do

@@ -1,6 +1,6 @@
 #!/bin/sh
-# SeaweedFS as one process, with the two identities of the secrets: MLflow's, which also makes buckets, and that of
-# trials, which sees their bucket only. Nobody else may read or write.
+# Starts SeaweedFS as one process with two identities from the secrets: MLflow's, which may also create buckets, and the
+# trials', which may access only their bucket. Anonymous access is refused.
 set -eu
 umask 077
 
@@ -12,7 +12,7 @@ secret() {
     cat "/run/secrets/$1"
 }
 
-# By assignment: what fails within a here-document goes unnoticed, and an empty key would be written.
+# Read into variables first: a failure inside a here-document would go unnoticed and write an empty key.
 mlflow_key=$(secret s3_access_key)
 mlflow_secret=$(secret s3_secret_key)
 trials_key=$(secret trials_access_key)
@@ -34,11 +34,11 @@ cat > "$config" <<JSON
    "actions": ["Read:trials", "List:trials", "Tagging:trials", "Write:trials"]}]}
 JSON
 
-# The gRPC port of S3 (18333) has no address of its own and would let anybody make keys: it asks for this one, which is
-# new at every start and nobody else's.
+# The gRPC port of S3 (18333) cannot be bound to another address and would let anyone create keys. It requires this key, which
+# is new at every start and not stored.
 WEED_JWT_FILER_SIGNING_KEY=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export WEED_JWT_FILER_SIGNING_KEY
 
-# Only S3 leaves the container: master, volumes and filer ask nobody for a key, the catalogues are not needed.
+# Only S3 listens outside the container: master, volumes and filer have no authentication. Catalogues are not needed.
 exec weed server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -volume.max=0 -master.volumeSizeLimitMB=1024 \
     -s3 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$config"

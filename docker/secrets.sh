@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes what compose.yaml's services need to know of each other. What is there stays: to change one, delete its file.
+# Creates the secrets of compose.yaml's services. Existing files are kept; to change a secret, delete its file.
 set -euo pipefail
 cd "$(dirname "$0")"
 umask 077
@@ -9,7 +9,7 @@ for name in ray_token postgres_password mlflow_admin_password mlflow_flask_key s
     if [ -e "secrets/$name" ]; then
         echo "kept  docker/secrets/$name"
     else
-        # 64 hexadecimal digits and no newline, as Ray wants its token; renamed into place, so never half a secret.
+        # 64 hexadecimal digits without a newline, as Ray requires; renamed into place, so a secret is never partial.
         python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "secrets/.$name"
         mv -n "secrets/.$name" "secrets/$name"
         echo "made  docker/secrets/$name"
@@ -18,7 +18,7 @@ done
 chmod 700 secrets
 chmod 600 secrets/*
 
-# Containers see these files with their owner and mode, so they run as the owner; root owns them for the image's user.
+# Containers see these files with owner and mode, so they run as the owner; root assigns them to the image's user.
 user=$(id -u)
 if [ "$user" = 0 ]; then
     user=10001

@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, walking pages through its DevTools protocol."""
+"""Drives headless Chromium through its DevTools protocol."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"
 
 
 class Page:
-    """One tab."""
+    """A browser tab."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -43,7 +43,7 @@ class Page:
         return str(await self.evaluate("document.body ? document.body.innerText : ''"))
 
     async def open(self, address: str, *expected: str, patience: float = 60) -> str:
-        """Goes to a page and waits for words on it; all its text."""
+        """Opens a page, waits for a text on it, and returns all text."""
         await self.call("Page.navigate", url=address)
         return await self.wait_for(*expected, patience=patience)
 
@@ -56,11 +56,11 @@ class Page:
         return await self.text()
 
     async def click(self, selector: str) -> None:
-        """Presses what a CSS selector finds, if it finds anything."""
+        """Clicks the element of a CSS selector, if there is one."""
         await self.evaluate(f"document.querySelector({json.dumps(selector)})?.click()")
 
     async def shoot(self, file: Path, part: dict[str, float] | None = None) -> None:
-        """Takes a picture of the page, or, twice as large, of a rectangle on it."""
+        """Takes a screenshot of the page, or of a rectangle at twice the size."""
         clip = {"clip": {**{key: part[key] for key in ("x", "y", "width", "height")}, "scale": 2}} if part else {}
         picture = await self.call("Page.captureScreenshot", format="png", **clip)
         file.write_bytes(base64.b64decode(picture["data"]))
@@ -68,12 +68,12 @@ class Page:
 
 @asynccontextmanager
 async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Page]:
-    """A browser in a network namespace that logs in wherever it goes."""
+    """A browser inside a network namespace that authenticates at every page."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory() as profile:
         port_file = Path(profile) / "DevToolsActivePort"
         command = ["ip", "netns", "exec", namespace, CHROMIUM, *_FLAGS, "--remote-debugging-port=0"]
-        # The protocol is spoken from outside the namespace: through a socket of files, not of the network.
+        # The protocol runs over a Unix socket, since the test is outside the namespace.
         relay = ["ip", "netns", "exec", namespace]
         process = subprocess.Popen(
             [*command, f"--user-data-dir={profile}", "about:blank"],

@@ -1,4 +1,4 @@
-"""What docker/compose.yaml describes, running here: services in their order, healthy before the next begins."""
+"""Runs the services of docker/compose.yaml in their order, each healthy before the next starts."""
 
 import os
 import shlex
@@ -18,14 +18,14 @@ from tests.store.buckets import SERVER
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "c0ffee" * 6 + "c0ff"
-"""What the image is told: the user of the containers does not own the checkout, so git does not speak to him."""
+"""The commit that the image would carry; git refuses the containers' user, who does not own the checkout."""
 _OURS = "hessian-dynamics"
 _DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _PATH = os.pathsep.join(
     [str(Path(sys.executable).parent), *map(str, _DEBIAN[-1:]), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"]
 )
 
-# What the entrypoint of PostgreSQL's image does on an empty volume, from the same variables.
+# Equivalent of the entrypoint of PostgreSQL's image on an empty volume.
 _INIT_POSTGRES = """
 if [ ! -e "$PGDATA/PG_VERSION" ]; then
     as() { setpriv --reuid "${OWNER%%:*}" --regid "${OWNER##*:}" --clear-groups env -i PATH="$PATH" "$@"; }
@@ -37,7 +37,7 @@ fi
 
 
 def why_not() -> str | None:
-    """What is missing here to start the cluster; None where nothing is."""
+    """The reason why the cluster cannot start on this machine, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [name for name in ("ip", "unshare", "nsenter", "setpriv") if shutil.which(name) is None]
@@ -54,7 +54,7 @@ def why_not() -> str | None:
 
 
 class Cluster:
-    """A copy of docker/ with secrets of its own, and whatever of it is started. Ends everything when it is left."""
+    """A copy of docker/ with secrets of its own and the containers started from it. Ends everything on exit."""
 
     def __init__(self, scratch: Path, **variables: str) -> None:
         self.scratch = scratch
@@ -85,7 +85,7 @@ class Cluster:
 
     @contextmanager
     def overridden(self, name: str) -> Iterator[None]:
-        """What is made in the block is as another compose file says too; what is there joins its networks."""
+        """Within the block, new containers also follow another compose file; existing ones join its networks."""
         before = self.services
         self.services = load([self.docker / "compose.yaml", self.docker / name], self._variables)
         self._make_networks()
@@ -107,7 +107,7 @@ class Cluster:
         return self.scratch / "volumes" / name
 
     def make(self, service: str, name: str | None = None, command: list[str] | None = None) -> Container:
-        """A container of a service that is not started yet, perhaps with another command."""
+        """A container of a service, not started yet, optionally with another command."""
         described = self.services[service]
         self._numbers += 1
         ours = described.image.startswith(f"{_OURS}:")
@@ -139,7 +139,7 @@ class Cluster:
         return container
 
     def up(self, service: str) -> list[Container]:
-        """Starts all replicas of a service, once what it depends on is as compose.yaml asks."""
+        """Starts all replicas of a service after its dependencies are in the required state."""
         described = self.services[service]
         for needed, condition in described.depends_on.items():
             for container in self.of(needed):
@@ -157,11 +157,11 @@ class Cluster:
         return [container for container in self.containers.values() if container.service.name == service]
 
     def check(self, container: Container) -> subprocess.CompletedProcess[str]:
-        """Its health check, run inside it."""
+        """Runs its health check inside it."""
         check = container.service.health
         assert check
         test = check.test
-        if container.service.name == "s3":  # moto has another page for it than SeaweedFS
+        if container.service.name == "s3":  # moto's health page differs from SeaweedFS's
             test = ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8333/moto-api/')"]
         return container.inside(test, check.timeout)
 
@@ -174,7 +174,7 @@ class Cluster:
             time.sleep(1)
 
     def cut(self, container: Container, away: float) -> None:
-        """Takes a container off its networks for some seconds."""
+        """Disconnects a container from its networks for some seconds."""
         links = [container.link(self.networks[name]) for name in container.addresses]
         for link in links:
             run("ip", "link", "set", link, "down")
@@ -183,7 +183,7 @@ class Cluster:
             run("ip", "link", "set", link, "up")
 
     def _stand_in(self, container: Container, service: Service) -> None:
-        """What runs in the place of an image that is not ours: Debian's PostgreSQL, and moto as S3."""
+        """The command that replaces a foreign image: Debian's PostgreSQL, or moto as S3."""
         if service.name == "postgres":
             given = "\n".join(f"{key}={shlex.quote(value)}" for key, value in container.environment.items())
             container.before = f"{given}\n{_INIT_POSTGRES}"
@@ -207,7 +207,7 @@ class Cluster:
                 shared = [other.addresses[n] for n in reader.addresses if n in other.addresses]
                 if shared:
                     lines.append(f"{shared[0]} {other.name}")
-            # Written in place: the file is bound into containers that run already.
+            # Written in place, since running containers have the file mounted.
             reader.hosts.write_text("\n".join(lines) + "\n")
 
 

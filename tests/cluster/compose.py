@@ -16,7 +16,7 @@ class Health:
     test: list[str]
     timeout: float
     patience: float
-    """How long a service may take until it is healthy."""
+    """The longest time until a service is healthy."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Service:
     secrets: tuple[str, ...]
     networks: tuple[str, ...]
     volumes: dict[str, str]
-    """Named volumes, by the folder where they appear."""
+    """Named volumes by mount point."""
     replicas: int
     restart: str
     stop_signal: str
@@ -39,13 +39,13 @@ class Service:
 
 
 def load(files: Sequence[Path], variables: Mapping[str, str]) -> dict[str, Service]:
-    """The services of compose files, of which the later ones add to the first and change it."""
+    """The services of compose files; later files override earlier ones."""
     services = merge(files)["services"]
     return {name: _service(name, _filled(entry, variables)) for name, entry in services.items()}
 
 
 def merge(files: Sequence[Path]) -> dict[str, Any]:
-    """The content of compose files put over each other, as they are written."""
+    """The merged content of compose files, before interpolation."""
     content: dict[str, Any] = {}
     for file in files:
         content = _merged(content, yaml.safe_load(file.read_text()))
@@ -53,7 +53,7 @@ def merge(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _merged(first: Any, second: Any, key: str = "") -> Any:
-    """As compose does it: mappings are merged, lists put together, but for what is started."""
+    """Merges as Compose does: mappings recursively, lists by concatenation, commands by replacement."""
     if isinstance(first, dict) and isinstance(second, dict):
         return first | {name: _merged(first.get(name), value, name) for name, value in second.items()}
     if isinstance(first, list) and isinstance(second, list) and key not in ("command", "entrypoint"):

@@ -1,4 +1,4 @@
-"""The cluster of compose.yaml, started once for all that looks at it, and the sweep that it computed while it broke."""
+"""The cluster of compose.yaml, started once a session, and the sweep it computed under faults."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster, why_not
 from tests.cluster.containers import Container
-from tests.cluster.seen import epochs, say, until
+from tests.cluster.observed import epochs, say, until
 
 STRAY_COMMIT = "badc0de" * 5 + "badc0"
 
@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def stray(cluster: Cluster) -> Container:
-    """A worker, not yet started, of another commit, and with a folder of its own where the storage should be."""
+    """A worker, not started yet, with another commit and a private folder instead of the storage."""
     container = cluster.make("worker", "stray")
     container.environment["HESSIAN_DYNAMICS_COMMIT"] = STRAY_COMMIT
     container.service = replace(container.service, name="stray")
@@ -40,7 +40,7 @@ def stray(cluster: Cluster) -> Container:
 
 @pytest.fixture(scope="session")
 def finished(cluster: Cluster, stray: Container) -> Container:
-    """The sweep service's first run, with a cluster that breaks under it."""
+    """The sweep service's first run, under faults."""
     first, second = cluster.of("worker")
     [sweep] = cluster.up("sweep")
 

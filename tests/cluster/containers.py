@@ -27,7 +27,7 @@ cp -a /etc /run/etc
 printf '%s:x:%s:0::/mnt/home:/bin/sh\n' root 0 hessian "${OWNER%%:*}" > /run/etc/passwd
 mount --bind /run/etc /etc
 mount --bind "$HOSTS" /etc/hosts
-# Root's home is closed to others: of it only what the commands are made of is there.
+# Root's home is not readable by others: only the folders that the commands need are mounted.
 number=0
 for folder in $CODE; do
     number=$((number + 1)); mkdir -p "/run/code/$number"; mount --bind "$folder" "/run/code/$number"
@@ -46,7 +46,7 @@ wait $!
 
 
 def run(*command: str) -> str:
-    """Runs a command of the machine; its output."""
+    """Runs a command on the host and returns its output."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -55,7 +55,7 @@ def run(*command: str) -> str:
 
 @dataclass
 class Network:
-    """A bridge; who is on it reaches the others on it, and nobody else."""
+    """A bridge whose members reach only one another."""
 
     name: str
     number: int
@@ -88,18 +88,18 @@ class Container:
     owner: str
     mounts: list[tuple[Path, str]]
     code: tuple[Path, ...] = ()
-    """Where the commands come from."""
+    """The folder with the commands."""
     before: str = ""
-    """What root does before the command, in its namespaces."""
+    """A script that root runs first, inside the namespaces."""
     addresses: dict[str, str] = field(default_factory=dict)
     starts: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _wish: object = None
-    """Another one for every start that was asked for; None where it is to stand still."""
+    """A new event for every requested start; None if it must stay stopped."""
 
     @property
     def hosts(self) -> Path:
-        """Its /etc/hosts: the names of the others on its networks."""
+        """Its /etc/hosts, with the names of the others on its networks."""
         return self.log.with_suffix(".hosts")
 
     @property
@@ -107,7 +107,7 @@ class Container:
         return f"hd-{self.name}"
 
     def attach(self, networks: Sequence[Network]) -> None:
-        """Makes its network namespace, with an address on each of these networks."""
+        """Creates its network namespace with an address on each of these networks."""
         run("ip", "netns", "add", self.namespace)
         run("ip", "-n", self.namespace, "link", "set", "lo", "up")
         for network in networks:
@@ -141,7 +141,7 @@ class Container:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> int:
-        """As `docker stop`: the stop signal, then the grace period. The exit code; -9 where grace was not enough."""
+        """Like `docker stop`: the stop signal, then the grace period. Returns the exit code; -9 if it was killed."""
         self._wish = None
         assert self._process
         if (main := self._main()) is not None:
@@ -153,19 +153,19 @@ class Container:
             return -9
 
     def crash(self) -> None:
-        """All its processes are killed at once."""
+        """Kills all its processes."""
         if (init := self._init()) is not None:
             os.kill(init, signal.SIGKILL)
         if self._process:
             self._process.wait(30)
 
     def end(self) -> None:
-        """Ends it for good, whatever it is doing."""
+        """Removes it, whatever it is doing."""
         self._wish = None
         self.crash()
 
     def inside(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """As `docker exec`, with the environment that compose.yaml gives it."""
+        """Like `docker exec`, with the environment of compose.yaml."""
         init = self._init()
         if init is None:
             return subprocess.CompletedProcess(list(command), 137, "", "not running")

@@ -1,4 +1,4 @@
-"""compose.s3.yaml: trials in the bucket. Workers without keys are refused, workers with keys of their own compute."""
+"""compose.s3.yaml stores trials in the bucket. Workers without keys are refused, workers with keys compute."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.cluster import ROOT, Cluster
 from tests.cluster.containers import Container
-from tests.cluster.seen import say, stored_objects, sweep_file, tracked, until
+from tests.cluster.observed import say, stored_objects, sweep_file, tracked, until
 
 pytestmark = pytest.mark.cluster
 
@@ -37,7 +37,7 @@ def compute_in_a_bucket(cluster: Cluster) -> None:
     for worker in with_keys:
         cluster.wait_healthy(worker)
     sweep = driver(cluster, "sweep-bucket")
-    # The nodes that were stopped are known as lost after some seconds, and asked until then.
+    # Stopped nodes are reported as lost after some seconds and are checked until then.
     until(lambda: "trials done" in sweep.output and not sweep.running, 240, f"the bucket's sweep: {sweep.output}")
     keys = stored_objects(cluster, "trials")
     epochs = [key for key in keys if "/epochs/" in key]
@@ -56,7 +56,7 @@ def compute_in_a_bucket(cluster: Cluster) -> None:
 
 
 def driver(cluster: Cluster, name: str) -> Container:
-    """The sweep service, started; logs and reports of a bucket lie where it works."""
+    """The started sweep service; logs and reports of a bucket are in its working folder."""
     service = cluster.services["sweep"]
     command = [word if word != "quickstart" else "/mnt/results/bucket.yaml" for word in service.command]
     container = cluster.make("sweep", name, command)

@@ -1,4 +1,4 @@
-"""The head holds nothing: lost under a sweep, the cluster comes together again and the sweep goes on."""
+"""The head holds no state: after it is lost during a sweep, the cluster re-forms and the sweep continues."""
 
 import time
 
@@ -8,7 +8,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import Cluster
 from tests.cluster.containers import Container
-from tests.cluster.seen import say, sweep_file, tracked, until
+from tests.cluster.observed import say, sweep_file, tracked, until
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""`doctor --cluster` as compose.yaml has it, and `run` before it schedules anything: a node that is unfit is named."""
+"""`doctor --cluster` and `run` name an unfit node before anything is scheduled."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT
 from tests.cluster.containers import Container
-from tests.cluster.seen import say, sweep_file, until
+from tests.cluster.observed import say, sweep_file, until
 
 pytestmark = pytest.mark.cluster
 

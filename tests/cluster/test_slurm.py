@@ -1,4 +1,4 @@
-"""The Slurm script without a Slurm."""
+"""The Slurm script without Slurm."""
 
 import sys
 
@@ -7,13 +7,13 @@ import pytest
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import Cluster
-from tests.cluster.seen import say, sweep_file, until
+from tests.cluster.observed import say, sweep_file, until
 
 pytestmark = pytest.mark.cluster
 
 
-def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster: Cluster) -> None:
-    """The sbatch script itself, on one node, with an srun that runs things here and an scontrol that takes notes."""
+def test_a_preempted_slurm_job_finishes_epochs_requeues_and_continues(cluster: Cluster) -> None:
+    """Runs the sbatch script on one node with a local srun and a recording scontrol."""
     results = cluster.volume("results")
     for name, text in {
         "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n',
@@ -45,7 +45,7 @@ def test_a_preempted_slurm_job_ends_its_epochs_queues_again_and_goes_on(cluster:
     assert (results / "slurm.txt").read_text() == "scontrol requeue 4711\n"
     assert not (results / ".ray-token-4711").exists()
     left = sum(len(t.epochs()) for t in trials)
-    job.start()  # as Slurm does, under the same id
+    job.start()  # requeued under the same id
     assert job.wait(240) == 0, job.output
     say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.epochs()) for t in trials)} of 30 in the end")
     assert [t.epochs() for t in trials] == [list(range(15))] * 2

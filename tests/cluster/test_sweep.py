@@ -1,4 +1,4 @@
-"""A sweep on a cluster that breaks under it: every trial once, every point once, and the second start finds it all."""
+"""A sweep under faults: every trial once, every point once, and a second start computes nothing."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from orchestrator.study.sweep import load_sweep
 from tests.cluster.cluster import COMMIT, Cluster
 from tests.cluster.conftest import STRAY_COMMIT
 from tests.cluster.containers import Container
-from tests.cluster.seen import EPOCHS, attempts_made, known, say, stored_objects, sweep_file, tracked, until
+from tests.cluster.observed import EPOCHS, attempts_made, known, say, stored_objects, sweep_file, tracked, until
 
 pytestmark = pytest.mark.cluster
 
@@ -42,7 +42,7 @@ def test_artifacts_are_in_s3(cluster: Cluster, finished: Container) -> None:
     assert sum(key.endswith("curvature.json") for key in keys) == 12, keys
 
 
-def test_a_second_start_finds_all_of_it(cluster: Cluster, finished: Container) -> None:
+def test_a_second_start_computes_nothing(cluster: Cluster, finished: Container) -> None:
     before, attempts, objects = tracked(cluster), attempts_made(cluster), stored_objects(cluster)
     finished.log.write_text("")
     finished.start()

@@ -1,4 +1,4 @@
-"""MLflow's pages of the sweep, walked by a real browser."""
+"""MLflow's pages of the sweep in a real browser."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.browser import CHROMIUM, Page, browsing
 from tests.cluster.cluster import Cluster
 from tests.cluster.containers import Container
-from tests.cluster.seen import EPOCHS, known, say
+from tests.cluster.observed import EPOCHS, known, say
 
 pytestmark = pytest.mark.cluster
 
@@ -21,7 +21,7 @@ _CARD = """(card = (() => {
     while (place && !place.querySelector('.js-plotly-plot')) place = place.parentElement;
     return place;
 })())"""
-"""The frame of the chart of lambda_max, bound to `card`; null while there is none."""
+"""The card of the lambda_max chart as `card`; null until it exists."""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -62,13 +62,13 @@ async def visit(page: Page, experiment: str, sweep_run: str, shots: Path) -> Non
     await page.shoot(shots / "runs.png")
 
     await page.open("about:blank")
-    # Charts are drawn once they are in sight.
+    # Charts are drawn once they are visible.
     await page.call("Emulation.setDeviceMetricsOverride", width=2200, height=2600, deviceScaleFactor=1, mobile=False)
     charts = f"{experiment}/runs?compareRunsMode=CHART&workflowType=machine_learning"
     await page.open(charts, "hessian/lambda_max")
     await until(page, f"{_CARD} && card.querySelector('.scatterlayer path')", "no chart of lambda_max was drawn")
     lines = await page.evaluate(f"{_CARD} && card.querySelector('.js-plotly-plot').data.map(line => [...line.x])")
-    # MLflow shows ten runs at first, each by more than one line.
+    # MLflow shows ten runs at first, each with more than one line.
     assert sum(line == list(range(EPOCHS)) for line in lines) >= 10, lines
     await page.click(_ASSISTANT)
     await asyncio.sleep(3)

@@ -1,4 +1,4 @@
-"""The files with which the project is deployed, read."""
+"""Reads the deployment files."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def manifest(kind: str, name: str) -> dict[str, Any]:
 
 
 def pods(value: Any) -> list[dict[str, Any]]:
-    """Every pod's spec within a manifest."""
+    """The pod specs of a manifest."""
     if isinstance(value, list):
         return [pod for each in value for pod in pods(each)]
     if not isinstance(value, dict):

@@ -18,7 +18,7 @@ LONG_RUNNING = ["head", "worker", "postgres", "s3", "mlflow"]
 @pytest.mark.parametrize(
     "more", [[], ["gpu"], ["s3"], ["gpu", "s3"], ["s3", "gpu"]], ids=lambda more: "+".join(more) or "alone"
 )
-def test_it_is_compose_and_says_what_every_service_must(more: list[str]) -> None:
+def test_it_matches_the_schema_and_every_service_is_complete(more: list[str]) -> None:
     files = [DOCKER / "compose.yaml", *(DOCKER / f"compose.{name}.yaml" for name in more)]
     jsonschema.validate(merge(files), schema("compose"))
 
@@ -51,45 +51,45 @@ def test_the_schema_refuses(spoil: Any) -> None:
         jsonschema.validate(written, schema("compose"))
 
 
-def test_what_runs_on_has_a_check_and_comes_back() -> None:
+def test_services_have_a_health_check_and_restart() -> None:
     assert [name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"] == LONG_RUNNING
     for name, service in SERVICES.items():
-        # What is inherited from the image imports torch each minute, and says nothing of a job.
+        # The image's own health check imports torch every minute and means nothing for a job.
         assert ("test" in service["healthcheck"]) == (name in LONG_RUNNING), name
         assert ("disable" in service["healthcheck"]) == (name not in LONG_RUNNING), name
 
 
-def test_nothing_waits_for_less_than_health() -> None:
+def test_dependencies_wait_for_health() -> None:
     for name, service in SERVICES.items():
         for needed, how in service.get("depends_on", {}).items():
             expected = "service_healthy" if needed in LONG_RUNNING else "service_completed_successfully"
             assert how["condition"] == expected, (name, needed)
 
 
-def test_all_run_as_the_owner_of_the_secrets_without_a_default() -> None:
+def test_every_service_runs_as_the_owner_of_the_secrets() -> None:
     for name, service in SERVICES.items():
         assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", service["user"]), name
         assert service["cap_drop"] == ["ALL"], name
-    # No volume of its own image is this user's to chmod, as initdb does; a folder within it is.
+    # initdb cannot chmod a volume that another user owns, but a folder inside it.
     volume, folder = SERVICES["postgres"]["volumes"][0], SERVICES["postgres"]["environment"]["PGDATA"]
     assert folder.startswith(f"{volume.partition(':')[2]}/")
 
 
 @pytest.mark.parametrize("more", [[], ["compose.gpu.yaml"]], ids=["cpu", "cuda"])
-def test_one_service_builds_what_the_others_take(more: list[str]) -> None:
+def test_one_service_builds_the_image_of_the_others(more: list[str]) -> None:
     merged = merge([DOCKER / name for name in ("compose.yaml", *more)])["services"]
     [builds] = [name for name, service in merged.items() if "build" in service]
     [image] = {merged[name]["image"] for name in OURS}
     assert merged[builds]["image"] == image
     assert all(merged[name]["pull_policy"] == "never" for name in OURS)
-    # `up` of all, or of one of these alone, makes the image where there is none.
+    # `up` of everything, or of one of these, builds a missing image.
     for name in ("worker", "sweep", "doctor"):
         assert builds in merged[name]["depends_on"]
 
 
-def test_no_image_is_without_its_commit() -> None:
+def test_every_build_needs_a_commit() -> None:
     how = "git describe --always --dirty --abbrev=40 --exclude='*'"
-    told = re.escape(f"{{COMMIT}} is not set: every run tells it; export COMMIT=`{how}`")
+    told = re.escape(f"{{COMMIT}} is not set: every run records it; export COMMIT=`{how}`")
     with pytest.raises(ValueError, match=told):
         load([DOCKER / "compose.yaml"], {"CLUSTER_UID": "10001"})
     for file in (DOCKER / "compose.yaml", DOCKER / "Dockerfile", ROOT / "docs/clusters.md"):
@@ -99,12 +99,12 @@ def test_no_image_is_without_its_commit() -> None:
         assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?\n", said)
 
 
-def test_the_head_computes_nothing_and_workers_scale() -> None:
+def test_the_head_has_no_cpus_and_workers_scale() -> None:
     assert "--num-cpus=0" in SERVICES["head"]["command"]
     assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKERS:-2}"
 
 
-def test_every_secret_is_made_named_and_listed_where_it_is_read() -> None:
+def test_every_secret_is_created_declared_and_granted() -> None:
     listed = compose()["secrets"]
     [made] = re.findall(r"for name in ([a-z0-9_ ]+);", (DOCKER / "secrets.sh").read_text())
     assert set(made.split()) == set(listed)
@@ -128,7 +128,7 @@ def test_no_secret_is_inline() -> None:
             assert not re.search(r"://[^/@\s]*:[^/@\s]*@", word), (name, word)
     for file in DOCKER.rglob("*"):
         if file.is_file() and "secrets/" not in str(file.relative_to(DOCKER)):
-            # What a generated secret looks like: 32 characters and more without a word in it.
+            # A generated secret has at least 32 characters and no word.
             assert not re.search(r"\b(?=[A-Za-z]*\d)[A-Fa-f0-9]{32,}\b", file.read_text()), file
 
 
@@ -139,20 +139,20 @@ def test_only_loopback_is_published_and_workers_see_no_database() -> None:
     assert set(SERVICES["worker"]["networks"]).isdisjoint(SERVICES["s3"]["networks"])
 
 
-def test_the_host_check_lets_in_the_service_and_the_published_port() -> None:
+def test_the_host_check_allows_the_service_and_the_published_port() -> None:
     [allowed] = [word for word in SERVICES["mlflow"]["command"] if word.startswith("--allowed-hosts=")]
     assert "mlflow:5000" in allowed
     assert "localhost:${MLFLOW_PORT:-5000}" in allowed
     assert "*" not in allowed
 
 
-def test_a_sweep_is_stopped_by_a_signal_it_knows_with_time_for_an_epoch() -> None:
+def test_stopping_a_sweep_leaves_time_for_an_epoch() -> None:
     assert SERVICES["sweep"]["stop_signal"] == "SIGTERM"
     assert SERVICES["sweep"]["stop_grace_period"] == "10m"
     assert (DOCKER / "driver.sh").read_text().strip().splitlines()[-1].startswith("exec ")
 
 
-def test_a_driver_asks_the_nodes_by_one_command_more() -> None:
+def test_the_doctor_checks_the_nodes() -> None:
     sweep, doctor = SERVICES["sweep"], SERVICES["doctor"]
     assert sweep["command"][:2] == ["docker/driver.sh", "run"]
     assert doctor["command"][:2] == ["docker/driver.sh", "doctor"]
@@ -178,7 +178,7 @@ def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
     assert "trials" in merged["bucket"].command
 
 
-def test_whoever_touches_ray_has_the_token() -> None:
+def test_every_client_of_ray_has_the_token() -> None:
     for service in SERVICES.values():
         command = shlex.join(service.get("command", []))
         if "ray" in command or "driver.sh" in command:
@@ -186,14 +186,14 @@ def test_whoever_touches_ray_has_the_token() -> None:
             assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
 
 
-def test_the_gpu_file_only_changes_what_there_is() -> None:
+def test_the_gpu_file_only_changes_existing_services() -> None:
     gpu = compose("compose.gpu.yaml")["services"]
     assert set(gpu) == set(OURS)
     [device] = gpu["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
 
 
-def test_what_holds_secrets_is_ignored_by_git_and_by_the_image() -> None:
+def test_secrets_are_ignored_by_git_and_by_the_image() -> None:
     assert {"docker/secrets/", "docker/.env"} <= set((ROOT / ".gitignore").read_text().splitlines())
     assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
     assert "secrets" not in (ROOT / ".dockerignore").read_text()

@@ -1,4 +1,4 @@
-"""Where a GPU is reserved, the trials ask for it."""
+"""Trials request the GPUs that a deployment reserves."""
 
 import os
 import re
@@ -18,7 +18,7 @@ GPU = [DOCKER / "compose.yaml", DOCKER / "compose.gpu.yaml"]
 
 
 def trials_on_one(words: list[str]) -> float:
-    """How many trials of the sweep that these words run are put on a GPU; each takes a CPU."""
+    """The number of trials a GPU of the sweep that this command runs; each needs one CPU."""
     sweep, *options = words
     overrides = [value for option, value in pairwise(options) if option == "--set"]
     resources = load_sweep(sweep, overrides).resources
@@ -27,14 +27,14 @@ def trials_on_one(words: list[str]) -> float:
     return 1 / resources.gpu
 
 
-def test_a_sweep_on_kubernetes_asks_for_the_gpu_of_its_worker() -> None:
+def test_a_sweep_on_kubernetes_requests_the_gpu_of_its_worker() -> None:
     job = manifest("RayJob", "sweep")["spec"]
     [worker] = job["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
     trials = trials_on_one(shlex.split(job["entrypoint"])[2:]) * worker["resources"]["limits"]["nvidia.com/gpu"]
     assert trials == int(worker["resources"]["requests"]["cpu"])
 
 
-def test_a_sweep_on_slurm_asks_for_the_gpu_of_its_nodes() -> None:
+def test_a_sweep_on_slurm_requests_the_gpus_of_its_nodes() -> None:
     [gpus] = re.findall(r"^#SBATCH --gpus-per-node=(\d+)$", SBATCH, re.MULTILINE)
     [cpus] = re.findall(r"^#SBATCH --cpus-per-task=(\d+)$", SBATCH, re.MULTILINE)
     told = re.findall(r"sbatch .*sweep\.sbatch (.*)", SBATCH + (ROOT / "docs/clusters.md").read_text())
@@ -55,7 +55,7 @@ def test_compose_gives_one_worker_every_gpu() -> None:
 
 @pytest.mark.parametrize("more", [[], [DOCKER / "compose.s3.yaml"]], ids=["volume", "bucket"])
 @pytest.mark.parametrize(("variables", "trials"), [({}, 8), ({"TRIAL_GPU": "0.5"}, 2), ({"TRIAL_GPU": ""}, None)])
-def test_a_sweep_of_compose_asks_for_a_part_of_a_gpu(
+def test_a_sweep_of_compose_requests_a_share_of_a_gpu(
     tmp_path: Path, more: list[Path], variables: dict[str, str], trials: int | None
 ) -> None:
     sweep = load([*GPU, *more], {"CLUSTER_UID": "10001", "COMMIT": "c0ffee", **variables})["sweep"]
@@ -73,7 +73,7 @@ def test_a_sweep_of_compose_asks_for_a_part_of_a_gpu(
         assert trials_on_one(words[1:]) == trials
 
 
-def test_the_name_of_what_the_docs_run_is_the_one_they_tell() -> None:
+def test_the_docs_name_the_sweep_that_their_command_runs() -> None:
     told = (ROOT / "docs/clusters.md").read_text()
     name = load_sweep("paper", ["resources.gpu=0.125"]).name
     assert name in told

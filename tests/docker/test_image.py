@@ -45,7 +45,7 @@ def test_the_lock_has_what_the_services_need() -> None:
     assert any(name.startswith("psycopg[binary]") for name in extras["cluster"])
 
 
-def test_from_torchs_own_index_come_torch_and_torchvision_alone() -> None:
+def test_only_torch_and_torchvision_come_from_torchs_index() -> None:
     [line] = [each for each in re.findall(r"pip install.*", DOCKERFILE) if "--index-url" in each]
     assert "--no-deps" in line
     assert line.split()[-2:] == ["torch", "torchvision"]
@@ -72,7 +72,7 @@ def test_versions_are_those_of_the_lock() -> None:
     assert {image.removesuffix("-cuda") for image in images} == {f"hessian-dynamics:{version}"}
 
 
-def test_what_it_copies_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for line in re.findall(r"^COPY (?!--from)(?:--\S+ )?(.*)$", DOCKERFILE, re.MULTILINE):
         for source in line.split()[:-1]:
@@ -90,7 +90,7 @@ def test_the_image_knows_its_commit() -> None:
     assert "--build-arg COMMIT=$(git describe" in refused.stderr
 
 
-def test_no_index_is_named_but_torchs_own() -> None:
+def test_no_other_index_is_named() -> None:
     hosts = set()
     for file in DOCKER.rglob("*"):
         if file.is_file():
@@ -99,7 +99,7 @@ def test_no_index_is_named_but_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_scripts_are_whole(script: Path) -> None:
+def test_scripts_have_no_syntax_errors(script: Path) -> None:
     shell = "sh" if script.read_text().startswith("#!/bin/sh") else "bash"
     subprocess.run([shell, "-n", str(script)], check=True)
     assert re.search(r"^set -eu", script.read_text(), re.MULTILINE)
@@ -108,7 +108,7 @@ def test_scripts_are_whole(script: Path) -> None:
 
 
 def entrypoint(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it makes of DOOR_KEY, with `tmp_path` in the place of /run/secrets."""
+    """The value it exports as DOOR_KEY, with `tmp_path` as /run/secrets."""
     script = (DOCKER / "entrypoint.sh").read_text().replace("/run/secrets", str(tmp_path))
     command = ["bash", "-c", script, "entrypoint", "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
     path = {"PATH": os.environ["PATH"]}
@@ -121,7 +121,7 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "a $ecret with spaces:no file\n")
 
 
-def test_the_entrypoint_names_a_secret_that_is_not_there(tmp_path: Path) -> None:
+def test_the_entrypoint_names_a_missing_secret(tmp_path: Path) -> None:
     done = entrypoint(tmp_path, DOOR_KEY_FILE=str(tmp_path / "key"))
     assert done.returncode == 78
     assert "DOOR_KEY_FILE" in done.stderr
@@ -129,12 +129,12 @@ def test_the_entrypoint_names_a_secret_that_is_not_there(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("file", ["/etc/ssl/certs/ca-certificates.crt", "/nowhere", "", "relative"])
-def test_the_entrypoint_leaves_files_alone_that_are_no_secrets(tmp_path: Path, file: str) -> None:
+def test_the_entrypoint_ignores_files_that_are_not_secrets(tmp_path: Path, file: str) -> None:
     done = entrypoint(tmp_path, DOOR_KEY_FILE=file)
     assert (done.returncode, done.stdout) == (0, f":{file or 'no file'}\n"), done.stderr
 
 
-def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
+def test_secrets_are_created_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
     script = shutil.copy(DOCKER / "secrets.sh", tmp_path / "secrets.sh")
     subprocess.run([script], check=True, capture_output=True)
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}

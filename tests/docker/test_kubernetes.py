@@ -18,12 +18,12 @@ HEAD = CLUSTER["headGroupSpec"]
 
 
 @pytest.mark.parametrize("pod", pods(manifests()), ids=lambda pod: pod["containers"][0]["name"])
-def test_pods_are_pinned_bounded_and_nobodys_root(pod: dict[str, Any]) -> None:
+def test_pods_are_pinned_bounded_and_not_root(pod: dict[str, Any]) -> None:
     jsonschema.validate(pod, schema("pod"))
 
 
 @pytest.mark.parametrize("written", manifests(), ids=lambda written: f"{written['kind']}-{written['metadata']['name']}")
-def test_manifests_say_what_their_kinds_know(written: dict[str, Any]) -> None:
+def test_manifests_match_the_schema(written: dict[str, Any]) -> None:
     jsonschema.validate(written, schema("kubernetes"))
 
 
@@ -41,7 +41,7 @@ def test_manifests_say_what_their_kinds_know(written: dict[str, Any]) -> None:
         ("NetworkPolicy", "ray", "spec.ingress.0.form"),
     ],
 )
-def test_the_schema_refuses_a_slip_of_the_pen(kind: str, name: str, path: str) -> None:
+def test_the_schema_refuses_a_typo(kind: str, name: str, path: str) -> None:
     written = copy.deepcopy(manifest(kind, name))
     *parents, last = path.split(".")
     place: Any = written
@@ -66,14 +66,14 @@ def test_the_schema_refuses_a_root_an_inline_password_and_an_unknown_probe() -> 
             jsonschema.validate(spoiled, schema("pod"))
 
 
-def test_a_job_has_its_token_an_end_and_another_try() -> None:
+def test_a_job_has_a_token_a_deadline_and_a_retry() -> None:
     assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
     assert RAY["activeDeadlineSeconds"] > 0
     assert RAY["backoffLimit"] > 0
     assert RAY["shutdownAfterJobFinishes"] is True
 
 
-def test_the_head_computes_nothing_and_workers_come_and_go() -> None:
+def test_the_head_has_no_cpus_and_workers_scale() -> None:
     assert HEAD["rayStartParams"]["num-cpus"] == "0"
     assert CLUSTER["enableInTreeAutoscaling"] is True
     assert WORKERS["minReplicas"] == 0 < WORKERS["maxReplicas"]
@@ -95,23 +95,23 @@ def test_long_running_containers_are_probed() -> None:
         assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])
 
 
-def test_a_worker_is_asked_for_itself_and_not_for_its_head() -> None:
+def test_a_worker_is_probed_independently_of_its_head() -> None:
     [head], [worker] = (group["template"]["spec"]["containers"] for group in (HEAD, WORKERS))
     for probe in (container[kind] for container in (head, worker) for kind in ("readinessProbe", "livenessProbe")):
         assert probe["httpGet"] == {"path": "/api/healthz", "port": DEFAULT_DASHBOARD_AGENT_LISTEN_PORT}
-    # Without a token, which the kubelet does not have.
+    # The kubelet has no token.
     agent = Path(ray.__file__).with_name("dashboard") / "http_server_agent.py"
     [public] = re.findall(r"^PUBLIC_EXACT_PATHS = \[(.*?)\]", agent.read_text(), re.MULTILINE | re.DOTALL)
     assert '"/api/healthz"' in public
 
 
-def test_the_kubelet_is_let_in_to_mlflows_health_whatever_its_host() -> None:
+def test_mlflows_health_accepts_any_host() -> None:
     [server] = [container for pod in pods(manifest("Deployment", "mlflow")) for container in pod["containers"]]
     for kind in ("readinessProbe", "livenessProbe"):
         assert is_health_endpoint(server[kind]["httpGet"]["path"])
 
 
-def test_every_key_of_a_secret_is_told_how_to_make() -> None:
+def test_the_manifest_explains_how_to_create_every_secret() -> None:
     told = "".join(file.read_text() for file in (DOCKER / "kubernetes").glob("*.yaml"))
     for pod in pods(manifests()):
         for entry in pod["containers"][0].get("env", []):
@@ -120,7 +120,7 @@ def test_every_key_of_a_secret_is_told_how_to_make() -> None:
                 assert re.search(rf"--from-(literal|file)={reference['key']}=", told), reference
 
 
-def test_policies_choose_pods_that_there_are() -> None:
+def test_policies_select_existing_pods() -> None:
     labels = [group["template"]["metadata"]["labels"] for group in (HEAD, WORKERS)]
     labels.append(manifest("Deployment", "mlflow")["spec"]["template"]["metadata"]["labels"])
     for policy in (each for each in manifests() if each["kind"] == "NetworkPolicy"):
@@ -128,7 +128,7 @@ def test_policies_choose_pods_that_there_are() -> None:
         assert policy["spec"]["podSelector"]["matchLabels"] in labels
 
 
-def test_mlflow_is_started_as_by_compose() -> None:
+def test_mlflow_is_started_as_in_compose() -> None:
     [pod] = pods(manifest("Deployment", "mlflow"))
     here = [w for w in pod["containers"][0]["args"] if "--allowed-hosts" not in w]
     there = [w for w in compose()["services"]["mlflow"]["command"] if "--allowed-hosts" not in w]

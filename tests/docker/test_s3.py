@@ -1,4 +1,4 @@
-"""How SeaweedFS is started: by whom, with which keys, and what of it others reach."""
+"""How SeaweedFS is started: user, keys and reachable ports."""
 
 import json
 import os
@@ -18,7 +18,7 @@ printf '%s' "$WEED_JWT_FILER_SIGNING_KEY" > "$FOLDER/key"
 
 
 def start(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
-    """s3.sh with a weed that notes how it was started; all its folders lie in this one."""
+    """Runs s3.sh with a fake weed that records its arguments, all folders below this one."""
     for name in ("bin", "secrets", "data", "tmp"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "bin/weed").write_text(WEED)
@@ -33,7 +33,7 @@ def start(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, env=environment)
 
 
-def test_each_identity_has_its_keys_and_that_of_trials_opens_one_bucket(tmp_path: Path) -> None:
+def test_each_identity_has_keys_and_the_trials_key_opens_one_bucket(tmp_path: Path) -> None:
     assert start(tmp_path).returncode == 0
     assert (tmp_path / "tmp/s3.json").stat().st_mode & 0o777 == 0o600
     mlflow, trials = json.loads((tmp_path / "tmp/s3.json").read_text())["identities"]
@@ -58,7 +58,7 @@ def test_only_s3_listens_beyond_its_container(tmp_path: Path) -> None:
     assert options["-s3.port.iceberg"] == options["-s3.port.lance"] == "0"
 
 
-def test_its_grpc_asks_for_a_key_that_is_new_at_every_start(tmp_path: Path) -> None:
+def test_its_grpc_port_needs_a_key_that_is_new_at_every_start(tmp_path: Path) -> None:
     keys = set()
     for _ in range(2):
         start(tmp_path)
@@ -72,7 +72,7 @@ def test_it_writes_into_its_volume_as_the_owner_of_the_secrets() -> None:
     s3, volume = services["s3"], services["s3-volume"]
     assert s3["user"] == volume["user"] == services["mlflow"]["user"]
     assert s3["cap_drop"] == ["ALL"]
-    # Compose makes containers before it starts any; a new volume takes owner and mode from one that copies.
+    # Compose creates all containers before it starts any; a new volume takes its mode from the container that copies.
     assert "s3:/data:nocopy" in s3["volumes"]
     assert volume["volumes"] == ["s3:/mnt/s3"]
     assert list(s3["depends_on"]) == ["s3-volume"]

@@ -1,4 +1,4 @@
-"""The Slurm script on a node where srun, Ray and the driver are played; tests/cluster has the real Ray."""
+"""The Slurm script with a fake srun, Ray and driver; tests/cluster uses the real Ray."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ SRUN = '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n'
 SCONTROL = '#!/bin/bash\n[ "$1" = show ] && hostname || echo "$*" >> "$SLURM_SUBMIT_DIR/scontrol.txt"\n'
 SQUEUE = '#!/bin/bash\necho "${STATE:-RUNNING}"\n'
 RAY = '#!/bin/bash\nwhile [[ $1 != -- ]]; do shift; done\nshift\n"$@"\n'
-RAY_THAT_FAILS = "#!/bin/bash\necho 'Failed to start Ray' >&2\n"  # and ends with 0, as symmetric-run does
+RAY_THAT_FAILS = "#!/bin/bash\necho 'Failed to start Ray' >&2\n"  # exits with 0, as symmetric-run does
 MPS = """#!/bin/bash
 [ "$1" = -d ] || read -r word
 echo "MPS ${1:-$word}, GPUs ${CUDA_VISIBLE_DEVICES:-all}, $CUDA_MPS_PIPE_DIRECTORY"
@@ -62,7 +62,7 @@ class Job:
 
 
 def submit(folder: Path, ray: str = RAY, mps: str = MPS, epoch: float = 0, code: int = 0, **environment: str) -> Job:
-    """The job, begun; its driver goes on until it is told to stop, and an epoch longer."""
+    """A started job; its driver runs until it is asked to stop, and one epoch longer."""
     (folder / "bin").mkdir()
     driver = DRIVER.format(python=sys.executable, seconds=epoch, code=code)
     played = {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "ray": ray, "hessian-dynamics": driver}
@@ -121,13 +121,13 @@ def test_without_gpus_there_is_no_mps(tmp_path: Path) -> None:
     assert "MPS" not in output
 
 
-def test_it_could_not_begin_where_ray_did_not_start(tmp_path: Path) -> None:
+def test_the_exit_code_is_2_if_ray_did_not_start(tmp_path: Path) -> None:
     code, output = submit(tmp_path, ray=RAY_THAT_FAILS).end()
     assert code == 2
     assert "Ray did not start, so nothing was run" in output
 
 
-def test_asked_to_leave_it_waits_for_the_epoch_and_queues_again(tmp_path: Path) -> None:
+def test_a_preempted_job_waits_for_the_epoch_and_requeues(tmp_path: Path) -> None:
     job = submit(tmp_path, epoch=1, LEAVE_SECONDS="20")
     job.begin()
     assert job.token.stat().st_mode & 0o777 == 0o600
@@ -137,7 +137,7 @@ def test_asked_to_leave_it_waits_for_the_epoch_and_queues_again(tmp_path: Path) 
     assert "driver [" in output
 
 
-def test_an_epoch_longer_than_there_is_time_does_not_keep_it_from_queueing_again(tmp_path: Path) -> None:
+def test_a_job_requeues_even_if_the_epoch_takes_too_long(tmp_path: Path) -> None:
     job = submit(tmp_path, epoch=6, LEAVE_SECONDS="1")
     job.begin()
     asked = time.monotonic()
@@ -147,12 +147,12 @@ def test_an_epoch_longer_than_there_is_time_does_not_keep_it_from_queueing_again
     assert job.requeued
 
 
-def test_a_job_that_was_cancelled_does_not_queue_again(tmp_path: Path) -> None:
+def test_a_cancelled_job_does_not_requeue(tmp_path: Path) -> None:
     job = submit(tmp_path, epoch=1, STATE="COMPLETING")
     job.begin()
     job.process.send_signal(signal.SIGTERM)
     assert job.process.wait(30) == 143
     assert not job.requeued
     assert not job.token.exists()
-    # Slurm ends the steps; here nobody else does.
+    # Slurm would end the steps; the test has to.
     subprocess.run(["pkill", "-TERM", "-f", f"{tmp_path}/bin/hessian-dynamics"], check=True)

@@ -1,4 +1,4 @@
-"""What one sees of the cluster from outside: its storage, PostgreSQL, S3, the answers of MLflow."""
+"""The cluster as seen from outside: storage, PostgreSQL, S3, responses of MLflow."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.cluster.cluster import ROOT, Cluster
 
 EPOCHS = 16
-"""Of a quickstart trial: the untrained model and 15 more."""
+"""Records of a quickstart trial: the untrained network and 15 epochs."""
 _BEGAN = time.monotonic()
 
 
@@ -25,7 +25,7 @@ def until(done: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def sweep_file(folder: Path, name: str, **replaced: str) -> Path:
-    """The quickstart under another name, with other values in its file."""
+    """The quickstart sweep with another name and other values."""
     text = (ROOT / "sweeps/quickstart.yaml").read_text().replace("name: quickstart", f"name: {name}")
     for key, value in replaced.items():
         text, found = re.subn(rf"^(  {key}): .*$", rf"\1: {value}", text, flags=re.MULTILINE)
@@ -44,7 +44,7 @@ def attempts_made(cluster: Cluster) -> int:
 
 
 def status(cluster: Cluster, host: str, password: str | None) -> int:
-    """What MLflow's server answers to a request that asks for `host`."""
+    """The response of MLflow's server to a request with this Host header."""
     login = ["--user", f"admin:{password}"] if password else []
     address = "http://mlflow:5000/api/2.0/mlflow/experiments/get?experiment_id=0"
     what = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--header", f"Host: {host}"]
@@ -52,7 +52,7 @@ def status(cluster: Cluster, host: str, password: str | None) -> int:
 
 
 def tracked(cluster: Cluster, sweep: str = "quickstart") -> dict[str, int]:
-    """What PostgreSQL holds of a sweep."""
+    """The rows of a sweep in PostgreSQL."""
     query = f"""
         WITH ours AS (SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)
                       WHERE experiments.name = '{sweep}' AND runs.lifecycle_stage = 'active'),
@@ -66,7 +66,7 @@ def tracked(cluster: Cluster, sweep: str = "quickstart") -> dict[str, int]:
 
 
 def known(cluster: Cluster) -> tuple[str, str]:
-    """The ids of the quickstart's experiment and of the sweep's own run."""
+    """The ids of the quickstart's experiment and of the sweep's run."""
     query = """
         SELECT json_build_array(experiment_id::text, run_uuid) FROM runs JOIN experiments USING (experiment_id)
         JOIN tags USING (run_uuid) WHERE experiments.name = 'quickstart' AND value = 'sweep' LIMIT 1

@@ -1,20 +1,20 @@
-"""Who is turned away, and which secret reaches whom."""
+"""Authentication, and which service gets which secret."""
 
 import os
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.seen import status
+from tests.cluster.observed import status
 
 pytestmark = pytest.mark.cluster
 
 
-def test_who_has_no_token_is_turned_away(cluster: Cluster) -> None:
+def test_a_client_without_the_token_is_refused(cluster: Cluster) -> None:
     command = ["ray", "health-check", "--address", "head:6379"]
     worker = cluster.of("worker")[0]
     assert worker.inside(command).returncode == 0
-    wrong = "RAY_AUTH_TOKEN=" + "0" * 64  # goes before the file
+    wrong = "RAY_AUTH_TOKEN=" + "0" * 64  # overrides the file
     done = worker.inside(["env", wrong, *command])
     assert done.returncode != 0
     assert "token" in (done.stdout + done.stderr).lower()
@@ -22,7 +22,7 @@ def test_who_has_no_token_is_turned_away(cluster: Cluster) -> None:
     assert without.returncode != 0
 
 
-def test_who_has_no_password_or_comes_as_another_host_is_turned_away(cluster: Cluster) -> None:
+def test_a_client_without_a_password_or_with_another_host_is_refused(cluster: Cluster) -> None:
     password = cluster.secret("mlflow_admin_password")
     assert status(cluster, "mlflow:5000", password) == 200
     assert status(cluster, "mlflow:5000", None) == 401
@@ -38,10 +38,10 @@ def test_a_worker_reaches_neither_database_nor_artifacts(cluster: Cluster) -> No
         assert cluster.of("mlflow")[0].inside(["python", "-c", code]).returncode == 0
 
 
-def test_secrets_reach_only_who_needs_them(cluster: Cluster) -> None:
+def test_each_secret_reaches_only_its_services(cluster: Cluster) -> None:
     listed = cluster.of("worker")[0].inside(["ls", "/run/secrets"]).stdout.split()
     assert listed == ["ray_token"]
-    # On no command line: everybody on a machine can read those.
+    # Command lines are readable by every user of a machine.
     for container in cluster.containers.values():
         lines = container.inside(["sh", "-c", "cat /proc/[0-9]*/cmdline"]).stdout
         assert not [name for name in os.listdir(cluster.docker / "secrets") if cluster.secret(name) in lines]
