@@ -1,4 +1,4 @@
-"""Which trials differ in one key and nothing else but the seed."""
+"""Groups of trials that differ in one key and otherwise only in the seed."""
 
 from dataclasses import dataclass
 
@@ -12,33 +12,33 @@ _NOT_CONFIG = {"trial_id", "epochs", "data.path", *FACTS}
 
 
 class GroupKeyError(ValueError):
-    """A key by which trials cannot be grouped; the message says which can."""
+    """Trials cannot be grouped by this key. The message lists the keys that can be used."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Trials by the value of a key, in blocks of trials that agree in all else but the seed."""
+    """Trials by the value of a key, in blocks of trials that agree in everything else but the seed."""
 
     key: str
     members: pd.DataFrame
-    """``trial_id``, ``value`` (of the key) and ``block`` (a number), of blocks with two values at least."""
+    """``trial_id``, ``value`` (of the key) and ``block`` (a number). Blocks have at least two values."""
 
 
 def varied_keys(frames: Frames) -> list[str]:
-    """The keys in which trials differ, without the seed; numbers first."""
+    """The keys that vary between trials, except the seed; numeric keys first."""
     keys = [key for key in frames.sweep.varied if key in frames.trials and key not in (SEED, "epochs", "data.path")]
     return sorted(keys, key=lambda key: not pd.api.types.is_numeric_dtype(frames.trials[key]))
 
 
-def grouped(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None) -> Groups:
-    """The groups of a key among some trials, or all.
+def group_by(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None) -> Groups:
+    """Groups the given trials, or all, by the values of a key.
 
     Raises:
-        GroupKeyError: where no trial has such a key.
+        GroupKeyError: no trial has this key.
     """
     if key not in frames.trials.columns or key in _NOT_CONFIG:
         known = ", ".join(varied_keys(frames)) or "none"
-        raise GroupKeyError(f"--by {key!r}: no trial has such a key; the keys that vary in this sweep: {known}")
+        raise GroupKeyError(f"--by {key!r}: no trial has this key; the keys that vary in this sweep: {known}")
     trials = frames.trials if trial_ids is None else frames.trials[frames.trials.trial_id.isin(trial_ids)]
     rest = [column for column in trials.columns if column not in (_NOT_CONFIG | {key, SEED})]
     texts = ["\x1f".join(map(str, row)) for row in trials[rest].itertuples(index=False)]
@@ -50,13 +50,13 @@ def grouped(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None)
     return Groups(key, members[values > 1].reset_index(drop=True))
 
 
-def whole_trials(frames: Frames) -> "pd.Series[str]":
-    """The trials that have all their epochs and did not diverge."""
+def completed_trials(frames: Frames) -> "pd.Series[str]":
+    """The ids of the trials that have all their epochs and did not diverge."""
     return frames.trials.trial_id[frames.trials.state == "completed"]
 
 
 def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]", first: int = 1) -> pd.DataFrame:
-    """A column as a table of one row a trial and one column an epoch, from epoch `first` on; NaN where missing."""
+    """A quantity as a table with one row per trial and one column per epoch >= `first`; NaN if missing."""
     chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch >= first)]
     table = chosen.pivot(index="trial_id", columns="epoch", values=column)
     return table.reindex(pd.Index(trial_ids, name="trial_id")).replace([np.inf, -np.inf], np.nan)

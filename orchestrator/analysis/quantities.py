@@ -1,14 +1,18 @@
-"""Labels and units of columns, as `EpochRecord` has them. Accuracies become percentages here, and nowhere before."""
+"""Names, labels and units of the quantities in frames. Accuracies become percentages here and nowhere earlier."""
 
 import pandas as pd
 
 from orchestrator.study.record import SCALARS, VECTORS, Quantity
 
+LAMBDA_MAX, LAMBDA_MIN, TRACE = "hessian_lambda_max", "hessian_lambda_min", "hessian_trace"
+LOSS, VALIDATION, TEST, OOD = "loss_train", "accuracy_validation", "accuracy_test", "accuracy_ood"
+TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
+
 _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
 
 
 def quantity(column: str) -> Quantity:
-    """What a column holds; a column of what was measured again holds what its last part says."""
+    """The quantity of a column; for a remeasured one (``fraction-0.5/hessian_trace``) that of its last part."""
     return _BY_COLUMN[column.rpartition("/")[2]]
 
 
@@ -23,13 +27,13 @@ def axis_label(column: str) -> str:
 
 
 def change_label(column: str) -> str:
-    """``change of test accuracy [points]``; points are percentage points."""
+    """``change of test accuracy [points]``, in percentage points."""
     named = "points" if unit(column) == "%" else unit(column)
     return f"change of {quantity(column).label} [{named}]"
 
 
-def shown(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """The column's values in its shown unit; NaN everywhere where the frame has no such column."""
+def in_shown_unit(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """The column's values in the unit of `unit`; all NaN if the frame has no such column."""
     if column not in frame.columns:
         return pd.Series(float("nan"), index=frame.index, dtype="float64")
     return frame[column] * (100.0 if unit(column) == "%" else 1.0)

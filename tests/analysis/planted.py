@@ -1,9 +1,8 @@
-"""Sweeps that nobody trained, with answers planted in them."""
+"""Synthetic sweeps with known answers."""
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble
 from orchestrator.store.provenance.provenance import Provenance
@@ -30,7 +29,7 @@ def two_rates(seeds: int, epochs: int) -> list[TrialConfig]:
 
 
 def frames(trials: list[TrialConfig], columns: dict[str, np.ndarray], **samples: Any) -> Frames:
-    """Every column an array of one row a trial and one column an epoch, from epoch 0 on."""
+    """Frames from columns of shape [trials, epochs + 1], starting at epoch 0."""
     facts = []
     for place, config in enumerate(trials):
         rows = {
@@ -57,7 +56,7 @@ def walk(generator: np.random.Generator, trials: int, epochs: int, step: float =
 
 
 def explorers(generator: np.random.Generator, effect: float, seeds: int = 4, epochs: int = 20) -> Frames:
-    """lambda_max is a random walk a trial in logarithms; the second group is `effect` higher from epoch 1 on."""
+    """log lambda_max is a random walk in each trial; the second group is higher by `effect`."""
     trials = two_rates(seeds, epochs)
     group = np.repeat([0.0, 1.0], seeds)[:, None]
     logs = 2 + walk(generator, len(trials), epochs) + effect * group
@@ -66,7 +65,7 @@ def explorers(generator: np.random.Generator, effect: float, seeds: int = 4, epo
 
 
 def shift(generator: np.random.Generator, effect: float, seeds: int = 8, epochs: int = 40, test: float = 0.0) -> Frames:
-    """d(OOD) = 0.7 d(validation) + effect d(lambda_max) + noise that a trial's epochs share; d(test) likewise."""
+    """d(OOD) = 0.7 d(validation) + effect d(lambda_max) + noise correlated within trials; d(test) likewise."""
     trials = two_rates(seeds, epochs)
     shape = (len(trials), epochs)
     own = generator.normal(0, 0.1, (len(trials), 1))
@@ -85,7 +84,7 @@ def shift(generator: np.random.Generator, effect: float, seeds: int = 8, epochs:
 
 
 def stopping(generator: np.random.Generator, planted: bool, seeds: int = 6, epochs: int = 50) -> Frames:
-    """The trace falls to a third at an epoch of its own; the validation accuracy stops to rise there, or anywhere."""
+    """The trace falls to a third at a random epoch; the accuracy stops rising there, or anywhere if not planted."""
     trials = two_rates(seeds, epochs)
     count = len(trials)
     drops = generator.integers(10, 40, count)
@@ -99,7 +98,7 @@ def stopping(generator: np.random.Generator, planted: bool, seeds: int = 6, epoc
 
 
 def full(generator: np.random.Generator, trials: list[TrialConfig]) -> Frames:
-    """All columns, plausible."""
+    """All columns with plausible values."""
     count, epochs = len(trials), trials[0].epochs
     epoch = np.arange(epochs + 1)[None, :]
     noise = lambda size: generator.normal(0, size, (count, epochs + 1))  # noqa: E731
@@ -134,7 +133,3 @@ def full(generator: np.random.Generator, trials: list[TrialConfig]) -> Frames:
         for e in range(0, epochs + 1, 5)
     }
     return frames(trials, columns, samples=vectors)
-
-
-def rows(found: Frames) -> pd.DataFrame:
-    return found.epochs

@@ -1,4 +1,4 @@
-"""All figures, in the order of the report."""
+"""All figures in the order of the report."""
 
 from orchestrator.analysis.figures import (
     convergence,
@@ -10,7 +10,8 @@ from orchestrator.analysis.figures import (
     probes,
     shift,
     stopping,
-    traces,
+    trace_bias,
+    trace_fraction,
 )
 from orchestrator.analysis.figures.figure import Figure
 
@@ -22,4 +23,10 @@ PAPER: tuple[Figure, ...] = (
     shift.FIGURE,
     stopping.FIGURE,
 )
-BEYOND: tuple[Figure, ...] = (edge_of_stability.FIGURE, traces.BIAS, traces.FRACTION, cost.FIGURE, layers.FIGURE)
+BEYOND: tuple[Figure, ...] = (
+    edge_of_stability.FIGURE,
+    trace_bias.FIGURE,
+    trace_fraction.FIGURE,
+    cost.FIGURE,
+    layers.FIGURE,
+)

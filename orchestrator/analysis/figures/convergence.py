@@ -1,11 +1,11 @@
-"""Figure 3: how Algorithm 1's Rayleigh quotients settle, and how far from the truth."""
+"""Figure 3: convergence of Algorithm 1's Rayleigh quotients."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
-from orchestrator.analysis.quantities import axis_label
+from orchestrator.analysis.quantities import LAMBDA_MAX, LAMBDA_MIN, axis_label
 from orchestrator.store.frames import Frames
 
 MEASUREMENTS = 100
@@ -14,26 +14,26 @@ _COLUMNS = ["trial_id", "epoch", "iteration", "quotient", "lambda_max", "error"]
 
 
 def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a measurement and iteration, of 100 measurements spread evenly over all there are.
+    """One row per measurement and iteration, of 100 measurements evenly spaced over the sweep.
 
-    ``error`` is relative to Lanczos' lambda_max of the same epoch, NaN where Lanczos did not measure.
+    ``error`` is relative to the lambda_max of Lanczos at the same epoch; NaN if there is none.
     """
-    if QUOTIENTS not in frames.samples or not (there := frames.samples[QUOTIENTS].notna()).any():
+    if QUOTIENTS not in frames.samples or not (present := frames.samples[QUOTIENTS].notna()).any():
         return empty(_COLUMNS)
-    measured = frames.samples.loc[there, ["trial_id", "epoch", QUOTIENTS]]
+    measured = frames.samples.loc[present, ["trial_id", "epoch", QUOTIENTS]]
     chosen = measured.iloc[np.unique(np.linspace(0, len(measured) - 1, MEASUREMENTS).astype(int))]
     long = chosen.explode(QUOTIENTS, ignore_index=True).rename(columns={QUOTIENTS: "quotient"})
     long["quotient"] = long.quotient.astype(float)
     long["iteration"] = long.groupby(["trial_id", "epoch"], sort=False).cumcount() + 1
-    # Only Lanczos finds lambda_min: without it lambda_max is Algorithm 1's own, and no truth beside it.
-    truth = frames.epochs.loc[frames.epochs.hessian_lambda_min.notna(), ["trial_id", "epoch", "hessian_lambda_max"]]
-    long = long.merge(truth.rename(columns={"hessian_lambda_max": "lambda_max"}), how="left", on=["trial_id", "epoch"])
+    # Only Lanczos finds lambda_min. Without it lambda_max is Algorithm 1's own estimate.
+    reference = frames.epochs.loc[frames.epochs[LAMBDA_MIN].notna(), ["trial_id", "epoch", LAMBDA_MAX]]
+    long = long.merge(reference.rename(columns={LAMBDA_MAX: "lambda_max"}), how="left", on=["trial_id", "epoch"])
     long["error"] = (long.quotient - long.lambda_max).abs() / long.lambda_max.abs()
     return long[_COLUMNS]
 
 
 def draw_convergence(data: pd.DataFrame) -> Canvas:
-    """Left the quotients, right their distance from Lanczos' eigenvalue."""
+    """Left: the quotients. Right: their distance from the eigenvalue of Lanczos."""
     drawn, (left, right) = canvas(1, 2)
     for _, line in data.groupby(["trial_id", "epoch"], sort=False):
         left.plot(line.iteration, line.quotient, color=COLOURS[0], lw=0.6, alpha=0.5)
@@ -47,18 +47,18 @@ def draw_convergence(data: pd.DataFrame) -> Canvas:
         right.set_yscale("log")
         right.legend()
     else:
-        right.text(0.5, 0.5, "Lanczos did not measure", transform=right.transAxes, ha="center")
+        right.text(0.5, 0.5, "no Lanczos reference", transform=right.transAxes, ha="center")
     for panel in (left, right):
         panel.set_xlabel("iteration of power iteration")
     return drawn
 
 
 def summarise_convergence(data: pd.DataFrame) -> str:
-    """The error that is left at the end."""
+    """The error after the last iteration."""
     count = data[["trial_id", "epoch"]].drop_duplicates().shape[0]
     last = data[data.iteration == data.iteration.max()].error.dropna()
     if not len(last):
-        return f"{count} measurements; Lanczos did not measure beside them."
+        return f"{count} measurements without a Lanczos reference."
     share = float((last <= 0.01).mean())
     return (
         f"{count} measurements: after {int(data.iteration.max())} iterations the median error against Lanczos is "
@@ -69,8 +69,9 @@ def summarise_convergence(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "figure3",
     "Convergence of Algorithm 1's largest eigenvalue",
-    "Rayleigh quotients of up to 100 measurements spread over all trials and epochs, and their distance from the "
-    "largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the largest magnitude.",
+    "Rayleigh quotients of up to 100 measurements evenly spaced over all trials and epochs, and their distance from "
+    "the largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the eigenvalue of "
+    "largest magnitude.",
     "Algorithm 1 among the estimators",
     convergence_data,
     draw_convergence,

@@ -1,21 +1,20 @@
-"""Beyond the paper: what measuring costs beside training."""
+"""Beyond the paper: the cost of measuring relative to training."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
-from orchestrator.analysis.quantities import quantity
+from orchestrator.analysis.quantities import TIMES, quantity
 from orchestrator.store.frames import Frames
 
-PARTS = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
 _HATCHES = ("", "//", "..")
-_COLUMNS = ["group", "trials", "epochs", *PARTS, "measure_over_train"]
-_MOST = 16
+_COLUMNS = ["group", "trials", "epochs", *TIMES, "measure_over_train"]
+_MOST_BARS = 16
 
 
 def cost_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a model, batch size and device: mean seconds an epoch, epoch 0 (which trains nothing) left out."""
-    epochs = frames.epochs.loc[frames.epochs.epoch > 0, ["trial_id", *PARTS]].dropna()
+    """One row per model, batch size and device: mean seconds per epoch, without epoch 0, which trains nothing."""
+    epochs = frames.epochs.loc[frames.epochs.epoch > 0, ["trial_id", *TIMES]].dropna()
     if not len(epochs):
         return empty(_COLUMNS)
     trials = frames.trials
@@ -23,7 +22,7 @@ def cost_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     group = trials["model.name"] + ", batch " + batches + ", " + trials["device"].fillna("?")
     epochs = epochs.assign(group=epochs.trial_id.map(dict(zip(trials.trial_id, group, strict=True))))
     each = epochs.groupby("group", sort=True)
-    found = each[list(PARTS)].mean()
+    found = each[list(TIMES)].mean()
     found.insert(0, "trials", each.trial_id.nunique())
     found.insert(1, "epochs", each.size())
     found["measure_over_train"] = found.time_measure_seconds / found.time_train_seconds
@@ -31,34 +30,32 @@ def cost_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_cost(data: pd.DataFrame) -> Canvas:
-    """A bar a group."""
-    part = data.head(_MOST)
+    """One bar per group."""
+    part = data.head(_MOST_BARS)
     drawn, (panel,) = canvas(1, 1, height=0.9 + 0.26 * len(part))
     left = pd.Series(0.0, index=part.index)
-    for place, column in enumerate(PARTS):
+    for place, column in enumerate(TIMES):
         panel.barh(part.group, part[column], left=left, color=COLOURS[place], hatch=_HATCHES[place], lw=0,
                    height=0.65, label=quantity(column).label)  # fmt: skip
         left = left + part[column]
     panel.invert_yaxis()
-    panel.set_xlabel("seconds an epoch (mean)")
+    panel.set_xlabel("seconds per epoch (mean)")
     panel.grid(visible=False, axis="y")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn
 
 
 def summarise_cost(data: pd.DataFrame) -> str:
-    """Measuring in epochs of training."""
-    train, measure = ((data[column] * data.epochs).sum() for column in (PARTS[0], PARTS[2]))
-    return f"Over {int(data.epochs.sum())} epochs measuring took {measure / train:.2f} times the time of training."
+    """The ratio of measuring to training."""
+    train, measure = ((data[column] * data.epochs).sum() for column in (TIMES[0], TIMES[2]))
+    return f"Over {int(data.epochs.sum())} epochs measuring took {measure / train:.2f} times as long as training."
 
 
 FIGURE = Figure(
     "cost",
-    "What measuring costs beside training",
-    "Mean wall time of an epoch, as stored with it, by model, batch size and device. Trials that ran side by side "
-    "slowed "
-    "each other down.",
-    "times of training and measuring",
+    "Cost of measuring relative to training",
+    "Mean wall time of an epoch by model, batch size and device. Concurrent trials slow each other down.",
+    "training and measurement times",
     cost_data,
     draw_cost,
     summarise_cost,

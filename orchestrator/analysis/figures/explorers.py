@@ -1,41 +1,39 @@
-"""Figure 1: groups of trials that differ in one key, and how flat or sharp their losses are."""
+"""Figure 1: loss, accuracy and curvature of groups of trials that differ in one key."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
-from orchestrator.analysis.groups import grouped
-from orchestrator.analysis.quantities import axis_label, shown
-from orchestrator.analysis.verdicts.judge import group_key
+from orchestrator.analysis.groups import group_by
+from orchestrator.analysis.quantities import LAMBDA_MAX, LOSS, TRACE, VALIDATION, axis_label, in_shown_unit
+from orchestrator.analysis.verdicts.explorers import group_key
 from orchestrator.store.frames import Frames
 
-QUANTITIES = ("loss_train", "accuracy_validation", "hessian_lambda_max", "hessian_trace")
+QUANTITIES = (LOSS, VALIDATION, LAMBDA_MAX, TRACE)
 WINDOW = 5
+"""Epochs of the running mean and standard deviation."""
 _COLUMNS = ["group", "trial_id", "epoch", "quantity", "value", "mean", "std"]
 
 
 def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a trial, epoch and quantity: its value, and mean and standard deviation of the last 5 epochs.
+    """One row per trial, epoch and quantity: its value, and mean and standard deviation of the last 5 epochs.
 
-    Diverged trials are in it up to the epoch before the loss was no number. Values in the unit they are shown in.
+    Diverged trials are included up to the last finite loss. Values are in the unit they are shown in.
     """
     key = group_key(frames, by)
     if key is None:
         return empty(_COLUMNS)
-    groups = grouped(frames, key)
-    members = _largest_block(groups.members)
+    members = _largest_block(group_by(frames, key).members)
     if not len(members):
         return empty(_COLUMNS)
     epochs = frames.epochs.merge(members[["trial_id", "value"]], on="trial_id")
     parts = []
     for column in QUANTITIES:
         part = epochs[["trial_id", "epoch"]].copy()
-        part.insert(
-            0, "group", [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for value in epochs.value]
-        )
+        part.insert(0, "group", [_group_label(key, value) for value in epochs.value])
         part["quantity"] = column
-        part["value"] = shown(epochs, column).replace([np.inf, -np.inf], np.nan)
+        part["value"] = in_shown_unit(epochs, column).replace([np.inf, -np.inf], np.nan)
         parts.append(part.dropna(subset=["value"]))
     found = pd.concat(parts, ignore_index=True)
     rolling = found.groupby(["quantity", "trial_id"], sort=False).value.rolling(WINDOW, min_periods=1)
@@ -44,19 +42,19 @@ def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(found[_COLUMNS])
 
 
-def _named(key: str, value: object) -> str:
+def _group_label(key: str, value: object) -> str:
     return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
 
 
 def _largest_block(members: pd.DataFrame) -> pd.DataFrame:
-    """The block with the most trials: in it, nothing but the key and the seed differ."""
+    """The block with the most trials. Its trials differ only in the key and the seed."""
     if not len(members):
         return members
     return pd.DataFrame(members[members.block == members.block.value_counts(sort=True).index[0]])
 
 
 def draw_explorers(data: pd.DataFrame) -> Canvas:
-    """Four panels, a line and a band a trial, a colour a group."""
+    """Four panels; one line and band per trial, one colour per group."""
     drawn, axes = canvas(2, 2)
     groups = list(dict.fromkeys(data.group))
     for place, (panel, column) in enumerate(zip(axes, QUANTITIES, strict=True)):
@@ -78,19 +76,19 @@ def draw_explorers(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_explorers(data: pd.DataFrame) -> str:
-    """The last means of lambda_max by group."""
-    part = data[data.quantity == "hessian_lambda_max"]
+    """The last lambda_max by group."""
+    part = data[data.quantity == LAMBDA_MAX]
     last = part.groupby(["group", "trial_id"], sort=False)["mean"].last().groupby("group", sort=False)
-    told = ", ".join(f"{group}: {values.mean():.3g} ({len(values)} trials)" for group, values in last)
-    return f"Mean of the trials' last lambda_max by group: {told or 'not measured'}."
+    means = ", ".join(f"{group}: {values.mean():.3g} ({len(values)} trials)" for group, values in last)
+    return f"Mean lambda_max at the end of training by group: {means or 'not measured'}."
 
 
 FIGURE = Figure(
     "figure1",
     "Groups of hyperparameters explore differently",
-    "Trials that differ in one key and their seeds alone; where several such blocks exist, the largest. Lines: mean of "
-    "the last 5 epochs, bands: their standard deviation.",
-    "trials that differ in one key beside the seed",
+    "Trials that differ only in one key and in their seeds; the largest block of such trials is shown. Lines: mean of "
+    "the last 5 epochs; bands: their standard deviation.",
+    "trials that differ in one key besides the seed",
     explorers_data,
     draw_explorers,
     summarise_explorers,

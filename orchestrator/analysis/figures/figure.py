@@ -1,4 +1,4 @@
-"""What a figure is, and how it looks: colours that the colour-blind can tell apart, on white and on black."""
+"""The type of a figure and the style of all figures: colours for the colour-blind, legible on white and on black."""
 
 import io
 import re
@@ -13,16 +13,15 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.store.frames import Frames
 
 COLOURS = ("#2184C6", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
-"""Okabe and Ito's, without yellow and black, which vanish on white or on black, and a lighter blue; brown, grey."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Okabe and Ito's palette with a lighter blue; brown and grey replace yellow and black, invisible on white or black."""
 STYLES = ("-", "--", "-.", ":")
 INK = "#010203"
-"""Stands for the page's own text colour; `svg` puts that in its place."""
+"""Placeholder that `svg` replaces by the text colour of the page."""
 _MANY_POINTS = 1_500
 
 mpl.rcParams.update(
     {
-        "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
+        "svg.fonttype": "none",  # keeps text searchable and readable by screen readers
         "font.family": "sans-serif",
         "font.size": 9,
         "axes.spines.top": False,
@@ -50,39 +49,53 @@ class Figure:
     """One figure of the report."""
 
     name: str
-    """Of its files: ``figure1``."""
+    """Stem of its files: ``figure1``."""
     title: str
     caption: str
-    """What is shown and how it was computed."""
     needs: str
-    """What a sweep must have for it."""
+    """What the sweep must contain for this figure."""
     data: Callable[[Frames, str | None], pd.DataFrame]
-    """All its numbers, from the frames and the key of the groups; no rows where there is too little."""
+    """All its numbers, from the frames and the key that forms groups; no rows if they are not available."""
     draw: Callable[[pd.DataFrame], Canvas]
     summary: Callable[[pd.DataFrame], str]
-    """What one sees, in a sentence with numbers: for those who do not see it, too."""
+    """One sentence with the main numbers; also its text alternative."""
 
     @property
     def heading(self) -> str:
-        """The title, with the number where the paper has one."""
+        """The title, after the number of the paper's figure if there is one."""
         number = self.name.removeprefix("figure")
         return f"Figure {number}. {self.title}" if number.isdigit() else self.title
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """File names of picture and numbers."""
+        return f"{self.name}.svg", f"{self.name}.csv"
+
 
 def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> tuple[Canvas, list[Axes]]:
-    """An empty figure, so wide and each row so high in inches, and its axes row by row."""
+    """An empty figure and its axes, row by row. `height` is that of one row; both are in inches."""
     drawn = Canvas(figsize=(width, height * rows))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.flat)
 
 
-def few(count: int) -> bool:
-    """Whether so many points may be drawn one by one; more become a picture within the SVG."""
-    return count <= _MANY_POINTS
+def crowded(points: int) -> bool:
+    """Whether a scatter plot has so many points that they are rasterised within the SVG."""
+    return points > _MANY_POINTS
+
+
+def quantiles_by_epoch(values: "pd.Series[float]", epochs: "pd.Series[int]", levels: tuple[float, ...]) -> pd.DataFrame:
+    """One row per epoch, one column per level."""
+    return pd.DataFrame(values.groupby(epochs).quantile(list(levels)).unstack())  # type: ignore[arg-type]
+
+
+def empty(columns: list[str]) -> pd.DataFrame:
+    """A frame without rows."""
+    return pd.DataFrame({column: pd.Series(dtype="float64") for column in columns})
 
 
 def svg(drawn: Canvas, name: str) -> str:
-    """The drawing as an SVG element that takes the text colour of its page. Its ids begin with its name."""
+    """An SVG element in the text colour of the surrounding page. Its ids are prefixed with `name`."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
@@ -91,20 +104,15 @@ def svg(drawn: Canvas, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    return re.sub(r' (?:d|x|y|transform)="[^"]*"', _shortened, text)
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', _with_two_decimals, text)
 
 
-def _shortened(attribute: re.Match[str]) -> str:
-    """Two decimals are a hundredth of a point; they halve the file."""
+def _with_two_decimals(attribute: re.Match[str]) -> str:
+    """Rounds coordinates to a hundredth of a point, which halves the file."""
     return re.sub(r"(\d+\.\d\d)\d+", r"\1", attribute[0])
 
 
 def standalone(element: str) -> str:
-    """The same as a file of its own, on white."""
+    """The element as a file of its own, on a white background."""
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
     return head + element.replace("<svg ", '<svg style="color:#1b1f24;background:#fff" ', 1)
-
-
-def empty(columns: list[str]) -> pd.DataFrame:
-    """No rows."""
-    return pd.DataFrame({column: pd.Series(dtype="float64") for column in columns})

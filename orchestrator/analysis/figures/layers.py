@@ -1,4 +1,4 @@
-"""Beyond the paper: where in the network the trace lies."""
+"""Beyond the paper: the trace by parameter."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
@@ -7,17 +7,17 @@ from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas
 from orchestrator.store.frames import NAMES, Frames
 
 DRAWN = 12
-"""Parameters of a model; more lines could not be told apart."""
+"""Most parameters drawn per model; more lines would be indistinguishable."""
 _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
 
 
 def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a model, parameter and epoch: mean over trials of the parameter's own trace, and of its share."""
+    """One row per model, parameter and epoch: trace of the parameter's block and its share, averaged over trials."""
     column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
-    if column is None or not (there := frames.samples[column].notna()).any():
+    if column is None or not (present := frames.samples[column].notna()).any():
         return empty(_COLUMNS)
     columns = [column, f"{column}{NAMES}"]
-    long = frames.samples.loc[there, ["trial_id", "epoch", *columns]].explode(columns, ignore_index=True)
+    long = frames.samples.loc[present, ["trial_id", "epoch", *columns]].explode(columns, ignore_index=True)
     long = long.rename(columns={column: "trace", f"{column}{NAMES}": "parameter"})
     long["trace"] = long.trace.astype(float)
     long["share"] = long.trace / long.groupby(["trial_id", "epoch"]).trace.transform("sum")
@@ -28,7 +28,7 @@ def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_layers(data: pd.DataFrame) -> Canvas:
-    """A panel a model, a line a parameter."""
+    """One panel per model, one line per parameter."""
     models = list(dict.fromkeys(data.model))
     drawn, axes = canvas(len(models), 1, height=2.9)
     for panel, model in zip(axes, models, strict=True):
@@ -45,20 +45,20 @@ def draw_layers(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_layers(data: pd.DataFrame) -> str:
-    """The largest at the end."""
-    told = []
+    """The largest shares at the end."""
+    sentences = []
     for model, part in data.groupby("model", sort=False):
         last = part[part.epoch == part.epoch.max()].nlargest(2, "share")
         shares = " and ".join(f"{row.parameter} {row.share:.0%}" for row in last.itertuples())
-        told.append(f"{model}: {shares} of the trace at epoch {int(part.epoch.max())}")
-    return "; ".join(told) + "."
+        sentences.append(f"{model}: {shares} of the trace at epoch {int(part.epoch.max())}")
+    return "; ".join(sentences) + "."
 
 
 FIGURE = Figure(
     "layers",
-    "Where in the network the trace lies",
-    "The trace of each parameter's own diagonal block, as a share of their sum; mean over the trials of a model. "
-    "The 12 largest of a model are drawn, all are in the CSV.",
+    "The trace by parameter",
+    "The trace of each parameter's diagonal block as a share of their sum, averaged over the trials of a model. "
+    "The 12 largest shares of a model are drawn; the CSV has all.",
     "traces by parameter",
     layers_data,
     draw_layers,

@@ -1,4 +1,4 @@
-"""Figure 4: test images with the noise that shifts their distribution."""
+"""Figure 4: test images with the noise that shifts the distribution."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ _COLUMNS = ["noise", "image", "label", "channel", "row", "column", "value"]
 
 
 def noise_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a pixel and channel, 0 to 255, as the sweep's data set noted them."""
+    """One row per pixel and channel of the stored example images, 0 to 255."""
     gallery = frames.gallery
     if gallery is None:
         return empty(_COLUMNS)
@@ -31,7 +31,7 @@ def noise_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_noise(data: pd.DataFrame) -> Canvas:
-    """A row a strength of noise, a column an image."""
+    """One row per noise level, one column per image."""
     strengths, images = list(dict.fromkeys(data.noise)), list(dict.fromkeys(data.image))
     drawn, axes = canvas(len(strengths), len(images), width=1.25 * len(images) + 0.6, height=1.3)
     size = [int(data[name].max()) + 1 for name in ("row", "column", "channel")]
@@ -51,17 +51,17 @@ def draw_noise(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_noise(data: pd.DataFrame) -> str:
-    """Which images."""
+    """The images."""
     strengths = ", ".join(f"{strength:g}" for strength in dict.fromkeys(data.noise))
     return f"Test images of {', '.join(map(str, dict.fromkeys(data.label)))} at noise {strengths}."
 
 
 FIGURE = Figure(
     "figure4",
-    "Noise as a shift of distribution",
-    "The first test images of different classes. Gaussian noise of this standard deviation is added to the normalised "
-    "images; OOD accuracy is measured at 0.25. For the eye, what leaves the range of pixels is cut off.",
-    "images noted in the storage when the sweep was run",
+    "Noise as a distribution shift",
+    "The first test images of different classes. Gaussian noise of the given standard deviation is added to the "
+    "normalised images; OOD accuracy is measured at 0.25. Values outside the pixel range are clipped for display.",
+    "example images, which the storage holds if the sweep's data set has images",
     noise_data,
     draw_noise,
     summarise_noise,

@@ -1,37 +1,25 @@
-"""Figure 2: how many probes Chebyshev's inequality asks for, as published and as corrected."""
+"""Figure 2: the number of probes that Chebyshev's inequality requires, as published and as corrected."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
+from orchestrator.analysis.published import PROBES
 from orchestrator.store.frames import Frames
 
 CONDITIONS = {"strict": (0.1, 0.05), "relaxed": (0.2, 0.1)}
-"""Relative error epsilon and probability of missing it delta; the absolute error is 1 nat in both."""
-PUBLISHED_MEANS = {"strict": 9.64, "relaxed": 3.78}
+"""Relative error epsilon and failure probability delta. The absolute error is 1 nat in both."""
 _EPSILON_ABS = 1.0
-_COLUMNS = [
-    "trial_id",
-    "label",
-    "condition",
-    "formula",
-    "epochs",
-    "mean",
-    "low",
-    "q1",
-    "median",
-    "q3",
-    "high",
-    "largest",
-]
+_BOX = ["epochs", "mean", "low", "q1", "median", "q3", "high", "largest"]
+_COLUMNS = ["trial_id", "label", "condition", "formula", *_BOX]
 
 
 def probes_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a trial, condition and formula: the box of its epochs, whiskers at 1.5 times the quartiles' distance.
+    """One row per trial, condition and formula: a box over its epochs, with whiskers at 1.5 interquartile ranges.
 
-    Formula ``published`` is equation (16) as printed, ``corrected`` its square: the variance of a mean of i samples
-    is Var[X]/i, where the paper has Var[X]/i^2.
+    Formula ``published`` is equation (16) as printed. ``corrected`` is its square: the variance of a mean of i samples
+    is Var[X]/i, not Var[X]/i^2 as in the paper.
     """
     measured = frames.epochs[["trial_id", "algorithm1_trace", "algorithm1_trace_std"]]
     measured = measured[np.isfinite(measured.algorithm1_trace) & np.isfinite(measured.algorithm1_trace_std)]
@@ -56,19 +44,19 @@ def _box(values: np.ndarray) -> list[float]:
 
 
 def draw_probes(data: pd.DataFrame) -> Canvas:
-    """A row a condition, a column a formula, a box a trial; the line is the mean over all epochs."""
+    """One row per condition, one column per formula, one box per trial. The line is the mean over all epochs."""
     drawn, axes = canvas(2, 2, height=2.2)
     for place, panel in enumerate(axes):
         condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
         part = data[(data.condition == condition) & (data.formula == formula)]
         places = np.arange(len(part))
-        # Three collections a panel: matplotlib's own boxes are five artists a trial, and half a megabyte.
+        # Three collections per panel. matplotlib's boxplot draws five artists per trial, half a megabyte in all.
         panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
         panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
         panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
         mean = _mean(part)
         panel.axhline(mean, color=COLOURS[1], ls="--", lw=1)
-        panel.set_title(f"{condition}, {formula}: mean {_shown(mean)}")
+        panel.set_title(f"{condition}, {formula}: mean {_number(mean)}")
         panel.set_xticks([])
         panel.set_ylabel("probes needed")
     for panel in axes[2:]:
@@ -77,20 +65,20 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_probes(data: pd.DataFrame) -> str:
-    """The means beside the paper's."""
-    told = []
-    for condition, theirs in PUBLISHED_MEANS.items():
+    """The means, and those of the paper."""
+    parts = []
+    for condition, published in PROBES.items():
         means = {
             f: _mean(data[(data.condition == condition) & (data.formula == f)]) for f in ("published", "corrected")
         }
-        told.append(
-            f"{condition}: {_shown(means['published'])} probes by the published formula (the paper: {theirs}), "
-            f"{_shown(means['corrected'])} by the corrected one"
+        parts.append(
+            f"{condition}: {_number(means['published'])} by the published formula (paper: {published}), "
+            f"{_number(means['corrected'])} by the corrected one"
         )
-    return "Mean over all epochs, " + "; ".join(told) + "."
+    return "Mean number of probes over all epochs: " + "; ".join(parts) + "."
 
 
-def _shown(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -100,9 +88,9 @@ def _mean(part: pd.DataFrame) -> float:
 
 FIGURE = Figure(
     "figure2",
-    "Probes that the trace needs",
-    "From the standard deviation between Algorithm 1's own probes. Strict: 10% or 1 nat with 95%; relaxed: 20% or "
-    "1 nat with 90%. Boxes: epochs of a trial.",
+    "Probes required for the trace",
+    "Computed from the standard deviation of Algorithm 1's own probes. Strict: error below 10% or 1 nat with "
+    "probability 95%; relaxed: 20% or 1 nat with 90%. Boxes: epochs of a trial.",
     "Algorithm 1 among the estimators",
     probes_data,
     draw_probes,

@@ -1,13 +1,13 @@
-"""Figure 6: validation accuracy and trace of twelve trials, and where the trace drops."""
+"""Figure 6: validation accuracy and trace of twelve trials, and the drop of the trace."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
-from orchestrator.analysis.groups import whole_trials
-from orchestrator.analysis.quantities import axis_label, shown
-from orchestrator.analysis.verdicts.judge import TRACE, VALIDATION, drops_and_peaks
+from orchestrator.analysis.groups import completed_trials
+from orchestrator.analysis.quantities import TRACE, VALIDATION, axis_label, in_shown_unit
+from orchestrator.analysis.verdicts.stopping import drops_and_peaks
 from orchestrator.store.frames import Frames
 
 TRIALS = 12
@@ -15,21 +15,21 @@ _COLUMNS = ["trial_id", "label", "epoch", "accuracy", "trace", "drop", "low", "h
 
 
 def stopping_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row a trial and epoch of 12 whole trials, spread evenly over the sweep: none is chosen for how it looks."""
-    trials = whole_trials(frames)
+    """One row per trial and epoch of 12 completed trials, evenly spaced over the sweep rather than hand-picked."""
+    trials = completed_trials(frames)
     if not len(trials):
         return empty(_COLUMNS)
     chosen = trials.iloc[np.unique(np.linspace(0, len(trials) - 1, TRIALS).astype(int))]
     epochs = frames.epochs[frames.epochs.trial_id.isin(chosen)]
     found = epochs[["trial_id", "epoch"]].copy()
-    found["accuracy"], found["trace"] = shown(epochs, VALIDATION), shown(epochs, TRACE)
+    found["accuracy"], found["trace"] = in_shown_unit(epochs, VALIDATION), in_shown_unit(epochs, TRACE)
     moments = drops_and_peaks(frames)[["trial_id", "drop", "low", "high", "peak"]]
     found = found.merge(frames.trials[["trial_id", "label"]], on="trial_id").merge(moments, how="left", on="trial_id")
     return found[_COLUMNS] if found.trace.notna().any() else empty(_COLUMNS)
 
 
 def draw_stopping(data: pd.DataFrame) -> Canvas:
-    """A panel a trial: accuracy in solid blue, trace in dashed vermillion, the drop a line, its interval a band."""
+    """One panel per trial: accuracy solid blue, trace dashed vermillion, the drop a line and its interval a band."""
     trials = list(dict.fromkeys(data.trial_id))
     rows = -(-len(trials) // 3)
     drawn, axes = canvas(rows, 3, height=1.6, width=7.4)
@@ -63,10 +63,10 @@ def _short(label: str) -> str:
 
 
 def summarise_stopping(data: pd.DataFrame) -> str:
-    """How many drop."""
+    """The number of drops."""
     each = data.drop_duplicates("trial_id")
     dropped = each.dropna(subset=["drop"])
-    return f"{len(each)} trials; the trace of {len(dropped)} drops suddenly" + (
+    return f"{len(each)} trials; the trace drops suddenly in {len(dropped)}" + (
         f", at epochs {', '.join(f'{epoch:g}' for epoch in sorted(dropped['drop']))}." if len(dropped) else "."
     )
 
@@ -74,10 +74,9 @@ def summarise_stopping(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "figure6",
     "Validation accuracy and trace",
-    "Twelve whole trials spread evenly over the sweep. Solid: validation accuracy; dashed: trace. The vertical line "
-    "stands in the middle of a sudden drop with its 95% interval, and is missing where the change-point test finds "
-    "none.",
-    "whole trials with a trace and a validation accuracy",
+    "Up to twelve completed trials, evenly spaced over the sweep. Solid: validation accuracy; dashed: trace. The "
+    "vertical line and band mark a sudden drop and its 95% interval, if the change-point test finds one.",
+    "completed trials with a trace and a validation accuracy",
     stopping_data,
     draw_stopping,
     summarise_stopping,

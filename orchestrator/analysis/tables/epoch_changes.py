@@ -1,4 +1,4 @@
-"""How quantities change from one epoch of a trial to the next: what Table 1 is computed on."""
+"""Changes of quantities between consecutive epochs of a trial: the data of Table 1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,40 +6,39 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.quantities import shown
+from orchestrator.analysis.quantities import in_shown_unit
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Changes between consecutive epochs, and how many there were that cannot be used."""
+class EpochChanges:
+    """Changes between consecutive epochs, and the number of unusable ones."""
 
     rows: pd.DataFrame
-    """``trial_id``, ``epoch`` (the later one) and a column for each quantity, in percentage points or its own unit."""
+    """``trial_id``, ``epoch`` (the later one) and one column per quantity, in percentage points or its own unit."""
     gaps: int
     """Neighbouring rows of a trial whose epochs are not consecutive."""
     not_finite: int
-    """Consecutive epochs with a value that is missing or not finite."""
+    """Changes between consecutive epochs with a missing or non-finite value."""
 
     @property
     def trials(self) -> int:
-        """From how many trials they are."""
+        """Number of trials with a usable change."""
         return int(self.rows.trial_id.nunique())
 
 
-def changes(epochs: pd.DataFrame, columns: Sequence[str], from_epoch: int = 1) -> Changes:
-    """The changes within trials, from `from_epoch` on: 1 leaves the jump from the untrained model out.
+def epoch_changes(epochs: pd.DataFrame, columns: Sequence[str], from_epoch: int = 1) -> EpochChanges:
+    """Computes the changes within trials that are finite in every column.
 
     Args:
         epochs: a frame of epochs.
-        columns: which quantities.
-        from_epoch: the first epoch that counts.
+        columns: the quantities.
+        from_epoch: the first epoch used; 1 excludes the jump from the untrained model.
     """
     kept = epochs[epochs.epoch >= from_epoch].sort_values(["trial_id", "epoch"], kind="stable")
-    values = pd.DataFrame({column: shown(kept, column) for column in columns}, index=kept.index)
-    trial = kept.trial_id.to_numpy()
-    epoch = kept.epoch.to_numpy()
-    same = trial[1:] == trial[:-1]
-    consecutive = same & (np.diff(epoch) == 1)
+    values = pd.DataFrame({column: in_shown_unit(kept, column) for column in columns}, index=kept.index)
+    trial, epoch = kept.trial_id.to_numpy(), kept.epoch.to_numpy()
+    same_trial = trial[1:] == trial[:-1]
+    consecutive = same_trial & (np.diff(epoch) == 1)
     with np.errstate(invalid="ignore"):
         steps = np.diff(values.to_numpy(dtype=float), axis=0)
     finite = np.isfinite(steps).all(axis=1)
@@ -47,4 +46,4 @@ def changes(epochs: pd.DataFrame, columns: Sequence[str], from_epoch: int = 1) -
     rows = pd.DataFrame(steps[used], columns=list(columns))
     rows.insert(0, "trial_id", trial[1:][used])
     rows.insert(1, "epoch", epoch[1:][used])
-    return Changes(rows, int((same & ~consecutive).sum()), int((consecutive & ~finite).sum()))
+    return EpochChanges(rows, int((same_trial & ~consecutive).sum()), int((consecutive & ~finite).sum()))

@@ -1,1 +1,12 @@
 """Verdicts on the paper's three conjectures, by the rules in docs/conjectures.md."""
+
+from orchestrator.analysis.verdicts.explorers import judge_explorers
+from orchestrator.analysis.verdicts.shift import judge_shift
+from orchestrator.analysis.verdicts.stopping import judge_stopping
+from orchestrator.analysis.verdicts.verdict import Verdict
+from orchestrator.store.frames import Frames
+
+
+def judge(frames: Frames, by: str | None = None) -> tuple[Verdict, Verdict, Verdict]:
+    """The verdicts on conjectures 1 to 3. `by` is the key that forms the groups of conjecture 1."""
+    return judge_explorers(frames, by), judge_shift(frames), judge_stopping(frames)

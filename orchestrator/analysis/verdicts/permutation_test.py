@@ -1,7 +1,7 @@
-"""From which epoch on groups of trials differ by more than their seeds do: a permutation test over all epochs at once.
+"""Max-T permutation test for differences between groups of trials, over all epochs at once.
 
-The largest statistic over epochs is compared with its own distribution under permuted labels (max-T; Westfall and
-Young, Resampling-Based Multiple Testing, 1993), so that looking at many epochs does not find what is not there.
+The statistic of each epoch is compared with the distribution of the largest statistic over epochs under permuted
+labels (Westfall and Young, Resampling-Based Multiple Testing, 1993). This controls the familywise error over epochs.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENUMERATED = 10_000
-"""Up to so many arrangements all of them are tried."""
+"""Up to this number all arrangements of the labels are enumerated; otherwise `DRAWN` are sampled."""
 DRAWN = 2_000
 
 Array = NDArray[np.float64]
@@ -22,23 +22,23 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Separation:
-    """What the permutation test found."""
+class PermutationTest:
+    """The result of the test."""
 
     p: Array
-    """Adjusted for all epochs; one an epoch."""
+    """Adjusted p value of every epoch."""
     smallest_p: float
-    """What could be reached at best with so many trials."""
+    """The smallest p value that this number of trials can reach."""
 
     def first(self, alpha: float) -> int | None:
-        """The place of the first epoch whose p is at most alpha."""
+        """Index of the first epoch with p <= alpha."""
         places = np.flatnonzero(self.p <= alpha)
         return int(places[0]) if len(places) else None
 
 
 def smallest_p(labels: Labels, blocks: Labels) -> float:
-    """The share of arrangements that only rename the groups: no p can be smaller."""
-    arrangements = math.prod(_arrangements(list(labels[blocks == block])) for block in np.unique(blocks))
+    """The share of arrangements that merely rename the groups. No p value can be smaller."""
+    arrangements = math.prod(_count_arrangements(list(labels[blocks == block])) for block in np.unique(blocks))
     sizes = Counter(
         tuple(int(((labels == label) & (blocks == block)).sum()) for block in np.unique(blocks))
         for label in np.unique(labels)
@@ -48,36 +48,36 @@ def smallest_p(labels: Labels, blocks: Labels) -> float:
     return reachable if arrangements <= ENUMERATED else max(reachable, 1 / DRAWN)
 
 
-def separation(values: Array, labels: Labels, blocks: Labels, seed: int = 0) -> Separation:
+def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 0) -> PermutationTest:
     """Tests at every epoch whether groups differ within blocks.
 
     Args:
-        values: one row a trial, one column an epoch, all finite.
-        labels: the group of each trial.
-        blocks: the block of each trial; labels are permuted within.
-        seed: of the drawn arrangements, where there are too many to try all.
+        values: [trials, epochs], finite.
+        labels: group of each trial.
+        blocks: block of each trial; labels are permuted within blocks.
+        seed: of the sampled arrangements, if there are too many to enumerate.
     """
     centred = values.copy()
     for block in np.unique(blocks):
         centred[blocks == block] -= values[blocks == block].mean(axis=0)
-    arrangements = _tried(labels, blocks, seed)
+    arrangements = _permuted_labels(labels, blocks, seed)
     total = (centred**2).sum(axis=0)
     between = np.zeros((len(arrangements), values.shape[1]))
     for label in np.unique(labels):
         between += ((arrangements == label).astype(float) @ centred) ** 2 / (labels == label).sum()
-    # The share between groups rises with F and needs no division by what may be nothing.
+    # The between-group share increases with F and avoids dividing by a within-group variance of zero.
     share = between / np.where(total > 0, total, np.inf)
     largest = share.max(axis=1)
     p = (largest[:, None] >= share[0] * (1 - 1e-9)).mean(axis=0)
-    return Separation(np.where(total > 0, p, 1.0), smallest_p(labels, blocks))
+    return PermutationTest(np.where(total > 0, p, 1.0), smallest_p(labels, blocks))
 
 
-def _tried(labels: Labels, blocks: Labels, seed: int) -> Labels:
-    """Arrangements of the labels, one a row, the observed one first."""
+def _permuted_labels(labels: Labels, blocks: Labels, seed: int) -> Labels:
+    """Arrangements of the labels within blocks, one per row; the first is the observed one."""
     places = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
-    count = math.prod(_arrangements(list(labels[place])) for place in places)
+    count = math.prod(_count_arrangements(list(labels[place])) for place in places)
     if count <= ENUMERATED:
-        every = [list(_multiset(tuple(sorted(labels[place])))) for place in places]
+        every = [list(_distinct_orders(tuple(sorted(labels[place])))) for place in places]
         rows = np.empty((count, len(labels)), dtype=np.int64)
         for row, parts in enumerate(itertools.product(*every)):
             for place, part in zip(places, parts, strict=True):
@@ -92,17 +92,17 @@ def _tried(labels: Labels, blocks: Labels, seed: int) -> Labels:
     return rows
 
 
-def _arrangements(labels: list[int]) -> int:
+def _count_arrangements(labels: list[int]) -> int:
     return math.factorial(len(labels)) // math.prod(math.factorial(count) for count in Counter(labels).values())
 
 
-def _multiset(labels: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """All different orders."""
+def _distinct_orders(labels: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """All distinct orders of the labels."""
     if not labels:
         yield ()
         return
     for label in sorted(set(labels)):
         rest = list(labels)
         rest.remove(label)
-        for tail in _multiset(tuple(rest)):
+        for tail in _distinct_orders(tuple(rest)):
             yield (label, *tail)

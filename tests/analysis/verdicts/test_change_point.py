@@ -1,9 +1,9 @@
-"""Planted drops and peaks, and curves that have none."""
+"""Planted drops and peaks, and curves without them."""
 
 import numpy as np
 import pytest
 
-from orchestrator.analysis.verdicts.change_point import coincidence, find_drop, find_peak, running
+from orchestrator.analysis.verdicts.change_point import find_drop, find_peak, running_mean
 
 EPOCHS = np.arange(1.0, 61.0)
 
@@ -13,7 +13,7 @@ def _noise(seed: int, size: float = 0.05) -> np.ndarray:
 
 
 @pytest.mark.parametrize("epoch", [8, 30, 55])
-def test_a_planted_drop_is_found_with_its_size(epoch: int) -> None:
+def test_planted_drop_is_found_with_its_size(epoch: int) -> None:
     trace = 300 * np.where(epoch <= EPOCHS, 0.4, 1.0) * _noise(epoch)
     drop = find_drop(EPOCHS, trace)
     assert drop is not None
@@ -23,14 +23,14 @@ def test_a_planted_drop_is_found_with_its_size(epoch: int) -> None:
     assert drop.factor == pytest.approx(0.4, rel=0.15)
 
 
-def test_a_drop_on_a_slope_is_found_too() -> None:
+def test_drop_on_a_slope_is_found() -> None:
     trace = 50 * np.exp(0.03 * EPOCHS) * np.where(EPOCHS >= 40, 0.3, 1.0) * _noise(0)
     drop = find_drop(EPOCHS, trace)
     assert drop is not None
     assert abs(drop.epoch - 40) <= 1
 
 
-def test_noise_makes_the_interval_wider() -> None:
+def test_noise_widens_the_interval() -> None:
     step = 300 * np.where(EPOCHS >= 30, 0.4, 1.0)
     quiet, loud = find_drop(EPOCHS, step * _noise(3, 0.02)), find_drop(EPOCHS, step * _noise(3, 0.35))
     assert quiet is not None
@@ -50,37 +50,26 @@ def test_noise_makes_the_interval_wider() -> None:
     ],
     ids=["flat", "decay", "rise", "hill", "jump up", "small step"],
 )
-def test_no_drop_where_there_is_none(curve: np.ndarray) -> None:
+def test_curves_without_a_drop_have_none(curve: np.ndarray) -> None:
     assert sum(find_drop(EPOCHS, curve * _noise(seed)) is not None for seed in range(20)) <= 1
 
 
-def test_random_walks_seldom_drop() -> None:
+def test_random_walks_rarely_drop() -> None:
     walks = (np.exp(4 + np.random.default_rng(seed).normal(0, 0.1, 60).cumsum()) for seed in range(200))
     assert sum(find_drop(EPOCHS, walk) is not None for walk in walks) <= 20
 
 
-def test_the_peak_is_where_the_rise_ends() -> None:
+def test_peak_is_the_end_of_the_rise() -> None:
     accuracy = 0.1 + 0.6 * np.minimum(EPOCHS / 20, 1) + np.random.default_rng(0).normal(0, 0.002, 60)
     peak = find_peak(EPOCHS, accuracy)
     assert peak is not None
     assert abs(peak - 20) <= 2
 
 
-def test_what_still_rises_has_no_peak_nor_has_what_never_rose() -> None:
+def test_rising_and_constant_curves_have_no_peak() -> None:
     assert find_peak(EPOCHS, EPOCHS / 100) is None
     assert find_peak(EPOCHS, np.full(60, 0.1)) is None
 
 
-def test_a_running_mean_takes_fewer_at_both_ends() -> None:
-    assert running(np.array([1.0, 2.0, 6.0, 4.0]), 3).tolist() == pytest.approx([1.5, 3, 4, 5])
-
-
-def test_coincidence_is_the_share_of_orders_that_are_as_close() -> None:
-    found = coincidence(np.array([10.0, 20, 30, 40, 50]), np.array([11.0, 21, 31, 41, 51]))
-    assert found.median_distance == 1
-    assert found.p == found.smallest_p
-    assert found.p < 0.1
-
-
-def test_peaks_in_one_epoch_cannot_tell_anything() -> None:
-    assert coincidence(np.array([10.0, 20, 30, 40, 50, 60]), np.full(6, 30.0)).smallest_p == 1
+def test_running_mean_uses_fewer_epochs_at_both_ends() -> None:
+    assert running_mean(np.array([1.0, 2.0, 6.0, 4.0]), 3).tolist() == pytest.approx([1.5, 3, 4, 5])

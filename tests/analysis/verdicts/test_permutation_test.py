@@ -1,11 +1,11 @@
-"""The permutation test over all epochs, beside one written out naively."""
+"""The permutation test against a naive one."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from orchestrator.analysis.verdicts.permutation_test import separation, smallest_p
+from orchestrator.analysis.verdicts.permutation_test import permutation_test, smallest_p
 
 
 def _labels(*sizes: int) -> np.ndarray:
@@ -15,17 +15,17 @@ def _labels(*sizes: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("sizes", "expected"), [((4, 4), 2 / 70), ((2, 2), 1 / 3), ((3, 4), 1 / 35), ((2, 2, 2), 6 / 90)]
 )
-def test_so_many_seeds_reach_no_smaller_p(sizes: tuple[int, ...], expected: float) -> None:
+def test_smallest_p_of_a_number_of_seeds(sizes: tuple[int, ...], expected: float) -> None:
     labels = _labels(*sizes)
     assert smallest_p(labels, np.zeros(len(labels), dtype=int)) == pytest.approx(expected)
 
 
-def test_blocks_multiply_the_arrangements_but_groups_are_renamed_in_all_of_them_at_once() -> None:
+def test_blocks_multiply_arrangements_while_groups_are_renamed_in_all_blocks_together() -> None:
     labels, blocks = np.tile(_labels(2, 2), 2), np.repeat([0, 1], 4)
     assert smallest_p(labels, blocks) == pytest.approx(2 / 36)
 
 
-def test_p_is_the_naive_one() -> None:
+def test_p_matches_the_naive_test() -> None:
     generator = np.random.default_rng(0)
     labels, blocks = np.array([0, 0, 1, 1, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 1])
     values = generator.normal(size=(7, 3)) + 2.0 * labels[:, None] * np.array([0, 1, 2])
@@ -44,28 +44,28 @@ def test_p_is_the_naive_one() -> None:
     ]
     largest = np.array([f(arrangement).max() for arrangement in every])
     expected = [(largest >= observed - 1e-12).mean() for observed in f(labels)]
-    found = separation(values, labels, blocks)
+    found = permutation_test(values, labels, blocks)
     assert found.p == pytest.approx(expected)
     assert found.smallest_p == pytest.approx(1 / 18)
 
 
-def test_a_difference_is_found_at_its_epoch_and_not_before() -> None:
+def test_difference_is_found_at_its_epoch_and_not_earlier() -> None:
     generator = np.random.default_rng(1)
     labels = _labels(4, 4)
     values = generator.normal(size=(8, 20))
     values[:, 12:] += 20 * labels[:, None]
-    found = separation(values, labels, np.zeros(8, dtype=int))
+    found = permutation_test(values, labels, np.zeros(8, dtype=int))
     assert found.first(0.05) == 12
     assert found.p[12] == pytest.approx(2 / 70)
 
 
-def test_many_trials_draw_arrangements_and_find_the_same_for_the_same_seed() -> None:
+def test_sampled_arrangements_are_reproducible_for_a_seed() -> None:
     labels = _labels(12, 12)
     values = np.random.default_rng(2).normal(size=(24, 5)) + 3 * labels[:, None]
-    first, second = (separation(values, labels, np.zeros(24, dtype=int), seed=4) for _ in range(2))
+    first, second = (permutation_test(values, labels, np.zeros(24, dtype=int), seed=4) for _ in range(2))
     assert first.p.tolist() == second.p.tolist()
     assert first.p.max() <= 0.001
 
 
-def test_constant_values_differ_nowhere() -> None:
-    assert separation(np.ones((8, 3)), _labels(4, 4), np.zeros(8, dtype=int)).p.tolist() == [1, 1, 1]
+def test_constant_values_never_differ() -> None:
+    assert permutation_test(np.ones((8, 3)), _labels(4, 4), np.zeros(8, dtype=int)).p.tolist() == [1, 1, 1]
