@@ -12,7 +12,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from benchmarks.sweeps.workplace import Workplace
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Resources
@@ -215,11 +215,5 @@ def idle_trials(count: int) -> list[float]:
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()
-        run_ray(
-            Attempts(Idle(scratch, "idle"), names),
-            Resources(),
-            max_concurrent=None,
-            address=None,
-            on_start=lambda: None,
-        )
+        RayEngine(Resources()).run(Attempts(Idle(scratch, "idle"), names))
         return sorted(float(path.read_text()) - started for path in Path(scratch).iterdir())

@@ -20,7 +20,7 @@ from benchmarks.harness.results import Result, begin, finish, stored_measurement
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure
 from orchestrator.store.storage import Storage
@@ -193,7 +193,7 @@ def _case(nodes: int, trials: int, sizes: Sizes) -> dict[str, Any]:
         with _Nodes(nodes) as cluster:
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.time()
             names = [f"t{number_:05}" for number_ in range(trials)]
-            run_ray(Attempts(job, names), Resources(), None, cluster.address, lambda: None)
+            RayEngine(Resources(), address=cluster.address).run(Attempts(job, names))
             after = resource.getrusage(resource.RUSAGE_SELF)
         storage = Storage(scratch)
         ends = [list(storage.trial(name).records())[-1] for name in names]
@@ -229,7 +229,7 @@ def _loss(sizes: Sizes) -> dict[str, float]:
 
             thread = threading.Thread(target=lose, daemon=True)
             thread.start()
-            run_ray(Attempts(job, ["t0", "t1"]), Resources(), None, cluster.address, lambda: None)
+            RayEngine(Resources(), address=cluster.address).run(Attempts(job, ["t0", "t1"]))
             thread.join()
         again = [start for start in starts(Path(scratch)) if start.trial_id == lost["trial"] and start.at > lost["at"]]
         return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).epochs())}

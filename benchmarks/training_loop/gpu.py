@@ -23,7 +23,7 @@ from benchmarks.harness.results import RESULTS, Result, begin, finish, stored_me
 from benchmarks.harness.settings import Scale, Settings, SkippedError, say
 from benchmarks.harness.tables import markdown, number
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig, TrialConfig
@@ -216,7 +216,7 @@ def _case(trials: int, captured: bool, seconds: float, settings: Settings) -> li
         job = Timed(Path(scratch), trials, captured, seconds, settings)
         names = [str(seed) for seed in range(trials)]
         resources = Resources(cpu=1, gpu=torch.cuda.device_count() / trials)
-        run_local(Attempts(job, names, gpu=True), resources, None, lambda: None)
+        LocalEngine(resources).run(Attempts(job, names, gpu=True))
         return [json.loads((Path(scratch) / f"{name}.json").read_text()) for name in names]
 
 

@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Turn:
+class PlannedAttempt:
     """An attempt to be made."""
 
     trial_id: str
@@ -97,7 +97,7 @@ class Attempts:
                 return True
             return not self._waiting and not self._running
 
-    def next(self, engine_keeps_alone: bool = False) -> Turn | None:
+    def next(self, engine_keeps_alone: bool = False) -> PlannedAttempt | None:
         """The next attempt, or None where none may begin now.
 
         Args:
@@ -114,9 +114,9 @@ class Attempts:
             self._running[trial.trial_id] = trial
             trial.mark = self._mark(trial.trial_id)
             bad = {node for node, trials in self._dead_on.items() if len(trials) >= _BAD_NODE_TRIALS}
-            return Turn(trial.trial_id, trial.alone, frozenset(trial.died_on | bad | self._unfit))
+            return PlannedAttempt(trial.trial_id, trial.alone, frozenset(trial.died_on | bad | self._unfit))
 
-    def wait(self) -> Turn | None:
+    def wait(self) -> PlannedAttempt | None:
         """The next attempt, once one may begin; None when none is left."""
         while not self.finished:
             if (turn := self.next()) is not None:

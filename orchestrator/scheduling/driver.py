@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.local import run_local
-from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.engine import Engine
+from orchestrator.scheduling.engines.local import LocalEngine
+from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile, subset
@@ -126,12 +127,16 @@ def compute(
             stack.enter_context(stopping.on_signals())  # after Ray has set its own handlers
             stack.enter_context(progress)
 
-        if options.engine == "local":
-            run_local(attempts, sweep.resources, options.max_concurrent, on_start)
-        else:
-            run_ray(attempts, sweep.resources, options.max_concurrent, options.address, on_start)
+        engine(options, sweep.resources).run(attempts, on_start)
     if store.stop_requested:
         log.info("Stopped as asked; the same command goes on from here.")
+
+
+def engine(options: RunOptions, resources: Resources) -> Engine:
+    """Returns the engine that the options name."""
+    if options.engine == "local":
+        return LocalEngine(resources, options.max_concurrent)
+    return RayEngine(resources, options.max_concurrent, options.address)
 
 
 def _digests(sweep: Sweep) -> dict[Data, str]:

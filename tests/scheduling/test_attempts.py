@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.scheduling.attempts import Attempts, Turn
+from orchestrator.scheduling.attempts import Attempts, PlannedAttempt
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, FailureKind
 
@@ -59,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def begin(attempts: Attempts) -> Turn:
+def begin(attempts: Attempts) -> PlannedAttempt:
     turn = attempts.next()
     assert turn is not None
     return turn
@@ -67,7 +67,7 @@ def begin(attempts: Attempts) -> Turn:
 
 def test_trials_begin_in_their_order_and_end(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
-    assert [begin(attempts), begin(attempts)] == [Turn("a"), Turn("b")]
+    assert [begin(attempts), begin(attempts)] == [PlannedAttempt("a"), PlannedAttempt("b")]
     assert attempts.next() is None
     assert not attempts.finished
     attempts.ended("a", None)
@@ -81,7 +81,7 @@ def test_a_bug_fails_at_once_and_the_others_go_on(desk: Desk) -> None:
     begin(attempts)
     attempts.ended("a", BUG)
     assert desk.noted == [("a", "ZeroDivisionError: division by zero", True)]
-    assert begin(attempts) == Turn("b")
+    assert begin(attempts) == PlannedAttempt("b")
     assert desk.said == ["trial a: ZeroDivisionError: division by zero; failed"]
 
 
@@ -115,11 +115,11 @@ def test_out_of_memory_is_tried_once_more_alone_after_the_others(desk: Desk) -> 
     attempts = desk.attempts("a", "b", "c")
     begin(attempts), begin(attempts)
     attempts.ended("a", NO_MEMORY)
-    assert begin(attempts) == Turn("c")
+    assert begin(attempts) == PlannedAttempt("c")
     attempts.ended("c", None)
     assert attempts.next() is None  # b is beside it
     attempts.ended("b", None)
-    assert begin(attempts) == Turn("a", alone=True)
+    assert begin(attempts) == PlannedAttempt("a", alone=True)
     attempts.ended("a", NO_MEMORY)
     assert attempts.finished
     assert desk.noted[-1][2]
@@ -133,7 +133,7 @@ def test_two_that_are_to_be_alone_are_not_beside_each_other(desk: Desk) -> None:
     attempts.ended("b", NO_MEMORY)
     assert begin(attempts).alone
     assert attempts.next() is None
-    assert attempts.next(engine_keeps_alone=True) == Turn("b", alone=True)  # each on a GPU of its own
+    assert attempts.next(engine_keeps_alone=True) == PlannedAttempt("b", alone=True)  # each on a GPU of its own
 
 
 def test_one_that_is_lost_while_alone_stays_alone(desk: Desk, clock: list[float]) -> None:
@@ -195,9 +195,9 @@ def test_a_trial_keeps_off_the_node_where_it_died(desk: Desk, clock: list[float]
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", lost("n1"))
-    assert begin(attempts) == Turn("b")  # one death is no proof
+    assert begin(attempts) == PlannedAttempt("b")  # one death is no proof
     clock[0] += 10
-    assert begin(attempts) == Turn("a", avoid=frozenset({"n1"}))
+    assert begin(attempts) == PlannedAttempt("a", avoid=frozenset({"n1"}))
 
 
 def test_a_node_on_which_two_trials_died_is_kept_off_by_all(desk: Desk, clock: list[float]) -> None:
@@ -205,7 +205,7 @@ def test_a_node_on_which_two_trials_died_is_kept_off_by_all(desk: Desk, clock: l
     begin(attempts), begin(attempts)
     attempts.ended("a", lost("n1"))
     attempts.ended("b", lost("n1"))
-    assert begin(attempts) == Turn("c", avoid=frozenset({"n1"}))
+    assert begin(attempts) == PlannedAttempt("c", avoid=frozenset({"n1"}))
 
 
 def test_an_epoch_on_a_node_clears_its_name(desk: Desk, clock: list[float]) -> None:
@@ -216,7 +216,7 @@ def test_an_epoch_on_a_node_clears_its_name(desk: Desk, clock: list[float]) -> N
     desk.epochs["b"] = 1
     attempts.ended("b", lost("n1"))
     attempts.ended("c", lost("n2"))
-    assert begin(attempts) == Turn("d")
+    assert begin(attempts) == PlannedAttempt("d")
 
 
 def test_a_dead_engine_loses_what_was_under_way(desk: Desk, clock: list[float]) -> None:
@@ -246,8 +246,8 @@ def test_a_node_that_is_unfit_gets_no_trial_again(desk: Desk, clock: list[float]
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", Failure(FailureKind.UNFIT, "node x: commit 1, expected 2", "unfit", "x"))
-    assert begin(attempts) == Turn("b", avoid=frozenset({"x"}))
+    assert begin(attempts) == PlannedAttempt("b", avoid=frozenset({"x"}))
     clock[0] += 60
-    assert begin(attempts) == Turn("a", avoid=frozenset({"x"}))
+    assert begin(attempts) == PlannedAttempt("a", avoid=frozenset({"x"}))
     attempts.ended("b", None)
     assert not any(failed for _, _, failed in desk.noted)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
@@ -68,7 +68,7 @@ def test_a_spawned_process_imports_from_the_drivers_folder(folder: Path) -> None
     storage.sweep("own").write_manifest(sweep, capture())
     (trial,) = sweep.trials
     work = TrainingJob(str(storage.root), "own", code_root=str(folder))
-    run_local(Attempts(work, [trial.trial_id]), sweep.resources, 1, lambda: None)
+    LocalEngine(sweep.resources, 1).run(Attempts(work, [trial.trial_id]))
     store = storage.trial(trial.trial_id)
     assert [attempt.reason for attempt in store.attempts()] == [""]
     assert store.epochs() == [0, 1]
@@ -82,7 +82,7 @@ def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     work = TrainingJob(str(storage.root), "own", code_root=str(elsewhere))
-    run_local(Attempts(work, [trial.trial_id]), sweep.resources, 1, lambda: None)
+    LocalEngine(sweep.resources, 1).run(Attempts(work, [trial.trial_id]))
     (attempt,) = storage.trial(trial.trial_id).attempts()
     assert attempt.ended == "failed"
     assert "No module named 'nets'; Python looked in " in attempt.reason

@@ -1,4 +1,4 @@
-"""The local engine: the same trials in N plain processes of this machine, where Ray is not installed or not wanted."""
+"""The local engine: runs attempts in plain processes of this machine, without Ray."""
 
 import contextlib
 import multiprocessing
@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -20,36 +21,34 @@ from orchestrator.study.sweep import Resources
 _WAKE_SECONDS = 0.2
 
 
-def run_local(
-    attempts: Attempts, resources: Resources, max_concurrent: int | None, on_start: Callable[[], None]
-) -> None:
-    """Makes attempts in processes that each do one after the other, until none is left."""
-    slots = trials_at_a_time(resources, max_concurrent)
-    on_start()
-    processes = [_WorkerProcess(attempts.job, slot, resources) for slot in range(min(slots, len(attempts)))]
-    if not processes:
-        return
-    try:
-        with ThreadPoolExecutor(len(processes)) as pool:
+@dataclass(frozen=True)
+class LocalEngine:
+    """Runs attempts in processes of this machine, each of which runs one attempt after the other."""
+
+    resources: Resources
+    max_concurrent: int | None = None
+
+    def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
+        """Runs attempts until none is left. See `Engine`."""
+        on_start()
+        count = min(trials_at_a_time(self.resources, self.max_concurrent), len(attempts))
+        processes = [_WorkerProcess(attempts.job, slot, self.resources.gpu > 0) for slot in range(count)]
+        with ThreadPoolExecutor(max(1, count)) as pool:
             try:
-                waiting = {pool.submit(_drain, process, attempts) for process in processes}
+                waiting = {pool.submit(_run_attempts, process, attempts) for process in processes}
                 while waiting:
-                    # Not for ever: a signal that reaches another thread is handled only when this one wakes.
+                    # The timeout lets the main thread handle signals that another thread has received.
                     ended, waiting = wait(waiting, _WAKE_SECONDS, FIRST_COMPLETED)
-                    for each in ended:
-                        each.result()
-            except BaseException:
+                    for future in ended:
+                        future.result()
+            finally:
                 attempts.close()
                 for process in processes:
                     process.kill()
-                raise
-    finally:
-        for process in processes:
-            process.kill()
 
 
 def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) -> int:
-    """How many trials run side by side on this machine."""
+    """Returns how many trials run side by side on this machine."""
     slots = max(1, (os.cpu_count() or 1) // resources.cpu)
     if resources.gpu > 0:
         import torch
@@ -58,54 +57,48 @@ def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) ->
     return min(slots, max_concurrent or slots)
 
 
-def _drain(process: "_WorkerProcess", attempts: Attempts) -> None:
-    while (turn := attempts.wait()) is not None:
-        killed_before = memory_kills()
-        done, failure = process.run(turn.trial_id)
+def _run_attempts(process: "_WorkerProcess", attempts: Attempts) -> None:
+    while (attempt := attempts.wait()) is not None:
+        failure = process.run(attempt.trial_id)
         if process.killed:
             return
-        if not done:
-            out_of_memory = process.exit_code == -signal.SIGKILL and memory_kills() > killed_before
-            failure = death(process.exit_code, out_of_memory)
-        attempts.ended(turn.trial_id, failure)
+        attempts.ended(attempt.trial_id, failure)
 
 
 class _WorkerProcess:
-    """A process that is sent trial ids, started when first needed and again after it died."""
+    """A process that receives trial ids. It starts when first needed, and again after it died."""
 
-    def __init__(self, work: Job, slot: int, resources: Resources) -> None:
+    def __init__(self, job: Job, slot: int, gpu: bool) -> None:
         self.killed = False
-        self.exit_code: int | None = None
-        self._arguments = (work, slot, resources.gpu > 0)
+        self._arguments = (job, slot, gpu)
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
-        self._starting = threading.Lock()
+        self._lock = threading.Lock()
 
-    def run(self, trial_id: str) -> tuple[bool, Failure | None]:
-        """Sends a trial and waits for its end: whether it came to one, or the process died, and how it failed."""
-        with self._starting:
+    def run(self, trial_id: str) -> Failure | None:
+        """Runs a trial in the process. Returns how it failed, if it did or if the process died."""
+        kills_before = memory_kills()
+        with self._lock:
             if self.killed:
-                return False, None
+                return None
             process, connection = self._running()
         try:
             connection.send(trial_id)
             failure: Failure | None = connection.recv()
-            if failure is None:
-                return True, None
         except (EOFError, OSError):
             process.join()
-            self.exit_code = process.exitcode
+            killed_for_memory = process.exitcode == -signal.SIGKILL and memory_kills() > kills_before
+            failure = death(process.exitcode, killed_for_memory)
+        if failure is not None:  # the process has ended too
+            process.join()
             self._process = None
-            return False, None
-        process.join()
-        self._process = None
-        return True, failure
+        return failure
 
     def kill(self) -> None:
-        """Ends the process at once; it is not started again."""
-        with self._starting:
+        """Ends the process at once. It is not started again."""
+        with self._lock:
             self.killed = True
-            if process := self._process:  # which `run` forgets once it sees it dead
+            if process := self._process:  # `run` sets it to None once the process is dead
                 process.kill()
                 process.join()
 
@@ -119,21 +112,21 @@ class _WorkerProcess:
         return self._process, self._connection
 
 
-def _serve(connection: Connection, work: Job, slot: int, gpu: bool) -> None:
-    for number in SIGNALS:  # a terminal, or a job scheduler, sends them to all; the driver decides what they mean
+def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
+    for number in SIGNALS:  # a terminal sends them to all processes; the driver decides what they mean
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
         choose_gpu(slot)
     with contextlib.suppress(EOFError):
-        while (failure := work.run(connection.recv())) is None:
+        while (failure := job.run(connection.recv())) is None:
             connection.send(None)
-        # A failure may leave anything behind, a GPU that no longer answers: the next trial gets a new process.
+        # A failure may leave the process in any state, such as a GPU that no longer answers: the process ends.
         connection.send(failure)
 
 
 def choose_gpu(slot: int) -> None:
-    """Makes this process use the GPU of its slot, where there is one."""
+    """Makes this process use the GPU of its slot, if there is one."""
     import torch
 
     if torch.cuda.is_available():
@@ -141,8 +134,8 @@ def choose_gpu(slot: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Waits for the parent process, and follows it at once."""
+    """Waits for the parent process and exits with it: an orphan must not work beside its successor."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # an orphan must not go on beside its successor
+    os._exit(1)

@@ -1,4 +1,4 @@
-"""Whether the kernel killed a process because the machine, or the container, ran out of memory."""
+"""Counts the processes that the kernel killed because the machine, or the container, ran out of memory."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ _COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/mem
 
 
 def memory_kills(counters: tuple[str, ...] = _COUNTERS) -> int:
-    """How many processes the kernel has killed for want of memory, as far as it tells; 0 where it does not."""
+    """Returns the number of processes killed for memory so far; 0 if the kernel does not report it."""
     total = 0
     for name in counters:
         try:

@@ -1,10 +1,11 @@
-"""Whether what the driver relies on still lives; a block ends where it dies, instead of waiting for ever."""
+"""Watches processes: ends a block if the process it relies on dies, and a worker if its parent dies."""
 
 import contextlib
 import functools
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,47 +13,47 @@ from types import FrameType
 
 from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
-_WATCH_SECONDS = 1.0
+_INTERVAL_SECONDS = 1.0
 _DIED = signal.SIGUSR2
-"""How the watching thread tells the main one."""
+"""The watching thread sends it to the main thread."""
 
 
-class _DeadError(BaseException):
-    """Not to be caught by the block."""
+class _DiedError(BaseException):
+    """Ends the watched block. A BaseException, so that the block does not catch it."""
 
 
 @dataclass
-class Watch:
-    """What was seen."""
+class ProcessWatch:
+    """Result of a watch."""
 
     died: bool = False
 
 
 @contextlib.contextmanager
-def watched(alive: Callable[[], bool]) -> Iterator[Watch]:
-    """Ends the block where what it relies on is no longer alive. For the main thread."""
-    watch, done = Watch(), threading.Event()
+def watched(alive: Callable[[], bool]) -> Iterator[ProcessWatch]:
+    """Ends the block once `alive` returns False, instead of letting it wait for ever. For the main thread."""
+    watch, done = ProcessWatch(), threading.Event()
 
-    def look() -> None:
-        while not done.wait(_WATCH_SECONDS):
+    def poll() -> None:
+        while not done.wait(_INTERVAL_SECONDS):
             if not alive():
                 watch.died = True
                 signal.pthread_kill(threading.main_thread().ident or 0, _DIED)
                 return
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end_block(number: int, frame: FrameType | None) -> None:
         if not done.is_set():
-            raise _DeadError
+            raise _DiedError
 
-    before = signal.signal(_DIED, end)
-    thread = threading.Thread(target=look, name="watch", daemon=True)
+    before = signal.signal(_DIED, end_block)
+    thread = threading.Thread(target=poll, name="watch", daemon=True)
     thread.start()
     try:
-        with repeated_if_dropped(_DeadError, _DIED):
+        with repeated_if_dropped(_DiedError, _DIED):
             yield watch
     except KeyboardInterrupt:
         raise
-    except BaseException:  # C code makes other errors of an exception that is raised in it
+    except BaseException:  # C code turns an exception that is raised in it into others
         if not watch.died:
             raise
     finally:
@@ -62,7 +63,7 @@ def watched(alive: Callable[[], bool]) -> Iterator[Watch]:
 
 
 def child_named(name: str) -> int | None:
-    """A process that this one has started, by the name of its program; None where the system tells of none."""
+    """Returns the pid of a child process by the name of its program; None if there is none or /proc is missing."""
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in task.read_text().split():
@@ -72,7 +73,7 @@ def child_named(name: str) -> int | None:
 
 
 def process_lives(pid: int | None) -> Callable[[], bool]:
-    """Asks whether a process lives. One that is not known is taken to."""
+    """Returns a check whether a process is alive. An unknown process (None) counts as alive, a zombie as dead."""
 
     def lives() -> bool:
         try:
@@ -84,14 +85,13 @@ def process_lives(pid: int | None) -> Callable[[], bool]:
 
 
 @functools.cache
-def follow_parent() -> None:
-    """Lets this process end with the one that started it: an orphan must not go on beside its successor."""
+def exit_with_parent() -> None:
+    """Makes this process exit soon after its parent: an orphan must not work beside its successor."""
     parent = os.getppid()
-    looked = threading.Event()
 
-    def follow() -> None:
+    def poll() -> None:
         while os.getppid() == parent:
-            looked.wait(_WATCH_SECONDS)
+            time.sleep(_INTERVAL_SECONDS)
         os._exit(1)
 
-    threading.Thread(target=follow, name="parent", daemon=True).start()
+    threading.Thread(target=poll, name="parent", daemon=True).start()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.local import run_local
+from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.retry import RULES, Failure, FailureKind, failure_of
 from orchestrator.store.storage import Storage
@@ -44,7 +44,7 @@ class Recorded(TrainingJob):
 
 def run(folder: Path, trial_ids: list[str], slots: int = 2) -> None:
     attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, jitter=lambda: 1.0)
-    run_local(attempts, Resources(), slots, lambda: None)
+    LocalEngine(Resources(), slots).run(attempts)
 
 
 def pids(folder: Path, trial_id: str) -> list[int]:

@@ -63,8 +63,8 @@ def test_a_child_is_found_by_its_name() -> None:
 def test_an_orphan_ends_with_its_parent(tmp_path: Path) -> None:
     orphan = (
         "import os, pathlib, time\n"
-        "from orchestrator.scheduling.engines.process_watch import follow_parent\n"
-        "follow_parent()\n"
+        "from orchestrator.scheduling.engines.process_watch import exit_with_parent\n"
+        "exit_with_parent()\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )

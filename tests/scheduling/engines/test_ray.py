@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.scheduling.attempts import Attempts
-from orchestrator.scheduling.engines.ray import run_ray
+from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
 from tests.scheduling.stored import attempt
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = Fa
         bad, address = added[0] if bad_node else "", cluster.address
     stop = folder / "stop"
     attempts = Attempts(Played(str(folder), "sweep", bad_node=bad), trial_ids, stop.exists, stop.touch)
-    run_ray(attempts, Resources(), None, address, lambda: None)
+    RayEngine(Resources(), address=address).run(attempts)
     (folder / "said.json").write_text(json.dumps([bad, *said]))
     if nodes:
         cluster.shutdown()
@@ -125,7 +127,6 @@ def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(t
     assert min(last) > names[150]
 
 
-@pytest.mark.slow
 def test_a_node_that_kills_every_worker_is_kept_off(tmp_path: Path) -> None:
     names = [f"trial{number}" for number in range(12)]
     bad, said = play(tmp_path, names, nodes=2, bad_node=True)

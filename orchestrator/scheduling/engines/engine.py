@@ -1,0 +1,21 @@
+"""The interface of the engines, which run attempts somewhere."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from orchestrator.scheduling.attempts import Attempts
+
+
+class Engine(Protocol):
+    """Runs attempts at trials, several at a time. `Attempts` decides which come next and what follows a failure."""
+
+    def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
+        """Runs attempts until none is left.
+
+        Args:
+            attempts: supplies the attempts and takes their outcomes.
+            on_start: called once the engine is up, before the first attempt.
+
+        Raises:
+            ConnectionError: if the engine cannot be reached, or died too often.
+        """

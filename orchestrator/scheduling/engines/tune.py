@@ -1,0 +1,220 @@
+"""Runs attempts as trials of Ray Tune: each attempt is one Tune trial that returns once. Progress is in the store.
+
+Tune only places the attempts. `Attempts` decides what runs next and what is retried, so Tune never repeats a trial.
+Ray reads its environment when it is imported: import this module inside `cluster` only.
+"""
+
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.engines.process_watch import exit_with_parent
+from orchestrator.scheduling.job import Job
+from orchestrator.scheduling.retry import Failure, FailureKind, death, failure_of
+from orchestrator.study.sweep import Resources
+
+_NODES_SECONDS = 5.0
+"""How long a list of the cluster's nodes is used before it is read again."""
+_NODE_LABEL = "ray.io/node-id"
+
+Bundle = dict[str, float]
+"""What one trial needs, as Ray names resources."""
+
+
+class FailedError(Exception):
+    """Ends the process of a failed attempt and carries the failure to the driver."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+def run_tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) -> None:
+    """Runs attempts on the connected Ray cluster until none is left."""
+    bundle = {"CPU": float(resources.cpu), "GPU": float(resources.gpu)}
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-ray-") as scratch:
+        tune.Tuner(
+            tune.with_resources(_trainable(attempts.job), _placement(bundle)),
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,  # a new process takes seconds to import torch
+                num_samples=-1,
+                search_alg=AttemptSearcher(attempts, max_concurrent, resources.gpu > 0),
+                scheduler=SlotFillingScheduler(Slots(bundle)),
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` retries
+                callbacks=[OutcomeCallback(attempts)],
+                verbose=0,
+            ),
+        ).fit()
+
+
+class _NotSaved:
+    """Tune pickles its parts so that it could be restored. We never restore it, so nothing is saved."""
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+
+class AttemptSearcher(_NotSaved, Searcher):
+    """Suggests the next attempt whenever Tune has room for a trial."""
+
+    def __init__(self, attempts: Attempts, max_concurrent: int | None, gpu: bool) -> None:
+        super().__init__()
+        self._attempts = attempts
+        self._max_concurrent = max_concurrent
+        self._gpu = gpu
+        self._order = itertools.count()
+
+    def suggest(self, trial_id: str) -> Any:
+        """Returns the config of a Tune trial, or None if no attempt may begin now."""
+        if self._attempts.finished:
+            return str(Searcher.FINISHED)
+        if self._max_concurrent and self._attempts.running >= self._max_concurrent:
+            return None
+        attempt = self._attempts.next(engine_keeps_alone=self._gpu)
+        if attempt is None:
+            return None
+        return {
+            "trial_id": attempt.trial_id,
+            "alone": attempt.alone,
+            "avoid": " ".join(sorted(attempt.avoid)),
+            "order": next(self._order),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Does nothing: `OutcomeCallback` gets the error too."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Saves nothing: the state is in the store."""
+
+
+class OutcomeCallback(_NotSaved, TrialProgressCallback):
+    """Passes the outcome of every Tune trial on. It replaces Tune's callback that prints each trial."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        super().__init__()
+        self._attempts = attempts
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        """Prints nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Reports that an attempt ended without a failure."""
+        self._attempts.ended(trial.config["trial_id"], None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Reports that an attempt failed."""
+        self._attempts.ended(trial.config["trial_id"], failure_of_trial(_read_error(trial.pickled_error_file)))
+
+
+class Slots:
+    """Counts how many trials fit on the cluster at a time. Nodes may join and leave."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._count, self._valid_until = 0, 0.0
+
+    def count(self) -> int:
+        """Returns the number of trials, at most a few seconds old."""
+        if (now := time.monotonic()) > self._valid_until:
+            self._count = sum(_fitting(node, self._bundle) for node in _living_nodes())
+            self._valid_until = now + _NODES_SECONDS
+        return self._count
+
+
+class SlotFillingScheduler(FIFOScheduler):
+    """Lets processes that are starting finish, until every slot has one.
+
+    A trial that ends passes its process on, and Tune stops the process that was starting for the trial that gets it.
+    In order of age that is the process that has been starting for longest. If trials end sooner than a process starts,
+    a cluster would then never run more than the first few. So the youngest trial gets the process until all slots are
+    filled; from then on trials run in order.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._slots = slots
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Returns the trial that starts next, or None."""
+        live = tune_controller.get_live_trials()
+        pending = [trial for trial in live if trial.status == "PENDING"]
+        processes = len(live) - len(pending) + 1  # the one that is free now, if any is
+        choose = max if processes < self._slots.count() else min
+        return choose(pending, key=lambda trial: trial.config["order"], default=None)
+
+
+def _trainable(job: Job) -> Callable[[dict[str, Any]], None]:
+    def run_attempt(config: dict[str, Any]) -> None:
+        exit_with_parent()
+        failure = job.run(config["trial_id"], ray.get_runtime_context().get_node_id())
+        if failure is not None:
+            raise FailedError(failure)  # ends the process, which a failure may have left in any state
+
+    return run_attempt
+
+
+def _placement(bundle: Bundle) -> Callable[[dict[str, Any]], Any]:
+    def place(config: dict[str, Any]) -> Any:
+        gpu = max(1.0, bundle["GPU"]) if config["alone"] and bundle["GPU"] > 0 else bundle["GPU"]
+        needed = {**bundle, "GPU": gpu}
+        if avoid := avoidable(config["avoid"].split(), needed):
+            selector = {_NODE_LABEL: f"!in({','.join(avoid)})"}
+            return tune.PlacementGroupFactory([needed], bundle_label_selector=[selector])
+        return tune.PlacementGroupFactory([needed])
+
+    return place
+
+
+def avoidable(nodes: list[str], bundle: Bundle) -> list[str]:
+    """Returns the nodes to avoid: all of these, or none if no other node has room for the bundle."""
+    others = (node for node in _living_nodes() if node["NodeID"] not in nodes)
+    return nodes if any(_fitting(node, bundle) for node in others) else []
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _fitting(node: dict[str, Any], bundle: Bundle) -> int:
+    """Returns how many bundles fit on a node."""
+    offered: Bundle = node["Resources"]
+    return min(math.floor(offered.get(name, 0.0) / needed) for name, needed in bundle.items() if needed > 0)
+
+
+def _read_error(file: str | None) -> BaseException | None:
+    """Reads the error that Tune has written. `get_pickled_error` finds it only once it is in Tune's storage."""
+    try:
+        error = cloudpickle.loads(Path(file).read_bytes()) if file else None
+    except OSError:
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def failure_of_trial(error: BaseException | None) -> Failure:
+    """Returns the failure of a Tune trial that did not return. None is a process that died without an error."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    if isinstance(cause, FailedError):
+        return cause.failure
+    if isinstance(cause, ray.exceptions.RayActorError) or cause is None:
+        text = str(cause or "")
+        if "running low on memory" in text:  # only the message tells that Ray's memory monitor killed the process
+            return death(None, killed_for_memory=True)
+        if "node has died" in text:
+            return Failure(FailureKind.LOST, "its node was lost", "its node was lost")
+        return death(None)
+    return failure_of(cause)

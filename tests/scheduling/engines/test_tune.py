@@ -1,0 +1,132 @@
+"""The parts of Tune that the Ray engine replaces, without a Ray cluster."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ray = pytest.importorskip("ray")
+
+from orchestrator.scheduling.engines import tune  # noqa: E402
+from orchestrator.scheduling.engines.tune import (  # noqa: E402
+    AttemptSearcher,
+    FailedError,
+    OutcomeCallback,
+    SlotFillingScheduler,
+    Slots,
+    avoidable,
+    failure_of_trial,
+)
+from orchestrator.scheduling.retry import Failure, FailureKind, failure_of  # noqa: E402
+from tests.scheduling.test_attempts import Desk  # noqa: E402
+
+LOST = Failure(FailureKind.LOST, "its process died", "died", "node-a")
+
+
+def nodes(**cpus: float) -> list[dict[str, Any]]:
+    return [{"NodeID": name, "Alive": True, "Resources": {"CPU": count}} for name, count in cpus.items()]
+
+
+@pytest.fixture
+def desk(messages: pytest.LogCaptureFixture) -> Desk:
+    return Desk(messages)
+
+
+def test_attempts_are_suggested_in_order_until_none_is_left(desk: Desk) -> None:
+    attempts = desk.attempts("a", "b")
+    searcher = AttemptSearcher(attempts, max_concurrent=None, gpu=False)
+    suggested = [searcher.suggest(name) for name in ("1", "2", "3")]
+    assert suggested == [
+        {"trial_id": "a", "alone": False, "avoid": "", "order": 0},
+        {"trial_id": "b", "alone": False, "avoid": "", "order": 1},
+        None,
+    ]
+    callback = OutcomeCallback(attempts)
+    for config in suggested[:2]:
+        callback.on_trial_complete(1, [], SimpleNamespace(config=config))
+    assert searcher.suggest("4") == AttemptSearcher.FINISHED
+
+
+def test_no_more_attempts_than_allowed_run_at_a_time(desk: Desk) -> None:
+    searcher = AttemptSearcher(desk.attempts("a", "b"), max_concurrent=1, gpu=False)
+    assert searcher.suggest("1") is not None
+    assert searcher.suggest("2") is None
+
+
+def test_a_retry_avoids_the_node_on_which_the_trial_died(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = desk.attempts("a")
+    searcher = AttemptSearcher(attempts, max_concurrent=None, gpu=False)
+    config = searcher.suggest("1")
+    monkeypatch.setattr(tune, "_read_error", lambda file: FailedError(LOST))
+    OutcomeCallback(attempts).on_trial_error(1, [], SimpleNamespace(config=config, pickled_error_file="x"))
+    monkeypatch.setattr("orchestrator.scheduling.attempts.time.monotonic", lambda: 1e12)
+    assert searcher.suggest("2")["avoid"] == "node-a"
+
+
+def test_a_node_is_avoided_only_if_another_one_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(a=4, b=4, c=1))
+    assert avoidable(["a"], {"CPU": 2, "GPU": 0}) == ["a"]
+    assert avoidable(["a", "b"], {"CPU": 2, "GPU": 0}) == []
+    assert avoidable(["a"], {"CPU": 1, "GPU": 1}) == []
+
+
+def test_slots_are_counted_per_node_and_dead_nodes_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = {"NodeID": "d", "Alive": False, "Resources": {"CPU": 64}}
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes(a=4, b=3, c=1), dead])
+    assert Slots({"CPU": 2.0, "GPU": 0.0}).count() == 3
+
+
+@pytest.mark.parametrize(("running", "chosen"), [(0, 3), (1, 3), (2, 1), (5, 1)])
+def test_the_youngest_trial_starts_until_all_slots_have_a_process_then_the_oldest(
+    monkeypatch: pytest.MonkeyPatch, running: int, chosen: int
+) -> None:
+    """The process that is free counts as one, so three slots are filled once two trials run."""
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(a=3))
+    trials = [SimpleNamespace(status="RUNNING", config={"order": -1 - number}) for number in range(running)]
+    trials += [SimpleNamespace(status="PENDING", config={"order": order}) for order in (2, 1, 3)]
+    scheduler = SlotFillingScheduler(Slots({"CPU": 1.0, "GPU": 0.0}))
+    controller = SimpleNamespace(get_live_trials=lambda: trials)
+    assert scheduler.choose_trial_to_run(controller).config["order"] == chosen
+
+
+def test_without_a_pending_trial_none_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", list)
+    controller = SimpleNamespace(get_live_trials=list)
+    assert SlotFillingScheduler(Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+
+
+def test_the_failure_of_a_worker_travels_to_the_driver() -> None:
+    assert failure_of_trial(FailedError(LOST)) == LOST
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "line"),
+    [
+        ("", FailureKind.LOST, "its process died (nobody knows why)"),
+        ("The node is running low on memory", FailureKind.OUT_OF_MEMORY, "ran out of memory"),
+        ("The actor died because its node has died", FailureKind.LOST, "its node was lost"),
+    ],
+)
+def test_a_dead_process_is_classified_by_what_ray_says(message: str, kind: FailureKind, line: str) -> None:
+    failure = failure_of_trial(ray.exceptions.RayActorError(error_msg=message))
+    assert failure.kind is kind
+    assert line in failure.line
+
+
+def test_a_process_that_died_without_an_error_is_lost() -> None:
+    assert failure_of_trial(None).kind is FailureKind.LOST
+
+
+def test_another_error_keeps_its_traceback() -> None:
+    error = ZeroDivisionError("a bug")
+    assert failure_of_trial(error) == failure_of(error)
+
+
+def test_an_error_file_that_is_missing_is_no_error() -> None:
+    assert tune._read_error(None) is None
+    assert tune._read_error("/nowhere/error.pkl") is None
+
+
+def test_tune_saves_none_of_these() -> None:
+    for part in (AttemptSearcher, OutcomeCallback):
+        assert part.__reduce__(object.__new__(part)) == (object, ())
