@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from estimators import linearity
 from estimators.linearity.autograd_rules import _RULES
-from tests.estimators.autograd_calls import CALLS, FORBIDDEN, Call
 from tests.estimators.cases import seeded
+from tests.estimators.linearity.autograd_calls import CALLS, FORBIDDEN, Call
 
 # Those that need a CUDA, ROCm or MPS device.
 ELSEWHERE = {"CudnnBatchNorm", "MiopenBatchNorm", "Linear"}

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from estimators import linearity
-from tests.estimators.curved_networks import CURVED, NOT_SEEN
-from tests.estimators.harmless_networks import HARMLESS
-from tests.estimators.judged import Judged, Written, net
-from tests.estimators.second_derivatives import curvature_diagonal, trace_gap, trainable
+from tests.estimators.linearity.curved_networks import CURVED, NOT_SEEN
+from tests.estimators.linearity.harmless_networks import HARMLESS
+from tests.estimators.linearity.judged import Judged, Written, net
+from tests.estimators.linearity.second_derivatives import curvature_diagonal, trace_gap, trainable
 
 
 def diagonal(case: Judged, model: nn.Module) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tests.estimators.cases import convolutional, normalised
-from tests.estimators.judged import Judged, net
+from tests.estimators.linearity.judged import Judged, net
 
 
 class Frozen(nn.Linear):

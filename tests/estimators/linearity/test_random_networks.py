@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from estimators import linearity
 from tests.estimators.cases import seeded
-from tests.estimators.second_derivatives import curvature_diagonal, trace_gap, trainable
+from tests.estimators.linearity.second_derivatives import curvature_diagonal, trace_gap, trainable
 
 NETWORKS = 60
 WIDTH = 3

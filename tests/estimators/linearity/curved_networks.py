@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from tests.estimators.judged import Judged, net
+from tests.estimators.linearity.judged import Judged, net
 
 
 class ReLU(nn.Module):
