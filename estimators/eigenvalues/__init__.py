@@ -1,1 +1,1 @@
-"""Extreme eigenvalues of an operator: power iteration and Lanczos."""
+"""Extreme eigenvalues of a symmetric operator: power iteration and Lanczos."""

@@ -1,4 +1,4 @@
-"""Power iteration, as Algorithm 1 of the paper states it."""
+"""Power iteration: MaxEig of the paper's Algorithm 1."""
 
 from dataclasses import dataclass, field
 
@@ -11,34 +11,34 @@ from estimators.operators.random_vectors import random_vector
 
 @dataclass(frozen=True, eq=False)
 class PowerIterationResult:
-    """What :func:`estimators.power_iteration` found. Eigenvalues are in units of the loss per squared parameter."""
+    """Result of :func:`estimators.power_iteration`. Eigenvalues are in units of the loss per squared parameter."""
 
     value: float
-    """The last Rayleigh quotient: in the limit the eigenvalue of largest magnitude, with its sign."""
+    """The last Rayleigh quotient. It tends to the eigenvalue of largest magnitude, with its sign."""
     residual: float
-    """||A v - value v|| of ``vector``: some eigenvalue lies within it of ``value``."""
+    """||A v - value v|| for v = ``vector``. Some eigenvalue is within this distance of ``value``."""
     products: float
-    """Products it took."""
+    """Products used."""
     history: tuple[float, ...] = field(repr=False)
-    """All Rayleigh quotients, one per iteration."""
+    """The Rayleigh quotient of every iteration."""
     vector: Tensor = field(repr=False)
-    """[size], of unit length: the vector that ``value`` is the Rayleigh quotient of."""
+    """[size], of unit length: the vector whose Rayleigh quotient is ``value``."""
 
 
 def power_iteration(
     op: SymmetricOperator, iterations: int = 10, generator: torch.Generator | None = None
 ) -> PowerIterationResult:
-    """The eigenvalue of largest *magnitude*, by MaxEig of Algorithm 1 (equations (17) and (18)).
+    """Estimates the eigenvalue of largest *magnitude* (MaxEig of Algorithm 1, equations (17) and (18)).
 
-    v ~ N(0, I); then ``iterations`` times: v <- v / ||v||, value <- v'Av, v <- Av. In the limit the value is the
-    eigenvalue farthest from zero, which may be negative: not the algebraically largest one where -lambda_min is
-    larger. It says nothing about convergence: look at the residual, or use :func:`estimators.lanczos`, which gets
-    both ends of the spectrum and at equal products a smaller error.
+    Draws v ~ N(0, I), then repeats: v <- v / ||v||, value <- v'Av, v <- Av. The limit may be negative: it is not the
+    algebraically largest eigenvalue if -lambda_min is larger. Power iteration has no convergence test. Check the
+    residual, or use :func:`estimators.lanczos`, which finds both ends of the spectrum more accurately with as many
+    products.
 
     Args:
-        op: the operator, one product per iteration, 6F each but for the first where it keeps graphs.
+        op: the operator. Every iteration takes one product: 6F, plus 3F for the first, if it keeps graphs.
         iterations: at least 1.
-        generator: the stream of the first vector, on any device; None: torch's global CPU stream.
+        generator: draws the first vector, on any device. None: torch's global CPU generator.
 
     Raises:
         ValueError: if iterations is below 1.
@@ -51,16 +51,10 @@ def power_iteration(
     with keeping_graphs(op):
         for _ in range(iterations):
             norm = torch.linalg.vector_norm(product)
-            # A vector in the null space is an eigenvector: it stays, where Algorithm 1 would divide zero by zero.
+            # A vector in the null space is an eigenvector: keep it. Algorithm 1 would divide zero by zero.
             vector = torch.where(norm == 0, vector, product / norm)
             product = op.matvec(vector)
             quotients.append(torch.dot(vector, product))
     history = tuple(torch.stack(quotients).tolist())
-    residual = torch.linalg.vector_norm(product - quotients[-1] * vector)
-    return PowerIterationResult(
-        value=history[-1],
-        residual=float(residual),
-        products=op.products - products_before,
-        history=history,
-        vector=vector,
-    )
+    residual = float(torch.linalg.vector_norm(product - quotients[-1] * vector))
+    return PowerIterationResult(history[-1], residual, op.products - products_before, history, vector)

@@ -1,4 +1,4 @@
-"""Ritz pairs of a Krylov space, and what they say of the largest eigenvalue."""
+"""Ritz pairs of a Krylov subspace, and their convergence to the largest eigenvalue."""
 
 import math
 from collections.abc import Sequence
@@ -7,53 +7,59 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# What convergence asks for, in units of the tolerance where no other is said; tried on Hessians of networks in training
-# (benchmarks/lambda_max.py) and on matrices over subsampled rows.
+# Bounds for convergence. Those called residual and error are in units of the tolerance. Tuned on Hessians of networks
+# in training (benchmarks/lambda_max.py) and on matrices of subsampled data.
 _ERROR = 0.5
-# Without a coarse stage. Two eigenvalues w apart, the upper one with a share r of the start much smaller than the lower
-# one's, look like one with residual r w. For a random start r < 1/m has probability 2/(pi m): without a margin, one
-# start in ten called the second of two eigenvalues 1% apart converged to 0.1%.
+# From a random start: two eigenvalues a relative w apart look like one with residual r w, r the ratio of the start's
+# components along the upper and the lower one. r < 1/m has probability 2/(pi m). With a bound of 1, one start in ten
+# counted the second of two eigenvalues 1% apart as converged to 0.1%.
 _RESIDUAL = 0.1
-# And the second Ritz pair has settled, its residual being less than this share of the gap. A start at an eigenvector is
-# an invariant subspace but for its random part, which shows what else there is as the second pair, and slowly. Without
-# this 17% of the starts at the second eigenvector were called converged, with it none of 150.
+# From a random start, as a share of the gap: the second Ritz pair must have settled. A start at an eigenvector spans an
+# invariant subspace except for its random part, whose other eigenvectors emerge slowly as the second pair. Without this
+# bound 17% of the starts at the second eigenvector counted as converged, with it none of 150.
 _SETTLED = 0.1
-# After a coarse stage, which has seen what is near the top, in place of both: a looser bound.
+# A coarse stage finds the eigenvectors near the top: this looser bound replaces the last two.
 _RESIDUAL_AFTER_COARSE = 10.0
 
 
 @dataclass(frozen=True)
 class Ritz:
-    """The Ritz pairs after a step of Lanczos."""
+    """The Ritz pairs after k steps of Lanczos."""
 
     values: Sequence[float]
-    """Ascending; NaN where a product was not finite."""
+    """Ascending; NaN if a product was not finite."""
     vectors: Tensor
     """[k, k] float64: column i belongs to value i, in the Lanczos basis."""
     tridiagonal: Tensor
     """[k, k] float64."""
     beta: float
-    """Norm of what the next basis vector would be."""
+    """Norm of the next, not yet normalised basis vector."""
     invariant: bool
-    """Is the subspace invariant, to rounding? Then no product can add to it."""
+    """Whether the subspace is invariant to rounding, so that no product can extend it."""
 
     @classmethod
     def of(
-        cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, rounding: float, full: bool
+        cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, eps: float, full: bool
     ) -> "Ritz":
-        """Solves the tridiagonal eigenproblem in float64 on the CPU; ``full``: the basis spans the whole space."""
-        size = len(diagonal)
+        """Solves the tridiagonal eigenproblem in float64 on the CPU.
+
+        Args:
+            diagonal: of the tridiagonal matrix, k entries.
+            off_diagonal: k - 1 entries.
+            beta: norm of the next basis vector.
+            eps: machine epsilon of the products' dtype.
+            full: whether the basis spans the whole space.
+        """
         tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
         if off_diagonal:
             sides = torch.tensor(off_diagonal, dtype=torch.float64)
             tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
         if not (torch.isfinite(tridiagonal).all() and math.isfinite(beta)):
-            nothing = torch.full((size, size), math.nan, dtype=torch.float64)
-            return cls([math.nan] * size, nothing, tridiagonal, math.nan, invariant=False)
+            vectors = torch.full_like(tridiagonal, math.nan)
+            return cls([math.nan] * len(diagonal), vectors, tridiagonal, math.nan, invariant=False)
         values, vectors = torch.linalg.eigh(tridiagonal)
-        scale = float(values.abs().max())
-        # Below ten units in the last place of the largest eigenvalue, the next basis vector would be rounding noise.
-        invariant = full or beta <= 10.0 * rounding * scale
+        # Below this norm the next basis vector would be rounding noise.
+        invariant = full or beta <= 10.0 * eps * float(values.abs().max())
         return cls(values.tolist(), vectors, tridiagonal, beta, invariant)
 
     @property
@@ -62,46 +68,43 @@ class Ritz:
         return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
 
     def residual(self, index: int) -> float:
-        """The norm of A y - value y for a Ritz vector y: beta times its last component."""
+        """||A y - value y|| for the Ritz vector y: beta times its last component in the basis."""
         return self.beta * abs(float(self.vectors[-1, index]))
 
     @property
-    def relative_residual(self) -> float:
-        """Of the largest value; infinite where that is zero."""
-        return self.residual(-1) / abs(self.values[-1]) if self.values[-1] else math.inf
-
-    @property
     def error(self) -> float:
-        """The usual distance from the largest eigenvalue.
+        """The estimated distance of the largest Ritz value from the largest eigenvalue.
 
-        At most the residual, and residual^2 / gap with the gap taken to the next Ritz value. Where the residual lies
-        along eigenvectors far below the next one, that is too much: then what is left to gain by how the last two steps
-        went, since errors fall with the squares of the residuals.
+        The least of the residual, of residual^2 / gap with the gap to the next Ritz value, and of an extrapolation of
+        the last two steps. The second is too large if the residual is along eigenvectors far below the next one.
         """
         residual = self.residual(-1)
         if len(self.values) == 1 or not self.finite:
             return residual
         gap = self.values[-1] - self.values[-2]
         bound = residual if residual >= gap else residual * residual / gap
-        return min(bound, self._left_to_gain())
+        return min(bound, self._extrapolated_error())
 
-    def _left_to_gain(self) -> float:
-        """The larger of what the last two steps lead to expect; infinite where a residual did not fall."""
-        expected = []
+    def _extrapolated_error(self) -> float:
+        """The error if it falls with the squared residual, as between the last two steps.
+
+        The larger of the two estimates; infinite if a residual did not fall.
+        """
+        errors = []
         for size in range(max(1, len(self.values) - 2), len(self.values)):
             values, vectors = torch.linalg.eigh(self.tridiagonal[:size, :size])
             before = float(self.tridiagonal[size - 1, size] * vectors[-1, -1])
             gained = self.values[-1] - float(values[-1])
             ratio = (self.residual(-1) / before) ** 2 if before else math.inf
-            expected.append(gained * ratio / (1.0 - ratio) if ratio < 1.0 else math.inf)
-        return max(expected)
+            errors.append(gained * ratio / (1.0 - ratio) if ratio < 1.0 else math.inf)
+        return max(errors)
 
     def converged(self, tolerance: float, after_coarse: bool = False) -> bool:
-        """Is the largest value within the tolerance, relative to itself? See :func:`estimators.eigenvalues.lanczos`.
+        """Whether the largest value is within the tolerance; see :func:`estimators.lanczos` for the criterion.
 
         Args:
-            tolerance: relative; with 0.0 an invariant subspace alone has converged.
-            after_coarse: does the start come from a coarse stage?
+            tolerance: relative to the value. With 0.0 only an invariant subspace has converged.
+            after_coarse: whether the start comes from a coarse stage.
         """
         if not self.finite:
             return False
@@ -109,8 +112,11 @@ class Ritz:
             return True
         if tolerance == 0.0 or len(self.values) == 1:
             return False
-        near = self.error <= _ERROR * tolerance * abs(self.values[-1])
+        largest, residual = abs(self.values[-1]), self.residual(-1)
+        if self.error > _ERROR * tolerance * largest:
+            return False
+        relative_residual = residual / largest if largest else math.inf
         if after_coarse:
-            return near and self.relative_residual <= _RESIDUAL_AFTER_COARSE * tolerance
+            return relative_residual <= _RESIDUAL_AFTER_COARSE * tolerance
         settled = self.residual(-2) <= _SETTLED * (self.values[-1] - self.values[-2])
-        return near and settled and self.relative_residual <= _RESIDUAL * tolerance
+        return settled and relative_residual <= _RESIDUAL * tolerance

@@ -1,1 +1,1 @@
-"""Whether a network is piecewise linear in each single parameter, read off the autograd graph."""
+"""Whether a network is piecewise linear in each single parameter, read from the autograd graph."""

@@ -1,7 +1,7 @@
-"""What each operation in autograd's graph does to its differentiable inputs: linear, a product, or curved.
+"""How each operation in autograd's graph depends on its differentiable inputs: linear, a product, or curved.
 
-The inputs of an operation are numbered as in the ``next_functions`` of its node, which is the order of torch's
-``derivatives.yaml``. An operation that is not listed here is not known, and nothing is ever taken for granted about it.
+Inputs are numbered as in the ``next_functions`` of a node, the order in torch's ``derivatives.yaml``. An operation that
+is not listed is unknown and counts as curved.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-# Linear in all inputs together; masks and indices are no differentiable inputs, and constants.
+# Jointly linear in all inputs. Masks and indices are not differentiable and count as constants.
 _LINEAR = """
     Add Sub Rsub Neg NegView Deg2Rad Rad2Deg Sum Mean Nansum Cumsum Trace Where Clone Copy ToCopy Alias
     View UnsafeView ReshapeAlias Expand Permute T Transpose Squeeze Unsqueeze Select Slice Split SplitWithSizes
@@ -25,78 +25,78 @@ _LINEAR = """
     FftC2C FftC2R FftR2C ViewAsReal ViewAsComplex Complex Conj ConjPhysical
 """
 
-# Piecewise linear in all inputs together where they are real: |z| of a complex z is curved.
+# Jointly piecewise linear in all inputs if they are real: |z| of a complex z is curved.
 _PIECEWISE_LINEAR = """
     Relu LeakyRelu Threshold Hardtanh Hardsigmoid Hardshrink Softshrink Abs Clamp ClampMin ClampMax Maximum Minimum
     Fmax Fmin Max Min Amax Amin Aminmax Median Nanmedian Kthvalue Mode Sort Topk Cummax Cummin NanToNum
     MaxPool2DWithIndices MaxPool3DWithIndices AdaptiveMaxPool2D AdaptiveMaxPool3D
 """
 
-# Their derivative is zero wherever it exists.
+# The derivative is zero wherever it exists.
 _PIECEWISE_CONSTANT = "Round Floor Ceil Trunc Sign"
 
 
 @dataclass(frozen=True)
-class Rule:
-    """An operation is piecewise linear in its inputs, together but for what is said here."""
+class AutogradRule:
+    """The exceptions to an operation being jointly piecewise linear in its inputs."""
 
     products: tuple[tuple[int, int], ...] = ()
     """Pairs of inputs that are multiplied with each other."""
     curved: tuple[int, ...] = ()
     """Inputs in which it is not piecewise linear."""
     setting: str | None = None
-    """An attribute of the operation on which the rule hangs, and"""
+    """The attribute of the operation that decides whether the rule holds."""
     allowed: tuple[object, ...] = ()
-    """the values of it for which the rule holds."""
+    """Values of ``setting`` for which the rule holds."""
     real: bool = False
-    """Does the rule hold for real inputs only?"""
+    """Whether the rule requires real inputs."""
     constant: bool = False
-    """Is the result constant but for jumps?"""
+    """Whether the result is piecewise constant."""
 
 
-def _each(names: str, rule: Rule) -> dict[str, Rule]:
+def _all(names: str, rule: AutogradRule) -> dict[str, AutogradRule]:
     return dict.fromkeys(names.split(), rule)
 
 
 _RULES = {
-    **_each(_LINEAR, Rule()),
-    **_each(_PIECEWISE_LINEAR, Rule(real=True)),
-    **_each(_PIECEWISE_CONSTANT, Rule(real=True, constant=True)),
-    **_each("Mul Mm Bmm Mv Dot Vdot Linear Convolution EmbeddingBag LinalgCross", Rule(products=((0, 1),))),
-    **_each("Addmm Addmv Addbmm Baddbmm Addr Addcmul", Rule(products=((1, 2),))),
-    **_each("NativeBatchNorm CudnnBatchNorm MiopenBatchNorm", Rule(((0, 1),), setting="training", allowed=(False,))),
-    **_each("NativeLayerNorm NativeGroupNorm WeightNormInterface", Rule(curved=(0,))),
-    **_each("Div GridSampler2D GridSampler3D", Rule(curved=(1,))),
-    "Addcdiv": Rule(curved=(2,)),
-    "Lerp": Rule(products=((0, 2), (1, 2))),
-    "Trilinear": Rule(products=((0, 1), (0, 2), (1, 2))),
-    "PreluKernel": Rule(products=((0, 1),), real=True),
-    "RreluWithNoise": Rule(setting="training", allowed=(False,)),
-    "Pow": Rule(setting="exponent", allowed=(0, 1)),
-    "ScatterReduce": Rule(setting="reduce", allowed=("sum", "mean", "amax", "amin"), real=True),
+    **_all(_LINEAR, AutogradRule()),
+    **_all(_PIECEWISE_LINEAR, AutogradRule(real=True)),
+    **_all(_PIECEWISE_CONSTANT, AutogradRule(real=True, constant=True)),
+    **_all("Mul Mm Bmm Mv Dot Vdot Linear Convolution EmbeddingBag LinalgCross", AutogradRule(products=((0, 1),))),
+    **_all("Addmm Addmv Addbmm Baddbmm Addr Addcmul", AutogradRule(products=((1, 2),))),
+    **_all(
+        "NativeBatchNorm CudnnBatchNorm MiopenBatchNorm", AutogradRule(((0, 1),), setting="training", allowed=(False,))
+    ),
+    **_all("NativeLayerNorm NativeGroupNorm WeightNormInterface", AutogradRule(curved=(0,))),
+    **_all("Div GridSampler2D GridSampler3D", AutogradRule(curved=(1,))),
+    "Addcdiv": AutogradRule(curved=(2,)),
+    "Lerp": AutogradRule(products=((0, 2), (1, 2))),
+    "Trilinear": AutogradRule(products=((0, 1), (0, 2), (1, 2))),
+    "PreluKernel": AutogradRule(products=((0, 1),), real=True),
+    "RreluWithNoise": AutogradRule(setting="training", allowed=(False,)),
+    "Pow": AutogradRule(setting="exponent", allowed=(0, 1)),
+    "ScatterReduce": AutogradRule(setting="reduce", allowed=("sum", "mean", "amax", "amin"), real=True),
 }
 
-# What a rule can hang on beside the node's name is of these types; a tensor would be compared entry by entry.
+# Settings of other types have no rule: a tensor would be compared entry by entry.
 _PLAIN = (bool, int, float, str)
 
 
-def rule_of(node: Any) -> Rule | None:
-    """The rule of a node of autograd's graph; None where the operation, or its setting, is not known to have one."""
+def rule_of(node: Any) -> AutogradRule | None:
+    """The rule of a node of autograd's graph; None if there is none for the operation or its setting."""
     rule = _listed_rule(node)
-    if rule is None:
+    if rule is None or (rule.real and _has_complex_input(node)):
         return None
     if rule.setting is not None:
         value = _setting(node, rule)
         if not isinstance(value, _PLAIN) or value not in rule.allowed:
             return None
-    if rule.real and any(_is_complex(source, output) for source, output in node.next_functions):
-        return None
-    # A write into part of a tensor leaves the rest of it as it was.
+    # An in-place write to a view leaves the rest of the tensor unchanged, which need not be constant.
     return replace(rule, constant=False) if _executed(node) is not node else rule
 
 
 def operation_name(node: Any) -> str:
-    """The operation behind a node, as torch.ops.aten calls it: "max_pool2d_with_indices"."""
+    """The name of the operation in torch.ops.aten, such as "max_pool2d_with_indices"."""
     node = _executed(node)
     short = _short_name(node)
     if short is None:
@@ -105,55 +105,58 @@ def operation_name(node: Any) -> str:
 
 
 def describe(node: Any) -> str:
-    """The operation with what decides over its rule: "native_batch_norm with training=True"."""
+    """The operation with the setting that its rule depends on: "native_batch_norm with training=True"."""
     name, rule = operation_name(node), _listed_rule(node)
     if is_custom(_executed(node)):
         return f"the custom autograd.Function behind {name}"
     if rule is not None and rule.setting is not None and isinstance(value := _setting(node, rule), _PLAIN):
         return f"{name} with {rule.setting}={value}"
-    if rule is not None and rule.real and any(_is_complex(*edge) for edge in node.next_functions):
+    if rule is not None and rule.real and _has_complex_input(node):
         return f"{name} of complex numbers"
     return name
 
 
 def is_leaf(node: Any) -> bool:
-    """True for the node of a tensor that nothing computed, its ``variable``."""
+    """Whether this is the node of a leaf tensor, its ``variable``."""
     return str(node.name()) == "torch::autograd::AccumulateGrad"
 
 
 def is_custom(node: Any) -> bool:
-    """Did a torch.autograd.Function written in Python make this node? Then its backward pass may be anything."""
+    """Whether a torch.autograd.Function written in Python made this node: its backward pass may be anything."""
     return isinstance(node, torch._C._FunctionBase)
 
 
 def _executed(node: Any) -> Any:
-    """The node of the in-place operation where ``node`` is one that wrote through a view; else ``node``.
+    """The node of the in-place operation if ``node`` wrote through a view, else ``node``.
 
-    Its inputs are those of ``node``, with the whole tensor in place of the view. Older versions of torch hide it: then
-    the operation is not known.
+    Its inputs are those of ``node``, with the whole tensor in place of the view. Older versions of torch hide it, so
+    the operation is unknown.
     """
     return getattr(node, "_wrapped_node", None) or node
 
 
-def _listed_rule(node: Any) -> Rule | None:
+def _listed_rule(node: Any) -> AutogradRule | None:
     return _RULES.get(_short_name(_executed(node)) or "")
 
 
-def _setting(node: Any, rule: Rule) -> object:
+def _setting(node: Any, rule: AutogradRule) -> object:
     return getattr(_executed(node), f"_saved_{rule.setting}", None)
 
 
-def _is_complex(source: Any, output: int) -> bool:
-    """True if output ``output`` of ``source`` is complex, or not known to be real."""
-    metadata = getattr(source, "_input_metadata", None)
-    return source is not None and (metadata is None or bool(metadata[output].dtype.is_complex))
+def _has_complex_input(node: Any) -> bool:
+    """Whether any input is complex, or not known to be real."""
+    for source, output in node.next_functions:
+        metadata = getattr(source, "_input_metadata", None)
+        if source is not None and (metadata is None or metadata[output].dtype.is_complex):
+            return True
+    return False
 
 
 def _short_name(node: Any) -> str | None:
-    """Relu of ReluBackward0; None for a node that no generated code of autograd made.
+    """Relu for ReluBackward0; None for nodes outside autograd's generated code.
 
-    The number tells overloads of one operation apart. Names with a namespace belong to C++ extensions, which may
-    call a node whatever they like, except for CopyBackwards.
+    The number distinguishes overloads. Names with a namespace, except CopyBackwards, belong to C++ extensions, which
+    name their nodes freely.
     """
     if is_custom(node):
         return None

@@ -1,18 +1,18 @@
-"""Is a network piecewise linear in every single parameter? Then tr(H) = tr(GGN), exactly.
+"""Whether a network is piecewise linear in every single parameter. Then tr(H) = tr(GGN), exactly.
 
-H = J'(d2L/dz2)J + sum_c (dL/dz_c) d2z_c, and the trace of the second term is zero where the diagonal of every output's
-second derivative is. The network's operations are read off the graph from which autograd computes H, because that is
-what H is: functional calls, in-place writes through aliases, detached tensors and custom functions appear in it as what
-they do, where names of modules promise anything. Every tensor in it is followed by the parameters it depends on:
+H = J'(d2L/dz2)J + sum_c (dL/dz_c) d2z_c. The second term has trace zero if every output's second derivative has a zero
+diagonal. The operations are read from the graph that autograd differentiates, not from the names of modules, so they
+include functional calls, in-place writes through aliases, detached tensors and custom functions. Every tensor in the
+graph is followed by the parameters it depends on:
 
 - a piecewise linear operation passes the dependence on;
-- a product of two tensors is harmless where they share no parameter (its second derivatives lie off the diagonal);
-- a product of tensors that share one, a curved operation on a tensor that depends on one, and an operation that is not
-  known make the network not exact: :mod:`estimators.linearity.autograd_rules` lists what is known.
+- a product of two tensors without a common parameter is harmless: its second derivatives are off the diagonal;
+- a product of tensors with a common parameter, a curved operation on a tensor that depends on a parameter, and an
+  unknown operation make the network not exact. :mod:`estimators.linearity.autograd_rules` lists the known operations.
 
-So the answer errs on one side only. "Not exact" is also said of networks whose diagonal happens to be zero: dependence
-is followed by whole parameters, so two halves of one parameter that multiply each other count as a square. What could
-deceive it lies outside the graph: hooks that rewrite saved tensors, and C++ code that gives its nodes torch's names.
+The answer errs on one side only: "not exact" includes networks whose diagonal happens to be zero. Dependence is
+followed by whole parameters, so a product of two halves of one parameter counts as a square. Outside the graph, and
+unseen, are hooks that rewrite saved tensors and C++ code that gives its nodes torch's names.
 """
 
 import functools
@@ -25,39 +25,37 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from estimators.linearity.autograd_rules import Rule, describe, is_leaf, operation_name, rule_of
+from estimators.linearity.autograd_rules import AutogradRule, describe, is_leaf, operation_name, rule_of
 from estimators.problem.checks import checked_parameters, evaluate
 from estimators.problem.isolation import measuring
 
 _GRAD_FN: Any = Tensor.grad_fn
 
-# One sample may take paths of its own (squeezed dimensions); more would only cost memory.
+# One sample may take a path of its own (squeezed dimensions); more than two would only cost memory.
 _SAMPLES = 2
 
 
 @dataclass(frozen=True)
 class Linearity:
-    """What :func:`estimators.linearity.linearity` found."""
+    """Result of :func:`estimators.linearity`."""
 
     exact: bool
-    """True: tr(H) = tr(GGN) for every loss of the outputs. False: it may differ."""
+    """True: tr(H) = tr(GGN) for every loss of the outputs. False: the traces may differ."""
     reason: str
-    """The operation that spoils it and the parameter it acts on; or the operations that were found harmless."""
+    """The operations found harmless; or the first that is not, and the parameters it acts on."""
 
 
 def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
-    """Whether every output of ``model`` is piecewise linear in each parameter that requires grad: tr(H) = tr(GGN).
+    """Whether every output of ``model`` is piecewise linear in each parameter that requires grad, so tr(H) = tr(GGN).
 
-    Looks at the operations that the model executes, in the mode it is in, on the first two samples of ``inputs``
-    [n, ...]. It holds almost everywhere (not on the kinks), and for other inputs where the model executes the same
-    operations on them; then every diagonal entry of H is that of the GGN. Train-mode batch norm and active dropout are
-    not exact.
-
-    Nothing is left behind: the model, random streams and flags are bitwise as found.
+    Inspects the operations that the model executes in its current mode on the first two samples of ``inputs`` [n, ...].
+    The result holds for all inputs on which the model executes the same operations, except on kinks (almost
+    everywhere). Then every diagonal entry of H equals that of the GGN. Train-mode batch norm and active dropout are not
+    exact. The model, random number generators and flags are left bitwise unchanged.
 
     Raises:
-        ValueError: for inputs without samples, for a model that cannot be measured rightly, or whose outputs have not
-            one row per sample.
+        ValueError: if there are no samples, the model cannot be measured, or its outputs do not have one row per
+            sample.
 
     >>> import torch
     >>> linearity(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(2, 3)).exact
@@ -71,31 +69,27 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
     device = checked_parameters(model)[0].device
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     with measuring(model, device):
-        # A copy can be saved for a backward pass where the caller's tensor is an inference tensor.
+        # A copy, since autograd cannot save an inference tensor.
         samples = inputs[:_SAMPLES].detach().clone().to(device)
         state = torch.get_rng_state()
-        with _HookWatch() as hooks:
-            outputs, _ = evaluate(model, _any_loss, samples, samples)
+        with _HookDetector() as hooks:
+            outputs, _ = evaluate(model, lambda outputs, _: outputs.detach().real.sum(), samples, samples)
         if not torch.equal(state, torch.get_rng_state()):
             return Linearity(False, "the forward pass draws random numbers, so every pass has another Hessian")
         if hooks.found:
             return Linearity(False, "the forward pass hooks into its own backward pass, which can change any gradient")
-        return _judged(outputs, parameters)
+        return _linearity_of_graph(outputs, parameters)
 
 
-def _any_loss(outputs: Tensor, _: Tensor) -> Tensor:
-    return outputs.detach().real.sum()
-
-
-class _HookWatch(TorchFunctionMode):
-    """Notices hooks that the model sets on tensors of its graph: the graph does not show them."""
+class _HookDetector(TorchFunctionMode):
+    """Detects hooks that the model registers on tensors or nodes of its graph, which does not show them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # Whoever asks for the graph node wants to hook it.
+        # Reading grad_fn gives access to the hooks of the node.
         self.found |= func is Tensor.register_hook or func == _GRAD_FN.__get__
         return func(*args, **(kwargs or {}))
 
@@ -107,17 +101,17 @@ class _Dependence:
     parameters: int = 0
     """Bit i is set if it depends on parameter i."""
     fault: str | None = None
-    """The first operation after which it is not, or not known to be, piecewise linear in each of them."""
+    """The first operation that is not known to keep it piecewise linear in each of them."""
 
 
 _CONSTANT = _Dependence()
 
 
-def _judged(outputs: Tensor, parameters: Mapping[str, Tensor]) -> Linearity:
+def _linearity_of_graph(outputs: Tensor, parameters: Mapping[str, Tensor]) -> Linearity:
     names, bits = list(parameters), {parameter: 1 << bit for bit, parameter in enumerate(parameters.values())}
     operations: set[str] = set()
     dependences: dict[Any, _Dependence] = {None: _CONSTANT}
-    for node in _in_order_of_execution(outputs.grad_fn):
+    for node in _execution_order(outputs.grad_fn):
         if is_leaf(node):
             dependences[node] = _Dependence(bits.get(node.variable, 0))
             continue
@@ -128,17 +122,15 @@ def _judged(outputs: Tensor, parameters: Mapping[str, Tensor]) -> Linearity:
     if found.fault is not None:
         return Linearity(False, found.fault)
     if not found.parameters:
-        return Linearity(True, "no operation lies between the outputs and any parameter that requires grad")
-    listed = ", ".join(sorted(operations))
-    return Linearity(
-        True, f"every operation between the parameters and the outputs keeps them piecewise linear in each: {listed}"
-    )
+        return Linearity(True, "the outputs depend on no parameter that requires grad")
+    harmless = "every operation between the parameters and the outputs keeps them piecewise linear in each: "
+    return Linearity(True, harmless + ", ".join(sorted(operations)))
 
 
-def _in_order_of_execution(last: Any) -> Iterator[Any]:
-    """Every node of the graph that ends in ``last``, after those whose results it takes."""
+def _execution_order(last: Any) -> Iterator[Any]:
+    """Yields every node of the graph that ends in ``last``, after its inputs."""
     seen = {None}
-    # Not recursive: graphs of recurrent networks are deeper than Python's stack.
+    # Not recursive, since graphs of recurrent networks are deeper than Python's stack.
     stack = [(last, False)]
     while stack:
         node, sources_done = stack.pop()
@@ -151,7 +143,7 @@ def _in_order_of_execution(last: Any) -> Iterator[Any]:
 
 
 def _dependence(node: Any, sources: list[_Dependence], names: list[str]) -> _Dependence:
-    """How the results of ``node`` depend on the parameters, from how its inputs do."""
+    """How the results of ``node`` depend on the parameters, given how its inputs do."""
     union = functools.reduce(operator.or_, (source.parameters for source in sources), 0)
     if not union:
         return _CONSTANT
@@ -162,8 +154,8 @@ def _dependence(node: Any, sources: list[_Dependence], names: list[str]) -> _Dep
     return _Dependence(union, earlier or _fault(node, rule, [source.parameters for source in sources], names))
 
 
-def _fault(node: Any, rule: Rule | None, inputs: list[int], names: list[str]) -> str | None:
-    """What ``node`` does to inputs, given as the bits of the parameters they depend on, that makes it not exact."""
+def _fault(node: Any, rule: AutogradRule | None, inputs: list[int], names: list[str]) -> str | None:
+    """Why ``node`` makes the network not exact; None if it does not. ``inputs`` are bits as in _Dependence."""
     curved = range(len(inputs)) if rule is None else rule.curved
     for position in curved:
         if position < len(inputs) and inputs[position]:
@@ -177,7 +169,7 @@ def _fault(node: Any, rule: Rule | None, inputs: list[int], names: list[str]) ->
 
 
 def _listed(parameters: int, names: list[str]) -> str:
-    """The last of the parameters, which are most often those next to the operation, and how many more."""
+    """Names the last two parameters, which are usually next to the operation, and counts the others."""
     found = [name for bit, name in enumerate(names) if parameters >> bit & 1]
     named, more = found[-2:], len(found) - 2
     return " and ".join(named) if more <= 0 else f"{', '.join(named)} and {more} more"

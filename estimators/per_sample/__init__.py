@@ -1,1 +1,1 @@
-"""Per-sample gradients of layers and their norms."""
+"""Squared norms of per-sample gradients, per parameter."""

@@ -1,9 +1,9 @@
-"""Which calls of layers make up all that a parameter does to the outputs, read off the graph, never assumed.
+"""Which calls of layers use a parameter, read from the autograd graph of the outputs.
 
-A layer's rule gives the gradient of a parameter if everything that the parameter does goes through that layer's calls.
-Names of modules do not tell: a weight may be shared, used by a function, or bypassed. The graph of the outputs does:
-every path from the parameter must lead, without branching, to the output of a recorded call of a layer that owns it,
-and to each such call once.
+A layer's rule gives the gradient of a parameter if the parameter affects the outputs through the layer's calls only.
+The names of modules do not show that: a weight may be shared, used by a function, or bypassed. The graph does: every
+path from the parameter must lead, without branching, to the output of a recorded call of a layer that owns it, and to
+each such call once.
 """
 
 from collections import defaultdict
@@ -21,26 +21,26 @@ from estimators.per_sample.layer_rules import LayerCall, layer_call
 
 @dataclass(frozen=True, eq=False)
 class RecordedCall:
-    """A layer, what it saw, and the place of its output in the graph."""
+    """A call of a layer, with its inputs and the position of its output in the graph."""
 
     layer: nn.Module
     call: LayerCall
     rows: tuple[int, int]
-    """Lengths of input and output: both the number of samples, or the rule does not apply."""
+    """Lengths of input and output. The rule requires both to be the number of samples."""
     edge: GradientEdge
-    """Of the output as the layer returned it, whatever was written into it later."""
+    """Of the output as the layer returned it, before any in-place write."""
     inputs: Tensor
     version: int
-    """Of the inputs when the layer saw them."""
+    """Version counter of the inputs at the call."""
 
     def holds_for(self, samples: int) -> bool:
-        """Whether input and output have a row a sample, and the input is still what the layer saw."""
+        """Whether input and output have one row per sample, and the input has not been modified since."""
         return self.rows == (samples, samples) and _version(self.inputs) == self.version
 
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One use of a parameter: as ``attribute`` of the layer of a call."""
+    """A use of a parameter, as ``attribute`` of the layer of a call."""
 
     call: RecordedCall
     attribute: str
@@ -48,7 +48,7 @@ class Use:
 
 @contextmanager
 def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
-    """Collects the calls of all layers that have a rule and a parameter that requires grad, while it is open."""
+    """Records, inside the context, the calls of all layers with a rule and a parameter that requires grad."""
     calls: list[RecordedCall] = []
     handles: list[RemovableHandle] = []
 
@@ -64,7 +64,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
             calls.append(RecordedCall(layer, call, rows, get_gradient_edge(output), inputs, _version(inputs)))
 
     try:
-        # First of the hooks: the others may change the output.
+        # Before all other hooks, which may change the output.
         handles.extend(
             layer.register_forward_hook(record, prepend=True, with_kwargs=True)
             for layer in model.modules()
@@ -77,7 +77,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
 
 
 def uses_of(graph: "Graph", calls: list[RecordedCall], parameters: Mapping[str, Tensor]) -> dict[str, list[Use] | None]:
-    """The uses that each parameter has; none where the outputs ignore it, None where they are not all known calls."""
+    """The uses of each parameter: empty if the outputs ignore it, None if any is not a recorded call."""
     by_node = {call.edge.node: call for call in calls}
     return {name: _uses(graph, by_node, parameter) for name, parameter in parameters.items()}
 
@@ -102,12 +102,12 @@ def _uses(graph: "Graph", by_node: Mapping[Node, RecordedCall], parameter: Tenso
 
 
 class Graph:
-    """Who uses what, in the graph that outputs were computed by."""
+    """The autograd graph of outputs, from inputs to consumers."""
 
     def __init__(self, outputs: Tensor) -> None:
-        #: The nodes that a node's result goes to, once for each use.
+        #: The nodes that use a node's result, once for each use.
         self.consumers: dict[Node, list[Node]] = defaultdict(list)
-        #: By id, the nodes that stand for tensors without a history: the parameters among them.
+        #: Nodes of leaf tensors, parameters among them, by id of the tensor.
         self.leaves: dict[int, Node] = {}
         seen: set[Node] = set()
         waiting = [] if outputs.grad_fn is None else [outputs.grad_fn]
@@ -126,5 +126,5 @@ class Graph:
 
 
 def _version(tensor: Tensor) -> int:
-    """Of the writes into a tensor; inference tensors do not count theirs, and cannot be saved for gradients either."""
+    """The version counter of a tensor. Inference tensors have none, and cannot be saved for gradients either."""
     return 0 if tensor.is_inference() else tensor._version

@@ -1,10 +1,9 @@
-"""||J_n's||^2 of every sample n and every parameter, for vectors s in the outputs of a network, J_n its Jacobian.
+"""||J_n's||^2 for every sample n and parameter, with the Jacobian J_n and vectors s in the outputs of a network.
 
-One backward pass to the outputs of the layers serves all samples and all layers that have a rule
-(`layer_rules`) and whose calls are all that their parameters do (`calls`): one
-pass without gradients of weights, so about as long as a forward pass, and the norms about as long again. Every other
-parameter gets per-sample gradients, vectorised where torch can, one sample after the other where it cannot. All three
-are compared on two samples with what autograd says of each alone; whatever does not agree is computed one by one.
+Parameters that only take part through calls of layers with a rule (`layer_rules`, `calls`) share one backward pass to
+the outputs of the layers. Without weight gradients, the pass takes about as long as a forward pass, and the norms as
+long again. Other parameters get per-sample gradients: vectorised if torch can, else one sample after the other. All
+three are compared with autograd on two samples. Parameters that disagree are computed one sample after the other.
 """
 
 import warnings
@@ -22,13 +21,13 @@ from estimators.per_sample.output_gradients import Columns, Sign
 from estimators.per_sample.products import squared_norms
 from estimators.problem.memory_format import prefers_channels_last, same_but_for_rounding
 
-# Squared norms in float32 differ by rounding only: relative to a parameter's own, and to the whole network's, where a
-# bias's gradients cancel. A wrong rule is off by more.
+# Bounds on the rounding of squared norms in float32, relative to those of the parameter and of the whole network, since
+# gradients of a bias may cancel. A wrong rule differs by more.
 _RELATIVE, _OF_WHOLE = 1e-3, 1e-7
-# Bytes of per-sample gradients that are held at a time.
+# Bytes of per-sample gradients held at a time.
 _WORKSPACE = 128 * 2**20
-# Bytes that several columns may leave in the outputs of layers before their norms are taken: of 111 samples in the
-# paper's CNN all nine leave 60 MiB.
+# Bytes of gradients in the outputs of layers held before their norms are taken. For 111 samples of the paper's CNN all
+# nine columns take 60 MiB.
 _HELD = {"cpu": 64 * 2**20}
 _HELD_ON_ACCELERATORS = 512 * 2**20
 
@@ -39,65 +38,65 @@ class SampleNorms:
     """Per-sample squared norms of one model.
 
     Args:
-        model: deterministic, no sample's outputs depending on another sample.
-        parameters: the parameters wanted, by name.
-        inputs: [1 or 2, ...] samples to find out by.
+        model: deterministic; the outputs of a sample must not depend on other samples.
+        parameters: those to take norms of, by name.
+        inputs: [1 or 2, ...], samples to choose the computation by.
 
     Raises:
-        ValueError: if a sample's outputs change with the samples beside it.
+        ValueError: if the outputs of a sample change with the other samples of its batch.
     """
 
     def __init__(self, model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> None:
         self.model, self.parameters = model, dict(parameters)
-        #: What the norms of all chunks are formed in.
+        #: Working memory for the norms of all chunks.
         self.scratch = Scratch()
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
-        #: Images are laid out with the channels of a pixel side by side.
-        self.by_pixel = prefers_channels_last(model, two, self._computed)
-        #: Layers whose inputs and outputs have a row a sample, for one sample and for two: no coincidence of lengths.
+        #: Whether images are converted to channels_last.
+        self.channels_last = prefers_channels_last(model, two, self._derivatives)
+        #: Layers with one row per sample in inputs and outputs. Two batch sizes exclude lengths equal by chance.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
-        #: Parameters whose per-sample gradients torch can vectorise.
+        #: Parameters with per-sample gradients that torch can vectorise.
         self.vectorised: frozenset[str] = frozenset()
-        #: Parameters that are computed sample by sample, whatever the graph says.
+        #: Parameters that are always computed one sample after the other.
         self.one_by_one: frozenset[str] = frozenset()
         self._compare_with_autograd(two)
 
     def chunk(self, inputs: Tensor) -> "ChunkNorms":
-        """The model's outputs for a chunk of inputs [n, ...], ready for norms."""
-        return ChunkNorms(self, to_channels_last(inputs) if self.by_pixel else inputs)
+        """Runs the model on inputs [n, ...] and prepares the norms."""
+        return ChunkNorms(self, to_channels_last(inputs) if self.channels_last else inputs)
+
+    def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
+        """The uses of each parameter in one chunk, or None if it needs per-sample gradients."""
+        calls = [call for call in calls if call.layer in self.by_row and call.holds_for(samples)]
+        uses = uses_of(graph, calls, self.parameters)
+        return {name: None if name in self.one_by_one else found for name, found in uses.items()}
 
     def _layers_by_row(self, inputs: Tensor) -> set[nn.Module]:
         with recorded_calls(self.model) as calls:
             self.model(inputs)
         return {call.layer for call in calls} - {call.layer for call in calls if not call.holds_for(len(inputs))}
 
+    def _derivatives(self, inputs: Tensor) -> list[Tensor]:
+        """Outputs, and gradients of their sum."""
+        outputs: Tensor = self.model(inputs)
+        if not outputs.requires_grad:
+            return [outputs]
+        gradients = torch.autograd.grad(outputs.sum(), list(self.parameters.values()), materialize_grads=True)
+        return [outputs.detach(), *gradients]
+
     def _compare_with_autograd(self, two: Tensor) -> None:
         chunk = self.chunk(two)
         _check_independent(chunk.outputs, self.model(two[:1]))
-        # Any vector that singles out no output; no random stream is touched.
+        # A vector in all outputs, without drawing random numbers.
         column = torch.arange(1, chunk.outputs.numel() + 1, dtype=chunk.outputs.dtype, device=two.device).cos()
         column = column.reshape(chunk.outputs.shape)
         expected = one_by_one(self.model, self.parameters, two, column)
-        self.vectorised = frozenset(_agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected))
+        self.vectorised = _agreeing(_try_vectorised(self.model, chunk.without_rule, two, column), expected)
         self.one_by_one = frozenset(expected) - _agreeing(self.chunk(two).summed([(column, 1.0)], count=1), expected)
-
-    def _computed(self, two: Tensor) -> list[Tensor]:
-        """Outputs, and what goes back from them."""
-        outputs: Tensor = self.model(two)
-        if not outputs.requires_grad:
-            return [outputs]
-        found = torch.autograd.grad(outputs.sum(), list(self.parameters.values()), materialize_grads=True)
-        return [outputs.detach(), *found]
-
-    def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
-        """How each parameter's norms come about in one chunk: by its uses, or None where by its gradients."""
-        calls = [call for call in calls if call.layer in self.by_row and call.holds_for(samples)]
-        uses = uses_of(graph, calls, self.parameters)
-        return {name: None if name in self.one_by_one else found for name, found in uses.items()}
 
 
 class ChunkNorms:
-    """Outputs of one chunk, and squared norms of the gradients of any vector in them."""
+    """The outputs of one chunk, and squared norms of per-sample gradients of any vector in them."""
 
     def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
         self._plan, self._inputs = plan, inputs
@@ -108,47 +107,42 @@ class ChunkNorms:
         uses = plan.uses(graph, calls, len(inputs))
         used = {name: found for name, found in uses.items() if found}
         self._calls = list(dict.fromkeys(use.call for found in used.values() for use in found))
-        #: Calls of first layers whose gradient goes through a pool of a ReLU alone.
+        # Max pools of first layers, by call.
         self._pooled = {call: pool for call in self._calls if (pool := _sole_pool(call, graph, relus)) is not None}
         self._shared = {name: found for name, found in used.items() if len(found) > 1}
-        #: By call, the parameters that only it uses, with the names they have in its layer.
-        self._alone: dict[RecordedCall, dict[str, str]] = {}
+        # By call, the parameters that no other call uses, with their names in its layer.
+        self._own: dict[RecordedCall, dict[str, str]] = {}
         for name, found in used.items():
             if len(found) == 1:
-                self._alone.setdefault(found[0].call, {})[name] = found[0].attribute
-        #: Parameters whose norms take their per-sample gradients.
+                self._own.setdefault(found[0].call, {})[name] = found[0].attribute
+        #: Parameters that need per-sample gradients.
         self.without_rule = {name: plan.parameters[name] for name, found in uses.items() if found is None}
         fast = plan.vectorised - plan.one_by_one
         self._vectorised = {name: p for name, p in self.without_rule.items() if name in fast}
         self._one_by_one = {name: p for name, p in self.without_rule.items() if name not in fast}
 
-    @property
-    def parameters(self) -> list[str]:
-        """Names of all parameters wanted."""
-        return list(self._plan.parameters)
-
     def summed(self, columns: Iterable[tuple[Tensor, Sign]], count: int) -> Norms:
-        """Sums over ``columns`` s of sign ||J_n's_n||^2 [n], float64, by parameter; 0 for one that the outputs ignore.
+        """Sums sign ||J_n's_n||^2 over columns s: [n], float64, by parameter; 0 if the outputs ignore the parameter.
 
         Args:
-            columns: vectors shaped like ``outputs``, each with the sign of its norms, [n] or one for all.
-            count: how many there are, about: it decides how the norms are computed.
+            columns: vectors in the shape of ``outputs``, each with the sign of its norms: [n], or one for all samples.
+            count: about how many there are; it selects the algorithm.
         """
         zero = self.outputs.new_zeros(len(self.outputs), dtype=torch.float64)
-        sums = {name: zero.clone() for name in self.parameters}
-        waiting: list[_Found] = []
-        held, most = 0, _HELD.get(zero.device.type, _HELD_ON_ACCELERATORS)
+        sums = {name: zero.clone() for name in self._plan.parameters}
+        waiting: list[_ColumnGradients] = []
+        held, limit = 0, _HELD.get(zero.device.type, _HELD_ON_ACCELERATORS)
         for column, sign in columns:
             self._add_by_gradients(sums, column, sign)
             if self._calls:
                 waiting.append(self._backward(column, sign))
-                held += waiting[-1].bytes
-            if held >= most:
+                held += sum(delta.nbytes for delta in waiting[-1].deltas.values())
+            if held >= limit:
                 self._add_by_rules(sums, waiting, count)
                 waiting, held = [], 0
         if waiting:
             self._add_by_rules(sums, waiting, count)
-        for call, names in self._alone.items():
+        for call, names in self._own.items():
             taken = call.call.take()
             for name, attribute in names.items():
                 sums[name] += taken.get(attribute, zero)
@@ -160,46 +154,40 @@ class ChunkNorms:
                 for name, norms in norms_of(self._plan.model, parameters, self._inputs, column).items():
                     sums[name] += sign * norms
 
-    def _backward(self, column: Tensor, sign: Sign) -> "_Found":
+    def _backward(self, column: Tensor, sign: Sign) -> "_ColumnGradients":
         edges = [self._pooled.get(call, call).edge for call in self._calls]
-        found = torch.autograd.grad(self.outputs, edges, column, retain_graph=True, allow_unused=True)
-        return _Found(sign, {call: delta for call, delta in zip(self._calls, found, strict=True) if delta is not None})
+        deltas = torch.autograd.grad(self.outputs, edges, column, retain_graph=True, allow_unused=True)
+        return _ColumnGradients(
+            sign, {c: delta for c, delta in zip(self._calls, deltas, strict=True) if delta is not None}
+        )
 
-    def _add_by_rules(self, sums: Norms, found: "Sequence[_Found]", count: int) -> None:
-        signs = [one.sign for one in found]
-        for call, names in self._alone.items():
-            deltas = [one.deltas[call] for one in found if call in one.deltas]
+    def _add_by_rules(self, sums: Norms, waiting: "Sequence[_ColumnGradients]", count: int) -> None:
+        signs = [column.sign for column in waiting]
+        for call, names in self._own.items():
+            deltas = [column.deltas[call] for column in waiting if call in column.deltas]
             if deltas:
                 pool = self._pooled.get(call)
                 columns = Columns(deltas if pool is None else pool.gradients(deltas), signs, count, self._plan.scratch)
                 call.call.add(columns, set(names.values()))
         for name, uses in self._shared.items():
-            for one in found:
-                gradients = [
-                    use.call.call.gradients(one.deltas[use.call])[use.attribute]
-                    for use in uses
-                    if use.call in one.deltas
-                ]
+            for column in waiting:
+                used = [(use, column.deltas[use.call]) for use in uses if use.call in column.deltas]
+                gradients = [use.call.call.gradients(delta)[use.attribute] for use, delta in used]
                 if gradients:
-                    sums[name] += one.sign * squared_norms(torch.stack(gradients).sum(dim=0))
+                    sums[name] += column.sign * squared_norms(torch.stack(gradients).sum(dim=0))
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What went back through the network along one column."""
+class _ColumnGradients:
+    """The gradients of one column in the outputs of the layers."""
 
     sign: Sign
     deltas: dict[RecordedCall, Tensor]
-    """In the output of each call, or in that of the pool above it; none for a call that the outputs do not see."""
-
-    @property
-    def bytes(self) -> int:
-        """Of all of it."""
-        return sum(delta.nbytes for delta in self.deltas.values())
+    """By call: in its output, or in that of its max pool. Calls that do not affect the outputs are missing."""
 
 
 def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | None:
-    """The pool that alone sees what a first layer returned: its gradient need not be written down for others."""
+    """The max pool of a first layer if nothing else uses the layer's output: its gradient can then stay sparse."""
     pool = relus.pools.get(call.edge.node)
     if pool is None or call.inputs.requires_grad or graph.consumers[call.edge.node] != [pool.edge.node]:
         return None
@@ -207,7 +195,7 @@ def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | N
 
 
 def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
-    """Squared norms [n] by per-sample gradients of all samples at once (torch.func)."""
+    """Squared norms [n] from per-sample gradients of all samples at once (torch.func)."""
 
     def product(values: dict[str, Tensor], sample: Tensor, vector: Tensor) -> Tensor:
         outputs: Tensor = torch.func.functional_call(model, values, (sample.unsqueeze(0),))
@@ -215,16 +203,15 @@ def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tenso
 
     values = {name: parameter.detach() for name, parameter in parameters.items()}
     gradients = torch.func.vmap(torch.func.grad(product), in_dims=(None, 0, 0))
-    size = sum(value.numel() * value.element_size() for value in values.values())
-    step = max(1, _WORKSPACE // size)
-    # Without a graph through the other parameters; torch.func.grad turns gradients on for its own.
+    step = max(1, _WORKSPACE // sum(value.nbytes for value in values.values()))
+    # No graph through other parameters; torch.func.grad enables gradients itself.
     with torch.no_grad():
         parts = [gradients(values, *part) for part in zip(inputs.split(step), column.split(step), strict=True)]
     return {name: torch.cat([squared_norms(part[name]) for part in parts]) for name in values}
 
 
 def one_by_one(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
-    """Squared norms [n] by differentiating each sample alone: slow, plain, and right."""
+    """Squared norms [n] by differentiating one sample after the other: the slow reference."""
     rows = []
     for sample, vector in zip(inputs.split(1), column.split(1), strict=True):
         outputs = model(sample)
@@ -241,30 +228,30 @@ def _try_vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: 
         return {}
     try:
         with warnings.catch_warnings():
-            # A warning of torch.func's says that it falls back to a loop of its own, slower than ours.
+            # torch.func warns if it falls back to a loop, which is slower than ours.
             warnings.filterwarnings("error", message=".*(vmap|batching rule)")
             return vectorised(model, parameters, inputs, column)
-    except Exception:  # Whatever torch.func cannot follow is computed one by one.
+    except Exception:  # torch.func does not support every model.
         return {}
 
 
 def _agreeing(found: Norms, expected: Norms) -> frozenset[str]:
-    """The parameters whose norms are those expected, within rounding; NaN is equal to itself."""
+    """The parameters with the expected norms, within rounding; NaN equals NaN."""
     whole = torch.stack(list(expected.values())).sum(dim=0)
-    return frozenset(name for name, norms in found.items() if _close(norms, expected[name], whole))
 
+    def agrees(norms: Tensor, reference: Tensor) -> bool:
+        close = (norms - reference).abs() <= _RELATIVE * reference + _OF_WHOLE * whole
+        return bool((close | (reference.isnan() & norms.isnan())).all())
 
-def _close(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
-    bound = _RELATIVE * expected + _OF_WHOLE * whole
-    return bool((((found - expected).abs() <= bound) | (expected.isnan() & found.isnan())).all())
+    return frozenset(name for name, norms in found.items() if agrees(norms, expected[name]))
 
 
 def _check_independent(outputs: Tensor, alone: Tensor) -> None:
-    """Raises ValueError where the first of two samples has other outputs alone."""
+    """Raises ValueError if the first of two samples has other outputs in a batch of its own."""
     outputs, alone = outputs.detach(), alone.detach()
     if not same_but_for_rounding(outputs[:1], alone):
         raise ValueError(
-            f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the sample beside"
-            " it, expected outputs that depend on their own sample alone: the trace is a sum over samples. Replace"
-            " layers that take statistics over a batch"
+            f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the other samples"
+            " of its batch, expected outputs of one sample alone, since the trace is a sum over samples: replace layers"
+            " that compute statistics over a batch"
         )

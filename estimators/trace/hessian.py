@@ -1,4 +1,4 @@
-"""The trace of the Hessian of any network: exact where it can be, with probes for what the network itself curves."""
+"""The trace of the Hessian of any network: exact if possible, else with probes for the network's own curvature."""
 
 import math
 from collections.abc import Iterator
@@ -13,52 +13,52 @@ from estimators.operators.random_vectors import Distribution
 from estimators.problem.chunking import chunk_size_beside_columns
 from estimators.problem.samples import Pair
 from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
-from estimators.trace.hutchinson import HutchinsonResult, hutchinson
-from estimators.trace.intervals import MOST_DEGREES, Method, half_width
+from estimators.trace.hutchinson import HutchinsonResult, check_probes, hutchinson
+from estimators.trace.intervals import MAX_DEGREES_OF_FREEDOM, Method, half_width
 from estimators.trace.trace_pass import GaussNewtonTrace
 
 
 @dataclass(frozen=True, eq=False)
 class HessianTrace:
-    """What :func:`estimators.trace.hessian` found. Traces are in units of the loss per squared parameter."""
+    """Result of :func:`estimators.hessian_trace`. Traces are in units of the loss per squared parameter."""
 
     value: float
-    """tr(H): ``gauss_newton`` + ``difference``, unbiased where it is not exact."""
+    """tr(H) = ``gauss_newton`` + ``difference``; unbiased if not exact."""
     exact: bool
-    """Is ``value`` tr(H) to rounding? True where the network is proved to need no probes, and nothing was sampled."""
+    """Whether ``value`` is tr(H) to rounding: no probes are needed, which is proved, and nothing was sampled."""
     reason: str
-    """What makes tr(GGN) and tr(H) equal, or what may set them apart."""
+    """Why tr(GGN) and tr(H) are equal, or why they may differ."""
     standard_error: float
-    """Of ``value`` as the trace over these samples: that of the probes and that of the signs, if sampled, added in
-    quadrature. 0.0 where exact, NaN with a single probe."""
+    """Of ``value`` as the trace over these samples: the errors of probes and sampled signs, added in quadrature.
+
+    0.0 if exact, NaN for a single probe."""
     gauss_newton: float
-    """tr(GGN), or its estimate if sampled."""
+    """tr(GGN), exact or sampled."""
     difference: float
-    """tr(H - GGN), estimated; 0.0 where none was needed."""
+    """The estimate of tr(H - GGN); 0.0 if no probes were needed."""
     products: float
-    """Products it took, one a probe, beside ``gauss_newton_trace.backward_passes``."""
+    """Products used, one per probe, in addition to ``gauss_newton_trace.backward_passes``."""
     samples: tuple[float, ...] = field(repr=False)
     """One unbiased estimate of ``difference`` per probe."""
     gauss_newton_trace: GaussNewtonTrace = field(repr=False)
-    """Behind ``gauss_newton``: per parameter, per sample, with the error of the samples."""
+    """The full result for tr(GGN): per parameter, per sample, with its sampling error."""
     probes: HutchinsonResult | None = field(repr=False)
-    """Behind ``difference``; None where none was needed."""
+    """The full result for ``difference``; None if no probes were needed."""
 
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
-        """(low, high), meant to hold the trace with probability ``level``; see :meth:`HutchinsonResult.interval`.
+        """The confidence interval (low, high) of the trace at ``level``; see :meth:`HutchinsonResult.interval`.
 
-        The signs' error, if sampled, is a mean over all samples and taken for known. No width where exact.
+        The error of sampled signs is a mean over all samples and treated as known. The width is zero if exact.
 
         Raises:
-            ValueError: as there.
+            ValueError: if level is outside (0, 1) or the method is unknown.
         """
-        signs = self.gauss_newton_trace
-        sampled = signs.standard_error**2 if isinstance(signs, SampledGaussNewtonTrace) else 0.0
+        sampled = _standard_error_of_signs(self.gauss_newton_trace) ** 2
         probed, degrees = (0.0, 1.0) if self.probes is None else self.probes.variance_of_mean(method)
         total = probed + sampled
-        # Satterthwaite's degrees of a sum of variances of which only the first is unsure.
-        degrees *= (total / probed) ** 2 if probed else MOST_DEGREES / degrees
-        half = half_width(total, min(degrees, MOST_DEGREES), level, method)
+        # Satterthwaite's degrees of freedom of a sum of variances, only the first of which is uncertain.
+        degrees *= (total / probed) ** 2 if probed else MAX_DEGREES_OF_FREEDOM / degrees
+        half = half_width(total, min(degrees, MAX_DEGREES_OF_FREEDOM), level, method)
         return self.value - half, self.value + half
 
 
@@ -69,25 +69,27 @@ def hessian_trace(
     sampled: bool = False,
     generator: torch.Generator | None = None,
 ) -> HessianTrace:
-    """tr(H) = tr(GGN) + tr(H - GGN): the first exactly, the second zero where the network allows, else by probes.
+    """Computes tr(H) = tr(GGN) + tr(H - GGN): the first term exactly, the second with probes unless it is zero.
 
-    Where the network is piecewise linear in each single parameter tr(H) = tr(GGN), no probe is spent and the result is
-    exact (:func:`estimators.exact_trace`). Else z'(H - GGN)z is averaged over random probes z. Its variance is
-    2 ||H - GGN||_F^2, less the diagonal's share with Rademacher probes, where probes of H have 2 ||H||_F^2: less the
-    more the loss, not the network, makes the curvature, as near a minimum, where the gradient in the outputs vanishes.
+    If the network is piecewise linear in each single parameter, tr(H) = tr(GGN): the result is exact and needs no
+    probes (:func:`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
+    2 ||H - GGN||_F^2, minus the diagonal's share for Rademacher probes; probes of H have 2 ||H||_F^2 instead. It is
+    small if the curvature comes from the loss rather than the network, as near a minimum, where the gradient in the
+    outputs vanishes.
 
-    Costs what the exact trace does, and one product a probe, counted in ``op.products``.
+    Costs an exact trace and one product per probe, counted in ``op.products``.
 
     Args:
-        op: the Hessian: its model, loss, samples (a subset's, too), chunk size (on a CPU two thirds of it for the exact
-            trace) and memory budget are used.
-        probes: at least 1, where any are needed; a standard error needs 2.
+        op: the Hessian, whose model, loss, samples (also of a subset), chunk size and memory budget are used. On a CPU
+            the exact trace takes chunks of two thirds of the size.
+        probes: at least 1, if any are needed; a standard error needs 2.
         distribution: of the probes, "rademacher" or "gaussian".
-        sampled: tr(GGN) by :func:`estimators.sampled_trace` for about the price of one gradient, its error included.
-        generator: the stream of the signs, if sampled, then of the probes; None: torch's global CPU stream.
+        sampled: whether to estimate tr(GGN) by :func:`estimators.sampled_trace` for about the cost of one gradient. The
+            standard error includes its error.
+        generator: draws the signs, if sampled, then the probes. None: torch's global CPU generator.
 
     Raises:
-        ValueError: for another operator than a Hessian; as hutchinson and exact_trace.
+        ValueError: if op is not a HessianOperator; as :func:`estimators.hutchinson` and :func:`estimators.exact_trace`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     >>> op = HessianOperator(model, torch.nn.functional.mse_loss, (torch.ones(8, 3), torch.zeros(8, 1)))
@@ -95,23 +97,33 @@ def hessian_trace(
     >>> trace.exact, trace.standard_error, trace.products
     (True, 0.0, 0.0)
     """
-    _check(op, probes, distribution)
-    difference = FunctionalHessianOperator.like(op)
-    gauss_newton = _gauss_newton_trace(difference, sampled, generator)
-    error = gauss_newton.standard_error if isinstance(gauss_newton, SampledGaussNewtonTrace) else 0.0
-    found = None if gauss_newton.exact else hutchinson(difference, probes, distribution, generator=generator)
+    if not isinstance(op, HessianOperator) or isinstance(op, GaussNewtonOperator | FunctionalHessianOperator):
+        raise ValueError(
+            f"op is a {type(op).__name__}, expected a HessianOperator, which has a model, loss and data: pass one, or"
+            " use exact_trace for tr(GGN) and hutchinson for any other matrix"
+        )
+    # Checked even if no probes are needed, and before the exact trace is computed.
+    check_probes(probes, distribution)
+    functional = FunctionalHessianOperator.like(op)
+    gauss_newton = _gauss_newton_trace(functional, sampled, generator)
+    found = None if gauss_newton.exact else hutchinson(functional, probes, distribution, generator=generator)
+    difference, error, products = (found.value, found.standard_error, found.products) if found else (0.0, 0.0, 0.0)
     return HessianTrace(
-        value=gauss_newton.value + (0.0 if found is None else found.value),
+        value=gauss_newton.value + difference,
         exact=gauss_newton.exact and not sampled,
         reason=gauss_newton.reason,
-        standard_error=math.hypot(error, 0.0 if found is None else found.standard_error),
+        standard_error=math.hypot(_standard_error_of_signs(gauss_newton), error),
         gauss_newton=gauss_newton.value,
-        difference=0.0 if found is None else found.value,
-        products=0.0 if found is None else found.products,
-        samples=() if found is None else found.samples,
+        difference=difference,
+        products=products,
+        samples=found.samples if found else (),
         gauss_newton_trace=gauss_newton,
         probes=found,
     )
+
+
+def _standard_error_of_signs(trace: GaussNewtonTrace) -> float:
+    return trace.standard_error if isinstance(trace, SampledGaussNewtonTrace) else 0.0
 
 
 def _gauss_newton_trace(
@@ -126,23 +138,10 @@ def _gauss_newton_trace(
 
 @dataclass(frozen=True)
 class _Chunks:
-    """An operator's samples as batches, chunk by chunk: no more of them than one at a time on the device."""
+    """The samples of an operator as batches. Only one chunk at a time is on the device."""
 
     op: FunctionalHessianOperator
     size: int
 
     def __iter__(self) -> Iterator[Pair]:
         return self.op.chunks(self.size)
-
-
-def _check(op: HessianOperator, probes: int, distribution: str) -> None:
-    if not isinstance(op, HessianOperator) or isinstance(op, GaussNewtonOperator | FunctionalHessianOperator):
-        raise ValueError(
-            f"op is a {type(op).__name__}, expected a HessianOperator, which knows its model, loss and data: pass one,"
-            " or take exact_trace for tr(GGN), hutchinson for any other matrix"
-        )
-    # Before the trace is spent on them, and whether the network needs probes or not.
-    if probes < 1:
-        raise ValueError(f"probes is {probes}, expected at least 1, and 2 for a standard error: 10 is usual")
-    if distribution not in ("gaussian", "rademacher"):
-        raise ValueError(f'distribution is {distribution!r}, expected "gaussian" or "rademacher"')

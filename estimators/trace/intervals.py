@@ -1,4 +1,4 @@
-"""How sure a mean of trace probes is: intervals from the norms of the products, and how much those norms know."""
+"""Confidence intervals of a mean of trace probes, and how many probes an error bound requires."""
 
 import math
 from collections.abc import Sequence
@@ -9,51 +9,51 @@ from estimators.trace.student_t import student_quantile
 
 Method = Literal["student", "chebyshev"]
 
-# Below, the norms of the products do not tell yet on how many eigenvalues the variance rests: Student's interval was
-# seen to hold the trace in 90% to 99% of the cases instead of 95% (benchmarks/README.md).
-FEWEST_PROBES = 10
-# Where eigenvalues of both signs carry the variance, and fewer of them than this, the mean of ten samples is not yet
-# normal: of two opposite eigenvalues a sample has Laplace's distribution, and the interval held the trace in 97.2%.
-FEWEST_OF_BOTH_SIGNS = 20
+# With fewer probes, Student's interval covered the trace in 90% to 99% of the cases instead of 95%
+# (benchmarks/README.md): the norms of the products do not show yet how many eigenvalues carry the variance.
+MIN_PROBES = 10
+# If few eigenvalues of both signs carry the variance, the mean of ten samples is not normal yet: with two opposite
+# eigenvalues a sample has Laplace's distribution, and Student's interval covered the trace in 97.2%.
+MIN_PROBES_INDEFINITE = 20
 _FEW_EIGENVALUES = 3.0
 
-# In so many probes' worth the squared norms are supposed to vary as those of a single eigenvalue, the worst case: two
-# or three that happen to agree prove little.
+# Weight of the prior, in probes, that the squared norms vary as those of a single eigenvalue, the worst case: two or
+# three norms that agree by chance prove little.
 _PRIOR_PROBES = 0.2
-# Beyond, Student's distribution is the normal one to 4 digits.
-MOST_DEGREES = 10_000.0
+# Beyond, Student's distribution is the normal distribution to 4 digits.
+MAX_DEGREES_OF_FREEDOM = 10_000.0
 
 
-def variance_degrees(squared_norms: Sequence[float], variance: float) -> float:
-    """How well ``variance``, of one sample z'Az, is known: as that of so many independent normal numbers.
+def degrees_of_freedom(squared_norms: Sequence[float], variance: float) -> float:
+    """Degrees of freedom of ``variance``, the estimated variance of one sample z'Az.
 
-    At least as many as there are probes, and about as many times more as there are eigenvalues that carry the
-    variance: one squared norm ||Az||^2 varies by 2 sum lambda^4 / (sum lambda^2)^2 relative to its mean squared, as the
-    mean of that many squared normal numbers does (Satterthwaite, 1946).
+    At least the number of probes, and about as many times more as eigenvalues carry the variance. A squared norm
+    ||Az||^2 has relative variance 2 sum lambda^4 / (sum lambda^2)^2, like the mean of (sum lambda^2)^2 / sum lambda^4
+    squared normal variables (Satterthwaite, 1946).
     """
     count = len(squared_norms)
     if variance == 0.0:
-        return MOST_DEGREES
+        return MAX_DEGREES_OF_FREEDOM
     mean = math.fsum(squared_norms) / count
-    # Relative to what is left of the norm where the diagonal does not count (Rademacher probes).
+    # Relative to the variance / 2, which excludes the diagonal for Rademacher probes.
     relative = math.fsum((norm - mean) ** 2 for norm in squared_norms) / (variance / 2.0) ** 2
     spread = (relative + 2.0 * _PRIOR_PROBES) / (count - 1 + _PRIOR_PROBES)
-    return min(count * max(1.0, 2.0 / spread), MOST_DEGREES)
+    return min(count * max(1.0, 2.0 / spread), MAX_DEGREES_OF_FREEDOM)
 
 
-def fewest_probes(samples: Sequence[float], degrees: float) -> int:
-    """How many probes Student's interval needs to hold the trace as often as it says, by what these samples show."""
+def min_probes(samples: Sequence[float], degrees: float) -> int:
+    """Number of probes from which Student's interval has its level, judged by these samples."""
     both_signs = min(samples) < 0.0 < max(samples)
-    return FEWEST_OF_BOTH_SIGNS if both_signs and degrees < _FEW_EIGENVALUES * len(samples) else FEWEST_PROBES
+    return MIN_PROBES_INDEFINITE if both_signs and degrees < _FEW_EIGENVALUES * len(samples) else MIN_PROBES
 
 
 def half_width(variance: float, degrees: float, level: float, method: Method) -> float:
-    """Half of an interval around a mean of this ``variance``, which ``degrees`` normal numbers tell.
+    """Half the width of the interval around a mean with this variance, known to ``degrees`` degrees of freedom.
 
-    Infinite or NaN where the variance is.
+    Infinite or NaN if the variance is.
 
     Raises:
-        ValueError: if level is outside (0, 1), or for another method.
+        ValueError: if level is outside (0, 1) or the method is unknown.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level}, expected a probability in (0, 1): for 95% pass 0.95")
@@ -64,7 +64,7 @@ def half_width(variance: float, degrees: float, level: float, method: Method) ->
     probability = (1.0 + level) / 2.0
     quantile = student_quantile(probability, degrees)
     if method == "chebyshev":
-        # Chebyshev's inequality supposes a known variance. That it is not makes it as much wider as the other one.
+        # Chebyshev's inequality assumes a known variance. Widen it as Student's t widens the normal interval.
         quantile *= 1.0 / math.sqrt(1.0 - level) / NormalDist().inv_cdf(probability)
     return quantile * math.sqrt(variance)
 
@@ -77,24 +77,23 @@ def required_probes(
     delta: float = 0.05,
     published: bool = False,
 ) -> float:
-    """How many probes Chebyshev's inequality asks for, so that |estimate - trace| < max(epsilon |mean|, epsilon_abs).
+    """Number of probes after which |estimate - trace| < max(epsilon |mean|, epsilon_abs) with probability 1 - delta.
 
-    This holds with probability 1 - delta. With s the standard deviation of one sample, the mean of n samples has
-    variance s^2 / n, so n >= s^2 / (delta max(...)^2). The paper divides by n^2 in equation (15) and prints the
-    square root of this as (16): ``published=True``. Not rounded up: Figure 2 shows means of these numbers over
-    epochs, and a mean of rounded ones is another number. Draw math.ceil of it, at least 1.
+    By Chebyshev's inequality. The mean of n samples of standard deviation s has variance s^2 / n, so
+    n >= s^2 / (delta max(...)^2). The paper divides by n^2 in equation (15); its equation (16) is the square root of
+    the right bound. Not rounded, since Figure 2 averages the numbers over epochs: draw math.ceil of it, at least 1.
 
     Args:
         mean: of the samples, in place of the trace.
-        std: the standard deviation of *one* sample, in the same units.
+        std: standard deviation of *one* sample, in the same units.
         epsilon: relative error, a fraction.
-        epsilon_abs: absolute error, in the trace's units, that is good enough where the trace is near zero.
+        epsilon_abs: absolute error in the trace's units, sufficient if the trace is near zero.
         delta: probability of a larger error.
-        published: equation (16) as printed.
+        published: return equation (16) as printed.
 
     Raises:
-        ValueError: for a mean or std that is not finite, a negative std, epsilon or epsilon_abs, no positive error
-            allowed, or delta outside (0, 1).
+        ValueError: if mean or std is not finite, std, epsilon or epsilon_abs is negative, the allowed error is zero, or
+            delta is outside (0, 1).
 
     >>> round(required_probes(mean=233.0, std=50.0), 3), round(required_probes(mean=233.0, std=50.0, published=True), 3)
     (92.1, 9.597)

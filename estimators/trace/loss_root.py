@@ -1,8 +1,8 @@
-"""Roots of a loss's Hessian in the outputs, sample by sample: S_n with S_n diag(sign_n) S_n' = d2l_n/dz_n2.
+"""Roots of a loss's Hessian in the outputs, per sample: S_n with S_n diag(sign_n) S_n' = d2l_n/dz_n2.
 
-tr(GGN_n) = sum over the columns s of S_n of sign ||J_n's||^2, and with independent random signs e the expectation of
-||J_n'S_n e||^2 is the same (Schraudolph, 2002, factorises so; Dangel et al., 2020, section 2.3). l_n is the loss of
-sample n alone: the loss is their mean.
+tr(GGN_n) is the sum over the columns s of S_n of sign ||J_n's||^2. With independent random signs e, ||J_n'S_n e||^2 has
+the same expectation (the factorisation of Schraudolph, 2002; Dangel et al., 2020, section 2.3). l_n is the loss of
+sample n; the loss is their mean.
 """
 
 import math
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 
 from estimators.problem.checks import LossFunction
 
-# The general root decomposes a matrix [outputs, outputs] per sample: 2,000 outputs take 32 MB and seconds a sample.
-_MOST_OUTPUTS = 2_000
+# The general root decomposes a matrix [outputs, outputs] per sample. 2,000 outputs take 32 MB and seconds per sample.
+_MAX_OUTPUTS = 2_000
 
 
 class LossRoot(Protocol):
-    """S [n, outputs, count] of the n samples of a chunk, column by column. Columns are shaped like the outputs."""
+    """S [n, outputs, count] of the n samples of a chunk, by column. A column has the shape of the outputs."""
 
     @property
     def count(self) -> int:
-        """Columns."""
+        """Number of columns."""
         ...
 
     @property
     def signs(self) -> int:
-        """Random signs per sample that a combination takes: the outputs of a sample, whatever ``count`` is."""
+        """Random signs per sample in a combination: the outputs of a sample, whatever ``count`` is."""
         ...
 
     def column(self, index: int) -> tuple[Tensor, Tensor | float]:
-        """One column [n, ...] and the sign of its squared norms: [n], or one for all."""
+        """One column [n, ...] and the sign of its squared norms: [n], or one for all samples."""
         ...
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
@@ -40,13 +40,13 @@ class LossRoot(Protocol):
 
 
 def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRoot:
-    """The root of a mean loss at outputs [n, ...]: closed forms for cross-entropy and MSE, else by eigenvalues.
+    """The root of a mean loss at outputs [n, ...].
 
-    A closed form is taken where ``loss_fn`` *is* torch's cross_entropy or mse_loss, or their module; a function that
-    calls them gets the general root of the same matrix.
+    In closed form if ``loss_fn`` is torch's cross_entropy or mse_loss, or their module; else by eigenvalues. A function
+    that calls them gets the general root of the same matrix.
 
     Raises:
-        ValueError: where the general root is needed for more than 2,000 outputs a sample.
+        ValueError: if the targets do not fit, or the general root is needed for more than 2,000 outputs per sample.
     """
     outputs = outputs.detach()
     check_targets(loss_fn, outputs.shape, targets)
@@ -58,7 +58,7 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
 
 
 def check_targets(loss_fn: LossFunction, outputs: torch.Size, targets: Tensor) -> None:
-    """Raises ValueError where targets do not fit torch's cross_entropy or mse_loss of outputs [n, ...] so shaped."""
+    """Raises ValueError if targets do not fit torch's cross_entropy or mse_loss of outputs with this shape [n, ...]."""
     expected = outputs
     if _is_cross_entropy(loss_fn) and len(outputs) > 1:
         if not targets.is_floating_point():
@@ -68,9 +68,9 @@ def check_targets(loss_fn: LossFunction, outputs: torch.Size, targets: Tensor) -
         return
     if targets.shape != expected:
         raise ValueError(
-            f"targets are {targets.dtype} of shape {tuple(targets.shape)} where the outputs have shape"
-            f" {tuple(outputs)}, expected shape {tuple(expected)}: pass a target for each output, or class indices as"
-            " integers without the dimension of the classes"
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs)},"
+            f" expected shape {tuple(expected)}: pass a target for each output, or class indices as integers without"
+            " the dimension of the classes"
         )
 
 
@@ -84,40 +84,39 @@ def _check_classes(targets: Tensor, classes: int, ignored: int) -> None:
 
 
 def _is_cross_entropy(loss_fn: LossFunction) -> bool:
-    if type(loss_fn) is not nn.CrossEntropyLoss:
-        return loss_fn is nn.functional.cross_entropy
-    return loss_fn.weight is None and loss_fn.reduction == "mean" and not _hooked(loss_fn)
+    if type(loss_fn) is nn.CrossEntropyLoss:
+        return loss_fn.weight is None and _is_plain_mean(loss_fn)
+    return loss_fn is nn.functional.cross_entropy
 
 
 def _is_mse(loss_fn: LossFunction) -> bool:
-    if type(loss_fn) is not nn.MSELoss:
-        return loss_fn is nn.functional.mse_loss
-    return loss_fn.reduction == "mean" and not _hooked(loss_fn)
+    return _is_plain_mean(loss_fn) if type(loss_fn) is nn.MSELoss else loss_fn is nn.functional.mse_loss
 
 
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
+def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
+    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+    return module.reduction == "mean" and not hooked
 
 
 class _CrossEntropyRoot:
-    """diag(p) - pp' for scores [n, C, ...], at each position of the ``...``, times the targets' total probability.
+    """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the targets' total probability.
 
-    Columns are its Cholesky factor, one fewer than classes (Tanabe & Sagae, 1992): with r_c = p_c + ... + p_C,
-    s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j), in logarithms, which no saturated p spoils.
-    Combinations take the root whose columns are sqrt(p_c) (e_c - p): one sign a class, and no loop. Smoothed labels
-    have the same Hessian.
+    The columns are its Cholesky factor, one fewer than classes (Tanabe & Sagae, 1992): with r_c = p_c + ... + p_C,
+    s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). Logarithms keep them finite if p saturates.
+    Combinations use the root with columns sqrt(p_c) (e_c - p), which needs one sign per class and no loop. Smoothed
+    labels have the same Hessian.
     """
 
     def __init__(self, outputs: Tensor, targets: Tensor, smoothing: float) -> None:
         self._outputs = outputs
         self._log = outputs.log_softmax(dim=1)
-        # log r: sums from the last class backwards.
+        # log r, summed from the last class backwards.
         self._log_rest = self._log.flip(1).logcumsumexp(1).flip(1)
         self._classes = outputs.shape[1]
         self._positions = outputs[0, 0].numel()
         mass = torch.ones_like(outputs[:, :1])
         if targets.is_floating_point():
-            # Class probabilities may sum to anything; smoothing mixes in a distribution.
+            # Class probabilities need not sum to one; smoothing mixes in a distribution.
             mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
         # The loss is a mean over positions.
         self._scale = (mass / self._positions).sqrt()
@@ -132,8 +131,9 @@ class _CrossEntropyRoot:
 
     def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)
-        log, log_rest, scale = (part.flatten(2) if part.ndim > 2 else part.unsqueeze(2) for part in self._parts())
-        log, log_rest, scale = (part[:, :, position] for part in (log, log_rest, scale))
+        log, log_rest, scale = (
+            part.reshape(*part.shape[:2], -1)[:, :, position] for part in (self._log, self._log_rest, self._scale)
+        )
         length = ((log[:, c] + log_rest[:, c + 1] - log_rest[:, c]) / 2).exp() * scale[:, 0]
         column = self._outputs.new_zeros(len(log), self._classes, self._positions)
         column[:, c, position] = length
@@ -145,12 +145,9 @@ class _CrossEntropyRoot:
         centred = roots - self._log.exp() * roots.sum(dim=1, keepdim=True)
         return [(self._scale * centred, 1.0)]
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self._log, self._log_rest, self._scale
-
 
 class _SquaredErrorRoot:
-    """(2 / K) I for K outputs a sample: the mean squared error is a mean over them too."""
+    """Root of (2 / K) I for K outputs per sample: the mean squared error is a mean over outputs too."""
 
     def __init__(self, outputs: Tensor) -> None:
         self._outputs = outputs
@@ -166,20 +163,20 @@ class _SquaredErrorRoot:
 
 
 class _GeneralRoot:
-    """U sqrt|L| of the eigenvalues L and eigenvectors U of d2l_n/dz_n2, formed by differentiating the loss twice.
+    """U sqrt|L| for the eigenvalues L and eigenvectors U of d2l_n/dz_n2, found by differentiating the loss twice.
 
-    Eigenvalues keep their sign, so the root of a loss that is not convex in the outputs has columns whose squared
-    norms count negative. Waits for the device once, to count the columns that are not zero.
+    A negative eigenvalue of a loss that is not convex in the outputs gives its column the sign -1. Waits for the device
+    once, to count the non-zero columns.
     """
 
     def __init__(self, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
         hessians = _output_hessians(loss_fn, outputs, targets).double()
         finite = hessians.isfinite().all(dim=2).all(dim=1)
         values, columns = torch.linalg.eigh(torch.where(finite[:, None, None], hessians, 0.0))
-        # Below the rounding of the loss's own arithmetic nothing is known but that it is small.
+        # Eigenvalues below the rounding of the loss are indistinguishable from zero.
         rounding = 8.0 * torch.finfo(outputs.dtype).eps * values.abs().amax(dim=1, keepdim=True)
         values = torch.where(values.abs() > rounding, values, 0.0)
-        # The largest first: what is zero for every sample comes last and is cut off.
+        # Sorted by magnitude, so that columns that are zero for every sample come last and are cut off.
         order = values.abs().argsort(dim=1, descending=True)
         values = values.gather(1, order)
         self.count, self.signs = int((values != 0).any(dim=0).sum()), values.shape[1]
@@ -193,7 +190,7 @@ class _GeneralRoot:
         return (self._vectors[:, :, index] * values.abs().sqrt().unsqueeze(1)).reshape(self._shape), values.sign()
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
-        # The symmetric root: it does not depend on which eigenvectors of an eigenvalue were found.
+        # The symmetric root is the same for every choice of eigenvectors of a repeated eigenvalue.
         weights = self._values.abs().sqrt() * (self._vectors.mT @ signs.unsqueeze(2)).squeeze(2)
         parts = [(self._values < 0, -1.0)] if self._has_negative else []
         return [
@@ -203,20 +200,20 @@ class _GeneralRoot:
 
 
 def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
-    """d2l_n/dz_n2 [n, outputs, outputs], a backward pass through the loss per output."""
+    """d2l_n/dz_n2 [n, outputs, outputs], by one backward pass through the loss per output."""
     count, size = len(outputs), outputs[0].numel()
-    if size > _MOST_OUTPUTS:
+    if size > _MAX_OUTPUTS:
         raise ValueError(
-            f"the model has {size} outputs a sample, expected at most {_MOST_OUTPUTS} for a loss whose Hessian is not"
-            " known in closed form: pass nn.functional.cross_entropy or mse_loss itself where that is the loss, or"
-            " use hutchinson with a GaussNewtonOperator"
+            f"the model has {size} outputs a sample, expected at most {_MAX_OUTPUTS} for a loss without a closed-form"
+            " Hessian: pass nn.functional.cross_entropy or mse_loss itself if that is the loss, or use hutchinson with"
+            " a GaussNewtonOperator"
         )
     flat = outputs.reshape(count, size).clone().requires_grad_()
     rows = torch.zeros(count, size, size, dtype=outputs.dtype, device=outputs.device)
     loss = loss_fn(flat.reshape(outputs.shape), targets).reshape(())
     if not loss.requires_grad:
         return rows
-    # The samples are independent: the mean's gradient in one sample's outputs is that of its own loss / n.
+    # Samples are independent: the gradient of the mean in one sample's outputs is that of its own loss / n.
     (gradient,) = torch.autograd.grad(loss * count, flat, create_graph=True)
     if not gradient.requires_grad:
         return rows

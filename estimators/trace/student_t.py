@@ -6,35 +6,36 @@ import math
 _TERMS = 10_000
 
 
-def student_quantile(probability: float, degrees: float) -> float:
-    """The t with P(T <= t) = probability, for 1/2 <= probability < 1 and ``degrees`` >= 1 degrees of freedom.
+def student_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """The t with P(T <= t) = probability, for 1/2 <= probability < 1 and at least one degree of freedom.
 
-    Newton's method on P(|T| > t) = I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2) (Abramowitz and Stegun,
-    26.7.1). That is convex in t > 0: from zero the steps lead up to the quantile and never past it, but for rounding.
+    Newton's method on P(|T| > t) = I_x(d / 2, 1 / 2) with d degrees of freedom and x = d / (d + t^2) (Abramowitz and
+    Stegun, 26.7.1). The function is convex for t > 0. The steps from zero therefore increase towards the quantile and,
+    except for rounding, never pass it.
     """
     assert 0.5 <= probability < 1.0
-    assert degrees >= 1
-    outside = 2.0 * (1.0 - probability)
+    assert degrees_of_freedom >= 1
+    both_tails = 2.0 * (1.0 - probability)
     t, step = 0.0, math.inf
     while step > 1e-14 * t:
-        step = (_outside(t, degrees) - outside) / (2.0 * _density(t, degrees))
+        step = (_both_tails(t, degrees_of_freedom) - both_tails) / (2.0 * _density(t, degrees_of_freedom))
         t += max(step, 0.0)
     return t
 
 
-def _density(t: float, degrees: float) -> float:
-    log_factor = math.lgamma((degrees + 1.0) / 2.0) - math.lgamma(degrees / 2.0) - math.log(degrees * math.pi) / 2.0
-    return math.exp(log_factor - (degrees + 1.0) / 2.0 * math.log1p(t * t / degrees))
+def _density(t: float, d: float) -> float:
+    log_factor = math.lgamma((d + 1.0) / 2.0) - math.lgamma(d / 2.0) - math.log(d * math.pi) / 2.0
+    return math.exp(log_factor - (d + 1.0) / 2.0 * math.log1p(t * t / d))
 
 
-def _outside(t: float, degrees: float) -> float:
+def _both_tails(t: float, d: float) -> float:
     """P(|T| > t)."""
     squared = t * t
-    return _regularised_beta(degrees / (degrees + squared), squared / (degrees + squared), degrees / 2.0, 0.5)
+    return _regularised_beta(d / (d + squared), squared / (d + squared), d / 2.0, 0.5)
 
 
 def _regularised_beta(x: float, complement: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), complement = 1 - x."""
+    """The regularised incomplete beta function I_x(a, b), with complement = 1 - x."""
     if x <= 0.0 or complement <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
     if x > (a + 1.0) / (a + b + 2.0):

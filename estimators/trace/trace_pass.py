@@ -1,7 +1,8 @@
-"""One pass over the data that adds up what every sample and parameter contributes to tr(GGN)."""
+"""One pass over the data that sums what each sample and parameter contributes to tr(GGN)."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -18,67 +19,64 @@ from estimators.trace.loss_root import LossRoot, check_targets, loss_root
 
 @dataclass(frozen=True, eq=False)
 class GaussNewtonTrace:
-    """What :func:`estimators.exact_trace` found. Traces are in units of the loss per squared parameter."""
+    """Result of :func:`estimators.exact_trace`. Traces are in units of the loss per squared parameter."""
 
     value: float
     """tr(GGN) of the mean loss over these samples: the mean of ``per_sample``."""
     exact: bool
-    """Is tr(GGN) = tr(H) for this network? True only where that is proved; ``reason`` says why."""
+    """Whether tr(GGN) = tr(H) is proved for this network."""
     reason: str
-    """What makes the two traces equal, or what may set them apart."""
+    """Why the two traces are equal, or why they may differ."""
     sampling_error: float
-    """The standard error of ``value`` as an estimate of the trace over the distribution that the samples were drawn
-    from: s / sqrt(n) of ``per_sample``, NaN for one sample. For the trace over N samples of which these are n random
-    ones, multiply by sqrt(1 - n / N)."""
+    """Standard error of ``value`` as an estimate of the trace over the distribution of the samples.
+
+    s / sqrt(n) of ``per_sample``, NaN for one sample. For the trace over N samples, n of which were drawn at random,
+    multiply by sqrt(1 - n / N)."""
     backward_passes: float
-    """Backward passes to the layers' outputs, over all samples; each with its norms costs about two forward passes."""
+    """Backward passes to the layers' outputs, over all samples. With its norms, one costs about two forward passes."""
     per_parameter: Mapping[str, float] = field(repr=False)
-    """The trace of each parameter's own diagonal block, by its name in the model; ``value`` is their sum."""
+    """Trace of each parameter's diagonal block, by parameter name. ``value`` is their sum."""
     per_sample: Tensor = field(repr=False)
-    """[n], float64 on the CPU: tr(GGN) of each sample's loss alone."""
+    """[n], float64 on the CPU: tr(GGN) of each sample's loss."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some samples, those in ``again`` a second time at the end, with their outputs and the root of their loss."""
+    """The outputs and loss root of some samples. Those in ``again`` are repeated at the end."""
 
     samples: int
-    """Without the second times."""
+    """Number of samples without the repetitions."""
     again: slice
     norms: ChunkNorms
     root: LossRoot
 
     def folded(self, values: Tensor) -> Tensor:
-        """Of values of all that the chunk holds, [samples]: those of both times added up."""
+        """Adds the values of the repetitions to those of their samples, [samples]."""
         sums = values[: self.samples].clone()
         sums[self.again] += values[self.samples :]
         return sums
 
 
-@dataclass(frozen=True, eq=False)
-class Contribution:
-    """tr(GGN_n), or an estimate of it, for the samples of a chunk."""
+class ChunkEstimator(ABC):
+    """How the trace of a chunk is computed."""
 
-    norms: Norms
-    """[n], float64, by parameter."""
-    passes: int
-    """Backward passes, times the samples they were over."""
+    @abstractmethod
+    def contribution(self, chunk: Chunk) -> tuple[Norms, int]:
+        """tr(GGN_n) or an estimate of it ([n], float64, by parameter), and backward passes times samples."""
+
+    def default_chunk_size(self, chunk_size: int, device: torch.device) -> int:
+        """The default chunk size, given that of products."""
+        return chunk_size
+
+    def repeat_every(self, samples: int) -> int | None:
+        """The stride of the samples that are repeated in their chunk, given the number of samples. None: no sample."""
+        return None
 
 
 def trace_pass(
-    model: nn.Module,
-    loss_fn: LossFunction,
-    batches: Batches,
-    chunk_size: int | None,
-    contribution: Callable[[Chunk], Contribution],
-    usual: Callable[[int, torch.device], int] = lambda size, _: size,
-    every: Callable[[int], int | None] = lambda _: None,
+    model: nn.Module, loss_fn: LossFunction, batches: Batches, chunk_size: int | None, estimator: ChunkEstimator
 ) -> GaussNewtonTrace:
-    """The mean of all samples' contributions; see :func:`estimators.exact_trace` for arguments and refusals.
-
-    ``usual`` is the chunk size where none is given, by that of products and the device. ``every`` says, of how many
-    samples there are, which multiples are to be in their chunk twice; None: no sample.
-    """
+    """The mean over samples of their contributions; see :func:`estimators.exact_trace` for arguments and errors."""
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
     device = checked_parameters(model)[0].device
@@ -90,35 +88,31 @@ def trace_pass(
         with torch.no_grad():
             outputs = model(inputs)
         _check_targets(loss_fn, outputs, targets)
-        size = chunk_size or usual(default_chunk_size(model, loss_fn, inputs, targets), device)
+        size = chunk_size or estimator.default_chunk_size(default_chunk_size(model, loss_fn, inputs, targets), device)
         first = samples.first(size, device)
         _check_targets(loss_fn, outputs, first[1])
         check_deterministic(model, loss_fn, *first)
         plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
         mean_check = MeanCheck(loss_fn)
+        stride = estimator.repeat_every(samples.count)
         for inputs, targets in samples.chunks(size, device):
-            again = _multiples(every(samples.count), sums.samples)
+            again = slice(0) if stride is None else slice(-sums.samples % stride, None, stride)
             chunk = _chunk(plan, loss_fn, inputs, targets, again)
             mean_check.add(chunk.norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
-                # Before the whole pass is spent on a loss that is no mean.
+                # A loss that is no mean fails here, before the whole pass.
                 mean_check.conclude()
-            sums.add(contribution(chunk))
-            del chunk  # With its graph, before the next one is built.
+            sums.add(*estimator.contribution(chunk))
+            del chunk  # Frees its graph before the next one is built.
         mean_check.conclude()
         found = linearity(model, samples.first(2, device)[0])
     return sums.result(found.exact, found.reason)
 
 
 def _check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
-    # What is no tensor with a row a sample has a message of its own.
+    # Outputs of another kind have an error of their own.
     if isinstance(outputs, Tensor) and outputs.ndim > 0:
         check_targets(loss_fn, torch.Size([len(targets), *outputs.shape[1:]]), targets)
-
-
-def _multiples(stride: int | None, start: int) -> slice:
-    """Which of the samples from ``start`` on are multiples of a stride."""
-    return slice(0) if stride is None else slice(-start % stride, None, stride)
 
 
 def _chunk(plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Tensor, again: slice) -> Chunk:
@@ -130,7 +124,7 @@ def _chunk(plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Te
 
 
 class _Sums:
-    """Contributions so far: float64, on the device until the end."""
+    """Sums of the contributions: float64, on the device until the end."""
 
     def __init__(self, parameters: Iterable[str]) -> None:
         self.samples = 0
@@ -138,27 +132,24 @@ class _Sums:
         self._per_sample: list[Tensor] = []
         self._per_parameter: dict[str, list[Tensor]] = {name: [] for name in parameters}
 
-    def add(self, contribution: Contribution) -> None:
-        per_sample = torch.stack(list(contribution.norms.values())).sum(dim=0)
+    def add(self, norms: Norms, passes: int) -> None:
+        per_sample = torch.stack(list(norms.values())).sum(dim=0)
         self.samples += len(per_sample)
-        self._passes += contribution.passes
+        self._passes += passes
         self._per_sample.append(per_sample)
-        for name, norms in contribution.norms.items():
-            self._per_parameter[name].append(norms.sum())
+        for name, values in norms.items():
+            self._per_parameter[name].append(values.sum())
 
     def result(self, exact: bool, reason: str) -> GaussNewtonTrace:
         per_sample = torch.cat(self._per_sample).cpu()
-        per_parameter = torch.stack([torch.stack(sums) for sums in self._per_parameter.values()]).cpu().tolist()
-        value = math.fsum(per_sample.tolist()) / self.samples
+        chunk_sums = torch.stack([torch.stack(sums) for sums in self._per_parameter.values()]).cpu().tolist()
+        names = self._per_parameter
         return GaussNewtonTrace(
-            value=value,
+            value=math.fsum(per_sample.tolist()) / self.samples,
             exact=exact,
             reason=reason,
             sampling_error=float(per_sample.std() / math.sqrt(self.samples)) if self.samples > 1 else math.nan,
             backward_passes=self._passes / self.samples,
-            per_parameter={
-                name: math.fsum(sums) / self.samples
-                for name, sums in zip(self._per_parameter, per_parameter, strict=True)
-            },
+            per_parameter={name: math.fsum(s) / self.samples for name, s in zip(names, chunk_sums, strict=True)},
             per_sample=per_sample,
         )

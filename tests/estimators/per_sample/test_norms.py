@@ -12,7 +12,7 @@ from estimators.kernels.blocks import Scratch
 from estimators.per_sample import layer_rules as layer_norms
 from estimators.per_sample import norms as sample_norms
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms, one_by_one, vectorised
-from estimators.per_sample.products import ProductNorms, cheapest, norms_at_places
+from estimators.per_sample.products import InputMatrices, ProductNorms, cheapest, norms_at_positions
 from estimators.problem.isolation import measuring
 from tests.estimators.cases import seeded
 from tests.estimators.models import hooked_backwards
@@ -129,7 +129,7 @@ def test_products_in_every_arrangement(
 
     for numbers in (2**20, 2 * positions * max(inputs, outputs) * count):
         monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * numbers})
-        products = ProductNorms(partial(some, rows), inputs, count, groups)
+        products = ProductNorms(InputMatrices(partial(some, rows), inputs, groups), count)
         for first, last in [(0, count), (0, 1), (1, count)]:
             found = products.of(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
             torch.testing.assert_close(found, expected[:, first:last], rtol=1e-11, atol=1e-9)
@@ -145,9 +145,8 @@ def test_products_with_few_entries_are_those_of_the_whole_matrix(groups: int, mo
     whole = torch.zeros(5, 4, 3, 20, dtype=torch.float64)
     whole.scatter_add_(3, places.long().unsqueeze(2).expand(entries.shape), entries)
     by_group = whole.view(5, groups, 4 // groups, 3, 20) @ rows.view(5, groups, 1, 20, 7)
-    found = norms_at_places(
-        lambda part: rows[part.start * groups : part.stop * groups], entries.__getitem__, places, groups, 7, Scratch()
-    )
+    matrices = InputMatrices(lambda part: rows[part.start * groups : part.stop * groups], 7, groups)
+    found = norms_at_positions(matrices, entries.__getitem__, places, Scratch())
     torch.testing.assert_close(found, by_group.square().sum(dim=(1, 2, 4)), rtol=1e-12, atol=1e-12)
 
 

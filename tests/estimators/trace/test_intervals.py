@@ -9,7 +9,7 @@ from scipy import stats
 
 from estimators import HutchinsonResult, hutchinson, lanczos
 from estimators.operators.random_vectors import Distribution
-from estimators.trace.intervals import FEWEST_OF_BOTH_SIGNS, FEWEST_PROBES, variance_degrees
+from estimators.trace.intervals import MIN_PROBES, MIN_PROBES_INDEFINITE, degrees_of_freedom
 from estimators.trace.student_t import student_quantile
 from tests.estimators.cases import MatrixOperator, seeded, symmetric
 
@@ -38,7 +38,7 @@ def test_they_cover_the_trace_as_often_as_they_say(name: str, distribution: Dist
     trace = float(matrix.trace())
     student = chebyshev = doubted = 0
     for _ in range(DRAWS):
-        result = hutchinson(MatrixOperator(matrix), FEWEST_PROBES, distribution, generator=generator)
+        result = hutchinson(MatrixOperator(matrix), MIN_PROBES, distribution, generator=generator)
         doubted += result.too_few_probes is not None
         student += result.too_few_probes is None and _holds(result.interval(), trace)
         chebyshev += _holds(result.interval(method="chebyshev"), trace)
@@ -54,7 +54,7 @@ def test_twenty_probes_are_enough_for_two_opposite_eigenvalues() -> None:
     matrix, generator = planted("two opposite"), seeded(0)
     trace, student = float(matrix.trace()), 0
     for _ in range(DRAWS):
-        result = hutchinson(MatrixOperator(matrix), FEWEST_OF_BOTH_SIGNS, generator=generator)
+        result = hutchinson(MatrixOperator(matrix), MIN_PROBES_INDEFINITE, generator=generator)
         assert result.too_few_probes is None
         student += _holds(result.interval(), trace)
     assert 0.93 <= student / DRAWS <= 0.97
@@ -77,7 +77,7 @@ def test_deflated_probes_cover_too() -> None:
     subspace, generator = lanczos(op, 4, tolerance=0.0, generator=seeded(1)), seeded(0)
     inside = 0
     for _ in range(DRAWS):
-        result = hutchinson(op, FEWEST_PROBES, "rademacher", deflate=subspace, generator=generator)
+        result = hutchinson(op, MIN_PROBES, "rademacher", deflate=subspace, generator=generator)
         inside += _holds(result.interval(), float(op.matrix.trace()))
     assert 0.93 <= inside / DRAWS <= 0.97
 
@@ -108,21 +108,23 @@ def test_they_are_their_formulas(level: float) -> None:
 def test_degrees_count_probes_and_eigenvalues() -> None:
     for rank in (1, 5, 40):
         found = hutchinson(MatrixOperator(symmetric([1.0] * rank + [0.0] * 60)), 4000, generator=seeded(0))
-        assert variance_degrees(found.squared_norms, found.variance) == pytest.approx(min(4000 * rank, 10_000), rel=0.1)
-    assert variance_degrees((1.0, 100.0, 1.0, 1.0), 51.5) == 4.0
-    assert variance_degrees((1.0, 1.0), 0.0) == 10_000.0
+        assert degrees_of_freedom(found.squared_norms, found.variance) == pytest.approx(
+            min(4000 * rank, 10_000), rel=0.1
+        )
+    assert degrees_of_freedom((1.0, 100.0, 1.0, 1.0), 51.5) == 4.0
+    assert degrees_of_freedom((1.0, 1.0), 0.0) == 10_000.0
 
 
 def test_few_probes_are_said_in_words_and_in_the_repr() -> None:
     enough = replace(result(10), samples=(1.0, 2.0) * 5)
     assert enough.too_few_probes is None and "too_few" not in repr(enough)
     few = result(9)
-    assert few.too_few_probes == "9 probes, expected 10 for Student's interval: take those, or Chebyshev's"
+    assert few.too_few_probes == "9 probes, expected 10 for Student's interval: take more probes, or Chebyshev's"
     assert 'too_few_probes="9 probes, expected 10' in repr(few)
     opposite = replace(result(10), samples=(1.0, -1.0) * 5, squared_norms=(0.1, 4.0) * 5, variance=4.1)
     assert opposite.too_few_probes == (
-        "10 probes, expected 20 for Student's interval where few eigenvalues of both signs make the trace: take those,"
-        " or Chebyshev's"
+        "10 probes, expected 20 for Student's interval, since few eigenvalues of both signs make up the trace: take"
+        " more probes, or Chebyshev's"
     )
 
 
