@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from estimators.linearity.autograd_rules import AutogradRule, describe, is_leaf, operation_name, rule_of
-from estimators.problem.checks import checked_parameters, evaluate
+from estimators.problem.checks import evaluate, trainable_parameters
 from estimators.problem.isolation import measuring
 
 _GRAD_FN: Any = Tensor.grad_fn
@@ -66,8 +66,8 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
     if not isinstance(inputs, Tensor) or inputs.ndim == 0 or len(inputs) == 0:
         found = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"type {type(inputs).__name__}"
         raise ValueError(f"inputs have {found}, expected a tensor with at least one row: pass a few samples")
-    device = checked_parameters(model)[0].device
-    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = trainable_parameters(model)
+    device = next(iter(parameters.values())).device
     with measuring(model, device):
         # A copy, since autograd cannot save an inference tensor.
         samples = inputs[:_SAMPLES].detach().clone().to(device)

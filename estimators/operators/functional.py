@@ -1,15 +1,12 @@
 """The functional Hessian: the Hessian minus the Gauss-Newton matrix."""
 
-from collections.abc import Iterator
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from estimators.operators.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
-from estimators.problem.checks import LossFunction
-from estimators.problem.samples import Pair
 
 
 class FunctionalHessianOperator(CurvatureOperator):
@@ -24,21 +21,6 @@ class FunctionalHessianOperator(CurvatureOperator):
     def like(cls, op: CurvatureOperator) -> Self:
         """The functional Hessian of ``op``'s problem; it shares op's memory budget and counts its products there."""
         return op._view(cls, op.problem, op.chunk_size)
-
-    # Transitional: for estimators.trace.hessian.
-    @property
-    def model(self) -> nn.Module:
-        """The model."""
-        return self.problem.model
-
-    @property
-    def loss_fn(self) -> LossFunction:
-        """The loss."""
-        return self.problem.loss_fn
-
-    def chunks(self, size: int) -> Iterator[Pair]:
-        """The samples in chunks."""
-        return self.problem.chunks(size)
 
     def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
         if not (loss.requires_grad and outputs.requires_grad):

@@ -172,9 +172,3 @@ def _names(values: set[torch.dtype] | set[torch.device]) -> str:
 
 def _shape_or_type(value: object) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
-
-
-# Transitional: for estimators.trace and estimators.linearity.
-def checked_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The trainable parameters as a list."""
-    return list(trainable_parameters(model).values())

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from estimators.per_sample.norms import Norms
 from estimators.problem.checks import LossFunction
 from estimators.problem.chunking import chunk_size_beside_columns
+from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
 from estimators.trace.trace_pass import Chunk, ChunkEstimator, GaussNewtonTrace, trace_pass
 
@@ -63,7 +64,12 @@ def exact_trace(
     >>> round(trace.value, 4), trace.exact, {name: round(share, 4) for name, share in trace.per_parameter.items()}
     (8.0, True, {'weight': 6.0, 'bias': 2.0})
     """
-    return trace_pass(model, loss_fn, batches, chunk_size, _AllColumns())
+    return exact_trace_of(Problem.of(model, loss_fn, batches), chunk_size)
+
+
+def exact_trace_of(problem: Problem, chunk_size: int | None) -> GaussNewtonTrace:
+    """As :func:`exact_trace`."""
+    return trace_pass(problem, chunk_size, _AllColumns())
 
 
 def sampled_trace(
@@ -95,8 +101,15 @@ def sampled_trace(
     """
     if vectors < 1:
         raise ValueError(f"vectors is {vectors}, expected at least 1: one is enough for thousands of samples")
+    return sampled_trace_of(Problem.of(model, loss_fn, batches), chunk_size, vectors, generator)
+
+
+def sampled_trace_of(
+    problem: Problem, chunk_size: int | None, vectors: int, generator: torch.Generator | None
+) -> SampledGaussNewtonTrace:
+    """As :func:`sampled_trace`."""
     estimator = _RandomSigns(vectors, generator)
-    trace = trace_pass(model, loss_fn, batches, chunk_size, estimator)
+    trace = trace_pass(problem, chunk_size, estimator)
     return SampledGaussNewtonTrace(**vars(trace), standard_error=estimator.standard_error(), vectors=vectors)
 
 

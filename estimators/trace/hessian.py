@@ -1,7 +1,6 @@
 """The trace of the Hessian of any network: exact if possible, else with probes for the network's own curvature."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +10,7 @@ from estimators.operators.gauss_newton import GaussNewtonOperator
 from estimators.operators.hessian import HessianOperator
 from estimators.operators.random_vectors import Distribution
 from estimators.problem.chunking import chunk_size_beside_columns
-from estimators.problem.samples import Pair
-from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
+from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace_of, sampled_trace_of
 from estimators.trace.hutchinson import HutchinsonResult, check_probes, hutchinson
 from estimators.trace.intervals import MAX_DEGREES_OF_FREEDOM, Method, half_width
 from estimators.trace.trace_pass import GaussNewtonTrace
@@ -104,8 +102,8 @@ def hessian_trace(
         )
     # Checked even if no probes are needed, and before the exact trace is computed.
     check_probes(probes, distribution)
+    gauss_newton = _gauss_newton_trace(op, sampled, generator)
     functional = FunctionalHessianOperator.like(op)
-    gauss_newton = _gauss_newton_trace(functional, sampled, generator)
     found = None if gauss_newton.exact else hutchinson(functional, probes, distribution, generator=generator)
     difference, error, products = (found.value, found.standard_error, found.products) if found else (0.0, 0.0, 0.0)
     return HessianTrace(
@@ -126,22 +124,7 @@ def _standard_error_of_signs(trace: GaussNewtonTrace) -> float:
     return trace.standard_error if isinstance(trace, SampledGaussNewtonTrace) else 0.0
 
 
-def _gauss_newton_trace(
-    op: FunctionalHessianOperator, sampled: bool, generator: torch.Generator | None
-) -> GaussNewtonTrace:
+def _gauss_newton_trace(op: HessianOperator, sampled: bool, generator: torch.Generator | None) -> GaussNewtonTrace:
     if sampled:
-        chunks = _Chunks(op, op.chunk_size)
-        return sampled_trace(op.model, op.loss_fn, chunks, generator=generator, chunk_size=chunks.size)
-    chunks = _Chunks(op, chunk_size_beside_columns(op.chunk_size, op.device))
-    return exact_trace(op.model, op.loss_fn, chunks, chunk_size=chunks.size)
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """The samples of an operator as batches. Only one chunk at a time is on the device."""
-
-    op: FunctionalHessianOperator
-    size: int
-
-    def __iter__(self) -> Iterator[Pair]:
-        return self.op.chunks(self.size)
+        return sampled_trace_of(op.problem, op.chunk_size, 1, generator)
+    return exact_trace_of(op.problem, chunk_size_beside_columns(op.chunk_size, op.device))

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from estimators.linearity.linearity import linearity
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
-from estimators.problem.checks import LossFunction, MeanCheck, check_deterministic, check_mode, checked_parameters
-from estimators.problem.chunking import default_chunk_size
-from estimators.problem.isolation import measuring
-from estimators.problem.samples import Batches, Samples
+from estimators.problem.checks import LossFunction, MeanCheck, check_deterministic, check_mode
+from estimators.problem.problem import Problem
 from estimators.trace.loss_root import LossRoot, check_targets, loss_root
 
 
@@ -73,39 +71,36 @@ class ChunkEstimator(ABC):
         return None
 
 
-def trace_pass(
-    model: nn.Module, loss_fn: LossFunction, batches: Batches, chunk_size: int | None, estimator: ChunkEstimator
-) -> GaussNewtonTrace:
+def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimator) -> GaussNewtonTrace:
     """The mean over samples of their contributions; see :func:`estimators.exact_trace` for arguments and errors."""
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
-    device = checked_parameters(model)[0].device
-    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    check_mode(model)
-    with measuring(model, device):
-        samples = Samples(batches)
-        inputs, targets = samples.first(2, device)
+    check_mode(problem.model)
+    with problem.measuring():
+        two, targets = problem.first(2)
         with torch.no_grad():
-            outputs = model(inputs)
-        _check_targets(loss_fn, outputs, targets)
-        size = chunk_size or estimator.default_chunk_size(default_chunk_size(model, loss_fn, inputs, targets), device)
-        first = samples.first(size, device)
-        _check_targets(loss_fn, outputs, first[1])
-        check_deterministic(model, loss_fn, *first)
-        plan, sums = SampleNorms(model, parameters, inputs), _Sums(parameters)
-        mean_check = MeanCheck(loss_fn)
-        stride = estimator.repeat_every(samples.count)
-        for inputs, targets in samples.chunks(size, device):
+            outputs = problem.model(two)
+        _check_targets(problem.loss_fn, outputs, targets)
+        chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
+        first = problem.first(chunk_size)
+        _check_targets(problem.loss_fn, outputs, first[1])
+        check_deterministic(problem.model, problem.loss_fn, *first)
+        plan, sums = SampleNorms(problem.model, problem.parameters, two), _Sums(problem.parameters)
+        mean_check = MeanCheck(problem.loss_fn)
+        stride = estimator.repeat_every(problem.count)
+        for inputs, targets in problem.chunks(chunk_size):
             again = slice(0) if stride is None else slice(-sums.samples % stride, None, stride)
-            chunk = _chunk(plan, loss_fn, inputs, targets, again)
-            mean_check.add(chunk.norms.outputs[: len(inputs)], targets)
+            repeated = [torch.cat([part, part[again]]) if len(part[again]) else part for part in (inputs, targets)]
+            norms = plan.chunk(repeated[0])
+            mean_check.add(norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
                 # A loss that is no mean fails here, before the whole pass.
                 mean_check.conclude()
-            sums.add(*estimator.contribution(chunk))
-            del chunk  # Frees its graph before the next one is built.
+            root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
+            sums.add(*estimator.contribution(Chunk(len(inputs), again, norms, root)))
+            del norms, root  # Frees the graph before the next one is built.
         mean_check.conclude()
-        found = linearity(model, samples.first(2, device)[0])
+        found = linearity(problem.model, two)
     return sums.result(found.exact, found.reason)
 
 
@@ -113,14 +108,6 @@ def _check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> N
     # Outputs of another kind have an error of their own.
     if isinstance(outputs, Tensor) and outputs.ndim > 0:
         check_targets(loss_fn, torch.Size([len(targets), *outputs.shape[1:]]), targets)
-
-
-def _chunk(plan: SampleNorms, loss_fn: LossFunction, inputs: Tensor, targets: Tensor, again: slice) -> Chunk:
-    samples = len(inputs)
-    if len(inputs[again]):
-        inputs, targets = (torch.cat([part, part[again]]) for part in (inputs, targets))
-    norms = plan.chunk(inputs)
-    return Chunk(samples, again, norms, loss_root(loss_fn, norms.outputs, targets))
 
 
 class _Sums:
