@@ -92,11 +92,11 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
             again = slice(0) if stride is None else slice(-sums.samples % stride, None, stride)
             repeated = [torch.cat([part, part[again]]) if len(part[again]) else part for part in (inputs, targets)]
             norms = plan.chunk(repeated[0])
+            root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
             mean_check.add(norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
                 # A loss that is no mean fails here, before the whole pass.
                 mean_check.conclude()
-            root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
             sums.add(*estimator.contribution(Chunk(len(inputs), again, norms, root)))
             del norms, root  # Frees the graph before the next one is built.
         mean_check.conclude()

@@ -254,7 +254,7 @@ def test_no_curvature_on_some_chunks_is_no_obstacle() -> None:
     [
         (
             {"coarse_fraction": 0.0},
-            r"coarse_fraction is 0.0, expected a share in \(0, 1\): 0.1 is usual",
+            r"coarse_fraction is 0.0, expected a share of the samples in \(0, 1\): 0.1 is usual",
         ),
         ({"coarse_fraction": 1.0}, "coarse_fraction is 1.0, expected a share"),
         ({"coarse_fraction": math.nan}, "coarse_fraction is nan, expected a share"),
