@@ -1,4 +1,4 @@
-"""Max pooling of a ReLU as the linear map that it is while its maxima stay where they are."""
+"""Max pooling of a ReLU's output, which is linear as long as the maxima keep their places."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Window:
-    """What is pooled, and how."""
+    """The input shape and the arguments of a max pool."""
 
     size: torch.Size
-    """Of the channels: [channels, height, width]."""
-    layout: torch.memory_format
+    """[channels, height, width] of the input."""
+    memory_format: torch.memory_format
     arguments: tuple[list[int], list[int], list[int], list[int], bool]
     """Kernel, stride, padding, dilation, each per dimension, and ceil_mode."""
 
@@ -33,14 +33,14 @@ class Window:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> "Window | None":
-        """From the arguments of max_pool2d; None where the indices are wanted, too."""
+        """From the arguments of max_pool2d; None if the indices are wanted too."""
         if return_indices:
             return None
         kernel = _pair(kernel_size)
-        # An empty stride is torch's for that of the kernel.
+        # In torch an empty stride is that of the kernel.
         arguments = kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
-        layout = torch.channels_last if is_channels_last(relu) else torch.contiguous_format
-        return cls(relu.shape[1:], layout, arguments)
+        memory_format = torch.channels_last if is_channels_last(relu) else torch.contiguous_format
+        return cls(relu.shape[1:], memory_format, arguments)
 
 
 def _pair(value: int | list[int]) -> list[int]:
@@ -48,75 +48,75 @@ def _pair(value: int | list[int]) -> list[int]:
     return values * 2 if len(values) == 1 else values
 
 
-def pooled_maxima(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """The largest of each window, and its place in its channel: in half the bytes, no channel has 2^31 pixels."""
-    if relu.device.type != "cpu" or window.layout == torch.channels_last:
+def max_pool(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """The maxima and their indices within a channel, as int32: half the bytes of torch's."""
+    if relu.device.type != "cpu" or window.memory_format == torch.channels_last:
         pooled, indices = _aten.max_pool2d_with_indices(relu, *window.arguments)
         return pooled, indices.to(torch.int32)
-    # Pixel by pixel it takes a third as long on a processor, the turning included: channels are compared side by side.
+    # On a CPU channels_last takes a third of the time, including the conversion.
     parts = [
         _aten.max_pool2d_with_indices(to_channels_last(relu[part]), *window.arguments)
         for part in blocks(len(relu), window.size.numel(), relu)
     ]
     pooled = torch.cat([maxima.contiguous() for maxima, _ in parts])
-    return pooled, torch.cat([places.to(torch.int32).contiguous() for _, places in parts])
+    return pooled, torch.cat([indices.to(torch.int32).contiguous() for _, indices in parts])
 
 
-def passed(numbers: Tensor, pooled: Tensor, out: Tensor | None = None) -> Tensor:
-    """Zero where the ReLU stopped the maximum. NaN goes through a ReLU, and so does its gradient."""
-    numbers = to_channels_last(numbers) if is_channels_last(pooled) else numbers
+def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -> Tensor:
+    """The gradient of the maxima before the ReLU: zero where the maximum is not positive; NaN passes, as in torch."""
+    gradient = to_channels_last(gradient) if is_channels_last(pooled) else gradient
     result: Tensor = (
-        _aten.threshold_backward(numbers, pooled, 0)
+        _aten.threshold_backward(gradient, pooled, 0)
         if out is None
-        else _aten.threshold_backward.grad_input(numbers, pooled, 0, grad_input=out)
+        else _aten.threshold_backward.grad_input(gradient, pooled, 0, grad_input=out)
     )
     return result
 
 
-def spread(entries: Tensor, indices: Tensor, window: Window) -> Tensor:
-    """Every entry to its maximum's place."""
+def max_unpool(entries: Tensor, indices: Tensor, window: Window) -> Tensor:
+    """Entries [n, channels, ...] at the places of their maxima, zeros elsewhere: [n, channels, height, width]."""
     shape = len(entries), *window.size
-    # Of the pooled tensor the kernel reads shape and layout only.
-    like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.layout)
+    # The kernel reads only shape and memory format of the pool's input.
+    like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.memory_format)
     result: Tensor = _aten.max_pool2d_with_indices_backward(entries, like, *window.arguments, indices.long())
     return result
 
 
-def gathered(large: Tensor, indices: Tensor) -> Tensor:
-    """What lies at the maxima's places: the transpose of :func:`spread`."""
+def at_maxima(images: Tensor, indices: Tensor) -> Tensor:
+    """The entries of images at the places of the maxima: the transpose of :func:`max_unpool`."""
     if is_channels_last(indices):
-        large = to_channels_last(large).permute(0, 2, 3, 1).flatten(1, 2)
-        places = indices.permute(0, 2, 3, 1)
-        return large.gather(1, places.long().flatten(1, 2)).view(places.shape).permute(0, 3, 1, 2)
-    return large.flatten(2).gather(2, indices.long().flatten(2)).view(indices.shape)
+        images = to_channels_last(images).permute(0, 2, 3, 1).flatten(1, 2)
+        indices = indices.permute(0, 2, 3, 1)
+        return images.gather(1, indices.long().flatten(1, 2)).view(indices.shape).permute(0, 3, 1, 2)
+    return images.flatten(2).gather(2, indices.long().flatten(2)).view(indices.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class PooledGradients:
-    """Gradients [n, channels, height, width], zero but for one entry, at most, of each window of a pool of a ReLU."""
+    """Gradients [n, channels, height, width] before ReLU and max pool: at most one entry per window is not zero."""
 
     columns: Sequence[Tensor]
-    """[n, channels, ...] each: what came back to the pool, for some functions of its output."""
+    """The gradients [n, channels, ...] of the pool's output, for several functions of it."""
     pooled: Tensor
-    """[n, channels, ...]: the output, which tells what the ReLU stopped."""
+    """The output of the pool [n, channels, ...], which shows which maxima the ReLU let pass."""
     indices: Tensor
-    """[n, channels, ...]: the maxima's places in a channel, the same for every function."""
+    """The places of the maxima in a channel [n, channels, ...]."""
     window: Window
 
     def entries(self, column: int, samples: slice = slice(None)) -> Tensor:
-        """[n, channels, ...] of some samples, one for each window."""
-        return passed(self.columns[column][samples], self.pooled[samples])
+        """One entry per window [n, channels, ...], for some samples."""
+        return relu_backward(self.columns[column][samples], self.pooled[samples])
 
     def by_channel(self, samples: slice, scratch: Scratch) -> Tensor:
-        """[m, channels, columns, ...]: the entries of some samples, those of a channel side by side."""
+        """The entries of all columns [m, channels, columns, ...], for some samples."""
         pooled = self.pooled[samples]
         shape = *pooled.shape[:2], len(self.columns), *pooled.shape[2:]
         found = scratch.of("entries", shape, pooled)
         for column in range(len(self.columns)):
-            # A copy of its own is seven times as fast as an operation that turns images around as it writes.
+            # A separate copy is seven times as fast as an operation that writes in another memory format.
             found[:, :, column].copy_(self.entries(column, samples))
         return found
 
     def whole(self, column: int, samples: slice = slice(None)) -> Tensor:
-        """A gradient itself for some samples."""
-        return spread(self.entries(column, samples), self.indices[samples], self.window)
+        """The gradient [n, channels, height, width] of one column, for some samples."""
+        return max_unpool(self.entries(column, samples), self.indices[samples], self.window)

@@ -1,10 +1,10 @@
-"""Max pooling of a ReLU, differentiated past the ReLU: the same numbers, bit for bit, for half the memory.
+"""Max pooling of a ReLU with less memory: the same numbers, bit for bit.
 
-Autograd keeps what the ReLU returned, as large as the layer before it, and 8 bytes for the place of every maximum. In
-each derivative it writes a gradient of that size, in which one in four entries of a 2x2 pool is not zero, and reads and
-writes all of them again for the ReLU. Whether the ReLU let the maximum of a window through is to be seen at the pooled
-number already: a quarter of the comparisons, one large tensor less, and nothing large to keep. A lean convolution of
-the data below it (:mod:`estimators.kernels.convolutions`) is taken along (:mod:`estimators.kernels.conv_relu_pool`).
+Autograd saves the output of the ReLU, which is as large as the layer before it, and 8 bytes for the index of every
+maximum. Each derivative writes a gradient of that size, in which one in four entries is not zero for a 2x2 pool, and
+reads and writes it again for the ReLU. But the pooled maximum already shows whether the ReLU let it pass. So a quarter
+of the comparisons suffices, and nothing large is saved. A lean convolution of data before the ReLU
+(:mod:`estimators.kernels.convolutions`) is included (:mod:`estimators.kernels.conv_relu_pool`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,22 +17,23 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from estimators.kernels.conv_relu_pool import pooled_convolution
+from estimators.kernels.conv_relu_pool import conv_relu_pool
 from estimators.kernels.convolutions import convolution_of_data
-from estimators.kernels.max_pool import PooledGradients, Window, gathered, passed, pooled_maxima, spread
+from estimators.kernels.linear_map import transposed
+from estimators.kernels.max_pool import PooledGradients, Window, at_maxima, max_pool, max_unpool, relu_backward
 
 _RELUS = (nn.functional.relu, torch.relu, Tensor.relu)
 _POOLS = (nn.functional.max_pool2d, torch.max_pool2d)
 
 
 class PooledRelus(TorchFunctionMode):
-    """Within, 2d max pooling of what a ReLU returned goes around the ReLU. Differentiable any number of times."""
+    """Inside this mode, 2d max pools of a ReLU's output are those of this module, differentiable to any order."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: By a ReLU's output: what went into it, and how often the output had been written.
+        #: By output of a ReLU: its input, and the version of the output.
         self._relus = WeakIdKeyDictionary()
-        #: By the node of what went into the ReLU.
+        #: By the node of the ReLU's input.
         self.pools: dict[Node, Pool] = {}
 
     def __torch_function__(
@@ -42,7 +43,7 @@ class PooledRelus(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """The function's result, whatever computes it."""
+        """The function's result."""
         if func in _POOLS and args:
             before, version = self._relus.get(args[0], (None, 0))
             if before is not None and args[0].ndim == 4 and args[0]._version == version:
@@ -56,7 +57,7 @@ class PooledRelus(TorchFunctionMode):
     def _pool(self, before: Tensor, relu: Tensor, window: Window) -> Tensor:
         convolution = convolution_of_data(before)
         if convolution is not None:
-            return pooled_convolution(convolution, relu, window)
+            return conv_relu_pool(convolution, relu, window)
         result: Tensor = _MaxPool.apply(before, relu, window)
         self.pools[get_gradient_edge(before).node] = Pool(get_gradient_edge(result))
         return result
@@ -64,59 +65,48 @@ class PooledRelus(TorchFunctionMode):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Max pooling of a ReLU, by the place of its output in the graph."""
+    """A max pool of a ReLU in the graph."""
 
     edge: GradientEdge
+    """Of the pool's output."""
 
     def gradients(self, columns: Sequence[Tensor]) -> PooledGradients:
-        """Of what went into the ReLU, where ``columns`` [n, ...] are some of the output."""
+        """The gradients of the ReLU's input, given some of the pool's output [n, ...]."""
         node: Any = self.edge.node
         indices, pooled = (saved.detach() for saved in node.saved_tensors)
         return PooledGradients(columns, pooled, indices, node.window)
 
 
 class _MaxPool(torch.autograd.Function):
-    """Of a ReLU's output, as a function of the ReLU's input."""
+    """The max pool of a ReLU's output as a function of the ReLU's input."""
 
     @staticmethod
     def forward(ctx: Any, before: Tensor, relu: Tensor, window: Window) -> Tensor:
-        pooled, indices = pooled_maxima(relu, window)
+        pooled, indices = max_pool(relu, window)
         ctx.save_for_backward(indices, pooled)
         ctx.window = window
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         indices, pooled = ctx.saved_tensors
-        large: Tensor = _Spread.apply(gradient, indices, pooled.detach(), ctx.window)
-        return large, None, None
+        return *transposed(_Maxima(ctx.window), (indices, pooled.detach()), gradient, (True,)), None, None
 
 
-class _Spread(torch.autograd.Function):
-    """Every number to its maximum's place, those that the ReLU stopped to none; linear in the numbers."""
+@dataclass(frozen=True, eq=False)
+class _Maxima:
+    """The output of the pool as a linear map of the ReLU's input. Constants: indices of the maxima, and the output."""
 
-    @staticmethod
-    def forward(ctx: Any, numbers: Tensor, indices: Tensor, pooled: Tensor, window: Window) -> Tensor:
-        ctx.save_for_backward(indices, pooled)
-        ctx.window = window
-        return spread(passed(numbers, pooled), indices, window)
+    window: Window
+    inputs: int = 1
 
-    @staticmethod
-    def backward(ctx: Any, large: Tensor) -> tuple[Tensor, None, None, None]:
-        found: Tensor = _Gather.apply(large, *ctx.saved_tensors, ctx.window)
-        return found, None, None, None
+    def __call__(self, constants: tuple[Tensor, ...], inputs: tuple[Tensor | None, ...]) -> Tensor:
+        (indices, pooled), (images,) = constants, inputs
+        assert images is not None
+        return relu_backward(at_maxima(images, indices), pooled)
 
-
-class _Gather(torch.autograd.Function):
-    """What :class:`_Spread` is the transpose of."""
-
-    @staticmethod
-    def forward(ctx: Any, large: Tensor, indices: Tensor, pooled: Tensor, window: Window) -> Tensor:
-        ctx.save_for_backward(indices, pooled)
-        ctx.window = window
-        return passed(gathered(large, indices), pooled)
-
-    @staticmethod
-    def backward(ctx: Any, numbers: Tensor) -> tuple[Tensor, None, None, None]:
-        large: Tensor = _Spread.apply(numbers, *ctx.saved_tensors, ctx.window)
-        return large, None, None, None
+    def transpose(
+        self, constants: tuple[Tensor, ...], output: Tensor, wanted: tuple[bool, ...]
+    ) -> tuple[Tensor | None, ...]:
+        indices, pooled = constants
+        return (max_unpool(relu_backward(output, pooled), indices, self.window),)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from estimators.kernels import blocks
-from estimators.kernels import conv_relu_pool as pooled_convolutions
+from estimators.kernels.conv_relu_pool import _ConvReluPool
 from estimators.kernels.convolutions import LeanConvolutions
 from estimators.kernels.relu_pool import PooledRelus
 from estimators.problem.saved_tensors import recording_saved
@@ -108,8 +108,8 @@ def test_derivatives_are_those_of_autograd(
 @networks
 def test_it_is_taken_as_one_where_it_is_one(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    apply = pooled_convolutions._PooledConvolution.apply
-    monkeypatch.setattr(pooled_convolutions._PooledConvolution, "apply", lambda *args: calls.append(1) or apply(*args))
+    apply = _ConvReluPool.apply
+    monkeypatch.setattr(_ConvReluPool, "apply", lambda *args: calls.append(1) or apply(*args))
     derivatives(network, images(), [LeanConvolutions, PooledRelus])
     assert len(calls) == (network in AS_ONE)
 

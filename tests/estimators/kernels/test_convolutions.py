@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from estimators import HessianOperator
 from estimators.kernels import convolutions
-from estimators.kernels.convolutions import LeanConvolutions, _Between
+from estimators.kernels.convolutions import LeanConvolutions, _HiddenConvolution
 from tests.estimators.cases import assert_relatively_close, images, random_vector, seeded
 
 SHAPE = 5, 4, 9, 8
@@ -146,7 +146,7 @@ def test_second_derivatives_are_torchs(geometry: Any, with_bias: bool) -> None:
     bias = arguments[2] if with_bias else None
     expected, found = (
         torch.convolution(arguments[0], arguments[1], bias, *geometry[:3], False, [0, 0], geometry[3]),
-        _Between.apply(arguments[0], arguments[1], bias, geometry),
+        _HiddenConvolution.apply(arguments[0], arguments[1], bias, geometry),
     )
     assert torch.equal(found, expected)
     delta = torch.randn(expected.shape, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -164,7 +164,7 @@ def test_second_derivatives_are_torchs(geometry: Any, with_bias: bool) -> None:
 def test_a_direction_in_one_argument_is_enough() -> None:
     generator = seeded(0)
     inputs, weight = (torch.randn(s, generator=generator, requires_grad=True) for s in (SHAPE, (8, 4, 3, 2)))
-    outputs = _Between.apply(inputs, weight, None, ([1, 1], [1, 1], [1, 1], 1))
+    outputs = _HiddenConvolution.apply(inputs, weight, None, ([1, 1], [1, 1], [1, 1], 1))
     delta = torch.ones_like(outputs).requires_grad_()
     for_input, for_weight = torch.autograd.grad(outputs, [inputs, weight], delta, create_graph=True)
     (of_weight,) = torch.autograd.grad(for_input.sum(), [weight], retain_graph=True)
