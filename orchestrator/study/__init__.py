@@ -1,1 +1,1 @@
-"""What a trial, a sweep and an epoch record are. Pure: reads sweep files, writes nothing, needs no torch."""
+"""Trials, sweeps and epoch records as pure data: this package reads sweep files, writes nothing, and needs no torch."""

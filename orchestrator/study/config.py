@@ -1,4 +1,4 @@
-"""What a trial is: one model, one data set, one optimizer, one seed, and what is measured."""
+"""The config of a trial: one model, data set, optimizer and seed, and the measurements."""
 
 import hashlib
 import json
@@ -13,21 +13,21 @@ from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 
 SCHEMA = 1
-"""Counted in every trial id; raised only if a field ever changes its meaning."""
+"""Part of every trial id; raised only if the meaning of a field changes."""
 
 Estimator = Literal["lanczos", "exact_trace", "sampled_trace", "algorithm1"]
 
 
 class MeasurementConfig(Config):
-    """What is estimated after every epoch, and on which share of the training images."""
+    """The estimators that run after every epoch, and the share of the training images they see."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
     lanczos_products: PositiveInt = 10
     lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the subset, at most, that each step towards the start of Lanczos looks at; 0.0: it starts at random."""
+    """The largest share of the subset in each step towards the start vector of Lanczos; 0.0: a random start vector."""
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """Relative to lambda_max: where it is reached no more products are taken; 0.0: all of lanczos_products."""
+    """Lanczos stops when the residual relative to lambda_max is below it; 0.0: after lanczos_products products."""
     algorithm1_every: PositiveInt = 1
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
@@ -36,23 +36,23 @@ class MeasurementConfig(Config):
     @classmethod
     def _each_once(cls, estimators: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(estimators)) < len(estimators):
-            raise ValueError("each estimator may be named once")
+            raise ValueError("names an estimator twice; name each once")
         if {"exact_trace", "sampled_trace"} <= set(estimators):
-            raise ValueError("exact_trace and sampled_trace give the same number: name one of them")
-        # Their order in the file decides nothing, so it must not make another trial.
+            raise ValueError("exact_trace and sampled_trace estimate the same quantity; name one of them")
+        # The order in the file has no effect, so it must not change the trial id.
         return tuple(name for name in get_args(Estimator) if name in estimators)
 
     @model_validator(mode="after")
     def _coarse_and_fine(self) -> Self:
         if self.lanczos_coarse_fraction and self.lanczos_products < 2:
             raise ValueError(
-                "lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product for each stage"
+                "lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction, one for each stage"
             )
         return self
 
 
 class TrialConfig(Config):
-    """Everything that decides what a trial computes. Two equal configs are one trial."""
+    """Everything that determines the results of a trial. Two equal configs are one trial."""
 
     model: Model = CnnConfig(name="cnn")
     data: Data
@@ -68,17 +68,17 @@ class TrialConfig(Config):
     def _warm_before_the_end(self) -> Self:
         if isinstance(self.schedule, CosineSchedule) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, expected less than epochs, {self.epochs}: "
-                "a cosine needs epochs after the warm-up"
+                f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, expected less than epochs, which is "
+                f"{self.epochs}: a cosine needs epochs after the warm-up"
             )
         return self
 
     @property
     def trial_id(self) -> str:
-        """Twelve hex digits of the digest of what the trial is: the fields that differ from their defaults.
+        """Twelve hexadecimal digits of a digest over the fields that differ from their defaults.
 
-        New fields change no old id. Paths do not count, nor does the number of epochs, unless the schedule stretches
-        over them: the first epochs of a longer trial are the shorter trial.
+        A new field with a default changes no existing id. Paths do not count. The number of epochs counts only if the
+        schedule depends on it: otherwise the first epochs of a longer trial are the shorter trial.
         """
         content = {"schema": SCHEMA, **_identity(self)}
         if self.schedule_needs_epochs:
@@ -88,15 +88,15 @@ class TrialConfig(Config):
 
     @property
     def schedule_needs_epochs(self) -> bool:
-        """Whether more epochs would make other ones of the first."""
+        """Whether the first epochs depend on the number of epochs."""
         return isinstance(self.schedule, CosineSchedule)
 
     def flat(self) -> dict[str, Any]:
-        """Every field under its dotted name, ``{"optimizer.lr": 0.05, ...}``: MLflow params and frame columns."""
+        """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``: the MLflow params and frame columns."""
         return dict(_flat(self))
 
     def chosen(self) -> dict[str, Any]:
-        """The fields that have no default or differ from it, under their dotted names."""
+        """The fields that have no default or differ from it, by dotted name."""
         return dict(_flat(self, skip_defaults=True))
 
 

@@ -1,4 +1,4 @@
-"""The data sets a trial can name."""
+"""The data sets of a trial."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,50 +11,50 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, Posi
 class _Data(Config):
     name: str
     train_subset: PositiveInt | None = None
-    """So many of the training images, in a fixed random order; None: all. Validation and test images stay the same."""
+    """The number of training images, taken in a fixed random order; None: all. Other images do not depend on it."""
 
 
 class _OnDisk(_Data):
     @field_validator("path", check_fields=False)
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
-        # Ray changes the working directory of every trial: a relative path would point elsewhere there.
+        # Ray changes the working directory of every trial, so a relative path would be another one there.
         if path is None:
             return None
         try:
             return str(Path(path).expanduser().resolve())
         except RuntimeError:
-            raise ValueError(f"there is no home folder {path.partition('/')[0]!r}; write the path out") from None
+            raise ValueError(f"home folder {path.partition('/')[0]!r} does not exist; write the full path") from None
 
 
 class DigitsData(_Data):
-    """scikit-learn's 1,797 real images of handwritten digits, 1x8x8: embedded, no download."""
+    """scikit-learn's 1,797 images of handwritten digits, 1x8x8, without a download."""
 
     name: Literal["digits"]
 
 
 class ImageFolderData(_OnDisk):
-    """A folder with train/<class>/* and test/<class>/* images, all of one size."""
+    """A folder with images of one size in train/<class>/ and test/<class>/."""
 
     name: Literal["image_folder"]
     path: Annotated[str, Field(min_length=1, json_schema_extra=NOT_IDENTITY)]
 
 
 class TorchvisionData(_OnDisk):
-    """A data set that torchvision downloads and checks; or its published files, in a folder of one's own."""
+    """A data set that torchvision downloads and verifies, or its published files in a folder."""
 
     name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist", "svhn"]
     path: Annotated[str | None, Field(min_length=1, json_schema_extra=NOT_IDENTITY)] = None
-    """Where the published files lie or are downloaded to; None: in the cache folder of each machine."""
+    """The folder of the published files, or for their download; None: the cache folder of each machine."""
 
 
 Data = Annotated[DigitsData | ImageFolderData | TorchvisionData, Field(discriminator="name")]
 
 
 class AugmentationConfig(Config):
-    """Random changes of the training images, drawn anew in every epoch, on the trial's device."""
+    """Random changes of the training images, drawn anew in every epoch on the device of the trial."""
 
     flip: bool = False
-    """Mirrors every image left to right with probability 1/2."""
+    """Flips every image horizontally with probability 1/2."""
     crop: NonNegativeInt = 0
-    """Cuts every image, in its own size, out of itself with a black border of so many pixels."""
+    """Pads every image with this many black pixels on each side, then crops it at random to its size."""

@@ -1,8 +1,8 @@
-"""From a sweep file's ``trial:``, ``grid:`` and ``sample:`` to its different trials."""
+"""Expansion of ``trial:``, ``grid:`` and ``sample:`` of a sweep file to different trials."""
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,34 +13,32 @@ from orchestrator.study.sample import SampleConfig, draw
 from orchestrator.study.sweep_file_error import ConfigIssue, explain
 
 MOST_COMBINATIONS = 100_000
-"""Of a grid and a sample; more take minutes to read and gigabytes to hold, and none of that is training."""
+"""The limit of a sweep: more would take minutes to read and gigabytes of memory before any training."""
 
 
 def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[ConfigIssue]]:
-    """The different trials, and what is wrong with the grid and with any trial."""
+    """Returns the different trials, and the issues of the grid and of all trials."""
     base, grid = content.get("trial"), content.get("grid")
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
-    problems = _misshapen(grid, grids) if "grid" in content else []
+    issues = _misshapen(grid, grids) if "grid" in content else []
     if too_many := _too_many(content.get("sample"), grids):
-        return (), [*problems, too_many]
-    sampled, unknown = _drawn(content.get("sample"))
+        return (), [*issues, too_many]
+    points, unknown = _drawn(content.get("sample"))
     if not isinstance(base, dict):
-        return (), problems
-    problems += [
-        ConfigIssue(f"sample: {key}", ..., "is varied by the grid too; leave it out of one of them")
-        for key in dict.fromkeys(key for grid in grids if isinstance(grid, dict) for key in grid if key in sampled[0])
-    ]
+        return (), issues
+    keys = (key for grid in grids if isinstance(grid, dict) for key in grid if key in points[0])
+    issues += [ConfigIssue(f"sample: {key}", ..., "is also in the grid; remove it from one of them") for key in keys]
     trials: dict[str, TrialConfig] = {}
-    for drawn, point in _pairs(sampled, grids):
-        trial, more = _trial(base, drawn, point)
-        problems += [problem for problem in more if problem.path not in unknown]
+    for drawn, varied in ((drawn, varied) for grid in grids for drawn in points for varied in _points(grid)):
+        trial, more = _trial(base, drawn, varied)
+        issues += [issue for issue in more if issue.path not in unknown]
         if trial is not None:
-            problems += _clash(trials.setdefault(trial.trial_id, trial), trial)
-    return tuple(trials.values()), problems
+            issues += _clash(trials.setdefault(trial.trial_id, trial), trial)
+    return tuple(trials.values()), issues
 
 
 def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
-    """What is wrong with how many trials a file asks for, before any is made."""
+    """The issue of a file that asks for too many trials, found before any is created."""
     drawn = sample.get("trials") if isinstance(sample, dict) else 1
     points = drawn if isinstance(drawn, int) else 1
     factors = [[len(values) for values in _filled(grid).values()] for grid in grids]
@@ -49,16 +47,14 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
         return None
     largest = max(factors, key=math.prod)
     product = " x ".join(f"{factor:,}" for factor in ([points] if points > 1 else []) + largest)
-    where, fix = "grid", "leave out values, or draw some by sample:"
-    if points > 1:
-        where, fix = "sample: trials", "draw fewer"
+    path, fix = ("sample: trials", "draw fewer") if points > 1 else ("grid", "remove values, or draw some by sample:")
     return ConfigIssue(
-        where, ..., f"asks for {count:,} trials ({product}), expected at most {MOST_COMBINATIONS:,} in a sweep; {fix}"
+        path, ..., f"asks for {count:,} trials ({product}), expected at most {MOST_COMBINATIONS:,}; {fix}"
     )
 
 
 def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
-    """The points of a sample, an empty one where there is none; and the paths that an invalid sample leaves open."""
+    """The drawn points, one empty point without a sample; and the paths left without a value by an invalid sample."""
     if sample is None:
         return [{}], set()
     try:
@@ -68,21 +64,13 @@ def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
         return [{}], {f"trial.{key}" for key in (values if isinstance(values, dict) else ())}
 
 
-def _pairs(sampled: list[dict[str, Any]], grids: list[Any]) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
-    for grid in grids:
-        for drawn in sampled:
-            for point in _points(grid):
-                yield drawn, point
-
-
 def _trial(
     base: dict[str, Any], drawn: dict[str, Any], point: dict[str, Any]
 ) -> tuple[TrialConfig | None, list[ConfigIssue]]:
-    content = base
-    values = {**drawn, **point}
-    # Shallow keys first: a whole optimizer must not wipe out the learning rate the grid gives beside it.
+    content, values = dict(base), {**drawn, **point}
+    # Shallow keys first: a whole optimizer must not overwrite the learning rate that the grid also varies.
     for key in sorted(values, key=lambda key: key.count(".")):
-        content = _with(content, key, values[key])
+        put(content, key, values[key])
     try:
         return TrialConfig.model_validate(content), []
     except ValidationError as error:
@@ -92,31 +80,33 @@ def _trial(
 
 def _misshapen(grid: object, grids: list[Any]) -> list[ConfigIssue]:
     if not any(grids):
-        return [ConfigIssue("grid", grid, "is empty; list values by key, or leave grid out for a single trial")]
+        return [ConfigIssue("grid", grid, "is empty; list values by key, or remove grid for a single trial")]
     expected = "must be a mapping of keys to lists of values, or a list of such mappings"
-    problems = [ConfigIssue("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
+    issues = [ConfigIssue("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
     entries = [entry for grid in grids if isinstance(grid, dict) for entry in grid.items()]
-    problems += [ConfigIssue(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))]
-    return problems
+    return issues + [
+        ConfigIssue(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))
+    ]
 
 
 def _unfit(key: object, values: object) -> str:
+    """What is wrong with an entry of a grid; empty if nothing is."""
     if not isinstance(key, str):
         return "keys must be text"
     if isinstance(values, dict) and values:
-        return f"must be a list of values; a key within is written with dots, {key}.{next(iter(values))}: [...]"
+        return f"must be a list of values; write a nested key with dots: {key}.{next(iter(values))}: [...]"
     if not isinstance(values, list):
         return "must be a list of values"
     return "" if values else "is empty; give at least one value"
 
 
-def _points(grid: Any) -> Iterable[dict[str, Any]]:
+def _points(grid: Any) -> Iterator[dict[str, Any]]:
     filled = _filled(grid)
     return (dict(zip(filled, values, strict=True)) for values in itertools.product(*filled.values()))
 
 
 def _filled(grid: Any) -> dict[str, list[Any]]:
-    """The values of every key. What is unfit is reported by itself; here it must not hide what is wrong elsewhere."""
+    """The values of every key. Invalid entries are reported by `_misshapen`; here they must not hide other issues."""
     entries = grid.items() if isinstance(grid, dict) else ()
     return {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
 
@@ -127,17 +117,11 @@ def _listed(values: object) -> list[Any]:
     return [] if values is None or isinstance(values, dict) else [values]
 
 
-def _with(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    changed = dict(content)
-    put(changed, key, value)
-    return changed
-
-
 def _clash(first: TrialConfig, second: TrialConfig) -> list[ConfigIssue]:
-    """Duplicates are dropped, but not where the file asks for two things that count as one trial."""
+    """The issue of two different configs with one id. Equal ones are merged without an issue."""
     if first == second:
         return []
     ours, theirs = first.flat(), second.flat()
     key = next(key for key in ours if ours[key] != theirs[key])
-    hint = "the paths of data do not tell trials apart" if key == "data.path" else "keep the larger one"
-    return [ConfigIssue(key, theirs[key], f"and {ours[key]!r} are the same trial ({first.trial_id}): {hint}")]
+    fix = "the path of the data is not part of a trial; keep one" if key == "data.path" else "keep the larger one"
+    return [ConfigIssue(key, theirs[key], f"gives the same trial ({first.trial_id}) as {ours[key]!r}; {fix}")]

@@ -1,4 +1,4 @@
-"""What the parts of a config have in common: strictness, ranges, and whether a field makes another trial."""
+"""The base class and the types of config fields, and the mark of fields that are not part of the trial id."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
-"""Marks a field that does not take part in the trial's id, as ``json_schema_extra``."""
+"""The ``json_schema_extra`` of a field that is not part of the trial id."""
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
@@ -16,11 +16,11 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Config(BaseModel):
-    """A part of a trial: no unknown keys, no silent conversions, no infinities, never changed."""
+    """The base of all configs: no unknown keys, no implicit conversions, no infinities, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def counts_for_identity(field: FieldInfo) -> bool:
-    """Whether a field takes part in the trial's id."""
+    """Whether a field is part of the trial id."""
     return field.json_schema_extra != NOT_IDENTITY

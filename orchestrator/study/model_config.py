@@ -1,4 +1,4 @@
-"""The networks a trial can name."""
+"""The networks of a trial."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,13 +7,13 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 from orchestrator.study.fields import Config, PositiveInt, Share
 
 MODULE = "package.module:Class"
-"""How a network of one's own is named."""
+"""The name of a network of the user."""
 
 
 class CnnConfig(Config):
     """The paper's network: two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, two hidden layers.
 
-    With batch norm before every ReLU and dropout after every hidden layer's, where asked for.
+    `batch_norm` adds batch norm before every ReLU, `dropout` adds dropout after every hidden layer.
     """
 
     name: Literal["cnn"]
@@ -22,7 +22,7 @@ class CnnConfig(Config):
 
 
 class MlpConfig(Config):
-    """Hidden layers with ReLU on the flattened image. Batch norm and dropout as in the cnn."""
+    """Hidden layers with ReLU on the flattened image; batch norm and dropout as in `CnnConfig`."""
 
     name: Literal["mlp"]
     hidden: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (400, 400)
@@ -34,10 +34,10 @@ Scalar = bool | int | float | str | None
 
 
 class ModuleConfig(Config):
-    """A network of the user's own: code that a trial imports and runs.
+    """A network of the user: a class that a trial imports.
 
-    All other keys are passed to the class by name. Where it takes them, `shape` (channels, height, width) and `classes`
-    are passed too.
+    All other keys are passed to the class by name, and so are `shape` (channels, height, width) and `classes` if it
+    takes them.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -50,12 +50,12 @@ class ModuleConfig(Config):
     def _importable(cls, name: str) -> str:
         module, _, class_name = name.partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), class_name)):
-            raise ValueError(f"must name a class as {MODULE}, of letters, digits and '_'")
+            raise ValueError(f"must name a class as {MODULE}, with letters, digits and '_' only")
         return name
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with."""
+        """The keyword arguments of the class."""
         return dict(self.__pydantic_extra__ or {})
 
 

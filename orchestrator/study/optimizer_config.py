@@ -1,4 +1,4 @@
-"""The optimizers a trial can name, and how their learning rate changes with time."""
+"""The optimizers and learning rate schedules of a trial."""
 
 from typing import Annotated, Literal, Self
 
@@ -19,12 +19,12 @@ class SgdConfig(Config):
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0; set momentum, 0.9 say, or leave nesterov out")
+            raise ValueError("nesterov needs a momentum above 0; set momentum, for example to 0.9, or remove nesterov")
         return self
 
 
 class AdamConfig(Config):
-    """Adam (Kingma and Ba, 2015); weight_decay adds to the gradient, as in the original."""
+    """Adam (Kingma and Ba, 2015). weight_decay is added to the gradient, as in the original."""
 
     name: Literal["adam"]
     lr: PositiveFloat
@@ -35,7 +35,7 @@ class AdamConfig(Config):
 
 
 class AdamWConfig(Config):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adamw"]
     lr: PositiveFloat
@@ -73,24 +73,24 @@ Optimizer = Annotated[SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | Rms
 class _Schedule(Config):
     name: str
     warmup_epochs: NonNegativeInt = 0
-    """Epochs in which the learning rate rises linearly, step by step, to its full size."""
+    """Epochs in which the learning rate rises linearly, in every step, to its full value."""
 
 
 class ConstantSchedule(_Schedule):
-    """The learning rate stays, after the warm-up if there is one."""
+    """A constant learning rate after the warm-up."""
 
     name: Literal["constant"]
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from the full learning rate to a share of it at the last step (Loshchilov and Hutter, 2017)."""
+    """Half a cosine from the full learning rate to the fraction `final` of it (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"]
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class StepSchedule(_Schedule):
-    """Multiplied by a factor after every so many epochs."""
+    """The learning rate is multiplied by `factor` after every `every` epochs."""
 
     name: Literal["step"]
     every: PositiveInt

@@ -1,7 +1,8 @@
-"""Trials drawn at random: the ``sample:`` of a sweep file, drawn when the file is read, from its seed: ids stay fixed.
+"""``sample:`` of a sweep file: trials drawn at random, from a seed, when the file is read.
 
-No draw depends on a library's version but for Sobol's direction numbers, which are published constants. Values are
-rounded to four significant digits: what the last bit of a logarithm is on some machine must make no other trial.
+Trial ids depend on the drawn values, so they must be the same everywhere. The random numbers depend on no version of a
+library, except for the direction numbers of Sobol, which are published constants. Values are rounded to four
+significant digits, since the last bits of a logarithm differ between machines.
 """
 
 import math
@@ -18,11 +19,11 @@ Range = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Distribution(Config):
-    """Where the values of one key come from: exactly one of these."""
+    """The distribution of one key: exactly one of these."""
 
     uniform: Range | None = None
     log_uniform: Range | None = None
-    """Uniform in the logarithm: as many values between 0.001 and 0.01 as between 0.01 and 0.1."""
+    """Uniform in the logarithm: equally many values between 0.001 and 0.01 as between 0.01 and 0.1."""
     choice: list[Any] | None = None
 
     @model_validator(mode="after")
@@ -34,13 +35,13 @@ class Distribution(Config):
             raise ValueError("choice is empty; give at least one value")
         for name, bounds in (("uniform", self.uniform), ("log_uniform", self.log_uniform)):
             if bounds and not bounds[0] < bounds[1]:
-                raise ValueError(f"{name} goes from {bounds[0]} to {bounds[1]}; the first must be the smaller one")
+                raise ValueError(f"{name} is [{bounds[0]}, {bounds[1]}]; the first number must be the smaller one")
         if self.log_uniform and self.log_uniform[0] <= 0:
-            raise ValueError(f"log_uniform begins at {self.log_uniform[0]}; a logarithm needs numbers above 0")
+            raise ValueError(f"log_uniform begins at {self.log_uniform[0]}; both numbers must be above 0")
         return self
 
     def at(self, share: float) -> Any:
-        """The value below which so large a share (in [0, 1)) of the distribution lies."""
+        """The quantile of `share`, in [0, 1)."""
         if self.choice is not None:
             return self.choice[int(share * len(self.choice))]
         if self.uniform:
@@ -51,25 +52,25 @@ class Distribution(Config):
 
 
 class SampleConfig(Config):
-    """So many points of a space, each of them combined with every point of the grid."""
+    """Points drawn from a space, each combined with every point of the grid."""
 
     trials: PositiveInt
-    """Points. More of them later keep the first ones."""
+    """The number of points. A larger number keeps the first ones."""
     method: Literal["random", "sobol"] = "random"
-    """``sobol`` fills the space evenly (Sobol, 1967), shifted by the seed."""
+    """``sobol``: a low-discrepancy sequence (Sobol, 1967), shifted by the seed."""
     seed: NonNegativeInt = 0
     values: Annotated[dict[str, Distribution], Field(min_length=1)]
 
 
 def draw(sample: SampleConfig) -> list[dict[str, Any]]:
-    """The points, as values by dotted key."""
+    """Draws the points, as values by dotted key."""
     keys = sorted(sample.values)
     shares = (_sobol if sample.method == "sobol" else _random)(sample, keys)
     return [{key: sample.values[key].at(share) for key, share in zip(keys, point, strict=True)} for point in shares]
 
 
 def _stream(sample: SampleConfig, key: str) -> Callable[[], float]:
-    """Numbers for one key; another key beside it changes none of them."""
+    """Random numbers for one key, which do not depend on the other keys."""
     return random.Random(f"{sample.seed}/{key}").random
 
 
@@ -82,7 +83,7 @@ def _sobol(sample: SampleConfig, keys: list[str]) -> list[list[float]]:
     from scipy.stats.qmc import Sobol
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the number of points should be a power of 2: the user decides
+        warnings.simplefilter("ignore")  # the number of points need not be a power of 2
         points = Sobol(len(keys), scramble=False).random(sample.trials).tolist()
     shifts = [_stream(sample, key)() for key in keys]
     return [[(share + shift) % 1.0 for share, shift in zip(point, shifts, strict=True)] for point in points]

@@ -1,4 +1,4 @@
-"""What a sweep is: a file that names a list of trials. All its errors are found at once, before anything runs."""
+"""A sweep: a named list of trials, read from a file. All issues of the file are found at once, before anything runs."""
 
 import re
 from collections import Counter
@@ -18,11 +18,11 @@ from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, exp
 from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
-"""The folder in which a sweep is found by its bare name: in the current directory, else as installed."""
+"""The folder that is searched for a sweep by name: that of the current directory, then the installed one."""
 
 
 class Resources(BaseModel):
-    """What one trial occupies. Never part of its identity."""
+    """The resources of one trial. They are not part of its identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     cpu: Annotated[int, Field(ge=1)] = 1
@@ -30,15 +30,15 @@ class Resources(BaseModel):
 
 
 class SweepFile(BaseModel):
-    """The shape of a sweep file; `load_sweep` expands it."""
+    """The format of a sweep file; `load_sweep` expands it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    # Becomes a folder and a file name: nothing here may climb out of the storage.
+    # The name of a folder and of a file, which must not lead out of the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
     trial: dict[Any, Any]
     grid: Any = None
-    """Lists of values by dotted key, or a list of such mappings; `_misshapen` says what is wrong with it."""
+    """Lists of values by dotted key, or a list of such mappings; validated by `expand`."""
     sample: SampleConfig | None = None
     resources: Resources = Resources()
     keep_checkpoints: str = "last"
@@ -47,7 +47,7 @@ class SweepFile(BaseModel):
     @classmethod
     def _all_some_or_last(cls, keep: str) -> str:
         if not re.fullmatch(r"all|last|every [1-9][0-9]*", keep):
-            raise ValueError("must be all, last, or 'every K' with a number of epochs, every 10 say")
+            raise ValueError("must be all, last, or 'every K' with a number of epochs, for example every 10")
         return keep
 
 
@@ -60,10 +60,10 @@ class Sweep:
     trials: tuple[TrialConfig, ...]
     resources: Resources
     keep_checkpoints: str = "last"
-    """``all``, ``every K`` epochs, or ``last``: those that a trial needs to go on. Never part of its identity."""
+    """``all``, ``every K`` epochs, or ``last``: those needed to resume. Not part of the identity of trials."""
 
     def keeps(self, epoch: int) -> bool:
-        """Whether the checkpoint of an epoch stays when the trial has gone on."""
+        """Whether the checkpoint of an epoch is kept after the trial has gone on."""
         if self.keep_checkpoints.startswith("every "):
             return epoch % int(self.keep_checkpoints.removeprefix("every ")) == 0
         return self.keep_checkpoints == "all"
@@ -77,7 +77,7 @@ class Sweep:
         """The one trial whose id begins with `prefix`.
 
         Raises:
-            ValueError: where none or several do.
+            ValueError: none or several do; the message lists them.
         """
         matches = [trial for trial_id, trial in self.by_id.items() if trial_id.startswith(prefix)]
         if prefix and len(matches) == 1:
@@ -87,17 +87,17 @@ class Sweep:
         raise ValueError(f"{prefix!r} {found} of sweep {self.name!r}; give enough of one id:\n  {listed}")
 
     def label(self, trial: TrialConfig) -> str:
-        """What tells this trial from the others of the sweep: ``cnn sgd lr=0.05 seed=1``.
+        """The fields in which this trial differs from others of the sweep: ``cnn sgd lr=0.05 seed=1``.
 
-        Defaults of a model or optimizer go without saying.
+        Defaults of a model or optimizer are left out.
         """
         flat, chosen = trial.flat(), trial.chosen()
-        told = (key for key in flat if key in self.varied and (key in chosen or f"{_section(key)}.name" not in flat))
-        return " ".join(f"{flat[key]}" if key.endswith(".name") else f"{self._short[key]}={flat[key]}" for key in told)
+        keys = (key for key in flat if key in self.varied and (key in chosen or f"{_section(key)}.name" not in flat))
+        return " ".join(f"{flat[key]}" if key.endswith(".name") else f"{self._short[key]}={flat[key]}" for key in keys)
 
     @cached_property
     def _short(self) -> dict[str, str]:
-        """The last part of every varied key, the whole key where another one ends alike."""
+        """The last part of every varied key; the whole key if another one has the same last part."""
         ends = Counter(key.rpartition(".")[2] for key in self.varied)
         return {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in self.varied}
 
@@ -105,14 +105,14 @@ class Sweep:
     def varied(self) -> tuple[str, ...]:
         """The dotted names of the fields in which the trials differ.
 
-        Not those that differ because the optimizers or models do, as the momentum of sgd and the betas of adam: the
-        names tell that.
+        Fields that only one kind of optimizer or model has, such as the momentum of sgd, count only if they differ
+        within that kind: its name already shows the rest.
         """
         seen: dict[tuple[str, object], set[str]] = {}
-        told = [(trial.flat(), trial.chosen()) for trial in self.trials]
-        keys = dict.fromkeys(key for flat, _ in told for key in flat)
+        trials = [(trial.flat(), trial.chosen()) for trial in self.trials]
+        keys = dict.fromkeys(key for flat, _ in trials for key in flat)
         names = {key: f"{_section(key)}.name" for key in keys}
-        for flat, chosen in told:
+        for flat, chosen in trials:
             for key in keys:
                 kind = flat.get(names[key])
                 seen.setdefault((key, kind), set()).add(repr(flat.get(key, ...)))
@@ -127,34 +127,34 @@ def _section(key: str) -> str:
 
 
 def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in a file, or of that name in ``sweeps/``.
+    """Loads a sweep from a file.
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
-        overrides: ``a.b=c`` each, put over the file's ``trial:``, and over its ``grid:`` where that varies the key;
-            a list then replaces the values there. In any order they make the same other sweep, named
-            ``<name>-<digest of the overrides>``.
+        overrides: ``a.b=c`` each. It replaces the value in ``trial:``, and those in ``grid:`` if that varies the key; a
+            list replaces the list there. The result is another sweep, named ``<name>-<digest of the overrides>``,
+            which does not depend on their order.
 
     Raises:
-        SweepFileError: naming every problem of the file.
-        ValueError: where there is no such file, it is no YAML, or an override is no ``key=value``.
+        SweepFileError: with every issue of the file.
+        ValueError: the file does not exist or is not YAML, or an override is not ``key=value``.
     """
     path = _find(source)
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise SweepFileError(path, [ConfigIssue("", content, "must be a mapping with the keys name, trial and grid")])
     content.setdefault("name", path.stem)
-    problems = _shared_name(path, content["name"])
+    issues = _shared_name(path, content["name"])
     for key, value in sorted(parse_overrides(overrides).items()):
         override(content, key, value)
     file = SweepFile(name="invalid", trial={})
     try:
         file = SweepFile.model_validate(content)
     except ValidationError as error:
-        problems += explain(error, SweepFile)
+        issues += explain(error, SweepFile)
     trials, more = expand(content)
-    if problems + more:
-        raise SweepFileError(path, list(dict.fromkeys(problems + more)))
+    if issues + more:
+        raise SweepFileError(path, issues + more)
     return Sweep(overridden_name(file.name, overrides), file.description, trials, file.resources, file.keep_checkpoints)
 
 
@@ -163,7 +163,7 @@ def _find(source: str) -> Path:
         path = Path(source)
         if path.is_file():
             return path
-        raise ValueError(f"sweep file {source!r} does not exist")
+        raise ValueError(f"sweep file {source!r} does not exist; check the path, or give the name of a sweep")
     folders = [Path(SWEEPS), Path(__file__).parents[2] / SWEEPS]
     for folder in folders:
         if (path := folder / f"{source}.yaml").is_file():
@@ -173,14 +173,14 @@ def _find(source: str) -> Path:
 
 
 def _shared_name(path: Path, name: object) -> list[ConfigIssue]:
-    """Two files of one name would take each other's list of trials for their own."""
+    """The issue of a name that another file has too: each would take the trials of the other for its own."""
     for sibling in sorted(path.parent.glob("*.y*ml")):
         if sibling.resolve() == path.resolve():
             continue
         try:
             other = read_yaml(sibling)
-        except ValueError:  # what is wrong with another file is said when that one is loaded
+        except ValueError:  # reported when that file is loaded
             continue
         if isinstance(other, dict) and other.get("name", sibling.stem) == name:
-            return [ConfigIssue("name", name, f"is also the name in {sibling}; every sweep needs its own")]
+            return [ConfigIssue("name", name, f"is also the name in {sibling}; give every sweep its own name")]
     return []

@@ -1,4 +1,4 @@
-"""YAML as a researcher expects it: 1e-3 is a number, and a key given twice is an error."""
+"""YAML without surprises: 1e-3 is a number, and a duplicate key is an error."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 _NOT_DECIMAL = re.compile(r"[-+]?0[0-9_]+|.*:.*")
-"""What YAML 1.1 reads as octal or base 60: ``010`` would be 8, ``1:30`` would be 90."""
+"""Numbers that YAML 1.1 reads as octal or base 60: ``010`` would be 8, ``1:30`` would be 90."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -15,7 +15,7 @@ class _Loader(yaml.SafeLoader):
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen if isinstance(key, yaml.ScalarNode) else False:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(str(key.value))
         return node
@@ -23,27 +23,27 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         number = isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float"))
         if number and _NOT_DECIMAL.fullmatch(node.value):
-            problem = f"{node.value!r} is octal or base 60 in YAML; write a decimal number, or quote it"
+            problem = f"{node.value!r} is octal or base 60 in YAML; write a decimal number, or quote it if it is text"
             raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError):  # a 13th month, thousands of digits, !!bool maybe
             shown = repr(node.value)[:40]
-            problem = f"{shown} cannot be read as {node.tag.rpartition(':')[2]}; quote it where it is text"
+            problem = f"{shown} cannot be read as {node.tag.rpartition(':')[2]}; quote it if it is text"
             raise yaml.MarkedYAMLError(None, None, problem, node.start_mark) from None
 
 
-# YAML 1.1 as PyYAML reads it takes 1e-3 for a string, since it has no dot, and .5e3, since it has no sign.
+# PyYAML reads 1e-3 as a string because it has no dot, and .5e3 because its exponent has no sign.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """Returns the content of a YAML file.
 
     Raises:
-        ValueError: with file, line and column, where it cannot be read, is no YAML or has a key twice.
+        ValueError: the file cannot be read, is not YAML or has a duplicate key; with file, line and column.
     """
     try:
         return _load(path.read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> Any:
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply for a sweep file") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file: {error}") from None
+        raise ValueError(f"{path} is not a text file: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``--set key=text``: what the same text means in a sweep file."""
+    """Returns the value of ``--set key=text``: that of the same text in a sweep file."""
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError):

@@ -314,10 +314,13 @@ def test_numbers_as_a_researcher_writes_them(text: str, value: object) -> None:
         ({"optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True}}, "nesterov needs a momentum above 0"),
         (
             {"schedule": {"name": "cosine", "warmup_epochs": 2}, "epochs": 2},
-            "schedule.warmup_epochs is 2, expected less than epochs, 2",
+            "schedule.warmup_epochs is 2, expected less than epochs, which is 2",
         ),
         ({"schedule": {"name": "step"}}, "Field required"),
-        ({"data": {"name": "cifar10", "path": "~nobody-of-that-name/x"}}, "no home folder '~nobody-of-that-name'"),
+        (
+            {"data": {"name": "cifar10", "path": "~nobody-of-that-name/x"}},
+            "home folder '~nobody-of-that-name'",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

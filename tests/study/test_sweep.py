@@ -56,7 +56,7 @@ def problems(source: str, *overrides: str) -> list[str]:
     header, *lines = str(caught.value).split("\n  ")
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
     assert header == f"{source}: {count}, nothing was started"
-    assert len(lines) == len(caught.value.problems)
+    assert len(lines) == len(caught.value.issues)
     return lines
 
 
@@ -216,7 +216,7 @@ def test_an_override_that_is_none(write: Write, override: str) -> None:
 
 
 def test_an_override_given_twice(write: Write) -> None:
-    message = "--set 'seed=2': seed is set twice; say which value is meant"
+    message = "--set 'seed=2': seed is set twice; keep one of the values"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_sweep(write(BASE), ["seed=1", "epochs=3", "seed=2"])
 
@@ -248,7 +248,7 @@ def test_a_wrong_override_of_a_grid_key_is_a_problem_of_the_grid(write: Write) -
 # --- what is wrong with a file ---
 
 GRID_SHAPE = "must be a mapping of keys to lists of values, or a list of such mappings"
-GRID_EMPTY = "is empty; list values by key, or leave grid out for a single trial"
+GRID_EMPTY = "is empty; list values by key, or remove grid for a single trial"
 NAME = "must be letters, digits, '-' and '_' only (at most 64)"
 WRONG: dict[str, tuple[str, list[str]]] = {
     # unknown keys, at every level
@@ -319,20 +319,20 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "estimator twice": (
         BASE + "  measurement: {estimators: [lanczos, lanczos]}",
-        ["trial.measurement.estimators = ['lanczos', 'lanczos']: each estimator may be named once"],
+        ["trial.measurement.estimators = ['lanczos', 'lanczos']: names an estimator twice; name each once"],
     ),
     "both traces": (
         BASE + "  measurement: {estimators: [exact_trace, sampled_trace]}",
         [
-            "trial.measurement.estimators = ['exact_trace', 'sampled_trace']: exact_trace and sampled_trace give the"
-            " same number: name one of them"
+            "trial.measurement.estimators = ['exact_trace', 'sampled_trace']: exact_trace and sampled_trace"
+            " estimate the same quantity; name one of them"
         ],
     ),
     "no product for the second stage": (
         BASE + "  measurement: {lanczos_products: 1, lanczos_coarse_fraction: 0.1}",
         [
-            "trial.measurement: lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction: a product"
-            " for each stage"
+            "trial.measurement: lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction, one for"
+            " each stage"
         ],
     ),
     # values out of range
@@ -372,7 +372,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "nobody's path": (
         BASE.replace("{name: digits}", "{name: image_folder, path: ~nobody_here/a}"),
-        ["trial.data.path = '~nobody_here/a': there is no home folder '~nobody_here'; write the path out"],
+        ["trial.data.path = '~nobody_here/a': home folder '~nobody_here' does not exist; write the full path"],
     ),
     # values of another type
     "boolean lr": (BASE.replace("0.05", "yes"), ["trial.optimizer.lr = True: must be a number"]),
@@ -448,10 +448,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "second grid": (BASE + "grid: [{seed: [1]}, {seed: 3}]", ["grid: seed = 3: must be a list of values"]),
     "nested grid": (
         BASE + "grid: {optimizer: {lr: [1]}}",
-        [
-            "grid: optimizer = {'lr': [1]}: must be a list of values;"
-            " a key within is written with dots, optimizer.lr: [...]"
-        ],
+        ["grid: optimizer = {'lr': [1]}: must be a list of values; write a nested key with dots: optimizer.lr: [...]"],
     ),
     "values": (
         BASE + "grid: {optimizer.lr: [0.1, -1, .nan, true, '0.1']}",
@@ -490,14 +487,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     # two things that count as one trial
     "two lengths": (
         BASE + "grid: {epochs: [2, 3]}",
-        [f"epochs = 3: and 2 are the same trial ({config().trial_id}): keep the larger one"],
+        [f"epochs = 3: gives the same trial ({config().trial_id}) as 2; keep the larger one"],
     ),
     "two folders": (
         BASE.replace("{name: digits}", "{name: image_folder, path: /a}") + "grid: {data.path: [/a, /b]}",
         [
-            "data.path = '/b': and '/a' are the same trial"
-            f" ({config(data={'name': 'image_folder', 'path': '/a'}).trial_id}):"
-            " the paths of data do not tell trials apart"
+            "data.path = '/b': gives the same trial"
+            f" ({config(data={'name': 'image_folder', 'path': '/a'}).trial_id}) as '/a';"
+            " the path of the data is not part of a trial; keep one"
         ],
     ),
     # no sweep at all
@@ -517,18 +514,17 @@ def test_what_is_wrong_is_said_so_that_it_can_be_mended(write: Write, content: s
     [
         (
             f"grid: {{seed: {list(range(1000))}, batch_size: {list(range(1, 101))}, epochs: {list(range(1, 101))}}}",
-            "grid: asks for 10,000,000 trials (1,000 x 100 x 100), expected at most 100,000 in a sweep; "
-            "leave out values, or draw some by sample:",
+            "grid: asks for 10,000,000 trials (1,000 x 100 x 100), expected at most 100,000; "
+            "remove values, or draw some by sample:",
         ),
         (
             f"grid: [{{seed: {list(range(400))}, batch_size: {list(range(1, 251))}}}, {{seed: [7]}}]",
-            "grid: asks for 100,001 trials (400 x 250), expected at most 100,000 in a sweep; "
-            "leave out values, or draw some by sample:",
+            "grid: asks for 100,001 trials (400 x 250), expected at most 100,000; "
+            "remove values, or draw some by sample:",
         ),
         (
             "sample: {trials: 100000000, values: {optimizer.lr: {uniform: [0.1, 0.2]}}}\ngrid: {seed: [0, 1]}",
-            "sample: trials: asks for 200,000,000 trials (100,000,000 x 2), expected at most 100,000 in a sweep; "
-            "draw fewer",
+            "sample: trials: asks for 200,000,000 trials (100,000,000 x 2), expected at most 100,000; draw fewer",
         ),
     ],
 )
@@ -576,36 +572,36 @@ NO_YAML: dict[str, tuple[str | bytes, str]] = {
     "unhashable key": (BASE + "grid: {? [a, b] : [2]}", "x.yaml:6:10: found unhashable key"),
     "octal": (
         BASE + "  seed: 010",
-        "x.yaml:6:9: '010' is octal or base 60 in YAML; write a decimal number, or quote it",
+        "x.yaml:6:9: '010' is octal or base 60 in YAML; write a decimal number, or quote it if it is text",
     ),
     "base 60": (
         BASE + "  seed: 1:30",
-        "x.yaml:6:9: '1:30' is octal or base 60 in YAML; write a decimal number, or quote it",
+        "x.yaml:6:9: '1:30' is octal or base 60 in YAML; write a decimal number, or quote it if it is text",
     ),
     "13th month": (
         BASE + "  seed: 2024-13-01",
-        "x.yaml:6:9: '2024-13-01' cannot be read as timestamp; quote it where it is text",
+        "x.yaml:6:9: '2024-13-01' cannot be read as timestamp; quote it if it is text",
     ),
     "thousands of digits": (
         BASE + "  seed: 1" + "0" * 5000,
-        f"x.yaml:6:9: '1{'0' * 38} cannot be read as int; quote it where it is text",
+        f"x.yaml:6:9: '1{'0' * 38} cannot be read as int; quote it if it is text",
     ),
     "no boolean": (
         BASE + "  seed: !!bool maybe",
-        "x.yaml:6:9: 'maybe' cannot be read as bool; quote it where it is text",
+        "x.yaml:6:9: 'maybe' cannot be read as bool; quote it if it is text",
     ),
     "no timestamp": (
         BASE + "  seed: !!timestamp soon",
-        "x.yaml:6:9: 'soon' cannot be read as timestamp; quote it where it is text",
+        "x.yaml:6:9: 'soon' cannot be read as timestamp; quote it if it is text",
     ),
-    "no integer": (BASE + "  seed: !!int ''", "x.yaml:6:9: '' cannot be read as int; quote it where it is text"),
+    "no integer": (BASE + "  seed: !!int ''", "x.yaml:6:9: '' cannot be read as int; quote it if it is text"),
     "mapping as number": (BASE + "  seed: !!float {a: b}", "x.yaml:6:9: expected a scalar node, but found mapping"),
     "code": (
         BASE + "  seed: !!python/object/apply:os.getcwd []",
         "x.yaml:6:9: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd'",
     ),
-    "too deep": (BASE + "  seed: " + "[" * 3000 + "]" * 3000, "x.yaml is nested too deeply for a sweep file"),
-    "no text": (b"name: \xff\xfe", "x.yaml is no text file: 'utf-8' codec can't decode byte 0xff in position 6"),
+    "too deep": (BASE + "  seed: " + "[" * 600 + "]" * 600, "x.yaml is nested too deeply for a sweep file"),
+    "no text": (b"name: \xff\xfe", "x.yaml is not a text file: 'utf-8' codec can't decode byte 0xff in position 6"),
     "zero byte": ("name: x\0", "x.yaml: unacceptable character #x0000"),
 }
 
@@ -647,8 +643,8 @@ def test_a_folder_is_no_sweep_file(tmp_path: Path) -> None:
 
 def test_two_files_of_one_name(write: Write) -> None:
     source, other = write(BASE), write(BASE, "y.yml")
-    assert problems(source) == [f"name = 'x': is also the name in {other}; every sweep needs its own"]
-    assert problems(other) == [f"name = 'x': is also the name in {source}; every sweep needs its own"]
+    assert problems(source) == [f"name = 'x': is also the name in {other}; give every sweep its own name"]
+    assert problems(other) == [f"name = 'x': is also the name in {source}; give every sweep its own name"]
 
 
 def test_a_shared_name_is_said_beside_all_else(write: Write) -> None:
@@ -659,7 +655,7 @@ def test_a_shared_name_is_said_beside_all_else(write: Write) -> None:
 def test_a_file_may_not_take_the_name_that_another_has_by_its_file_name(write: Write) -> None:
     other = write(BASE.removeprefix("name: x\n"), "night.yaml")
     assert problems(write(BASE.replace("name: x", "name: night"))) == [
-        f"name = 'night': is also the name in {other}; every sweep needs its own"
+        f"name = 'night': is also the name in {other}; give every sweep its own name"
     ]
 
 

@@ -75,7 +75,7 @@ def test_a_change_is_put_over_each_trials_own_measurement() -> None:
         (["measurement={fraction: 0.5}"], "only measurement.* can be set here"),
         (
             ["measurement.fraction=0.5", "measurement.fraction=0.6"],
-            "--set 'measurement.fraction=0.6': measurement.fraction is set twice; say which value is meant",
+            "--set 'measurement.fraction=0.6': measurement.fraction is set twice; keep one of the values",
         ),
         (
             [],
