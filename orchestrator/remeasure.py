@@ -1,8 +1,8 @@
-"""Curvature again, or another, from the checkpoints of a trial: where the measurement meets the store."""
+"""Measures curvature again, or other curvature, from the stored checkpoints of a trial."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -21,70 +21,75 @@ from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.trial import device_of, refuse_other_data
 
 
-def remeasure(
-    config: TrialConfig,
-    measurement: MeasurementConfig,
-    store: TrialStore,
-    label: str,
-    resources: Resources,
-    every: int = 1,
-    stop_requested: Callable[[], bool] = lambda: False,
-    command: str | None = None,
-) -> None:
-    """Measures the epochs of a trial whose checkpoints are there, and stores what they give under `label`.
+@dataclass(frozen=True)
+class RemeasureOptions:
+    """What is measured again, and how."""
 
-    What is there already is not measured again. Model, streams and threads are those of the trial: an estimator that
-    `measurement` leaves as it was gives what it gave, bit for bit.
+    measurement: MeasurementConfig
+    label: str
+    """The name under which the results are stored."""
+    resources: Resources
+    every: int = 1
+    """Only epochs that are multiples of this are measured."""
+    stop_requested: Callable[[], bool] = lambda: False
+    """Asked before every checkpoint; True ends the remeasurement."""
+    command: str | None = None
+    """The command line for the provenance; None is that of this process."""
+
+
+def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions) -> None:
+    """Measures the epochs of a trial that have a checkpoint and no result under the label yet.
+
+    Model, random streams and threads are those of the trial, so an estimator whose settings are unchanged gives the
+    same result bit for bit.
 
     Raises:
-        DataError: where the data is not what the trial was trained on.
-        StorageError: where a checkpoint is damaged; all others have been measured by then.
+        DataError: if the data is not what the trial was trained on.
+        StorageError: if a checkpoint is damaged. All others have been measured by then.
     """
-    commits = remeasurement_status(store, config, label, every).due
+    commits = remeasurement_status(store, config, options.label, options.every).due
     if not commits:
         return
-    device = device_of(resources)
+    device = device_of(options.resources)
     damaged: list[str] = []
-    with reproducible(resources.cpu):
+    with reproducible(options.resources.cpu):
         data = load_data(config.data, device)
         refuse_other_data(store, [commit.record.epoch for commit in commits], data.digest)
-        measuring = Measurement(measurement, config.seed, *data.measurement_subset(measurement.fraction))
+        subset = data.measurement_subset(options.measurement.fraction)
+        measurement = Measurement(options.measurement, config.seed, *subset)
         for commit in commits:
-            if stop_requested():
+            if options.stop_requested():
                 break
             try:
                 checkpoint = store.read_checkpoint(commit)
             except StorageError as error:
                 damaged.append(str(error))
                 continue
-            if checkpoint is None:  # forgotten since: the trial has gone on
+            if checkpoint is None:  # the trial has been trained further meanwhile and has deleted it
                 continue
-            record = _measure(config, measuring, data, device, commit.record, checkpoint)
-            environment = asdict(describe(device, resources.cpu))
-            store.remeasurements.add(
-                label,
-                Remeasurement(
-                    record,
-                    measurement,
-                    commit.checkpoint_digest,
-                    commit.data_digest,
-                    capture(command=command),
-                    environment,
-                ),
+            record = _measure(config, measurement, data, device, commit.record, checkpoint)
+            result = Remeasurement(
+                record,
+                options.measurement,
+                commit.checkpoint_digest,
+                commit.data_digest,
+                capture(command=options.command),
+                asdict(describe(device, options.resources.cpu)),
             )
+            store.remeasurements.add(options.label, result)
     if damaged:
         raise StorageError("; ".join(damaged))
 
 
 def _measure(
     config: TrialConfig,
-    measuring: Measurement,
+    measurement: Measurement,
     data: ResidentData,
     device: torch.device,
     trained: EpochRecord,
     checkpoint: bytes,
 ) -> EpochRecord:
-    """A record of nothing but curvature."""
+    """Returns a record with curvature only."""
     model = load_model(config, data, device, checkpoint)
-    record = measuring.complete(EpochRecord(trained.epoch, timestamp_ms=0, loss_train=trained.loss_train), model)
+    record = measurement.complete(EpochRecord(trained.epoch, timestamp_ms=0, loss_train=trained.loss_train), model)
     return replace(record, loss_train=None, timestamp_ms=time.time_ns() // 1_000_000)

@@ -1,51 +1,52 @@
-"""One trial again, in this process: whether it gives what is stored, bit for bit, and if not, what differs."""
+"""Runs one trial in this process, and compares it with what is stored."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from orchestrator.differences import compare
-from orchestrator.store.ownership.claims import BY_HAND, Owner
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.study.sweep import Resources
 from orchestrator.training.models.user_code import importable_from
-from orchestrator.trial import run_trial
+from orchestrator.trial import TrialOptions, run_trial
 
 
 def rerun(
-    config: TrialConfig,
-    resources: Resources,
-    target: Storage,
-    stored: Storage | None,
-    console: Console,
-    keeps: Callable[[int], bool] = lambda epoch: False,
-    owner: Owner = BY_HAND,
+    config: TrialConfig, target: Storage, options: TrialOptions, console: Console, stored: Storage | None = None
 ) -> bool:
-    """Runs a trial into `target` and shows its epochs. With `stored`, whether it gave the same numbers."""
+    """Runs a trial and prints its epochs.
+
+    Args:
+        config: the trial.
+        target: the storage that receives the results.
+        options: resources, owner and kept checkpoints.
+        console: shows each epoch, and the comparison.
+        stored: the storage to compare with; None compares nothing.
+
+    Returns:
+        Whether every number is the same, bit for bit; True if nothing was compared.
+
+    Raises:
+        ValueError: if `stored` has no epoch of the trial.
+    """
     importable_from(str(Path.cwd()))
-    original = stored.trial(config.trial_id) if stored else None
-    if original:
-        config, resources = _as_stored(config, resources, original)
     again = target.trial(config.trial_id)
-    last = original.epochs()[-1] if original and config.schedule_needs_epochs else config.epochs
-
-    def enough() -> bool:
-        return last < config.epochs and max(again.epochs(), default=-1) >= last
-
-    run_trial(config, again, resources, enough, lambda record: console.print(line(record)), keeps, owner)
-    if original is None or stored is None:
+    options = replace(options, on_epoch=lambda record: console.print(line(record)))
+    if stored is None:
+        run_trial(config, again, options)
         return True
+    original = stored.trial(config.trial_id)
+    run_trial(*_as_stored(config, again, options, original))
     comparison = compare(again, original, (target.files, stored.files))
     console.print(comparison.shown(), highlight=False, markup=False)
     return comparison.same
 
 
 def line(record: EpochRecord) -> str:
-    """An epoch in a line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
+    """Returns an epoch in a line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
     shown = {
         "loss": record.loss_train,
         "validation": record.accuracy_validation,
@@ -55,15 +56,23 @@ def line(record: EpochRecord) -> str:
     return f"epoch {record.epoch:3d}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if v is not None)
 
 
-def _as_stored(config: TrialConfig, resources: Resources, original: TrialStore) -> tuple[TrialConfig, Resources]:
-    """As many epochs and threads as the stored trial had: the number of threads decides the order of sums.
+def _as_stored(
+    config: TrialConfig, again: TrialStore, options: TrialOptions, original: TrialStore
+) -> tuple[TrialConfig, TrialStore, TrialOptions]:
+    """Returns the arguments of `run_trial` that give as many epochs and threads as the stored trial had.
 
-    Where the schedule stretches over the epochs it keeps them: fewer would be another trial.
+    The number of threads decides the order of sums. If the schedule depends on the number of epochs, the config keeps
+    it and the run is stopped early instead, since fewer epochs would be another trial.
     """
     epochs = original.epochs()
     if not epochs:
         raise ValueError(f"trial {config.trial_id} has no stored epochs to compare with; run the sweep first")
-    threads = original.attempts()[-1].environment["threads"]
+    last, threads = epochs[-1], original.attempts()[-1].environment["threads"]
+    options = replace(options, resources=options.resources.model_copy(update={"cpu": threads}))
     if not config.schedule_needs_epochs:
-        config = config.model_copy(update={"epochs": max(1, epochs[-1])})
-    return config, resources.model_copy(update={"cpu": threads})
+        return config.model_copy(update={"epochs": max(1, last)}), again, options
+
+    def reached() -> bool:
+        return last < config.epochs and max(again.epochs(), default=-1) >= last
+
+    return config, again, replace(options, stop_requested=reached)

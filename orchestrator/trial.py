@@ -1,86 +1,73 @@
-"""The one place where the epoch loop meets the store: runs a trial from where it stands."""
+"""Runs a trial: the epoch loop computes what the store does not have yet, and commits it epoch by epoch."""
 
 import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pickle import UnpicklingError
 
 import torch
 
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.errors import StorageError
-from orchestrator.store.gallery import Gallery
 from orchestrator.store.ownership.claims import BY_HAND, Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture
-from orchestrator.store.sweep import SweepStore
 from orchestrator.store.trial import Checkpoint, TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import Data
 from orchestrator.study.record import EpochRecord
-from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.data.datasets import ResidentData, load_data, load_source
+from orchestrator.study.sweep import Resources
+from orchestrator.training.data.datasets import ResidentData, load_data
 from orchestrator.training.data.images import DataError
-from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.environment import describe, reproducible
-from orchestrator.training.loop import TrainedEpoch, fitting_model, train
+from orchestrator.training.loop import TrainedEpoch, train
 from orchestrator.training.models.user_code import code_files
 
-_NOISE = (0.0, 0.1, 0.25)
-"""As in the paper's Figure 4."""
-_IMAGES = 4
-_LOOK_AGAIN_SECONDS = 2.0
-"""Between two looks at a trial that another sweep's driver is training."""
+_RIVAL_POLL_SECONDS = 2.0
 
 
-def run_trial(
-    config: TrialConfig,
-    store: TrialStore,
-    resources: Resources,
-    stop_requested: Callable[[], bool] = lambda: False,
-    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
-    keeps: Callable[[int], bool] = lambda epoch: False,
-    owner: Owner = BY_HAND,
-    node: str = "",
-    command: str | None = None,
-) -> State:
-    """Computes and commits the epochs of a trial that the store does not have.
+@dataclass(frozen=True)
+class TrialOptions:
+    """How a trial is run, and for whom. None of it changes a number except the resources' threads."""
 
-    Ends as completed or diverged, or as interrupted where `stop_requested` says so after an epoch. An exception is
-    noted with the attempt, and raised. The checkpoint of an epoch that `keeps` names stays, beside the last two.
+    resources: Resources
+    stop_requested: Callable[[], bool] = lambda: False
+    """Asked before the first epoch and after every epoch; True interrupts the trial."""
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    """Called with the record of each computed epoch."""
+    keeps: Callable[[int], bool] = lambda epoch: False
+    """Whether an epoch's checkpoint is kept, besides the last two."""
+    owner: Owner = BY_HAND
+    """The sweep and driver that train the trial."""
+    node: str = ""
+    """Where it runs, as the engine names its nodes."""
+    command: str | None = None
+    """The command line for the provenance; None is that of this process."""
 
-    A trial that another sweep's driver is training is waited for, and then gone on from.
+
+def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> State:
+    """Computes and commits the epochs that the store does not have.
+
+    If another sweep's driver is training the trial, this waits for it and then goes on from there.
+
+    Returns:
+        Completed, diverged, or interrupted. An exception is stored with the attempt and raised.
 
     Raises:
-        SupersededError: where another attempt has taken the trial over, or the owner's driver has been succeeded. The
-            trial has not failed by that, and nothing is left to do.
+        SupersededError: if another attempt has taken the trial over, or the owner's driver has a successor. The trial
+            has not failed, and this process has nothing left to do.
     """
-    device = device_of(resources)
-    while store.claims.rival(owner):
-        if stop_requested():
+    while store.claims.rival(options.owner):
+        if options.stop_requested():
             return State.INTERRUPTED
-        time.sleep(_LOOK_AGAIN_SECONDS)
-    started_ms = time.time_ns() // 1_000_000
-    name = f"{started_ms}-{secrets.token_hex(3)}"
-    claim = store.claim(owner, name)
-    store.write_config(config)
-    store.set_aside_damaged()
-    attempt = Attempt(
-        name=name,
-        started_ms=started_ms,
-        first_epoch=first_missing(store.epochs()),
-        provenance=capture(code_files(config.model), command),
-        environment=asdict(describe(device, resources.cpu)),
-        claim=claim.number,
-        node=node,
-    )
-    store.write_attempt(attempt)
+        time.sleep(_RIVAL_POLL_SECONDS)
+    device = device_of(options.resources)
+    attempt = _begin_attempt(config, store, options, device)
     try:
-        with reproducible(resources.cpu):
+        with reproducible(options.resources.cpu):
             data = load_data(config.data, device)
-            ended = _run(config, store, data, device, attempt.name, stop_requested, on_epoch, keeps)
+            state = _Training(config, store, data, device, attempt.name, options).run()
     except SupersededError:
         raise
     except KeyboardInterrupt:
@@ -89,118 +76,104 @@ def run_trial(
     except Exception:
         store.write_attempt(replace(attempt, ended=State.FAILED, reason=traceback.format_exc()))
         raise
-    store.write_attempt(replace(attempt, ended=ended))
-    return ended
+    store.write_attempt(replace(attempt, ended=state))
+    return state
 
 
-def _run(
-    config: TrialConfig,
-    store: TrialStore,
-    data: ResidentData,
-    device: torch.device,
-    attempt: str,
-    stop_requested: Callable[[], bool],
-    on_epoch: Callable[[EpochRecord], None],
-    keeps: Callable[[int], bool],
-) -> State:
-    if stop_requested():
+def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions, device: torch.device) -> Attempt:
+    """Claims the trial, clears what is damaged, and stores that an attempt began."""
+    started_ms = time.time_ns() // 1_000_000
+    name = f"{started_ms}-{secrets.token_hex(3)}"
+    claim = store.claim(options.owner, name)
+    store.write_config(config)
+    store.set_aside_damaged()
+    attempt = Attempt(
+        name=name,
+        started_ms=started_ms,
+        first_epoch=first_missing(store.epochs()),
+        provenance=capture(code_files(config.model), options.command),
+        environment=asdict(describe(device, options.resources.cpu)),
+        claim=claim.number,
+        node=options.node,
+    )
+    store.write_attempt(attempt)
+    return attempt
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One attempt at training a trial."""
+
+    config: TrialConfig
+    store: TrialStore
+    data: ResidentData
+    device: torch.device
+    attempt: str
+    options: TrialOptions
+
+    def run(self) -> State:
+        """Trains from one checkpoint after the other until nothing is missing."""
+        while not self.options.stop_requested():
+            if (state := self._train_from_checkpoint()) is not None:
+                return state
         return State.INTERRUPTED
-    known = store.epochs()
-    refuse_other_data(store, known, data.digest)
-    gaps = set(range(known[-1] if known else 0)).difference(known)
-    damaged = store.damaged_timestamps()
-    checkpoint = store.latest_checkpoint(below=min(gaps, default=None))
-    record = store.read(checkpoint.epoch).record if checkpoint else None
-    if record and record.diverged:
-        return State.DIVERGED
-    for trained in _trained(config, data, device, checkpoint, store):
-        record = trained.record
-        if record.epoch in damaged:
-            record = replace(record, timestamp_ms=damaged[record.epoch])
-        # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
-        committed = store.commit(record, trained.checkpoint, data.digest, attempt, keeps(record.epoch))
-        if not committed and record.epoch not in known:
-            # Another process has committed this epoch meanwhile: go on from its state, not beside it.
-            return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
-        on_epoch(record)
-        if record.epoch == max(gaps, default=None):  # all are filled: on from the newest checkpoint
-            return _run(config, store, data, device, attempt, stop_requested, on_epoch, keeps)
-        if record.epoch < config.epochs and not record.diverged and stop_requested():
-            return State.INTERRUPTED
-    return State.DIVERGED if record and record.diverged else State.COMPLETED
 
+    def _train_from_checkpoint(self) -> State | None:
+        """Trains from the newest checkpoint before the first missing epoch.
 
-def _trained(
-    config: TrialConfig, data: ResidentData, device: torch.device, checkpoint: Checkpoint | None, store: TrialStore
-) -> Iterator[TrainedEpoch]:
-    try:
-        yield from train(config, data, device, checkpoint.content if checkpoint else None)
-    except UnpicklingError:
-        # Its digest is right, so this is what somebody has committed: more than numbers, which is not loaded.
-        raise StorageError(
-            f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {store.trial_id} holds more "
-            "than tensors and is not loaded: it could run code; delete it, and the one before is used"
-        ) from None
+        Returns:
+            How the trial ended; None if it has to go on from another checkpoint.
+        """
+        known = self.store.epochs()
+        refuse_other_data(self.store, known, self.data.digest)
+        gaps = set(range(known[-1] if known else 0)).difference(known)
+        end_times = self.store.damaged_timestamps()
+        checkpoint = self.store.latest_checkpoint(below=min(gaps, default=None))
+        record = self.store.read(checkpoint.epoch).record if checkpoint else None
+        if record and record.diverged:
+            return State.DIVERGED
+        for trained in self._epochs_after(checkpoint):
+            record = trained.record
+            record = replace(record, timestamp_ms=end_times.get(record.epoch, record.timestamp_ms))
+            if not self._commit(record, trained.checkpoint) and record.epoch not in known:
+                return None  # another process has just committed this epoch: go on from its state
+            self.options.on_epoch(record)
+            if record.epoch == max(gaps, default=None):
+                return None  # all gaps are filled: go on from the newest checkpoint
+            if record.epoch < self.config.epochs and not record.diverged and self.options.stop_requested():
+                return State.INTERRUPTED
+        return State.DIVERGED if record and record.diverged else State.COMPLETED
+
+    def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
+        """Returns whether the epoch was new. One that is recomputed for its checkpoint keeps its record."""
+        keep = self.options.keeps(record.epoch)
+        return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
+
+    def _epochs_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedEpoch]:
+        try:
+            yield from train(self.config, self.data, self.device, checkpoint.content if checkpoint else None)
+        except UnpicklingError:
+            # The digest is right, so this was committed. Only tensors and numbers are loaded.
+            raise StorageError(
+                f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {self.store.trial_id} holds "
+                "more than tensors and is not loaded, since it could run code; delete it to use the one before"
+            ) from None
 
 
 def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
-    """Raises DataError where the last of these committed epochs was computed on data of another digest."""
+    """Raises DataError if the last of these committed epochs was computed on data with another digest."""
     if epochs and (begun_on := store.read(epochs[-1]).data_digest) != digest:
         raise DataError(
             f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
-            "restore the images, or start afresh in another --storage"
+            "restore the data, or start afresh in another --storage"
         )
 
 
 def data_digest(config: TrialConfig, resources: Resources) -> str:
-    """Of the data that a trial would see here. Where the trial follows in this process, it uses what was read."""
+    """Returns the digest of the trial's data on this machine. A trial that runs here next reuses the data."""
     return load_data(config.data, device_of(resources)).digest
 
 
 def device_of(resources: Resources) -> torch.device:
-    """Where a trial computes."""
+    """Returns the device on which a trial computes."""
     return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
-
-
-def note_images(sweep: Sweep, store: SweepStore) -> None:
-    """Notes four test images of the first trial's data with a sweep, at the paper's strengths of noise; once."""
-    if store.gallery() is None:
-        data = load_data(sweep.trials[0].data, torch.device("cpu"))
-        pixels, labels = noisy_images(data, _NOISE, _IMAGES)
-        store.write_gallery(Gallery(_NOISE, labels, tuple(pixels.shape), pixels.numpy().tobytes()))
-
-
-def prepare_data(sweep: Sweep) -> None:
-    """Reads every data set of a sweep once, so that what is wrong with it is said before anything is scheduled.
-
-    Raises:
-        DataError: naming the file, folder or value.
-    """
-    largest: dict[Data, Data] = {}
-    for config in dict.fromkeys(trial.data for trial in sweep.trials):
-        whole = config.model_copy(update={"train_subset": None})
-        if (config.train_subset or 0) >= (largest.get(whole, whole).train_subset or 0):
-            largest[whole] = config
-    # Where the largest subset of a set is not too large, none is.
-    for config in largest.values():
-        load_source(config)
-
-
-def check_models(sweep: Sweep) -> None:
-    """Builds every model of a sweep on its data, so that what does not fit is said before anything is scheduled.
-
-    Raises:
-        ValueError: with every model, batch size and augmentation that does not fit its data.
-        ModelCodeError: where the code of a network of the user's own raises.
-    """
-    misfits = []
-    for config in dict.fromkeys(trial.data for trial in sweep.trials):
-        data = load_data(config, torch.device("cpu"))
-        trials = [trial for trial in sweep.trials if trial.data == config]
-        for trial in {(trial.model, trial.augmentation, trial.batch_size): trial for trial in trials}.values():
-            try:
-                fitting_model(trial, data)
-            except ValueError as error:
-                misfits.append(str(error))
-    if misfits:
-        raise ValueError("\n  ".join(dict.fromkeys(misfits)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.remeasure import remeasure
+from orchestrator.remeasure import RemeasureOptions, remeasure
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
@@ -16,15 +16,16 @@ from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import DataError
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
-from orchestrator.trial import run_trial
+from orchestrator.trial import TrialOptions, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import CPU, digits, small_trial
 
 ONE_CPU = Resources(cpu=1)
 LABEL = "again"
+MLP = {"name": "mlp", "hidden": [20]}
 CONFIGS = [
-    small_trial(epochs=4),
-    small_trial(epochs=4, optimizer={"name": "adam", "lr": 0.001}, seed=3),
+    small_trial(epochs=4, model=MLP),
+    small_trial(epochs=4, model=MLP, optimizer={"name": "adam", "lr": 0.001}, seed=3),
 ]
 
 
@@ -37,13 +38,13 @@ def changed(config_fraction: float = 0.05, **changes: object) -> MeasurementConf
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     config = request.param
     store = Storage(tmp_path_factory.mktemp("trained")).trial(config.trial_id)
-    run_trial(config, store, ONE_CPU, keeps=lambda epoch: epoch % 2 == 0)
+    run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: epoch % 2 == 0))
     return config, store
 
 
 def again(trained, label: str, measurement: MeasurementConfig, **options: object) -> list[EpochRecord]:  # type: ignore[no-untyped-def]
     config, store = trained
-    remeasure(config, measurement, store, label, ONE_CPU, **options)
+    remeasure(config, store, RemeasureOptions(measurement, label, ONE_CPU, **options))
     return list(store.remeasurements.records(label, 99))
 
 
@@ -94,9 +95,9 @@ def test_every_measured_epoch_gets_every_estimator(tmp_path: Path) -> None:
     own = {"fraction": 0.05, "lanczos_products": 2, "algorithm1_every": 3, "algorithm1_iterations": 2}
     config = small_trial(epochs=2, measurement=own)
     store = Storage(tmp_path).trial(config.trial_id)
-    run_trial(config, store, ONE_CPU)
+    run_trial(config, store, TrialOptions(ONE_CPU))
     assert store.read(2).record.algorithm1_trace is None
-    remeasure(config, changed(algorithm1_probes=3), store, LABEL, ONE_CPU)
+    remeasure(config, store, RemeasureOptions(changed(algorithm1_probes=3), LABEL, ONE_CPU))
     assert all(record.algorithm1_trace is not None for record in store.remeasurements.records(LABEL, 2))
 
 
@@ -136,28 +137,30 @@ def path_of(store: TrialStore, epoch: int) -> Path:
 def test_a_damaged_checkpoint_is_named_after_all_others_were_measured(tmp_path: Path) -> None:
     config = CONFIGS[0]
     store = Storage(tmp_path).trial(config.trial_id)
-    run_trial(config, store, ONE_CPU, keeps=lambda epoch: epoch == 1)
+    run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: epoch == 1))
     content = bytearray(path_of(store, 3).read_bytes())
     content[1000] ^= 1
     path_of(store, 3).write_bytes(content)
     with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it, and its"):
-        remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+        remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
     assert store.remeasurements.epochs(LABEL) == [1, 4]
     path_of(store, 3).unlink()
-    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
     assert store.remeasurements.epochs(LABEL) == [1, 4]
 
 
 def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None:
     config = CONFIGS[0]
     store = Storage(tmp_path).trial(config.trial_id)
-    run_trial(config, store, ONE_CPU)
+    run_trial(config, store, TrialOptions(ONE_CPU))
 
     def other_trains_on() -> bool:
         path_of(store, 3).unlink(missing_ok=True)
         return False
 
-    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU, stop_requested=other_trains_on)
+    remeasure(
+        config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU, stop_requested=other_trains_on)
+    )
     assert store.remeasurements.epochs(LABEL) == [4]
 
 
@@ -166,19 +169,19 @@ def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     images = make_folder(tmp_path / "images")
     config = small_trial(data={"name": "image_folder", "path": str(images)}, epochs=1)
     store = Storage(tmp_path / "storage").trial(config.trial_id)
-    run_trial(config, store, ONE_CPU)
+    run_trial(config, store, TrialOptions(ONE_CPU))
     write_image(images / "train" / "cat" / "000.png", seed=777)
     load_data.cache_clear()
     with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):
-        remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+        remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
     assert store.remeasurements.labels() == []
 
 
 def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
-    config = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
+    config = small_trial(epochs=4, model=MLP, optimizer={"name": "sgd", "lr": 1e12})
     store = Storage(tmp_path).trial(config.trial_id)
-    run_trial(config, store, ONE_CPU, keeps=lambda epoch: True)
-    remeasure(config, changed(lanczos_products=1), store, LABEL, ONE_CPU)
+    run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: True))
+    remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
     assert store.remeasurements.epochs(LABEL) == store.epochs()[:-1]
 
 

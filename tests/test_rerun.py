@@ -15,7 +15,7 @@ from orchestrator.store.provenance import attachments
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.trial import run_trial
+from orchestrator.trial import TrialOptions, run_trial
 from tests.training.trials import small_trial
 
 ONE_CPU = Resources(cpu=1)
@@ -33,15 +33,15 @@ COSINE = small_trial(epochs=4, model=MLP, schedule={"name": "cosine", "warmup_ep
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     storage = Storage(tmp_path_factory.mktemp("stored"))
     for config in (SGD, *OTHERS):
-        run_trial(config, storage.trial(config.trial_id), ONE_CPU)
+        run_trial(config, storage.trial(config.trial_id), TrialOptions(ONE_CPU))
     unfinished = storage.trial(COSINE.trial_id)
-    run_trial(COSINE, unfinished, ONE_CPU, lambda: unfinished.epochs() == [0, 1, 2])
+    run_trial(COSINE, unfinished, TrialOptions(ONE_CPU, lambda: unfinished.epochs() == [0, 1, 2]))
     return storage
 
 
 def again(config, stored: Storage | None, scratch: Path) -> tuple[bool, str]:  # type: ignore[no-untyped-def]
     said = io.StringIO()
-    same = rerun(config, ONE_CPU, Storage(scratch), stored, Console(file=said, width=200))
+    same = rerun(config, Storage(scratch), TrialOptions(ONE_CPU), Console(file=said, width=200), stored)
     return same, said.getvalue()
 
 
@@ -71,14 +71,14 @@ def test_an_unfinished_trial_whose_schedule_stretches_over_its_epochs_keeps_them
     assert Storage(tmp_path).trial(COSINE.trial_id).epochs() == [0, 1, 2]
     # With fewer epochs the cosine would have been another.
     short = COSINE.model_copy(update={"epochs": 2})
-    run_trial(short, Storage(tmp_path / "short").trial(short.trial_id), ONE_CPU)
+    run_trial(short, Storage(tmp_path / "short").trial(short.trial_id), TrialOptions(ONE_CPU))
     ours = Storage(tmp_path / "short").trial(short.trial_id).read(2).record
     assert ours.differences(stored.trial(COSINE.trial_id).read(2).record)
 
 
 def test_a_difference_is_named_with_its_reasons(stored: Storage, tmp_path: Path) -> None:
     other = Storage(tmp_path / "other")
-    run_trial(SGD, other.trial(SGD.trial_id), ONE_CPU)
+    run_trial(SGD, other.trial(SGD.trial_id), TrialOptions(ONE_CPU))
     folder = other.root / "trials" / SGD.trial_id
     commit = folder / "epochs" / "00001.json"
     content = json.loads(commit.read_text())
@@ -98,8 +98,8 @@ def test_another_number_of_threads_is_the_reason(tmp_path: Path) -> None:
     """The first epochs were computed by two threads, the last one by one; a rerun takes as many as the last."""
     config = small_trial(epochs=2, batch_size=256)
     mixed = Storage(tmp_path / "mixed").trial(config.trial_id)
-    run_trial(config, mixed, Resources(cpu=2), lambda: mixed.epochs() == [0, 1])
-    run_trial(config, mixed, ONE_CPU)
+    run_trial(config, mixed, TrialOptions(Resources(cpu=2), lambda: mixed.epochs() == [0, 1]))
+    run_trial(config, mixed, TrialOptions(ONE_CPU))
     same, said = again(config, Storage(tmp_path / "mixed"), tmp_path / "scratch")
     assert not same
     (reason,) = [text for text in said.splitlines() if text.startswith("  1. ")]
@@ -117,7 +117,7 @@ def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "nets_of_mine.py").write_text(code)
     config = small_trial(epochs=1, model={"name": "nets_of_mine:Net"})
     storage = Storage(tmp_path / "stored")
-    run_trial(config, storage.trial(config.trial_id), ONE_CPU)
+    run_trial(config, storage.trial(config.trial_id), TrialOptions(ONE_CPU))
     monkeypatch.delitem(sys.modules, "nets_of_mine")
     assert again(config, storage, tmp_path / "as-it-was")[0]
     changed = code.replace("ReLU", "Sigmoid")  # of another length: Python compares time and size with its bytecode

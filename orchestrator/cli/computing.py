@@ -23,7 +23,8 @@ from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.change import read_change
-from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep, shortcomings
+from orchestrator.scheduling.remeasuring.status import shortcomings
+from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
 from orchestrator.scheduling.show import damage, failures, forecast, split, table
 from orchestrator.scheduling.stopping import read_budget
 from orchestrator.scheduling.time_spent import spending
@@ -114,6 +115,7 @@ def trial(
     It runs in a scratch folder and touches neither the storage nor MLflow, unless it is adopted.
     """
     from orchestrator.rerun import rerun
+    from orchestrator.trial import TrialOptions
 
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
     config = desired.find(trial_id)
@@ -121,10 +123,11 @@ def trial(
     if adopt:
         with store.sweep(desired.name).driver_lease as lease:
             owner = Owner(desired.name, lease.number)
-            same = rerun(config, desired.resources, store, stored, console, desired.keeps, owner)
+            options = TrialOptions(desired.resources, keeps=desired.keeps, owner=owner)
+            same = rerun(config, store, options, console, stored)
     else:
         with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
-            same = rerun(config, desired.resources, Storage(scratch), stored, console)
+            same = rerun(config, Storage(scratch), TrialOptions(desired.resources), console, stored)
     raise typer.Exit(0 if same else 1)
 
 

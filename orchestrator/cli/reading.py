@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.terminal import app, console, say
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasuring.sweep import remeasured_lines
+from orchestrator.scheduling.remeasuring.status import remeasured_lines
 from orchestrator.scheduling.show import damage, failures, progress, table
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage

@@ -54,7 +54,7 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         todo = reconcile(sweep, storage).todo
         if todo:
             prepare(sweep, console)
-            _note_images(sweep, store)
+            _store_gallery(sweep, store)
             work = TrainingJob(str(storage.root), sweep.name, lease.number)
             compute(work, subset(sweep, todo), Progress(sweep, storage, console), options, lease)
         else:
@@ -85,9 +85,9 @@ def prepare(sweep: Sweep, console: Console) -> None:
         DataError: if data is missing or damaged.
         ValueError: if a model cannot be built.
     """
-    # These import torch, which takes seconds: only if there is something to compute.
+    # These import torch, which takes seconds.
+    from orchestrator.preparation import check_models, prepare_data
     from orchestrator.training.models.user_code import importable_from
-    from orchestrator.trial import check_models, prepare_data
 
     with console.status("reading the data"):
         prepare_data(sweep)
@@ -145,7 +145,7 @@ def _digests(sweep: Sweep) -> dict[Data, str]:
     return {trial.data: data_digest(trial, Resources()) for trial in sweep.trials}
 
 
-def _note_images(sweep: Sweep, store: SweepStore) -> None:
-    from orchestrator.trial import note_images
+def _store_gallery(sweep: Sweep, store: SweepStore) -> None:
+    from orchestrator.preparation import store_gallery
 
-    note_images(sweep, store)
+    store_gallery(sweep, store)

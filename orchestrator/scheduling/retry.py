@@ -47,7 +47,7 @@ class FailureKind(StrEnum):
     ERROR = "error"
 
 
-OF_THE_STORAGE = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
+STORAGE_FAILURES = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
 """No code of anybody's is at fault: what there is to say is in the message."""
 
 

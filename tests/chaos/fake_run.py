@@ -18,5 +18,5 @@ def work(storage_root: str, sweep: str, lease: int) -> FakeTrial:
 if __name__ == "__main__":
     driver.TrainingJob = work  # type: ignore[assignment, misc]
     driver.prepare = lambda *arguments: None
-    driver._note_images = lambda *arguments: None
+    driver._store_gallery = lambda *arguments: None
     sys.exit(main())

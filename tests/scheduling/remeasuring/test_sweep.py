@@ -15,27 +15,35 @@ from rich.console import Console
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.progress import PLAIN_SECONDS
 from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change
-from orchestrator.scheduling.remeasuring.sweep import (
-    RemeasureJob,
+from orchestrator.scheduling.remeasuring.job import RemeasureJob
+from orchestrator.scheduling.remeasuring.status import (
     SweepRemeasurement,
-    remeasure_sweep,
     remeasured_lines,
     shortcomings,
-    survey,
+    sweep_remeasurement,
 )
+from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
+from orchestrator.scheduling.retry import Failure, death
 from orchestrator.store.ownership.lease import LeaseHeldError
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.trial import run_trial
+from orchestrator.trial import TrialOptions, run_trial
+from tests.scheduling.inline import use_inline_engine
 from tests.store.stored import remeasured
 from tests.training.trials import small_trial
 
 LOCAL = RunOptions("local", max_concurrent=1)
-FIRST, SECOND = (small_trial(epochs=3, seed=seed) for seed in (0, 1))
+MLP = {"name": "mlp", "hidden": [20]}
+FIRST, SECOND = (small_trial(epochs=3, model=MLP, seed=seed) for seed in (0, 1))
 FULL = {"fraction": 0.1, "lanczos_products": 3, "algorithm1_iterations": 2, "algorithm1_probes": 2}
-DIVERGING = small_trial(epochs=4, optimizer={"name": "sgd", "lr": 1e12})
+DIVERGING = small_trial(epochs=4, model=MLP, optimizer={"name": "sgd", "lr": 1e12})
+
+
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_inline_engine(monkeypatch)
 
 
 @dataclass
@@ -61,7 +69,7 @@ def place(folder: Path, *configs: TrialConfig, begun: int = 99) -> Place:
     sweep = Sweep("night", "", configs, Resources(), "every 2")
     storage.sweep("night").write_manifest(sweep, capture())
     for config in configs[:begun]:
-        run_trial(config, storage.trial(config.trial_id), sweep.resources, keeps=sweep.keeps)
+        run_trial(config, storage.trial(config.trial_id), TrialOptions(sweep.resources, keeps=sweep.keeps))
     return Place(storage, sweep, io.StringIO())
 
 
@@ -157,8 +165,8 @@ def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place
 
 @dataclass(frozen=True)
 class Dying(RemeasureJob):
-    def run(self, trial_id: str, node: str = "") -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
+        return death(-signal.SIGKILL)
 
 
 def test_a_worker_that_dies_is_said(
@@ -187,25 +195,25 @@ def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) 
     for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that 7 divides", 7)):
         gone = replace(here.sweep, trials=(FIRST,))
         other = MeasurementChange((("lanczos_products", 4),))
-        assert shortcomings(survey(gone, here.storage, other, every), every) == [
-            f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of epochs to come; "
-            "those of past epochs do not come back: to have them, run the sweep into another --storage"
+        assert shortcomings(sweep_remeasurement(gone, here.storage, other, every), every) == [
+            f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of future epochs; "
+            "for those of past epochs run the sweep into another --storage"
         ]
 
 
 def test_diverged_epochs_and_trials_measured_so_already_are_counted(tmp_path: Path) -> None:
-    here = place(tmp_path, DIVERGING, small_trial(epochs=1, measurement=FULL))
+    here = place(tmp_path, DIVERGING, small_trial(epochs=1, model=MLP, measurement=FULL))
     last = here.storage.trial(DIVERGING.trial_id).epochs()[-1]
     kept = len({epoch for epoch in range(last) if epoch % 2 == 0} | {last - 1})
     assert here.measure().summary == (
         f"measured {kept} checkpoint{'s' if kept > 1 else ''} of 1 trial as fraction-0.1/...; 0 failed; "
-        "1 checkpoint diverged, of which nothing can be measured; 1 trial measured so in training"
+        "1 checkpoint diverged and cannot be measured; 1 trial measured like this in training"
     )
 
 
 def test_what_another_sweep_trains_beyond_this_one_is_not_measured(tmp_path: Path) -> None:
     here = place(tmp_path, FIRST)
-    run_trial(small_trial(epochs=5), here.storage.trial(FIRST.trial_id), Resources())
+    run_trial(small_trial(epochs=5, model=MLP), here.storage.trial(FIRST.trial_id), TrialOptions(Resources()))
     here.measure()
     assert here.epochs(FIRST) == [0, 2]
     here.storage.trial(FIRST.trial_id).remeasurements.add("fraction-0.1", remeasured(5))

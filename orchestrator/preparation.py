@@ -1,0 +1,58 @@
+"""Prepares a sweep: reads its data and builds its models, so that errors are reported before anything is scheduled."""
+
+import torch
+
+from orchestrator.store.gallery import Gallery
+from orchestrator.store.sweep import SweepStore
+from orchestrator.study.data_config import Data
+from orchestrator.study.sweep import Sweep
+from orchestrator.training.data.datasets import load_data, load_source
+from orchestrator.training.data.noisy_images import noisy_images
+from orchestrator.training.loop import fitting_model
+
+_NOISE = (0.0, 0.1, 0.25)
+"""Standard deviations of the paper's Figure 4."""
+_IMAGES = 4
+
+
+def prepare_data(sweep: Sweep) -> None:
+    """Reads every data set of a sweep once.
+
+    Raises:
+        DataError: if data is missing or damaged, or a subset is too large. Names the file, folder or value.
+    """
+    largest: dict[Data, Data] = {}
+    for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        whole = config.model_copy(update={"train_subset": None})
+        if (config.train_subset or 0) >= (largest.get(whole, whole).train_subset or 0):
+            largest[whole] = config
+    for config in largest.values():  # if the largest subset of a set fits, all do
+        load_source(config)
+
+
+def check_models(sweep: Sweep) -> None:
+    """Builds every model of a sweep on its data.
+
+    Raises:
+        ValueError: if models, batch sizes or augmentations do not fit their data. Names all of them.
+        ModelCodeError: if the code of a user's own network raises.
+    """
+    misfits = []
+    for config in dict.fromkeys(trial.data for trial in sweep.trials):
+        data = load_data(config, torch.device("cpu"))
+        trials = [trial for trial in sweep.trials if trial.data == config]
+        for trial in {(trial.model, trial.augmentation, trial.batch_size): trial for trial in trials}.values():
+            try:
+                fitting_model(trial, data)
+            except ValueError as error:
+                misfits.append(str(error))
+    if misfits:
+        raise ValueError("\n  ".join(dict.fromkeys(misfits)))
+
+
+def store_gallery(sweep: Sweep, store: SweepStore) -> None:
+    """Stores four test images of the first trial's data at the paper's levels of noise, unless they are stored."""
+    if store.gallery() is None:
+        data = load_data(sweep.trials[0].data, torch.device("cpu"))
+        pixels, labels = noisy_images(data, _NOISE, _IMAGES)
+        store.write_gallery(Gallery(_NOISE, labels, tuple(pixels.shape), pixels.numpy().tobytes()))

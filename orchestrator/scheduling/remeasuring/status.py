@@ -1,0 +1,116 @@
+"""How far the remeasurement of a sweep is, and what of it is missing."""
+
+from dataclasses import dataclass, field
+
+from orchestrator.scheduling.remeasuring.change import MeasurementChange
+from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
+from orchestrator.store.storage import Storage
+from orchestrator.study.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class SweepRemeasurement:
+    """How far the remeasurement of a sweep is."""
+
+    sweep: Sweep
+    label: str
+    trials: dict[str, RemeasurementStatus]
+    """Trials whose measurement the change alters, in the order of the file."""
+    unchanged: int
+    """Number of trials that were measured like this in training."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why trials could not be measured, by id: tracebacks, or a line."""
+
+    def due_epochs(self, trial_id: str) -> set[int]:
+        """Returns the epochs of a trial that are still to be measured."""
+        return {commit.record.epoch for commit in self.trials[trial_id].due}
+
+    @property
+    def todo(self) -> list[str]:
+        """Trials with epochs still to be measured."""
+        return [trial_id for trial_id, trial in self.trials.items() if trial.due]
+
+    @property
+    def measured(self) -> int:
+        """Number of checkpoints measured."""
+        return sum(len(trial.measured) for trial in self.trials.values())
+
+    @property
+    def missing(self) -> int:
+        """Number of checkpoints still to be measured."""
+        return sum(len(trial.due) for trial in self.trials.values())
+
+    @property
+    def without_checkpoint(self) -> list[str]:
+        """Trials without anything measured or measurable."""
+        return [trial_id for trial_id, trial in self.trials.items() if trial.without_checkpoint]
+
+    @property
+    def summary(self) -> str:
+        """``measured 24 checkpoints of 12 trials as fraction-0.5/...; 0 failed; 3 trials have no checkpoint``."""
+        trials = sum(bool(trial.measured) for trial in self.trials.values())
+        diverged = sum(len(trial.diverged) for trial in self.trials.values())
+        without = len(self.without_checkpoint)
+        parts = [
+            f"measured {counted(self.measured, 'checkpoint')} of {counted(trials, 'trial')} as {self.label}/...",
+            f"{len(self.failures)} failed",
+        ]
+        if self.missing:
+            parts.append(f"{counted(self.missing, 'checkpoint')} still to measure")
+        if diverged:
+            parts.append(f"{counted(diverged, 'checkpoint')} diverged and cannot be measured")
+        if self.unchanged:
+            parts.append(f"{counted(self.unchanged, 'trial')} measured like this in training")
+        if without:
+            parts.append(f"{counted(without, 'trial')} {'has' if without == 1 else 'have'} no checkpoint")
+        return "; ".join(parts)
+
+
+def sweep_remeasurement(sweep: Sweep, storage: Storage, change: MeasurementChange, every: int) -> SweepRemeasurement:
+    """Returns how far the remeasurement of a sweep is."""
+    changed = {key: trial for key, trial in sweep.by_id.items() if change.changes(trial.measurement)}
+    return SweepRemeasurement(
+        sweep,
+        change.label,
+        {key: remeasurement_status(storage.trial(key), trial, change.label, every) for key, trial in changed.items()},
+        len(sweep.trials) - len(changed),
+    )
+
+
+def shortcomings(result: SweepRemeasurement, every: int) -> list[str]:
+    """Returns what could not be measured, why, and what to do: a line per failed trial, and one for all the others."""
+    label, by_id = result.sweep.label, result.sweep.by_id
+    lines = [
+        f"failed: {key} ({label(by_id[key])}): {reason.strip().splitlines()[-1]}"
+        for key, reason in result.failures.items()
+    ]
+    begun = [key for key in result.without_checkpoint if result.trials[key].begun]
+    others = [key for key in result.without_checkpoint if key not in begun]
+    if begun:
+        missing = "no checkpoint" if every == 1 else f"no checkpoint of an epoch that {every} divides"
+        lines.append(
+            f"{missing}: {', '.join(begun)}; keep_checkpoints: every {every if every > 1 else 10} in the sweep keeps "
+            "those of future epochs; for those of past epochs run the sweep into another --storage"
+        )
+    if others:
+        lines.append(f"not begun: {', '.join(others)}; hessian-dynamics run {result.sweep.name} trains what is missing")
+    return lines
+
+
+def remeasured_lines(sweep: Sweep, storage: Storage) -> list[str]:
+    """Returns a line per label: ``measured again: fraction-0.5: 24 checkpoints of 12 trials``."""
+    found: dict[str, list[int]] = {}
+    for trial_id, config in sweep.by_id.items():
+        remeasurements = storage.trial(trial_id).remeasurements
+        for label in remeasurements.labels():
+            count = sum(epoch <= config.epochs for epoch in remeasurements.epochs(label))
+            found.setdefault(label, []).append(count)
+    return [
+        f"measured again: {label}: {counted(sum(counts), 'checkpoint')} of {counted(len(counts), 'trial')}"
+        for label, counts in sorted(found.items())
+    ]
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns ``1 trial`` or ``2 trials``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,124 @@
+"""Data is read and models are built before anything is scheduled, and what is wrong with them is reported."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import orchestrator.preparation
+from orchestrator.preparation import check_models, prepare_data, store_gallery
+from orchestrator.store.storage import Storage
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.data_config import Data
+from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.training.data.cache import CACHE_VARIABLE
+from orchestrator.training.data.datasets import load_source
+from orchestrator.training.data.images import DataError, Source
+from orchestrator.training.models.user_code import ModelCodeError
+from tests.training.folders import make_folder
+from tests.training.trials import small_trial
+
+ONE_CPU = Resources(cpu=1)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
+    """Name and subset of every data set that is read."""
+    seen = []
+
+    def noted(config: Data) -> Source:
+        seen.append((config.name, config.train_subset))
+        return load_source(config)
+
+    monkeypatch.setattr(orchestrator.preparation, "load_source", noted)
+    return seen
+
+
+def sweep(*data: dict[str, object]) -> Sweep:
+    return Sweep("s", "", tuple(small_trial(data=content) for content in data), Resources(cpu=1))
+
+
+def test_every_set_is_read_once_whatever_its_subsets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[tuple[str, int | None]]
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    images = {"name": "image_folder", "path": str(make_folder(tmp_path / "images"))}
+    digits = {"name": "digits"}
+    subsets = [{**digits, "train_subset": count} for count in (10, 1294, 500)]
+    prepare_data(sweep(digits, *subsets, digits, images, {**images, "train_subset": 5}))
+    assert read == [("digits", 1294), ("image_folder", 5)]
+
+
+@pytest.mark.parametrize("others", [[], [None], [None, 7], [1294]])
+@pytest.mark.parametrize("first", [True, False])
+def test_the_subset_that_is_too_large_is_found_among_others(others: list[int | None], first: bool) -> None:
+    subsets = [1295, *others] if first else [*others, 1295]
+    with pytest.raises(DataError, match=r"data.train_subset = 1295: digits has 1294 images to train on"):
+        prepare_data(sweep(*({"name": "digits", "train_subset": subset} for subset in subsets)))
+
+
+def test_each_of_two_folders_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    here = {"name": "image_folder", "path": str(make_folder(tmp_path / "here"))}
+    with pytest.raises(DataError, match="gone' does not exist"):
+        prepare_data(sweep(here, {**here, "path": str(tmp_path / "gone")}))
+
+
+def misfits(*trials: TrialConfig) -> list[str]:
+    try:
+        check_models(Sweep("mine", "", trials, ONE_CPU))
+    except ValueError as error:
+        return str(error).split("\n  ")
+    return []
+
+
+def test_models_that_fit_their_data_pass() -> None:
+    models = [{"name": name, "batch_norm": True, "dropout": 0.1} for name in ("cnn", "mlp")]
+    assert misfits(*(small_trial(model=model, seed=seed) for model in models for seed in (0, 1))) == []
+
+
+def test_everything_that_does_not_fit_is_reported_at_once() -> None:
+    own = {"name": "tests.training.own_nets:Plain", "classes": 3}
+    said = misfits(
+        small_trial(),
+        *(small_trial(model=own, seed=seed) for seed in (0, 1)),
+        small_trial(augmentation={"crop": 9}),
+        small_trial(model={"name": "cnn", "batch_norm": True}, batch_size=1293),
+        small_trial(model={"name": "cnn"}, batch_size=1293),
+        small_trial(model={"name": "no_such_place:Net"}),
+    )
+    assert [line.split(":")[0] for line in said[1:]] == [
+        "augmentation.crop is 9, expected less than the size of the images, 8x8",
+        "batches of 1293 leave a last batch of 1 of 1294 training images, and model 'cnn' has batch norm, which needs "
+        "at least 2 images to normalise over",
+        "model 'no_such_place",
+    ]
+    assert "Plain' gives (2, 3) for 2 images of shape (1, 8, 8); the data has 10 classes" in said[0]
+
+
+def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    images = {"name": "image_folder", "path": str(make_folder(tmp_path / "images"))}
+    narrow = {"name": "image_folder", "path": str(make_folder(tmp_path / "narrow", size=(3, 8)))}
+    said = misfits(small_trial(), small_trial(data=images), small_trial(data=narrow))
+    assert said == ["model cnn pools twice and needs images of at least 4x4 pixels, not 3x8"]
+
+
+def test_a_bug_in_a_users_own_network_is_an_error_of_its_own() -> None:
+    with pytest.raises(ModelCodeError, match="no width is good"):
+        misfits(small_trial(model={"name": "tests.training.own_nets:Broken", "width": 1}))
+
+
+def test_the_gallery_of_a_sweep_is_stored_once(tmp_path: Path) -> None:
+    config = small_trial()
+    sweep, store = Sweep("toy", "", (config,), Resources()), Storage(tmp_path).sweep("toy")
+    store_gallery(sweep, store)
+    gallery = store.gallery()
+    assert gallery is not None
+    assert gallery.noise == (0.0, 0.1, 0.25)
+    assert gallery.shape == (3, 4, 1, 8, 8)
+    assert len(gallery.pixels) == 3 * 4 * 64
+    other = replace(gallery, labels=("a", "b", "c", "d"))
+    store.write_gallery(other)
+    store_gallery(sweep, store)
+    assert store.gallery() == other
