@@ -1,7 +1,6 @@
-"""Probing side by side: as many processes as trials will run at once, all of them busy until the last part is known.
+"""Times parts of epochs in as many processes as trials will run at a time.
 
-Two trials on one machine slow each other down: memory, cache, half a core each. A probe that ran alone would promise
-what no run keeps.
+Trials side by side share memory bandwidth and cache, so a part timed alone would be too quick.
 """
 
 import itertools
@@ -10,142 +9,119 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.scheduling.engines.local import choose_gpu, die_with_parent
-from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources
 
 if TYPE_CHECKING:
-    from orchestrator.training.cost import Part
+    from multiprocessing.sharedctypes import Synchronized
+
+    from orchestrator.training.cost import EpochPart
 
 LEAST_SECONDS = 4.0
-"""Where few parts are to be probed they are probed again and again: one sample of a busy machine says little."""
-_PART_SECONDS = 0.5
-"""Of work to time in a part, where there are not too many of them."""
-_TOTAL_SECONDS = 6.0
-"""To be shared by the parts, on every process."""
+"""Parts are timed repeatedly for this long: one sample from a busy machine says little."""
 
 
 class ProbeError(RuntimeError):
-    """A part cannot be probed, and so a trial could not be run; the message says why."""
+    """A part could not be timed, so a trial could not be run either. The message says why."""
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a probe found."""
+class ProbeResult:
+    """The times that a probe found."""
 
-    seconds: dict["Part", float]
-    """Of every part, in an epoch."""
+    seconds: dict["EpochPart", float]
+    """Of each part in an epoch."""
     start_seconds: float
-    """From the start of a process until its data is there."""
+    """From the start of a process until its data is read."""
 
 
-def probe(parts: Sequence["Part"], processes: int, resources: Resources) -> Probed:
-    """Probes parts, in the load of a run.
+@dataclass(frozen=True)
+class _Timing:
+    ready: float
+    """Unix time at which the data was read."""
+    seconds: float
+    error: str = ""
+
+
+def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) -> ProbeResult:
+    """Times parts under the load of a run.
 
     Args:
-        parts: what to probe; those on the same data together.
+        parts: what to time. Those with the same data should be neighbours, since a process holds one data set.
         processes: how many trials will run at a time.
-        resources: of every trial.
+        resources: of each trial.
 
     Raises:
-        ProbeError: where a process died, or could not do a part.
+        ProbeError: if a process died or a part raised.
     """
-    budget = min(_PART_SECONDS, _TOTAL_SECONDS * processes / len(parts))
-    with _started(processes, resources, parts[0].config.data, budget) as workers:
-        start_seconds = max(worker.received() for worker in workers)
-        return Probed(_probed(parts, workers), start_seconds)
-
-
-def _probed(parts: Sequence["Part"], workers: Sequence["_Worker"]) -> dict["Part", float]:
-    samples: dict[Part, list[float]] = {part: [] for part in parts}
-    next_one = itertools.cycle(parts)
-    at_work: dict[Connection, tuple[_Worker, Part]] = {}
-
-    def hand_out(worker: _Worker) -> None:
-        part = next(next_one)
-        worker.connection.send(part)
-        at_work[worker.connection] = worker, part
-
-    began = time.monotonic()
-    for worker in workers:
-        hand_out(worker)
-    while not all(samples.values()) or time.monotonic() - began < LEAST_SECONDS:
-        for connection in wait(list(at_work)):
-            assert isinstance(connection, Connection)
-            worker, part = at_work[connection]
-            samples[part].append(worker.received())
-            hand_out(worker)
-    return {part: sum(times) / len(times) for part, times in samples.items()}
-
-
-class _Worker:
-    """A process that is sent parts and sends seconds."""
-
-    def __init__(self, slot: int, resources: Resources, data: Data, budget: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        arguments = (theirs, slot, resources, data, budget, str(Path.cwd()), time.time())
-        self.process: SpawnProcess = context.Process(target=_serve, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def received(self) -> float:
-        """The next number it sends."""
-        try:
-            answer: float | str = self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            raise ProbeError(
-                f"a process of the probe died (exit code {self.process.exitcode}); is there memory for so many trials "
-                "at a time? --max-concurrent 1 takes the least"
-            ) from None
-        if isinstance(answer, str):
-            raise ProbeError(answer)
-        return answer
-
-
-@contextmanager
-def _started(processes: int, resources: Resources, data: Data, budget: float) -> Iterator[list[_Worker]]:
-    workers: list[_Worker] = []
+    context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    started = time.time()
+    pool = ProcessPoolExecutor(processes, context, _start, (context.Value("i", 0), resources.gpu > 0, str(Path.cwd())))
     try:
-        workers += [_Worker(slot, resources, data, budget) for slot in range(processes)]
-        yield workers
+        timings = _timings(pool, parts, processes, resources)
+    except BrokenProcessPool:
+        raise ProbeError(
+            "a process of the probe died; is there enough memory for the trials that run at a time? "
+            "--max-concurrent 1 takes the least"
+        ) from None
     finally:
-        for worker in workers:
-            worker.process.kill()
-            worker.process.join()
+        for process in set(multiprocessing.active_children()).difference(others):
+            process.kill()
+        pool.shutdown(cancel_futures=True)
+    means = {part: sum(each.seconds for each in found) / len(found) for part, found in timings.items()}
+    return ProbeResult(means, min(each.ready for found in timings.values() for each in found) - started)
 
 
-def _serve(
-    connection: Connection, slot: int, resources: Resources, data: Data, budget: float, folder: str, started: float
-) -> None:
+def _timings(
+    pool: ProcessPoolExecutor, parts: Sequence["EpochPart"], processes: int, resources: Resources
+) -> dict["EpochPart", list[_Timing]]:
+    """At least one timing of each part. All processes are kept busy until the last one is known."""
+    timings: dict[EpochPart, list[_Timing]] = {part: [] for part in parts}
+    order = itertools.cycle(parts)
+    running: dict[Future[_Timing], EpochPart] = {}
+    began = time.monotonic()
+    while not all(timings.values()) or time.monotonic() - began < LEAST_SECONDS:
+        while len(running) < processes:
+            part = next(order)
+            running[pool.submit(_time, part, resources)] = part
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            timing = future.result()
+            if timing.error:
+                raise ProbeError(timing.error)
+            timings[running.pop(future)].append(timing)
+    return timings
+
+
+def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent ends this process
     threading.Thread(target=die_with_parent, daemon=True).start()
-    sys.path.append(folder)  # networks of the user's own are imported from where the command was given
+    sys.path.append(folder)  # networks of the user's are imported from where the command was given
+    if gpu:
+        with slots.get_lock():
+            slot, slots.value = slots.value, slots.value + 1
+        choose_gpu(slot)
+
+
+def _time(part: "EpochPart", resources: Resources) -> _Timing:
     try:
         import torch
 
-        from orchestrator.training.cost import seconds
+        from orchestrator.training.cost import part_seconds
         from orchestrator.training.data.stand_in import probe_data
         from orchestrator.training.environment import reproducible
 
-        if resources.gpu > 0:
-            choose_gpu(slot)
         device = torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
         with reproducible(resources.cpu):
-            probe_data(data, device)
-            connection.send(time.time() - started)
-            while True:
-                connection.send(seconds(connection.recv(), device, budget))
-    except EOFError:
-        return
-    except Exception as error:
-        connection.send(str(error) or type(error).__name__)
+            probe_data(part.config.data, device)
+            return _Timing(time.time(), part_seconds(part, device))
+    except Exception as error:  # of the user's code, which may not survive pickling
+        return _Timing(0.0, 0.0, str(error) or type(error).__name__)

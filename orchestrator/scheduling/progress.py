@@ -1,4 +1,4 @@
-"""One line of progress a person can follow, read from the store: the same for every engine."""
+"""The progress line, read from the store, so that it is the same for every engine."""
 
 import threading
 import time
@@ -18,20 +18,20 @@ from orchestrator.study.sweep import Sweep
 
 REFRESH_SECONDS = 1.0
 PLAIN_SECONDS = 15.0
-"""Between two lines where the output is no terminal."""
+"""Between two lines if the output is no terminal."""
 RATE_WINDOW_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast epochs come in."""
+    """The rate of epochs."""
 
     epochs_per_hour: float | None
     seconds_left: float | None
 
 
 class Progress:
-    """Shows how a sweep comes along, from a thread, while its block runs."""
+    """Shows the progress of a sweep from a thread while the block runs."""
 
     def __init__(self, sweep: Sweep, storage: Storage, console: Console) -> None:
         self._sweep = sweep
@@ -53,7 +53,7 @@ class Progress:
         self._thread.join()
 
     def line(self) -> str:
-        """The line as it stands now."""
+        """The current line."""
         self._plan = plan = reconcile(self._sweep, self._storage, self._plan)
         return describe(plan, self._pace(plan.missing_epochs), self._tracker())
 
@@ -67,7 +67,7 @@ class Progress:
             return
         with Live(Text(self.line()), console=self._console, auto_refresh=False, transient=True) as live:
             taken = 0.0
-            # Reading ten thousand trials takes seconds; most of the driver's time is the engine's all the same.
+            # Reading ten thousand trials takes seconds. The pause leaves most of the driver's time to the engine.
             while not self._stop.wait(max(REFRESH_SECONDS, 10 * taken)):
                 began = time.monotonic()
                 live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)

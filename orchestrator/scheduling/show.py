@@ -1,4 +1,4 @@
-"""A plan as a person reads it."""
+"""The state of a plan as tables and lines for the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 
 MOST_FRAMED = 1000
-"""Trials in a table with frames, whose cells are wrapped to fit: ten thousand take rich seconds."""
+"""Trials in a table with frames. rich wraps its cells, which takes seconds for ten thousand."""
 
 
 def table(plan: Plan) -> "Table | PlainTable":
-    """Every trial: its id, what tells it from the others, its state and epochs."""
+    """A row for each trial: its id, label, state and epochs."""
     title = f"{plan.sweep.name}: {len(plan.statuses)} trials"
     header = ("trial", "what", "state", "epoch")
     rows = [
@@ -36,12 +36,12 @@ def table(plan: Plan) -> "Table | PlainTable":
 
 
 MOST_DAMAGED = 10
-"""Trials that are named."""
+"""Trials whose damaged epochs are listed."""
 
 
 @dataclass(frozen=True)
 class PlainTable:
-    """Rows of columns that line up, a line each, whatever the width of the terminal: to be printed uncropped."""
+    """Aligned columns, one line for each row. To be printed without cropping."""
 
     title: str
     rows: Sequence[Sequence[str]]
@@ -56,7 +56,7 @@ class PlainTable:
 
 
 def failures(plan: Plan) -> list[str]:
-    """The last line of every failed trial's traceback, and how to see the rest."""
+    """The last line of each failed trial's traceback, and how to see the rest."""
     failed = {key: status for key, status in plan.statuses.items() if status.state is State.FAILED}
     lines = []
     for trial_id, status in failed.items():
@@ -69,7 +69,7 @@ def failures(plan: Plan) -> list[str]:
 
 
 def damage(plan: Plan) -> list[str]:
-    """Which stored epochs the medium has damaged, as far as that is known, and what mends them."""
+    """The known damaged epochs and how to repair them."""
     lines = [
         f"damaged: epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
         f"({plan.sweep.label(plan.trial(trial_id))})"
@@ -83,9 +83,9 @@ def damage(plan: Plan) -> list[str]:
 
 
 def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> list[str]:
-    """How long the run of a plan will take here and on what, from a probe, or why nobody knows; nothing left, nothing.
+    """The expected time of a run on this machine and its shares, or why it is unknown. Empty if nothing is missing.
 
-    Nothing is downloaded and nothing stored for it.
+    Downloads and stores nothing.
     """
     if not plan.todo:
         return []
@@ -101,14 +101,14 @@ def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
 
 
 def progress(plan: Plan, storage: Storage) -> list[str]:
-    """On what the time of the stored epochs went, and how long the missing ones take where somebody is at work."""
+    """The shares of the time of stored epochs, and the time left if a driver is at work."""
     found = spending(plan, storage)
     left = [] if found.seconds_left is None else [f"about {about(found.seconds_left)} left"]
     return [*split(found.spent), *left]
 
 
 def split(spent: Spent) -> list[str]:
-    """``time: training 61%, evaluating 4%, measuring 35% of 2h 10m (trial time)``; nothing where none was spent."""
+    """``time: training 61%, evaluating 4%, measuring 35% of 2h 10m (trial time)``. Empty if no time was spent."""
     if spent.seconds == 0:
         return []
     shares = {"training": spent.training, "evaluating": spent.evaluating, "measuring": spent.measuring}
@@ -117,7 +117,7 @@ def split(spent: Spent) -> list[str]:
 
 
 def about(seconds: float) -> str:
-    """As precise as a forecast is: ``45 s``, ``41 min``, ``5h 40m``, ``3 days 4h``."""
+    """A time with the precision of a forecast: ``45 s``, ``41 min``, ``5h 40m``, ``3 days 4h``."""
     if seconds < 120:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Where the time of trials goes, and how fast epochs come in: from the records alone."""
+"""The time that trials took and the rate of epochs, from the records alone."""
 
 import time
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from orchestrator.store.errors import DamagedError
 from orchestrator.store.storage import Storage
 
 WINDOW_SECONDS = 600.0
-"""The rate is that of the last ten minutes, so that it follows what the machine does."""
+"""The rate is taken over the last ten minutes, so that it follows the load of the machine."""
 WINDOW_EPOCHS = 10
-"""Or of so many epochs, where they take longer."""
+"""The rate is taken over at least this many epochs."""
 MOST_RECORDS = 10_000
-"""Are read to tell where the time went: about a second. Beyond that, trials stand for others."""
+"""Records to read, which takes about a second. If there are more, a sample of the trials is read."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of trials, by what they were spent on. Trials side by side add up."""
+    """Seconds of trials by activity, summed over trials that run side by side."""
 
     training: float = 0.0
     evaluating: float = 0.0
@@ -27,36 +27,36 @@ class Spent:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """The sum."""
         return self.training + self.evaluating + self.measuring
 
     def __add__(self, other: Self) -> "Spent":
-        """Both together."""
+        """The sum of both."""
         return Spent(
             self.training + other.training, self.evaluating + other.evaluating, self.measuring + other.measuring
         )
 
     def times(self, factor: float) -> "Spent":
-        """As much of each, so many times."""
+        """Each time multiplied by a factor."""
         return Spent(self.training * factor, self.evaluating * factor, self.measuring * factor)
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What the epochs stored of a sweep took, and what the missing ones will."""
+    """The time of the stored epochs of a sweep, and of the missing ones."""
 
     spent: Spent
-    """Of many trials an estimate: from some of them, times how many there are."""
+    """Extrapolated from a sample if there are many trials."""
     seconds_left: float | None
-    """None where nobody is at work, or too little is known."""
+    """None if no driver is at work, or too few epochs are known."""
 
 
 def spending(plan: Plan, storage: Storage) -> Spending:
-    """What is stored of a sweep, whoever computed it. Reads up to some ten thousand records: not for once a second."""
+    """The time spent on a sweep by all its drivers. Reads up to ten thousand records, so call it rarely."""
     begun = [key for key, status in plan.statuses.items() if status.ended_ms is not None]
     latest = sorted(begun, key=lambda key: plan.statuses[key].ended_ms or 0, reverse=True)
     epochs = sum(plan.statuses[key].epoch + 1 for key in begun)
-    # Half of what is read is the trials last at work, for the pace; the other half stands for all that were before.
+    # Half of the records are from the most recent trials, for the rate; the other half are a sample of the others.
     number = len(begun) if epochs <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // epochs // 2)
     recent, others = latest[:number], sorted(latest[number:])
     spent, ended = _read(plan, storage, recent)
@@ -67,7 +67,7 @@ def spending(plan: Plan, storage: Storage) -> Spending:
             plan.statuses[key].epoch + 1 for key in chosen
         )
         spent += sampled.times(share)
-        # Of what ended before the last of the others did, not all has been read.
+        # Before the end of the last of the others, not all epochs have been read.
         known = max(plan.statuses[key].ended_ms or 0 for key in others) / 1000
         ended = [moment for moment in ended if moment > known]
     holder = storage.sweep(plan.sweep.name).driver_lease.holder()
@@ -76,7 +76,7 @@ def spending(plan: Plan, storage: Storage) -> Spending:
 
 
 def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent, list[float]]:
-    """What the records of some trials say: the time they took, and when each epoch ended."""
+    """The time that some trials took, and when each of their epochs ended."""
     spent = Spent()
     ended: list[float] = []
     for trial_id in trial_ids:
@@ -86,7 +86,7 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
                 break
             try:
                 record = trial.read(epoch).record
-            except DamagedError:  # it is noted, and computed again by the next run
+            except DamagedError:  # recorded, and computed again by the next run
                 continue
             ended.append(record.timestamp_ms / 1000)
             times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
@@ -95,12 +95,12 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
 
 
 def seconds_left(missing: int, ended: Iterable[float], since: float, now: float) -> float | None:
-    """How long the missing epochs take at the pace of the last ones; None while fewer than two are known.
+    """The time of the missing epochs at the rate of the last ones; None if fewer than two are known.
 
     Args:
-        missing: epochs.
+        missing: number of epochs.
         ended: when epochs ended, Unix time in seconds, in any order.
-        since: when the driver now at work began; what ended before says nothing of its pace.
+        since: start of the current driver. Epochs that ended before say nothing about its rate.
         now: Unix time in seconds.
     """
     times = sorted(moment for moment in ended if moment >= since)

@@ -1,55 +1,46 @@
-"""What the epochs of a trial cost here, found by running the real loop on slices of the real amount of data.
+"""The time that an epoch of a trial takes on this machine, from timing its parts: training, evaluating, measuring.
 
-An epoch is made of parts: training, evaluating, measuring. Parts that cost the same are equal, whatever trial they come
-from, so each is probed once for a whole sweep.
+Parts that cost the same are equal, whatever trial they belong to, so that each is timed once for a whole sweep.
 """
 
+import copy
+import functools
 import math
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import torch
+from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.data_config import AugmentationConfig
 from orchestrator.study.model_config import ModuleConfig
-from orchestrator.study.optimizer_config import ConstantSchedule, SgdConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.data.images import Images
 from orchestrator.training.data.stand_in import probe_data
-from orchestrator.training.loop import train
+from orchestrator.training.loop import evaluate, fitting_model, train_epoch
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.user_code import users_code
+from orchestrator.training.optimizers.build import build_optimizer
 
-_STAND_IN = 0.001
-"""For every number that is not zero: a learning rate or a decay costs the same whatever it is."""
-_PLAIN: dict[str, Any] = {
-    "augmentation": AugmentationConfig(),
-    "optimizer": SgdConfig(name="sgd", lr=_STAND_IN),
-    "schedule": ConstantSchedule(name="constant"),
-    "batch_size": 64,
-    "epochs": 1,
-    "seed": 0,
-}
-"""What decides nothing about the cost of evaluating and measuring."""
-_TRAINED_IMAGES = {"cpu": 256, "cuda": 8192}
-"""In an epoch on a slice, or one batch: enough to outweigh what comes between two epochs."""
-_WARM_UP_EPOCHS = {"cpu": 2, "cuda": 5}
-"""Epoch 0 trains nothing. On CUDA the third batch is captured, which may be the third epoch's."""
-_EVALUATED_IMAGES = 1000
-"""On a CPU, where an evaluation takes seconds; a GPU evaluates all there are."""
-_WARM_UP_IMAGES = 8
-_LONG_SECONDS = 1.0
-"""A chunk that takes longer is all arithmetic, as good as linear in its images. On the cnn, 30 products over a quarter
-of a chunk, one chunk and six took 1.7, 6.0 and 34.4 s."""
-_FOR_EVER = 10**9
+_TRAINED_STEPS = 100
+"""Steps before a measurement is timed: Lanczos needs about twice as many products for an untrained model."""
+_TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
+"""Images trained on, or evaluated, at a time: enough to outweigh what comes once."""
+_TIMED_SECONDS = 0.25
+"""Shorter parts are repeated."""
+_MEASURED_SECONDS = 4.0
+"""Longer measurements are timed on some of the images only."""
+_WARM_UP_PASSES = {"cpu": 1, "cuda": 5}
+"""Passes that are not timed. On CUDA the step is captured in the third batch."""
 
 
-class Kind(StrEnum):
+class PartKind(StrEnum):
     """What an epoch's time is spent on."""
 
     TRAINING = "training"
@@ -58,144 +49,156 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of an epoch. Equal parts cost the same."""
+class EpochPart:
+    """A part of an epoch. Equal parts cost the same."""
 
-    kind: Kind
-    config: TrialConfig
-    """A trial that has this part: whatever does not matter for its cost has the same value in all of them."""
-
-
-def parts(config: TrialConfig, epochs: Iterable[int]) -> Counter[Part]:
-    """What these epochs of a trial are made of, and how often."""
-    plain = config.model_copy(update={**_PLAIN, "model": _without_numbers(config.model)})
-    measurement = config.measurement
-    trained = plain.model_copy(
-        update={
-            "augmentation": config.augmentation,
-            "optimizer": _without_numbers(config.optimizer),
-            "batch_size": config.batch_size,
-            "measurement": MeasurementConfig(fraction=1e-9, estimators=()),
-        }
-    )
-    evaluated = MeasurementConfig(fraction=measurement.fraction, estimators=())
-    due = [_due(measurement, epoch) for epoch in epochs]
-    found = Counter({Part(Kind.EVALUATING, plain.model_copy(update={"measurement": evaluated})): len(due)})
-    found[Part(Kind.TRAINING, trained)] = sum(epoch > 0 for epoch in epochs)
-    for estimators, count in Counter(due).items():
-        measured = measurement.model_copy(update={"estimators": estimators, "algorithm1_every": 1})
-        found[Part(Kind.MEASURING, plain.model_copy(update={"measurement": measured}))] = count
-    return +found
+    kind: PartKind
+    key: str
+    """Every setting on which the cost depends."""
+    config: TrialConfig = field(compare=False)
+    """A trial that has this part."""
+    epoch: int = field(compare=False)
+    """An epoch that has this part."""
 
 
-def _due(measurement: MeasurementConfig, epoch: int) -> tuple[Any, ...]:
-    """The estimators of an epoch."""
-    left_out = "algorithm1" if epoch % measurement.algorithm1_every else None
-    return tuple(name for name in measurement.estimators if name != left_out)
+def epoch_parts(config: TrialConfig, epochs: Sequence[int]) -> Counter[EpochPart]:
+    """The parts of some epochs of a trial, and how often each occurs."""
+    model, data, measurement = _cost_key(config.model), repr(config.data), config.measurement
+    training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size)
+    keys = [(PartKind.TRAINING, repr(training), epoch) for epoch in epochs if epoch > 0]
+    keys += [(PartKind.EVALUATING, repr((model, data, measurement.fraction)), epoch) for epoch in epochs]
+    for epoch in epochs:
+        due = due_measurement(measurement, epoch)
+        keys.append((PartKind.MEASURING, repr((model, data, due)), epoch))
+    return Counter(EpochPart(kind, key, config, epoch) for kind, key, epoch in keys)
 
 
-def _without_numbers(config: Any) -> Any:
-    if isinstance(config, ModuleConfig):  # what the numbers of other people's networks mean is not ours to say
-        return config
-    numbers = {name: _STAND_IN for name, value in config if isinstance(value, float) and value}
-    return config.model_copy(update=numbers)
+def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementConfig:
+    """A measurement with the estimators that are due at an epoch."""
+    skipped = "algorithm1" if epoch % measurement.algorithm1_every else None
+    estimators = tuple(name for name in measurement.estimators if name != skipped)
+    return measurement.model_copy(update={"estimators": estimators, "algorithm1_every": 1})
 
 
-def seconds(part: Part, device: torch.device, budget: float) -> float:
-    """How long a part takes in an epoch on all the data, in seconds.
+def _cost_key(config: Any) -> str:
+    """The settings of a model or optimizer. Of a number only whether it is zero matters: a decay costs what it costs.
 
-    Args:
-        part: what to probe.
-        device: where.
-        budget: seconds of work to time, about: what is quicker is repeated.
+    For a network of the user's, all numbers matter.
+    """
+    if isinstance(config, ModuleConfig):
+        return repr(config)
+    return repr({name: bool(value) if isinstance(value, float) else value for name, value in config})
+
+
+def part_seconds(part: EpochPart, device: torch.device) -> float:
+    """The time of a part in an epoch on all the data, in seconds.
 
     Raises:
-        ValueError: where the model does not fit the data, or a network of the user's own cannot be built.
+        ValueError: if the model does not fit the data.
+        ModelCodeError: if a network of the user's raises.
     """
     data = probe_data(part.config.data, device)
-    probe = {Kind.TRAINING: _training, Kind.EVALUATING: _evaluating, Kind.MEASURING: _measuring}[part.kind]
-    return probe(part.config, data, device, budget)
+    timed = {
+        PartKind.TRAINING: _training_seconds,
+        PartKind.EVALUATING: _evaluating_seconds,
+        PartKind.MEASURING: _measuring_seconds,
+    }
+    with users_code(part.config.model.name, f"timed while {part.kind.value}"):
+        return timed[part.kind](part, data, device)
 
 
-def _training(config: TrialConfig, data: ResidentData, device: torch.device, budget: float) -> float:
-    trained = _TRAINED_IMAGES[device.type]
-    images = min(len(data.train), max(1, trained // config.batch_size) * config.batch_size)
-    loop = _records(config.model_copy(update={"epochs": _FOR_EVER}), _slice(data, images, 1, 1), device)
-    seconds = _mean(loop, "time_train_seconds", budget, warm_up=_WARM_UP_EPOCHS[device.type])
-    return seconds / math.ceil(images / config.batch_size) * math.ceil(len(data.train) / config.batch_size)
+def _training_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+    """Times steps of the true batch size and multiplies by the steps of an epoch."""
+    config, size = part.config, part.config.batch_size
+    steps = math.ceil(len(data.train) / size)
+    timed_steps = min(steps, max(1, _TIMED_IMAGES[device.type] // size))
+    some = _first_images(data, timed_steps * size, 1, 1)
+    model = fitting_model(config, data).to(device)
+    optimizer = build_optimizer(config.optimizer, model.parameters())
+    step = training_step(model, optimizer, some, config)
+    train_once = functools.partial(train_epoch, model, optimizer, some, config, 1, step)
+    return _mean_seconds(train_once, device, _WARM_UP_PASSES[device.type]) / timed_steps * steps
 
 
-def _evaluating(config: TrialConfig, data: ResidentData, device: torch.device, budget: float) -> float:
-    sizes = _subset_size(config, data), len(data.validation), len(data.test)
-    whole = sizes[0] + sizes[1] + 2 * sizes[2]  # the test images twice: as they are, and under noise
-    share = min(1.0, _EVALUATED_IMAGES / whole) if device.type == "cpu" else 1.0
+def _evaluating_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+    """Times the evaluation of some images and multiplies by the share of all images that they are."""
+    model = fitting_model(part.config, data).to(device)
+    sizes = max(1, round(part.config.measurement.fraction * len(data.train))), len(data.validation), len(data.test)
+    share = min(1.0, _TIMED_IMAGES[device.type] / _evaluated_images(*sizes))
     few = [max(1, round(share * size)) for size in sizes]
-    seconds = _mean(_again(config, _slice(data, *few), device), "time_evaluate_seconds", budget, warm_up=1)
-    return seconds * whole / (few[0] + few[1] + 2 * few[2])
+    some = _first_images(data, *few)
+    evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0)
+    return _mean_seconds(evaluate_once, device, 1) * _evaluated_images(*sizes) / _evaluated_images(*few)
 
 
-def _measuring(config: TrialConfig, data: ResidentData, device: torch.device, budget: float) -> float:
-    """From two slices what more images cost, and what comes once: one and three chunks, or less where that is long."""
-    whole = _subset_size(config, data)
-    chunk = _chunk_size(config, data, device)
-
-    def measured(images: int, budget: float) -> float:
-        return _mean(_again(config, _slice(data, images, 1, 1), device), "time_measure_seconds", budget)
-
-    measured(min(_WARM_UP_IMAGES, whole), 0.0)
-    if whole <= 3 * chunk:
-        return measured(whole, budget)
-    one = measured(chunk, budget)
-    if one > _LONG_SECONDS:
-        few = chunk // 8
-        per_image = (one - (measured(few, 0.0) if few else 0.0)) / (chunk - few)
-        return one + per_image * (whole - chunk)
-    three = measured(3 * chunk, budget)
-    return max(three, one + (three - one) / 2 * (whole / chunk - 1))
+def _evaluated_images(subset: int, validation: int, test: int) -> int:
+    return subset + validation + 2 * test  # the test images are evaluated with and without noise
 
 
-def _mean(records: Iterator[EpochRecord], time: str, budget: float, warm_up: int = 0) -> float:
-    """The mean of a time over records, until it fills the budget; the first ones are left out where others follow."""
-    times: list[float] = []
-    for record in records:
-        times.append(getattr(record, time) or 0.0)
-        # A network that gives no finite loss is not measured: no budget would ever be filled.
-        if record.diverged or (len(times) > warm_up and sum(times[warm_up:]) >= budget):
-            break
-    counted = times[warm_up:] or times[-1:]
-    return sum(counted) / len(counted)
+def _measuring_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+    """Times a measurement on some chunks of the true size and multiplies by the share of all images that they are.
+
+    The time of two chunks tells how many to use.
+    """
+    settings = part.config.measurement
+    model = _trained_model(part.config, device).eval()
+    inputs, targets = data.measurement_subset(settings.fraction)
+    chunk = Measurement(settings, 0, inputs, targets).chunk_size(model)
+
+    def seconds(images: int) -> float:
+        same_chunks = settings
+        if settings.lanczos_coarse_fraction and images < len(inputs):
+            # The fraction bounds the chunk. Of fewer images it has to be larger for the same chunk.
+            same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
+        measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images])
+        record = EpochRecord(epoch=part.epoch, timestamp_ms=0, loss_train=1.0)
+        return measurement.complete(record, model).time_measure_seconds or 0.0
+
+    images = min(len(inputs), 2 * chunk)
+    taken = seconds(images)
+    if (times := int(_MEASURED_SECONDS / taken)) > 1:
+        images = min(len(inputs), times * images)
+        taken = seconds(images)
+    return taken * len(inputs) / images
 
 
-def _records(config: TrialConfig, data: ResidentData, device: torch.device) -> Iterator[EpochRecord]:
-    return (trained.record for trained in train(config, data, device))
+@functools.lru_cache(maxsize=1)
+def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
+    """A model after some steps of training, or untrained if these diverge."""
+    data = probe_data(config.data, device)
+    model = fitting_model(config, data).to(device)
+    untrained = copy.deepcopy(model)
+    optimizer = build_optimizer(config.optimizer, model.parameters())
+    train_epoch(model, optimizer, _first_images(data, _TRAINED_STEPS * config.batch_size, 1, 1), config, 1)
+    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    return model if finite else untrained
 
 
-def _again(config: TrialConfig, data: ResidentData, device: torch.device) -> Iterator[EpochRecord]:
-    """Epoch 0 on a slice, over and over; all of the slice's training images are its measurement subset."""
-    all_of_it = config.measurement.model_copy(update={"fraction": 1.0})
-    batch = max(2, len(data.train))  # trained on by nobody, but checked
-    sliced = config.model_copy(update={"measurement": all_of_it, "batch_size": batch})
+def _mean_seconds(run: Callable[[], object], device: torch.device, warm_ups: int) -> float:
+    """The mean time of a run. The first ones are not counted."""
+    for _ in range(warm_ups):
+        run()
+    runs, started = 0, _synchronized_time(device)
     while True:
-        yield next(_records(sliced, data, device))
+        run()
+        runs += 1
+        if (spent := _synchronized_time(device) - started) >= _TIMED_SECONDS:
+            return spent / runs
 
 
-def _subset_size(config: TrialConfig, data: ResidentData) -> int:
-    return max(1, round(config.measurement.fraction * len(data.train)))
+def _synchronized_time(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
-def _chunk_size(config: TrialConfig, data: ResidentData, device: torch.device) -> int:
-    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
-    subset = _slice(data, min(2, len(data.train)), 1, 1).measurement_subset(1.0)
-    return Measurement(config.measurement, config.seed, *subset).chunk_size(model.eval())
-
-
-def _slice(data: ResidentData, train_images: int, validation_images: int, test_images: int) -> ResidentData:
+def _first_images(data: ResidentData, train: int, validation: int, test: int) -> ResidentData:
     return replace(
         data,
-        train=_first(data.train, train_images),
-        validation=_first(data.validation, validation_images),
-        test=_first(data.test, test_images),
-        ood_noise=data.ood_noise[:test_images],
+        train=_first(data.train, train),
+        validation=_first(data.validation, validation),
+        test=_first(data.test, test),
+        ood_noise=data.ood_noise[:test],
     )
 
 

@@ -1,4 +1,4 @@
-"""How long a run will take."""
+"""The time that a run will take."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,15 +25,15 @@ def status(text: str) -> Iterator[None]:
     yield
 
 
-def test_jobs_begin_in_their_order_on_the_slot_that_is_free_first() -> None:
+def test_jobs_start_in_order_on_the_slot_that_is_free_first() -> None:
     assert makespan([1.0] * 13, 2) == 7
     assert makespan([1.0] * 13, 13) == 1
     assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5
-    assert makespan([1.0, 1.0, 1.0, 5.0], 2) == 6  # a long one at the end is waited for
+    assert makespan([1.0, 1.0, 1.0, 5.0], 2) == 6  # a long job at the end prolongs the whole
     assert makespan([3.0], 1) == 3
 
 
-def test_the_time_is_that_of_the_slots_and_of_the_start() -> None:
+def test_the_time_is_that_of_the_slots_and_of_starting() -> None:
     trials = {str(number): Spent(training=30.0, evaluating=10.0, measuring=20.0) for number in range(3)}
     found = Estimate(trials, at_a_time=2, start_seconds=4.0, engine_seconds=ENGINE_SECONDS["ray"], probe_seconds=9.0)
     assert found.seconds == 120 + 4 + ENGINE_SECONDS["ray"]
@@ -54,16 +54,16 @@ def test_missing_epochs_are_those_after_the_last_stored_one(tmp_path: Path) -> N
     assert sum(map(len, missing.values())) == plan.missing_epochs
 
 
-def test_trials_at_a_time_are_those_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_trials_at_a_time_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert trials_at_a_time(Resources(cpu=1)) == 8
     assert trials_at_a_time(Resources(cpu=3)) == 2
     assert trials_at_a_time(Resources(cpu=99)) == 1
     assert trials_at_a_time(Resources(cpu=1), 3) == 3
-    assert trials_at_a_time(Resources(cpu=4), 3) == 2  # at most so many, not at least
+    assert trials_at_a_time(Resources(cpu=4), 3) == 2  # an upper limit only
 
 
-def test_code_of_ones_own_is_shown_where_it_will_run(tmp_path: Path) -> None:
+def test_users_code_that_will_run_is_listed(tmp_path: Path) -> None:
     mine = [small_trial(model={"name": name}, seed=seed) for name in ("a.b:Net", "c:Other") for seed in (0, 1)]
     plan = reconcile(Sweep("own", "", (*mine[:3], *TRIALS), Resources()), Storage(tmp_path))
     assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)", "runs code of yours: c:Other (1 trial)"]
@@ -72,7 +72,7 @@ def test_code_of_ones_own_is_shown_where_it_will_run(tmp_path: Path) -> None:
     assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)"]
 
 
-def test_where_nothing_is_missing_nothing_is_probed(tmp_path: Path) -> None:
+def test_nothing_is_probed_if_nothing_is_missing(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     for trial in TRIALS:
         commit_epochs(storage.trial(trial.trial_id), range(5))
@@ -86,7 +86,7 @@ def test_missing_data_makes_the_time_unknown(tmp_path: Path) -> None:
     assert line.startswith(f"time unknown: data folder '{tmp_path}/none' does not exist; put images into train/")
 
 
-def test_a_forecast_is_a_time_and_its_split(tmp_path: Path) -> None:
+def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path) -> None:
     said: list[str] = []
 
     @contextmanager

@@ -1,11 +1,10 @@
-"""What decides the cost of an epoch, and that slices are extrapolated to the whole."""
+"""The parts of an epoch, and the extrapolation from some images to all."""
 
-import functools
 import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,23 +13,28 @@ import torch
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training import cost
-from orchestrator.training.cost import Kind, Part, parts, seconds
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.cost import EpochPart, PartKind, due_measurement, epoch_parts, part_seconds
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 from orchestrator.training.measurement.measurement import Measurement
 from tests.training.trials import CPU, digits, small_trial
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with reproducible(1):
+        yield
+
+
 def kinds(trial: TrialConfig, epochs: range) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for part, count in parts(trial, epochs).items():
+    for part, count in epoch_parts(trial, epochs).items():
         found.setdefault(part.kind, []).append(count)
     return {kind: sorted(counts) for kind, counts in found.items()}
 
 
-def part_of(trial: TrialConfig, kind: Kind) -> Part:
-    (part,) = (part for part in parts(trial, range(1, 2)) if part.kind is kind)
+def part_of(trial: TrialConfig, kind: PartKind) -> EpochPart:
+    (part,) = (part for part in epoch_parts(trial, range(1, 2)) if part.kind is kind)
     return part
 
 
@@ -38,7 +42,7 @@ def with_measurement(**changes: Any) -> TrialConfig:
     return small_trial(measurement={**small_trial().measurement.model_dump(), **changes})
 
 
-def test_the_mix_is_that_of_the_missing_epochs() -> None:
+def test_parts_are_those_of_the_missing_epochs() -> None:
     every_third = with_measurement(algorithm1_every=3)
     # Epochs 0, 3, 6 with Algorithm 1, five others; epoch 0 trains nothing.
     assert kinds(every_third, range(8)) == {"training": [7], "evaluating": [8], "measuring": [3, 5]}
@@ -49,10 +53,11 @@ def test_the_mix_is_that_of_the_missing_epochs() -> None:
 
 
 def test_an_epoch_without_algorithm1_measures_the_rest() -> None:
+    trial = with_measurement(algorithm1_every=4)
     measured = {
-        part.config.measurement.estimators: count
-        for part, count in parts(with_measurement(algorithm1_every=4), range(6)).items()
-        if part.kind is Kind.MEASURING
+        due_measurement(trial.measurement, part.epoch).estimators: count
+        for part, count in epoch_parts(trial, range(6)).items()
+        if part.kind is PartKind.MEASURING
     }
     assert measured == {("lanczos", "algorithm1"): 2, ("lanczos",): 4}
 
@@ -66,8 +71,8 @@ def test_an_epoch_without_algorithm1_measures_the_rest() -> None:
         {"schedule": {"name": "step", "every": 2}},
     ],
 )
-def test_what_does_not_matter_makes_no_other_part(change: dict[str, Any]) -> None:
-    assert parts(small_trial(**change), range(3)) == parts(small_trial(), range(3))
+def test_settings_without_cost_make_no_other_part(change: dict[str, Any]) -> None:
+    assert epoch_parts(small_trial(**change), range(3)) == epoch_parts(small_trial(), range(3))
 
 
 @pytest.mark.parametrize(
@@ -84,80 +89,99 @@ def test_what_does_not_matter_makes_no_other_part(change: dict[str, Any]) -> Non
         ({"measurement": {"fraction": 0.05, "lanczos_products": 9}}, {"measuring"}),
     ],
 )
-def test_what_matters_makes_another_part(change: dict[str, Any], differing: set[str]) -> None:
-    ours, theirs = parts(small_trial(**change), range(3)), parts(small_trial(), range(3))
+def test_settings_that_cost_make_another_part(change: dict[str, Any], differing: set[str]) -> None:
+    ours, theirs = epoch_parts(small_trial(**change), range(3)), epoch_parts(small_trial(), range(3))
     assert {part.kind.value for part in ours if part not in theirs} == differing
 
 
-def test_numbers_of_a_network_of_ones_own_are_kept() -> None:
-    def wide(width: float) -> Counter[Part]:
-        return parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
+def test_numbers_of_a_users_network_matter() -> None:
+    def wide(width: float) -> Counter[EpochPart]:
+        return epoch_parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
 
     assert not set(wide(1.5)) & set(wide(2.0))
 
 
-@dataclass(frozen=True)
-class Trained:
-    record: EpochRecord
+class Clock:
+    """Replaces the parts of an epoch by ones whose time is known, on a clock that only they advance."""
 
-
-def by_formula(config: TrialConfig, data: ResidentData, device: torch.device, once: float = 3.0) -> Iterator[Trained]:
-    """A loop whose times are known: 2 s a batch, 1 ms an evaluated image, measuring a time and 0.1 s an image."""
-    subset = len(data.measurement_subset(config.measurement.fraction)[0])
-    for epoch in range(config.epochs + 1):
-        yield Trained(
-            EpochRecord(
-                epoch=epoch,
-                timestamp_ms=0,
-                loss_train=1.0,
-                time_train_seconds=2.0 * math.ceil(len(data.train) / config.batch_size) * (epoch > 0),
-                time_evaluate_seconds=0.001 * (subset + len(data.validation) + 2 * len(data.test)),
-                time_measure_seconds=once + 0.1 * subset,
-            )
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, measure_image: float = 0.1) -> None:
+        self.now = 0.0
+        self.measure_image = measure_image
+        self.measured: list[int] = []
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(cost, "train_epoch", self.train_epoch)
+        monkeypatch.setattr(cost, "evaluate", self.evaluate)
+        monkeypatch.setattr(
+            Measurement, "complete", lambda measurement, record, model: self.complete(measurement, record)
         )
 
+    def train_epoch(
+        self, model: Any, optimizer: Any, data: Any, config: TrialConfig, epoch: int, step: Any = None
+    ) -> None:
+        self.now += 2.0 * math.ceil(len(data.train) / config.batch_size)
 
-@pytest.mark.parametrize("once", [3.0, 0.01])
+    def evaluate(self, model: Any, data: Any, subset: Any, epoch: int) -> None:
+        self.now += 0.001 * (len(subset[0]) + len(data.validation) + 2 * len(data.test))
+
+    def complete(self, measurement: Measurement, record: EpochRecord) -> EpochRecord:
+        self.measured.append(len(measurement.inputs))
+        return replace(record, time_measure_seconds=self.measure_image * len(measurement.inputs))
+
+
+@pytest.mark.parametrize("measure_image", [1e-4, 0.1, 3.0])
 @pytest.mark.parametrize("chunk", [9, 40, 4000])
-def test_slices_are_extrapolated_to_all_images(monkeypatch: pytest.MonkeyPatch, chunk: int, once: float) -> None:
-    monkeypatch.setattr(cost, "train", functools.partial(by_formula, once=once))
-    monkeypatch.setattr(cost, "_EVALUATED_IMAGES", 300)
+def test_times_are_extrapolated_to_all_images(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, measure_image: float
+) -> None:
+    clock = Clock(monkeypatch, measure_image)
+    monkeypatch.setattr(cost, "_TIMED_IMAGES", {"cpu": 300})
     monkeypatch.setattr(Measurement, "chunk_size", lambda self, model: chunk)
     trial = small_trial(batch_size=16, measurement={"fraction": 0.5})
     data = digits()
     subset = round(0.5 * len(data.train))
+    found = {kind: part_seconds(part_of(trial, kind), CPU) for kind in PartKind}
+    assert found[PartKind.TRAINING] == pytest.approx(2.0 * math.ceil(len(data.train) / 16))
     images = subset + len(data.validation) + 2 * len(data.test)
-    with reproducible(1):
-        found = {kind: seconds(part_of(trial, kind), CPU, 1.0) for kind in Kind}
-    assert found[Kind.TRAINING] == 2.0 * math.ceil(len(data.train) / 16)
-    assert found[Kind.EVALUATING] == pytest.approx(0.001 * images, rel=0.01)
-    assert found[Kind.MEASURING] == pytest.approx(once + 0.1 * subset)
+    assert found[PartKind.EVALUATING] == pytest.approx(0.001 * images, rel=0.01)
+    assert found[PartKind.MEASURING] == pytest.approx(measure_image * subset)
+    assert sum(clock.measured) * measure_image <= measure_image * min(2 * chunk, subset) + cost._MEASURED_SECONDS + 1e-9
 
 
-def test_chunks_of_few_images_that_take_long_are_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "train", by_formula)
-    monkeypatch.setattr(Measurement, "chunk_size", lambda self, model: 5)
-    whole = round(0.5 * len(digits().train))
-    found = seconds(part_of(small_trial(measurement={"fraction": 0.5}), Kind.MEASURING), CPU, 1.0)
-    assert found == pytest.approx(3.5 * whole / 5)
+@pytest.mark.parametrize("coarse_fraction", [0.0, 0.1])
+def test_chunks_are_those_of_the_whole_subset(monkeypatch: pytest.MonkeyPatch, coarse_fraction: float) -> None:
+    clock = Clock(monkeypatch)
+    measurement = {"fraction": 0.5, "estimators": ["lanczos"], "lanczos_coarse_fraction": coarse_fraction}
+    trial = small_trial(measurement=measurement)
+    data = digits()
+    model = cost.fitting_model(trial, data).eval()
+    true = Measurement(trial.measurement, 0, *data.measurement_subset(0.5)).chunk_size(model)
+    chunks: list[int] = []
+
+    def complete(measurement: Measurement, record: EpochRecord, model: torch.nn.Module) -> EpochRecord:
+        chunks.append(measurement.chunk_size(model))
+        return clock.complete(measurement, replace(record))
+
+    first = min(2 * true, round(0.5 * len(data.train)))
+    clock.measure_image = 1.0 / first
+    monkeypatch.setattr(Measurement, "complete", complete)
+    part_seconds(part_of(trial, PartKind.MEASURING), CPU)
+    assert chunks == [true, true]
+    assert clock.measured == [first, min(4 * first, round(0.5 * len(data.train)))]
 
 
-def test_a_network_that_gives_no_finite_loss_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: TrialConfig, data: ResidentData, device: torch.device) -> Iterator[Trained]:
-        yield Trained(EpochRecord(epoch=0, timestamp_ms=0, loss_train=math.nan))
-
-    monkeypatch.setattr(cost, "train", broken)
-    assert [seconds(part_of(small_trial(), kind), CPU, 1.0) for kind in Kind] == [0.0, 0.0, 0.0]
+def test_a_model_that_diverges_is_measured_untrained() -> None:
+    trial = small_trial(optimizer={"name": "sgd", "lr": 1e30})
+    model = cost._trained_model(trial, CPU)
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
-def test_the_probe_agrees_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The processor's seconds: another process beside this one must not decide.
+def test_the_estimate_agrees_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Processor time: other processes on the machine must not decide.
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     trial = small_trial(epochs=2, measurement={"fraction": 0.25, "estimators": ["lanczos"]})
-    with reproducible(1):
-        probed = {kind: seconds(part_of(trial, kind), CPU, 0.2) for kind in Kind}
-        *_, last = train(trial, digits(), CPU)
+    estimated = {kind: part_seconds(part_of(trial, kind), CPU) for kind in PartKind}
+    *_, last = train(trial, digits(), CPU)
     times = last.record.time_train_seconds, last.record.time_evaluate_seconds, last.record.time_measure_seconds
-    for kind, real in zip(Kind, times, strict=True):
+    for kind, real in zip(PartKind, times, strict=True):
         assert real is not None
-        assert real / 2.5 < probed[kind] < real * 2.5, kind
+        assert real / 2.5 < estimated[kind] < real * 2.5, kind
