@@ -1,1 +1,1 @@
-"""What the system costs, beside other ways to do the same: ``python -m benchmarks``, or ``make bench``."""
+"""Benchmarks of the system against other implementations: ``python -m benchmarks``, or ``make bench``."""

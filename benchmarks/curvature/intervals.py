@@ -1,7 +1,7 @@
-"""How often the intervals of trace probes hold the trace: every draw checked against a matrix whose trace is known."""
+"""Coverage of the confidence intervals of trace probes, on matrices with a known trace."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from estimators import HutchinsonResult, dense_hessian, hutchinson
 from estimators.operators.random_vectors import Distribution
 from estimators.trace.student_t import student_quantile
 
-NAME = "intervals"
 LEVEL = 0.95
 STUDENT, CHEBYSHEV, USUAL = "Student", "Chebyshev", "usual"
 DISTRIBUTIONS: tuple[Distribution, ...] = ("gaussian", "rademacher")
@@ -24,17 +24,17 @@ _SIZE = 100
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is drawn."""
+class IntervalsSizes:
+    """The numbers of draws and probes."""
 
     draws: int
     probes: tuple[int, ...]
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(2000, (2, 5, 10, 20)),
-    "quick": Sizes(100, (2, 10)),
-    "tiny": Sizes(5, (2, 3)),
+SIZES: dict[Scale, IntervalsSizes] = {
+    "full": IntervalsSizes(2000, (2, 5, 10, 20)),
+    "quick": IntervalsSizes(100, (2, 10)),
+    "tiny": IntervalsSizes(5, (2, 3)),
 }
 
 
@@ -55,11 +55,11 @@ class DenseOperator:
         return self.matvec(vector)
 
 
-def run(settings: Settings) -> Result:
-    """Draws probes of every matrix and counts which intervals hold its trace."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Draws probes of every matrix and counts the intervals that contain its trace."""
+    sizes = SIZES[settings.scale]
     rows = []
-    # The matrices are small: one thread is faster than several.
+    # The matrices are small; one thread is faster than several.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -70,11 +70,11 @@ def run(settings: Settings) -> Result:
             say(f"  {name}")
     finally:
         torch.set_num_threads(threads)
-    return finish(NAME, settings, machine, {"draws": sizes.draws, "level": LEVEL, "rows": rows})
+    yield {"draws": sizes.draws, "level": LEVEL, "rows": rows}
 
 
 def table(result: Result) -> str:
-    """The share of draws whose interval holds the trace, by matrix, number of probes, distribution and method."""
+    """The share of draws whose interval contains the trace, by matrix, number of probes, distribution and method."""
     rows, draws = result.measured["rows"], result.measured["draws"]
     cells: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -91,9 +91,9 @@ def table(result: Result) -> str:
         header += [f"{letter}: {STUDENT}", f"{letter}: {CHEBYSHEV}", f"{letter}: {USUAL}"]
     checked = sum(draws for _ in rows)
     return (
-        f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws a cell, {checked:,} in all; a"
-        f" binomial error of {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student's interval: of those draws that"
-        " do not say that there are too few probes for it; in brackets: most say so, and the share is of all."
+        f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws per cell, {checked:,} in "
+        f"total; binomial error {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student: share of the draws with "
+        "enough probes (`too_few_probes` is None); in parentheses the share of all draws, if most have too few."
     )
 
 
@@ -130,7 +130,7 @@ def _drawn(name: str, matrix: Tensor, distribution: Distribution, probes: int, d
 
 
 def _usual(result: HutchinsonResult) -> tuple[float, float]:
-    """Student's interval from the spread of the samples, as textbooks have it."""
+    """The textbook Student interval from the spread of the samples."""
     half = student_quantile((1.0 + LEVEL) / 2.0, len(result.samples) - 1) * result.standard_error
     return result.value - half, result.value + half
 
@@ -148,7 +148,7 @@ def _planted(eigenvalues: list[float]) -> Callable[[], Tensor]:
 
 
 def _network(steps: int) -> Callable[[], Tensor]:
-    """The Hessian of a small network on classes of noisy points, after some steps of gradient descent."""
+    """The Hessian of a small classifier of noisy points after some steps of gradient descent."""
 
     def build() -> Tensor:
         with torch.random.fork_rng(devices=[]):
@@ -178,3 +178,6 @@ MATRICES: dict[str, Callable[[], Tensor]] = {
     "network, untrained": _network(0),
     "network, trained": _network(300),
 }
+
+
+BENCHMARK = Benchmark("intervals", measure, table)

@@ -1,4 +1,4 @@
-"""How near lambda_max comes within ten products, with and without a coarse stage, and whether `converged` is true."""
+"""Accuracy of lambda_max within ten products, with and without a coarse start, and reliability of `converged`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,18 +11,18 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.curvature.references import REFERENCES, References
 from benchmarks.curvature.snapshots import INIT, OPTIMIZERS, Snapshot, first, trained, untrained
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import batch, resident_data
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from estimators import HessianOperator, LanczosResult, lanczos
 from orchestrator.training.data.datasets import ResidentData
 
-NAME = "lambda_max"
 TOLERANCE = 1e-3
 PRODUCTS = 10
-# Of float32 beside float64: no Ritz value is above the largest eigenvalue but for that.
 _ROUNDING = 5e-4
+"""Relative rounding error of float32. Up to it no Ritz value exceeds the largest eigenvalue."""
 Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
 WAYS: dict[str, Way] = {
     "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw),
@@ -31,25 +31,25 @@ WAYS: dict[str, Way] = {
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What is measured."""
+class LambdaMaxSizes:
+    """The measured cases."""
 
     trained_on: int
-    """Images; the first ones are measured on."""
+    """Training images. Measurements use the first ones."""
     images: int
     stages: dict[str, int]
-    """Epochs."""
+    """Epochs by name."""
     seeds: dict[str, int]
-    """Trajectories of each optimizer, by network."""
+    """Number of trajectories of each optimizer, by network."""
     untrained: int
-    """Seeds of each network before its first step."""
+    """Number of seeds of each untrained network."""
     many: int
-    """Images of the few cases on more of them."""
+    """Images of the cases that are also measured on more images."""
     on_many: tuple[tuple[str, str, int, str], ...]
-    """Network, optimizer, seed and stage of those."""
+    """Network, optimizer, seed and stage of these cases."""
 
 
-_FULL = Sizes(
+_FULL = LambdaMaxSizes(
     trained_on=5000,
     images=500,
     stages={"early": 1, "mid": 3, "late": 8},
@@ -65,16 +65,16 @@ _FULL = Sizes(
         ("mlp", "adam", 2, "early"),
     ),
 )
-SIZES: dict[Scale, Sizes] = {
+SIZES: dict[Scale, LambdaMaxSizes] = {
     "full": _FULL,
-    "quick": Sizes(1000, 100, {"early": 1}, {"mlp": 1, "cnn": 1}, 1, 1000, (("mlp", "-", 0, INIT),)),
-    "tiny": Sizes(64, 16, {"early": 1}, {"mlp": 1}, 1, 32, (("mlp", "-", 0, INIT),)),
+    "quick": LambdaMaxSizes(1000, 100, {"early": 1}, {"mlp": 1, "cnn": 1}, 1, 1000, (("mlp", "-", 0, INIT),)),
+    "tiny": LambdaMaxSizes(64, 16, {"early": 1}, {"mlp": 1}, 1, 32, (("mlp", "-", 0, INIT),)),
 }
 
 
-def run(settings: Settings) -> Result:
-    """Trains the networks, looks up or computes what lambda_max is, and measures it in every way."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Trains the networks, looks up or computes the reference lambda_max, and estimates it in every way."""
+    sizes = SIZES[settings.scale]
     data = first(resident_data(settings, sizes.trained_on), sizes.trained_on)
     references = References(REFERENCES if settings.scale == "full" else None)
     cases = []
@@ -82,11 +82,11 @@ def run(settings: Settings) -> Result:
         key = (snapshot.network, snapshot.optimizer, snapshot.seed, snapshot.stage)
         counts = [sizes.images] + [sizes.many] * (key in sizes.on_many)
         cases += [_case(snapshot, *batch(data, count), references) for count in counts]
-    return finish(NAME, settings, machine, {"tolerance": TOLERANCE, "most_products": PRODUCTS, "cases": cases})
+    yield {"tolerance": TOLERANCE, "most_products": PRODUCTS, "cases": cases}
 
 
 def table(result: Result) -> str:
-    """Hits, honesty and products of every way, by stage of training and number of images."""
+    """Hits, reliability of `converged` and products of every way, by stage of training and number of images."""
     measured = result.measured
     rows = []
     for images in sorted({case["images"] for case in measured["cases"]}):
@@ -98,12 +98,12 @@ def table(result: Result) -> str:
         }
         for way in measured["cases"][0]["found"]:
             rows += [_row(way, images, name, group, measured["tolerance"]) for name, group in groups.items() if group]
-    header = ["way", "cases", "images", "number", "hits", "hits said so", "misses said hits"]
-    header += ["until a hit", "until said", "worst"]
+    header = ["way", "cases", "images", "number", "hits", "converged hits", "converged misses"]
+    header += ["until a hit", "until converged", "worst"]
     return (
-        f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Products, "
-        "the coarse stage's counted as fractions: the median until the first hit; the median (largest) until "
-        f"`converged`, or {measured['most_products']}. Worst: the largest relative error."
+        f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Until a "
+        "hit: median number of products. Until converged: median (largest) number until `converged` or the limit of "
+        f"{measured['most_products']}. The coarse start counts as fractions of products. Worst: largest relative error."
     )
 
 
@@ -128,13 +128,13 @@ def _row(way: str, images: int, name: str, cases: Sequence[dict[str, Any]], tole
 
 
 def _first_hit(found: dict[str, Any], reference: float, tolerance: float) -> float:
-    """Products after which lambda_max first was within the tolerance; all and one more where it never was."""
+    """Products until lambda_max first is within the tolerance; one more than all if it never is."""
     before = found["products"] - len(found["history"])
     near = [abs(value / reference - 1.0) <= tolerance for value in found["history"]]
     return float(before + (near.index(True) + 1 if True in near else len(near) + 1))
 
 
-def _snapshots(data: ResidentData, sizes: Sizes, threads: int) -> Iterator[Snapshot]:
+def _snapshots(data: ResidentData, sizes: LambdaMaxSizes, threads: int) -> Iterator[Snapshot]:
     for network, seeds in sizes.seeds.items():
         yield from (untrained(network, data, seed) for seed in range(sizes.untrained))
         for seed in range(seeds):
@@ -158,12 +158,15 @@ def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: Refere
         }
     most = max(one["lambda_max"] for one in found.values())
     if most > (1.0 + _ROUNDING) * reference.lambda_max:
-        say(f"  {snapshot.name}: {most:.6g} found, more than the reference {reference.lambda_max:.6g}: computed again")
-        reference = references.again(snapshot, inputs, labels)
-    said = ", ".join(
+        say(f"  {snapshot.name}: found {most:.6g}, above the reference {reference.lambda_max:.6g}, which is recomputed")
+        reference = references.recompute(snapshot, inputs, labels)
+    summary = ", ".join(
         f"{way} {one['lambda_max'] / reference.lambda_max - 1.0:+.1e} in {one['products']:.1f}"
         f"{' converged' if one['converged'] else ''}"
         for way, one in found.items()
     )
-    say(f"  {snapshot.name}, {len(labels)} images: {reference.lambda_max:.4g}, {said}")
+    say(f"  {snapshot.name}, {len(labels)} images: {reference.lambda_max:.4g}, {summary}")
     return {**asdict(reference), "stage": snapshot.stage, "found": found}
+
+
+BENCHMARK = Benchmark("lambda_max", measure, table)

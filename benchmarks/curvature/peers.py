@@ -1,4 +1,4 @@
-"""Algorithm 1's two halves by every implementation: as the paper writes it, ours, and three other libraries'."""
+"""Power iteration and trace probes by every implementation: ours, the paper's equations, and three libraries."""
 
 import contextlib
 import copy
@@ -14,12 +14,12 @@ from torch.nn.functional import cross_entropy
 from estimators import HessianOperator, hutchinson, power_iteration
 
 NEVER = -float("inf")
-"""A tolerance that no change falls below, so that every library takes all its products."""
+"""A tolerance that no change falls below, so that no library stops early."""
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A model in eval mode and the images over which its mean loss is taken."""
+class PeerProblem:
+    """A model in eval mode and the images of its mean loss."""
 
     model: nn.Module
     inputs: Tensor
@@ -27,34 +27,37 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Where all of it lies."""
+        """The device of model and images."""
         return self.inputs.device
 
-    def part(self, count: int) -> "Problem":
-        """The same over the first images only."""
-        return Problem(self.model, self.inputs[:count], self.labels[:count])
+    def part(self, count: int) -> "PeerProblem":
+        """The same problem on the first `count` images."""
+        return PeerProblem(self.model, self.inputs[:count], self.labels[:count])
 
     def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """The images in batches."""
         return list(zip(self.inputs.split(size), self.labels.split(size), strict=True))
 
     def own_model(self) -> nn.Module:
-        """A copy, as some libraries leave gradients and graphs in it."""
+        """A copy, as some libraries leave gradients and graphs in the model."""
         return copy.deepcopy(self.model)
+
+
+Product = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """What all are asked for: so many steps of power iteration, so many probes, one product."""
+    """Functions of the number of power iterations, of the number of probes, and of a vector to multiply."""
 
     power: Callable[[int], object]
     trace: Callable[[int], object]
-    product: Callable[[Tensor], Tensor]
-    """H v for a flat v, both in the order of the parameters."""
+    product: Product
+    """H v; both vectors are flat, in the order of the parameters."""
 
 
-def ours(problem: Problem) -> Implementation:
-    """The operator as it is, with the chunk size it chooses."""
+def ours(problem: PeerProblem) -> Implementation:
+    """Our operator with its default chunk size."""
     operator = HessianOperator(problem.own_model(), cross_entropy, (problem.inputs, problem.labels))
     return Implementation(
         power=lambda iterations: power_iteration(operator, iterations),
@@ -63,8 +66,8 @@ def ours(problem: Problem) -> Implementation:
     )
 
 
-def paper(problem: Problem) -> Implementation:
-    """Algorithm 1 by its equations: one batch, the graph of the gradient built again for every product."""
+def paper(problem: PeerProblem) -> Implementation:
+    """Algorithm 1 as in the paper's equations: one batch, and a new graph of the gradient for every product."""
     model = problem.own_model()
     parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
@@ -75,23 +78,29 @@ def paper(problem: Problem) -> Implementation:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         return torch.cat([part.flatten() for part in torch.autograd.grad(flat @ vector, parameters)])
 
+    def trace(probes: int) -> float:
+        vectors = (torch.randn(sum(sizes), device=problem.device) for _ in range(probes))
+        return sum(float(vector @ product(vector)) for vector in vectors) / probes
+
+    return Implementation(_power_iteration(product, sum(sizes), problem.device), trace, product)
+
+
+def _power_iteration(product: Product, size: int, device: torch.device) -> Callable[[int], float]:
+    """The textbook loop over products."""
+
     def power(iterations: int) -> float:
-        vector, value = torch.randn(sum(sizes), device=problem.device), 0.0
+        vector, value = torch.randn(size, device=device), 0.0
         for _ in range(iterations):
             vector = vector / vector.norm()
             value = float(vector @ (applied := product(vector)))
             vector = applied
         return value
 
-    def trace(probes: int) -> float:
-        vectors = (torch.randn(sum(sizes), device=problem.device) for _ in range(probes))
-        return sum(float(vector @ product(vector)) for vector in vectors) / probes
-
-    return Implementation(power, trace, product)
+    return power
 
 
-def pyhessian(problem: Problem, chunk: int) -> Implementation:
-    """PyHessian, its data in batches. Its trace takes Rademacher probes."""
+def pyhessian(problem: PeerProblem, chunk: int) -> Implementation:
+    """PyHessian with batched data. Its trace uses Rademacher probes."""
     from pyhessian import hessian
 
     model = problem.own_model()
@@ -112,8 +121,8 @@ def pyhessian(problem: Problem, chunk: int) -> Implementation:
     )
 
 
-def eigenthings(problem: Problem, chunk: int) -> Implementation:
-    """hessian-eigenthings, its data in batches of equal size: it takes the mean of their means."""
+def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
+    """hessian-eigenthings with batches of equal size, as it averages their means."""
     from hessian_eigenthings.algorithms.power_iteration import power_iteration_one
     from hessian_eigenthings.algorithms.trace import hutchinson as their_hutchinson
     from hessian_eigenthings.loss_fns.standard import supervised_loss
@@ -127,10 +136,10 @@ def eigenthings(problem: Problem, chunk: int) -> Implementation:
     )
 
 
-def curvlinops(problem: Problem, chunk: int, together: bool = False) -> Implementation:
-    """curvlinops, which has no power iteration of its own: a loop over its products.
+def curvlinops(problem: PeerProblem, chunk: int, together: bool = False) -> Implementation:
+    """curvlinops. It has no power iteration, so this is a loop over its products.
 
-    With `together` the probes are the columns of one matrix, as its own `hutchinson_trace` does it.
+    With `together` the probes are the columns of one matrix, as in its `hutchinson_trace`.
     """
     from curvlinops import HessianLinearOperator, hutchinson_trace
 
@@ -138,25 +147,20 @@ def curvlinops(problem: Problem, chunk: int, together: bool = False) -> Implemen
     operator = HessianLinearOperator(
         model, nn.CrossEntropyLoss(), list(model.parameters()), problem.batches(chunk), check_deterministic=False
     )
-    size = operator.shape[0]
 
-    def power(iterations: int) -> float:
-        vector, value = torch.randn(size, device=problem.device), 0.0
-        for _ in range(iterations):
-            vector = vector / vector.norm()
-            value = float(vector @ (applied := operator @ vector))
-            vector = applied
-        return value
+    def product(vector: Tensor) -> Tensor:
+        applied: Tensor = operator @ vector
+        return applied
 
     def trace(probes: int) -> float:
         if together:
             return float(hutchinson_trace(operator, probes, "normal"))
         return sum(float(hutchinson_trace(operator, 1, "normal")) for _ in range(probes)) / probes
 
-    return Implementation(power, trace, lambda vector: operator @ vector)
+    return Implementation(_power_iteration(product, operator.shape[0], problem.device), trace, product)
 
 
-Build = Callable[[Problem, int], Implementation]
+Build = Callable[[PeerProblem, int], Implementation]
 _PEERS: dict[str, tuple[str, dict[str, Build]]] = {
     "PyHessian": ("pyhessian", {"": pyhessian}),
     "hessian-eigenthings": ("hessian_eigenthings", {"": eigenthings}),
@@ -168,15 +172,15 @@ _PEERS: dict[str, tuple[str, dict[str, Build]]] = {
 
 
 def installed() -> dict[str, dict[str, Build]]:
-    """The libraries that can be compared with here, each with the ways to call it."""
+    """The installed libraries, each with the ways to call it."""
     return {name: ways for name, (module, ways) in _PEERS.items() if importlib.util.find_spec(module)}
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings of other libraries: their imports use deprecated parts of torch, PyHessian leaves graphs.
+    """Suppresses warnings of other libraries (deprecated torch functions, graphs left by PyHessian).
 
-    On CUDA without TF32 too, which rounds their products to a thousandth.
+    On CUDA it also disables TF32, which would round their products to a thousandth.
     """
     before = torch.backends.cudnn.allow_tf32
     with warnings.catch_warnings():

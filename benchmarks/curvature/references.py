@@ -1,4 +1,4 @@
-"""What lambda_max is: Lanczos run to its end in float64, once for every network, kept with the project."""
+"""Reference values of lambda_max: converged Lanczos in float64, stored for every network."""
 
 import copy
 import json
@@ -14,33 +14,32 @@ from estimators import HessianOperator, lanczos
 
 REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
-# In float32, to a residual a tenth of this, relative to lambda_max: with more, one random start in many rests at an
-# eigenvalue just below the largest.
 _TOLERANCE = 1e-4
-# Of float64's residual, relative to lambda_max; the error is residual^2 / gap.
+"""Of Lanczos in float32. With a larger one some random starts stagnate at an eigenvalue just below the largest."""
 _RESIDUAL = 1e-4
+"""Of Lanczos in float64, relative to lambda_max. The error is residual^2 / gap."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The largest eigenvalue of one network's loss over given images."""
+    """The largest eigenvalue of a network's loss over given images."""
 
     name: str
     images: int
     lambda_max: float
     residual: float
     second: float
-    """The next Ritz value in float32: how near the second eigenvalue is."""
+    """The second Ritz value in float32, which shows the gap."""
 
 
 class References:
-    """References by the digest of weights and images, in a file where they are to be kept."""
+    """References by digest of weights and images, stored in a file if a path is given."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-        """From the file, or computed and added to it, which takes dozens of products."""
+        """The stored reference. If there is none it is computed with dozens of products, and stored."""
         if self._path is None:
             return compute(snapshot, inputs, labels)
         key = digest(snapshot.model, inputs, labels)
@@ -50,8 +49,8 @@ class References:
             _write(self._path, kept)
         return kept[key]
 
-    def again(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-        """From another start, where a larger eigenvalue than the reference was found; takes its place."""
+    def recompute(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
+        """Replaces a reference that is too small by one from another start."""
         found = compute(snapshot, inputs, labels, seed=1)
         if self._path is not None:
             _write(self._path, {**read(self._path), digest(snapshot.model, inputs, labels): found})
@@ -59,22 +58,22 @@ class References:
 
 
 def read(path: Path) -> dict[str, Reference]:
-    """What a file holds, by digest; nothing where there is none."""
+    """The references of a file, by digest; empty if the file does not exist."""
     if not path.exists():
         return {}
     return {key: Reference(**content) for key, content in json.loads(path.read_text()).items()}
 
 
 def _write(path: Path, kept: dict[str, Reference]) -> None:
-    # A line each, by digest: a change is read as one.
+    # One line per reference, sorted, so that a change is one line of a diff.
     lines = [f"{json.dumps(key)}: {json.dumps(asdict(kept[key]))}" for key in sorted(kept)]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor, seed: int = 0) -> Reference:
-    """Lanczos from a random start to its end in float32, then in float64 from the vector that this found.
+    """Runs Lanczos in float32 from a random start until it converges, then in float64 from the vector found.
 
-    Float64 takes five times as long, and has little left to do.
+    Float64 takes five times as long per product, and few are left to do.
     """
     single = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
     rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=torch.Generator().manual_seed(100 + seed))

@@ -1,7 +1,7 @@
-"""How far the sampled trace is from the exact one while a network trains, and whether its error bar says so."""
+"""Error of the sampled trace during training, compared with its reported standard error."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -10,22 +10,21 @@ import torch
 from torch import nn, optim
 from torch.nn.functional import cross_entropy
 
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import batch, resident_data
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
+from benchmarks.harness.trials import paper_cnn
 from estimators import exact_trace, sampled_trace
-from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.data.datasets import ResidentData
-from orchestrator.training.models.networks import build_model
 
-NAME = "sampled_trace"
 LEARNING_RATE, BATCH = 0.05, 32
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is trained and measured."""
+class SampledTraceSizes:
+    """The amounts of training and measurement."""
 
     training_images: int
     images: int
@@ -33,18 +32,18 @@ class Sizes:
     draws: int
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(10_000, 5000, epochs=8, draws=8),
-    "quick": Sizes(1000, 500, epochs=2, draws=3),
-    "tiny": Sizes(32, 16, epochs=1, draws=2),
+SIZES: dict[Scale, SampledTraceSizes] = {
+    "full": SampledTraceSizes(10_000, 5000, epochs=8, draws=8),
+    "quick": SampledTraceSizes(1000, 500, epochs=2, draws=3),
+    "tiny": SampledTraceSizes(32, 16, epochs=1, draws=2),
 }
 
 
-def run(settings: Settings) -> Result:
-    """Trains, and after every epoch compares several draws with the exact trace of the same images."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Trains and compares several draws with the exact trace of the same images after every epoch."""
+    sizes = SIZES[settings.scale]
     data = resident_data(settings, max(sizes.training_images, sizes.images))
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    model = paper_cnn(data)
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
     measured_on = batch(data, sizes.images)
     epochs = []
@@ -64,20 +63,18 @@ def run(settings: Settings) -> Result:
             }
         )
         say(f"  epoch {epoch}: exact {exact:.4g}, error {percent(_spread(epochs[-1]))}")
-    return finish(
-        NAME, settings, machine, {"images": sizes.images, "training_images": sizes.training_images, "epochs": epochs}
-    )
+    yield {"images": sizes.images, "training_images": sizes.training_images, "epochs": epochs}
 
 
 def table(result: Result) -> str:
-    """By epoch: the draws' root mean squared error, and the error they report."""
+    """Root mean squared error of the draws and their reported error, by epoch."""
     rows = []
     for epoch, found in enumerate(result.measured["epochs"]):
         reported = math.sqrt(sum(e**2 for e in found["standard_errors"]) / len(found["standard_errors"]))
         reported /= found["exact"]
         actual = _spread(found)
         rows.append([str(epoch), number(found["exact"]), percent(actual), percent(reported), number(actual / reported)])
-    header = ["epoch", "exact trace", "error of a draw", "error it reports", "error / reported"]
+    header = ["epoch", "exact trace", "error of a draw", "reported error", "error / reported"]
     epochs = result.measured["epochs"]
     scores = [
         (value - found["exact"]) / error
@@ -87,15 +84,15 @@ def table(result: Result) -> str:
     calibration = math.sqrt(sum(score**2 for score in scores) / len(scores))
     typical = math.sqrt(sum(_spread(found) ** 2 for found in epochs) / len(epochs))
     return (
-        f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} draws an epoch over "
+        f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} draws per epoch over "
         f"{result.measured['images']:,} images, training on {result.measured['training_images']:,}. Relative error: "
         f"{percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median epoch. Error over "
-        f"reported error, all draws: {number(calibration)} (1 where the error bar is right)."
+        f"reported error over all draws: {number(calibration)} (1 if the error bar is right)."
     )
 
 
 def _spread(found: Mapping[str, Any]) -> float:
-    """The root of the mean squared relative error of an epoch's draws."""
+    """Root mean squared relative error of an epoch's draws."""
     sampled = found["sampled"]
     return math.sqrt(sum((value / found["exact"] - 1.0) ** 2 for value in sampled) / len(sampled))
 
@@ -107,3 +104,6 @@ def _train_epoch(model: nn.Module, optimizer: optim.Optimizer, data: ResidentDat
         optimizer.zero_grad()
         cross_entropy(model(data.normalise(data.train.pixels[chosen])), data.train.labels[chosen]).backward()
         optimizer.step()
+
+
+BENCHMARK = Benchmark("sampled_trace", measure, table)

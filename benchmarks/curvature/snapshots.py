@@ -1,4 +1,4 @@
-"""Networks as they stand at the start, early, in the middle and late in training: what lambda_max is measured on."""
+"""Networks before training and early, in the middle and late in training, for the lambda_max benchmark."""
 
 import copy
 import hashlib
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import TorchvisionData
+from benchmarks.harness.trials import trial_config
 from orchestrator.study.model_config import CnnConfig, MlpConfig
 from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
 from orchestrator.training.data.datasets import ResidentData
@@ -18,7 +17,7 @@ from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
-# By even and odd seeds: a single way to train would be a single kind of spectrum.
+# For even and odd seeds. Different settings give different kinds of spectra.
 OPTIMIZERS: dict[str, tuple[SgdConfig | AdamConfig, ...]] = {
     "sgd": (SgdConfig(name="sgd", lr=0.05), SgdConfig(name="sgd", lr=0.01, momentum=0.9)),
     "adam": (AdamConfig(name="adam", lr=0.001), AdamConfig(name="adam", lr=0.0003)),
@@ -28,7 +27,7 @@ INIT = "init"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network where its training stood."""
+    """A network at a stage of its training."""
 
     network: str
     optimizer: str
@@ -36,7 +35,7 @@ class Snapshot:
     seed: int
     stage: str
     model: nn.Module
-    """In eval mode, its own copy."""
+    """A copy, in eval mode."""
 
     @property
     def name(self) -> str:
@@ -45,7 +44,7 @@ class Snapshot:
 
 
 def untrained(network: str, data: ResidentData, seed: int) -> Snapshot:
-    """The network of a seed before its first step."""
+    """The network before its first step."""
     model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)
     return Snapshot(network, "-", seed, INIT, model.eval())
 
@@ -53,23 +52,17 @@ def untrained(network: str, data: ResidentData, seed: int) -> Snapshot:
 def trained(
     network: str, optimizer: str, data: ResidentData, seed: int, stages: dict[str, int], threads: int
 ) -> Iterator[Snapshot]:
-    """The network after the epochs of every stage, by the loop of a trial; the same bits on the same machine.
+    """Yields the network after every stage, trained by the loop of a trial; bit-identical on the same machine.
 
     Args:
         network: one of ``NETWORKS``.
         optimizer: one of ``OPTIMIZERS``.
-        data: trained on its training images, all of them.
-        seed: of weights and order; even and odd ones take different rates.
+        data: all its training images are used.
+        seed: of weights and order; its parity selects the optimizer settings.
         stages: epochs by name, ascending.
-        threads: of torch.
+        threads: threads of torch.
     """
-    config = TrialConfig(
-        data=TorchvisionData(name="cifar10"),  # its name only: the images are the given ones
-        optimizer=OPTIMIZERS[optimizer][seed % 2],
-        batch_size=64,
-        epochs=max(stages.values()),
-        seed=seed,
-    )
+    config = trial_config(OPTIMIZERS[optimizer][seed % 2], 64, max(stages.values()), seed)
     model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)
     steps = build_optimizer(config.optimizer, model.parameters())
     names = {epochs: stage for stage, epochs in stages.items()}
@@ -81,12 +74,12 @@ def trained(
 
 
 def first(data: ResidentData, count: int) -> ResidentData:
-    """The data set with so many training images."""
+    """The data set with its first `count` training images."""
     return replace(data, train=data.train[:count])
 
 
 def digest(model: nn.Module, inputs: Tensor, labels: Tensor) -> str:
-    """Of every weight, image and label: what a reference belongs to."""
+    """Digest of all weights, images and labels, the key of a reference."""
     found = hashlib.sha256()
     for tensor in [*model.state_dict().values(), inputs, labels]:
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -1,8 +1,8 @@
-"""The Gauss-Newton trace, exact and by one random vector a sample, beside BackPACK: seconds and memory."""
+"""Time and memory of the exact and the sampled Gauss-Newton trace, compared with BackPACK."""
 
 import importlib.util
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,18 +13,19 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.curvature.peers import Problem, quiet
+from benchmarks.curvature.peers import PeerProblem, quiet
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import network_flops
 from benchmarks.harness.images import SHAPE, batch, on_device, resident_data
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent, spread
-from benchmarks.harness.timing import interleaved, ratio
+from benchmarks.harness.timing import fastest, interleaved, ratio, say_sample
+from benchmarks.harness.trials import paper_cnn
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models.networks import build_model
 
-NAME = "traces"
 OURS, THEIRS = "ours", "BackPACK"
 KINDS = ("exact", "sampled")
 _EXTENSIONS = {"exact": ("DiagGGNExact", "diag_ggn_exact"), "sampled": ("DiagGGNMC", "diag_ggn_mc")}
@@ -32,40 +33,41 @@ Trace = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class TracesSizes:
+    """The timed amounts."""
 
     images: int
     search_images: int
-    """On so many images BackPACK's best chunk is sought."""
+    """Images of the search for BackPACK's best chunk size."""
     chunks: tuple[int, ...]
     rounds: int
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(5000, 500, (25, 50, 125, 250), rounds=3),
-    "quick": Sizes(500, 250, (50, 125), rounds=1),
-    "tiny": Sizes(20, 10, (5, 10), rounds=1),
+SIZES: dict[Scale, TracesSizes] = {
+    "full": TracesSizes(5000, 500, (25, 50, 125, 250), rounds=3),
+    "quick": TracesSizes(500, 250, (50, 125), rounds=1),
+    "tiny": TracesSizes(20, 10, (5, 10), rounds=1),
 }
 
 
-def _sizes(settings: Settings) -> Sizes:
+def _sizes(settings: Settings) -> TracesSizes:
     sizes = SIZES[settings.scale]
     if settings.device.type == "cpu" or settings.scale != "full":
         return sizes
-    return replace(sizes, search_images=sizes.images, chunks=(125, 500, 1250))  # a GPU wants larger ones
+    return replace(sizes, search_images=sizes.images, chunks=(125, 500, 1250))  # larger chunks suit a GPU
 
 
-def run(settings: Settings) -> Result:
-    """Seeks BackPACK's best chunks, times both of both in turns, and measures each one's memory in its own process."""
-    machine, sizes = begin(NAME, settings), _sizes(settings)
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Finds BackPACK's best chunk sizes, times all traces interleaved, and measures the memory of each."""
+    sizes = _sizes(settings)
     data = on_device(resident_data(settings, sizes.images), settings.device)
-    problem = Problem(_model(len(data.classes)).to(settings.device), *batch(data, sizes.images))
+    problem = PeerProblem(paper_cnn(data).eval().to(settings.device), *batch(data, sizes.images))
     with quiet():
         search, chunks = {}, {}
         for kind in KINDS if importlib.util.find_spec("backpack") else ():
-            search[kind] = _search(problem.part(sizes.search_images), kind, sizes.chunks)
-            chunks[kind] = int(min(search[kind], key=lambda chunk, kind=kind: min(search[kind][chunk])))  # type: ignore[misc]
+            part = problem.part(sizes.search_images)
+            best, search[kind] = fastest({str(chunk): backpack(part, kind, chunk) for chunk in sizes.chunks})
+            chunks[kind] = int(best)
             say(f"  {THEIRS}, {kind}: best with chunks of {chunks[kind]}")
         tasks = {f"{OURS}: {kind}": ours(problem, kind) for kind in KINDS}
         tasks |= {f"{THEIRS}: {kind}": backpack(problem, kind, chunk) for kind, chunk in chunks.items()}
@@ -73,13 +75,13 @@ def run(settings: Settings) -> Result:
         samples = interleaved(
             {name: lambda _, name=name, task=task: values[name].append(task()) for name, task in tasks.items()},  # type: ignore[misc]
             sizes.rounds,
-            on_sample=lambda name, at, taken: say(f"  round {at}: {name} {taken:.2f} s"),
+            on_sample=say_sample,
         )
         if settings.device.type == "cuda":
             memory = {name: _peak_on_cuda(task) for name, task in tasks.items()}
         else:
             memory = {name: _peak_of(name, problem, chunks, settings.threads) for name in tasks}
-    measured = {
+    yield {
         "images": sizes.images,
         "chunks": chunks,
         "search": search,
@@ -89,7 +91,6 @@ def run(settings: Settings) -> Result:
         "forward_flops_per_image": network_flops(problem.model, data.shape).forward,
         "classes": len(data.classes),
     }
-    return finish(NAME, settings, machine, measured)
 
 
 def table(result: Result) -> str:
@@ -110,7 +111,7 @@ def table(result: Result) -> str:
             rows.append(
                 [kind, label, spread(taken), beside, percent(_limit(result, kind) / min(taken)), peak, difference]
             )
-    header = ["trace", "by", "s (range)", "ours / this", "limit / this", "MB at most", "beside exact"]
+    header = ["trace", "by", "s (range)", "ours / this", "limit / this", "peak MB", "difference from exact"]
     return (
         f"{markdown(header, rows, text=2)}\n\n{measured['images']:,} images. Arithmetic limit at "
         f"{result.machine.best_gflops:.0f} GFLOP/s: {number(_limit(result, 'exact'))} s for the exact trace, "
@@ -119,20 +120,20 @@ def table(result: Result) -> str:
 
 
 def _limit(result: Result, kind: str) -> float:
-    """Seconds of 1 + 2 (C - 1) forward passes, or of 1 + 2."""
+    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace, of 1 + 2 for the sampled one."""
     measured = result.measured
     forwards = 1 + 2 * (measured["classes"] - 1 if kind == "exact" else 1)
     return float(forwards * measured["forward_flops_per_image"] * measured["images"] / result.machine.best_gflops / 1e9)
 
 
-def ours(problem: Problem, kind: str) -> Trace:
-    """Ours, with the chunk size it chooses."""
+def ours(problem: PeerProblem, kind: str) -> Trace:
+    """Our trace with its default chunk size."""
     trace = exact_trace if kind == "exact" else sampled_trace
     return lambda: trace(problem.model, cross_entropy, (problem.inputs, problem.labels)).value
 
 
-def backpack(problem: Problem, kind: str, chunk: int) -> Trace:
-    """BackPACK's diagonal of the Gauss-Newton matrix, summed; of the sampled kind with one sample."""
+def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
+    """The sum of BackPACK's Gauss-Newton diagonal; the sampled kind uses one sample."""
     from backpack import backpack as entered
     from backpack import extend, extensions
 
@@ -159,24 +160,18 @@ def _model(classes: int) -> nn.Module:
     return build_model(CnnConfig(name="cnn"), SHAPE, classes, seed=0).eval()
 
 
-def _search(problem: Problem, kind: str, chunks: tuple[int, ...]) -> dict[str, list[float]]:
-    """Seconds for every chunk, twice, in turns."""
-    tasks = {str(chunk): backpack(problem, kind, chunk) for chunk in chunks}
-    return interleaved({name: lambda _, task=task: task() for name, task in tasks.items()}, rounds=2)  # type: ignore[misc]
-
-
 def _peak_on_cuda(task: Trace) -> int:
-    """Bytes of tensors on the GPU that a trace needs beyond what lay there before."""
+    """Peak bytes of a trace on the GPU beyond the memory in use before."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     task()
     return torch.cuda.max_memory_allocated() - before
 
 
-def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) -> int:
-    """Bytes that a trace needs beyond what the process held before: of a process of its own, after a few samples."""
+def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
+    """Peak bytes of a trace beyond the memory in use before, measured in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    # As arrays: torch would hand over its tensors by file descriptors, of which it closes some before the next process.
+    # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
     arrays = problem.inputs.numpy(), problem.labels.numpy()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure_peak, args=(sender, name, arrays, chunks, threads))
@@ -189,23 +184,26 @@ def _peak_of(name: str, problem: Problem, chunks: dict[str, int], threads: int) 
 
 
 def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> None:
-    """Runs in the other process: the highest resident size of a whole pass over that before it."""
+    """Runs in the other process and sends the increase of the peak resident size."""
     torch.set_num_threads(threads)
     inputs, labels = map(torch.from_numpy, arrays)
-    problem = Problem(_model(int(labels.max()) + 1), inputs, labels)
+    problem = PeerProblem(_model(int(labels.max()) + 1), inputs, labels)
     who, _, kind = name.partition(": ")
     with quiet():
         task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])
-        # Libraries and their kernels are loaded by a pass over two samples.
+        # A pass over two samples loads libraries and kernels.
         small = problem.part(2)
         (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
-        before = _highest_resident()
+        before = _peak_resident()
         task()
-    sender.send(_highest_resident() - before)
+    sender.send(_peak_resident() - before)
     sender.close()
 
 
-def _highest_resident() -> int:
-    """Bytes, since this program began: getrusage would tell the parent's where that is more."""
+def _peak_resident() -> int:
+    """Peak resident bytes of this process. (getrusage reports the parent's peak if that is larger.)"""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+BENCHMARK = Benchmark("traces", measure, table)

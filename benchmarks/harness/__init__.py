@@ -1,1 +1,1 @@
-"""What all benchmarks share: their settings, the machine, the clock, results as JSON, tables, the README's numbers."""
+"""Shared by all benchmarks: settings, machine, timing, results, tables."""

@@ -1,4 +1,4 @@
-"""The images that benchmarks train on: a folder's, or random ones of CIFAR-10's shape, where nothing is to download."""
+"""Images of the benchmarks: those of a folder, or random ones of CIFAR-10's shape, which need no download."""
 
 from dataclasses import replace
 
@@ -17,18 +17,18 @@ _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
 def resident_data(settings: Settings, needed: int) -> ResidentData:
-    """45,000 training images, or a folder's, and what is evaluated beside them, on the CPU.
+    """A folder's images, or 45,000 random training images with validation and test images, on the CPU.
 
     Raises:
-        ValueError: where fewer than `needed` are left to train on.
+        ValueError: the folder has fewer than `needed` training images.
     """
     if settings.data is None:
         return random_data(divisor=100 if settings.scale == "tiny" else 1)
     data = load_data(ImageFolderData(name="image_folder", path=str(settings.data)), torch.device("cpu"))
     if len(data.train) < needed:
         raise ValueError(
-            f"{str(settings.data)!r} leaves {len(data.train)} images to train on, expected at least {needed}: "
-            "take a larger folder, or random images by leaving --data out"
+            f"{str(settings.data)!r} has {len(data.train)} training images, expected at least {needed}: "
+            "use a larger folder, or random images by omitting --data"
         )
     return data
 
@@ -64,5 +64,5 @@ def _random_images(count: int, generator: torch.Generator) -> Images:
 
 
 def batch(data: ResidentData, count: int) -> tuple[Tensor, Tensor]:
-    """The first so many training images, normalised, and their labels."""
+    """The first `count` training images, normalised, and their labels."""
     return data.normalise(data.train.pixels[:count]), data.train.labels[:count]

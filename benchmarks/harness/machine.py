@@ -1,4 +1,4 @@
-"""The machine a number comes from, and how fast it multiplies matrices: what no training loop can beat."""
+"""The machine of a benchmark and its matrix rate, an upper bound on the speed of training."""
 
 import os
 import platform
@@ -7,31 +7,30 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.harness.settings import Scale
+from benchmarks.harness.settings import Scale, Settings
 from benchmarks.harness.timing import seconds
 from orchestrator.store.provenance.provenance import capture
 
 MATRIX_SIZES: dict[Scale, tuple[int, ...]] = {"full": (512, 1024, 2048, 4096), "quick": (512, 1024), "tiny": (64,)}
-_SECONDS, _REPEATS = 0.5, 3
-"""Each size is repeated for so long and at least so often."""
+_LEAST_SECONDS, _LEAST_REPEATS = 0.5, 3
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured on."""
+    """The measured machine."""
 
     processor: str
     cores: int
     threads: int
-    """That torch used."""
+    """Threads of torch."""
     memory_gib: float
     system: str
     load: float
-    """Processes that wanted to run in the minute before: far above 0 means that others disturbed the benchmark."""
+    """Load average over the minute before. A value far above 0 means that other processes disturbed the benchmark."""
     matrix_gflops: dict[str, float]
-    """GFLOP/s of float32 products of square matrices, by size: the best of many, before and after the benchmark."""
+    """GFLOP/s of float32 products of square matrices by size; the best before and after the benchmark."""
     gpu: str = ""
-    """Its name, where it and not the processor was measured."""
+    """Name of the GPU, if it was measured and not the processor."""
 
     @property
     def best_gflops(self) -> float:
@@ -54,38 +53,36 @@ class Machine:
         )
 
 
-def describe(threads: int, scale: Scale, device: torch.device) -> Machine:
-    """This machine, now, and how fast a device of it is; sets torch's threads."""
-    load = os.getloadavg()[0]
-    torch.set_num_threads(threads)
+def describe(settings: Settings) -> Machine:
+    """This machine and the current matrix rates of the device. Sets torch's threads."""
+    load, device = os.getloadavg()[0], settings.device
+    torch.set_num_threads(settings.threads)
     return Machine(
         processor=capture().processor,
         cores=os.cpu_count() or 1,
-        threads=threads,
+        threads=settings.threads,
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         system=platform.platform(),
         load=load,
-        matrix_gflops=_matrix_rates(scale, device),
+        matrix_gflops=_matrix_rates(settings),
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else "",
     )
 
 
-def described_again(machine: Machine, scale: Scale, device: torch.device) -> Machine:
-    """The machine with the better of its matrix rates then and now: others may have disturbed either."""
-    again = _matrix_rates(scale, device)
-    return replace(
-        machine, matrix_gflops={size: max(rate, again[size]) for size, rate in machine.matrix_gflops.items()}
-    )
+def with_best_rates(machine: Machine, settings: Settings) -> Machine:
+    """The machine with the better of its earlier and current matrix rates, as either may have been disturbed."""
+    now = _matrix_rates(settings)
+    return replace(machine, matrix_gflops={size: max(rate, now[size]) for size, rate in machine.matrix_gflops.items()})
 
 
-def _matrix_rates(scale: Scale, device: torch.device) -> dict[str, float]:
-    return {str(size): _matrix_rate(size, device) for size in MATRIX_SIZES[scale]}
+def _matrix_rates(settings: Settings) -> dict[str, float]:
+    return {str(size): _matrix_rate(size, settings.device) for size in MATRIX_SIZES[settings.scale]}
 
 
 def _matrix_rate(size: int, device: torch.device) -> float:
-    """GFLOP/s of float32 [size, size] @ [size, size]: 2 size^3 operations in the best time of many."""
+    """GFLOP/s of float32 [size, size] @ [size, size]: 2 size^3 operations in the best of many times."""
     a, b, out = (torch.randn(size, size, device=device) for _ in range(3))
     times: list[float] = []
-    while len(times) < _REPEATS or sum(times) < _SECONDS:
+    while len(times) < _LEAST_REPEATS or sum(times) < _LEAST_SECONDS:
         times.append(seconds(lambda: torch.mm(a, b, out=out)))
     return 2 * size**3 / min(times) / 1e9

@@ -1,13 +1,12 @@
-"""Writes the tables of README.md from the results, so that its numbers cannot be other ones than measured."""
+"""Writes the tables of README.md from stored results."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.harness.results import Result, read
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.results import RESULTS, Result, read
 
 README = Path(__file__).parents[1] / "README.md"
-Table = Callable[[Result], str]
 
 
 def stored(folder: Path) -> list[Result]:
@@ -15,23 +14,35 @@ def stored(folder: Path) -> list[Result]:
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def filled(text: str, results: Sequence[Result], tables: Mapping[str, Table]) -> str:
-    """A README with everything between ``<!-- results: NAME -->`` and ``<!-- end -->`` made anew.
+def write_readme(benchmarks: Iterable[Benchmark]) -> None:
+    """Updates the tables of README.md and the figures of the stored results."""
+    benchmarks, results = list(benchmarks), stored(RESULTS)
+    for benchmark in benchmarks:
+        for result in results:
+            if benchmark.figure and result.benchmark == benchmark.name:
+                benchmark.figure(result, RESULTS / result.figure_name)
+    README.write_text(filled(README.read_text(), results, benchmarks))
+
+
+def filled(text: str, results: Sequence[Result], benchmarks: Iterable[Benchmark]) -> str:
+    """A README with everything between ``<!-- results: NAME -->`` and ``<!-- end -->`` replaced.
 
     Raises:
-        ValueError: where a benchmark has no such place.
+        ValueError: the README has no section for a benchmark.
     """
-    for name, table in tables.items():
-        shown = [f"{table(result)}\n\n{_source(result)}" for result in results if result.benchmark == name]
-        content = "\n\n".join(shown) or f"Not measured yet: `make bench BENCH={name}`."
-        pattern = re.compile(rf"(<!-- results: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"the README has no place for {name}: write <!-- results: {name} --> and <!-- end -->")
-        text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)  # type: ignore[misc]
+    for benchmark in benchmarks:
+        name = benchmark.name
+        tables = [f"{benchmark.table(result)}\n\n{_source(result)}" for result in results if result.benchmark == name]
+        content = "\n\n".join(tables) or f"Not measured yet: `make bench BENCH={name}`."
+        before, start, rest = text.partition(f"<!-- results: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not end:
+            raise ValueError(f"the README has no section for {name}; add <!-- results: {name} --> and <!-- end -->")
+        text = f"{before}{start}{content}\n{end}{after}"
     return text
 
 
 def _source(result: Result) -> str:
     load = result.machine.load
-    disturbed = f"; others were at work (load {load:.1f})" if load > 0.5 * result.machine.cores else ""
+    disturbed = f"; disturbed by other processes (load {load:.1f})" if load > 0.5 * result.machine.cores else ""
     return f"*{result.source}{disturbed}.*"

@@ -1,16 +1,13 @@
-"""What a benchmark leaves behind: its raw samples, with the machine, the versions and the commit they come from."""
+"""Results of benchmarks: raw samples with machine, versions and commit, stored as JSON."""
 
 import json
 import platform
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import Machine, describe, described_again
-from benchmarks.harness.settings import Settings, say
-from orchestrator.store.provenance.provenance import capture
+from benchmarks.harness.machine import Machine
 
 RESULTS = Path(__file__).parents[1] / "results"
 _PACKAGES = (
@@ -21,63 +18,39 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Result:
-    """One benchmark on one machine."""
+    """The result of one benchmark on one machine."""
 
     benchmark: str
     date: str
     commit: str | None
-    """Of this project; with ``-dirty`` where the work tree differed."""
+    """Commit of this project, with ``-dirty`` if the work tree had changes."""
     scale: str
     data: str
     versions: dict[str, str]
     machine: Machine
     measured: dict[str, Any]
-    """Raw samples, in seconds where nothing else is said, and how they were taken."""
+    """Raw samples (in seconds unless stated otherwise) and how they were taken."""
 
     @property
     def file_name(self) -> str:
-        """One file a benchmark and machine: a later run takes the place of the earlier."""
+        """One file per benchmark and machine; a later run replaces the earlier one."""
         return f"{self.benchmark}-{self.machine.slug}.json"
 
     @property
+    def figure_name(self) -> str:
+        """Name of the figure next to the result."""
+        return self.file_name.replace(".json", ".svg")
+
+    @property
     def source(self) -> str:
-        """Where the numbers come from, in a line."""
+        """Machine, versions, data, date and commit in one line."""
         torch = self.versions.get("torch", "?")
         commit = (self.commit or "none")[:7] + ("-dirty" if (self.commit or "").endswith("-dirty") else "")
         return f"{self.machine}; torch {torch}; {self.data}; {self.date[:10]}, commit {commit}"
 
 
-def begin(benchmark: str, settings: Settings) -> Machine:
-    """Says what begins, and describes the machine."""
-    machine = describe(settings.threads, settings.scale, settings.device)
-    say(f"\n{benchmark}: {machine}, load {machine.load:.1f}")
-    return machine
-
-
-def finish(
-    benchmark: str, settings: Settings, machine: Machine, measured: dict[str, Any], ended: bool = True
-) -> Result:
-    """The result of a benchmark that has just ended, or of what it has measured so far."""
-    return Result(
-        benchmark=benchmark,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=capture().commit,
-        scale=settings.scale,
-        data=settings.data_name,
-        versions=_versions(),
-        machine=described_again(machine, settings.scale, settings.device) if ended else machine,
-        measured=measured,
-    )
-
-
-def stored_measurements(benchmark: str, settings: Settings, machine: Machine) -> dict[str, Any]:
-    """What earlier pieces of a benchmark have measured on this machine at full scale; nothing where all is run anew."""
-    path = RESULTS / f"{benchmark}-{machine.slug}.json"
-    return dict(read(path).measured) if settings.only and settings.scale == "full" and path.exists() else {}
-
-
 def write(result: Result, folder: Path) -> Path:
-    """Writes a result, in place of the last one of this benchmark on this machine."""
+    """Writes a result, replacing an earlier one of the same benchmark and machine."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / result.file_name
     path.write_text(json.dumps(asdict(result), indent=1) + "\n")
@@ -88,7 +61,7 @@ def read(path: Path) -> Result:
     """The inverse of `write`.
 
     Raises:
-        ValueError: where the file is no result.
+        ValueError: the file is not a result.
     """
     content = json.loads(path.read_text())
     missing = [f.name for f in fields(Result) if f.name not in content]
@@ -97,7 +70,8 @@ def read(path: Path) -> Result:
     return Result(**{**content, "machine": Machine(**content["machine"])})
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that are compared or measured."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -1,11 +1,11 @@
-"""Tables as Markdown, which a terminal can read too."""
+"""Markdown tables, aligned to be readable in a terminal."""
 
 from collections.abc import Sequence
 from statistics import median
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
-    """A table whose columns line up: the first, as many as hold text, to the left, the others to the right."""
+    """An aligned table. The first `text` columns are aligned left, the others right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -20,13 +20,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1
 
 
 def spread(samples: Sequence[float], scale: float = 1.0) -> str:
-    """The median, and the smallest and largest sample: ``17.2 (16.9-18.0)``."""
+    """Median and range: ``17.2 (16.9-18.0)``."""
     middle, low, high = (scale * value for value in (median(samples), min(samples), max(samples)))
     return f"{number(middle)} ({number(low)}-{number(high)})"
 
 
 def number(value: float) -> str:
-    """With as many decimals as make three digits, at most two."""
+    """Three significant digits, with at most two decimals."""
     magnitude = abs(value)
     return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
 

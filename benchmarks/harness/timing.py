@@ -1,4 +1,4 @@
-"""Times that can be compared on a machine that others use too: taken in turns, and told with their spread."""
+"""Interleaved timing, which stays comparable on a shared machine, and ratios with their spread."""
 
 import random
 import time
@@ -9,13 +9,15 @@ from statistics import median
 
 import torch
 
+from benchmarks.harness.settings import say
+
 Samples = dict[str, list[float]]
-"""Seconds by name, one a round."""
+"""Seconds by name, one per round."""
 RESAMPLES = 2000
 
 
 def seconds(task: Callable[[], object]) -> float:
-    """Wall time of a call, with all that it launched on a GPU."""
+    """Wall time of a call, including the GPU work it launched."""
     _wait_for_gpu()
     started = time.perf_counter()
     task()
@@ -32,16 +34,16 @@ def interleaved(
     tasks: Mapping[str, Callable[[int], object]],
     rounds: int,
     rest: float = 0.0,
-    on_sample: Callable[[str, int, float], None] = lambda name, number, sample: None,
+    on_sample: Callable[[str, int, float], None] | None = None,
 ) -> Samples:
-    """Seconds of every task in every round, taken in turns so that what disturbs one disturbs all.
+    """Times every task once per round, in turns, so that a disturbance affects all tasks.
 
-    Every round begins with the next task, so that none always follows the same other one.
+    Every round begins with another task, so that the order within a round varies.
 
     Args:
-        tasks: called with the number of the round, from 0.
+        tasks: called with the index of the round.
         rounds: at least 1.
-        rest: seconds of silence before each task, in which what another one left running comes to its end.
+        rest: seconds to wait before each task, for background work of other tasks to end.
         on_sample: called with name, round and seconds.
     """
     samples: Samples = {name: [] for name in tasks}
@@ -51,35 +53,50 @@ def interleaved(
         for name in names[first:] + names[:first]:
             time.sleep(rest)
             samples[name].append(seconds(partial(tasks[name], number)))
-            on_sample(name, number, samples[name][-1])
+            if on_sample:
+                on_sample(name, number, samples[name][-1])
     return samples
+
+
+def say_sample(name: str, number: int, sample: float) -> None:
+    """Prints a sample, as `on_sample` of `interleaved`."""
+    say(f"  round {number}: {name} {sample:.2f} s")
+
+
+def fastest(tasks: Mapping[str, Callable[[], object]]) -> tuple[str, Samples]:
+    """The name of the fastest task and the samples of two interleaved rounds."""
+    samples = interleaved({name: lambda _, task=task: task() for name, task in tasks.items()}, rounds=2)  # type: ignore[misc]
+    return min(samples, key=lambda name: min(samples[name])), samples
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long one takes as another."""
+    """The ratio of two times."""
 
     value: float
     """The ratio of the medians."""
     low: float
     high: float
-    """The 95% bootstrap interval over the rounds."""
+    """Ends of the 95% bootstrap interval over the rounds."""
 
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
-    """Median of theirs over median of ours, with the interval that drawing the rounds anew gives.
+    """Median of `theirs` over median of `ours`, with a bootstrap interval.
 
-    A round is drawn with the samples of both, which had the same neighbours. With two rounds the interval is the range.
+    Rounds are resampled as pairs, since both samples of a round had the same disturbances. With two rounds the interval
+    is the range.
 
     Raises:
-        ValueError: where the two have not the same number of rounds, or none.
+        ValueError: the numbers of rounds differ or are zero.
     """
     if len(theirs) != len(ours) or not ours:
-        raise ValueError(f"{len(theirs)} and {len(ours)} samples, expected equally many, at least 1: time in turns")
-    draw = random.Random(0)  # a table made again from the same samples must be the same table
+        raise ValueError(
+            f"{len(theirs)} and {len(ours)} samples; expected equally many and at least 1: time them interleaved"
+        )
+    draw = random.Random(0)  # the same samples must give the same table
     rounds = range(len(ours))
     drawn = []
     for _ in range(RESAMPLES):

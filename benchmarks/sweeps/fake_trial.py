@@ -1,4 +1,4 @@
-"""Trials without training: they commit what a trial would, as fast as asked, through the real store."""
+"""Trials without training that commit realistic records to a real store at any speed."""
 
 import hashlib
 import random
@@ -23,16 +23,16 @@ DATA_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class FakeTrial(TrainingJob):
-    """A job for an engine. Every number is a function of the trial's config and the state after the epoch before.
+    """A job whose numbers are functions of the trial's config and of the state after the previous epoch.
 
-    So a trial that went on from a wrong state, or from none, differs from an undisturbed one, as a real one would.
+    A trial that resumed from a wrong state differs from an undisturbed one, as a real trial would.
     """
 
     epoch_seconds: float = 0.0
     checkpoint_bytes: int = 4096
 
     def _run(self, trial_id: str, node: str) -> None:
-        """Computes and commits the epochs of a trial that the store does not have."""
+        """Computes and commits the missing epochs of a trial."""
         storage = Storage(self.storage_root)
         store = storage.sweep(self.sweep)
         config = store.read_manifest()[0].by_id[trial_id]
@@ -50,19 +50,19 @@ class FakeTrial(TrainingJob):
         )
 
     def _train(self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]) -> State:
-        """Epoch by epoch from the newest whole state."""
+        """Continues from the newest intact checkpoint."""
         if stop():
             return State.INTERRUPTED
         known = trial.epochs()
         damaged = trial.damaged_timestamps()
-        # A gap is filled from the state before it, and all after it is computed again: nothing here takes long.
+        # A gap is filled from the state before it. Recomputing all later epochs is cheap here.
         newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
         for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
             record, state = step(config, epoch, state, self.checkpoint_bytes)
             record = replace(record, timestamp_ms=damaged.get(epoch, record.timestamp_ms))
             time.sleep(self.epoch_seconds)
-            # Epochs whose checkpoint was damaged are computed again; their records stay as they were.
+            # Epochs with a damaged checkpoint are recomputed; their records are kept.
             if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:
                 return self._train(trial, config, attempt, stop)
             if epoch < config.epochs and stop():
@@ -71,7 +71,7 @@ class FakeTrial(TrainingJob):
 
 
 def step(config: TrialConfig, epoch: int, state: bytes, size: int) -> tuple[EpochRecord, bytes]:
-    """The record of an epoch and the state after it, from the state before it."""
+    """The record of an epoch and the state after it, from the previous state."""
     seed = hashlib.sha256(f"{config.trial_id} {epoch} ".encode() + state).digest()
     draw = random.Random(seed)
     loss = 2.3 * 0.9**epoch * draw.uniform(0.9, 1.1)
@@ -94,5 +94,5 @@ _VECTORS = ("lanczos_history", "algorithm1_rayleigh_quotients", "algorithm1_trac
 
 @cache
 def provenance() -> Provenance:
-    """What runs here, asked for once a process: git takes a tenth of a second."""
+    """The provenance of this process, cached because git takes a tenth of a second."""
     return capture()

@@ -1,50 +1,50 @@
-"""How much of a sweep's time goes into anything but its trials: with Ray, and with plain processes."""
+"""The share of a sweep's time that is not spent in its trials, with Ray and with local processes."""
 
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
-from benchmarks.sweeps.workplace import Workplace
+from benchmarks.sweeps.workplace import workplace
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Resources
 
-NAME = "orchestration"
-
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class OrchestrationSizes:
+    """The size of the sweep."""
 
     seeds: int
-    """Four trials each: two learning rates, two batch sizes, as in the quickstart."""
+    """Each seed has four trials: two learning rates and two batch sizes, as in the quickstart."""
     epochs: int
     engines: tuple[str, ...] = ("ray", "local")
     rounds: int = 1
     fraction: float = 0.25
-    """Of the training images, measured after every epoch; the quickstart's."""
+    """Fraction of the training images measured after every epoch; that of the quickstart."""
     idle_trials: int = 30
-    """Trials of no work through Ray Tune; 0: none."""
+    """Trials without work that run through Ray Tune."""
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(seeds=2, epochs=6, rounds=2),
-    "quick": Sizes(seeds=1, epochs=2, idle_trials=6),
-    "tiny": Sizes(seeds=1, epochs=1, engines=("local",), fraction=0.01, idle_trials=0),
+SIZES: dict[Scale, OrchestrationSizes] = {
+    "full": OrchestrationSizes(seeds=2, epochs=6, rounds=2),
+    "quick": OrchestrationSizes(seeds=1, epochs=2, idle_trials=6),
+    "tiny": OrchestrationSizes(seeds=1, epochs=1, engines=("local",), fraction=0.01, idle_trials=0),
 }
 
 
 @dataclass(frozen=True)
-class Span:
-    """When a trial ran, in Unix seconds, and how long of that it trained, evaluated and measured by its own clock."""
+class TrialSpan:
+    """Start and end of a trial in Unix seconds, and the seconds it trained, evaluated and measured."""
 
     started: float
     ended: float
@@ -52,30 +52,30 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Account:
-    """Where the time of all slots went, in slot-seconds: `total` is wall time times slots, and the sum of the rest."""
+class SlotTime:
+    """Use of the time of all slots, in slot-seconds. `total`, wall time times slots, is the sum of the others."""
 
     total: float
     start: float
-    """Until the first trial of a slot begins: imports, the engine, the tracker's database, new processes."""
+    """Before the first trial of a slot: imports, the engine, the tracker's database, new processes."""
     own: float
-    """Of the trials: training, evaluation, measurement."""
+    """Training, evaluation and measurement."""
     within: float
-    """Of the trials, beyond that: reading the data, building the model, committing epochs and checkpoints."""
+    """Other time of trials: reading the data, building the model, committing epochs and checkpoints."""
     between: float
-    """From the end of a trial to the beginning of the next in its slot."""
+    """From the end of a trial to the start of the next one in its slot."""
     end: float
-    """After the last trial of a slot: waiting for the other slots' last, shipping, shutting down."""
+    """After the last trial of a slot: waiting for other slots, shipping, shutting down."""
 
 
-def account(spans: list[Span], began: float, finished: float, slots: int) -> Account:
-    """Where the slots' time went. A trial is put into the slot that has been free for longest.
+def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int) -> SlotTime:
+    """Attributes the time of the slots. A trial is assigned to the slot that has been free longest.
 
     Raises:
-        ValueError: where fewer trials ran than there are slots.
+        ValueError: there are fewer trials than slots.
     """
     if len(spans) < slots:
-        raise ValueError(f"{len(spans)} trials cannot fill {slots} slots; run at least one a slot")
+        raise ValueError(f"{len(spans)} trials cannot fill {slots} slots; run at least one per slot")
     ordered = sorted(spans, key=lambda span: span.started)
     first, later = ordered[:slots], ordered[slots:]
     ends = [span.ended for span in first]
@@ -85,7 +85,7 @@ def account(spans: list[Span], began: float, finished: float, slots: int) -> Acc
         between += span.started - ends[free]
         ends[free] = span.ended
     own = sum(span.own for span in spans)
-    return Account(
+    return SlotTime(
         total=slots * (finished - began),
         start=sum(span.started - began for span in first),
         own=own,
@@ -95,90 +95,68 @@ def account(spans: list[Span], began: float, finished: float, slots: int) -> Acc
     )
 
 
-def run(settings: Settings) -> Result:
-    """Runs a sweep of the digits with each engine, from nothing, and reads from the storage where its time went."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Runs a sweep of the digits from scratch with each engine and derives the slots' time from the storage."""
+    sizes = SIZES[settings.scale]
     slots = min(2, os.cpu_count() or 1)
-    accounts: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
+    times: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
     for at in range(sizes.rounds):
         for engine in sizes.engines:
-            taken = _sweep(sizes, engine, slots)
-            accounts[engine].append(asdict(taken))
-            own = taken.own / taken.total
-            say(f"  round {at}: {engine} {taken.total / slots:.1f} s, {own:.0%} of it the trials' own")
-    measured: dict[str, Any] = {
-        "trials": 4 * sizes.seeds,
-        "epochs": sizes.epochs,
-        "slots": slots,
-        "slot_seconds": accounts,
-    }
+            taken = _run_sweep(sizes, engine, slots)
+            times[engine].append(asdict(taken))
+            say(f"  round {at}: {engine} {taken.total / slots:.1f} s, trials {taken.own / taken.total:.0%} of it")
+    yield {"trials": 4 * sizes.seeds, "epochs": sizes.epochs, "slots": slots, "slot_seconds": times}
     if sizes.idle_trials:
-        measured["idle_trials_began"] = idle_trials(sizes.idle_trials)
-    return finish(NAME, settings, machine, measured)
+        yield {"idle_trials_began": idle_trials(sizes.idle_trials)}
 
 
 def table(result: Result) -> str:
-    """Wall time of the sweep by every engine, and what a start, a trial and an end cost."""
+    """Wall time of the sweep by engine, and the costs of start, trial and end."""
     measured = result.measured
     rows = [
-        _row(engine, Account(**values), measured["slots"], measured["trials"])
-        for engine, accounts in measured["slot_seconds"].items()
-        for values in accounts
+        _row(engine, SlotTime(**values), measured["slots"], measured["trials"])
+        for engine, times in measured["slot_seconds"].items()
+        for values in times
     ]
-    times = ["s in all", "start", "within a trial", "between trials", "end"]
+    header = ["run", "total, s", "start", "within a trial", "between trials", "end"]
+    header += ["trials", "training and measuring", "engine"]
     text = (
         f"{measured['trials']} trials of {measured['epochs']} epochs on the digits, {measured['slots']} at a time, "
         "one thread each. Start, between and end are seconds of one slot."
     )
-    if "idle_trials_began" in measured:
-        text += f" {_floor(measured['idle_trials_began'])}"
-    return f"{markdown(['run', *times, 'trials', 'of it their own', 'engine'], rows)}\n\n{text}"
+    if began := measured.get("idle_trials_began"):
+        text += (
+            f" {len(began)} trials without work through Ray Tune: the first began after {number(began[0])} s; in the "
+            f"second half each further one took {1000 * seconds_per_trial(began):.0f} ms."
+        )
+    return f"{markdown(header, rows)}\n\n{text}"
 
 
-def _row(engine: str, found: Account, slots: int, trials: int) -> list[str]:
-    of_trials = found.own + found.within
+def _row(engine: str, taken: SlotTime, slots: int, trials: int) -> list[str]:
+    of_trials = taken.own + taken.within
     return [
         f"`--engine {engine}`",
-        number(found.total / slots),
-        number(found.start / slots),
-        number(found.within / trials),
-        number(found.between / max(1, trials - slots)),
-        number(found.end / slots),
-        percent(of_trials / found.total),
-        percent(found.own / found.total),
-        percent(1 - of_trials / found.total),
+        number(taken.total / slots),
+        number(taken.start / slots),
+        number(taken.within / trials),
+        number(taken.between / max(1, trials - slots)),
+        number(taken.end / slots),
+        percent(of_trials / taken.total),
+        percent(taken.own / taken.total),
+        percent(1 - of_trials / taken.total),
     ]
 
 
-def _floor(began: list[float]) -> str:
-    return (
-        f"Of {len(began)} trials of no work through Ray Tune the first began after {number(began[0])} s, "
-        f"and in the second half of them one more took {1000 * seconds_of_one_more(began):.0f} ms."
-    )
-
-
-def seconds_of_one_more(began: list[float]) -> float:
-    """What a trial of no work costs once all processes are up: the mean distance in the second half."""
+def seconds_per_trial(began: list[float]) -> float:
+    """Cost of a trial without work once all processes run: the mean interval between starts in the second half."""
     later = began[len(began) // 2 :]
     return (later[-1] - later[0]) / (len(later) - 1)
 
 
-def _sweep(sizes: Sizes, engine: str, slots: int) -> Account:
-    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
-        place = Workplace(Path(scratch), _content(sizes))
-        began = time.time()
-        code, said = place.call("run", "--engine", engine, "--max-concurrent", str(slots))
-        finished = time.time()
-        if code != 0:
-            raise RuntimeError(f"the sweep failed with --engine {engine}:\n{said}")
-        spans = [_span(place.storage.trial(trial_id)) for trial_id in place.sweep.by_id]
-    return account(spans, began, finished, slots)
-
-
-def _content(sizes: Sizes) -> dict[str, Any]:
-    return {
+def _run_sweep(sizes: OrchestrationSizes, engine: str, slots: int) -> SlotTime:
+    content = {
         "name": "orchestration",
-        "description": "The quickstart, shorter.",
+        "description": "A shorter quickstart.",
         "trial": {
             "data": {"name": "digits"},
             "optimizer": {"name": "sgd", "lr": 0.05},
@@ -188,9 +166,17 @@ def _content(sizes: Sizes) -> dict[str, Any]:
         "grid": {"optimizer.lr": [0.05, 0.01], "batch_size": [32, 64], "seed": list(range(sizes.seeds))},
         "resources": {"cpu": 1},
     }
+    with workplace(content) as place:
+        began = time.time()
+        command = place.call("run", "--engine", engine, "--max-concurrent", str(slots))
+        finished = time.time()
+        if command.code != 0:
+            raise RuntimeError(f"the sweep failed with --engine {engine}:\n{command.output}")
+        spans = [_span(place.storage.trial(trial_id)) for trial_id in place.sweep.by_id]
+    return slot_time(spans, began, finished, slots)
 
 
-def _span(trial: TrialStore) -> Span:
+def _span(trial: TrialStore) -> TrialSpan:
     records = list(trial.records())
     times = [
         taken or 0.0
@@ -198,22 +184,25 @@ def _span(trial: TrialStore) -> Span:
         for taken in (record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds)
     ]
     (attempt,) = trial.attempts()
-    return Span(attempt.started_ms / 1000, records[-1].timestamp_ms / 1000, sum(times))
+    return TrialSpan(attempt.started_ms / 1000, records[-1].timestamp_ms / 1000, sum(times))
 
 
 @dataclass(frozen=True)
-class Idle(TrainingJob):
-    """A job that is none: notes when it was called."""
+class IdleTrial(TrainingJob):
+    """A job that only records its start."""
 
     def run(self, trial_id: str, node: str = "") -> None:
-        """Leaves the time in the storage folder."""
+        """Writes the time into the storage folder."""
         (Path(self.storage_root) / trial_id).write_text(repr(time.time()))
 
 
 def idle_trials(count: int) -> list[float]:
-    """Takes so many trials of no work through a Ray that is started for them: seconds until each began, in order."""
+    """Runs trials without work through a new Ray. Returns the seconds until each began, ascending."""
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()
-        RayEngine(Resources()).run(Attempts(Idle(scratch, "idle"), names))
+        RayEngine(Resources()).run(Attempts(IdleTrial(scratch, "idle"), names))
         return sorted(float(path.read_text()) - started for path in Path(scratch).iterdir())
+
+
+BENCHMARK = Benchmark("orchestration", measure, table)

@@ -1,8 +1,7 @@
-"""How a sweep scales over the nodes of a cluster: trials that sleep, through the engine and into the store.
+"""Scaling of a sweep over the nodes of a cluster, with sleeping trials, the real engine and a real store.
 
-Every node is a raylet of its own on this machine, with logical cores: sleeping trials leave the real
-ones to the engine.
-`python -m benchmarks scaling --only 8x1000` runs one case and leaves the stored ones as they are.
+Every node is a raylet on this machine with logical cores. Sleeping trials leave the real cores to the engine.
+`python -m benchmarks scaling --only 8x1000` runs one case and keeps the stored results of the others.
 """
 
 import os
@@ -11,12 +10,13 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.results import Result, begin, finish, stored_measurements
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from orchestrator.scheduling.attempts import Attempts
@@ -27,7 +27,6 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 
-NAME = "scaling"
 SLOTS = 2
 """Logical cores of a node."""
 EPOCHS = 4
@@ -35,33 +34,33 @@ LOSS = "loss"
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class ScalingSizes:
+    """The timed cases."""
 
     cases: tuple[tuple[int, int], ...]
-    """Nodes and trials."""
+    """Numbers of nodes and trials."""
     epoch_seconds: float
     losses: int
-    """How often a node is lost."""
+    """Number of runs that lose a node."""
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(((1, 100), (2, 100), (4, 100), (8, 100), (8, 1000)), 1.0, 2),
-    "quick": Sizes(((1, 8), (2, 16)), 0.5, 1),
-    "tiny": Sizes(((1, 4),), 0.1, 0),
+SIZES: dict[Scale, ScalingSizes] = {
+    "full": ScalingSizes(((1, 100), (2, 100), (4, 100), (8, 100), (8, 1000)), 1.0, 2),
+    "quick": ScalingSizes(((1, 8), (2, 16)), 0.5, 1),
+    "tiny": ScalingSizes(((1, 4),), 0.1, 0),
 }
 
 
 @dataclass(frozen=True)
-class Simulated:
-    """A job of known duration: sleeps and commits, epoch after epoch, from where the trial stands."""
+class SleepingTrial:
+    """A job of known duration that sleeps and commits each missing epoch."""
 
     storage_root: str
     epochs: int
     epoch_seconds: float
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
-        """Leaves, beside the commits, when and on which node it began."""
+        """Records time, node and process of the start, then sleeps and commits."""
         from ray import get_runtime_context
 
         began, where = time.time(), get_runtime_context().get_node_id()
@@ -71,20 +70,20 @@ class Simulated:
         for epoch in range(known[-1] + 1 if known else 0, self.epochs):
             time.sleep(self.epoch_seconds)
             record = EpochRecord(epoch, time.time_ns() // 1_000_000, loss_train=1.0)
-            store.commit(record, b"nothing to go on from", "simulated", attempt)
+            store.commit(record, b"no state", "simulated", attempt)
         return None
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
-        """How many epochs are committed."""
+        """The number of committed epochs."""
         return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).epochs()))
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
-        """Nothing: it has no attempts to note it with."""
+        """Does nothing: the trial stores no attempts."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """When a trial began somewhere."""
+class TrialStart:
+    """Time and place of a start."""
 
     trial_id: str
     at: float
@@ -92,18 +91,18 @@ class Start:
     pid: int
 
 
-def starts(storage: Path) -> list[Start]:
-    """Every start of every trial, in order."""
+def starts(storage: Path) -> list[TrialStart]:
+    """Every start of every trial, by time."""
     fields = [path.name.split() for path in (storage / "starts").iterdir()]
     return sorted(
-        (Start(name, float(at), node, int(pid)) for name, at, node, pid in fields), key=lambda start: start.at
+        (TrialStart(name, float(at), node, int(pid)) for name, at, node, pid in fields), key=lambda start: start.at
     )
 
 
-def run(settings: Settings) -> Result:
-    """Runs the cases that are asked for; what is stored of the others stays."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
-    measured: dict[str, Any] = {"slots": SLOTS, "trial_seconds": EPOCHS * sizes.epoch_seconds}
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Runs the chosen cases."""
+    sizes = SIZES[settings.scale]
+    yield {"slots": SLOTS, "trial_seconds": EPOCHS * sizes.epoch_seconds}
     cases: dict[str, Callable[[], Any]] = {
         f"{nodes}x{trials}": lambda nodes=nodes, trials=trials: _case(nodes, trials, sizes)  # type: ignore[misc]
         for nodes, trials in sizes.cases
@@ -111,35 +110,29 @@ def run(settings: Settings) -> Result:
     if sizes.losses:
         cases[LOSS] = lambda: [_loss(sizes) for _ in range(sizes.losses)]
     for name, case in settings.chosen(cases).items():
-        measured[name] = {"load": os.getloadavg()[0], "found": case()}
-        say(f"  {name}: {measured[name]}")
-    # Read at the end: pieces may run at the same time.
-    return finish(NAME, settings, machine, {**stored_measurements(NAME, settings, machine), **measured})
+        measured = {"load": os.getloadavg()[0], "found": case()}
+        say(f"  {name}: {measured}")
+        yield {name: measured}
 
 
 def table(result: Result) -> str:
-    """Efficiency of every case, what the driver cost, and how long a lost trial stood still."""
+    """Efficiency of every case, cost of the driver, and delay of a lost trial."""
     measured = result.measured
     rows = [_row(found["found"], found["load"]) for found in _cases(measured)]
-    header = ["nodes", "trials", "slots", "s in all", "s without waits", "efficiency", "first trial after, s"]
-    header += ["driver CPU, ms a trial", "load before"]
+    header = ["nodes", "trials", "slots", "total, s", "ideal, s", "efficiency", "first trial after, s"]
+    header += ["driver CPU per trial, ms", "load before"]
     text = (
-        f"Trials of {number(measured['trial_seconds'])} s, {EPOCHS} commits each, {measured['slots']} at a time on a "
-        "node. Efficiency: the time they would take without waits, over that from the first start to the last end."
+        f"Trials of {number(measured['trial_seconds'])} s with {EPOCHS} commits each, {measured['slots']} at a time on "
+        "a node. Efficiency: ideal time without waiting over the time from first start to last end."
     )
     if lost := measured.get(LOSS):
         seconds = ", ".join(f"{found['seconds']:.1f}" for found in lost["found"])
-        text += f" A node was lost without warning; its trial ran again on the other one after {seconds} s."
-    return f"{markdown(header, rows)}\n\n{text}\n\n![efficiency by nodes](results/{figure_name(result)})"
-
-
-def figure_name(result: Result) -> str:
-    """Of the figure beside the result."""
-    return result.file_name.replace(".json", ".svg")
+        text += f" After the loss of a node its trial ran on the other node within {seconds} s."
+    return f"{markdown(header, rows)}\n\n{text}\n\n![efficiency by nodes](results/{result.figure_name})"
 
 
 def figure(result: Result, path: Path) -> None:
-    """Draws efficiency over nodes, a line for each number of trials."""
+    """Draws efficiency over nodes, one line per number of trials."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -147,7 +140,7 @@ def figure(result: Result, path: Path) -> None:
     for case in _cases(result.measured):
         found = case["found"]
         lines.setdefault(found["trials"], []).append((found["nodes"], 100 * _efficiency(found)))
-    with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "scaling", "svg.fonttype": "none"}):
         drawn = Figure((6.0, 3.5), layout="constrained")
         axes = drawn.subplots()
         for trials, points in sorted(lines.items()):
@@ -165,7 +158,7 @@ def _cases(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def least_seconds(nodes: int, trials: int, slots: int, trial_seconds: float) -> float:
-    """What trials take where none ever waits: as many rounds as the slots need."""
+    """Time of the trials without waiting: rounds of all slots times the time of a trial."""
     return -(-trials // (nodes * slots)) * trial_seconds
 
 
@@ -187,7 +180,7 @@ def _row(found: dict[str, Any], load: float) -> list[str]:
     ]
 
 
-def _case(nodes: int, trials: int, sizes: Sizes) -> dict[str, Any]:
+def _case(nodes: int, trials: int, sizes: ScalingSizes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         job = _job(scratch, EPOCHS, sizes.epoch_seconds)
         with _Nodes(nodes) as cluster:
@@ -198,7 +191,7 @@ def _case(nodes: int, trials: int, sizes: Sizes) -> dict[str, Any]:
         storage = Storage(scratch)
         ends = [list(storage.trial(name).records())[-1] for name in names]
         if missing := [end.epoch for end in ends if end.epoch != EPOCHS - 1]:
-            raise RuntimeError(f"{len(missing)} of {trials} trials did not end")
+            raise RuntimeError(f"{len(missing)} of {trials} trials did not finish")
         first = starts(Path(scratch))[0].at
         slots = nodes * SLOTS
         return {
@@ -212,8 +205,8 @@ def _case(nodes: int, trials: int, sizes: Sizes) -> dict[str, Any]:
         }
 
 
-def _loss(sizes: Sizes) -> dict[str, float]:
-    """Takes one of two nodes away while a trial runs there, and sees when that trial runs on the other one."""
+def _loss(sizes: ScalingSizes) -> dict[str, float]:
+    """Removes one of two nodes while a trial runs there. Returns the seconds until the trial runs on the other node."""
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         job = _job(scratch, 60, sizes.epoch_seconds)
         lost: dict[str, Any] = {}
@@ -235,13 +228,13 @@ def _loss(sizes: Sizes) -> dict[str, float]:
         return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).epochs())}
 
 
-def _job(scratch: str, epochs: int, epoch_seconds: float) -> Simulated:
+def _job(scratch: str, epochs: int, epoch_seconds: float) -> SleepingTrial:
     (Path(scratch) / "starts").mkdir()
-    return Simulated(scratch, epochs, epoch_seconds)
+    return SleepingTrial(scratch, epochs, epoch_seconds)
 
 
 class _Nodes:
-    """A head without cores, and nodes with logical ones, all on this machine."""
+    """A head node without cores, and nodes with logical cores, on this machine."""
 
     def __init__(self, count: int, slots: int = SLOTS) -> None:
         from ray.cluster_utils import Cluster
@@ -251,7 +244,7 @@ class _Nodes:
         self.address: str = self._cluster.address
 
     def lose(self, node_id: str) -> None:
-        """As if its power were cut."""
+        """Kills a node without warning."""
         self._cluster.remove_node(self.nodes.pop(node_id), allow_graceful=False)
 
     def __enter__(self) -> "_Nodes":
@@ -260,3 +253,6 @@ class _Nodes:
 
     def __exit__(self, *exception: object) -> None:
         self._cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+BENCHMARK = Benchmark("scaling", measure, table, figure)

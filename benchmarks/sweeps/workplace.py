@@ -1,8 +1,12 @@
-"""Calls the command line in a folder of its own, as a user would."""
+"""Runs the command line on a sweep in a scratch folder, as a user would."""
 
 import os
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,39 +16,70 @@ import yaml
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
-_OTHERS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")  # a user's cluster and tracker are none of a benchmark's business
-_TIMEOUT = 900
+_NOT_INHERITED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")  # a benchmark must not use the user's cluster or tracker
+_TIMEOUT = 1800
+
+
+@dataclass(frozen=True)
+class FinishedCommand:
+    """Exit code, output and cost of a command."""
+
+    code: int
+    output: str
+    seconds: float
+    peak_mib: float
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A scratch folder with one sweep file, its storage and its tracker."""
+    """A folder with a sweep file, its storage and its tracker."""
 
     folder: Path
-    content: dict[str, Any]
+    name: str
 
     @property
     def sweep(self) -> Sweep:
-        """What the file says."""
-        path = self.folder / f"{self.content['name']}.yaml"
-        path.write_text(yaml.safe_dump(self.content))
-        return load_sweep(str(path))
+        """The sweep of the file."""
+        return load_sweep(str(self.folder / f"{self.name}.yaml"))
 
     @property
     def storage(self) -> Storage:
-        """What was computed."""
+        """The storage, the default one of the commands."""
         return Storage(self.folder / "results")
 
-    def call(self, command: str, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of ``hessian-dynamics COMMAND <the sweep> ARGUMENTS``."""
-        path = self.folder / f"{self.sweep.name}.yaml"
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator.cli", command, str(path), *arguments],
-            cwd=self.folder,
-            env={key: value for key, value in os.environ.items() if key not in _OTHERS},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-        )
-        return done.returncode, done.stdout + done.stderr
+    def call(self, command: str, *arguments: str) -> FinishedCommand:
+        """Runs ``hessian-dynamics COMMAND <the sweep> ARGUMENTS``."""
+        log, began, peak = self.folder / f"{command}.txt", time.perf_counter(), 0.0
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.cli", command, str(self.folder / f"{self.name}.yaml"), *arguments],
+                cwd=self.folder,
+                env={key: value for key, value in os.environ.items() if key not in _NOT_INHERITED},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            while process.poll() is None:
+                peak = max(peak, _peak_mib(process.pid))
+                if time.perf_counter() - began > _TIMEOUT:
+                    process.kill()
+                time.sleep(0.02)
+        return FinishedCommand(process.returncode, log.read_text(), time.perf_counter() - began, peak)
+
+
+@contextmanager
+def workplace(content: dict[str, Any]) -> Iterator[Workplace]:
+    """A temporary folder with a sweep file of this content."""
+    with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
+        place = Workplace(Path(scratch), content["name"])
+        (place.folder / f"{place.name}.yaml").write_text(yaml.safe_dump(content))
+        yield place
+
+
+def _peak_mib(pid: int) -> float:
+    """The peak memory of a process. (That of wait4 includes the process it was forked from.)"""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # the process has just ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)

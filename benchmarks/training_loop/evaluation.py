@@ -1,47 +1,52 @@
-"""Where an epoch's time goes: training, evaluation on everything, and the measurement of curvature."""
+"""The parts of an epoch's time: training, evaluation of all splits, and measurement of curvature."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import resident_data
-from benchmarks.harness.results import Result, begin, finish
-from benchmarks.harness.settings import Scale, Settings, say
+from benchmarks.harness.results import Result
+from benchmarks.harness.settings import Scale, Settings
 from benchmarks.harness.tables import markdown, number, percent, spread
-from benchmarks.harness.timing import interleaved
+from benchmarks.harness.timing import interleaved, say_sample
+from benchmarks.harness.trials import paper_cnn
 from benchmarks.training_loop.training import EPOCH, our_loop
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import evaluate
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.networks import build_model
 
-NAME = "evaluation"
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class EvaluationSizes:
+    """The timed amounts."""
 
     portion: int
-    """Training images a round."""
+    """Training images per round."""
     measured: int
-    """Images of the measurement that is timed; its cost is proportional to them."""
+    """Images of the timed measurement; its cost is proportional to them."""
     rounds: int
 
 
-SIZES: dict[Scale, Sizes] = {"full": Sizes(9600, 1500, 2), "quick": Sizes(640, 100, 1), "tiny": Sizes(64, 4, 1)}
+SIZES: dict[Scale, EvaluationSizes] = {
+    "full": EvaluationSizes(9600, 1500, 2),
+    "quick": EvaluationSizes(640, 100, 1),
+    "tiny": EvaluationSizes(64, 4, 1),
+}
 
 
-def run(settings: Settings) -> Result:
-    """Times a portion of training, a whole evaluation and a measurement on fewer images, in turns."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Times a portion of training, a whole evaluation and a measurement on fewer images, interleaved."""
+    sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
     config = MeasurementConfig()
     inputs, labels = data.measurement_subset(config.fraction)
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    model = paper_cnn(data)
     train = our_loop(model, data, BATCH, sizes.portion, settings.threads)
     train(0)
     measurement = Measurement(config, 0, inputs[: sizes.measured], labels[: sizes.measured])
@@ -56,11 +61,9 @@ def run(settings: Settings) -> Result:
 
     tasks = {"training": train, "evaluation": evaluated, "measurement": measure}
     evaluated(0)
-    samples = interleaved(
-        tasks, sizes.rounds, on_sample=lambda name, at, taken: say(f"  round {at}: {name} {taken:.1f} s")
-    )
+    samples = interleaved(tasks, sizes.rounds, on_sample=say_sample)
     images = {"validation": len(data.validation), "test": len(data.test), "subset": len(labels)}
-    measured = {
+    yield {
         "samples": samples,
         "scale": {
             "training": EPOCH / sizes.portion,
@@ -72,7 +75,6 @@ def run(settings: Settings) -> Result:
         "batch_size": BATCH,
         "estimators": list(config.estimators),
     }
-    return finish(NAME, settings, machine, measured)
 
 
 def table(result: Result) -> str:
@@ -93,5 +95,8 @@ def table(result: Result) -> str:
     return (
         f"{shown}\n\nTraining on {EPOCH:,} images in batches of {measured['batch_size']}; evaluation of "
         f"{measured['evaluated_images']:,} images; measurement on {measured['subset']:,} images by "
-        f"{' and '.join(measured['estimators'])}. {number(sum(whole.values()))} s in all."
+        f"{' and '.join(measured['estimators'])}. {number(sum(whole.values()))} s in total."
     )
+
+
+BENCHMARK = Benchmark("evaluation", measure, table)

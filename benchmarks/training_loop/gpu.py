@@ -1,8 +1,8 @@
-"""Many trials on one GPU: epochs an hour of 1 to 16 side by side, their steps captured as CUDA graphs and not.
+"""Epochs per hour of 1 to 16 concurrent trials on one GPU, with and without CUDA graphs.
 
-The trials are processes of the local engine that share the GPU, each with a copy of the data on it; neither Ray nor
-MLflow is needed. `python -m benchmarks gpu --only 4-captured 4-plain` runs two cases and leaves the stored ones as they
-are; a case takes about a minute. Under an MPS server (`nvidia-cuda-mps-control -d`) cases end in `-mps`.
+The trials are processes of the local engine. Each has its own copy of the data on the GPU. Ray and MLflow are not
+needed. `python -m benchmarks gpu --only 4-captured 4-plain` runs two cases of about a minute and keeps the stored
+results of the others. Under an MPS server (`nvidia-cuda-mps-control -d`) the names of cases end in `-mps`.
 """
 
 import json
@@ -11,23 +11,24 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import on_device, resident_data
-from benchmarks.harness.results import RESULTS, Result, begin, finish, stored_measurements, write
-from benchmarks.harness.settings import Scale, Settings, SkippedError, say
+from benchmarks.harness.results import Result
+from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number
+from benchmarks.harness.trials import trial_config
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
-from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.data_config import TorchvisionData
+from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, load_sweep
@@ -36,37 +37,36 @@ from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 
-NAME = "gpu"
 CAPTURED, PLAIN, MPS = "captured", "plain", "mps"
 BATCH = 64
 WARM_UP = 3
-"""Epochs before the clock starts: the untrained model, the epoch of the capture, one more."""
+"""Epochs before timing starts: the untrained model, the epoch of the capture, and one more."""
 LEAST = 3
-"""Epochs of a trial that are counted, at least."""
+"""Least number of timed epochs per trial."""
 _TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
 _PATIENCE = 300.0
-"""Seconds for all trials of a case to be ready."""
+"""Seconds to wait for all trials of a case to be ready."""
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class GpuSizes:
+    """The timed cases."""
 
     trials: tuple[int, ...]
     seconds: float
-    """Of a case, about."""
+    """Approximate time of a case."""
 
 
-SIZES: dict[Scale, Sizes] = {
-    "full": Sizes((1, 2, 4, 8, 16), 12.0),
-    "quick": Sizes((1, 4), 5.0),
-    "tiny": Sizes((2,), 0.0),
+SIZES: dict[Scale, GpuSizes] = {
+    "full": GpuSizes((1, 2, 4, 8, 16), 12.0),
+    "quick": GpuSizes((1, 4), 5.0),
+    "tiny": GpuSizes((2,), 0.0),
 }
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A trial as a job of the engine: trains until its time is over, and leaves what its epochs took in a folder."""
+class TimedTrial:
+    """A job that trains for a given time and writes the times of its epochs into a folder."""
 
     folder: Path
     trials: int
@@ -75,7 +75,7 @@ class Timed:
     settings: Settings
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
-        """Warms up, waits for the others, then trains and measures epoch after epoch."""
+        """Warms up, waits for the other trials, then trains and measures."""
         os.environ[CAPTURE_VARIABLE] = "1" if self.captured else "0"
         try:
             with reproducible(1):
@@ -86,11 +86,11 @@ class Timed:
         return None
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
-        """Nothing is committed."""
+        """Returns an empty snapshot, as nothing is committed."""
         return TrialSnapshot()
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
-        """Nothing: it has no attempts to note it with."""
+        """Does nothing: the trial stores no attempts."""
 
     def _timed(self, seed: int) -> dict[str, Any]:
         device = torch.device("cuda")
@@ -122,50 +122,33 @@ class Timed:
 
 
 def _epochs(data: ResidentData, device: torch.device, seed: int) -> Iterator[EpochRecord]:
-    """Of a trial of the sweep `paper`, with lanczos and the trace after every epoch."""
+    """The epochs of a trial like those of the sweep `paper`, with Lanczos and the exact trace after each."""
     measurement = MeasurementConfig(
         fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1
     )
-    config = TrialConfig(
-        data=TorchvisionData(name="cifar10"),
-        optimizer=SgdConfig(name="sgd", lr=0.05),
-        batch_size=BATCH,
-        epochs=10**6,
-        seed=seed,
-        measurement=measurement,
-    )
+    config = trial_config(SgdConfig(name="sgd", lr=0.05), BATCH, 10**6, seed, measurement)
     return (trained.record for trained in train(config, data, device))
 
 
-def run(settings: Settings) -> Result:
-    """Runs the cases that are asked for; what is stored of the others stays.
-
-    Raises:
-        SkippedError: where torch sees no GPU.
-    """
-    if not torch.cuda.is_available():
-        raise SkippedError("torch sees no GPU here: there is nothing to share")
-    settings = replace(settings, device=torch.device("cuda"))
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Runs the chosen cases."""
+    sizes = SIZES[settings.scale]
     shared = f"-{MPS}" if served_by_mps() else ""
     cases = {f"{trials}-{way}{shared}": (trials, way) for trials in sizes.trials for way in (CAPTURED, PLAIN)}
-    measured: dict[str, Any] = {"paper_epochs": _paper_epochs()}
+    yield {"paper_epochs": sum(trial.epochs for trial in load_sweep("paper").trials)}
     for name, (trials, way) in settings.chosen(cases).items():
-        measured[name] = _case(trials, way == CAPTURED, sizes.seconds, settings)
-        say(f"  {name}: {number(_rate(measured[name]))} epochs an hour")
-        measured = {**stored_measurements(NAME, settings, machine), **measured}
-        if settings.scale == "full":  # at once: a machine with a GPU may be taken away
-            write(finish(NAME, settings, machine, measured, ended=False), RESULTS)
-    return finish(NAME, settings, machine, measured)
+        found = _case(trials, way == CAPTURED, sizes.seconds, settings)
+        say(f"  {name}: {number(_rate(found))} epochs per hour")
+        yield {name: found}
 
 
 def served_by_mps() -> bool:
-    """Whether processes of this machine share its GPU through NVIDIA's Multi-Process Service."""
+    """Whether NVIDIA's Multi-Process Service runs on this machine."""
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
 def table(result: Result) -> str:
-    """Epochs an hour of every case, beside a single plain trial, and what that makes of the sweep `paper`."""
+    """Epochs per hour of every case, relative to one plain trial, and the resulting time of the sweep `paper`."""
     measured = result.measured
     cases = sorted((int(name.split("-")[0]), name) for name in measured if "-" in name)
     alone = measured.get(f"1-{PLAIN}")
@@ -187,38 +170,28 @@ def table(result: Result) -> str:
                 f"{sum(trial['reserved_bytes'] for trial in found) / 2**30:.1f}",
             ]
         )
-    header = [
-        "trials",
-        "captured",
-        "MPS",
-        "epochs an hour",
-        "times one plain",
-        "`paper`, h",
-        "training, ms",
-        "evaluation, ms",
-    ]
-    header += ["measurement, ms", "products", "GiB in all"]
+    header = ["trials", "captured", "MPS", "epochs per hour", "times one plain", "`paper`, h"]
+    header += ["training, ms", "evaluation, ms", "measurement, ms", "products", "total GiB"]
     return (
-        f"{markdown(header, rows)}\n\nThe paper's CNN, SGD, batches of {BATCH}, 45,000 images; after every epoch an "
-        f"evaluation, lambda_max and lambda_min to 0.1% and the exact trace on a tenth of the images. Without an MPS "
-        f"server the processes' kernels take turns, with one they run side by side. `paper` has "
-        f"{measured['paper_epochs']:,} epochs. Times are those of an epoch of one trial."
+        f"{markdown(header, rows)}\n\nThe paper's CNN, SGD, batches of {BATCH}, 45,000 images. Every epoch ends with "
+        f"an evaluation, lambda_max and lambda_min to 0.1% and the exact trace on a tenth of the images. Kernels of "
+        f"different processes run in turns without an MPS server, concurrently with one. `paper` has "
+        f"{measured['paper_epochs']:,} epochs. Times are per epoch of one trial."
     )
 
 
 def _rate(found: list[dict[str, Any]]) -> float:
-    """Epochs an hour of trials side by side."""
+    """Epochs per hour of all trials together."""
     return float(3600 * sum(trial["epochs"] / (trial["ended"] - trial["began"]) for trial in found))
 
 
 def _case(trials: int, captured: bool, seconds: float, settings: Settings) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
-        job = Timed(Path(scratch), trials, captured, seconds, settings)
+        job = TimedTrial(Path(scratch), trials, captured, seconds, settings)
         names = [str(seed) for seed in range(trials)]
         resources = Resources(cpu=1, gpu=torch.cuda.device_count() / trials)
         LocalEngine(resources).run(Attempts(job, names, gpu=True))
         return [json.loads((Path(scratch) / f"{name}.json").read_text()) for name in names]
 
 
-def _paper_epochs() -> int:
-    return sum(trial.epochs for trial in load_sweep("paper").trials)
+BENCHMARK = Benchmark("gpu", measure, table, needs_gpu=True)

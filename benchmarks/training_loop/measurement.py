@@ -1,27 +1,26 @@
-"""A whole measurement beside the epoch of training that it follows: lambda_max and lambda_min, and the trace."""
+"""Time of a whole measurement (lambda_max, lambda_min and the trace) relative to the epoch it follows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import on_device, resident_data
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
-from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
-from orchestrator.study.data_config import TorchvisionData
-from orchestrator.study.model_config import CnnConfig
+from benchmarks.harness.trials import paper_cnn, trial_config
+from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
-NAME = "measurement"
 BATCH = 32
 LEARNING_RATE = 0.05
 TOLERANCE = 1e-3
@@ -33,29 +32,28 @@ WAYS: dict[str, tuple[Estimator, ...]] = {
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class MeasurementSizes:
+    """The timed amounts."""
 
     images: int
-    """Of the measurement."""
+    """Images of the measurement."""
     epochs: int
 
 
-SIZES: dict[Scale, Sizes] = {"full": Sizes(5000, 5), "quick": Sizes(500, 1), "tiny": Sizes(12, 1)}
+SIZES: dict[Scale, MeasurementSizes] = {
+    "full": MeasurementSizes(5000, 5),
+    "quick": MeasurementSizes(500, 1),
+    "tiny": MeasurementSizes(12, 1),
+}
 
 
-def run(settings: Settings) -> Result:
-    """Trains epoch after epoch, measures after each in both ways, and times all of it in one process."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Trains epoch by epoch, measures after each in both ways, and times everything in one process."""
+    sizes = SIZES[settings.scale]
     data = on_device(resident_data(settings, sizes.images), settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0).to(settings.device)
-    config = TrialConfig(
-        data=TorchvisionData(name="cifar10"),
-        optimizer=SgdConfig(name="sgd", lr=LEARNING_RATE),
-        batch_size=BATCH,
-        epochs=sizes.epochs,
-    )
+    model = paper_cnn(data).to(settings.device)
+    config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), BATCH, sizes.epochs)
     optimizer = build_optimizer(config.optimizer, model.parameters())
     step = training_step(model, optimizer, data, config)
     measurements = {
@@ -79,16 +77,11 @@ def run(settings: Settings) -> Result:
                 samples[way].append(record.time_measure_seconds or 0.0)
                 found[way].append({**record.metrics(), "history": record.lanczos_history})
         say(f"  epoch {epoch}: " + ", ".join(f"{name} {taken[-1]:.1f} s" for name, taken in samples.items()))
-    return finish(
-        NAME,
-        settings,
-        machine,
-        {"images": sizes.images, "trained_on": len(data.train), "samples": samples, "found": found},
-    )
+    yield {"images": sizes.images, "trained_on": len(data.train), "samples": samples, "found": found}
 
 
 def table(result: Result) -> str:
-    """Seconds of an epoch of training and of the measurements after it, and what these found."""
+    """Seconds of an epoch of training and of the measurements after it, with their products and residuals."""
     measured = result.measured
     training = measured["samples"]["training"]
     rows = [["an epoch of training", spread(training), "", "", ""]]
@@ -102,6 +95,9 @@ def table(result: Result) -> str:
     header = ["", "s (range)", "of an epoch (range)", "products (range)", "residual, % of lambda_max"]
     return (
         f"{markdown(header, rows)}\n\n{len(training)} epochs of {measured['trained_on']:,} images in batches of "
-        f"{BATCH}, SGD at {LEARNING_RATE}; measured on {measured['images']:,} images, Lanczos from a start found on "
-        f"{COARSE:.0%} of them, to {TOLERANCE:.1%}."
+        f"{BATCH}, SGD with lr {LEARNING_RATE}; measured on {measured['images']:,} images; Lanczos from a coarse start "
+        f"in chunks of at most {COARSE:.0%} of them, to a tolerance of {TOLERANCE:.1%}."
     )
+
+
+BENCHMARK = Benchmark("measurement", measure, table)

@@ -1,4 +1,4 @@
-"""A training epoch by our loop, beside a bare loop over the same tensors and a DataLoader loop as people write it."""
+"""Time of a training epoch by our loop, a bare loop over the same tensors, and a typical DataLoader loop."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -13,68 +13,67 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.harness.flops import counted, network_flops
-from benchmarks.harness.images import batch, resident_data
-from benchmarks.harness.results import Result, begin, finish
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.flops import network_flops
+from benchmarks.harness.images import resident_data
+from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
-from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import TorchvisionData
-from orchestrator.study.model_config import CnnConfig
+from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.training.data.datasets import ResidentData
 from orchestrator.training.data.images import Images
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
-from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
-NAME = "training"
 LEARNING_RATE = 0.05
 WORKERS = 2
 EPOCH = 45_000
-"""Images of an epoch: CIFAR-10's training images without the validation split."""
-_REST = 0.3  # seconds in which the DataLoader's workers fill their queue, so as not to disturb the next portion
+"""Images per epoch: CIFAR-10's training images without the validation split."""
+_REST = 0.3
+"""Seconds in which the DataLoader's workers fill their queue, to leave the next portion undisturbed."""
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is timed."""
+class TrainingSizes:
+    """The timed amounts."""
 
     portion: int
-    """Images a sample: an epoch is timed in portions, so that the loops take turns every second or two."""
+    """Images per sample. An epoch is timed in portions, so that the loops alternate every second or two."""
     rounds: int
     batch_sizes: tuple[int, ...] = (32, 64)
 
 
-SIZES: dict[Scale, Sizes] = {"full": Sizes(3200, 14), "quick": Sizes(640, 4), "tiny": Sizes(64, 2, (32,))}
+SIZES: dict[Scale, TrainingSizes] = {
+    "full": TrainingSizes(3200, 14),
+    "quick": TrainingSizes(640, 4),
+    "tiny": TrainingSizes(64, 2, (32,)),
+}
 
 
-def run(settings: Settings) -> Result:
-    """Times portions of all three loops in turns."""
-    machine, sizes = begin(NAME, settings), SIZES[settings.scale]
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Times portions of all three loops, interleaved."""
+    sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
-    model = build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    model = paper_cnn(data)
     flops = network_flops(model, data.shape)
-    inputs, labels = batch(data, 8)
-    measured: dict[str, Any] = {
+    batch_sizes = {str(size): _compare(model, data, size, sizes, settings.threads) for size in sizes.batch_sizes}
+    yield {
         "portion": sizes.portion,
         "forward_flops_per_image": flops.forward,
         "training_flops_per_image": flops.training,
-        "counted_training_flops_per_image": counted(lambda: cross_entropy(model(inputs), labels).backward()) / 8,
-        "batch_sizes": {},
+        "batch_sizes": batch_sizes,
     }
-    for batch_size in sizes.batch_sizes:
-        measured["batch_sizes"][str(batch_size)] = _compare(model, data, batch_size, sizes, settings.threads)
-    return finish(NAME, settings, machine, measured)
 
 
 def table(result: Result) -> str:
-    """An epoch's seconds by every loop, and each beside ours."""
+    """Seconds per epoch of every loop, and ours relative to each."""
     measured = result.measured
     scale = EPOCH / measured["portion"]
-    limit = EPOCH * measured["training_flops_per_image"] / result.machine.best_gflops / 1e9
+    flops = measured["training_flops_per_image"]
+    limit = EPOCH * flops / result.machine.best_gflops / 1e9
     rows = []
     for batch_size, found in measured["batch_sizes"].items():
         ours = found["samples"]["ours"]
@@ -83,24 +82,20 @@ def table(result: Result) -> str:
             beside = "" if name == "ours" else str(ratio(ours, samples))
             away = number(scale * median(samples) / limit)
             rows.append([batch_size, label, spread(samples, scale), beside, away])
-    header = ["batch", "loop", "s an epoch (range)", "ours / this (95%)", "this / limit"]
-    return f"{markdown(header, rows, text=2)}\n\n{_limit(result, limit)}"
-
-
-def _limit(result: Result, limit: float) -> str:
-    measured = result.measured
-    checked = measured["counted_training_flops_per_image"] / measured["training_flops_per_image"]
+    header = ["batch", "loop", "s per epoch (range)", "ours / this (95%)", "this / limit"]
     return (
-        f"Arithmetic limit: {measured['training_flops_per_image'] / 1e6:.1f} MFLOP an image forward and backward "
-        f"(torch counts {checked:.3f} times as many), {EPOCH:,} images, {result.machine.best_gflops:.0f} GFLOP/s: "
-        f"{number(limit)} s an epoch."
+        f"{markdown(header, rows, text=2)}\n\n"
+        f"Arithmetic limit: {flops / 1e6:.1f} MFLOP per image, forward and backward, "
+        f"{EPOCH:,} images, {result.machine.best_gflops:.0f} GFLOP/s: {number(limit)} s per epoch."
     )
 
 
 LOOPS = {"ours": "`train_epoch`", "bare": "bare loop", "dataloader": f"DataLoader, {WORKERS} workers"}
 
 
-def _compare(model: nn.Module, data: ResidentData, batch_size: int, sizes: Sizes, threads: int) -> dict[str, Any]:
+def _compare(
+    model: nn.Module, data: ResidentData, batch_size: int, sizes: TrainingSizes, threads: int
+) -> dict[str, Any]:
     dataloader = DataLoaderLoop(copy.deepcopy(model), data, batch_size)
     tasks: dict[str, Callable[[int], object]] = {
         "ours": our_loop(copy.deepcopy(model), data, batch_size, sizes.portion, threads),
@@ -113,12 +108,12 @@ def _compare(model: nn.Module, data: ResidentData, batch_size: int, sizes: Sizes
     samples = interleaved(tasks, sizes.rounds, _REST)
     dataloader.stop()
     for name, found in samples.items():
-        say(f"  batch {batch_size}: {name} {number(EPOCH / sizes.portion * median(found))} s an epoch")
+        say(f"  batch {batch_size}: {name} {number(EPOCH / sizes.portion * median(found))} s per epoch")
     return {"samples": samples, "start": {"ours": 0.0, "bare": 0.0, "dataloader": start}}
 
 
 def _part(data: ResidentData, number: int, portion: int) -> ResidentData:
-    """The training images of one round: a view."""
+    """A view of the training images of one round."""
     first = number * portion % (len(data.train) - portion + 1)
     images = Images(data.train.pixels[first : first + portion], data.train.labels[first : first + portion])
     return replace(data, train=images)
@@ -127,13 +122,8 @@ def _part(data: ResidentData, number: int, portion: int) -> ResidentData:
 def our_loop(
     model: nn.Module, data: ResidentData, batch_size: int, portion: int, threads: int
 ) -> Callable[[int], None]:
-    """The loop of a trial, with the settings of a trial."""
-    config = TrialConfig(
-        data=TorchvisionData(name="cifar10"),
-        optimizer=SgdConfig(name="sgd", lr=LEARNING_RATE),
-        batch_size=batch_size,
-        epochs=1,
-    )
+    """The loop of a trial with its settings."""
+    config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), batch_size, epochs=1)
     optimizer = build_optimizer(config.optimizer, model.parameters())
 
     def train(number: int) -> None:
@@ -144,7 +134,7 @@ def our_loop(
 
 
 def bare_loop(model: nn.Module, data: ResidentData, batch_size: int, portion: int) -> Callable[[int], None]:
-    """Gather, normalise, forward, backward, fused step over the same tensors; nothing else."""
+    """Only gather, normalise, forward, backward and fused step, over the same tensors."""
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, fused=True)
     mean, std = data.mean, data.std
 
@@ -173,12 +163,12 @@ class DataLoaderLoop:
         self._running = 0.0
 
     def start(self) -> None:
-        """Starts the workers and takes a first batch, as an epoch does once; portions go on from there."""
+        """Starts the workers and trains on a first batch, as at the start of an epoch."""
         self._batches = iter(self.loader)
         self.train(1)
 
     def train(self, batches: int) -> None:
-        """The next batches of the epoch; begins another where it ends, which none of the timed portions does."""
+        """Trains on the next batches. (No timed portion reaches the end of the epoch.)"""
         self.model.train()
         for _ in range(batches):
             inputs, labels = self._next()
@@ -189,7 +179,7 @@ class DataLoaderLoop:
             self._running += loss.item()
 
     def stop(self) -> None:
-        """Ends the workers."""
+        """Stops the workers."""
         self._batches = None
 
     def _next(self) -> Any:
@@ -202,7 +192,7 @@ class DataLoaderLoop:
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """A data set as torchvision's CIFAR10: an array in memory, a PIL image and its transforms for each access."""
+    """A data set like torchvision's CIFAR10: an array in memory, and a transformed PIL image per access."""
 
     def __init__(self, data: ResidentData) -> None:
         self.pixels = data.train.pixels.permute(0, 2, 3, 1).contiguous().numpy()
@@ -215,3 +205,6 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+BENCHMARK = Benchmark("training", measure, table)

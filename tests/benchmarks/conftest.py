@@ -1,4 +1,4 @@
-"""Benchmarks set torch's threads; other tests get theirs back."""
+"""Restores torch's number of threads, which benchmarks change."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""References by digest, and how hits are counted."""
+"""References by digest, and the counting of hits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ IMAGES = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(12) % 3
 
 
-def test_a_reference_is_computed_once_for_the_same_weights(tmp_path: Path) -> None:
+def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
     path = tmp_path / "references.json"
     first = References(path).of(snapshot(0), IMAGES, LABELS)
     # Cross-entropy of a linear layer: mean of (diag(p) - pp') (x) (x, 1)(x, 1)', in float64.
@@ -35,28 +35,28 @@ def test_a_reference_is_computed_once_for_the_same_weights(tmp_path: Path) -> No
     assert References(path).of(snapshot(0), IMAGES, LABELS) == replace(first, lambda_max=7.0)
     assert References(path).of(snapshot(1), IMAGES, LABELS).lambda_max != 7.0
     assert len(read(path)) == 2
-    assert References(path).again(snapshot(0), IMAGES, LABELS).lambda_max == pytest.approx(first.lambda_max)
+    assert References(path).recompute(snapshot(0), IMAGES, LABELS).lambda_max == pytest.approx(first.lambda_max)
     assert 7.0 not in {kept.lambda_max for kept in read(path).values()}
 
 
-def test_the_digest_is_of_weights_images_and_labels() -> None:
+def test_digest_depends_on_weights_images_and_labels() -> None:
     model = snapshot(0).model
     digests = {digest(model, IMAGES, LABELS), digest(snapshot(1).model, IMAGES, LABELS)}
     assert len(digests | {digest(model, IMAGES + 1, LABELS), digest(model, IMAGES, LABELS.flip(0))}) == 4
     assert digest(snapshot(0).model, IMAGES, LABELS) in digests
 
 
-def test_what_is_kept_can_be_read() -> None:
+def test_stored_references_are_converged() -> None:
     assert all(kept.lambda_max > 0.0 and kept.residual <= 1e-3 * kept.lambda_max for kept in read(REFERENCES).values())
 
 
-def test_the_first_hit_counts_the_coarse_stage() -> None:
+def test_first_hit_counts_the_coarse_start() -> None:
     found = {"history": [0.5, 0.9995, 1.0], "products": 3.8}
     assert _first_hit(found, 1.0, 1e-3) == pytest.approx(2.8)
     assert _first_hit({"history": [0.5], "products": 1.0}, 1.0, 1e-3) == 2.0
 
 
-def test_a_miss_that_is_said_to_be_a_hit_is_counted() -> None:
+def test_converged_misses_are_counted() -> None:
     def case(value: float, converged: bool) -> dict[str, object]:
         found = {"lambda_max": value, "converged": converged, "products": 2.0, "history": [0.1, value]}
         return {"lambda_max": 1.0, "found": {"way": found}}

@@ -1,11 +1,11 @@
-"""Turns, ratios and their intervals."""
+"""Interleaved timing, and ratios with their intervals."""
 
 import pytest
 
-from benchmarks.harness.timing import interleaved, ratio
+from benchmarks.harness.timing import fastest, interleaved, ratio
 
 
-def test_tasks_take_turns_and_none_always_follows_the_same() -> None:
+def test_tasks_alternate_in_varying_order() -> None:
     called: list[tuple[str, int]] = []
     tasks = {name: lambda number, name=name: called.append((name, number)) for name in "abc"}
     samples = interleaved(tasks, rounds=4)
@@ -15,27 +15,27 @@ def test_tasks_take_turns_and_none_always_follows_the_same() -> None:
     assert all(sample >= 0 for taken in samples.values() for sample in taken)
 
 
-def test_every_sample_is_told_when_it_is_there() -> None:
-    told: list[tuple[str, int]] = []
+def test_every_sample_is_passed_on() -> None:
+    seen: list[tuple[str, int]] = []
     interleaved(
-        {"a": lambda number: None}, rounds=2, on_sample=lambda name, number, sample: told.append((name, number))
+        {"a": lambda number: None}, rounds=2, on_sample=lambda name, number, sample: seen.append((name, number))
     )
-    assert told == [("a", 0), ("a", 1)]
+    assert seen == [("a", 0), ("a", 1)]
 
 
-def test_the_ratio_is_that_of_the_medians() -> None:
+def test_ratio_is_that_of_the_medians() -> None:
     found = ratio([2.0, 100.0, 4.0], [1.0, 2.0, 3.0])
     assert found.value == 4.0 / 2.0
     assert found.low <= found.value <= found.high
 
 
-def test_what_disturbs_both_of_a_round_does_not_widen_the_interval() -> None:
+def test_disturbances_of_both_samples_do_not_widen_the_interval() -> None:
     ours = [1.0, 5.0, 2.0, 9.0]
     found = ratio([3 * sample for sample in ours], ours)
     assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
 
 
-def test_of_two_rounds_the_interval_is_the_range() -> None:
+def test_interval_of_two_rounds_is_the_range() -> None:
     found = ratio([2.0, 6.0], [1.0, 2.0])
     assert (found.low, found.high) == (2.0, 3.0)
     assert str(found) == "2.67 (2.00-3.00)"
@@ -47,6 +47,12 @@ def test_the_same_samples_give_the_same_interval() -> None:
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [([1.0], [1.0, 2.0]), ([], [])])
-def test_unequal_rounds_are_refused(theirs: list[float], ours: list[float]) -> None:
-    with pytest.raises(ValueError, match=f"{len(theirs)} and {len(ours)} samples, expected equally many, at least 1"):
+def test_unequal_rounds_are_an_error(theirs: list[float], ours: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"{len(theirs)} and {len(ours)} samples; expected equally many"):
         ratio(theirs, ours)
+
+
+def test_fastest_task_is_named_with_two_samples_each() -> None:
+    name, samples = fastest({"idle": lambda: None, "busy": lambda: sum(range(300_000))})
+    assert name == "idle"
+    assert {task: len(taken) for task, taken in samples.items()} == {"idle": 2, "busy": 2}

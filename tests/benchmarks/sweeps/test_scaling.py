@@ -1,15 +1,11 @@
-"""What the scaling benchmark makes of its starts and ends, and its pieces."""
+"""Table and figure of the scaling benchmark."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from benchmarks.harness import results
 from benchmarks.harness.machine import Machine
-from benchmarks.harness.results import Result, write
-from benchmarks.harness.settings import Settings
+from benchmarks.harness.results import Result
 from benchmarks.sweeps import scaling
+from benchmarks.sweeps.scaling import TrialStart
 
 MACHINE = Machine("some", 2, 2, 16.0, "Linux", 0.1, {"512": 90.0})
 
@@ -24,19 +20,22 @@ def case(nodes: int, trials: int, seconds: float) -> dict[str, object]:
     return {"load": 0.5, "found": {**found, "first_after": 5.0, "driver_cpu_seconds": 1.5}}
 
 
-def test_trials_go_in_rounds() -> None:
+def test_ideal_time_is_rounds_of_all_slots() -> None:
     assert scaling.least_seconds(nodes=1, trials=100, slots=2, trial_seconds=4.0) == 200.0
     assert scaling.least_seconds(nodes=8, trials=100, slots=2, trial_seconds=4.0) == 28.0
 
 
-def test_starts_are_read_in_order(tmp_path: Path) -> None:
+def test_starts_are_sorted_by_time(tmp_path: Path) -> None:
     (tmp_path / "starts").mkdir()
     for name in ("t1 12.5 node 7", "t0 3.25 other 8"):
         (tmp_path / "starts" / name).touch()
-    assert scaling.starts(tmp_path) == [scaling.Start("t0", 3.25, "other", 8), scaling.Start("t1", 12.5, "node", 7)]
+    assert scaling.starts(tmp_path) == [
+        TrialStart("t0", 3.25, "other", 8),
+        TrialStart("t1", 12.5, "node", 7),
+    ]
 
 
-def test_the_table_tells_efficiency_and_what_a_lost_node_costs() -> None:
+def test_table_shows_efficiency_and_the_delay_after_a_lost_node() -> None:
     lost = {"load": 0.1, "found": [{"seconds": 5.04, "epochs": 60}, {"seconds": 6.0, "epochs": 60}]}
     measured = {"slots": 2, "trial_seconds": 4.0, "8x100": case(8, 100, 35.0), "1x100": case(1, 100, 250.0)}
     shown = scaling.table(result({**measured, "loss": lost}))
@@ -44,29 +43,13 @@ def test_the_table_tells_efficiency_and_what_a_lost_node_costs() -> None:
     assert [row[:2] for row in rows] == [["1", "100"], ["8", "100"]]
     assert [row[5] for row in rows] == ["80.0%", "80.0%"]
     assert rows[0][7] == "15.0"
-    assert "ran again on the other one after 5.0, 6.0 s." in shown
-    assert "lost" not in scaling.table(result(measured))
+    assert "ran on the other node within 5.0, 6.0 s." in shown
+    assert "loss" not in scaling.table(result(measured))
 
 
-def test_the_figure_is_the_same_each_time(tmp_path: Path) -> None:
+def test_figure_is_reproducible(tmp_path: Path) -> None:
     measured = {"slots": 2, "trial_seconds": 4.0, "1x100": case(1, 100, 250.0), "8x1000": case(8, 1000, 300.0)}
     for name in ("a", "b"):
         scaling.figure(result(measured), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "1,000 trials" in (tmp_path / "a").read_text()
-
-
-def test_a_piece_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    write(replace(result({"1x100": 1}), machine=MACHINE), tmp_path)
-    piece = Settings(only=("2x100",))
-    assert results.stored_measurements("scaling", piece, MACHINE) == {"1x100": 1}
-    assert results.stored_measurements("scaling", Settings(), MACHINE) == {}
-    assert results.stored_measurements("scaling", replace(piece, scale="quick"), MACHINE) == {}
-
-
-def test_an_unknown_piece_is_refused() -> None:
-    assert Settings(only=("a",)).chosen({"a": 1, "b": 2}) == {"a": 1}
-    assert Settings().chosen({"a": 1, "b": 2}) == {"a": 1, "b": 2}
-    with pytest.raises(ValueError, match="--only c: no such case; there are a, b"):
-        Settings(only=("c", "a")).chosen({"a": 1, "b": 2})

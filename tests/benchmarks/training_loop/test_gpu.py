@@ -1,14 +1,12 @@
-"""The benchmark of trials that share a GPU: what it makes of their times, and that it says where there is none."""
+"""The benchmark of trials that share a GPU."""
 
 from pathlib import Path
 
 import pytest
-import torch
 
-from benchmarks import __main__
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.results import Result
-from benchmarks.harness.settings import Settings, SkippedError
+from benchmarks.harness.settings import Settings
 from benchmarks.training_loop import gpu
 
 MACHINE = Machine("some", 16, 1, 128.0, "Linux", 0.1, {"512": 30_000.0}, gpu="NVIDIA Some 100 80GB")
@@ -19,17 +17,7 @@ def trial(epochs: int, seconds: float) -> dict[str, float]:
     return {"began": 10.0, "ended": 10.0 + seconds, "epochs": epochs, "products": 7.5, "reserved_bytes": 2**30, **times}
 
 
-def test_without_a_gpu_it_says_so_and_skips(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SkippedError, match="torch sees no GPU here"):
-        gpu.run(Settings(scale="tiny"))
-    __main__.main(["gpu", "--quick"])
-    assert "gpu: skipped, torch sees no GPU here: there is nothing to share" in capsys.readouterr().out
-
-
-def test_the_rates_of_trials_side_by_side_add_up() -> None:
+def test_rates_of_concurrent_trials_add_up() -> None:
     measured = {
         "paper_epochs": 10_640,
         "1-plain": [trial(10, 10.0)],
@@ -44,13 +32,13 @@ def test_the_rates_of_trials_side_by_side_add_up() -> None:
 
 def test_trials_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_PATIENCE", 0.05)
-    job = gpu.Timed(tmp_path, 2, True, 0.0, Settings(scale="tiny"))
+    job = gpu.TimedTrial(tmp_path, 2, True, 0.0, Settings(scale="tiny"))
     with pytest.raises(RuntimeError, match="not all of 2 trials were ready within 0 s"):
         job._wait_for_all(0)
     job._wait_for_all(1)
 
 
-def test_an_mps_server_is_known_by_its_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_server_is_detected_by_its_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     assert not gpu.served_by_mps()
     (tmp_path / "control").touch()

@@ -1,0 +1,29 @@
+"""The network and the trials of the benchmarks."""
+
+from torch import nn
+
+from orchestrator.study.config import MeasurementConfig, TrialConfig
+from orchestrator.study.data_config import TorchvisionData
+from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.optimizer_config import Optimizer
+from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.models.networks import build_model
+
+
+def paper_cnn(data: ResidentData) -> nn.Module:
+    """The paper's CNN with the weights of seed 0."""
+    return build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+
+
+def trial_config(
+    optimizer: Optimizer, batch_size: int, epochs: int, seed: int = 0, measurement: MeasurementConfig | None = None
+) -> TrialConfig:
+    """A trial on CIFAR-10. Its loop uses the images it is given, not those of the config."""
+    return TrialConfig(
+        data=TorchvisionData(name="cifar10"),
+        optimizer=optimizer,
+        batch_size=batch_size,
+        epochs=epochs,
+        seed=seed,
+        measurement=measurement or MeasurementConfig(),
+    )

@@ -1,0 +1,21 @@
+"""Results as JSON."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness.results import read, write
+from tests.benchmarks.machines import result
+
+
+def test_written_result_is_read_back(tmp_path: Path) -> None:
+    path = write(result(), tmp_path / "results")
+    assert path.name == "one-amd-epyc-7763-64-core-2-cores.json"
+    assert read(path) == result()
+
+
+def test_other_json_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"benchmark": "one"}')
+    with pytest.raises(ValueError, match=r"x.json has no date, commit, .*: run its benchmark again, or delete it"):
+        read(path)
