@@ -1,4 +1,4 @@
-"""Symmetric matrices known by their products with a vector: what algorithms ask of them."""
+"""Symmetric matrices known by their products with vectors: the interface that algorithms use."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,30 +9,30 @@ from torch import Tensor
 
 
 class SymmetricOperator(Protocol):
-    """What the algorithms need of a symmetric matrix A [size, size].
+    """A symmetric matrix A [size, size].
 
-    Where an operator has them, they also use ``matmat(vectors)``, A @ vectors, both [size, k], and
+    Algorithms also use two optional methods: ``matmat(vectors)``, A @ vectors, both [size, k], and
     ``keeping_graphs()``, a context in which A does not change.
     """
 
     @property
     def size(self) -> int:
-        """Rows of A."""
+        """Number of rows."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the vectors it takes and returns."""
+        """The dtype of vectors."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Of the vectors it takes and returns."""
+        """The device of vectors."""
         ...
 
     @property
     def products(self) -> float:
-        """Products so far, fractions of the data added up."""
+        """Number of products so far; a product over part of the data counts as its share."""
         ...
 
     def matvec(self, vector: Tensor) -> Tensor:
@@ -46,23 +46,23 @@ class SymmetricOperator(Protocol):
 
 @runtime_checkable
 class SampledOperator(SymmetricOperator, Protocol):
-    """A mean over samples, of which a pass over the data can take a chunk at a time."""
+    """The curvature of a mean over samples, whose data can be processed one chunk at a time."""
 
     def gradient(self) -> Tensor:
-        """Of what the matrix is the curvature of, [size]."""
+        """The gradient [size] of the mean."""
         ...
 
     def in_chunks(self, fraction: float) -> Self:
-        """The same matrix, its chunks at most such a share of the samples."""
+        """The same matrix in chunks of at most this fraction of the samples."""
         ...
 
-    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
-        """A pass over the data, so many chunks at most, in which the vector moves after every chunk."""
+    def chunkwise(self, vector: Tensor, update: Callable[[Tensor, Tensor], Tensor], max_chunks: int) -> Tensor:
+        """The vector after a pass over at most ``max_chunks`` chunks that updates it after each of them."""
         ...
 
 
 def block_product(op: SymmetricOperator, vectors: Tensor) -> Tensor:
-    """A @ vectors, both [size, k]: at once where the operator can, column by column where it has ``matvec`` only."""
+    """A @ vectors, both [size, k]: with ``matmat`` if the operator has it, otherwise column by column."""
     matmat = getattr(op, "matmat", None)
     if matmat is None:
         return torch.stack([op.matvec(vector) for vector in vectors.T.contiguous()], dim=1)
@@ -71,7 +71,7 @@ def block_product(op: SymmetricOperator, vectors: Tensor) -> Tensor:
 
 
 def keeping_graphs(op: SymmetricOperator) -> AbstractContextManager[None]:
-    """The operator's own context for products of one unchanged matrix, or one that does nothing."""
+    """The operator's own ``keeping_graphs()`` if it has one, otherwise a context that does nothing."""
     own = getattr(op, "keeping_graphs", None)
     context: AbstractContextManager[None] = nullcontext() if own is None else own()
     return context
