@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from estimators.kernels.blocks import Scratch
-from estimators.kernels.channels_last import to_channels_last
 from estimators.kernels.relu_pool import Pool, PooledRelus
 from estimators.per_sample.calls import Graph, RecordedCall, Use, recorded_calls, uses_of
 from estimators.per_sample.output_gradients import Columns, Sign
 from estimators.per_sample.products import squared_norms
-from estimators.problem.memory_format import prefers_channels_last, same_but_for_rounding
+from estimators.problem.memory_format import same_but_for_rounding
 
 # Bounds on the rounding of squared norms in float32, relative to those of the parameter and of the whole network, since
 # gradients of a bias may cancel. A wrong rule differs by more.
@@ -51,8 +50,6 @@ class SampleNorms:
         #: Working memory for the norms of all chunks.
         self.scratch = Scratch()
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
-        #: Whether images are converted to channels_last.
-        self.channels_last = prefers_channels_last(model, two, self._derivatives)
         #: Layers with one row per sample in inputs and outputs. Two batch sizes exclude lengths equal by chance.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
         #: Parameters with per-sample gradients that torch can vectorise.
@@ -63,7 +60,7 @@ class SampleNorms:
 
     def chunk(self, inputs: Tensor) -> "ChunkNorms":
         """Runs the model on inputs [n, ...] and prepares the norms."""
-        return ChunkNorms(self, to_channels_last(inputs) if self.channels_last else inputs)
+        return ChunkNorms(self, inputs)
 
     def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
         """The uses of each parameter in one chunk, or None if it needs per-sample gradients."""
@@ -75,14 +72,6 @@ class SampleNorms:
         with recorded_calls(self.model) as calls:
             self.model(inputs)
         return {call.layer for call in calls} - {call.layer for call in calls if not call.holds_for(len(inputs))}
-
-    def _derivatives(self, inputs: Tensor) -> list[Tensor]:
-        """Outputs, and gradients of their sum."""
-        outputs: Tensor = self.model(inputs)
-        if not outputs.requires_grad:
-            return [outputs]
-        gradients = torch.autograd.grad(outputs.sum(), list(self.parameters.values()), materialize_grads=True)
-        return [outputs.detach(), *gradients]
 
     def _compare_with_autograd(self, two: Tensor) -> None:
         chunk = self.chunk(two)

@@ -22,7 +22,7 @@ def default_chunk_size(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, 
     return max(1, budget * len(inputs) // max(1, _saved_bytes(model, loss_fn, inputs, targets)))
 
 
-def chunk_size_beside_columns(chunk_size: int, device: torch.device) -> int:
+def exact_trace_chunk_size(chunk_size: int, device: torch.device) -> int:
     """The chunk size of an exact trace, given that of products."""
     return max(1, int(_EXACT_TRACE_SHARE.get(device.type, 1.0) * chunk_size))
 

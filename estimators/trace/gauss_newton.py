@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from estimators.per_sample.norms import Norms
 from estimators.problem.checks import LossFunction
-from estimators.problem.chunking import chunk_size_beside_columns
+from estimators.problem.chunking import exact_trace_chunk_size
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
 from estimators.trace.trace_pass import Chunk, ChunkEstimator, GaussNewtonTrace, trace_pass
@@ -122,7 +122,7 @@ class _AllColumns(ChunkEstimator):
         return chunk.norms.summed(columns, count), count * chunk.samples
 
     def default_chunk_size(self, chunk_size: int, device: torch.device) -> int:
-        return chunk_size_beside_columns(chunk_size, device)
+        return exact_trace_chunk_size(chunk_size, device)
 
 
 class _RandomSigns(ChunkEstimator):

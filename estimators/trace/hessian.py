@@ -9,7 +9,7 @@ from estimators.operators.functional import FunctionalHessianOperator
 from estimators.operators.gauss_newton import GaussNewtonOperator
 from estimators.operators.hessian import HessianOperator
 from estimators.operators.random_vectors import Distribution
-from estimators.problem.chunking import chunk_size_beside_columns
+from estimators.problem.chunking import exact_trace_chunk_size
 from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace_of, sampled_trace_of
 from estimators.trace.hutchinson import HutchinsonResult, check_probes, hutchinson
 from estimators.trace.intervals import MAX_DEGREES_OF_FREEDOM, Method, half_width
@@ -127,4 +127,4 @@ def _standard_error_of_signs(trace: GaussNewtonTrace) -> float:
 def _gauss_newton_trace(op: HessianOperator, sampled: bool, generator: torch.Generator | None) -> GaussNewtonTrace:
     if sampled:
         return sampled_trace_of(op.problem, op.chunk_size, 1, generator)
-    return exact_trace_of(op.problem, chunk_size_beside_columns(op.chunk_size, op.device))
+    return exact_trace_of(op.problem, exact_trace_chunk_size(op.chunk_size, op.device))

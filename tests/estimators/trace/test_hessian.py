@@ -20,7 +20,7 @@ from estimators import (
 )
 from estimators.operators.functional import FunctionalHessianOperator
 from estimators.operators.random_vectors import Distribution
-from estimators.problem.chunking import chunk_size_beside_columns
+from estimators.problem.chunking import exact_trace_chunk_size
 from tests.estimators.cases import CASES, Case, MatrixOperator, Pair, convolutional, images, operator, seeded, vectors
 from tests.estimators.networks import NETWORKS, Network, labels, not_convex, values
 from tests.estimators.problem.test_isolation import CountsAndFails, assert_same, snapshot
@@ -72,7 +72,7 @@ def test_its_gauss_newton_trace_is_the_exact_one_bit_for_bit() -> None:
     model, pair = convolutional().double(), images(40)
     for chunk_size in (None, 6):
         op = HessianOperator(model, F.cross_entropy, pair, chunk_size)
-        size = None if chunk_size is None else chunk_size_beside_columns(chunk_size, op.device)
+        size = None if chunk_size is None else exact_trace_chunk_size(chunk_size, op.device)
         expected = exact_trace(model, F.cross_entropy, pair, size)
         trace = hessian_trace(op)
         assert trace.value == trace.gauss_newton == expected.value
