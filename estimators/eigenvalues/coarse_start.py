@@ -29,51 +29,36 @@ def coarse_start(op: SampledOperator, fallback: Tensor) -> Tensor:
     """
     gradient = op.gradient()
     pair = _Pair(_unit(gradient if bool(gradient.any()) else fallback))
-    op.chunkwise(pair.first.vector, pair.move, _STEPS)
-    first = pair.first.average
-    return _unit(first + _SECOND * _unit(_orthogonal_component(pair.second.average, first)))
-
-
-class _Iterate:
-    """A vector moved by the shifted power method, and the average of its positions with weight t^2 at step t."""
-
-    def __init__(self, vector: Tensor) -> None:
-        self.vector = vector
-        self._total, self._steps = torch.zeros_like(vector), 0
-
-    def step(self, product: Tensor, orthogonal_to: Tensor | None = None) -> None:
-        length = torch.linalg.vector_norm(product)
-        # If the chunk has no curvature along the vector, the vector stays.
-        shift = torch.where(length == 0.0, 1.0, _SHIFT * length)
-        moved = torch.addcmul(product, self.vector, shift)
-        self.vector = _unit(moved if orthogonal_to is None else _orthogonal_component(moved, orthogonal_to))
-        self._steps += 1
-        self._total.add_(self.vector, alpha=self._steps**2)
-
-    @property
-    def average(self) -> Tensor:
-        return _unit(self._total) if self._steps else self.vector
+    op.chunkwise(pair.vectors[0], pair.step, _STEPS)
+    first = pair.average(0)
+    return _unit(first + _SECOND * _unit(_orthogonal_component(pair.average(1), first)))
 
 
 class _Pair:
-    """Two vectors that move in turn. The second starts as the part of the first product orthogonal to the first."""
+    """Two vectors that take turns in steps of the shifted power method, and their averages."""
 
     def __init__(self, start: Tensor) -> None:
-        self.first = _Iterate(start)
-        self.second = _Iterate(torch.zeros_like(start))
-        self._moved = 0
+        self.vectors = [start, torch.zeros_like(start)]
+        self._totals = [torch.zeros_like(start), torch.zeros_like(start)]
+        self._steps = 0
 
-    def move(self, _: Tensor, product: Tensor) -> Tensor:
-        """Steps the vector that ``product`` belongs to and returns the other one, which the next chunk multiplies."""
-        if self._moved == 0:
-            self.second = _Iterate(_unit(_orthogonal_component(product, self.first.vector)))
-        turn_of_second = self._moved % 2 == 1
-        self._moved += 1
-        if turn_of_second:
-            self.second.step(product, orthogonal_to=self.first.vector)
-            return self.first.vector
-        self.first.step(product)
-        return self.second.vector
+    def step(self, _: Tensor, product: Tensor) -> Tensor:
+        """Moves the vector that ``product`` belongs to and returns the other one, which the next chunk multiplies."""
+        if self._steps == 0:
+            self.vectors[1] = _unit(_orthogonal_component(product, self.vectors[0]))
+        turn = self._steps % 2
+        length = torch.linalg.vector_norm(product)
+        # If the chunk has no curvature along the vector, the vector stays.
+        shift = torch.where(length == 0.0, 1.0, _SHIFT * length)
+        moved = torch.addcmul(product, self.vectors[turn], shift)
+        self.vectors[turn] = _unit(moved if turn == 0 else _orthogonal_component(moved, self.vectors[0]))
+        self._totals[turn].add_(self.vectors[turn], alpha=(self._steps // 2 + 1) ** 2)
+        self._steps += 1
+        return self.vectors[1 - turn]
+
+    def average(self, index: int) -> Tensor:
+        """The average direction of a vector, with weight t^2 after its step t."""
+        return _unit(self._totals[index]) if self._steps > index else self.vectors[index]
 
 
 def _orthogonal_component(vector: Tensor, unit: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def lanczos(
     - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair a tenth of its gap.
       After a coarse stage: the residual is at most ten times the tolerance.
 
-    That the Ritz value hardly moves is no criterion. A start orthogonal to the top eigenvector would never find it, so
+    A start orthogonal to the top eigenvector would never find it, so
     a given start gets a random part. From a start that is nearly orthogonal, Lanczos may stagnate at an eigenvalue a
     relative distance w below the largest, with a residual below w. The second criterion makes this rare: about
     0.06 tolerance / w of random starts, and after a coarse stage none of the 66 cases in benchmarks/lambda_max.py, in

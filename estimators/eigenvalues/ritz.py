@@ -41,15 +41,7 @@ class Ritz:
     def of(
         cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, eps: float, full: bool
     ) -> "Ritz":
-        """Solves the tridiagonal eigenproblem in float64 on the CPU.
-
-        Args:
-            diagonal: of the tridiagonal matrix, k entries.
-            off_diagonal: k - 1 entries.
-            beta: norm of the next basis vector.
-            eps: machine epsilon of the products' dtype.
-            full: whether the basis spans the whole space.
-        """
+        """Solves the tridiagonal eigenproblem in float64. ``full``: the basis spans the space, so it is invariant."""
         tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
         if off_diagonal:
             sides = torch.tensor(off_diagonal, dtype=torch.float64)
@@ -86,10 +78,7 @@ class Ritz:
         return min(bound, self._extrapolated_error())
 
     def _extrapolated_error(self) -> float:
-        """The error if it falls with the squared residual, as between the last two steps.
-
-        The larger of the two estimates; infinite if a residual did not fall.
-        """
+        """The larger of two estimates, which let the error fall with the squared residual as in the last two steps."""
         errors = []
         for size in range(max(1, len(self.values) - 2), len(self.values)):
             values, vectors = torch.linalg.eigh(self.tridiagonal[:size, :size])
@@ -100,11 +89,9 @@ class Ritz:
         return max(errors)
 
     def converged(self, tolerance: float, after_coarse: bool = False) -> bool:
-        """Whether the largest value is within the tolerance; see :func:`estimators.lanczos` for the criterion.
+        """Whether the largest value is within the relative tolerance; see :func:`estimators.lanczos` for the criterion.
 
-        Args:
-            tolerance: relative to the value. With 0.0 only an invariant subspace has converged.
-            after_coarse: whether the start comes from a coarse stage.
+        At a tolerance of 0.0 only an invariant subspace has converged.
         """
         if not self.finite:
             return False

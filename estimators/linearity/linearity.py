@@ -10,9 +10,9 @@ graph is followed by the parameters it depends on:
 - a product of tensors with a common parameter, a curved operation on a tensor that depends on a parameter, and an
   unknown operation make the network not exact. :mod:`estimators.linearity.autograd_rules` lists the known operations.
 
-The answer errs on one side only: "not exact" includes networks whose diagonal happens to be zero. Dependence is
-followed by whole parameters, so a product of two halves of one parameter counts as a square. Outside the graph, and
-unseen, are hooks that rewrite saved tensors and C++ code that gives its nodes torch's names.
+"Not exact" includes networks whose diagonal happens to be zero: dependence is followed by whole parameters, so the
+product of two halves of one parameter counts as a square. Hooks that rewrite saved tensors, and C++ code that gives its
+nodes torch's names, go unseen.
 """
 
 import functools

@@ -83,11 +83,8 @@ def uses_of(graph: "Graph", calls: list[RecordedCall], parameters: Mapping[str, 
 
 
 def _uses(graph: "Graph", by_node: Mapping[Node, RecordedCall], parameter: Tensor) -> list[Use] | None:
-    leaf = graph.leaves.get(id(parameter))
-    if leaf is None:
-        return []
     uses: list[Use] = []
-    for consumer in graph.consumers[leaf]:
+    for consumer in graph.consumers.get(get_gradient_edge(parameter).node, []):
         node = consumer
         while node not in by_node:
             if len(graph.consumers[node]) != 1:
@@ -107,8 +104,6 @@ class Graph:
     def __init__(self, outputs: Tensor) -> None:
         #: The nodes that use a node's result, once for each use.
         self.consumers: dict[Node, list[Node]] = defaultdict(list)
-        #: Nodes of leaf tensors, parameters among them, by id of the tensor.
-        self.leaves: dict[int, Node] = {}
         seen: set[Node] = set()
         waiting = [] if outputs.grad_fn is None else [outputs.grad_fn]
         while waiting:
@@ -116,9 +111,6 @@ class Graph:
             if node in seen:
                 continue
             seen.add(node)
-            variable = getattr(node, "variable", None)
-            if isinstance(variable, Tensor) and not node.next_functions:
-                self.leaves[id(variable)] = node
             for used, _ in node.next_functions:
                 if used is not None:
                     self.consumers[used].append(node)

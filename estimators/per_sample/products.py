@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,17 +24,9 @@ class InputMatrices:
     groups: int = 1
 
 
-def cheapest(positions: int, inputs: int, outputs: int, columns: int) -> Literal["product", "gram"]:
-    """The way to ||D U||^2 for D [outputs, positions] and U [positions, inputs] with the fewest multiplications.
-
-    "product": forms D U for every column. "gram": <D'D, UU'>, with one UU' for all columns.
-
-    >>> cheapest(positions=256, inputs=288, outputs=32, columns=9), cheapest(4, 4608, 512, 9)
-    ('product', 'gram')
-    """
-    product = columns * positions * inputs * outputs
-    gram = positions * positions * (inputs + columns * outputs)
-    return "gram" if gram < product else "product"
+def gram_is_cheaper(positions: int, inputs: int, outputs: int, columns: int) -> bool:
+    """Whether <D'D, UU'>, with one UU' for all columns, takes fewer multiplications than D U for every column."""
+    return positions * positions * (inputs + columns * outputs) < columns * positions * inputs * outputs
 
 
 class ProductNorms:
@@ -55,7 +46,7 @@ class ProductNorms:
         inputs, groups = self._matrices.inputs, self._matrices.groups
         one = deltas(slice(0, 1))
         _, columns, outputs, positions = one.shape
-        if cheapest(positions, inputs, outputs, self._columns) == "gram":
+        if gram_is_cheaper(positions, inputs, outputs, self._columns):
             gram = self._grams(samples, one)
             parts = blocks(samples, columns * positions * (outputs + positions) * groups, one)
             found = [_by_gram(deltas(part), gram[part.start * groups : part.stop * groups]) for part in parts]

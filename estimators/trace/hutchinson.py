@@ -100,12 +100,10 @@ class DeflatingSubspace(Protocol):
     @property
     def basis(self) -> Tensor:
         """Q [size, k], orthonormal columns."""
-        ...
 
     @property
     def tridiagonal(self) -> Tensor:
         """Q'AQ [k, k]."""
-        ...
 
 
 def hutchinson(
@@ -164,10 +162,8 @@ class _Sums:
 
     def __init__(self, distribution: Distribution, deflate: DeflatingSubspace | None) -> None:
         self._distribution, self._deflate = distribution, deflate
-        # Per probe: z'Mz, ||Mz||^2, and its contribution to ||A||_F^2.
-        self._forms: list[Tensor] = []
-        self._norms: list[Tensor] = []
-        self._frobenius: list[Tensor] = []
+        # Three scalars per probe: z'Mz, ||Mz||^2, and its contribution to ||A||_F^2.
+        self._scalars: list[Tensor] = []
         # The mean of z * Mz, an unbiased estimate of M's diagonal (Bekas et al., 2007), and the sum of squared
         # deviations from it. Welford's recursion gives exactly zero if all are equal.
         self._diagonal: Tensor | None = None
@@ -180,14 +176,13 @@ class _Sums:
         return probe - self._deflate.basis @ (self._deflate.basis.T @ probe)
 
     def add(self, probe: Tensor, projected: Tensor, product: Tensor) -> None:
-        self._forms.append(torch.dot(projected, product))
-        self._frobenius.append(torch.dot(product, product))
+        form, frobenius = torch.dot(projected, product), torch.dot(product, product)
         if self._deflate is not None:
             # ||A||_F^2 = ||Q'AQ||_F^2 + ||AP||_F^2 + ||Q'AP||_F^2; the product estimates the last two.
             inside = self._deflate.basis.T @ product
             product = product - self._deflate.basis @ inside
-            self._frobenius[-1] = self._frobenius[-1] + torch.dot(inside, inside)
-        self._norms.append(torch.dot(product, product))
+            frobenius = frobenius + torch.dot(inside, inside)
+        self._scalars += [form, torch.dot(product, product), frobenius]
         if self._distribution == "rademacher":
             self._add_diagonal(probe * product)
 
@@ -196,15 +191,15 @@ class _Sums:
             self._diagonal, self._deviations = entries, entries.new_zeros(())
             return
         before = entries - self._diagonal
-        self._diagonal = self._diagonal + before / len(self._norms)
+        self._diagonal = self._diagonal + before / (len(self._scalars) // 3)
         self._deviations = self._deviations + torch.dot(before, entries - self._diagonal)
 
     def result(self, products: float) -> HutchinsonResult:
-        probes = len(self._forms)
-        deviations = torch.zeros_like(self._forms[0]) if self._deviations is None else self._deviations
+        deviations = torch.zeros_like(self._scalars[0]) if self._deviations is None else self._deviations
         # One wait for the device, after the last product.
-        *numbers, deviation = torch.stack([*self._forms, *self._norms, *self._frobenius, deviations]).tolist()
-        forms, norms, frobenius = numbers[:probes], numbers[probes:-probes], numbers[-probes:]
+        *numbers, deviation = torch.stack([*self._scalars, deviations]).tolist()
+        forms, norms, frobenius = numbers[::3], numbers[1::3], numbers[2::3]
+        probes = len(forms)
         known = None if self._deflate is None else self._deflate.tridiagonal
         exact, inside = (0.0, 0.0) if known is None else (float(known.trace()), float(known.square().sum()))
         samples = tuple(exact + form for form in forms)

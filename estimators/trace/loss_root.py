@@ -6,7 +6,7 @@ sample n; the loss is their mean.
 """
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -17,26 +17,21 @@ from estimators.problem.checks import LossFunction
 _MAX_OUTPUTS = 2_000
 
 
-class LossRoot(Protocol):
+class LossRoot(ABC):
     """S [n, outputs, count] of the n samples of a chunk, by column. A column has the shape of the outputs."""
 
-    @property
-    def count(self) -> int:
-        """Number of columns."""
-        ...
+    count: int
+    """Number of columns."""
+    signs: int
+    """Random signs per sample in a combination: the outputs of a sample, whatever ``count`` is."""
 
-    @property
-    def signs(self) -> int:
-        """Random signs per sample in a combination: the outputs of a sample, whatever ``count`` is."""
-        ...
-
+    @abstractmethod
     def column(self, index: int) -> tuple[Tensor, Tensor | float]:
         """One column [n, ...] and the sign of its squared norms: [n], or one for all samples."""
-        ...
 
+    @abstractmethod
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
         """S e for signs e [n, ``signs``]: vectors [n, ...], each with the sign of its squared norms."""
-        ...
 
 
 def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRoot:
@@ -49,7 +44,7 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
         ValueError: if the targets do not fit, or the general root is needed for more than 2,000 outputs per sample.
     """
     outputs = outputs.detach()
-    check_targets(loss_fn, outputs.shape, targets)
+    check_targets(loss_fn, outputs, targets)
     if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
         return _CrossEntropyRoot(outputs, targets, getattr(loss_fn, "label_smoothing", 0.0))
     if _is_mse(loss_fn) and outputs.shape == targets.shape:
@@ -57,19 +52,24 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     return _GeneralRoot(loss_fn, outputs, targets)
 
 
-def check_targets(loss_fn: LossFunction, outputs: torch.Size, targets: Tensor) -> None:
-    """Raises ValueError if targets do not fit torch's cross_entropy or mse_loss of outputs with this shape [n, ...]."""
-    expected = outputs
-    if _is_cross_entropy(loss_fn) and len(outputs) > 1:
+def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
+    """Raises ValueError if targets [n, ...] do not fit torch's cross_entropy or mse_loss of such outputs [any, ...].
+
+    Outputs that are not a tensor with rows pass: they have an error of their own.
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim == 0:
+        return
+    shape = expected = (len(targets), *outputs.shape[1:])
+    if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
         if not targets.is_floating_point():
-            _check_classes(targets, outputs[1], getattr(loss_fn, "ignore_index", -100))
-            expected = torch.Size([outputs[0], *outputs[2:]])
+            _check_classes(targets, outputs.shape[1], getattr(loss_fn, "ignore_index", -100))
+            expected = (len(targets), *outputs.shape[2:])
     elif not _is_mse(loss_fn):
         return
     if targets.shape != expected:
         raise ValueError(
-            f"targets are {targets.dtype} of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs)},"
-            f" expected shape {tuple(expected)}: pass a target for each output, or class indices as integers without"
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)} for outputs of shape {shape}, expected shape"
+            f" {expected}: pass a target for each output, or class indices as integers without"
             " the dimension of the classes"
         )
 
@@ -98,7 +98,7 @@ def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
     return module.reduction == "mean" and not hooked
 
 
-class _CrossEntropyRoot:
+class _CrossEntropyRoot(LossRoot):
     """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the targets' total probability.
 
     The columns are its Cholesky factor, one fewer than classes (Tanabe & Sagae, 1992): with r_c = p_c + ... + p_C,
@@ -114,20 +114,13 @@ class _CrossEntropyRoot:
         self._log_rest = self._log.flip(1).logcumsumexp(1).flip(1)
         self._classes = outputs.shape[1]
         self._positions = outputs[0, 0].numel()
+        self.count, self.signs = (self._classes - 1) * self._positions, outputs[0].numel()
         mass = torch.ones_like(outputs[:, :1])
         if targets.is_floating_point():
             # Class probabilities need not sum to one; smoothing mixes in a distribution.
             mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
         # The loss is a mean over positions.
         self._scale = (mass / self._positions).sqrt()
-
-    @property
-    def count(self) -> int:
-        return (self._classes - 1) * self._positions
-
-    @property
-    def signs(self) -> int:
-        return self._outputs[0].numel()
 
     def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)
@@ -146,7 +139,7 @@ class _CrossEntropyRoot:
         return [(self._scale * centred, 1.0)]
 
 
-class _SquaredErrorRoot:
+class _SquaredErrorRoot(LossRoot):
     """Root of (2 / K) I for K outputs per sample: the mean squared error is a mean over outputs too."""
 
     def __init__(self, outputs: Tensor) -> None:
@@ -162,7 +155,7 @@ class _SquaredErrorRoot:
         return [(math.sqrt(2.0 / self.count) * signs.reshape(self._outputs.shape), 1.0)]
 
 
-class _GeneralRoot:
+class _GeneralRoot(LossRoot):
     """U sqrt|L| for the eigenvalues L and eigenvectors U of d2l_n/dz_n2, found by differentiating the loss twice.
 
     A negative eigenvalue of a loss that is not convex in the outputs gives its column the sign -1. Waits for the device

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from estimators.linearity.linearity import linearity
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
-from estimators.problem.checks import LossFunction, MeanCheck, check_deterministic, check_mode
+from estimators.problem.checks import MeanCheck, check_deterministic, check_mode
 from estimators.problem.problem import Problem
 from estimators.trace.loss_root import LossRoot, check_targets, loss_root
 
@@ -56,7 +56,7 @@ class Chunk:
 
 
 class ChunkEstimator(ABC):
-    """How the trace of a chunk is computed."""
+    """The computation of the trace of a chunk."""
 
     @abstractmethod
     def contribution(self, chunk: Chunk) -> tuple[Norms, int]:
@@ -80,10 +80,10 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
         two, targets = problem.first(2)
         with torch.no_grad():
             outputs = problem.model(two)
-        _check_targets(problem.loss_fn, outputs, targets)
+        check_targets(problem.loss_fn, outputs, targets)
         chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
         first = problem.first(chunk_size)
-        _check_targets(problem.loss_fn, outputs, first[1])
+        check_targets(problem.loss_fn, outputs, first[1])
         check_deterministic(problem.model, problem.loss_fn, *first)
         plan, sums = SampleNorms(problem.model, problem.parameters, two), _Sums(problem.parameters)
         mean_check = MeanCheck(problem.loss_fn)
@@ -102,12 +102,6 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
         mean_check.conclude()
         found = linearity(problem.model, two)
     return sums.result(found.exact, found.reason)
-
-
-def _check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
-    # Outputs of another kind have an error of their own.
-    if isinstance(outputs, Tensor) and outputs.ndim > 0:
-        check_targets(loss_fn, torch.Size([len(targets), *outputs.shape[1:]]), targets)
 
 
 class _Sums:

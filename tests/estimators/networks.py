@@ -1,4 +1,4 @@
-"""Networks whose traces are held against dense matrices: every kind of layer with a rule, and ways around the rules."""
+"""Networks to compare traces with dense matrices: every layer with a rule, and uses of parameters without one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ from tests.estimators.models import (
 
 @dataclass(frozen=True)
 class Network:
-    """Takes images [n, 2, 6, 6], sequences [n, 4, 3] or tokens [n, 5]; gives three outputs."""
+    """A network on images [n, 2, 6, 6], sequences [n, 4, 3] or tokens [n, 5], with three outputs."""
 
     name: str
     build: Callable[[], nn.Module]
     data: str = "images"
-    #: Parameters that no rule covers.
+    #: Parameters that need per-sample gradients.
     without_rule: tuple[str, ...] = ()
 
     def model(self, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -178,12 +178,12 @@ def values(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def not_convex(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Its Hessian in the outputs has both signs."""
+    """A loss with an indefinite Hessian in the outputs."""
     return (torch.sin(2.0 * outputs).prod(dim=1) + (outputs * targets).sum(dim=1)).mean()
 
 
 def dense_gauss_newton(model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor], batches: Pair) -> Tensor:
-    """J_n'(d2l_n/dz_n2)J_n [n, size, size] of every sample, one output at a time."""
+    """J_n'(d2l_n/dz_n2)J_n [n, size, size] of every sample, by one backward pass per output."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = []
     for sample, target in zip(*(part.split(1) for part in batches), strict=True):

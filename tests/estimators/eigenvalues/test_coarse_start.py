@@ -1,4 +1,4 @@
-"""Lanczos that begins on some of the samples: what it saves, what it counts and what it refuses."""
+"""The coarse start of Lanczos: the products it saves and counts, and the arguments it rejects."""
 
 import math
 from collections.abc import Callable
@@ -44,10 +44,10 @@ class SampledMatrix:
     def in_chunks(self, fraction: float) -> "SampledMatrix":
         return replace(self, chunk=math.ceil(fraction * len(self.samples)), origin=self)
 
-    def chunkwise(self, vector: Tensor, move: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
+    def chunkwise(self, vector: Tensor, update: Callable[[Tensor, Tensor], Tensor], max_chunks: int) -> Tensor:
         self._count()
-        for part in self.samples.split(self.chunk)[:most]:
-            vector = move(vector, part.T @ (part @ vector) / len(part))
+        for part in self.samples.split(self.chunk)[:max_chunks]:
+            vector = update(vector, part.T @ (part @ vector) / len(part))
         return vector
 
     def matvec(self, vector: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ class SampledMatrix:
 
 
 def sampled(seed: int, count: int = 2000, size: int = 300, decay: float = 0.5) -> SampledMatrix:
-    """Gaussian samples; the standard deviation of their i-th coordinate is i^-decay."""
+    """Gaussian samples with standard deviation i^-decay in coordinate i."""
     scale = torch.arange(1, size + 1, dtype=torch.float64) ** -decay
     samples = torch.randn(count, size, dtype=torch.float64, generator=seeded(seed)) * scale
-    # Of every eigenvector the gradient holds about as much as its eigenvalue.
+    # The gradient's components along eigenvectors are about proportional to the eigenvalues.
     return SampledMatrix(samples, scale * torch.randn(size, dtype=torch.float64, generator=seeded(1000 + seed)))
 
 
@@ -76,14 +76,14 @@ def exact(op: SampledMatrix) -> float:
     return float(torch.linalg.eigvalsh(op.samples.T @ op.samples / len(op.samples))[-1])
 
 
-def test_the_coarse_stage_is_one_of_the_products() -> None:
+def test_the_coarse_stage_counts_as_one_product() -> None:
     op = sampled(0)
     result = lanczos(op, 6, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
     assert len(result.history) == 5
     assert result.products == op.products == 6.0
 
 
-def test_all_but_the_products_is_of_the_matrix_over_all_samples() -> None:
+def test_results_describe_the_matrix_over_all_samples() -> None:
     op = sampled(1)
     result = lanczos(op, 6, tolerance=0.0, generator=seeded(0), coarse_fraction=0.1)
     steps = len(result.history)
@@ -95,7 +95,7 @@ def test_all_but_the_products_is_of_the_matrix_over_all_samples() -> None:
     assert found == pytest.approx(result.residual, rel=1e-6)
 
 
-def test_it_reaches_a_thousandth_sooner_than_from_a_random_start() -> None:
+def test_it_reaches_a_thousandth_with_fewer_products_than_a_random_start() -> None:
     saved = []
     for seed in range(12):
         op = sampled(seed, count=5000)
@@ -109,19 +109,19 @@ def test_it_reaches_a_thousandth_sooner_than_from_a_random_start() -> None:
     assert median(saved) >= 1.0
 
 
-def test_converged_after_a_coarse_stage_is_true() -> None:
-    said = 0
+def test_converged_results_are_within_the_tolerance() -> None:
+    converged = 0
     for seed in range(60):
         op = sampled(seed, count=1000, size=150, decay=0.3 + 0.1 * (seed % 7))
         result = lanczos(op, 10, tolerance=1e-3, generator=seeded(seed), coarse_fraction=0.1)
         if result.converged:
-            said += 1
+            converged += 1
             assert result.lambda_max == pytest.approx(exact(op), rel=1e-3)
-    assert said >= 40
+    assert converged >= 40
 
 
-def test_the_second_vector_of_the_start_finds_what_the_gradient_hides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two close eigenvalues, the gradient along the second: Lanczos from one vector rests there and cannot know."""
+def test_the_second_vector_finds_an_eigenvector_missing_from_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two close eigenvalues, gradient along the second: from one vector Lanczos stagnates there, undetected."""
     wrong = {0.0: 0, coarse_start_module._SECOND: 0}
     for share in wrong:
         monkeypatch.setattr(coarse_start_module, "_SECOND", share)
@@ -138,7 +138,7 @@ def test_the_second_vector_of_the_start_finds_what_the_gradient_hides(monkeypatc
     assert with_it <= 5
 
 
-def test_the_same_generator_gives_the_same_bits_and_the_global_stream_stays() -> None:
+def test_the_generator_determines_the_result_and_the_global_one_is_unused() -> None:
     state = torch.get_rng_state()
     first, again, other = (
         lanczos(sampled(0), 5, tolerance=0.0, generator=seeded(seed), coarse_fraction=0.1).history for seed in (0, 0, 1)
@@ -148,7 +148,7 @@ def test_the_same_generator_gives_the_same_bits_and_the_global_stream_stays() ->
 
 
 def test_the_start_has_a_random_part() -> None:
-    """Nothing in the gradient and nothing that it leads to knows of the last coordinate."""
+    """Neither the gradient nor its products have a component along the last coordinate."""
     samples = torch.zeros(100, 50, dtype=torch.float64)
     samples[::2, 0] = 1.0
     samples[1::2, -1] = 2.0
@@ -158,7 +158,7 @@ def test_the_start_has_a_random_part() -> None:
     assert result.lambda_max == pytest.approx(2.0)
 
 
-def test_without_a_gradient_it_begins_at_random() -> None:
+def test_a_zero_gradient_is_replaced_by_a_random_start() -> None:
     op = sampled(3)
     op.slope = torch.zeros_like(op.slope)
     result = lanczos(op, 30, tolerance=1e-3, generator=seeded(0), coarse_fraction=0.1)
@@ -166,7 +166,7 @@ def test_without_a_gradient_it_begins_at_random() -> None:
 
 
 def test_a_pass_in_chunks_ends_near_the_top_eigenvectors() -> None:
-    """Nearer than by as many products of all samples from the same gradient: of n chunks it makes n steps."""
+    """It gets closer than one product over all samples, since n chunks make n steps."""
     op = sampled(4, count=5000)
     values, vectors = torch.linalg.eigh(op.samples.T @ op.samples / len(op.samples))
     start = coarse_start(op.in_chunks(0.1), torch.ones(op.size).double())
@@ -177,7 +177,7 @@ def test_a_pass_in_chunks_ends_near_the_top_eigenvectors() -> None:
     assert near > 0.9, values[-5:]
 
 
-def test_a_hessian_is_measured_coarse_to_fine() -> None:
+def test_it_works_on_a_hessian() -> None:
     case = CASES[0]
     inputs, targets = images(60)
     op = HessianOperator(case.model(), case.loss_fn, (inputs, targets), chunk_size=7)
@@ -189,7 +189,7 @@ def test_a_hessian_is_measured_coarse_to_fine() -> None:
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_kept_graphs_change_no_bit_of_a_start(budget: int) -> None:
+def test_kept_graphs_do_not_change_a_bit(budget: int) -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=7, memory_budget=budget)
     ones = torch.ones(op.size, dtype=op.dtype)
@@ -199,7 +199,7 @@ def test_kept_graphs_change_no_bit_of_a_start(budget: int) -> None:
         assert torch.equal(coarse_start(op, ones), start)
 
 
-def test_chunks_are_cut_to_the_fraction_and_count_as_the_whole() -> None:
+def test_smaller_chunks_count_as_products_of_the_whole() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
     seen = []
@@ -210,22 +210,22 @@ def test_chunks_are_cut_to_the_fraction_and_count_as_the_whole() -> None:
 
     vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(0))
     parts = op.in_chunks(0.1)
-    assert parts.chunkwise(vector, stay, most=20) is vector
+    assert parts.chunkwise(vector, stay, max_chunks=20) is vector
     assert (parts.chunk_size, len(seen), op.products, parts.products) == (6, 10, 1.0, 1.0)
     torch.testing.assert_close(torch.stack(seen).mean(0), op @ vector, rtol=1e-4, atol=1e-6)
-    parts.chunkwise(vector, stay, most=3)
+    parts.chunkwise(vector, stay, max_chunks=3)
     assert (len(seen), parts.products) == (13, 1.3)
     torch.testing.assert_close(torch.stack(seen[10:]), torch.stack(seen[:3]))
 
 
-def test_the_start_passes_over_two_dozen_chunks_at_most() -> None:
+def test_the_start_uses_at_most_24_chunks() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=2)
     coarse_start(op, torch.ones(op.size, dtype=op.dtype))
     assert op.products == 24 * 2 / 60
 
 
-def test_chunks_that_are_large_enough_are_left_alone() -> None:
+def test_chunks_that_are_small_enough_are_kept() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
     parts = op.in_chunks(0.1)
@@ -234,7 +234,7 @@ def test_chunks_that_are_large_enough_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_coarse_stage_that_is_not_finite_is_told_as_such(value: float) -> None:
+def test_a_coarse_stage_that_is_not_finite_gives_nan(value: float) -> None:
     op = sampled(0)
     op.samples[3, 4] = value
     result = lanczos(op, 5, generator=seeded(0), coarse_fraction=0.1)
@@ -242,7 +242,7 @@ def test_a_coarse_stage_that_is_not_finite_is_told_as_such(value: float) -> None
     assert result.products == 2.0
 
 
-def test_no_curvature_on_some_chunks_is_no_obstacle() -> None:
+def test_chunks_without_curvature_are_harmless() -> None:
     op = sampled(0)
     op.samples[:400] = 0.0
     result = lanczos(op, 30, generator=seeded(0), coarse_fraction=0.1)
@@ -268,12 +268,12 @@ def test_no_curvature_on_some_chunks_is_no_obstacle() -> None:
         ),
     ],
 )
-def test_bad_arguments_are_refused(options, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments_are_rejected(options, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         lanczos(sampled(0, size=20), **options)
 
 
-def test_an_operator_without_chunks_is_refused() -> None:
+def test_an_operator_without_chunks_is_rejected() -> None:
     message = (
         r"coarse_fraction is 0.1, but MatrixOperator has no in_chunks\(fraction\), expected .* HessianOperator: leave"
     )
@@ -281,7 +281,7 @@ def test_an_operator_without_chunks_is_refused() -> None:
         lanczos(MatrixOperator(torch.eye(3)), coarse_fraction=0.1)
 
 
-def test_fewer_samples_than_chunks_make_a_chunk_each() -> None:
+def test_fractions_below_one_sample_give_chunks_of_one() -> None:
     op = operator(CASES[0])
     result = lanczos(op, 4, tolerance=0.0, generator=seeded(0), coarse_fraction=0.01)
     assert result.products == 4.0 and math.isfinite(result.lambda_max)

@@ -1,4 +1,4 @@
-"""Lanczos against dense eigenvalues, and what it says of its own convergence."""
+"""Lanczos against dense eigenvalues, and its convergence criterion."""
 
 import math
 from statistics import median
@@ -11,13 +11,13 @@ from estimators import LanczosResult, dense_hessian, lanczos
 from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
 
 
-def spread(top: list[float], bulk: int = 200) -> Tensor:
-    """A matrix with these eigenvalues above a bulk in [-0.1, 0.1]."""
+def matrix_above_bulk(top: list[float], bulk: int = 200) -> Tensor:
+    """A matrix with these eigenvalues and a bulk in [-0.1, 0.1]."""
     return symmetric(torch.cat([torch.tensor(top, dtype=torch.float64), torch.linspace(-0.1, 0.1, bulk).double()]))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_with_every_product_it_finds_both_ends(case: Case) -> None:
+def test_all_products_give_both_ends_exactly(case: Case) -> None:
     op = operator(case)
     eigenvalues = torch.linalg.eigvalsh(dense_hessian(case.model(), case.loss_fn, case.batches()))
     result = lanczos(op, max_products=op.size, tolerance=0.0, generator=seeded(0))
@@ -28,15 +28,15 @@ def test_with_every_product_it_finds_both_ends(case: Case) -> None:
     assert result.products == op.products <= op.size
 
 
-def test_it_is_not_fooled_by_a_more_negative_end() -> None:
-    result = lanczos(MatrixOperator(spread([-5.0, -4.0, 1.0])), max_products=30, generator=seeded(0))
+def test_a_more_negative_end_does_not_mislead_it() -> None:
+    result = lanczos(MatrixOperator(matrix_above_bulk([-5.0, -4.0, 1.0])), max_products=30, generator=seeded(0))
     assert result.lambda_max == pytest.approx(1.0, rel=1e-3) and result.converged
     assert result.lambda_min == pytest.approx(-5.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("products", [1, 2, 5, 12])
-def test_basis_tridiagonal_vector_and_residuals_are_what_they_say(products: int) -> None:
-    matrix = spread([3.0, 2.5, -2.0])
+def test_basis_tridiagonal_vector_and_residuals_match_their_definitions(products: int) -> None:
+    matrix = matrix_above_bulk([3.0, 2.5, -2.0])
     result = lanczos(MatrixOperator(matrix), products, tolerance=0.0, generator=seeded(0))
     basis, vector = result.basis, result.vector
     assert basis.shape == (203, products) and result.products == len(result.history) == products
@@ -52,7 +52,7 @@ def test_basis_tridiagonal_vector_and_residuals_are_what_they_say(products: int)
 
 
 def test_the_error_is_at_most_the_squared_residual_over_the_gap() -> None:
-    op = MatrixOperator(spread([3.0, 2.0]))
+    op = MatrixOperator(matrix_above_bulk([3.0, 2.0]))
     for products in range(2, 7):
         result = lanczos(op, products, tolerance=0.0, generator=seeded(0))
         below, top = torch.linalg.eigvalsh(result.tridiagonal)[-2:].tolist()
@@ -62,21 +62,21 @@ def test_the_error_is_at_most_the_squared_residual_over_the_gap() -> None:
     assert single.error == single.residual
 
 
-def test_where_ritz_values_are_close_the_error_goes_by_the_last_steps() -> None:
-    """Many small eigenvalues and few large ones, close: the gap alone says twice too much."""
+def test_for_close_ritz_values_the_error_uses_the_last_steps() -> None:
+    """Many small and a few large, close eigenvalues: the gap alone overestimates the error by a factor of two."""
     op = MatrixOperator(symmetric(torch.linspace(0, 1, 200, dtype=torch.float64) ** 8))
-    told, by_the_gap = [], []
+    by_steps, by_gap = [], []
     for seed in range(20):
         result = lanczos(op, 10, tolerance=0.0, generator=seeded(seed))
         below, top = torch.linalg.eigvalsh(result.tridiagonal)[-2:].tolist()
-        told.append((1.0 - result.lambda_max) / result.error)
-        by_the_gap.append((1.0 - result.lambda_max) / (result.residual**2 / (top - below)))
-    assert 0.7 < median(told) < 1.4, told
-    assert median(by_the_gap) < 0.6, by_the_gap
+        by_steps.append((1.0 - result.lambda_max) / result.error)
+        by_gap.append((1.0 - result.lambda_max) / (result.residual**2 / (top - below)))
+    assert 0.7 < median(by_steps) < 1.4, by_steps
+    assert median(by_gap) < 0.6, by_gap
 
 
-def test_the_history_is_the_largest_ritz_value_of_each_step() -> None:
-    op = MatrixOperator(spread([3.0, 2.5]))
+def test_the_history_has_the_largest_ritz_value_of_each_step() -> None:
+    op = MatrixOperator(matrix_above_bulk([3.0, 2.5]))
     result = lanczos(op, 6, tolerance=0.0, generator=seeded(0))
     shorter = [lanczos(op, count, tolerance=0.0, generator=seeded(0)).lambda_max for count in range(1, 7)]
     assert result.history == pytest.approx(shorter, rel=1e-12)
@@ -87,8 +87,8 @@ def test_the_history_is_the_largest_ritz_value_of_each_step() -> None:
 @pytest.mark.parametrize(
     "top", [[1.0], [1.0, 0.5], [1.0, 0.99], [1.0, 0.999, 0.99, 0.95, 0.9], [1.0, 0.99999], [-3.0, 0.2]]
 )
-def test_converged_is_never_said_of_a_value_outside_the_tolerance(top: list[float], seed: int) -> None:
-    matrix = spread(top)
+def test_converged_values_are_within_the_tolerance(top: list[float], seed: int) -> None:
+    matrix = matrix_above_bulk(top)
     exact = float(torch.linalg.eigvalsh(matrix)[-1])
     for products in (3, 6, 10, 20, 40):
         result = lanczos(MatrixOperator(matrix), products, tolerance=1e-3, generator=seeded(seed))
@@ -97,28 +97,28 @@ def test_converged_is_never_said_of_a_value_outside_the_tolerance(top: list[floa
     assert result.converged or len(top) > 1
 
 
-def test_the_margin_makes_wrong_convergence_as_rare_as_documented() -> None:
-    """A start nearly orthogonal to the top eigenvector rests at the next one, 1% below: 0.6% of the starts."""
-    matrix = spread([1.0, 0.99])
+def test_false_convergence_is_as_rare_as_documented() -> None:
+    """0.6% of the starts are nearly orthogonal to the top eigenvector and stagnate at the next one, 1% below."""
+    matrix = matrix_above_bulk([1.0, 0.99])
     eigenvalues = torch.linalg.eigvalsh(matrix)
     wrong = 0
     for seed in range(300):
         result = lanczos(MatrixOperator(matrix), 40, tolerance=1e-3, generator=seeded(seed))
         assert result.converged
-        # Always within the tolerance of some eigenvalue, if not of the largest.
+        # The value is always within the tolerance of some eigenvalue.
         assert float((eigenvalues - result.lambda_max).abs().min()) <= 1e-3
         wrong += abs(result.lambda_max - 1.0) > 1e-3
     assert wrong <= 6
 
 
-def test_it_stops_once_converged() -> None:
-    result = lanczos(MatrixOperator(spread([1.0])), max_products=50, tolerance=1e-3, generator=seeded(0))
+def test_it_stops_when_converged() -> None:
+    result = lanczos(MatrixOperator(matrix_above_bulk([1.0])), max_products=50, tolerance=1e-3, generator=seeded(0))
     assert result.converged and result.products < 12
-    assert not lanczos(MatrixOperator(spread([1.0])), 50, tolerance=0.0, generator=seeded(0)).products < 50
+    assert not lanczos(MatrixOperator(matrix_above_bulk([1.0])), 50, tolerance=0.0, generator=seeded(0)).products < 50
 
 
-def test_a_value_that_hardly_moves_has_not_converged() -> None:
-    """A start almost without the top eigenvector: the Ritz value rests at the second eigenvalue."""
+def test_a_stagnating_value_has_not_converged() -> None:
+    """From a start nearly orthogonal to the top eigenvector, the Ritz value stagnates at the second eigenvalue."""
     matrix = torch.diag(torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(0.0, 0.9, 100)]).double())
     start = torch.full((102,), 1e-3, dtype=torch.float64)
     start[1] = 1.0
@@ -128,7 +128,7 @@ def test_a_value_that_hardly_moves_has_not_converged() -> None:
     assert not result.converged
 
 
-def test_an_invariant_subspace_ends_it() -> None:
+def test_it_stops_at_an_invariant_subspace() -> None:
     matrix = symmetric([2.0, 2.0, 2.0, -1.0, -1.0, 0.5])
     result = lanczos(MatrixOperator(matrix), max_products=6, tolerance=0.0, generator=seeded(0))
     assert (result.products, result.converged) == (3, True)
@@ -149,15 +149,15 @@ def test_a_start_at_another_eigenvector_finds_the_top_one(seed: int) -> None:
     assert result.converged
 
 
-def test_a_small_matrix_is_found_whole_from_any_start() -> None:
+def test_a_small_matrix_is_solved_exactly_from_any_start() -> None:
     matrix = torch.diag(torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64))
     start = torch.tensor([0.0, 0.0, 7.0], dtype=torch.float64)
     result = lanczos(MatrixOperator(matrix), initial=start, generator=seeded(0))
     assert result.lambda_max == pytest.approx(5.0) and result.products == 3
 
 
-def test_the_random_part_of_a_start_comes_from_the_generator() -> None:
-    op, start = MatrixOperator(spread([3.0])), torch.randn(201, dtype=torch.float64, generator=seeded(4))
+def test_the_generator_determines_the_random_part_of_a_start() -> None:
+    op, start = MatrixOperator(matrix_above_bulk([3.0])), torch.randn(201, dtype=torch.float64, generator=seeded(4))
     state = torch.get_rng_state()
     first, again, other = (lanczos(op, 4, initial=start, generator=seeded(seed)).history for seed in (1, 1, 2))
     assert first == again != other
@@ -165,7 +165,7 @@ def test_the_random_part_of_a_start_comes_from_the_generator() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_more_products_than_dimensions(size: int) -> None:
+def test_it_uses_at_most_one_product_per_dimension(size: int) -> None:
     matrix = symmetric(torch.arange(1.0, size + 1))
     result = lanczos(MatrixOperator(matrix), max_products=50, tolerance=0.0, generator=seeded(0))
     assert result.lambda_max == pytest.approx(float(size)) and result.lambda_min == pytest.approx(1.0)
@@ -179,7 +179,7 @@ def test_a_zero_hessian_has_eigenvalue_zero() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_nothing_converges_to_nan(value: float) -> None:
+def test_nan_never_converges(value: float) -> None:
     matrix = torch.eye(5)
     matrix[2, 3] = matrix[3, 2] = value
     result: LanczosResult = lanczos(MatrixOperator(matrix), generator=seeded(0))
@@ -188,20 +188,20 @@ def test_nothing_converges_to_nan(value: float) -> None:
     assert result.products == 1
 
 
-def test_float32_is_as_good_as_float32() -> None:
-    matrix = spread([3.0, 2.0, -4.0])
+def test_float32_reaches_its_precision() -> None:
+    matrix = matrix_above_bulk([3.0, 2.0, -4.0])
     result = lanczos(MatrixOperator(matrix.float()), max_products=40, tolerance=1e-5, generator=seeded(0))
     assert result.lambda_max == pytest.approx(3.0, rel=1e-5) and result.converged
     identity = torch.eye(40, dtype=torch.float64)[: result.basis.shape[1], : result.basis.shape[1]]
     torch.testing.assert_close((result.basis.T @ result.basis).double(), identity, rtol=0, atol=1e-5)
 
 
-def test_a_given_start_is_used_whatever_its_length() -> None:
-    op = MatrixOperator(spread([3.0]))
+def test_the_length_of_a_given_start_does_not_matter() -> None:
+    op = MatrixOperator(matrix_above_bulk([3.0]))
     start = torch.randn(201, dtype=torch.float64, generator=seeded(4))
     found = lanczos(op, 4, initial=100 * start, generator=seeded(5)).history
     assert found == pytest.approx(lanczos(op, 4, initial=start, generator=seeded(5)).history, rel=1e-9)
-    # Its random part is a hundredth, and moves the first quotient by the square of that.
+    # A random part of a hundredth changes the first quotient by its square.
     assert found[0] == pytest.approx(lanczos(op, 4, generator=seeded(4)).history[0], abs=0.05)
 
 
@@ -216,7 +216,7 @@ def test_a_given_start_is_used_whatever_its_length() -> None:
         ({"initial": torch.tensor([1.0, math.nan, 0.0])}, "initial has length nan"),
     ],
 )
-def test_bad_arguments_are_refused(options, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments_are_rejected(options, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         lanczos(MatrixOperator(torch.eye(3)), **options)
 

@@ -1,4 +1,4 @@
-"""lambda_max of small networks before and in training, against Lanczos run to its end: hits, and what is said."""
+"""lambda_max of small networks before and during training, against Lanczos run to convergence in float64."""
 
 import copy
 from collections.abc import Iterator
@@ -60,13 +60,13 @@ def snapshots(network: str, optimizer: str, seed: int) -> Iterator[tuple[str, nn
 
 @cache
 def measured() -> list[Measured]:
-    """28 cases: float32 against float64 run to its end from another start."""
+    """28 cases in float32, with a reference in float64 from another start."""
     found = []
     inputs, labels = data()
     for seed, (network, optimizer) in enumerate([("cnn", "sgd"), ("cnn", "adam"), ("mlp", "sgd"), ("mlp", "adam")] * 2):
         for name, model in snapshots(network, optimizer, seed):
             if name.endswith("init") and optimizer == "adam":
-                continue  # a network before its first step has no optimizer
+                continue  # Before the first step, the optimizer makes no difference.
             double = HessianOperator(copy.deepcopy(model).double(), cross_entropy, (inputs.double(), labels))
             exact = lanczos(double, 60, tolerance=1e-7, generator=seeded(100 + seed))
             op = HessianOperator(model, cross_entropy, (inputs, labels))
@@ -76,35 +76,35 @@ def measured() -> list[Measured]:
     return found
 
 
-def relative_errors(way: str) -> list[float]:
-    return [abs(getattr(one, way).lambda_max / one.exact - 1.0) for one in measured()]
+def relative_errors(start: str) -> list[float]:
+    return [abs(getattr(one, start).lambda_max / one.exact - 1.0) for one in measured()]
 
 
-def test_the_cases_are_many_and_positive() -> None:
+def test_there_are_28_positive_cases() -> None:
     assert len(measured()) == 28
     assert all(one.exact > 0.0 for one in measured())
 
 
-@pytest.mark.parametrize("way", ["cold", "coarse"])
-def test_the_sign_is_right_and_nothing_is_above_the_largest_eigenvalue(way: str) -> None:
+@pytest.mark.parametrize("start", ["cold", "coarse"])
+def test_values_are_positive_and_at_most_the_largest_eigenvalue(start: str) -> None:
     for one in measured():
-        assert 0.0 < getattr(one, way).lambda_max <= one.exact * (1.0 + 1e-4), one.name
+        assert 0.0 < getattr(one, start).lambda_max <= one.exact * (1.0 + 1e-4), one.name
 
 
-@pytest.mark.parametrize("way", ["cold", "coarse"])
-def test_converged_is_said_of_no_miss(way: str) -> None:
-    for one, error in zip(measured(), relative_errors(way), strict=True):
-        assert not getattr(one, way).converged or error <= TOLERANCE, one.name
+@pytest.mark.parametrize("start", ["cold", "coarse"])
+def test_converged_values_are_within_the_tolerance(start: str) -> None:
+    for one, error in zip(measured(), relative_errors(start), strict=True):
+        assert not getattr(one, start).converged or error <= TOLERANCE, one.name
 
 
-def test_coarse_to_fine_hits_within_ten_products_and_says_so() -> None:
+def test_a_coarse_start_converges_within_ten_products() -> None:
     hits = [one.coarse for one, error in zip(measured(), relative_errors("coarse"), strict=True) if error <= TOLERANCE]
     assert len(hits) >= 0.9 * len(measured())
     assert sum(result.converged for result in hits) >= 0.9 * len(hits)
     assert all(one.coarse.products <= 10.0 + 1e-9 for one in measured())
 
 
-def test_the_error_is_told_within_its_size() -> None:
+def test_the_estimated_error_is_at_most_three_times_too_small() -> None:
     for one in measured():
         if one.coarse.converged:
             assert one.exact - one.coarse.lambda_max <= 3.0 * one.coarse.error + 1e-5 * one.exact, one.name

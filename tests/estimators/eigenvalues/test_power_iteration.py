@@ -1,4 +1,4 @@
-"""Power iteration against Algorithm 1 written out, on dense Hessians and on matrices."""
+"""Power iteration against Algorithm 1 on dense Hessians and matrices."""
 
 import math
 
@@ -11,7 +11,7 @@ from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded
 
 
 def algorithm_1_max_eig(hessian: Tensor, v: Tensor, i_eig: int) -> float:
-    """MaxEig as the paper prints it, lines 21 to 30."""
+    """MaxEig as printed in the paper, lines 21 to 30."""
     best_approx = 0.0
     for _ in range(i_eig):
         v = v / v.norm()
@@ -25,7 +25,7 @@ def algorithm_1_max_eig(hessian: Tensor, v: Tensor, i_eig: int) -> float:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "linear in the" not in case.name], ids=lambda case: case.name
 )
-def test_it_is_algorithm_1(case: Case, iterations: int) -> None:
+def test_it_equals_algorithm_1(case: Case, iterations: int) -> None:
     op = operator(case)
     result = power_iteration(op, iterations, seeded(3))
     start = torch.randn(op.size, dtype=torch.float64, generator=seeded(3))
@@ -43,7 +43,7 @@ def test_it_returns_the_largest_magnitude_with_its_sign() -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 5])
-def test_vector_and_residual_belong_to_the_value(iterations: int) -> None:
+def test_vector_and_residual_match_the_value(iterations: int) -> None:
     matrix = symmetric([4.0, 3.0, -1.0, 0.1])
     result = power_iteration(MatrixOperator(matrix), iterations, seeded(1))
     assert float(result.vector.norm()) == pytest.approx(1.0)
@@ -60,19 +60,19 @@ def test_a_zero_hessian_has_eigenvalue_zero() -> None:
     assert float(result.vector.norm()) == pytest.approx(1.0)
 
 
-def test_nan_stays_nan() -> None:
+def test_nan_gives_nan() -> None:
     result = power_iteration(MatrixOperator(torch.full((4, 4), math.nan)), 3, seeded(0))
     assert math.isnan(result.value) and math.isnan(result.residual)
 
 
-def test_without_a_generator_the_global_stream_is_used() -> None:
+def test_without_a_generator_it_uses_the_global_one() -> None:
     op = MatrixOperator(symmetric([1.0, 2.0, 3.0]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         assert power_iteration(op, 2).history == power_iteration(op, 2, seeded(5)).history
 
 
-def test_no_iterations_are_refused() -> None:
+def test_zero_iterations_are_rejected() -> None:
     with pytest.raises(ValueError, match="iterations is 0, expected at least 1"):
         power_iteration(MatrixOperator(torch.eye(3)), 0)
 

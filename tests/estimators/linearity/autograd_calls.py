@@ -1,4 +1,4 @@
-"""A call for every operation on the list of autograd's rules, and what the rules forbid."""
+"""One call for every operation with an autograd rule, and calls that the rules exclude."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ INDEX = torch.tensor([2, 0])
 ROWS = torch.tensor([[1, 0, 2, 0]])
 MASK = torch.tensor([True, False, True, True])
 
-# What gives the operation, of two 4 x 4 matrices x and y.
+# Functions of two 4 x 4 matrices x and y that execute the operation.
 CALLS: dict[str, Call] = {
     "Add": lambda x, y: x + 2.0 * y,
     "Sub": lambda x, y: x - y,
@@ -193,8 +193,8 @@ CALLS: dict[str, Call] = {
     "Pow": lambda x, y: x**1,
     "ScatterReduce": lambda x, y: x.scatter_reduce(0, ROWS, y, "amax"),
 }
-# In these the rule forbids something, which is tried as well.
-FORBIDDEN: dict[str, Call] = {
+# Calls that the rule of the operation excludes.
+EXCLUDED: dict[str, Call] = {
     "Mul": lambda x, y: x * x,
     "Mm": lambda x, y: x @ x,
     "Bmm": lambda x, y: x[None] @ x[None],

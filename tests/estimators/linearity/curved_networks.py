@@ -1,4 +1,4 @@
-"""Networks that are not piecewise linear in each parameter, some of which do not look it."""
+"""Networks that are not piecewise linear in each parameter, though some look as if they were."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from tests.estimators.linearity.judged import Judged, net
 
 
 class ReLU(nn.Module):
-    """Named to deceive."""
+    """A softplus with a misleading name."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.softplus(inputs)
 
 
 class Relu(torch.autograd.Function):
-    """Named to deceive: the node in the graph is called ReluBackward."""
+    """A GELU with a misleading name: its node in the graph is called ReluBackward."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def batch_norm_in_training() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 
 
-# With the words that the reason must hold.
+# With words that the reason must contain.
 CURVED = [
     Judged(
         "functional GELU",
@@ -230,7 +230,7 @@ CURVED = [
     Judged("hook on a node", net(hooked_node), "hooks into its own backward pass"),
 ]
 
-# The diagonal is zero, and saying so would take more than following whole parameters or trusting a name.
+# The diagonal is zero, but linearity cannot see it: it follows whole parameters and trusts no names.
 NOT_SEEN = [
     Judged(
         "halves of one layer multiplied",

@@ -1,4 +1,4 @@
-"""Networks that are piecewise linear in each parameter, some of which do not look it."""
+"""Networks that are piecewise linear in each parameter, though some look as if they were not."""
 
 from typing import Any
 

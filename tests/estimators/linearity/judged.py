@@ -1,4 +1,4 @@
-"""What the networks that `linearity` has to judge are made of."""
+"""Building blocks of the networks that `linearity` is tested on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Forward = Callable[[Any, Tensor], Tensor]
 
 
 class Written(nn.Module):
-    """A network of the parts given, in ``eval`` mode, whose forward pass is a function of it and the inputs."""
+    """A network made of ``parts``, with its forward pass given as a function of the network and the inputs."""
 
     def __init__(self, forward: Forward, **parts: nn.Module) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Written(nn.Module):
 
 @dataclass(frozen=True)
 class Judged:
-    """A network, the words that its reason must hold, and the shape of an input (none: integer tokens)."""
+    """A network, words that its reason must contain, and the shape of an input (empty: integer tokens)."""
 
     name: str
     build: Callable[[], nn.Module]
@@ -46,7 +46,7 @@ class Judged:
 
 
 def net(forward: Forward, *widths: int, **parts: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """Linear layers a, b, c between the widths (3, 4, 2 by default), and ``parts`` beside or instead of them."""
+    """A network in eval mode of linear layers a, b, c with these widths (default 3, 4, 2) and of other parts."""
     sizes = widths or (3, 4, 2)
 
     def build() -> nn.Module:

@@ -1,4 +1,4 @@
-"""Dense truths about second derivatives, by autograd row by row: what `linearity` must never contradict."""
+"""Dense references for `linearity`: second derivatives computed by autograd, row by row."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def curvature_diagonal(outputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """sum_c u_c d2z_c/dtheta_i^2 with random u, over the parameters that take part.
+    """sum_c u_c d2z_c/dtheta_i^2 with random u, for the parameters that affect the outputs.
 
-    An entry is zero only where that of every output is (but for a chance of 0).
+    Almost surely, an entry is zero only if that of every output is.
     """
     weights = torch.randn(outputs.shape, dtype=outputs.dtype, generator=seeded(11))
     return _hessian((weights * outputs).sum(), parameters).diagonal()
@@ -35,7 +35,7 @@ def trace_gap(outputs: Tensor, parameters: Sequence[Tensor]) -> float:
 
 
 def _hessian(scalar: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Of the parameters that take part; rows of the others are zero and left out."""
+    """The Hessian in the parameters that affect the scalar; the zero rows of the others are omitted."""
     parts = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
     parameters = [parameter for parameter, part in zip(parameters, parts, strict=True) if part is not None]
     gradient = _gradient(scalar, parameters, True)

@@ -1,4 +1,4 @@
-"""`exact` is never said where the diagonal of an output's second derivative is not zero, and mostly where it is."""
+"""`linearity` against dense second derivatives: never exact if the diagonal is not zero, mostly exact if it is."""
 
 import pytest
 import torch
@@ -32,23 +32,23 @@ def test_harmless_networks_are_exact(case: Judged) -> None:
 
 
 @pytest.mark.parametrize("case", CURVED, ids=lambda case: case.name)
-def test_curved_networks_are_not(case: Judged) -> None:
+def test_curved_networks_are_not_exact(case: Judged) -> None:
     model = case.model()
     found = linearity(model, case.inputs())
     assert not found.exact
     assert case.reason in found.reason
-    # Either shows it: cross-entropy cancels the curvature of a log-softmax, and a hook need not bend the outputs.
+    # One of both is enough: cross-entropy cancels the curvature of a log-softmax, and a hook may keep the outputs.
     assert max(diagonal(case, model), gap(case, model)) > 1e-4
 
 
 @pytest.mark.parametrize("case", NOT_SEEN, ids=lambda case: case.name)
-def test_where_it_cannot_see_that_a_network_is_harmless_it_says_not_exact(case: Judged) -> None:
+def test_networks_not_recognised_as_harmless_are_not_exact(case: Judged) -> None:
     found = linearity(case.model(), case.inputs())
     assert not found.exact
     assert case.reason in found.reason
 
 
-def test_halves_of_one_layer_are_harmless_in_truth() -> None:
+def test_halves_of_one_layer_have_a_zero_diagonal() -> None:
     assert diagonal(NOT_SEEN[0], NOT_SEEN[0].model()) < 1e-9
 
 
@@ -59,7 +59,7 @@ def test_outputs_without_parameters() -> None:
     assert found.reason == "the outputs depend on no parameter that requires grad"
 
 
-def test_parameters_named_in_a_reason_are_the_last_two() -> None:
+def test_a_reason_names_the_last_two_parameters() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 2))
     assert linearity(model, torch.ones(2, 3)).reason == (
         "sigmoid acts on a tensor that depends on 2.weight, 2.bias and 2 more, and is not known to be piecewise linear"
@@ -67,7 +67,7 @@ def test_parameters_named_in_a_reason_are_the_last_two() -> None:
     )
 
 
-def test_the_first_operation_that_spoils_it_is_named() -> None:
+def test_a_reason_names_the_first_operation() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
     assert linearity(model, torch.ones(2, 3)).reason.startswith("tanh acts on a tensor that depends on 0.weight")
 
@@ -81,33 +81,33 @@ def test_a_frozen_parameter_is_a_constant() -> None:
     assert "depends on 0.bias," in linearity(model, torch.ones(2, 3)).reason
 
 
-def test_a_tensor_that_requires_grad_and_is_no_parameter_is_a_constant() -> None:
+def test_tensors_outside_the_model_are_constants() -> None:
     outside = torch.ones(3, requires_grad=True)
     model = Written(lambda m, x: m.a(x * outside.tanh()), a=nn.Linear(3, 2))
     assert linearity(model, torch.ones(2, 3)).exact
 
 
-def test_the_path_that_these_inputs_take_decides() -> None:
+def test_the_result_is_for_the_path_of_the_inputs() -> None:
     model = Written(lambda m, x: m.a(x).tanh() if x.sum() > 0 else m.a(x), a=nn.Linear(3, 2))
     assert not linearity(model, torch.ones(2, 3)).exact
     assert linearity(model, -torch.ones(2, 3)).exact
 
 
-def test_the_mode_decides() -> None:
+def test_the_result_is_for_the_current_mode() -> None:
     for layer in (nn.BatchNorm1d(4), nn.Dropout(0.5), nn.RReLU()):
         model = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2))
         assert not linearity(model, torch.ones(2, 3)).exact
         assert linearity(model.eval(), torch.ones(2, 3)).exact
 
 
-def test_active_dropout_is_named_as_what_it_is() -> None:
+def test_active_dropout_is_reported_as_random() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
     assert linearity(model, torch.ones(2, 3)).reason == (
         "the forward pass draws random numbers, so every pass has another Hessian"
     )
 
 
-def test_graphs_deeper_than_the_stack() -> None:
+def test_graphs_may_be_deeper_than_the_stack() -> None:
     def chain(m: Written, x: Tensor) -> Tensor:
         hidden = m.get_submodule("a")(x)
         for _ in range(5000):
@@ -117,7 +117,7 @@ def test_graphs_deeper_than_the_stack() -> None:
     assert linearity(net(chain, 3, 2)(), torch.ones(2, 3)).exact
 
 
-def test_two_samples_are_enough_and_one_is() -> None:
+def test_it_uses_at_most_two_samples() -> None:
     seen = []
 
     def forward(m: Written, x: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def test_two_samples_are_enough_and_one_is() -> None:
     assert seen == [1, 2, 2]
 
 
-def test_gradients_that_are_off_are_turned_on() -> None:
+def test_it_works_without_gradients_and_in_inference_mode() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2))
     with torch.no_grad():
         assert not linearity(model, torch.ones(2, 3)).exact
@@ -138,7 +138,7 @@ def test_gradients_that_are_off_are_turned_on() -> None:
         assert not linearity(model, torch.ones(2, 3)).exact
 
 
-def test_nothing_is_left_behind() -> None:
+def test_the_model_is_left_bitwise_unchanged() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.get_rng_state()
@@ -149,7 +149,7 @@ def test_nothing_is_left_behind() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_invalid_inputs_and_models_are_rejected() -> None:
     for inputs, found in ((torch.ones(0, 3), r"shape \(0, 3\)"), (torch.ones(()), r"shape \(\)"), ([1.0], "type list")):
         with pytest.raises(
             ValueError, match=rf"inputs have {found}, expected a tensor with at least one row: pass a few"

@@ -1,4 +1,4 @@
-"""Random small networks from a grammar of operations: what is called exact is, and most that is exact is called so."""
+"""`linearity` on small random networks: never exact if the diagonal is not zero, mostly exact if it is."""
 
 import random
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def curved_in_place(a: Tensor, b: Tensor, w: Tensor, v: Tensor) -> Tensor:
     return result + b
 
 
-# Of two tensors [n, 3] made before, a matrix [3, 3] and a vector [3] of parameters.
+# Functions of two earlier tensors [n, 3], and of parameters: a matrix [3, 3] and a vector [3].
 Operation = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 MILD: list[Operation] = [
     lambda a, b, w, v: a @ w,
@@ -67,7 +67,7 @@ RISKY: list[Operation] = [
 
 
 class RandomNetwork(nn.Module):
-    """A chain of operations on what came before; half of them draw parameters of their own, the others may share."""
+    """A chain of operations on earlier results. Half of them have their own parameters, the others may share."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -94,19 +94,19 @@ class RandomNetwork(nn.Module):
         return F.linear(made[-1], self.matrices[-1], self.vectors[-1])
 
 
-def test_exact_is_never_said_where_it_is_not_and_mostly_where_it_is() -> None:
+def test_exact_networks_have_a_zero_diagonal_and_most_others_do_not() -> None:
     inputs = torch.randn(2, WIDTH, dtype=torch.float64, generator=seeded(1))
     exact, harmless = 0, 0
     for seed in range(NETWORKS):
         model = RandomNetwork(seed)
         found = linearity(model, inputs)
         outputs = model(inputs)
-        bent = float(curvature_diagonal(outputs, trainable(model)).abs().max())
+        curvature = float(curvature_diagonal(outputs, trainable(model)).abs().max())
         if found.exact:
-            assert bent < 1e-9, (seed, found.reason)
+            assert curvature < 1e-9, (seed, found.reason)
             assert abs(trace_gap(outputs, trainable(model))) < 1e-9, (seed, found.reason)
         exact += found.exact
-        harmless += bent < 1e-9
-    # Both kinds are there, and what is missed are products of tensors that share a parameter's other entries.
+        harmless += curvature < 1e-9
+    # Both kinds occur. Missed are products of tensors that depend on different entries of one parameter.
     assert 0.2 * NETWORKS < harmless < 0.8 * NETWORKS
     assert exact > 0.8 * harmless

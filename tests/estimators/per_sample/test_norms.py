@@ -1,18 +1,14 @@
-"""Which parameters a rule covers is read off the graph; rules, vectorised and single gradients agree with autograd."""
+"""Per-sample norms against autograd: by rules, vectorised, and one sample after the other."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators.kernels import blocks
-from estimators.kernels.blocks import Scratch
-from estimators.per_sample import layer_rules as layer_norms
-from estimators.per_sample import norms as sample_norms
+from estimators.per_sample import layer_rules
+from estimators.per_sample import norms as norms_module
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms, one_by_one, vectorised
-from estimators.per_sample.products import InputMatrices, ProductNorms, cheapest, norms_at_positions
 from estimators.problem.isolation import measuring
 from tests.estimators.cases import seeded
 from tests.estimators.models import hooked_backwards
@@ -26,7 +22,7 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
 
 
 @all_networks
-def test_rules_cover_what_only_known_calls_use(network: Network) -> None:
+def test_only_parameters_used_by_other_than_known_calls_need_gradients(network: Network) -> None:
     model, inputs = network.model(), network.inputs(4)
     with measuring(model, inputs.device):
         chunk = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs)
@@ -34,8 +30,8 @@ def test_rules_cover_what_only_known_calls_use(network: Network) -> None:
 
 
 @all_networks
-def test_norms_of_several_columns_are_those_of_autograd(network: Network) -> None:
-    """Also with signs a sample, and for as many samples as the sequences have positions."""
+def test_norms_of_several_columns_equal_those_of_autograd(network: Network) -> None:
+    """With signs per sample, and with as many samples as sequences have positions."""
     model, inputs = network.model(), network.inputs(4)
     parameters = trainable(model)
     columns = torch.randn(3, 4, 3, dtype=torch.float64, generator=seeded(6))
@@ -52,18 +48,18 @@ def test_norms_of_several_columns_are_those_of_autograd(network: Network) -> Non
                 torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_rule_that_is_wrong_is_found_out_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison with autograd does not rest on what the rules suppose."""
+def test_a_wrong_rule_is_detected_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison with autograd makes no assumption of the rules."""
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(4)
-    norms = layer_norms.squared_norms
-    monkeypatch.setattr(layer_norms, "squared_norms", lambda values, dims=1: 1.01 * norms(values, dims))
+    norms = layer_rules.squared_norms
+    monkeypatch.setattr(layer_rules, "squared_norms", lambda values, dims=1: 1.01 * norms(values, dims))
     with measuring(model, inputs.device):
         plan = SampleNorms(model, trainable(model), inputs[:2])
     assert plan.one_by_one == {"0.bias", "7.weight", "7.bias"}
 
 
-def test_backward_hooks_count_as_autograd_counts_them() -> None:
+def test_backward_hooks_apply_as_in_autograd() -> None:
     model = hooked_backwards().double()
     inputs = NETWORKS[7].inputs(4)
     column = torch.ones(4, 3, dtype=torch.float64)
@@ -74,14 +70,14 @@ def test_backward_hooks_count_as_autograd_counts_them() -> None:
         torch.testing.assert_close(found[name], norms, rtol=1e-10, atol=1e-12)
 
 
-def test_attention_is_vectorised_and_data_that_decides_is_not() -> None:
+def test_attention_is_vectorised_and_data_dependent_branches_are_not() -> None:
     network = next(network for network in NETWORKS if network.name == "attention")
     model, inputs = network.model(), network.inputs(4)
     with measuring(model, inputs.device):
         plan = SampleNorms(model, trainable(model), inputs[:2])
         assert plan.vectorised == set(network.without_rule) and not plan.one_by_one
 
-    class Decides(nn.Module):
+    class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.scale, self.shift = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
@@ -90,10 +86,10 @@ def test_attention_is_vectorised_and_data_that_decides_is_not() -> None:
             rows = [self.scale * row if float(row.sum()) > 0 else row - self.shift for row in inputs[:, 0]]
             return torch.stack(rows)
 
-    deciding, inputs = Decides().double(), NETWORKS[7].inputs(6)
+    branching, inputs = Branching().double(), NETWORKS[7].inputs(6)
     column = torch.ones(6, 3, dtype=torch.float64)
-    with measuring(deciding, inputs.device):
-        plan = SampleNorms(deciding, trainable(deciding), inputs[:2])
+    with measuring(branching, inputs.device):
+        plan = SampleNorms(branching, trainable(branching), inputs[:2])
         assert not plan.vectorised
         found = plan.chunk(inputs).summed([(column, 1.0)], 1)
     positive = inputs[:, 0].sum(dim=1) > 0
@@ -102,7 +98,7 @@ def test_attention_is_vectorised_and_data_that_decides_is_not() -> None:
     torch.testing.assert_close(found["shift"], 3.0 * (~positive).double())
 
 
-def test_vectorised_gradients_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectorised_gradients_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(5)
     column = torch.ones(5, 3, dtype=torch.float64)
@@ -112,46 +108,8 @@ def test_vectorised_gradients_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(norms, whole[name])
 
 
-@pytest.mark.parametrize("shape", [(3, 70, 4), (40, 70, 4), (40, 5, 4), (300, 80, 400), (5, 5, 5)])
-@pytest.mark.parametrize("count", [1, 4, 9])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_products_in_every_arrangement(
-    shape: tuple[int, int, int], count: int, groups: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also in blocks of few samples, and when columns come in several parts."""
-    positions, inputs, outputs = shape
-    rows = torch.randn(5 * groups, positions, inputs, dtype=torch.float64, generator=seeded(0))
-    deltas = torch.randn(5 * groups, count, outputs, positions, dtype=torch.float64, generator=seeded(1))
-    expected = (deltas @ rows.unsqueeze(1)).square().sum(dim=(2, 3)).view(5, groups, count).sum(dim=1)
-
-    def some(matrices: Tensor, part: slice) -> Tensor:
-        return matrices[part.start * groups : part.stop * groups]
-
-    for numbers in (2**20, 2 * positions * max(inputs, outputs) * count):
-        monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * numbers})
-        products = ProductNorms(InputMatrices(partial(some, rows), inputs, groups), count)
-        for first, last in [(0, count), (0, 1), (1, count)]:
-            found = products.of(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
-            torch.testing.assert_close(found, expected[:, first:last], rtol=1e-11, atol=1e-9)
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-def test_products_with_few_entries_are_those_of_the_whole_matrix(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two entries may lie in one place, as those of windows that overlap."""
-    monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * 4 * 6 * 7 * 2})
-    rows = torch.randn(5 * groups, 20, 7, dtype=torch.float64, generator=seeded(0))
-    entries = torch.randn(5, 4, 3, 6, dtype=torch.float64, generator=seeded(1))
-    places = torch.randint(0, 20, (5, 4, 6), generator=seeded(2)).int()
-    whole = torch.zeros(5, 4, 3, 20, dtype=torch.float64)
-    whole.scatter_add_(3, places.long().unsqueeze(2).expand(entries.shape), entries)
-    by_group = whole.view(5, groups, 4 // groups, 3, 20) @ rows.view(5, groups, 1, 20, 7)
-    matrices = InputMatrices(lambda part: rows[part.start * groups : part.stop * groups], 7, groups)
-    found = norms_at_positions(matrices, entries.__getitem__, places, Scratch())
-    torch.testing.assert_close(found, by_group.square().sum(dim=(1, 2, 4)), rtol=1e-12, atol=1e-12)
-
-
-def test_what_several_columns_leave_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms are taken as soon as so many bytes wait for theirs: the sums are the same."""
+def test_memory_of_several_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms are taken as soon as the gradients reach the limit; the sums are the same."""
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(4)
     columns = [(column, 1.0) for column in torch.randn(5, 4, 3, dtype=torch.float64, generator=seeded(6))]
@@ -167,13 +125,8 @@ def test_what_several_columns_leave_is_bounded(monkeypatch: pytest.MonkeyPatch) 
         chunk = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs)
         together.clear()
         whole = chunk.summed(columns, 5)
-        monkeypatch.setattr(sample_norms, "_HELD", {"cpu": 1})
+        monkeypatch.setattr(norms_module, "_HELD", {"cpu": 1})
         alone = chunk.summed(columns, 5)
     assert together == [5, 1, 1, 1, 1, 1]
     for name, norms in whole.items():
         torch.testing.assert_close(alone[name], norms, rtol=1e-12, atol=1e-12)
-
-
-def test_the_arrangement_is_a_function_of_shapes() -> None:
-    assert cheapest(positions=1024, inputs=27, outputs=32, columns=9) == "product"
-    assert cheapest(positions=4, inputs=4608, outputs=512, columns=1) == "gram"

@@ -1,4 +1,4 @@
-"""Traces without probes against dense matrices, per sample and per parameter; the error that the sampled one states."""
+"""Traces without probes against dense matrices, per sample and per parameter; the error of sampled traces."""
 
 import gc
 import math
@@ -48,7 +48,7 @@ def by_parameter(model: nn.Module, matrix: Tensor) -> dict[str, float]:
 
 @all_networks
 @pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[6]], ids=lambda loss: loss[0])
-def test_exact_is_the_dense_trace(network: Network, loss) -> None:  # type: ignore[no-untyped-def]
+def test_the_exact_trace_equals_the_dense_one(network: Network, loss) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
     model, pair = network.model(), data(network, targets(SAMPLES))
     dense = dense_gauss_newton(model, loss_fn, pair)
@@ -60,7 +60,7 @@ def test_exact_is_the_dense_trace(network: Network, loss) -> None:  # type: igno
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss[0])
-def test_exact_for_every_loss(loss) -> None:  # type: ignore[no-untyped-def]
+def test_the_exact_trace_is_right_for_every_loss(loss) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
     network = NETWORKS[0]
     model, pair = network.model(), data(network, targets(SAMPLES))
@@ -69,7 +69,7 @@ def test_exact_for_every_loss(loss) -> None:  # type: ignore[no-untyped-def]
 
 
 @all_networks
-def test_where_it_says_exact_it_is_the_trace_of_the_hessian(network: Network) -> None:
+def test_if_exact_it_equals_the_trace_of_the_hessian(network: Network) -> None:
     model, pair = network.model(), data(network, labels(SAMPLES))
     trace = exact_trace(model, F.cross_entropy, pair)
     assert trace.reason
@@ -86,7 +86,7 @@ def test_piecewise_linear_networks_are_exact_and_smooth_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_exact_over_batches(case: Case) -> None:
+def test_the_exact_trace_over_batches_equals_the_dense_one(case: Case) -> None:
     model, batches = case.model(), case.batches()
     pair = batches if isinstance(batches, tuple) else tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
     dense = dense_gauss_newton(model, case.loss_fn, pair).mean(dim=0)
@@ -95,7 +95,7 @@ def test_exact_over_batches(case: Case) -> None:
 
 
 @all_networks
-def test_the_chunk_size_changes_nothing(network: Network) -> None:
+def test_the_chunk_size_does_not_matter(network: Network) -> None:
     model = network.model(torch.float32)
     pair = network.inputs(9, torch.float32), labels(9)
     for trace_of in (exact_trace, lambda *args, **kwargs: sampled_trace(*args, **kwargs, generator=seeded(5))):
@@ -105,8 +105,8 @@ def test_the_chunk_size_changes_nothing(network: Network) -> None:
             torch.testing.assert_close(trace.per_sample, traces[0].per_sample, rtol=2e-5, atol=1e-7)
 
 
-def test_exact_is_that_of_backpack() -> None:
-    # Its extensions know no average pooling in float64.
+def test_the_exact_trace_equals_that_of_backpack() -> None:
+    # BackPACK does not support average pooling in float64.
     network = Network("for BackPACK", convolutional)
     model, pair = network.model(), images(SAMPLES)
     trace = exact_trace(model, F.cross_entropy, pair, chunk_size=4)
@@ -120,7 +120,7 @@ def test_exact_is_that_of_backpack() -> None:
 
 
 def test_outputs_with_positions() -> None:
-    """Segmentation: scores [n, classes, ...], and squared errors of images."""
+    """Segmentation scores [n, classes, ...], and squared errors of images."""
     model = nn.Conv2d(2, 3, 2).double()
     inputs, _ = images(5)
     targets = torch.randint(0, 3, (5, 3, 3), generator=seeded(2))
@@ -131,7 +131,7 @@ def test_outputs_with_positions() -> None:
         assert trace.backward_passes == (18 if loss_fn is F.cross_entropy else 27)
 
 
-def test_a_saturated_softmax_has_a_trace_without_nan() -> None:
+def test_a_saturated_softmax_has_a_finite_trace() -> None:
     model = NETWORKS[0].model(torch.float32)
     with torch.no_grad():
         model[-1].weight.mul_(1e4)
@@ -139,7 +139,7 @@ def test_a_saturated_softmax_has_a_trace_without_nan() -> None:
     assert 0.0 <= trace.value < math.inf
 
 
-def test_uncertainty_and_cost_of_the_exact_trace() -> None:
+def test_sampling_error_and_cost_of_the_exact_trace() -> None:
     trace = exact_trace(convolutional().double(), F.cross_entropy, images(8))
     assert trace.sampling_error == pytest.approx(float(trace.per_sample.std()) / math.sqrt(8))
     assert trace.backward_passes == 2.0
@@ -158,9 +158,9 @@ def smooth_features() -> nn.Module:
     [(LOSSES[0], 1), (LOSSES[0], 3), (LOSSES[3], 1), (LOSSES[4], 2), (LOSSES[6], 1)],
     ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
 )
-def test_sampled_is_unbiased_and_knows_its_error(loss, vectors_per_sample: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_sampled_trace_is_unbiased_and_its_error_right(loss, vectors_per_sample: int) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
-    # More than 128 samples: with one vector only some get a second one.
+    # More than 128 samples, so that with one vector only some get a second one.
     model, pair = smooth_features(), (vectors(200)[0], targets(200))
     exact = exact_trace(model, loss_fn, pair)
     generator = seeded(0)
@@ -170,7 +170,7 @@ def test_sampled_is_unbiased_and_knows_its_error(loss, vectors_per_sample: int) 
     assert abs(float(found.mean()) - exact.value) < 4 * error / 60**0.5 + 1e-12
     stated = torch.tensor([draw.standard_error for draw in draws]).square().mean().sqrt()
     assert float(stated) == pytest.approx(error, rel=0.3)
-    # The signs add to what the samples leave open.
+    # The signs add to the sampling error.
     assert sum(draw.sampling_error for draw in draws) / 60 > exact.sampling_error
     shares = {name: sum(draw.per_parameter[name] for draw in draws) / 60 for name in exact.per_parameter}
     for name, share in exact.per_parameter.items():
@@ -178,7 +178,7 @@ def test_sampled_is_unbiased_and_knows_its_error(loss, vectors_per_sample: int) 
         assert abs(shares[name] - share) < 5 * float(spread) / 60**0.5 + 1e-12
 
 
-def test_sampled_passes_and_vectors() -> None:
+def test_passes_and_vectors_of_the_sampled_trace() -> None:
     network = NETWORKS[0]
     model, pair = network.model(), data(network, labels(256))
     trace = sampled_trace(model, F.cross_entropy, pair, generator=seeded(0))
@@ -188,7 +188,7 @@ def test_sampled_passes_and_vectors() -> None:
     assert few.backward_passes == 2.0 and few.standard_error > 0
 
 
-def test_signs_come_from_the_generator_or_the_global_stream() -> None:
+def test_signs_come_from_the_generator_or_the_global_one() -> None:
     network = NETWORKS[0]
     model, pair = network.model(), data(network, labels(20))
     first, again = (sampled_trace(model, F.cross_entropy, pair, generator=seeded(3)).value for _ in range(2))
@@ -203,7 +203,7 @@ def test_signs_come_from_the_generator_or_the_global_stream() -> None:
 
 
 @pytest.mark.parametrize("trace_of", [exact_trace, sampled_trace])
-def test_everything_is_left_bitwise_as_found(trace_of) -> None:  # type: ignore[no-untyped-def]
+def test_the_model_is_left_bitwise_unchanged(trace_of) -> None:  # type: ignore[no-untyped-def]
     model = CountsAndFails()
     model.body.weight.grad = torch.ones(2, 3)
     inputs, targets = (part.float() for part in vectors())
@@ -214,7 +214,7 @@ def test_everything_is_left_bitwise_as_found(trace_of) -> None:  # type: ignore[
     assert torch.equal(torch.get_rng_state(), state) and not model.body._forward_hooks
 
 
-def test_nan_in_weights_gives_nan() -> None:
+def test_nan_weights_give_nan() -> None:
     model = smooth().double()
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
@@ -229,7 +229,7 @@ class Centred(nn.Linear):
         return super().forward(input - input.mean(dim=0))
 
 
-REFUSED = [
+REJECTED = [
     (lambda: nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), F.mse_loss, "train mode"),
     (lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), F.mse_loss, "couples the samples"),
     (lambda: nn.Linear(3, 2).half(), F.mse_loss, "torch.float16, expected torch.float32"),
@@ -246,15 +246,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("trace_of", [exact_trace, sampled_trace])
-@pytest.mark.parametrize(("build", "loss_fn", "message"), REFUSED)
-def test_what_cannot_be_measured_is_refused(trace_of, build, loss_fn, message) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("build", "loss_fn", "message"), REJECTED)
+def test_invalid_models_and_losses_are_rejected(trace_of, build, loss_fn, message) -> None:  # type: ignore[no-untyped-def]
     inputs, targets = vectors()
     with pytest.raises(ValueError, match=message):
         trace_of(build().double() if "float16" not in message else build(), loss_fn, (inputs, targets))
 
 
 @pytest.mark.parametrize("trace_of", [exact_trace, sampled_trace])
-def test_losses_and_sizes_that_cannot_be_measured_are_refused(trace_of) -> None:  # type: ignore[no-untyped-def]
+def test_invalid_losses_sizes_and_targets_are_rejected(trace_of) -> None:  # type: ignore[no-untyped-def]
     model, (inputs, targets) = convolutional().double(), images(8)
     weights = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
     for loss_fn in (nn.CrossEntropyLoss(weight=weights), nn.CrossEntropyLoss(ignore_index=int(targets[-1]))):
@@ -272,28 +272,28 @@ def test_losses_and_sizes_that_cannot_be_measured_are_refused(trace_of) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_vectors_are_refused(count: int) -> None:
+def test_too_few_vectors_are_rejected(count: int) -> None:
     with pytest.raises(ValueError, match=f"vectors is {count}, expected at least 1"):
         sampled_trace(smooth().double(), F.mse_loss, vectors(), vectors=count)
 
 
 @all_networks
 @pytest.mark.parametrize("trace", [exact_trace, sampled_trace])
-def test_a_chunk_is_gone_when_its_turn_is_over(network: Network, trace: Callable[..., object]) -> None:
-    """Chunks are freed by reference counting. The garbage collector freed them five chunks later, or after more."""
+def test_chunks_are_freed_without_the_garbage_collector(network: Network, trace: Callable[..., object]) -> None:
+    """The garbage collector would free them five chunks later, or after more."""
     model, pair = network.model(), data(network, labels(SAMPLES))
     trace(model, F.cross_entropy, pair, chunk_size=2)
     gc.disable()
-    # The collections below then only look at objects of this call.
+    # Restricts the collection below to objects of this call.
     gc.freeze()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         trace(model, F.cross_entropy, pair, chunk_size=2)
         gc.collect()
-        left = [thing for thing in gc.garbage if isinstance(thing, Tensor)]
+        uncollected = [item for item in gc.garbage if isinstance(item, Tensor)]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.unfreeze()
         gc.enable()
-    assert not left
+    assert not uncollected

@@ -1,4 +1,4 @@
-"""tr(H) of any network: against dense matrices, unbiased, with its error, and free of probes where it can be."""
+"""tr(H) of any network against dense matrices: unbiased, with a correct error, and without probes if exact."""
 
 import math
 import statistics
@@ -36,7 +36,7 @@ smooth_cases = pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.nam
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_is_probed_is_the_difference_of_the_two_matrices(case: Case) -> None:
+def test_the_probed_matrix_is_the_difference_of_both(case: Case) -> None:
     op = operator(case)
     identity = torch.eye(op.size, dtype=op.dtype)
     gauss_newton = GaussNewtonOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size)
@@ -46,7 +46,7 @@ def test_what_is_probed_is_the_difference_of_the_two_matrices(case: Case) -> Non
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-def test_it_is_the_difference_for_every_network(network: Network) -> None:
+def test_the_probed_matrix_is_the_difference_for_every_network(network: Network) -> None:
     for loss_fn, targets in ((F.cross_entropy, labels(4)), (not_convex, values(4))):
         op = HessianOperator(network.model(), loss_fn, (network.inputs(4), targets), chunk_size=3)
         vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(7))
@@ -57,7 +57,7 @@ def test_it_is_the_difference_for_every_network(network: Network) -> None:
 
 
 @pytest.mark.parametrize("case", PIECEWISE, ids=lambda case: case.name)
-def test_piecewise_linear_networks_are_exact_and_cost_no_probe(case: Case) -> None:
+def test_piecewise_linear_networks_are_exact_without_probes(case: Case) -> None:
     op = operator(case)
     trace = hessian_trace(op)
     hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
@@ -68,7 +68,7 @@ def test_piecewise_linear_networks_are_exact_and_cost_no_probe(case: Case) -> No
     assert trace.interval() == trace.interval(method="chebyshev") == (trace.value, trace.value)
 
 
-def test_its_gauss_newton_trace_is_the_exact_one_bit_for_bit() -> None:
+def test_its_gauss_newton_trace_equals_the_exact_one_bit_for_bit() -> None:
     model, pair = convolutional().double(), images(40)
     for chunk_size in (None, 6):
         op = HessianOperator(model, F.cross_entropy, pair, chunk_size)
@@ -82,8 +82,8 @@ def test_its_gauss_newton_trace_is_the_exact_one_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 @smooth_cases
-def test_it_is_unbiased_and_knows_its_error(case: Case, distribution: Distribution) -> None:
-    # In one chunk: the chunks have a test of their own.
+def test_it_is_unbiased_and_its_error_right(case: Case, distribution: Distribution) -> None:
+    # One chunk, since other tests cover chunks.
     op, count = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20), 600
     hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
     trace = hessian_trace(op, count, distribution, generator=seeded(0))
@@ -101,7 +101,7 @@ def test_it_is_unbiased_and_knows_its_error(case: Case, distribution: Distributi
     assert trace.probes is not None and trace.probes.variance == pytest.approx(2 * squares, rel=0.1)
 
 
-def test_over_many_seeds_it_is_right_and_covers() -> None:
+def test_over_many_seeds_errors_and_intervals_are_right() -> None:
     (case,) = (case for case in SMOOTH if case.name == "GELU")
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20)
     exact = float(dense_hessian(case.model(), case.loss_fn, case.batches()).trace())
@@ -115,7 +115,7 @@ def test_over_many_seeds_it_is_right_and_covers() -> None:
         assert sum(low <= exact <= high for low, high in ends) >= least * 100
 
 
-def test_at_a_perfect_fit_nothing_is_left_to_probe() -> None:
+def test_at_a_perfect_fit_the_difference_is_zero() -> None:
     model, inputs = CASES[6].model(), vectors()[0]
     op = HessianOperator(model, F.mse_loss, (inputs, model(inputs).detach()))
     trace = hessian_trace(op, generator=seeded(0))
@@ -127,7 +127,7 @@ def test_at_a_perfect_fit_nothing_is_left_to_probe() -> None:
 
 
 @pytest.mark.parametrize("case", [SMOOTH[-1], PIECEWISE[0]], ids=lambda case: case.name)
-def test_with_a_sampled_trace_both_errors_count(case: Case) -> None:
+def test_the_error_of_a_sampled_trace_includes_both_errors(case: Case) -> None:
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=40)
     exact, generator = float(dense_hessian(case.model(), case.loss_fn, case.batches()).trace()), seeded(0)
     traces = [hessian_trace(op, sampled=True, generator=generator) for _ in range(100)]
@@ -141,7 +141,7 @@ def test_with_a_sampled_trace_both_errors_count(case: Case) -> None:
     assert {trace.products for trace in traces} == {probes} and op.products == 100 * probes
 
 
-def test_the_sampled_part_is_that_of_sampled_trace() -> None:
+def test_the_sampled_part_equals_sampled_trace() -> None:
     case = PIECEWISE[0]
     expected = sampled_trace(case.model(), case.loss_fn, case.batches(), generator=seeded(3), chunk_size=2)
     trace = hessian_trace(
@@ -153,7 +153,7 @@ def test_the_sampled_part_is_that_of_sampled_trace() -> None:
 
 
 @pytest.mark.parametrize("batches", [lambda: vectors(11), lambda: [vectors(11)[0:2], vectors(3)]])
-def test_a_subset_is_its_first_samples(batches: Callable[[], Pair | list[Pair]]) -> None:
+def test_a_subset_has_its_first_samples(batches: Callable[[], Pair | list[Pair]]) -> None:
     model = CASES[6].model()
     whole = HessianOperator(model, F.mse_loss, batches(), chunk_size=4)
     subset = whole.subset(0.5)
@@ -180,7 +180,7 @@ def test_kept_graphs_and_their_budget_are_shared() -> None:
     assert op._graphs.memory.held == 0
 
 
-def test_probes_come_from_the_generator_or_the_global_stream() -> None:
+def test_probes_come_from_the_generator_or_the_global_one() -> None:
     op = operator(SMOOTH[0])
     for options in ({}, {"sampled": True}):
         first, again, other = (hessian_trace(op, generator=seeded(seed), **options).value for seed in (1, 1, 2))  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ def test_probes_come_from_the_generator_or_the_global_stream() -> None:
             assert unseeded[0] == hessian_trace(op, **options).value != unseeded[1]  # type: ignore[arg-type]
 
 
-def test_a_single_probe_has_no_error_and_few_are_said() -> None:
+def test_a_single_probe_has_no_error_and_a_warning() -> None:
     trace = hessian_trace(operator(SMOOTH[0]), probes=1, generator=seeded(0))
     assert math.isnan(trace.standard_error) and trace.interval() == (-math.inf, math.inf)
     assert trace.probes is not None and trace.probes.too_few_probes
@@ -205,13 +205,13 @@ class Constant(nn.Linear):
 
 
 @pytest.mark.parametrize("loss_fn", [F.mse_loss, lambda z, y: 0.0 * z.sum(), lambda z, y: y.square().mean()])
-def test_what_does_not_depend_on_the_parameters_has_trace_zero(loss_fn) -> None:  # type: ignore[no-untyped-def]
+def test_losses_independent_of_the_parameters_have_trace_zero(loss_fn) -> None:  # type: ignore[no-untyped-def]
     inputs, targets = vectors(outputs=3)
     trace = hessian_trace(HessianOperator(Constant(3, 3).double(), loss_fn, (inputs, targets)))
     assert trace.value == trace.standard_error == 0.0
 
 
-def test_nan_in_the_weights_gives_nan() -> None:
+def test_nan_weights_give_nan() -> None:
     model = CASES[6].model()
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan  # type: ignore[index, operator]
@@ -219,7 +219,7 @@ def test_nan_in_the_weights_gives_nan() -> None:
     assert all(math.isnan(x) for x in (trace.value, trace.standard_error, *trace.interval()))
 
 
-def test_everything_is_left_bitwise_as_found() -> None:
+def test_the_model_is_left_bitwise_unchanged() -> None:
     model = CountsAndFails()
     model.body.weight.grad = torch.ones(2, 3)
     inputs, targets = (part.float() for part in vectors())
@@ -242,12 +242,12 @@ def gauss_newton() -> HessianOperator:
         (lambda: operator(PIECEWISE[0]), {"distribution": "uniform"}, "distribution is 'uniform', expected"),
     ],
 )
-def test_bad_arguments_are_refused(op, options, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments_are_rejected(op, options, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         hessian_trace(op(), **options)
 
 
-def test_refusals_are_those_of_its_parts() -> None:
+def test_train_mode_after_construction_is_rejected() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)).double().eval()
     op = HessianOperator(model, F.mse_loss, vectors())
     model.train()

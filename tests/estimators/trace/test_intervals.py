@@ -1,18 +1,21 @@
-"""Intervals hold the trace as often as they say, whatever the spectrum, and are their formulas."""
+"""Coverage of the intervals for many spectra, and their formulas."""
 
+import importlib
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
-from estimators import HutchinsonResult, hutchinson, lanczos
+from estimators import HutchinsonResult, LanczosResult, hutchinson, lanczos, required_probes
 from estimators.operators.random_vectors import Distribution
 from estimators.trace.intervals import MIN_PROBES, MIN_PROBES_INDEFINITE, degrees_of_freedom
-from estimators.trace.student_t import student_quantile
 from tests.estimators.cases import MatrixOperator, seeded, symmetric
 
+# The public function of this name hides the module.
+MODULE = importlib.import_module("estimators.trace.hutchinson")
 DRAWS = 2000
 
 SPECTRA = {
@@ -25,65 +28,106 @@ SPECTRA = {
     "many of both signs": [1.0, -0.9] * 12,
 }
 
+both = pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 
-def planted(name: str, size: int = 100) -> torch.Tensor:
+
+def planted(name: str, size: int = 100) -> Tensor:
     values = SPECTRA[name]
     return symmetric(values + [0.0] * (size - len(values)))
 
 
-@pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
+def draw(shape: tuple[int, ...], distribution: Distribution) -> Tensor:
+    if distribution == "gaussian":
+        return torch.randn(shape, dtype=torch.float64, generator=seeded(0))
+    return 2.0 * torch.randint(0, 2, shape, generator=seeded(0)).double() - 1.0
+
+
+def batched_results(
+    matrix: Tensor, vectors: Tensor, distribution: Distribution, deflate: LanczosResult | None = None
+) -> list[HutchinsonResult]:
+    """What `hutchinson` returns for probes [draws, probes, size], computed for all draws at once."""
+    probes, known = vectors.shape[1], 0.0
+    projected, products = vectors, vectors @ matrix
+    if deflate is not None:
+        known = float(deflate.tridiagonal.trace())
+        projection = torch.eye(len(matrix), dtype=matrix.dtype) - deflate.basis @ deflate.basis.T
+        projected = vectors @ projection
+        products = projected @ matrix @ projection
+    samples = known + (projected * products).sum(dim=2)
+    norms = products.square().sum(dim=2)
+    variances = 2.0 * norms.mean(dim=1)
+    if distribution == "rademacher":
+        variances = torch.minimum(variances, 2.0 * (vectors * products).var(dim=1).sum(dim=1))
+    values, errors = samples.mean(dim=1), samples.std(dim=1) / math.sqrt(probes)
+    rows = zip(*(numbers.tolist() for numbers in (values, errors, samples, norms, variances)), strict=True)
+    return [
+        HutchinsonResult(value, error, math.nan, probes, tuple(row), tuple(squares), variance)
+        for value, error, row, squares, variance in rows
+    ]
+
+
+@both
+@pytest.mark.parametrize("deflated", [False, True])
+def test_batched_results_equal_those_of_hutchinson(
+    distribution: Distribution, deflated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op = MatrixOperator(planted("one above a bulk"))
+    subspace = lanczos(op, 4, tolerance=0.0, generator=seeded(1)) if deflated else None
+    vectors = draw((5, MIN_PROBES, op.size), distribution)
+    stream = iter(vectors.flatten(0, 1))
+    monkeypatch.setattr(MODULE, "random_vector", lambda *_: next(stream))
+    for batched in batched_results(op.matrix, vectors, distribution, subspace):
+        expected = hutchinson(op, MIN_PROBES, distribution, deflate=subspace)
+        assert batched.value == pytest.approx(expected.value, rel=1e-12)
+        assert batched.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
+        assert batched.samples == pytest.approx(expected.samples, rel=1e-12)
+        assert batched.squared_norms == pytest.approx(expected.squared_norms, rel=1e-11)
+        assert batched.variance == pytest.approx(expected.variance, rel=1e-11)
+
+
+def coverage(results: list[HutchinsonResult], trace: float, method: str) -> float:
+    ends = [result.interval(method=method) for result in results]  # type: ignore[arg-type]
+    return sum(low <= trace <= high for low, high in ends) / len(ends)
+
+
+@both
 @pytest.mark.parametrize("name", SPECTRA)
-def test_they_cover_the_trace_as_often_as_they_say(name: str, distribution: Distribution) -> None:
-    matrix, generator = planted(name), seeded(0)
+def test_intervals_cover_the_trace_at_their_level(name: str, distribution: Distribution) -> None:
+    matrix = planted(name)
     trace = float(matrix.trace())
-    student = chebyshev = doubted = 0
-    for _ in range(DRAWS):
-        result = hutchinson(MatrixOperator(matrix), MIN_PROBES, distribution, generator=generator)
-        doubted += result.too_few_probes is not None
-        student += result.too_few_probes is None and _holds(result.interval(), trace)
-        chebyshev += _holds(result.interval(method="chebyshev"), trace)
-    assert chebyshev / DRAWS >= 0.95
+    results = batched_results(matrix, draw((DRAWS, MIN_PROBES, len(matrix)), distribution), distribution)
+    trusted = [result for result in results if result.too_few_probes is None]
+    doubted = DRAWS - len(trusted)
+    assert coverage(results, trace, "chebyshev") >= 0.95
     if name == "two opposite":
         assert doubted > 0.5 * DRAWS
     else:
         assert doubted < (0.3 if name == "both signs" else 0.05) * DRAWS
-        assert 0.93 <= student / (DRAWS - doubted) <= 0.97
+        assert 0.93 <= coverage(trusted, trace, "student") <= 0.97
 
 
-def test_twenty_probes_are_enough_for_two_opposite_eigenvalues() -> None:
-    matrix, generator = planted("two opposite"), seeded(0)
-    trace, student = float(matrix.trace()), 0
-    for _ in range(DRAWS):
-        result = hutchinson(MatrixOperator(matrix), MIN_PROBES_INDEFINITE, generator=generator)
-        assert result.too_few_probes is None
-        student += _holds(result.interval(), trace)
-    assert 0.93 <= student / DRAWS <= 0.97
+def test_twenty_probes_suffice_for_two_opposite_eigenvalues() -> None:
+    matrix = planted("two opposite")
+    results = batched_results(matrix, draw((DRAWS, MIN_PROBES_INDEFINITE, len(matrix)), "gaussian"), "gaussian")
+    assert not any(result.too_few_probes for result in results)
+    assert 0.93 <= coverage(results, float(matrix.trace()), "student") <= 0.97
 
 
-@pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
+@both
 @pytest.mark.parametrize("name", ["one eigenvalue", "both signs"])
-def test_with_two_probes_chebyshev_holds_and_student_is_doubted(name: str, distribution: Distribution) -> None:
-    matrix, generator = planted(name), seeded(0)
-    trace, chebyshev = float(matrix.trace()), 0
-    for _ in range(DRAWS):
-        result = hutchinson(MatrixOperator(matrix), 2, distribution, generator=generator)
-        assert result.too_few_probes is not None
-        chebyshev += _holds(result.interval(method="chebyshev"), trace)
-    assert chebyshev / DRAWS >= 0.95
+def test_two_probes_suffice_for_chebyshev_only(name: str, distribution: Distribution) -> None:
+    matrix = planted(name)
+    results = batched_results(matrix, draw((DRAWS, 2, len(matrix)), distribution), distribution)
+    assert all(result.too_few_probes for result in results)
+    assert coverage(results, float(matrix.trace()), "chebyshev") >= 0.95
 
 
-def test_deflated_probes_cover_too() -> None:
+def test_intervals_of_deflated_probes_cover_the_trace() -> None:
     op = MatrixOperator(planted("one above a bulk"))
-    subspace, generator = lanczos(op, 4, tolerance=0.0, generator=seeded(1)), seeded(0)
-    inside = 0
-    for _ in range(DRAWS):
-        result = hutchinson(op, MIN_PROBES, "rademacher", deflate=subspace, generator=generator)
-        inside += _holds(result.interval(), float(op.matrix.trace()))
-    assert 0.93 <= inside / DRAWS <= 0.97
-
-
-def _holds(interval: tuple[float, float], trace: float) -> bool:
-    return interval[0] <= trace <= interval[1]
+    subspace = lanczos(op, 4, tolerance=0.0, generator=seeded(1))
+    vectors = draw((DRAWS, MIN_PROBES, op.size), "rademacher")
+    results = batched_results(op.matrix, vectors, "rademacher", subspace)
+    assert 0.93 <= coverage(results, float(op.matrix.trace()), "student") <= 0.97
 
 
 def result(samples: int = 12) -> HutchinsonResult:
@@ -91,7 +135,7 @@ def result(samples: int = 12) -> HutchinsonResult:
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
-def test_they_are_their_formulas(level: float) -> None:
+def test_intervals_equal_their_formulas(level: float) -> None:
     found = result()
     assert found.variance == pytest.approx(2 * sum(found.squared_norms) / 12)
     norms = torch.tensor(found.squared_norms, dtype=torch.float64)
@@ -105,7 +149,7 @@ def test_they_are_their_formulas(level: float) -> None:
     )
 
 
-def test_degrees_count_probes_and_eigenvalues() -> None:
+def test_degrees_of_freedom_count_probes_and_eigenvalues() -> None:
     for rank in (1, 5, 40):
         found = hutchinson(MatrixOperator(symmetric([1.0] * rank + [0.0] * 60)), 4000, generator=seeded(0))
         assert degrees_of_freedom(found.squared_norms, found.variance) == pytest.approx(
@@ -115,7 +159,7 @@ def test_degrees_count_probes_and_eigenvalues() -> None:
     assert degrees_of_freedom((1.0, 1.0), 0.0) == 10_000.0
 
 
-def test_few_probes_are_said_in_words_and_in_the_repr() -> None:
+def test_too_few_probes_are_reported_in_words_and_in_the_repr() -> None:
     enough = replace(result(10), samples=(1.0, 2.0) * 5)
     assert enough.too_few_probes is None and "too_few" not in repr(enough)
     few = result(9)
@@ -128,7 +172,7 @@ def test_few_probes_are_said_in_words_and_in_the_repr() -> None:
     )
 
 
-def test_a_norm_that_is_not_finite_leaves_no_interval() -> None:
+def test_norms_that_are_not_finite_give_no_interval() -> None:
     broken = replace(result(), value=math.nan, variance=math.nan, squared_norms=(math.nan,) * 12)
     for method in ("student", "chebyshev"):
         assert all(math.isnan(end) for end in broken.interval(method=method))  # type: ignore[arg-type]
@@ -143,13 +187,41 @@ def test_a_norm_that_is_not_finite_leaves_no_interval() -> None:
     ],
 )
 @pytest.mark.parametrize("probes", [1, 3])
-def test_bad_arguments_are_refused(options, message: str, probes: int) -> None:  # type: ignore[no-untyped-def]
+def test_bad_arguments_are_rejected(options, message: str, probes: int) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         result(probes).interval(**options)
 
 
-@pytest.mark.parametrize("degrees", [1, 1.3, 2, 3, 9, 30.5, 1000, 10_000])
-@pytest.mark.parametrize("probability", [0.5, 0.6, 0.9, 0.975, 0.9999])
-def test_student_quantiles_are_those_of_scipy(probability: float, degrees: float) -> None:
-    expected = stats.t.ppf(probability, degrees)
-    assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+# Computed by hand: 50 / (sqrt(0.05) * 23.3) and its square.
+@pytest.mark.parametrize(
+    ("mean", "std", "options", "published", "right"),
+    [
+        (233.0, 50.0, {}, 9.597, 92.10),
+        (-233.0, 50.0, {}, 9.597, 92.10),
+        (233.0, 50.0, {"epsilon": 0.2, "delta": 0.1}, 3.393, 11.51),
+        (0.0, 2.0, {}, 8.944, 80.0),
+        (5.0, 2.0, {"epsilon_abs": 0.0}, 17.889, 320.0),
+        (5.0, 0.0, {}, 0.0, 0.0),
+    ],
+)
+def test_required_probes(mean: float, std: float, options: dict[str, float], published: float, right: float) -> None:
+    assert required_probes(mean, std, **options, published=True) == pytest.approx(published, abs=5e-4)
+    assert required_probes(mean, std, **options) == pytest.approx(right, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mean": math.nan}, "mean is nan, expected a finite number"),
+        ({"std": -1.0}, "std is -1.0, expected a finite number, at least 0"),
+        ({"std": math.nan}, "std is nan"),
+        ({"epsilon": -0.1}, "epsilon is -0.1 and epsilon_abs 1.0, expected finite numbers"),
+        ({"epsilon_abs": math.inf}, "epsilon_abs inf, expected finite numbers"),
+        ({"delta": 0.0}, r"delta is 0.0, expected a probability in \(0, 1\)"),
+        ({"delta": 1.0}, "delta is 1.0"),
+        ({"mean": 0.0, "epsilon_abs": 0.0}, "is zero, expected more: raise epsilon_abs"),
+    ],
+)
+def test_bad_arguments_of_required_probes_are_rejected(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        required_probes(**({"mean": 1.0, "std": 1.0} | options))

@@ -1,4 +1,4 @@
-"""S diag(sign) S' is the Hessian of the loss in the outputs, column by column and in the mean over random signs."""
+"""Loss roots against the Hessian of the loss in the outputs: by column, and in the mean over random signs."""
 
 import itertools
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def hessians(loss_fn: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targe
 
 
 @all_losses
-def test_columns_make_the_hessian(name: str) -> None:
+def test_columns_add_up_to_the_hessian(name: str) -> None:
     (loss_fn, targets), outputs = LOSSES[name], 2.0 * values(5)
     root = loss_root(loss_fn, outputs, targets)
     found = torch.zeros(5, 3, 3, dtype=torch.float64)
@@ -55,7 +55,7 @@ def test_columns_make_the_hessian(name: str) -> None:
 
 
 @all_losses
-def test_combinations_make_the_hessian_in_the_mean_over_all_signs(name: str) -> None:
+def test_the_mean_over_all_signs_is_the_hessian(name: str) -> None:
     (loss_fn, targets), outputs = LOSSES[name], 2.0 * values(5)
     root = loss_root(loss_fn, outputs, targets)
     found = torch.zeros(5, 3, 3, dtype=torch.float64)
@@ -66,10 +66,10 @@ def test_combinations_make_the_hessian_in_the_mean_over_all_signs(name: str) -> 
     torch.testing.assert_close(found, hessians(loss_fn, outputs, targets), rtol=1e-12, atol=1e-14)
 
 
-def test_closed_forms_are_for_these_losses_alone() -> None:
+def test_closed_forms_apply_to_plain_losses_only() -> None:
     outputs = values(5)
     counts = {name: loss_root(loss_fn, outputs, targets).count for name, (loss_fn, targets) in LOSSES.items()}
-    # The general root finds the rank: 2 for cross-entropy, in any disguise.
+    # The general root finds the rank, which is 2 for any function of cross-entropy.
     assert counts["cross-entropy"] == counts["a function"] == 2
     assert counts["squared error"] == 3 and counts["linear"] == counts["constant"] == 0
     module = nn.CrossEntropyLoss()

@@ -1,4 +1,4 @@
-"""What traces without probes refuse, and what they make of networks with nothing in them."""
+"""Inputs that traces without probes reject, and their results for trivial networks."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def network() -> nn.Module:
 @both
 @pytest.mark.parametrize("wrong", [7, 3, -3])
 @pytest.mark.parametrize("where", [0, 3, 5])
-def test_classes_that_are_none_are_named(trace: Callable[..., object], wrong: int, where: int) -> None:
+def test_invalid_classes_are_rejected(trace: Callable[..., object], wrong: int, where: int) -> None:
     targets = CLASSES.clone()
     targets[where] = wrong
     with pytest.raises(ValueError, match=f"a target is {wrong}, expected a class in 0..2, as the model has 3 outputs"):
@@ -36,7 +36,7 @@ def test_classes_that_are_none_are_named(trace: Callable[..., object], wrong: in
     ("loss_fn", "targets"),
     [(cross_entropy, torch.rand(6, 4)), (cross_entropy, torch.rand(6)), (mse_loss, torch.rand(6, 1))],
 )
-def test_targets_of_another_shape_are_refused(
+def test_targets_of_another_shape_are_rejected(
     trace: Callable[..., object], loss_fn: Callable[[Tensor, Tensor], Tensor], targets: Tensor
 ) -> None:
     with pytest.raises(ValueError, match=r"for outputs of shape \(2, 3\), expected shape \(2, 3\)"):
@@ -51,7 +51,7 @@ def test_nan_weights_give_nan(trace: Callable[..., object]) -> None:
 
 
 class OneNumber(nn.Module):
-    """Its only parameter is a scalar, in no layer."""
+    """A network whose only parameter is a scalar outside any layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class OneNumber(nn.Module):
         return inputs * self.scale
 
 
-def test_one_parameter() -> None:
+def test_a_network_with_one_parameter() -> None:
     inputs = torch.randn(6, 3, dtype=torch.float64)
     trace = exact_trace(OneNumber(), mse_loss, (inputs, torch.zeros_like(inputs)))
     assert trace.value == pytest.approx(2.0 * float(inputs.square().mean()), rel=1e-12)
 
 
 class Constant(nn.Module):
-    """Outputs that ignore the only parameter."""
+    """A network whose outputs ignore its only parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Constant(nn.Module):
 
 
 @both
-def test_zero_hessians_are_zero(trace: Callable[..., object]) -> None:
+def test_a_zero_hessian_has_trace_zero(trace: Callable[..., object]) -> None:
     inputs = torch.randn(6, 4)
     assert trace(Constant(), cross_entropy, (inputs, CLASSES)).value == 0.0  # type: ignore[attr-defined]
     linear = trace(network(), lambda outputs, targets: outputs.mean(), (inputs, CLASSES))
@@ -87,13 +87,13 @@ def test_zero_hessians_are_zero(trace: Callable[..., object]) -> None:
 
 
 @both
-def test_half_precision_is_refused(trace: Callable[..., object]) -> None:
+def test_half_precision_is_rejected(trace: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="float16, expected torch.float32 or torch.float64"):
         trace(network().half(), cross_entropy, (torch.randn(6, 4).half(), CLASSES))
 
 
 class Growing:
-    """Yields one more batch from its fifth pass on."""
+    """Data with one more batch from the fifth pass on."""
 
     def __init__(self) -> None:
         self.passes = 0
@@ -105,7 +105,7 @@ class Growing:
 
 
 @both
-def test_data_that_grows_is_refused(trace: Callable[..., object]) -> None:
+def test_growing_data_is_rejected(trace: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="batches yielded 18 samples, 12 at its first pass"):
         trace(network(), cross_entropy, Growing())
 

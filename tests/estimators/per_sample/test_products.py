@@ -1,0 +1,57 @@
+"""Norms of products with shared matrices against dense products."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from estimators.kernels import blocks
+from estimators.kernels.blocks import Scratch
+from estimators.per_sample.products import InputMatrices, ProductNorms, gram_is_cheaper, norms_at_positions
+from tests.estimators.cases import seeded
+
+
+@pytest.mark.parametrize("shape", [(3, 70, 4), (40, 70, 4), (40, 5, 4), (100, 80, 60), (5, 5, 5)])
+@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_norms_equal_those_of_dense_products(
+    shape: tuple[int, int, int], count: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in blocks of few samples, and with the columns in several parts."""
+    positions, inputs, outputs = shape
+    rows = torch.randn(5 * groups, positions, inputs, dtype=torch.float64, generator=seeded(0))
+    deltas = torch.randn(5 * groups, count, outputs, positions, dtype=torch.float64, generator=seeded(1))
+    expected = (deltas @ rows.unsqueeze(1)).square().sum(dim=(2, 3)).view(5, groups, count).sum(dim=1)
+
+    def some(matrices: Tensor, part: slice) -> Tensor:
+        return matrices[part.start * groups : part.stop * groups]
+
+    for numbers in (2**20, 2 * positions * max(inputs, outputs) * count):
+        monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * numbers})
+        products = ProductNorms(InputMatrices(partial(some, rows), inputs, groups), count)
+        for first, last in [(0, count), (0, 1), (1, count)]:
+            found = products.of(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
+            torch.testing.assert_close(found, expected[:, first:last], rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_norms_of_sparse_matrices_equal_those_of_dense_products(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several entries may have the same position, as in overlapping windows."""
+    monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * 4 * 6 * 7 * 2})
+    rows = torch.randn(5 * groups, 20, 7, dtype=torch.float64, generator=seeded(0))
+    entries = torch.randn(5, 4, 3, 6, dtype=torch.float64, generator=seeded(1))
+    positions = torch.randint(0, 20, (5, 4, 6), generator=seeded(2)).int()
+    whole = torch.zeros(5, 4, 3, 20, dtype=torch.float64)
+    whole.scatter_add_(3, positions.long().unsqueeze(2).expand(entries.shape), entries)
+    by_group = whole.view(5, groups, 4 // groups, 3, 20) @ rows.view(5, groups, 1, 20, 7)
+    matrices = InputMatrices(lambda part: rows[part.start * groups : part.stop * groups], 7, groups)
+    found = norms_at_positions(matrices, entries.__getitem__, positions, Scratch())
+    torch.testing.assert_close(found, by_group.square().sum(dim=(1, 2, 4)), rtol=1e-12, atol=1e-12)
+
+
+def test_shapes_select_the_cheaper_algorithm() -> None:
+    assert not gram_is_cheaper(positions=1024, inputs=27, outputs=32, columns=9)
+    assert not gram_is_cheaper(positions=256, inputs=288, outputs=32, columns=9)
+    assert gram_is_cheaper(positions=4, inputs=4608, outputs=512, columns=1)
+    assert gram_is_cheaper(positions=4, inputs=4608, outputs=512, columns=9)
