@@ -1,4 +1,4 @@
-"""Disks of a few MiB, to be filled or made read-only; only where this process may mount one."""
+"""Disks of a few MiB that tests fill or make read-only; they need the permission to mount."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
-    """Mounts a disk on a new folder, where that is permitted; whether it was."""
+    """Mounts a disk on a new folder. Yields whether that was permitted."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "hessian-dynamics-test", str(folder)]
     mounted = os.geteuid() == 0 and shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
@@ -22,7 +22,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
 
 
 def fill(folder: Path, leave_bytes: int = 0) -> Path:
-    """Takes all room but some; the file that holds it."""
+    """Fills a disk except for some bytes. Returns the file that does so."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as stream:
         for block in (2**20, 4096):
@@ -36,7 +36,7 @@ def fill(folder: Path, leave_bytes: int = 0) -> Path:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Lets nobody write below a folder, whoever has files open there."""
+    """Makes a folder read-only, even for processes with open files in it."""
     subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)

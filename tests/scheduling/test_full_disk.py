@@ -54,7 +54,7 @@ def test_a_full_and_a_read_only_disk_end_a_run_clearly_and_change_nothing(place:
     ballast = fill(root)
     said = end(place, process)
     full = rf"storage '{re.escape(str(root))}' cannot be written \(No space left on device: [\d,]+ bytes were to be "
-    fix = r"written, [\d,]+ are free\); make room there, and the same command goes on; what is finished is kept"
+    fix = r"written, [\d,]+ are free\); free space there and run the same command again; what is finished is kept"
     assert re.search(full + fix, said), said
     ballast.unlink()
     committed = sum(len(place.storage.trial(trial_id).epochs()) for trial_id in place.sweep.by_id)

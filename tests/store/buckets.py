@@ -1,4 +1,4 @@
-"""An S3 on this machine, reached through real sockets, and buckets in it."""
+"""A local S3 server and buckets in it."""
 
 import os
 import secrets
@@ -14,21 +14,21 @@ import boto3
 ACCESS_KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "a-secret-that-appears-nowhere"
 
 
-# S3 looks for an object and writes it in one step, moto in two, with other threads in between: of two writers of a name
-# that may be written once both succeeded now and then. Takes host and port, prints the port.
+# S3 checks for an object and writes it atomically. moto does so in two steps, so that occasionally both of two writers
+# succeeded: the lock makes it atomic. The script takes host and port, and prints the port.
 SERVER = """
 import sys
 import threading
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
-put, one_at_a_time = S3Response._key_response_put, threading.Lock()
+put, lock = S3Response._key_response_put, threading.Lock()
 
-def put_alone(*args, **kwargs):
-    with one_at_a_time:
+def locked_put(*args, **kwargs):
+    with lock:
         return put(*args, **kwargs)
 
-S3Response._key_response_put = put_alone
+S3Response._key_response_put = locked_put
 server = ThreadedMotoServer(sys.argv[1], int(sys.argv[2]), verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
@@ -38,7 +38,7 @@ threading.Event().wait()
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """moto's server, in a process of its own; its address."""
+    """Runs a moto server in another process. Yields its address."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, "127.0.0.1", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -62,7 +62,7 @@ def s3_server() -> Iterator[str]:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What a process needs to know to reach it."""
+    """The environment variables of a process that uses the server."""
     return {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -73,14 +73,14 @@ def environment(address: str) -> dict[str, str]:
 
 
 def new_bucket(address: str) -> str:
-    """A bucket of its own; its name."""
+    """Creates a bucket. Returns its name."""
     name = f"sweeps-{secrets.token_hex(6)}"
     client(address).create_bucket(Bucket=name)
     return name
 
 
 def client(address: str) -> "boto3.client":
-    """Looks into buckets past the code under test."""
+    """A client that accesses buckets independently of the code under test."""
     return boto3.client(
         "s3",
         endpoint_url=address,
@@ -91,7 +91,7 @@ def client(address: str) -> "boto3.client":
 
 
 def contents(address: str, bucket: str) -> dict[str, bytes]:
-    """Everything in a bucket."""
+    """The content of all objects of a bucket, by key."""
     s3 = client(address)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
@@ -99,5 +99,5 @@ def contents(address: str, bucket: str) -> dict[str, bytes]:
 
 
 def set_environment(address: str) -> None:
-    """For this process and those it starts."""
+    """Sets the variables of `environment` for this process and its children."""
     os.environ.update(environment(address))

@@ -1,4 +1,4 @@
-"""A storage with some trials in it, and processes that meet in it or die in it."""
+"""Records, attempts and checkpoints for tests, and processes that write concurrently or are killed."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def config(**changes: Any) -> TrialConfig:
 
 
 def record(epoch: int, loss: float = 0.5) -> EpochRecord:
-    """What is known after an epoch; different for every epoch."""
+    """The record of an epoch, different for every epoch."""
     return EpochRecord(epoch=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
 
 
@@ -36,7 +36,7 @@ def checkpoint(epoch: int) -> bytes:
 
 
 def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasurement:
-    """What an epoch's checkpoint gave when it was measured again."""
+    """The remeasurement of an epoch."""
     content = {
         "record": EpochRecord(
             epoch=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)
@@ -51,13 +51,13 @@ def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasur
 
 
 def attempt(name: str = "1000-abc", started_ms: int = 1000, **changes: Any) -> Attempt:
-    """One try at a trial."""
+    """An attempt at a trial."""
     content = {"first_epoch": 0, "provenance": PROVENANCE, "environment": {"threads": 1}}
     return Attempt(name=name, started_ms=started_ms, **{**content, **changes})
 
 
 def files_in(folder: Path) -> list[str]:
-    """The names below a folder, without leftovers of writing."""
+    """The paths of all files below a folder, without scratch files."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(str(path) for path in found if ".partial" not in path.parts)
 
@@ -71,7 +71,7 @@ from orchestrator.store.ownership.lease import Lease, LeaseHeldError
 from tests.store import stored
 
 def each(count, work):
-    # Children of one process begin at the same moment, without each having to import everything first.
+    # The children start at the same moment, and need not import anything.
     start = time.monotonic() + 0.2
     pids = []
     for number in range(count):
@@ -88,7 +88,7 @@ def each(count, work):
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 def die_at(step):
-    # Exits at the so-manieth touch of the file system, as kill -9 would: nothing is flushed, nothing cleaned up.
+    # Exits at the given file operation without flushing or cleaning up, as kill -9 would.
     left = step
     watched = {"open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.listdir", "os.scandir"}
     def hook(event, arguments):
@@ -102,7 +102,7 @@ def die_at(step):
 
 
 def python(code: str, *arguments: object) -> str:
-    """Runs code in a process of its own, which finds `each` and `die_at` to fork. Returns what it printed."""
+    """Runs code in another process, with `each` and `die_at` defined. Returns its output."""
     done = subprocess.run(_command(code, arguments), capture_output=True, text=True, timeout=60, cwd=_REPOSITORY)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -110,7 +110,7 @@ def python(code: str, *arguments: object) -> str:
 
 @contextmanager
 def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """The same code at work until the block ends; it has printed its first line when the block begins."""
+    """Runs code in another process until the block ends. The block begins once it has printed `ready`."""
     process = subprocess.Popen(_command(code, arguments), stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
     try:
         assert process.stdout
@@ -121,7 +121,7 @@ def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9, and waits until it is gone."""
+    """Kills a process by SIGKILL, and waits for it."""
     if process.poll() is None:
         os.kill(process.pid, signal.SIGKILL)
     process.wait()

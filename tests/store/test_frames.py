@@ -1,4 +1,4 @@
-"""The tables of a sweep, from the store."""
+"""The tables of a sweep from the store."""
 
 import math
 import time
@@ -26,7 +26,7 @@ def _sweep(epochs: int = 2) -> Sweep:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """Seed 0 completed with an epoch too many, 1 diverged, 2 failed, 3 not begun."""
+    """Seed 0 is completed with one epoch more than requested, 1 diverged, 2 failed, 3 did not begin."""
     sweep, storage = _sweep(), Storage(tmp_path)
     storage.sweep("toy").write_manifest(sweep, stored.PROVENANCE)
     whole, diverged, failed, _ = (storage.trial(trial_id) for trial_id in sweep.by_id)
@@ -43,31 +43,31 @@ def storage(tmp_path: Path) -> Storage:
     return storage
 
 
-def test_an_epoch_is_a_row_and_a_key_a_column(storage: Storage) -> None:
+def test_epochs_are_rows_and_quantities_are_columns(storage: Storage) -> None:
     frame = read_frames(storage, "toy").epochs
     assert list(frame.columns[:2]) == ["trial_id", "epoch"]
     assert list(frame.columns[2 : 2 + len(SCALARS)]) == [quantity.column for quantity in SCALARS]
     whole = next(iter(_sweep().by_id))
     rows = frame[frame.trial_id == whole]
-    assert rows.epoch.tolist() == [0, 1, 2], "epochs that this sweep does not ask for are another sweep's"
+    assert rows.epoch.tolist() == [0, 1, 2], "later epochs belong to another sweep"
     assert rows.hessian_trace.tolist() == [0, 1 / 3, 2 / 3]
     assert rows.accuracy_ood.isna().all(), "not measured"
 
 
-def test_infinities_stay(storage: Storage) -> None:
+def test_infinities_are_kept(storage: Storage) -> None:
     frame = read_frames(storage, "toy").epochs
     diverged = list(_sweep().by_id)[1]
     assert frame[frame.trial_id == diverged].loss_train.tolist() == [0.5, math.inf]
 
 
-def test_what_was_measured_again_has_columns_of_its_label(storage: Storage) -> None:
+def test_remeasured_values_have_columns_with_their_label(storage: Storage) -> None:
     frame = read_frames(storage, "toy").epochs
     again = frame[frame["fraction-0.5/hessian_trace"].notna()]
     assert again.epoch.tolist() == [2]
     assert again["fraction-0.5/hessian_trace"].tolist() == [2 / 7]
 
 
-def test_a_trial_is_a_row_with_its_config_and_how_it_stands(storage: Storage) -> None:
+def test_a_trial_is_a_row_with_its_config_and_state(storage: Storage) -> None:
     frame = read_frames(storage, "toy").trials
     assert set(FACTS) < set(frame.columns)
     assert frame.state.tolist() == ["completed", "diverged", "failed", "pending"]
@@ -88,7 +88,7 @@ def test_fields_of_one_optimizer_are_empty_for_another() -> None:
     assert frame["optimizer.beta1"].dtype == np.float64
 
 
-def test_vectors_are_a_table_of_their_own(storage: Storage) -> None:
+def test_vectors_are_in_a_separate_table(storage: Storage) -> None:
     frame = read_frames(storage, "toy").samples
     assert list(frame.columns) == ["trial_id", "epoch", *(quantity.column for quantity in VECTORS)]
     assert [list(row) for row in frame.lanczos_history] == [[1.0, 2.0], [1.0, 3.0], [1.0, 4.0]]
@@ -109,7 +109,7 @@ def test_points_are_counted(storage: Storage) -> None:
     assert read_frames(storage, "toy").points == 6 * 2 + 1
 
 
-def test_the_files_hold_the_tables(storage: Storage, tmp_path: Path) -> None:
+def test_the_written_files_contain_the_tables(storage: Storage, tmp_path: Path) -> None:
     frames = read_frames(storage, "toy")
     files = frames.write(tmp_path / "export")
     assert [file.name for file in files] == ["epochs.parquet", "trials.parquet", "samples.parquet"]
@@ -132,7 +132,7 @@ def test_a_sweep_that_was_never_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_300_000_points_are_assembled_within_ten_seconds() -> None:
-    """Reading them from 15,000 files is timed by the benchmark; this holds what is done with them."""
+    """A benchmark measures the time of reading them from files."""
     trials = tuple(
         TrialConfig.model_validate({**stored.config().model_dump(), "seed": seed, "epochs": 100}) for seed in range(150)
     )

@@ -1,4 +1,4 @@
-"""Images noted with a sweep."""
+"""The gallery of a sweep."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from orchestrator.store.gallery import Gallery
 from orchestrator.store.storage import Storage
 
 
-def test_images_come_back_as_they_were_noted(tmp_path: Path) -> None:
+def test_images_are_read_as_they_were_stored(tmp_path: Path) -> None:
     sweep = Storage(tmp_path).sweep("toy")
     assert sweep.gallery() is None
     gallery = Gallery((0.0, 0.25), ("cat",), (2, 1, 1, 2, 2), bytes(range(8)))

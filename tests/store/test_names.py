@@ -1,4 +1,4 @@
-"""No name leads out of a storage, whoever made it up: a person, a manifest, a commit, a tracker."""
+"""No name leads out of a storage, whether it comes from a user, a manifest, a commit or a tracker."""
 
 import json
 import string
@@ -34,7 +34,7 @@ HOSTILE = st.one_of(
 @example("../outside")
 @example("/etc/passwd")
 @example("a/../../outside")
-def test_whatever_it_is_called_it_lies_inside_or_is_refused(name: str) -> None:
+def test_every_path_stays_inside_or_is_refused(name: str) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder) / "storage"
         root.mkdir()
@@ -59,7 +59,7 @@ def test_whatever_it_is_called_it_lies_inside_or_is_refused(name: str) -> None:
 
 @settings(max_examples=300)
 @given(name=HOSTILE)
-def test_a_key_of_a_bucket_begins_with_its_prefix_and_means_one_object(name: str) -> None:
+def test_every_key_of_a_bucket_begins_with_its_prefix(name: str) -> None:
     try:
         place = locate(f"s3://bucket/{name}")
     except StorageError:
@@ -75,7 +75,7 @@ def test_a_key_of_a_bucket_begins_with_its_prefix_and_means_one_object(name: str
 @example("a/b")
 @example("")
 @example("night\n")
-def test_sweeps_and_trials_of_hostile_names_are_refused(name: str) -> None:
+def test_hostile_names_of_sweeps_and_trials_are_refused(name: str) -> None:
     plain = set(string.ascii_letters + string.digits + "_-")
     files = DiskFiles(Path("/nonexistent"))
     for make in (lambda: Storage("/nonexistent").sweep(name), lambda: TrialStore(files, name)):
@@ -88,26 +88,26 @@ def test_sweeps_and_trials_of_hostile_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["night", "learning_rate", "e2e-0a1b2c", "a" * 64 + "-abcdef", "7"])
-def test_names_that_sweep_files_may_give_are_taken(name: str) -> None:
+def test_valid_sweep_names_are_accepted(name: str) -> None:
     assert names.valid_sweep_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "other"])
-def test_a_manifest_that_calls_itself_otherwise_is_damaged(tmp_path: Path, name: str) -> None:
+def test_a_manifest_with_another_name_is_damaged(tmp_path: Path, name: str) -> None:
     storage = Storage(tmp_path)
     storage.sweep("night").write_manifest(Sweep("night", "", (config(),), Resources()), PROVENANCE)
     path = tmp_path / "sweeps" / "night" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "name": name}))
     with pytest.raises(DamagedError, match="it belongs to sweep"):
         storage.sweep("night").read_manifest()
-    # What a tracker has of a manifest goes the same way.
+    # The manifest of a tracker is parsed by the same function.
     sweep, _ = manifest_content(path.read_text())
     if name != "other":
         with pytest.raises(StorageError, match="is not a valid name of a sweep"):
             storage.sweep(sweep.name)
 
 
-def test_folders_that_are_no_sweeps_are_not_listed(tmp_path: Path) -> None:
+def test_folders_that_are_not_sweeps_are_not_listed(tmp_path: Path) -> None:
     for name in ("night", "my notes", "-x"):
         folder = tmp_path / "sweeps" / name
         folder.mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_folders_that_are_no_sweeps_are_not_listed(tmp_path: Path) -> None:
 @settings(max_examples=100, deadline=None)
 @given(name=HOSTILE)
 @example("../../../outside")
-def test_a_commit_cannot_make_us_read_elsewhere(name: str) -> None:
+def test_a_commit_cannot_name_a_file_elsewhere(name: str) -> None:
     with TemporaryDirectory() as folder:
         files = DiskFiles(Path(folder) / "storage")
         (Path(folder) / "outside").write_bytes(b"secret")

@@ -1,4 +1,4 @@
-"""What was measured again exists whole or not at all, is never measured twice, and what is left to measure is known."""
+"""A remeasurement is stored whole or not at all, and once; and how far a trial is remeasured."""
 
 import math
 from pathlib import Path
@@ -31,14 +31,14 @@ def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
         assert trial.remeasurements.add(label, remeasured(epoch))
 
 
-def test_nothing_measured_leaves_no_trace(tmp_path: Path, trial: TrialStore) -> None:
+def test_reading_without_remeasurements_leaves_no_file(tmp_path: Path, trial: TrialStore) -> None:
     assert trial.remeasurements.labels() == []
     assert trial.remeasurements.epochs(LABEL) == []
     assert list(trial.remeasurements.records(LABEL, 99)) == []
     assert files_in(tmp_path) == []
 
 
-def test_a_measurement_comes_back(tmp_path: Path, trial: TrialStore) -> None:
+def test_a_remeasurement_is_read_as_stored(tmp_path: Path, trial: TrialStore) -> None:
     measure(trial, 10, 5)
     measure(trial, 5, label="estimators-lanczos")
     assert trial.remeasurements.read(LABEL, 5) == remeasured(5)
@@ -52,7 +52,7 @@ def test_a_measurement_comes_back(tmp_path: Path, trial: TrialStore) -> None:
     ]
 
 
-def test_every_bit_of_a_measurement_comes_back(trial: TrialStore) -> None:
+def test_every_bit_of_a_remeasurement_is_kept(trial: TrialStore) -> None:
     odd = EpochRecord(
         epoch=0,
         timestamp_ms=5,
@@ -65,13 +65,13 @@ def test_every_bit_of_a_measurement_comes_back(trial: TrialStore) -> None:
     assert trial.remeasurements.read(LABEL, 0).record.differences(odd) == {}
 
 
-def test_what_was_measured_first_stays(trial: TrialStore) -> None:
+def test_the_first_remeasurement_is_kept(trial: TrialStore) -> None:
     measure(trial, 5)
     assert not trial.remeasurements.add(LABEL, remeasured(5, timestamp_ms=1))
     assert trial.remeasurements.read(LABEL, 5) == remeasured(5)
 
 
-def test_a_damaged_measurement_is_named(tmp_path: Path, trial: TrialStore) -> None:
+def test_a_damaged_remeasurement_is_reported(tmp_path: Path, trial: TrialStore) -> None:
     measure(trial, 5)
     path = tmp_path / "trials" / trial.trial_id / "measurements" / LABEL / "00005.json"
     path.write_bytes(path.read_bytes()[:50])
@@ -80,7 +80,7 @@ def test_a_damaged_measurement_is_named(tmp_path: Path, trial: TrialStore) -> No
     assert str(caught.value) == f"{path} is damaged; delete it, and measure again"
 
 
-def test_a_measurement_whose_writer_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_remeasurement_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     code = """
         existed = set()
         for step in range(40):
@@ -104,7 +104,7 @@ def test_a_measurement_whose_writer_dies_anywhere_is_whole_or_not_there(tmp_path
     python(code, tmp_path)
 
 
-def test_what_is_kept_and_not_measured_is_due(trial: TrialStore) -> None:
+def test_epochs_with_a_checkpoint_and_no_remeasurement_are_due(trial: TrialStore) -> None:
     commit(trial, last=9, every=4)
     measure(trial, 4)
     measure(trial, 0, 4, 8, label="other")
@@ -117,7 +117,7 @@ def test_what_is_kept_and_not_measured_is_due(trial: TrialStore) -> None:
     assert remeasurement_status(trial, config(), "other", every=8).measured == (0, 8)
 
 
-def test_what_was_measured_counts_when_its_checkpoint_is_gone(trial: TrialStore) -> None:
+def test_a_remeasured_epoch_counts_without_its_checkpoint(trial: TrialStore) -> None:
     commit(trial, last=1)
     measure(trial, 1)
     for epoch in (2, 3):
@@ -134,7 +134,7 @@ def test_a_diverged_epoch_is_not_due(trial: TrialStore) -> None:
     assert found.diverged == (4,)
 
 
-def test_a_trial_of_which_nothing_can_be_measured(trial: TrialStore) -> None:
+def test_a_trial_without_a_suitable_checkpoint(trial: TrialStore) -> None:
     assert remeasurement_status(trial, config(), LABEL, every=1).without_checkpoint
     assert not remeasurement_status(trial, config(), LABEL, every=1).begun
     commit(trial, last=9)

@@ -1,4 +1,4 @@
-"""What is stored of a sweep, and where."""
+"""The files of a sweep and their places."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path / "storage")
 
 
-def test_looking_leaves_no_trace(storage: Storage) -> None:
+def test_reading_leaves_no_file(storage: Storage) -> None:
     sweep = storage.sweep("night")
     assert storage.sweeps() == []
     assert not sweep.stop_requested
@@ -49,7 +49,7 @@ def test_a_storage_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.Monke
     assert Storage("~/results").root == tmp_path.resolve() / "home/results"
 
 
-def test_a_manifest_comes_back(storage: Storage) -> None:
+def test_a_manifest_is_read_as_written(storage: Storage) -> None:
     storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
     sweep, provenance = storage.sweep("night").read_manifest()
     assert sweep == SWEEP
@@ -57,7 +57,7 @@ def test_a_manifest_comes_back(storage: Storage) -> None:
     assert provenance == PROVENANCE
 
 
-def test_a_manifest_of_before_checkpoints_could_be_kept_keeps_the_last(storage: Storage) -> None:
+def test_a_manifest_without_keep_checkpoints_keeps_the_last(storage: Storage) -> None:
     storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
     path = storage.root / "sweeps" / "night" / "manifest.json"
     content = json.loads(path.read_text())
@@ -68,14 +68,14 @@ def test_a_manifest_of_before_checkpoints_could_be_kept_keeps_the_last(storage: 
     assert not any(sweep.keeps(epoch) for epoch in range(20))
 
 
-def test_a_manifest_says_what_is_desired_now(storage: Storage) -> None:
+def test_a_manifest_replaces_the_one_before(storage: Storage) -> None:
     smaller = Sweep("night", "", SWEEP.trials[:1], Resources())
     for sweep in (SWEEP, smaller):
         storage.sweep("night").write_manifest(sweep, PROVENANCE)
     assert storage.sweep("night").read_manifest()[0] == smaller
 
 
-def test_an_unknown_sweep_is_answered_by_the_known_ones(storage: Storage) -> None:
+def test_an_unknown_sweep_lists_the_known_ones(storage: Storage) -> None:
     with pytest.raises(StorageError) as caught:
         storage.sweep("nigth").read_manifest()
     assert str(caught.value) == f"storage {str(storage.root)!r} has no sweep 'nigth'; it has: none"
@@ -88,7 +88,7 @@ def test_an_unknown_sweep_is_answered_by_the_known_ones(storage: Storage) -> Non
     assert storage.sweeps() == ["day", "night"]
 
 
-def test_a_stop_is_asked_for_and_taken_back(storage: Storage) -> None:
+def test_a_stop_is_requested_and_cleared(storage: Storage) -> None:
     sweep = storage.sweep("night")
     sweep.clear_stop()
     for _ in range(2):
@@ -99,7 +99,7 @@ def test_a_stop_is_asked_for_and_taken_back(storage: Storage) -> None:
     assert not storage.sweep("night").stop_requested
 
 
-def test_failures_of_measuring_are_noted_and_forgotten(storage: Storage) -> None:
+def test_failures_of_remeasuring_are_stored_and_cleared(storage: Storage) -> None:
     sweep = storage.sweep("night")
     sweep.clear_failures()
     assert sweep.failures() == {}
@@ -112,7 +112,7 @@ def test_failures_of_measuring_are_noted_and_forgotten(storage: Storage) -> None
     assert sweep.failures() == {}
 
 
-def test_the_shippers_last_word_comes_back(storage: Storage) -> None:
+def test_the_shipper_status_is_read_as_written(storage: Storage) -> None:
     for status in (ShipperStatus("unreachable", "refused - später", 7, 123), ShipperStatus("done", "", 0, 123)):
         storage.sweep("night").write_shipper_status(status)
         assert storage.sweep("night").shipper_status() == status
@@ -126,7 +126,7 @@ def test_driver_and_shipper_do_not_exclude_each_other(storage: Storage) -> None:
     assert sweep.driver_lease.holder() is None
 
 
-def test_everything_lies_where_the_map_says(storage: Storage) -> None:
+def test_all_files_are_in_their_documented_places(storage: Storage) -> None:
     sweep, trial = storage.sweep("night"), storage.trial(config().trial_id)
     sweep.write_manifest(SWEEP, PROVENANCE)
     sweep.request_stop()
@@ -147,7 +147,7 @@ def test_everything_lies_where_the_map_says(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"name": "night"}', b"\xff"])
-def test_a_damaged_manifest_is_named_with_what_mends_it(storage: Storage, content: bytes) -> None:
+def test_a_damaged_manifest_is_reported_with_its_repair(storage: Storage, content: bytes) -> None:
     sweep = storage.sweep("night")
     sweep.write_manifest(SWEEP, PROVENANCE)
     path = storage.root / "sweeps" / "night" / "manifest.json"
@@ -164,14 +164,14 @@ def test_a_damaged_manifest_is_named_with_what_mends_it(storage: Storage, conten
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"noise": 3}', b"\xff"])
-def test_what_only_decorates_is_passed_over_where_it_is_damaged(storage: Storage, content: bytes) -> None:
+def test_a_damaged_gallery_or_shipper_status_is_ignored(storage: Storage, content: bytes) -> None:
     for name in ("gallery.json", "shipper.json"):
         storage.files.write(f"sweeps/night/{name}", content)
     assert storage.sweep("night").gallery() is None
     assert storage.sweep("night").shipper_status() is None
 
 
-def test_what_a_person_reads_is_in_a_storage_on_a_disk_already(storage: Storage) -> None:
+def test_publishing_on_a_disk_copies_nothing(storage: Storage) -> None:
     sweep = storage.sweep("night")
     (sweep.folder / "report").mkdir(parents=True)
     (sweep.folder / "report" / "report.html").write_text("page")

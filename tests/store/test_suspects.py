@@ -1,4 +1,4 @@
-"""Damage that somebody met is known to the next plan; nothing is read for it that is whole."""
+"""Damage found by a reader is in the next plan, without reading intact epochs."""
 
 from pathlib import Path
 
@@ -38,13 +38,13 @@ def spoil(storage: Storage, trial_id: str, epoch: int) -> Path:
     return path
 
 
-def test_nobody_knows_of_damage_that_nobody_met(storage: Storage) -> None:
+def test_damage_is_unknown_until_it_is_read(storage: Storage) -> None:
     spoil(storage, FIRST, 2)
     assert reconcile(SWEEP, storage).todo == []
     assert storage.suspects() == {}
 
 
-def test_tables_name_all_damaged_trials_and_the_next_plan_knows_them(storage: Storage) -> None:
+def test_damage_found_by_a_table_is_in_the_next_plan(storage: Storage) -> None:
     paths = [spoil(storage, FIRST, 2), spoil(storage, SECOND, 0)]
     with pytest.raises(DamagedError) as caught:
         read_frames(storage, "three")
@@ -60,21 +60,21 @@ def test_tables_name_all_damaged_trials_and_the_next_plan_knows_them(storage: St
     ]
 
 
-def test_where_the_time_went_is_told_past_damage_which_is_noted(storage: Storage) -> None:
+def test_the_time_spent_skips_and_marks_damage(storage: Storage) -> None:
     spoil(storage, FIRST, 1)
     spending(reconcile(SWEEP, storage), storage)
     assert storage.suspects() == {FIRST: (1,)}
     assert reconcile(SWEEP, storage).statuses[FIRST].state is State.INTERRUPTED
 
 
-def test_who_reads_everything_finds_everything(storage: Storage) -> None:
+def test_verify_finds_all_damage(storage: Storage) -> None:
     for epoch in (1, 3, 4):
         spoil(storage, SECOND, epoch)
     storage.verify(SWEEP.by_id)
     assert reconcile(SWEEP, storage).damaged == {SECOND: (1, 3, 4)}
 
 
-def test_what_is_set_aside_is_damaged_no_more_but_missing(storage: Storage) -> None:
+def test_an_epoch_set_aside_is_missing_and_not_damaged(storage: Storage) -> None:
     spoil(storage, FIRST, 2)
     storage.verify(SWEEP.by_id)
     assert storage.trial(FIRST).set_aside_damaged() == [2]
@@ -83,7 +83,7 @@ def test_what_is_set_aside_is_damaged_no_more_but_missing(storage: Storage) -> N
     assert (plan.damaged, plan.todo) == ({}, [FIRST])
 
 
-def test_a_note_on_what_is_whole_again_says_nothing(storage: Storage) -> None:
+def test_a_mark_on_an_intact_epoch_has_no_effect(storage: Storage) -> None:
     path = spoil(storage, FIRST, 2)
     storage.verify(SWEEP.by_id)
     content = bytearray(path.read_bytes())
@@ -92,7 +92,7 @@ def test_a_note_on_what_is_whole_again_says_nothing(storage: Storage) -> None:
     assert reconcile(SWEEP, storage).todo == []
 
 
-def test_damage_of_many_trials_is_counted(tmp_path: Path) -> None:
+def test_damage_of_many_trials_is_summarised(tmp_path: Path) -> None:
     trials = tuple(small_trial(seed=seed, epochs=1) for seed in range(13))
     sweep, storage = Sweep("many", "", trials, Resources()), Storage(tmp_path)
     for trial in trials:

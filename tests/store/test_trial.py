@@ -1,4 +1,4 @@
-"""An epoch exists whole or not at all, and a trial goes on from the newest state that is whole."""
+"""An epoch is committed whole or not at all, and a trial resumes from its newest intact checkpoint."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def path_of(files: DiskFiles, epoch: int) -> Path:
     return files.root / "trials" / config().trial_id / "checkpoints" / name
 
 
-def test_a_trial_the_store_has_not_heard_of(files: DiskFiles, trial: TrialStore) -> None:
+def test_an_unknown_trial_is_empty(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.config() is None
     assert trial.epochs() == []
     assert list(trial.records()) == []
@@ -61,7 +61,7 @@ def test_a_trial_the_store_has_not_heard_of(files: DiskFiles, trial: TrialStore)
     assert files_in(files.root) == []
 
 
-def test_the_config_comes_back(trial: TrialStore) -> None:
+def test_a_config_is_read_as_written(trial: TrialStore) -> None:
     trial.write_config(config())
     assert trial.config() == config()
     trial.write_config(config(epochs=20))
@@ -74,14 +74,14 @@ def test_a_config_is_kept_under_its_own_id_only(trial: TrialStore) -> None:
     assert trial.config() is None
 
 
-def test_a_committed_epoch_comes_back(trial: TrialStore) -> None:
+def test_a_committed_epoch_is_read_as_written(trial: TrialStore) -> None:
     commit(trial, 0)
     stored = trial.read(0)
     assert (stored.record, stored.data_digest, stored.attempt) == (record(0), DIGEST, "first")
     assert trial.latest_checkpoint() == Checkpoint(0, checkpoint(0), DIGEST)
 
 
-def test_every_bit_of_a_record_comes_back(trial: TrialStore) -> None:
+def test_every_bit_of_a_record_is_kept(trial: TrialStore) -> None:
     odd = EpochRecord(
         epoch=0,
         timestamp_ms=5,
@@ -104,7 +104,7 @@ def test_epochs_and_records_are_in_order(trial: TrialStore) -> None:
 
 
 @pytest.mark.parametrize("by", ["first", "second"])
-def test_what_was_committed_first_stays(trial: TrialStore, by: str) -> None:
+def test_the_first_commit_of_an_epoch_is_kept(trial: TrialStore, by: str) -> None:
     commit(trial, 0, 1)
     assert not trial.commit(record(1, loss=9.0), b"another state", "other data", by)
     assert trial.read(1).record == record(1)
@@ -119,13 +119,13 @@ def test_a_refused_commit_leaves_no_checkpoint(files: DiskFiles, trial: TrialSto
     assert files_in(files.root) == before
 
 
-def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint_back(
-    files: DiskFiles, trial: TrialStore
-) -> None:
+def test_a_writer_overtaken_before_its_commit_deletes_its_checkpoint(files: DiskFiles, trial: TrialStore) -> None:
     class Late(DiskFiles):
         def create(self, name: str, content: bytes) -> bool:
             commit(trial, 0, by="other")
-            files.write(f"trials/{trial.trial_id}/checkpoints/00000-1000ms-late", checkpoint(0))  # not tidied up
+            files.write(
+                f"trials/{trial.trial_id}/checkpoints/00000-1000ms-late", checkpoint(0)
+            )  # deleted by nobody else
             return super().create(name, content)
 
     late = TrialStore(Late(files.root), trial.trial_id)
@@ -135,7 +135,7 @@ def test_whoever_is_overtaken_between_checkpoint_and_commit_takes_its_checkpoint
     assert checkpoints(files) == ["00000-1000ms-other"]
 
 
-def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: DiskFiles, trial: TrialStore) -> None:
+def test_one_of_eight_concurrent_commits_wins(files: DiskFiles, trial: TrialStore) -> None:
     code = """
         trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
         for epoch in range(5):
@@ -163,7 +163,7 @@ def test_the_last_two_checkpoints_are_kept(files: DiskFiles, trial: TrialStore) 
     assert trial.epochs() == [0, 1, 2, 3, 4]
 
 
-def test_epochs_to_keep_stay_beside_the_last_two(files: DiskFiles, trial: TrialStore) -> None:
+def test_checkpoints_to_keep_stay_with_the_last_two(files: DiskFiles, trial: TrialStore) -> None:
     for epoch in range(12):
         commit(trial, epoch, keep=every(5))
         expected = {e for e in range(epoch + 1) if e % 5 == 0} | {epoch, epoch - 1} - {-1}
@@ -176,8 +176,8 @@ def test_all_keeps_every_epoch(files: DiskFiles, trial: TrialStore) -> None:
     assert kept(files) == list(range(6))
 
 
-def test_what_one_sweep_keeps_no_other_forgets(files: DiskFiles, trial: TrialStore) -> None:
-    """Policies may follow upon each other, in processes that know nothing of the ones before."""
+def test_a_checkpoint_kept_by_one_sweep_is_not_deleted_by_another(files: DiskFiles, trial: TrialStore) -> None:
+    """Processes with different policies train the trial one after another."""
     commit(trial, *range(5), keep=every(2))
     other = TrialStore(files, trial.trial_id)
     commit(other, *range(5, 8), by="second")
@@ -186,7 +186,7 @@ def test_what_one_sweep_keeps_no_other_forgets(files: DiskFiles, trial: TrialSto
     assert kept(files) == [0, 2, 4, 9, 10, 11]
 
 
-def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_commit_of_an_early_version_is_read(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     for epoch in (0, 1):
         name = f"trials/{trial.trial_id}/epochs/{epoch:05d}.json"
@@ -202,8 +202,8 @@ def test_a_commit_of_before_there_was_anything_to_keep_is_read(files: DiskFiles,
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.sampled_from(["commit", "keep", "crash", "stale", "process"]), max_size=25))
-def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[str]) -> None:
-    """Policies, crashes before a commit, stragglers and new processes in any order."""
+def test_exactly_the_kept_and_the_last_checkpoints_remain(steps: list[str]) -> None:
+    """Policies, crashes before a commit, late writers and new processes in any order."""
     with TemporaryDirectory() as folder:
         files = DiskFiles(Path(folder))
         trial = TrialStore(files, config().trial_id)
@@ -217,7 +217,7 @@ def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[s
                 assert kept(files) == sorted(to_keep | ({epoch, epoch - 1} - {-1}))
             elif what == "crash":
                 files.write(f"trials/{trial.trial_id}/checkpoints/{epoch + 1:05d}-dead-{number}", b"state of nobody")
-            elif what == "stale" and epoch >= 0:  # of an epoch that another has committed meanwhile
+            elif what == "stale" and epoch >= 0:  # of an epoch committed by another writer meanwhile
                 files.write(f"trials/{trial.trial_id}/checkpoints/{epoch:05d}-dead-{number}", b"state of nobody")
             else:
                 trial = TrialStore(files, trial.trial_id)
@@ -230,14 +230,14 @@ def test_whatever_happens_kept_and_last_are_there_and_nothing_else(steps: list[s
         assert latest == (Checkpoint(epoch, checkpoint(epoch), DIGEST) if epoch >= 0 else None)
 
 
-def test_a_kept_checkpoint_whose_commit_is_damaged_is_left_alone(files: DiskFiles, trial: TrialStore) -> None:
+def test_the_checkpoint_of_a_damaged_commit_is_not_deleted(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(4), keep=every(2))
     (files.root / "trials" / trial.trial_id / "epochs" / "00000.json").write_bytes(b"{")
     commit(TrialStore(files, trial.trial_id), 4, 5)
     assert kept(files) == [0, 2, 4, 5]
 
 
-def test_where_the_last_two_are_damaged_a_kept_one_is_gone_on_from(files: DiskFiles, trial: TrialStore) -> None:
+def test_if_the_last_two_are_damaged_a_kept_one_is_used(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(5), keep=every(2))
     for epoch in (3, 4):
         damage_content(path_of(files, epoch))
@@ -257,7 +257,7 @@ def test_epochs_with_a_checkpoint_are_found(files: DiskFiles, trial: TrialStore)
     assert trial.read_checkpoint(trial.read(2)) is None
 
 
-def test_a_damaged_checkpoint_is_named(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_damaged_checkpoint_is_reported(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     damage_content(path_of(files, 0))
     with pytest.raises(StorageError) as caught:
@@ -268,7 +268,7 @@ def test_a_damaged_checkpoint_is_named(files: DiskFiles, trial: TrialStore) -> N
     )
 
 
-def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: DiskFiles, trial: TrialStore) -> None:
+def test_checkpoints_without_a_commit_are_ignored_and_deleted(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     folder = f"trials/{trial.trial_id}/checkpoints"
     for crashed in ("a", "b", "c"):
@@ -279,8 +279,8 @@ def test_what_crashes_left_without_a_commit_neither_misleads_nor_stays(files: Di
     assert checkpoints(files) == ["00001-1001ms-first", "00002-1002ms-second"]
 
 
-def test_another_writers_next_checkpoint_is_left_alone(files: DiskFiles, trial: TrialStore) -> None:
-    """Written before its commit: whoever deletes it here makes that commit a damaged one."""
+def test_the_next_checkpoint_of_another_writer_is_not_deleted(files: DiskFiles, trial: TrialStore) -> None:
+    """It is written before its commit, so deleting it would damage that commit."""
     commit(trial, 0)
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
     commit(trial, 1)
@@ -310,7 +310,7 @@ def test_if_the_newest_is_damaged_the_one_before_is_used(files: DiskFiles, trial
     commit(trial, 0, 1, 2)
     damage(path_of(files, 2))
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST, damaged=(2,))
-    # The epoch is computed again: its record stays, and the trial goes on.
+    # The epoch is recomputed: its record is kept, and the trial goes on.
     assert not trial.commit(record(2, loss=9.0), checkpoint(2), DIGEST, "second")
     commit(trial, 3, by="second")
     assert trial.latest_checkpoint() == Checkpoint(3, checkpoint(3), DIGEST)
@@ -318,7 +318,9 @@ def test_if_the_newest_is_damaged_the_one_before_is_used(files: DiskFiles, trial
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_both_are_damaged_the_trial_begins_anew(files: DiskFiles, trial: TrialStore, damage: object) -> None:
+def test_if_both_checkpoints_are_damaged_the_trial_starts_over(
+    files: DiskFiles, trial: TrialStore, damage: object
+) -> None:
     assert callable(damage)
     commit(trial, 0, 1, 2, 3)
     damage(path_of(files, 2))
@@ -327,13 +329,13 @@ def test_where_both_are_damaged_the_trial_begins_anew(files: DiskFiles, trial: T
     assert trial.epochs() == [0, 1, 2, 3]
 
 
-def test_only_the_one_before_is_damaged(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_damaged_checkpoint_before_the_newest_does_not_matter(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     damage_content(path_of(files, 0))
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
 
 
-def test_a_damaged_commit_is_named(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_damaged_commit_is_reported(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     path = files.root / "trials" / trial.trial_id / "epochs" / "00000.json"
     path.write_bytes(path.read_bytes()[:50])
@@ -349,7 +351,7 @@ def test_a_damaged_commit_is_named(files: DiskFiles, trial: TrialStore) -> None:
     "content",
     [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"record": 3}', b'{"record": {}, "checkpoint": "00000-a"}'],
 )
-def test_damage_of_every_kind_is_damage(files: DiskFiles, trial: TrialStore, content: bytes) -> None:
+def test_every_kind_of_damage_is_detected(files: DiskFiles, trial: TrialStore, content: bytes) -> None:
     commit(trial, 0, 1)
     files.write(f"trials/{trial.trial_id}/epochs/00001.json", content)
     files.write(f"trials/{trial.trial_id}/trial.json", content)
@@ -361,7 +363,7 @@ def test_damage_of_every_kind_is_damage(files: DiskFiles, trial: TrialStore, con
     assert [c.record.epoch for c in trial.with_checkpoint(9)] == [0]
 
 
-def test_a_single_digit_that_changed_is_noticed(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_single_changed_digit_is_detected(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0)
     name = f"trials/{trial.trial_id}/epochs/00000.json"
     content = files.read(name) or b""
@@ -384,7 +386,7 @@ def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: DiskFiles, tri
             trial.read(epoch)
 
 
-def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: DiskFiles, trial: TrialStore) -> None:
+def test_damaged_epochs_are_set_aside_and_recomputed_with_their_time(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(4))
     path = files.root / "trials" / trial.trial_id / "epochs"
     path.joinpath("00001.json").write_bytes(path.joinpath("00001.json").read_bytes()[:-30])
@@ -402,11 +404,11 @@ def test_damaged_epochs_are_set_aside_and_exist_again_with_their_time(files: Dis
 
 @pytest.mark.parametrize("last", [False, True], ids=["inside", "last"])
 @pytest.mark.parametrize("damaged", [b"", b'{"record": {"epoch": 2, "timestamp_ms": 9002,'], ids=["gone", "other"])
-def test_the_time_of_a_damaged_epoch_is_told_outside_its_file(
+def test_the_time_of_a_damaged_epoch_is_recovered_from_other_files(
     files: DiskFiles, trial: TrialStore, damaged: bytes, last: bool
 ) -> None:
     commit(trial, *range(3))
-    if not last:  # until its checkpoint is gone too
+    if not last:  # until its checkpoint is deleted too
         commit(TrialStore(files, trial.trial_id), *range(3, 6), by="second")
         assert kept(files) == [4, 5]
     files.write(f"trials/{trial.trial_id}/epochs/00002.json", damaged)
@@ -414,21 +416,21 @@ def test_the_time_of_a_damaged_epoch_is_told_outside_its_file(
     assert trial.damaged_timestamps() == {2: 1002}
 
 
-def test_where_nothing_else_tells_the_time_of_a_damaged_epoch_its_own_file_is_asked(
-    files: DiskFiles, trial: TrialStore
-) -> None:
+def test_the_time_of_a_damaged_epoch_comes_last_from_its_own_file(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(3))
     path = files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
     path.write_bytes(path.read_bytes()[:-30])
-    files.write(f"trials/{trial.trial_id}/checkpoints/00002-77ms-crashed", b"of a writer that died before its commit")
+    files.write(
+        f"trials/{trial.trial_id}/checkpoints/00002-77ms-crashed", b"of a writer that was killed before its commit"
+    )
     assert trial.set_aside_damaged() == [2]
     assert trial.damaged_timestamps() == {2: 1002}
     files.write(f"trials/{trial.trial_id}/damaged/00002.json", b"")
     assert trial.damaged_timestamps() == {}
 
 
-def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: DiskFiles, trial: TrialStore) -> None:
-    """Names of before had the attempt alone, which begins with a time of its own."""
+def test_the_start_of_an_attempt_is_not_used_as_the_end_of_an_epoch(files: DiskFiles, trial: TrialStore) -> None:
+    """Checkpoint names of early versions contain the attempt only, which begins with its start time."""
     commit(trial, *range(3))
     folder, path = f"trials/{trial.trial_id}", files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
     files.delete(f"{folder}/checkpoints/00002-1002ms-first")
@@ -438,7 +440,7 @@ def test_the_start_of_an_attempt_is_not_taken_for_the_end_of_an_epoch(files: Dis
     assert trial.damaged_timestamps() == {2: 1002}
 
 
-def test_foreign_files_are_none_of_ours(files: DiskFiles, trial: TrialStore) -> None:
+def test_other_files_are_ignored(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     for name in ("epochs/00001.json.bak", "epochs/notes.txt", "checkpoints/readme", "attempts/x.json"):
         files.write(f"trials/{trial.trial_id}/{name}", b"notes")
@@ -448,7 +450,7 @@ def test_foreign_files_are_none_of_ours(files: DiskFiles, trial: TrialStore) -> 
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST)
 
 
-def test_records_are_strict_json_and_those_of_before_are_read(files: DiskFiles, trial: TrialStore) -> None:
+def test_records_are_strict_json_and_early_ones_are_read(files: DiskFiles, trial: TrialStore) -> None:
     def refuse(token: str) -> None:
         raise AssertionError(token)
 
@@ -465,18 +467,18 @@ def test_records_are_strict_json_and_those_of_before_are_read(files: DiskFiles, 
     assert trial.read(0).record.differences(odd) == {}
 
 
-def test_a_commit_is_plain_json_of_names(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_commit_is_plain_json(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 3)
     content = json.loads(files.read(f"trials/{trial.trial_id}/epochs/00003.json") or b"")
     assert content["record"] == record(3).to_json()
     assert content["checkpoint"] == "00003-1003ms-first"
 
 
-# --- a crash at any moment ---
+# --- crashes ---
 
 
-def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> None:
-    """Process after process dies one file operation later, until one comes through."""
+def test_a_commit_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Each process dies one file operation later than the one before, until one finishes."""
     code = """
         existed = set()
         for step in range(100):
@@ -502,7 +504,7 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
                 assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
                 assert not trial.latest_checkpoint().damaged
             kept = files.list(f"trials/{trial.trial_id}/checkpoints")
-            third = ["00003-1003ms-dying"] if exists else []  # kept only where it was committed so
+            third = ["00003-1003ms-dying"] if exists else []  # kept only if it was committed
             assert kept == ["00000-1000ms-before", *third, "00004-1004ms-after", "00005-1005ms-after"], (step, kept)
             if code == 0:
                 break
@@ -511,11 +513,11 @@ def test_a_commit_that_dies_anywhere_is_whole_or_not_there(tmp_path: Path) -> No
         print(step)
     """
     steps = int(python(code, tmp_path))
-    assert steps > 8, "a commit touches the disk more often than that: the deaths were not where they should be"
+    assert steps > 8, "a commit takes more file operations than that"
 
 
-def test_crash_upon_crash_does_not_fill_the_disk(files: DiskFiles, trial: TrialStore) -> None:
-    """Preempted again and again between a checkpoint and its commit."""
+def test_repeated_crashes_do_not_fill_the_disk(files: DiskFiles, trial: TrialStore) -> None:
+    """Five processes die between the checkpoint and its commit."""
     code = """
         trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
         assert trial.commit(stored.record(0), stored.checkpoint(0), "d", "before")
@@ -541,7 +543,7 @@ def test_crash_upon_crash_does_not_fill_the_disk(files: DiskFiles, trial: TrialS
 # --- attempts ---
 
 
-def test_attempts_come_back_oldest_first(trial: TrialStore) -> None:
+def test_attempts_are_listed_oldest_first(trial: TrialStore) -> None:
     late, early = attempt("2000-aaa", 2000, first_epoch=3), attempt("1000-bbb", 1000)
     trial.write_attempt(late)
     trial.write_attempt(early)
@@ -557,21 +559,21 @@ def test_an_attempt_that_ended_replaces_the_one_that_began(trial: TrialStore) ->
     assert trial.attempts() == [ended]
 
 
-def test_attempts_are_in_the_order_of_their_claims_whatever_their_clocks_said(trial: TrialStore) -> None:
+def test_attempts_are_ordered_by_claim_and_not_by_clock(trial: TrialStore) -> None:
     fast, slow = attempt("9000-aaa", 9000, claim=1), attempt("1000-bbb", 1000, claim=2)
     for each in (slow, fast):
         trial.write_attempt(each)
     assert trial.attempts() == [fast, slow]
 
 
-def test_a_damaged_attempt_is_passed_over(files: DiskFiles, trial: TrialStore) -> None:
+def test_a_damaged_attempt_is_ignored(files: DiskFiles, trial: TrialStore) -> None:
     trial.write_attempt(attempt())
     for number, content in enumerate((b"", b"{", b"[]", b"{}", b'{"provenance": 3}')):
         files.write(f"trials/{trial.trial_id}/attempts/{number}.json", content)
     assert trial.attempts() == [attempt()]
 
 
-def test_two_trials_do_not_meet(files: DiskFiles, trial: TrialStore) -> None:
+def test_trials_are_independent(files: DiskFiles, trial: TrialStore) -> None:
     other = TrialStore(files, config(seed=1).trial_id)
     commit(trial, 0)
     other.write_attempt(attempt())

@@ -1,4 +1,4 @@
-"""How a trial stands, from what is committed and how its last attempt ended."""
+"""The status of a trial, from its commits and the end of its last attempt."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ def commit(trial: TrialStore, *epochs: int, loss: float = 0.5) -> None:
         assert trial.commit(record(epoch, loss), checkpoint(epoch), "d", "1000-abc")
 
 
-def test_a_trial_nobody_began_is_pending(trial: TrialStore) -> None:
+def test_a_trial_without_files_is_pending(trial: TrialStore) -> None:
     stands = trial_status(trial, config())
     assert (stands.state, stands.epoch, stands.epochs, stands.attempt) == (State.PENDING, -1, 10, None)
     assert stands.missing_epochs == 11, "epoch 0 is one of them"
@@ -32,7 +32,7 @@ def test_a_trial_nobody_began_is_pending(trial: TrialStore) -> None:
     ("started_ms", "ended", "driver_since", "state"),
     [
         (5000, None, 4.0, State.RUNNING),
-        (5000, None, 6.0, State.INTERRUPTED),  # begun before the driver now at work: killed
+        (5000, None, 6.0, State.INTERRUPTED),  # begun before the current driver, so it was killed
         (5000, None, None, State.INTERRUPTED),
         (5000, "interrupted", 4.0, State.INTERRUPTED),
         (5000, "failed", None, State.FAILED),
@@ -57,7 +57,7 @@ def test_an_attempt_that_was_killed_before_epoch_0_leaves_the_trial_pending(tria
     assert trial_status(trial, config(), driver_since=0.5).state == State.RUNNING
 
 
-def test_all_epochs_are_completed_however_the_attempt_ended(trial: TrialStore) -> None:
+def test_a_trial_with_all_epochs_is_completed_however_its_attempt_ended(trial: TrialStore) -> None:
     commit(trial, *range(11))
     trial.write_attempt(attempt(ended="failed"))
     stands = trial_status(trial, config(), driver_since=0.5)
@@ -65,7 +65,7 @@ def test_all_epochs_are_completed_however_the_attempt_ended(trial: TrialStore) -
     assert stands.state.final
 
 
-def test_who_asks_for_fewer_epochs_has_them_and_who_asks_for_more_lacks_some(trial: TrialStore) -> None:
+def test_the_state_depends_on_the_requested_epochs(trial: TrialStore) -> None:
     commit(trial, *range(6))
     states: list[Any] = [trial_status(trial, config(epochs=epochs)) for epochs in (3, 5, 8)]
     assert [(s.state, s.epoch, s.missing_epochs) for s in states] == [
@@ -75,14 +75,12 @@ def test_who_asks_for_fewer_epochs_has_them_and_who_asks_for_more_lacks_some(tri
     ]
 
 
-def test_a_diverged_trial_is_at_its_end(trial: TrialStore) -> None:
+def test_a_diverged_trial_is_final(trial: TrialStore) -> None:
     commit(trial, 0, 1)
     commit(trial, 2, loss=math.nan)
     stands = trial_status(trial, config())
     assert (stands.state, stands.epoch, stands.missing_epochs) == (State.DIVERGED, 2, 0)
-    assert trial_status(trial, config(epochs=1)).state == State.COMPLETED, (
-        "who asks for one epoch does not see the third"
-    )
+    assert trial_status(trial, config(epochs=1)).state == State.COMPLETED, "the diverged epoch was not requested"
 
 
 def path_of(trial: TrialStore, epoch: int) -> Path:
@@ -97,7 +95,7 @@ def test_an_epoch_that_was_deleted_is_missing(trial: TrialStore) -> None:
 
 
 @pytest.mark.parametrize("loss", [0.5, math.nan])
-def test_a_last_epoch_that_is_damaged_is_missing_and_ends_nothing(trial: TrialStore, loss: float) -> None:
+def test_a_damaged_last_epoch_is_missing(trial: TrialStore, loss: float) -> None:
     commit(trial, *range(10))
     commit(trial, 10, loss=loss)
     path_of(trial, 10).write_bytes(b"{")
@@ -105,7 +103,7 @@ def test_a_last_epoch_that_is_damaged_is_missing_and_ends_nothing(trial: TrialSt
     assert (stands.state, stands.epoch, stands.missing_epochs) == (State.INTERRUPTED, 9, 1)
 
 
-def test_a_diverged_trial_with_a_gap_is_not_at_its_end(trial: TrialStore) -> None:
+def test_a_diverged_trial_with_a_gap_is_not_final(trial: TrialStore) -> None:
     commit(trial, 0, 1)
     commit(trial, 2, loss=math.nan)
     assert trial_status(trial, config()).state is State.DIVERGED

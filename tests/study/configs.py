@@ -1,4 +1,4 @@
-"""Valid trial configs, for tests that hold for every one of them."""
+"""Strategies for valid trial configs."""
 
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ from orchestrator.study.optimizer_config import (
 )
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
-"""A trial that leaves every default to the code."""
+"""A trial with all defaults."""
 
 
 def config(**changes: Any) -> TrialConfig:
@@ -29,7 +29,7 @@ def config(**changes: Any) -> TrialConfig:
 
 
 def with_field(trial: TrialConfig, dotted: str, value: Any) -> TrialConfig:
-    """The same trial but for one field, validated."""
+    """The same trial with one field changed, validated."""
     content = trial.model_dump()
     *parents, last = dotted.split(".")
     owner = content
@@ -40,7 +40,7 @@ def with_field(trial: TrialConfig, dotted: str, value: Any) -> TrialConfig:
 
 
 def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Every field under its dotted name, read off the JSON form; an oracle for `TrialConfig.flat`."""
+    """All fields by dotted name, from the JSON; an oracle for `TrialConfig.flat`."""
     found: dict[str, Any] = {}
     for name in [*type(model).model_fields, *(model.model_extra or {})]:
         value = getattr(model, name)

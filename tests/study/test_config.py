@@ -1,4 +1,4 @@
-"""A trial is its content: what counts for its id, and what never does."""
+"""Trial configs and their ids."""
 
 import difflib
 import json
@@ -76,7 +76,7 @@ NAMED: dict[str, TrialConfig] = {
 }
 
 
-def test_ids_are_those_of_the_golden_file() -> None:
+def test_ids_equal_those_of_the_golden_file() -> None:
     ours = _json({name: trial.trial_id for name, trial in NAMED.items()})
     golden = GOLDEN.read_text() if GOLDEN.exists() else ""
     diff = "".join(difflib.unified_diff(golden.splitlines(True), ours.splitlines(True), "golden", "now"))
@@ -97,25 +97,25 @@ def test_an_id_is_twelve_hex_digits_and_no_two_named_configs_share_one() -> None
 
 
 @pytest.mark.parametrize("trial", NAMED.values(), ids=NAMED)
-def test_defaults_written_out_make_no_other_trial(trial: TrialConfig) -> None:
+def test_explicit_defaults_do_not_change_the_id(trial: TrialConfig) -> None:
     spelled_out = trial.model_dump()
     left_out = trial.model_dump(exclude_defaults=True)
     assert TrialConfig.model_validate(spelled_out).trial_id == trial.trial_id
     assert TrialConfig.model_validate(left_out).trial_id == trial.trial_id
 
 
-def test_leaving_defaults_out_leaves_something_out() -> None:
+def test_configs_without_defaults_are_shorter() -> None:
     assert set(config().model_dump(exclude_defaults=True)) == set(MINIMAL)
     assert "measurement" in config().model_dump()
 
 
-def test_epochs_and_paths_do_not_count() -> None:
+def test_epochs_and_paths_do_not_change_the_id() -> None:
     assert config(epochs=2).trial_id == config(epochs=70).trial_id
     assert config(data=IMAGES).trial_id == config(data={**IMAGES, "path": "/elsewhere"}).trial_id
     assert config(data=IMAGES).trial_id != config().trial_id
 
 
-def test_one_learning_rate_however_written() -> None:
+def test_the_notation_of_a_number_does_not_change_the_id() -> None:
     whole = config(optimizer={"name": "sgd", "lr": 1})
     assert whole.trial_id == config(optimizer={"name": "sgd", "lr": 1.0}).trial_id
     assert isinstance(whole.optimizer.lr, float)
@@ -125,7 +125,7 @@ def test_one_learning_rate_however_written() -> None:
     }
 
 
-def test_the_order_of_estimators_does_not_count() -> None:
+def test_the_order_of_estimators_does_not_change_the_id() -> None:
     one = config(measurement={"estimators": ["algorithm1", "lanczos"]})
     assert one.measurement.estimators == ("lanczos", "algorithm1")
     assert one.trial_id == config().trial_id
@@ -164,7 +164,7 @@ OTHER: dict[str, Any] = {
     "epochs": 3,
     "data.path": "/elsewhere",
 }
-"""Another value for every field; names are tags, of which the golden file has one config each."""
+"""Another value for every field except names; the golden file has a config for each name."""
 NOT_COUNTED = {"epochs", "data.path"}
 
 
@@ -177,7 +177,7 @@ BASES = [
 
 
 @pytest.mark.parametrize("base", BASES, ids=str)
-def test_each_other_field_makes_another_trial(base: TrialConfig) -> None:
+def test_every_other_field_changes_the_id(base: TrialConfig) -> None:
     fields = [key for key in base.flat() if key.rpartition(".")[2] != "name"]
     assert set(fields) <= set(OTHER), "a new field needs another value here"
     for key in fields:
@@ -188,20 +188,20 @@ def test_each_other_field_makes_another_trial(base: TrialConfig) -> None:
         assert (changed.trial_id == base.trial_id) == (key in NOT_COUNTED), key
 
 
-def test_epochs_count_where_the_schedule_stretches_over_them() -> None:
+def test_epochs_change_the_id_if_the_schedule_depends_on_them() -> None:
     cosine = config(schedule={"name": "cosine"}, epochs=70)
     assert cosine.trial_id != config(schedule={"name": "cosine"}, epochs=71).trial_id
     for schedule in ({"name": "constant", "warmup_epochs": 5}, {"name": "step", "every": 30}):
         assert config(schedule=schedule, epochs=70).trial_id == config(schedule=schedule, epochs=71).trial_id
 
 
-def test_arguments_of_a_network_of_ones_own_are_fields() -> None:
+def test_arguments_of_a_user_network_are_fields() -> None:
     trial = config(model={"name": "mine.models:Net", "width": 64})
     assert trial.flat()["model.width"] == 64
     assert trial.trial_id != config(model={"name": "mine.models:Net", "width": 65}).trial_id
 
 
-def test_only_epochs_and_paths_are_marked_as_not_counting() -> None:
+def test_only_epochs_and_paths_are_marked_as_not_identity() -> None:
     models: list[type[BaseModel]] = [TrialConfig]
     models += {type(value) for trial in NAMED.values() for value in _models(trial)}
     unmarked = {
@@ -215,7 +215,7 @@ def _models(trial: TrialConfig) -> list[BaseModel]:
 
 
 @given(trials)
-def test_json_gives_back_the_same_trial(trial: TrialConfig) -> None:
+def test_a_config_survives_json(trial: TrialConfig) -> None:
     again = TrialConfig.model_validate_json(trial.model_dump_json())
     assert again == trial
     assert hash(again) == hash(trial)
@@ -229,7 +229,7 @@ def test_flat_has_every_field(trial: TrialConfig) -> None:
 
 
 @given(trials)
-def test_what_is_chosen_makes_the_trial_again(trial: TrialConfig) -> None:
+def test_the_chosen_fields_define_the_trial(trial: TrialConfig) -> None:
     chosen = trial.chosen()
     assert chosen.items() <= trial.flat().items()
     content: dict[str, Any] = {}
@@ -245,7 +245,7 @@ def test_defaults_are_not_chosen() -> None:
 
 
 @given(trials, trials)
-def test_ids_are_equal_where_what_counts_is(one: TrialConfig, two: TrialConfig) -> None:
+def test_ids_are_equal_exactly_if_the_identity_fields_are(one: TrialConfig, two: TrialConfig) -> None:
     same = _counted(one) == _counted(two)
     assert (one.trial_id == two.trial_id) == same
     if not one.schedule_needs_epochs:
@@ -258,14 +258,14 @@ def _counted(trial: TrialConfig) -> dict[str, Any]:
 
 
 @given(trials, trials)
-def test_one_field_of_another_trial_decides(one: TrialConfig, two: TrialConfig) -> None:
-    # Two random trials hardly ever agree; two that differ in one field often do.
+def test_ids_differ_exactly_if_an_identity_field_differs(one: TrialConfig, two: TrialConfig) -> None:
+    # Two random trials are almost never equal; two that differ in one field often are.
     for key in ("seed", "batch_size", "measurement.fraction", "measurement.estimators", "optimizer.lr"):
         mixed = with_field(one, key, two.flat()[key])
         assert (mixed.trial_id == one.trial_id) == (mixed.flat()[key] == one.flat()[key])
 
 
-def test_a_trial_is_frozen_through_and_through() -> None:
+def test_a_config_is_immutable_at_every_level() -> None:
     trial = config()
     with pytest.raises(ValidationError, match="frozen"):
         trial.seed = 1
@@ -298,7 +298,7 @@ def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
         ("", None),
     ],
 )
-def test_numbers_as_a_researcher_writes_them(text: str, value: object) -> None:
+def test_integers_are_accepted_for_floats(text: str, value: object) -> None:
     read = parse_value(text)
     assert (read, type(read)) == (value, type(value))
 
@@ -323,6 +323,6 @@ def test_numbers_as_a_researcher_writes_them(text: str, value: object) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_invalid_configs_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(**fields)

@@ -1,4 +1,4 @@
-"""One row: nothing is lost on its way to JSON and back, and two runs are compared bit for bit."""
+"""Epoch records: JSON loses nothing, and two runs are compared bit for bit."""
 
 import json
 import math
@@ -34,13 +34,13 @@ def _bits(record: EpochRecord) -> dict[str, str]:
 
 
 @given(records)
-def test_json_gives_back_every_bit(record: EpochRecord) -> None:
+def test_a_record_survives_json_bit_for_bit(record: EpochRecord) -> None:
     again = EpochRecord.from_json(json.loads(json.dumps(record.to_json())))
     assert _bits(again) == _bits(record)
     assert record.differences(again) == {}
 
 
-def test_what_was_not_measured_is_left_out_and_comes_back_as_such() -> None:
+def test_unmeasured_values_are_left_out_of_json() -> None:
     record = EpochRecord(epoch=0, timestamp_ms=5)
     assert record.to_json() == {"epoch": 0, "timestamp_ms": 5}
     assert EpochRecord.from_json(record.to_json()) == record
@@ -48,13 +48,13 @@ def test_what_was_not_measured_is_left_out_and_comes_back_as_such() -> None:
     assert zero.to_json()["loss_train"] == 0.0
 
 
-def test_keys_of_a_newer_version_are_passed_over() -> None:
+def test_keys_of_a_newer_version_are_ignored() -> None:
     record = EpochRecord(epoch=1, timestamp_ms=5, loss_train=0.5, lanczos_history=(1.0, 2.0))
     newer = {**record.to_json(), "hessian_rank": 3.0, "spectrum": [1.0, 2.0]}
     assert EpochRecord.from_json(newer) == record
 
 
-def test_every_quantity_has_a_key_of_its_own_and_says_what_it_is() -> None:
+def test_every_quantity_has_a_unique_key_and_a_description() -> None:
     quantities = [*SCALARS, *VECTORS]
     assert len(quantities) == len(fields(EpochRecord)) - 2, "every field but epoch and timestamp is a quantity"
     assert len({quantity.key for quantity in quantities}) == len(quantities)
@@ -62,13 +62,13 @@ def test_every_quantity_has_a_key_of_its_own_and_says_what_it_is() -> None:
     assert all(q.unit and q.label and q.meaning and q.key.count("/") == 1 for q in quantities)
 
 
-def test_a_column_is_the_name_of_its_field() -> None:
+def test_columns_are_named_like_fields() -> None:
     names = [field.name for field in fields(EpochRecord) if field.metadata]
     assert sorted(quantity.column for quantity in (*SCALARS, *VECTORS)) == sorted(names)
     assert VECTORS[-1].key == "trace/per_parameter", "mappings are last, so that tables keep the order of columns"
 
 
-def test_metrics_and_vectors_go_by_key() -> None:
+def test_metrics_and_vectors_are_by_key() -> None:
     record = EpochRecord(
         epoch=1, timestamp_ms=5, loss_train=math.nan, hessian_trace=233.0, gradient_norm=0.0, lanczos_history=(1.0, 2.0)
     )
@@ -80,7 +80,7 @@ def test_metrics_and_vectors_go_by_key() -> None:
 
 
 @given(records)
-def test_all_that_was_measured_is_in_metrics_or_vectors(record: EpochRecord) -> None:
+def test_every_measured_value_is_in_metrics_or_vectors(record: EpochRecord) -> None:
     measured = {q.key for q in SCALARS if getattr(record, q.column) is not None}
     assert set(record.metrics()) == measured
     assert record.vectors() == {q.key: getattr(record, q.column) for q in VECTORS if getattr(record, q.column)}
@@ -116,18 +116,18 @@ def test_minus_zero_differs_from_zero() -> None:
     assert list(ours.differences(theirs)) == ["hessian/lambda_min"]
 
 
-def test_a_nan_is_the_same_nan_again() -> None:
+def test_a_nan_equals_a_nan() -> None:
     again = replace(RECORD, hessian_trace=float("nan"), lanczos_history=(1.0, float("nan"), 0.0))
     assert RECORD.differences(again) == {}
 
 
-def test_times_are_no_differences() -> None:
+def test_times_are_not_compared() -> None:
     timed: dict[str, Any] = {q.column: 3.5 for q in SCALARS if not q.reproducible}
     assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
     assert RECORD.differences(replace(RECORD, timestamp_ms=6, **timed)) == {}
 
 
-def test_system_keys_are_not_reproducible_either() -> None:
+def test_system_keys_are_not_reproducible() -> None:
     assert not Quantity("system/memory", "MiB", "memory", "resident").reproducible
     assert Quantity("loss/train", "nats", "loss", "mean").reproducible
 
@@ -136,5 +136,5 @@ def test_system_keys_are_not_reproducible_either() -> None:
     ("loss", "diverged"),
     [(0.5, False), (0.0, False), (1e300, False), (math.nan, True), (math.inf, True), (-math.inf, True), (None, True)],
 )
-def test_a_loss_that_is_no_finite_number_has_diverged(loss: float | None, diverged: bool) -> None:
+def test_a_loss_that_is_not_finite_has_diverged(loss: float | None, diverged: bool) -> None:
     assert EpochRecord(epoch=1, timestamp_ms=5, loss_train=loss).diverged == diverged

@@ -1,4 +1,4 @@
-"""Trials drawn from a space: the same ones whenever and wherever the file is read."""
+"""Trials drawn at random are the same whenever and wherever the file is read."""
 
 import math
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def sample(**fields: Any) -> SampleConfig:
     return SampleConfig.model_validate({"trials": 8, "values": values, **fields})
 
 
-def test_the_draws_are_written_down_here() -> None:
+def test_draws_equal_recorded_values() -> None:
     assert draw(sample(trials=2)) == [{"a": 0.9328, "b": 0.000296}, {"a": 0.3525, "b": 0.01189}]
     assert draw(sample(trials=2, method="sobol")) == [{"a": 0.9328, "b": 0.000296}, {"a": 0.4328, "b": 0.009361}]
 
@@ -58,18 +58,18 @@ def test_more_points_keep_the_first_ones(method: str) -> None:
     assert draw(sample(trials=20, method=method))[:8] == draw(sample(method=method))
 
 
-def test_another_key_moves_no_draw_of_the_first() -> None:
+def test_draws_do_not_depend_on_other_keys() -> None:
     more = {**sample().model_dump(exclude_none=True)["values"], "c": {"uniform": [0, 1]}}
     assert [point["a"] for point in draw(sample(values=more))] == [point["a"] for point in draw(sample())]
 
 
-def test_another_seed_draws_others() -> None:
+def test_another_seed_draws_other_values() -> None:
     for method in ("random", "sobol"):
         assert draw(sample(method=method, seed=1)) != draw(sample(method=method))
 
 
 @pytest.mark.parametrize("method", ["random", "sobol"])
-def test_values_are_spread_as_they_say(method: str) -> None:
+def test_values_follow_their_distribution(method: str) -> None:
     drawn = draw(sample(trials=512, method=method, values={**sample().model_dump(exclude_none=True)["values"]}))
     assert kstest([point["a"] for point in drawn], "uniform").pvalue > 0.01
     logs = [(math.log10(point["b"]) + 4) / 3 for point in drawn]
@@ -82,7 +82,7 @@ def test_sobol_leaves_no_gaps() -> None:
     assert max(later - earlier for earlier, later in pairwise(drawn)) < 2 / 64 + 1e-3
 
 
-def test_every_choice_comes_up() -> None:
+def test_every_choice_is_drawn() -> None:
     drawn = draw(sample(trials=100, values={"a": {"choice": [32, 64, {"name": "cnn"}]}}))
     for value in (32, 64, {"name": "cnn"}):
         assert 15 < sum(point["a"] == value for point in drawn) < 55
@@ -95,7 +95,7 @@ def test_every_point_is_combined_with_the_grid(load: Load) -> None:
     assert drawn == [(lr, batch, seed) for lr, batch, _ in alone for seed in (0, 1)]
 
 
-def test_a_key_that_is_set_is_not_drawn(load: Load) -> None:
+def test_an_overridden_key_is_not_drawn(load: Load) -> None:
     assert {lr for lr, _, _ in points(load(SAMPLE, "optimizer.lr=0.5"))} == {0.5}
     listed = points(load(SAMPLE, "optimizer.lr=[0.5, 0.25]"))
     assert {lr for lr, _, _ in listed} == {0.5, 0.25}
@@ -103,7 +103,7 @@ def test_a_key_that_is_set_is_not_drawn(load: Load) -> None:
     assert points(both) == [(0.5, 16, 0)]
 
 
-def test_the_number_of_points_can_be_set(load: Load) -> None:
+def test_the_number_of_points_can_be_overridden(load: Load) -> None:
     assert len(load(SAMPLE, "sample.trials=5").trials) == 5
 
 
@@ -135,7 +135,7 @@ def test_the_number_of_points_can_be_set(load: Load) -> None:
         ("{trials: 1, values: {epocs: {choice: [1]}}}", ["sample: epocs = 1: unknown key; did you mean 'epochs'?"]),
     ],
 )
-def test_what_is_wrong_is_said(load: Load, given: str, lines: list[str]) -> None:
+def test_invalid_samples_are_explained(load: Load, given: str, lines: list[str]) -> None:
     with pytest.raises(SweepFileError) as raised:
         load(f"sample: {given}\n")
     assert len(raised.value.issues) == 1
@@ -143,12 +143,12 @@ def test_what_is_wrong_is_said(load: Load, given: str, lines: list[str]) -> None
         assert line in str(raised.value)
 
 
-def test_a_wrong_sample_hides_no_other_problem(load: Load) -> None:
+def test_an_invalid_sample_hides_no_other_issue(load: Load) -> None:
     with pytest.raises(SweepFileError) as raised:
         load("  seed: -1\n" + SAMPLE.replace("[1.0e-3, 1]", "[0, 1]"), "data.name=digit")
     assert len(raised.value.issues) == 3
 
 
-def test_a_key_may_be_varied_in_one_way_only(load: Load) -> None:
+def test_a_key_in_both_sample_and_grid_is_refused(load: Load) -> None:
     with pytest.raises(SweepFileError, match="sample: optimizer.lr: is also in the grid; remove it from one"):
         load(SAMPLE + "grid: {optimizer.lr: [1, 2]}\n")

@@ -1,4 +1,4 @@
-"""A sweep file becomes a list of trials, or a list of everything there is to mend in it."""
+"""A sweep file becomes a list of trials, or a list of its issues."""
 
 import re
 import textwrap
@@ -39,7 +39,7 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a sweep file into a folder of its own; returns its path."""
+    """Writes a sweep file into a new folder. Returns its path."""
 
     def write(content: str, name: str = "x.yaml") -> str:
         path = tmp_path / name
@@ -50,7 +50,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def problems(source: str, *overrides: str) -> list[str]:
-    """What is wrong with a sweep file, a line each."""
+    """The issues of a sweep file, one per line."""
     with pytest.raises(SweepFileError) as caught:
         load_sweep(source, overrides)
     header, *lines = str(caught.value).split("\n  ")
@@ -65,10 +65,10 @@ def optimizer(trial: Any) -> SgdConfig:
     return trial.optimizer
 
 
-# --- what a sweep file means ---
+# --- trials of a sweep file ---
 
 
-def test_quickstart_is_twelve_trials_as_its_header_says() -> None:
+def test_the_header_of_quickstart_is_right() -> None:
     sweep = load_sweep(str(REPOSITORY / "sweeps/quickstart.yaml"))
     header = (REPOSITORY / "sweeps/quickstart.yaml").read_text().split("name:")[0]
     assert re.search(r"\b12 trials\b", header)
@@ -80,7 +80,7 @@ def test_quickstart_is_twelve_trials_as_its_header_says() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sweep_in_the_folder_loads_and_counts_its_trials_rightly(path: Path) -> None:
+def test_every_shipped_sweep_states_its_number_of_trials(path: Path) -> None:
     sweep = load_sweep(path.stem)
     header = path.read_text().split("name:")[0]
     counts = re.findall(r"\b(\d+) trials\b", header)
@@ -88,7 +88,7 @@ def test_every_sweep_in_the_folder_loads_and_counts_its_trials_rightly(path: Pat
     assert str(len(sweep.trials)) in counts
 
 
-def test_a_sweep_is_found_by_name_here_before_where_it_is_installed(
+def test_a_sweep_in_the_current_directory_hides_an_installed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -108,7 +108,7 @@ def test_a_file_without_a_name_is_named_after_itself(write: Write) -> None:
     assert load_sweep(write(BASE.removeprefix("name: x\n"), "night.yaml")).name == "night"
 
 
-def test_the_last_key_of_a_grid_turns_fastest(write: Write) -> None:
+def test_the_last_key_of_a_grid_varies_fastest(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer.lr: [0.2, 0.1], seed: [1, 0]}\n"))
     assert [(optimizer(t).lr, t.seed) for t in sweep.trials] == [(0.2, 1), (0.2, 0), (0.1, 1), (0.1, 0)]
     assert sweep.label(sweep.trials[0]) == "lr=0.2 seed=1"
@@ -119,11 +119,11 @@ def test_several_grids_are_their_union(write: Write) -> None:
     assert [(t.seed, t.batch_size) for t in sweep.trials] == [(0, 64), (1, 64), (2, 64), (0, 32)]
 
 
-def test_an_empty_grid_beside_others_is_the_trial_itself(write: Write) -> None:
+def test_an_empty_grid_among_others_is_the_base_trial(write: Write) -> None:
     assert [t.seed for t in load_sweep(write(BASE + "grid: [{}, {seed: [1]}]\n")).trials] == [0, 1]
 
 
-def test_a_whole_optimizer_in_a_grid_does_not_wipe_out_the_learning_rates_beside_it(write: Write) -> None:
+def test_a_whole_optimizer_in_a_grid_keeps_the_varied_learning_rates(write: Write) -> None:
     for keys in ("optimizer.lr: [1, 2], optimizer: [{name: adam, lr: 3}]",
                  "optimizer: [{name: adam, lr: 3}], optimizer.lr: [1, 2]"):  # fmt: skip
         sweep = load_sweep(write(BASE + f"grid: {{{keys}}}\n"))
@@ -146,7 +146,7 @@ def test_two_grids_may_share_lists_by_anchor(write: Write) -> None:
 GRID = BASE + "grid: {optimizer.lr: [0.1, 0.2], seed: [0, 1]}\n"
 
 
-def test_an_override_of_a_trial_key_holds_for_every_trial(write: Write) -> None:
+def test_an_override_of_a_trial_key_changes_every_trial(write: Write) -> None:
     sweep = load_sweep(write(GRID), ["epochs=7", "optimizer.momentum=0.9", "measurement.fraction=1"])
     assert len(sweep.trials) == 4
     assert {(t.epochs, optimizer(t).momentum, t.measurement.fraction) for t in sweep.trials} == {(7, 0.9, 1.0)}
@@ -157,7 +157,7 @@ def test_an_override_of_a_grid_key_replaces_its_values(write: Write) -> None:
     assert [t.seed for t in load_sweep(write(GRID), ["seed=5"]).trials] == [5, 5]
 
 
-def test_a_list_holds_for_the_trials_of_every_grid(write: Write) -> None:
+def test_an_override_by_a_list_changes_every_grid(write: Write) -> None:
     source = write(BASE + "grid: [{seed: [0, 1]}, {batch_size: [32]}]\n")
     trials = load_sweep(source, ["seed=[5, 6]"]).trials
     assert [(t.seed, t.batch_size) for t in trials] == [(5, 64), (6, 64), (5, 32), (6, 32)]
@@ -179,7 +179,7 @@ def test_an_override_of_a_list_valued_field(write: Write) -> None:
     assert trial.measurement.estimators == ("lanczos",)
 
 
-def test_an_override_of_resources_leaves_every_trial_what_it_is(write: Write) -> None:
+def test_an_override_of_resources_changes_no_trial(write: Write) -> None:
     plain = load_sweep(write(GRID))
     for overrides in (["resources.cpu=3", "resources.gpu=0.5"], ["resources={cpu: 3, gpu: 0.5}"]):
         sweep = load_sweep(write(GRID), overrides)
@@ -187,7 +187,7 @@ def test_an_override_of_resources_leaves_every_trial_what_it_is(write: Write) ->
         assert sweep.trials == plain.trials
 
 
-def test_overrides_make_another_sweep_named_alike_in_any_order(write: Write) -> None:
+def test_the_order_of_overrides_does_not_change_the_name(write: Write) -> None:
     source = write(GRID)
     one, two = load_sweep(source, ["epochs=7", "seed=3"]), load_sweep(source, ["seed=3", "epochs=7"])
     assert re.fullmatch(r"x-[0-9a-f]{6}", one.name)
@@ -201,7 +201,7 @@ def test_overrides_make_another_sweep_named_alike_in_any_order(write: Write) -> 
     assert len(names) == 4
 
 
-def test_a_whole_and_its_part_mean_the_same_in_any_order(write: Write) -> None:
+def test_the_order_of_nested_overrides_does_not_matter(write: Write) -> None:
     source, overrides = write(BASE), ["optimizer.lr=0.5", "optimizer={name: adam, lr: 1}"]
     one, two = load_sweep(source, overrides), load_sweep(source, overrides[::-1])
     assert one == two
@@ -209,13 +209,13 @@ def test_a_whole_and_its_part_mean_the_same_in_any_order(write: Write) -> None:
 
 
 @pytest.mark.parametrize("override", ["epochs", "=3", ""])
-def test_an_override_that_is_none(write: Write, override: str) -> None:
+def test_an_override_without_a_value_is_refused(write: Write, override: str) -> None:
     message = f"--set {override!r}: expected key=value, for example --set optimizer.lr=0.1"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_sweep(write(BASE), [override])
 
 
-def test_an_override_given_twice(write: Write) -> None:
+def test_a_duplicate_override_is_refused(write: Write) -> None:
     message = "--set 'seed=2': seed is set twice; keep one of the values"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_sweep(write(BASE), ["seed=1", "epochs=3", "seed=2"])
@@ -237,15 +237,15 @@ def test_an_override_given_twice(write: Write) -> None:
         ("a..b=1", f"trial.a = {{'': {{'b': 1}}}}: unknown key; {TRIAL}"),
     ],
 )
-def test_a_wrong_override_is_a_problem_of_the_trial(write: Write, override: str, line: str) -> None:
+def test_an_invalid_override_is_an_issue_of_the_trial(write: Write, override: str, line: str) -> None:
     assert problems(write(BASE), override) == [line]
 
 
-def test_a_wrong_override_of_a_grid_key_is_a_problem_of_the_grid(write: Write) -> None:
+def test_an_invalid_override_of_a_grid_key_is_an_issue_of_the_grid(write: Write) -> None:
     assert problems(write(GRID), "seed=[-1, 2]") == ["grid: seed = -1: must be greater than or equal to 0"]
 
 
-# --- what is wrong with a file ---
+# --- issues ---
 
 GRID_SHAPE = "must be a mapping of keys to lists of values, or a list of such mappings"
 GRID_EMPTY = "is empty; list values by key, or remove grid for a single trial"
@@ -463,7 +463,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "grid: {seed: [-1], batch_size: [1, 2, 3]}",
         ["grid: seed = -1: must be greater than or equal to 0"],
     ),
-    # keys that are no text
+    # keys that are not text
     "numeric sweep key": (BASE + "1: 2", ["1 = 1: keys must be text"]),
     "numeric trial key": (BASE + "  1: 2", ["trial.1 = 1: keys must be text"]),
     "numeric optimizer key": (
@@ -472,7 +472,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "numeric grid key": (BASE + "grid: {1: [2]}", ["grid: 1 = [2]: keys must be text"]),
     "boolean grid key": (BASE + "grid: {on: [2]}", ["grid: True = [2]: keys must be text"]),
-    # names become folders
+    # names of folders
     **{
         f"name {name!r}": (
             BASE.replace("name: x", f"name: {yaml.dump(name).splitlines()[0]}"),
@@ -484,7 +484,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "long name": (BASE.replace("name: x", "name: " + "a" * 65), [f"name = '{'a' * 56}...: {NAME}"]),
     "numeric name": (BASE.replace("name: x", "name: 3"), ["name = 3: must be text"]),
     "name null": (BASE.replace("name: x", "name:"), ["name = None: must be text"]),
-    # two things that count as one trial
+    # different configs with one id
     "two lengths": (
         BASE + "grid: {epochs: [2, 3]}",
         [f"epochs = 3: gives the same trial ({config().trial_id}) as 2; keep the larger one"],
@@ -497,7 +497,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             " the path of the data is not part of a trial; keep one"
         ],
     ),
-    # no sweep at all
+    # not a sweep
     "text": ("hello", ["file = 'hello': must be a mapping with the keys name, trial and grid"]),
     "list": ("- 1", ["file = [1]: must be a mapping with the keys name, trial and grid"]),
     "nothing": ("", ["file = None: must be a mapping with the keys name, trial and grid"]),
@@ -505,7 +505,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("content", "lines"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_said_so_that_it_can_be_mended(write: Write, content: str, lines: list[str]) -> None:
+def test_issues_say_what_is_wrong_and_what_is_valid(write: Write, content: str, lines: list[str]) -> None:
     assert problems(write(content)) == lines
 
 
@@ -528,14 +528,14 @@ def test_what_is_wrong_is_said_so_that_it_can_be_mended(write: Write, content: s
         ),
     ],
 )
-def test_too_many_trials_are_refused_before_any_is_made(write: Write, more: str, line: str) -> None:
+def test_too_many_trials_are_refused_immediately(write: Write, more: str, line: str) -> None:
     source = write(f"{BASE}{more}\n")
     began = time.monotonic()
     assert problems(source) == [line]
     assert time.monotonic() - began < 3
 
 
-def test_everything_is_said_at_once(write: Write) -> None:
+def test_all_issues_are_reported_together(write: Write) -> None:
     source = write("""\
         name: ../x
         gird: 1
@@ -607,17 +607,17 @@ NO_YAML: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "message"), NO_YAML.values(), ids=NO_YAML)
-def test_what_is_no_yaml_is_shown_with_its_place(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_invalid_yaml_is_reported_with_its_position(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{message}")):
         load_sweep(str(path))
 
 
-# --- which file ---
+# --- finding the file ---
 
 
-def test_no_such_sweep_lists_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_sweep_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/at_home.yaml").write_text(BASE)
@@ -630,44 +630,44 @@ def test_no_such_sweep_lists_those_there_are(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("source", ["nowhere.yaml", "nowhere.yml", "./nowhere", "sweeps/nowhere.yaml", "sweeps/"])
-def test_no_such_file(source: str) -> None:
+def test_a_missing_file_is_reported(source: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"sweep file {source!r} does not exist")):
         load_sweep(source)
 
 
-def test_a_folder_is_no_sweep_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_sweep_file(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").mkdir()
     with pytest.raises(ValueError, match=r"x\.yaml' does not exist"):
         load_sweep(str(tmp_path / "x.yaml"))
 
 
-def test_two_files_of_one_name(write: Write) -> None:
+def test_two_files_with_one_name_are_refused(write: Write) -> None:
     source, other = write(BASE), write(BASE, "y.yml")
     assert problems(source) == [f"name = 'x': is also the name in {other}; give every sweep its own name"]
     assert problems(other) == [f"name = 'x': is also the name in {source}; give every sweep its own name"]
 
 
-def test_a_shared_name_is_said_beside_all_else(write: Write) -> None:
+def test_a_shared_name_is_reported_with_other_issues(write: Write) -> None:
     write(BASE, "y.yaml")
     assert len(problems(write(BASE + "  sed: 1"))) == 2
 
 
-def test_a_file_may_not_take_the_name_that_another_has_by_its_file_name(write: Write) -> None:
+def test_a_name_may_not_equal_the_file_name_of_another_sweep(write: Write) -> None:
     other = write(BASE.removeprefix("name: x\n"), "night.yaml")
     assert problems(write(BASE.replace("name: x", "name: night"))) == [
         f"name = 'night': is also the name in {other}; give every sweep its own name"
     ]
 
 
-def test_what_is_wrong_with_another_file_is_none_of_this_ones_problems(write: Write) -> None:
+def test_issues_of_other_files_are_not_reported(write: Write) -> None:
     write("a: [1", "broken.yaml")
     write("- 1", "list.yaml")
     write("  seed: !!bool maybe", "tag.yaml")
-    Path(write(BASE)).with_name(".#x.yaml").symlink_to("me@here:1")  # an editor's lock
+    Path(write(BASE)).with_name(".#x.yaml").symlink_to("me@here:1")  # the lock file of an editor
     assert load_sweep(write(BASE)).name == "x"
 
 
-# --- a trial of a sweep ---
+# --- finding and labelling trials ---
 
 
 @pytest.fixture
@@ -682,7 +682,7 @@ def test_a_trial_is_found_by_the_beginning_of_its_id(sweep: Sweep) -> None:
         assert sweep.find(trial.trial_id[:unique]) is trial
 
 
-def test_several_trials_are_listed(sweep: Sweep) -> None:
+def test_an_ambiguous_prefix_lists_its_trials(sweep: Sweep) -> None:
     first = next(digit for digit in "0123456789abcdef" if sum(i.startswith(digit) for i in sweep.by_id) > 1)
     matches = [trial for trial in sweep.trials if trial.trial_id.startswith(first)]
     with pytest.raises(ValueError, match="give enough of one id") as caught:
@@ -693,13 +693,13 @@ def test_several_trials_are_listed(sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "found"), [("xyz", "matches no trial"), ("", "matches 40 trials")])
-def test_where_no_trial_is_meant_all_are_listed(sweep: Sweep, prefix: str, found: str) -> None:
+def test_all_trials_are_listed_if_none_matches(sweep: Sweep, prefix: str, found: str) -> None:
     with pytest.raises(ValueError, match=f"^'{prefix}' {found} of sweep 'x'") as caught:
         sweep.find(prefix)
     assert all(trial_id in str(caught.value) for trial_id in sweep.by_id)
 
 
-def test_a_label_tells_what_is_special_about_a_trial(write: Write) -> None:
+def test_a_label_shows_how_a_trial_differs(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 1}]}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == [
         "sgd",
@@ -708,7 +708,7 @@ def test_a_label_tells_what_is_special_about_a_trial(write: Write) -> None:
     assert load_sweep(write(BASE)).label(config()) == ""
 
 
-def test_a_label_says_what_differs_from_the_defaults_of_an_optimizer(write: Write) -> None:
+def test_a_label_shows_what_differs_from_the_defaults_of_an_optimizer(write: Write) -> None:
     grid = "[{optimizer: [{name: sgd, lr: 1}, {name: sgd, lr: 2, momentum: 0.9}], seed: [0, 1]}]"
     sweep = load_sweep(write(BASE + f"grid: {grid}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == [
@@ -719,18 +719,18 @@ def test_a_label_says_what_differs_from_the_defaults_of_an_optimizer(write: Writ
     ]
 
 
-def test_keys_that_end_alike_are_written_out(write: Write) -> None:
+def test_keys_with_the_same_last_part_are_written_in_full(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}], model.lr: [3, 4], optimizer.lr: [1, 2]}\n"))
     assert sweep.label(sweep.trials[-1]) == "model.lr=4 optimizer.lr=2.0"
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_no_two_trials_of_a_sweep_are_labelled_alike(path: Path) -> None:
+def test_labels_of_a_sweep_are_unique(path: Path) -> None:
     sweep = load_sweep(path.stem)
     assert len({sweep.label(trial) for trial in sweep.trials}) == len(sweep.trials)
 
 
-def test_the_paper_is_as_large_as_it_was_and_holds_figure_1() -> None:
+def test_the_paper_sweep_has_its_size_and_contains_figure_1() -> None:
     paper = load_sweep("paper")
     assert len(paper.trials) >= 150
     assert sum(trial.epochs for trial in paper.trials) > 10_000
@@ -744,14 +744,14 @@ def test_the_paper_is_as_large_as_it_was_and_holds_figure_1() -> None:
     assert all(trial.measurement.algorithm1_every == 10 for trial in paper.trials)
 
 
-def test_figure_1_has_the_groups_of_the_paper() -> None:
+def test_the_sweeps_of_figure_1_have_the_groups_of_the_paper() -> None:
     rates = [(trial.optimizer.lr, trial.seed) for trial in load_sweep("learning_rate").trials]
     assert sorted(rates) == [(lr, seed) for lr in (0.01, 0.05) for seed in range(4)]
     sizes = [(trial.batch_size, trial.seed) for trial in load_sweep("batch_size").trials]
     assert sorted(sizes) == [(size, seed) for size in (32, 64) for seed in range(2)]
 
 
-def test_the_laptop_sweep_is_as_it_was_meant() -> None:
+def test_the_laptop_sweep_has_its_settings() -> None:
     sweep = load_sweep("laptop")
     assert (len(sweep.trials), {trial.epochs for trial in sweep.trials}) == (16, {30})
     assert {trial.data.train_subset for trial in sweep.trials} == {10_000}
@@ -761,13 +761,13 @@ def test_the_laptop_sweep_is_as_it_was_meant() -> None:
     assert all(trial.measurement.algorithm1_every == 5 for trial in sweep.trials)
 
 
-def test_a_label_names_what_only_some_trials_have_where_nothing_else_tells_them_apart(write: Write) -> None:
+def test_a_label_shows_a_field_that_only_some_trials_have(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: {model: [{name: 'mine:Net'}, {name: 'mine:Net', width: 8}]}\n"))
     assert [sweep.label(trial) for trial in sweep.trials] == ["", "width=8"]
 
 
-def test_labels_of_a_large_sweep_are_no_matter_of_minutes(write: Write) -> None:
+def test_labels_of_a_large_sweep_are_fast(write: Write) -> None:
     sweep = load_sweep(write(BASE + f"grid: {{seed: {list(range(500))}}}\n"))
     began = time.process_time()
     assert len({sweep.label(trial) for trial in sweep.trials}) == 500
-    assert time.process_time() - began < 5, "what varies must be found once, not once for each field of each trial"
+    assert time.process_time() - began < 5, "the varied fields must be determined once"

@@ -27,6 +27,8 @@ _WRITER = "writer"
 _ATTEMPTS = 5
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
+_PAGE = 1000
+"""Names per request of a listing, the most that S3 returns."""
 _REASONS = {
     "NoSuchBucket": "there is no such bucket; create it first, or correct --storage",
     "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
@@ -125,14 +127,14 @@ class S3Files:
             )
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"MaxKeys": _PAGE}
         while True:
             page = self._fs.call_s3("list_objects_v2", Bucket=self.root.bucket, Prefix=prefix, Delimiter="/", **more)
             yield from (item["Key"] for item in page.get("Contents", ()))
             yield from (item["Prefix"] for item in page.get("CommonPrefixes", ()))
             if not page.get("IsTruncated"):
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            more["ContinuationToken"] = page["NextContinuationToken"]
 
     def _head(self, name: str) -> dict[str, Any] | None:
         try:

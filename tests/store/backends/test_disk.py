@@ -1,4 +1,4 @@
-"""Five verbs: a reader sees a file whole or not at all, whoever dies while writing it."""
+"""File operations on a disk: a reader sees a file whole or not at all, even if its writer is killed."""
 
 import os
 import re
@@ -30,11 +30,11 @@ def test_what_is_written_is_read(files: DiskFiles) -> None:
     assert files.list("a/b") == ["c"]
 
 
-def test_what_is_not_there(files: DiskFiles) -> None:
+def test_missing_files(files: DiskFiles) -> None:
     assert files.read("a") is None
     assert files.list("a") == []
     files.delete("a")
-    assert not files.root.exists(), "looking must leave no trace"
+    assert not files.root.exists(), "reading must not create the folder"
 
 
 def test_create_makes_a_file_once(files: DiskFiles) -> None:
@@ -45,13 +45,13 @@ def test_create_makes_a_file_once(files: DiskFiles) -> None:
     assert files.create("a/b", b"third")
 
 
-def test_names_come_sorted_and_hidden_files_are_none_of_ours(files: DiskFiles) -> None:
+def test_names_are_sorted_and_hidden_files_are_skipped(files: DiskFiles) -> None:
     for name in ("b", "a", "10", "9", ".nfs000012", ".DS_Store"):
         files.write(f"folder/{name}", b"")
     assert files.list("folder") == ["10", "9", "a", "b"]
 
 
-def test_writing_leaves_nothing_but_the_file(files: DiskFiles) -> None:
+def test_writing_leaves_no_scratch_files(files: DiskFiles) -> None:
     files.write("a", b"1")
     files.create("b", b"1")
     files.create("b", b"2")
@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_nothing(files: DiskFiles) -> None:
     assert os.listdir(files.root / ".partial") == []
 
 
-def test_others_may_read_what_the_umask_lets_them(files: DiskFiles) -> None:
+def test_the_umask_decides_who_may_read(files: DiskFiles) -> None:
     before = os.umask(0o027)
     try:
         files.write("written", b"")
@@ -80,7 +80,7 @@ def test_others_may_read_what_the_umask_lets_them(files: DiskFiles) -> None:
         assert stat.S_IMODE((files.root / name).stat().st_mode) == 0o640
 
 
-def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: DiskFiles) -> None:
+def test_scratch_files_of_killed_writers_are_deleted_after_a_day(files: DiskFiles) -> None:
     files.write("a", b"1")
     scratch = files.root / ".partial"
     young, old = scratch / "young", scratch / "old"
@@ -97,13 +97,13 @@ def test_leftovers_of_killed_writers_are_harmless_and_go_after_a_day(files: Disk
     assert (files.read("a"), files.read("b")) == (b"2", b"3")
 
 
-def test_an_answer_that_the_network_lost_counts_as_made(tmp_path: Path) -> None:
-    """An NFS client that repeats a link whose answer was lost is told that the file exists: it is its own."""
+def test_a_create_whose_answer_was_lost_succeeds(tmp_path: Path) -> None:
+    """An NFS client that repeats a link whose answer was lost gets an error, but the existing file is its own."""
 
     class Repeating(DiskFiles):
         def _scratch(self, content: bytes) -> Path:
             scratch = super()._scratch(content)
-            os.link(scratch, self.root / "a")  # the first request, which arrived
+            os.link(scratch, self.root / "a")  # the first request, which succeeded
             return scratch
 
     files = Repeating(tmp_path)
@@ -137,7 +137,7 @@ def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: DiskFiles) -> 
                 seen.add(name)
         for name in files.list("created"):
             files.delete(f"created/{name}")
-    assert len(seen) > 1, "no writer got as far as writing anything"
+    assert len(seen) > 1, "no writer had written anything"
 
 
 def test_a_reader_never_sees_half_a_file(files: DiskFiles) -> None:
@@ -162,7 +162,7 @@ def test_a_reader_never_sees_half_a_file(files: DiskFiles) -> None:
     assert len(versions) > 1
 
 
-def test_of_eight_that_create_one_file_exactly_one_wins(files: DiskFiles) -> None:
+def test_one_of_eight_concurrent_creates_wins(files: DiskFiles) -> None:
     code = """
         files = DiskFiles(stored.Path(sys.argv[1]))
         for name in range(8):
@@ -174,8 +174,8 @@ def test_of_eight_that_create_one_file_exactly_one_wins(files: DiskFiles) -> Non
     assert files.list("race") == [str(number) for number in range(8)]
 
 
-def test_whoever_comes_a_moment_later_loses(files: DiskFiles) -> None:
-    """Another makes the file just before the system call that would: looking first would not have helped."""
+def test_a_create_loses_to_a_file_that_appears_just_before_it(files: DiskFiles) -> None:
+    """Another process creates the file just before the system call, so a check beforehand would not help."""
     code = """
         root = stored.Path(sys.argv[1])
         files = DiskFiles(root)
@@ -201,7 +201,7 @@ def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
     assert re.fullmatch(
         re.escape(f"storage {str(root)!r} cannot be written (")
         + r"(Not a directory|File exists)"
-        + re.escape("); give a folder you may write to with --storage, or make room there"),
+        + re.escape("); choose a folder you may write to with --storage, or free space there"),
         str(caught.value),
     )
 
@@ -222,7 +222,7 @@ def test_the_age_of_a_file_uses_the_clock_of_the_storage(files: DiskFiles, monke
     assert files.age("a") is None
     files.write("a", b"1")
     os.utime(files.root / "a", (time.time() - 90,) * 2)
-    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host whose clock is far off
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host with a wrong clock
     age = files.age("a")
     assert age is not None
     assert 89 < age < 95
@@ -230,7 +230,7 @@ def test_the_age_of_a_file_uses_the_clock_of_the_storage(files: DiskFiles, monke
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_storage_one_may_not_write_to(tmp_path: Path) -> None:
+def test_a_storage_without_write_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\)"):
         DiskFiles(tmp_path / "storage").check_writable()
@@ -252,7 +252,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
+def test_a_full_disk_leaves_no_partial_file(small_disk: Path) -> None:
     files = DiskFiles(small_disk)
     files.write("a", b"before")
     with pytest.raises(OSError, match="No space left"):
@@ -267,7 +267,7 @@ def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
     files.check_writable()
 
 
-def test_a_storage_that_is_full(small_disk: Path) -> None:
+def test_a_full_storage_is_reported(small_disk: Path) -> None:
     files = DiskFiles(small_disk)
     files.check_writable()
     for filled in range(100):
@@ -278,7 +278,7 @@ def test_a_storage_that_is_full(small_disk: Path) -> None:
     assert 1 < filled < 20
     message = (
         "storage {} cannot be written (No space left on device: {} bytes were to be written, 0 are free); "
-        "make room there, and the same command goes on; what is finished is kept"
+        "free space there and run the same command again; what is finished is kept"
     )
     with pytest.raises(StorageError, match=f"^{re.escape(message.format(repr(str(small_disk)), 38))}$"):
         files.check_writable()

@@ -1,4 +1,4 @@
-"""The five verbs in a bucket: the same promises, through real sockets, in a handful of requests."""
+"""File operations in a bucket: the same guarantees as on a disk, over real sockets, with few requests."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store.backends import s3
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.backends.s3 import S3Files
 from orchestrator.store.errors import StorageError
@@ -45,7 +46,7 @@ def test_what_is_written_is_read(server: str, files: S3Files) -> None:
     assert [item["Key"] for item in keys] == ["some/prefix/a/b/c"]
 
 
-def test_what_is_not_there(files: S3Files) -> None:
+def test_missing_files(files: S3Files) -> None:
     assert files.read("a") is None
     assert files.list("a") == []
     assert files.list("") == []
@@ -61,7 +62,7 @@ def test_create_makes_an_object_once(files: S3Files) -> None:
     assert files.create("a/b", b"third")
 
 
-def test_of_eight_that_create_one_object_exactly_one_wins(files: S3Files) -> None:
+def test_one_of_eight_concurrent_creates_wins(files: S3Files) -> None:
     start = threading.Barrier(8)
 
     def work(number: int) -> bool:
@@ -75,19 +76,19 @@ def test_of_eight_that_create_one_object_exactly_one_wins(files: S3Files) -> Non
     assert files.read("race") == b"%d" % won.index(True)
 
 
-def test_an_answer_that_the_network_lost_counts_as_made(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_create_whose_answer_was_lost_succeeds(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
     put = files._fs.pipe_file
 
     def twice(path: str, content: bytes, **options: object) -> None:
         put(path, content, **options)
-        put(path, content, **options)  # the library repeats what was not answered
+        put(path, content, **options)  # boto3 repeats an unanswered request
 
     monkeypatch.setattr(files._fs, "pipe_file", twice)
     assert files.create("a", b"ours")
     assert not files.create("a", b"ours")
 
 
-def test_names_come_sorted_fresh_and_without_hidden_ones(files: S3Files) -> None:
+def test_names_are_sorted_current_and_without_hidden_ones(files: S3Files) -> None:
     other = S3Files(files.root)
     for name in ("b", "a", "10", "9", ".hidden", "deeper/x"):
         other.write(f"folder/{name}", b"")
@@ -97,22 +98,22 @@ def test_names_come_sorted_fresh_and_without_hidden_ones(files: S3Files) -> None
     assert files.list("folder") == ["10", "9", "b", "deeper"]
 
 
-def test_more_names_than_a_listing_holds(server: str, files: S3Files) -> None:
-    s3 = client(server)
-    for number in range(1005):
-        s3.put_object(Bucket=files.root.bucket, Key=f"some/prefix/many/{number:05d}", Body=b"")
-    assert files.list("many") == [f"{number:05d}" for number in range(1005)]
+def test_a_listing_of_several_pages(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_PAGE", 3)
+    for number in range(7):
+        files.write(f"many/{number}", b"")
+    assert files.list("many") == [str(number) for number in range(7)]
 
 
-def test_age_is_told_by_the_servers_clock(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_age_uses_the_clock_of_the_server(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
     files.write("a", b"")
-    time.sleep(1.1)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a host with a wrong clock
     age = files.age("a")
     assert age is not None
-    assert 0 <= age < 10
+    assert 0 <= age < 600
 
 
-# --- what is built on it ---
+# --- trials and leases in a bucket ---
 
 
 def commit(trial: TrialStore, epoch: int, by: str = "first") -> bool:
@@ -131,7 +132,7 @@ def test_epochs_and_checkpoints(files: S3Files) -> None:
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), "d", damaged=(3,))
 
 
-def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: S3Files) -> None:
+def test_one_of_eight_concurrent_commits_wins(files: S3Files) -> None:
     start = threading.Barrier(8)
 
     def work(number: int) -> bool:
@@ -147,7 +148,7 @@ def test_of_eight_that_commit_one_epoch_exactly_one_wins(files: S3Files) -> None
     assert trial.latest_checkpoint() == Checkpoint(0, b"%d" % won.index(True), "d")
 
 
-def test_whoever_was_superseded_writes_nothing(files: S3Files) -> None:
+def test_a_superseded_writer_writes_nothing(files: S3Files) -> None:
     first, second = (TrialStore(S3Files(files.root), config().trial_id) for _ in range(2))
     first.claim(Owner("night", 0), "first")
     assert commit(first, 0)
@@ -157,7 +158,7 @@ def test_whoever_was_superseded_writes_nothing(files: S3Files) -> None:
     assert commit(second, 1, "second")
 
 
-def test_a_lease_is_held_by_one(files: S3Files) -> None:
+def test_a_lease_has_one_holder(files: S3Files) -> None:
     with Lease(files, "sweeps/night", "driver"):
         with pytest.raises(LeaseHeldError), Lease(S3Files(files.root), "sweeps/night", "driver"):
             pass
@@ -167,7 +168,7 @@ def test_a_lease_is_held_by_one(files: S3Files) -> None:
         assert lease.number == 2
 
 
-def test_a_commit_costs_a_handful_of_requests(files: S3Files) -> None:
+def test_a_commit_takes_seven_requests(files: S3Files) -> None:
     trial = TrialStore(files, config().trial_id)
     trial.claim(Owner("night", 0), "first")
     for epoch in range(3):
@@ -181,7 +182,7 @@ def test_a_commit_costs_a_handful_of_requests(files: S3Files) -> None:
     assert asked == ["GET"]
 
 
-# --- what goes wrong ---
+# --- errors ---
 
 
 def refusal(files: S3Files) -> str:
@@ -193,12 +194,12 @@ def refusal(files: S3Files) -> str:
     return str(caught.value)
 
 
-def test_a_storage_that_can_be_written_is_left_as_it_was(server: str, files: S3Files) -> None:
+def test_checking_a_storage_leaves_no_object(server: str, files: S3Files) -> None:
     files.check_writable()
     assert client(server).list_objects_v2(Bucket=files.root.bucket)["KeyCount"] == 0
 
 
-def test_a_bucket_that_is_not_there(files: S3Files) -> None:
+def test_a_missing_bucket_is_reported(files: S3Files) -> None:
     said = refusal(S3Files(S3Location("no-such-bucket", "p")))
     assert re.fullmatch(
         r"storage s3://no-such-bucket/p/\.probe/\w+ cannot be used: there is no such bucket; create it first, or "
@@ -207,17 +208,17 @@ def test_a_bucket_that_is_not_there(files: S3Files) -> None:
     )
 
 
-def test_an_endpoint_that_does_not_answer(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_reported(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert s3._ATTEMPTS == 5
+    monkeypatch.setattr(s3, "_ATTEMPTS", 1)  # boto3 waits longer after each attempt
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    began = time.monotonic()
     with pytest.raises(
         StorageError, match=r"^storage s3://.* cannot be used: .*http://127\.0\.0\.1:9.*; check AWS_END"
     ):
         S3Files(files.root).check_writable()
-    assert time.monotonic() - began < 60
 
 
-def test_no_credentials(files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported(files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -229,13 +230,13 @@ def test_no_credentials(files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_pat
     "place",
     [f"s3://KEY:{SECRET}@bucket/x", "s3://Bucket", "s3://b", "s3:/bucket", "http://bucket/x", "s3://bucket/a/../b"],
 )
-def test_addresses_that_are_none(place: str) -> None:
+def test_invalid_addresses_are_refused_without_showing_secrets(place: str) -> None:
     with pytest.raises(StorageError) as caught:
         Storage(place)
     assert SECRET not in str(caught.value)
 
 
-def test_a_storage_in_a_bucket_knows_where_it_lies(
+def test_a_storage_in_a_bucket_has_a_local_folder_for_logs(
     files: S3Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Who may write into a trial: a claim's number only grows, and whoever has an older one stops before it writes."""
+"""Claims: their numbers increase, and a writer with an older one stops before it writes."""
 
 import os
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def commit(trial: TrialStore, epoch: int, by: str) -> bool:
 
 
 def write(files: DiskFiles, claim: Claim) -> None:
-    """A claim as another process made it."""
+    """Writes a claim as another process would."""
     files.write(f"trials/{config().trial_id}/claims/{claim.number:06d}.json", strict_json.to_bytes(asdict(claim)))
 
 
@@ -47,7 +47,7 @@ def driver(files: DiskFiles, owner: Owner) -> Lease:
     return Lease(files, f"sweeps/{owner.sweep}", "driver")
 
 
-def test_a_claim_says_whose_it_is_and_its_number_stands_in_the_commit(trial: TrialStore) -> None:
+def test_a_claim_names_its_owner_and_commits_hold_its_number(trial: TrialStore) -> None:
     claim = trial.claim(NIGHT, "first")
     assert trial.claims.newest() == claim == Claim(1, NIGHT, "first", Process.this())
     assert commit(trial, 0, "first")
@@ -59,7 +59,7 @@ def test_a_claim_says_whose_it_is_and_its_number_stands_in_the_commit(trial: Tri
 
 WRITES: list[Callable[[TrialStore], object]] = [
     lambda trial: commit(trial, 1, "first"),
-    lambda trial: trial.write_attempt(attempt("first", ended="failed", reason="it had nothing to say")),
+    lambda trial: trial.write_attempt(attempt("first", ended="failed", reason="no reason")),
     lambda trial: trial.write_config(config()),
 ]
 
@@ -81,7 +81,7 @@ def test_a_superseded_writer_writes_nothing(files: DiskFiles, write_something: C
     assert commit(second, 1, "second")
 
 
-def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(files: DiskFiles) -> None:
+def test_a_writer_superseded_before_its_commit_deletes_its_checkpoint(files: DiskFiles) -> None:
     class Late(DiskFiles):
         def write_in_place(self, name: str, content: bytes) -> None:
             super().write_in_place(name, content)
@@ -96,7 +96,7 @@ def test_superseded_between_checkpoint_and_commit_it_takes_the_checkpoint_back(f
     assert files.list(f"trials/{config().trial_id}/checkpoints") == []
 
 
-def test_of_eight_that_claim_at_once_every_one_has_a_number_of_its_own(files: DiskFiles) -> None:
+def test_eight_concurrent_claims_have_different_numbers(files: DiskFiles) -> None:
     code = """
         from orchestrator.store.ownership.claims import Owner
         trial = TrialStore(DiskFiles(stored.Path(sys.argv[1])), stored.config().trial_id)
@@ -105,7 +105,7 @@ def test_of_eight_that_claim_at_once_every_one_has_a_number_of_its_own(files: Di
     python(code, files.root)
 
 
-def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: DiskFiles, trial: TrialStore) -> None:
+def test_an_orphaned_worker_cannot_claim(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, NIGHT) as orphans:
         pass
     with driver(files, NIGHT) as lease:
@@ -114,7 +114,7 @@ def test_a_worker_whose_driver_has_a_successor_leaves_every_trial_alone(files: D
         trial.claim(Owner("night", lease.number), "ours")
 
 
-# --- who is waited for ---
+# --- rivals ---
 
 
 def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: DiskFiles, trial: TrialStore) -> None:
@@ -123,9 +123,7 @@ def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: DiskFiles, tria
         assert writer(files).claims.rival(NIGHT) is None
 
 
-def test_another_sweeps_attempt_is_waited_for_while_its_driver_lives_and_it_has_not_ended(
-    files: DiskFiles, trial: TrialStore
-) -> None:
+def test_a_running_attempt_of_another_sweep_is_waited_for(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, DAY):
         claim = trial.claim(DAY, "first")
         assert trial.claims.rival(NIGHT) == claim
@@ -138,7 +136,7 @@ def test_another_sweeps_attempt_is_waited_for_while_its_driver_lives_and_it_has_
     assert trial.claims.rival(NIGHT) is None, "its driver has ended"
 
 
-def test_another_driver_of_the_other_sweep_counts_for_nothing(files: DiskFiles, trial: TrialStore) -> None:
+def test_only_the_driver_of_the_claim_counts(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, DAY):
         pass
     with driver(files, DAY):
@@ -150,7 +148,7 @@ def test_another_driver_of_the_other_sweep_counts_for_nothing(files: DiskFiles, 
         assert trial.claims.rival(NIGHT) is None
 
 
-def test_an_attempt_by_hand_is_waited_for_while_its_process_lives(files: DiskFiles, trial: TrialStore) -> None:
+def test_an_attempt_by_hand_is_waited_for_while_its_process_is_alive(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.claims.rival(BY_HAND) is None
     for number, (process, waits) in enumerate([(Process.this(), True), (DEAD, False), (ELSEWHERE, False)], start=1):
         write(files, Claim(number, BY_HAND, "by-hand", process))
@@ -171,7 +169,7 @@ def test_a_damaged_claim_is_superseded_like_any_other(files: DiskFiles, trial: T
     assert trial.claim(NIGHT, "second").number == 8
 
 
-def test_the_dead_are_told_from_the_living(files: DiskFiles) -> None:
+def test_whether_a_process_is_alive(files: DiskFiles) -> None:
     assert Process.this().alive is True
     assert DEAD.alive is False
     assert ELSEWHERE.alive is None

@@ -1,4 +1,4 @@
-"""One at a time: who holds a lease, who gets it next, and that nobody waits for the dead."""
+"""Leases: one holder at a time, and no waiting for dead ones."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def other(files: DiskFiles) -> Iterator["subprocess.Popen[str]"]:
 
 
 def written(files: DiskFiles) -> Holder:
-    """What stands in the newest file."""
+    """The content of the newest file."""
     name = files.list(f"{FOLDER}/driver-lease")[-1]
     return Holder(**json.loads(files.read(f"{FOLDER}/driver-lease/{name}") or b""))
 
@@ -59,12 +59,12 @@ def write(files: DiskFiles, holder: Holder, seconds_ago: float = 0.0) -> None:
 
 @pytest.fixture
 def ours(files: DiskFiles) -> Holder:
-    """A holder as this process would be one."""
+    """The holder that this process writes."""
     with driver(files):
         return written(files)
 
 
-def test_nobody_holds_what_nobody_took(files: DiskFiles) -> None:
+def test_a_new_lease_is_free(files: DiskFiles) -> None:
     assert driver(files).holder() is None
 
 
@@ -76,7 +76,7 @@ def test_the_holder_is_this_process(files: DiskFiles) -> None:
         assert abs(holder.since - time.time()) < 10
 
 
-def test_a_second_one_is_told_who_is_at_work(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
+def test_a_second_process_is_refused_with_the_holders_name(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     with pytest.raises(LeaseHeldError) as caught, driver(files):
         pass
     assert re.fullmatch(
@@ -89,14 +89,14 @@ def test_a_second_one_is_told_who_is_at_work(files: DiskFiles, other: "subproces
     assert holder.pid == other.pid
 
 
-def test_a_second_one_within_the_process_is_refused_too(files: DiskFiles) -> None:
+def test_a_second_holder_in_the_same_process_is_refused(files: DiskFiles) -> None:
     with driver(files):
         with pytest.raises(LeaseHeldError, match=f"process {os.getpid()} on "), driver(files):
             pass
         assert driver(files).holder() is not None
 
 
-def test_a_killed_holder_holds_nothing(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
+def test_the_lease_of_a_killed_holder_is_free(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     kill(other)
     began = time.monotonic()
     assert driver(files).holder() is None
@@ -107,15 +107,13 @@ def test_a_killed_holder_holds_nothing(files: DiskFiles, other: "subprocess.Pope
     assert time.monotonic() - began < 5
 
 
-def test_a_dead_holder_whom_its_parent_has_not_buried_holds_nothing(
-    files: DiskFiles, other: "subprocess.Popen[str]"
-) -> None:
+def test_the_lease_of_a_zombie_is_free(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     other.send_signal(signal.SIGKILL)
     until = time.monotonic() + 10
     while driver(files).holder() is not None and time.monotonic() < until:
         time.sleep(0.01)
     assert driver(files).holder() is None
-    assert Path(f"/proc/{other.pid}").exists(), "it was buried: this test says nothing"
+    assert Path(f"/proc/{other.pid}").exists(), "its parent has reaped it, so this test checks nothing"
 
 
 def test_a_released_lease_is_free(files: DiskFiles) -> None:
@@ -123,7 +121,7 @@ def test_a_released_lease_is_free(files: DiskFiles) -> None:
         with driver(files):
             assert driver(files).holder() is not None
         assert driver(files).holder() is None
-    assert len(files.list(f"{FOLDER}/driver-lease")) == 1, "one file, however often it was held"
+    assert len(files.list(f"{FOLDER}/driver-lease")) == 1, "old files are deleted"
 
 
 def test_a_lease_is_released_by_an_error_too(files: DiskFiles) -> None:
@@ -137,12 +135,12 @@ def test_another_purpose_and_another_sweep_are_other_leases(files: DiskFiles) ->
         assert driver(files).holder() is not None
 
 
-# --- who counts as alive ---
+# --- living holders ---
 
 
-def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: DiskFiles, ours: Holder) -> None:
+def test_a_reused_pid_does_not_hold_the_lease(files: DiskFiles, ours: Holder) -> None:
     write(files, ours)
-    assert driver(files).holder() == ours, "without the change below it would be held"
+    assert driver(files).holder() == ours, "unchanged it would be held"
     write(files, replace(ours, process_started="1"))
     assert driver(files).holder() is None
     with driver(files):
@@ -157,11 +155,11 @@ def test_another_process_with_the_number_of_a_dead_one_holds_nothing(files: Disk
     ],
     ids=["another host", "another machine of the same name"],
 )
-def test_another_host_is_waited_for_until_it_has_been_silent(
+def test_the_lease_of_another_host_expires_without_renewal(
     files: DiskFiles, ours: Holder, elsewhere: Callable[[Holder], Holder]
 ) -> None:
     now = time.time()
-    # Whether there is such a process here says nothing about there.
+    # A process of this number on this host does not matter.
     there = replace(elsewhere(ours), pid=2**22 + 1, since=now - 9000)
     write(files, replace(there, renewed=now - EXPIRY_SECONDS + 20), EXPIRY_SECONDS - 20)
     with pytest.raises(LeaseHeldError, match=f"process {there.pid} on {re.escape(there.host)}, since "), driver(files):
@@ -172,14 +170,14 @@ def test_another_host_is_waited_for_until_it_has_been_silent(
         assert written(files).pid == os.getpid()
 
 
-def test_a_lease_released_elsewhere_is_free_at_once(files: DiskFiles, ours: Holder) -> None:
+def test_a_lease_released_on_another_host_is_free_immediately(files: DiskFiles, ours: Holder) -> None:
     write(files, replace(ours, host="node7.elsewhere", renewed=time.time(), released=True))
     with driver(files):
         assert written(files).pid == os.getpid()
 
 
-def test_silence_here_says_nothing_while_the_process_lives(files: DiskFiles, ours: Holder) -> None:
-    """A suspended laptop does not renew: its driver is there still."""
+def test_a_living_process_of_this_host_keeps_its_lease_without_renewal(files: DiskFiles, ours: Holder) -> None:
+    """A suspended laptop does not renew its lease, but its driver still exists."""
     write(files, replace(ours, renewed=time.time() - 10 * EXPIRY_SECONDS))
     assert driver(files).holder() is not None
 
@@ -197,7 +195,7 @@ def test_a_holder_renews_and_survives_a_storage_error(files: DiskFiles, monkeypa
         wait_for_renewal(files)
         scratch = files.root / ".partial"
         scratch.rename(files.root / "away")
-        scratch.write_bytes(b"")  # where a folder should be: nothing can be written
+        scratch.write_bytes(b"")  # a file instead of the folder: nothing can be written
         time.sleep(0.1)
         assert (silent := written(files).renewed) == written(files).renewed
         scratch.unlink()
@@ -206,13 +204,11 @@ def test_a_holder_renews_and_survives_a_storage_error(files: DiskFiles, monkeypa
         assert written(files).renewed > silent
     released = written(files)
     time.sleep(0.1)
-    assert written(files) == released, "nothing is renewed once it was released"
+    assert written(files) == released, "a released lease is not renewed"
 
 
 @pytest.mark.parametrize("skew", [-7200.0, 7200.0])
-def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
-    files: DiskFiles, ours: Holder, skew: float
-) -> None:
+def test_a_wrong_clock_on_another_host_does_not_matter(files: DiskFiles, ours: Holder, skew: float) -> None:
     there = replace(ours, host="node7.elsewhere", since=time.time() + skew, renewed=time.time() + skew)
     write(files, there, seconds_ago=5)
     assert driver(files).holder() == there, "it is renewed"
@@ -220,7 +216,7 @@ def test_a_clock_that_is_wrong_elsewhere_neither_frees_nor_keeps_a_lease(
     assert driver(files).holder() is None, "it is silent"
 
 
-# --- a lease that was taken over ---
+# --- lost leases ---
 
 
 def taken_over(files: DiskFiles, ours: Holder) -> None:
@@ -240,7 +236,7 @@ def test_a_lease_taken_by_another_host_is_lost(files: DiskFiles, ours: Holder, m
         assert lease.lost
         raise KeyboardInterrupt
     assert files.list(f"{FOLDER}/driver-lease")[-1] == "000042.json"
-    assert written(files).host == "node7.elsewhere", "what its successor wrote stays"
+    assert written(files).host == "node7.elsewhere", "the file of its successor is unchanged"
     assert not written(files).released
 
 
@@ -265,7 +261,7 @@ def test_a_disk_that_cannot_be_written_hides_no_error(files: DiskFiles, monkeypa
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff"])
-def test_a_damaged_lease_ends_no_sweep_for_ever(files: DiskFiles, content: bytes) -> None:
+def test_a_damaged_lease_is_free_after_a_minute(files: DiskFiles, content: bytes) -> None:
     name = f"{FOLDER}/driver-lease/000007.json"
     files.write(name, content)
     assert driver(files).holder() is None
@@ -279,7 +275,7 @@ def test_a_damaged_lease_ends_no_sweep_for_ever(files: DiskFiles, content: bytes
         assert lease.number == 8
 
 
-def test_foreign_files_beside_a_lease_are_none_of_ours(files: DiskFiles) -> None:
+def test_other_files_in_the_folder_of_a_lease_are_ignored(files: DiskFiles) -> None:
     files.write(f"{FOLDER}/driver-lease/notes.txt", b"")
     files.write(f"{FOLDER}/driver-lease/999999.json.bak", b"")
     with driver(files) as lease:
@@ -289,7 +285,7 @@ def test_foreign_files_beside_a_lease_are_none_of_ours(files: DiskFiles) -> None
 # --- races ---
 
 
-def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: DiskFiles) -> None:
+def test_one_of_eight_concurrent_processes_gets_the_lease(files: DiskFiles) -> None:
     code = """
         files = DiskFiles(stored.Path(sys.argv[1]))
 
@@ -302,7 +298,7 @@ def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: DiskFiles) -> Non
             until = time.monotonic() + 10
             while len(files.list(f"refused/{turn}")) < 7 and time.monotonic() < until:
                 time.sleep(0.01)
-            return 1  # dies holding it, once all others have tried
+            return 1  # exits as the holder once all others have tried
 
         for turn in range(4):
             codes = each(8, work)
@@ -312,7 +308,7 @@ def test_of_eight_that_reach_for_it_exactly_one_gets_it(files: DiskFiles) -> Non
 
 
 class Late(DiskFiles):
-    """Others act between this one's look at the lease and its reach for it."""
+    """Runs `meanwhile` after the lease was checked and before its file is created."""
 
     def __init__(self, root: Path, meanwhile: Callable[[], object]) -> None:
         super().__init__(root)
@@ -323,7 +319,7 @@ class Late(DiskFiles):
         return super().create(name, content)
 
 
-def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: DiskFiles, ours: Holder) -> None:
+def test_a_reader_sees_the_new_holder_while_the_lease_changes_hands(files: DiskFiles, ours: Holder) -> None:
     class Slow(DiskFiles):
         changed = False
 
@@ -340,7 +336,7 @@ def test_who_looks_while_the_lease_changes_hands_sees_the_new_holder(files: Disk
     lease.__exit__(None, None, None)
 
 
-def test_whoever_is_late_does_not_get_it(files: DiskFiles) -> None:
+def test_a_process_that_comes_second_is_refused(files: DiskFiles) -> None:
     first = driver(files)
     late = Lease(Late(files.root, first.__enter__), FOLDER, "driver")
     with pytest.raises(LeaseHeldError, match=r"^night: another driver began at the same moment$"), late:
@@ -349,8 +345,8 @@ def test_whoever_is_late_does_not_get_it(files: DiskFiles) -> None:
     first.__exit__(None, None, None)
 
 
-def test_whoever_is_so_late_that_one_has_come_and_gone_does_not_get_it_either(files: DiskFiles) -> None:
-    """The number it reaches for is free again, but a newer one is held."""
+def test_a_process_overtaken_by_two_others_is_refused(files: DiskFiles) -> None:
+    """The number that it wants is free again, but a newer lease is held."""
     second = driver(files)
 
     def come_and_go() -> None:

@@ -1,4 +1,4 @@
-"""What provenance refers to, stored once, without credentials."""
+"""Attachments are stored once, without credentials."""
 
 import hashlib
 from pathlib import Path
@@ -20,18 +20,18 @@ def test_a_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
     assert path.stat() == before
     assert attachments.read(files, DIFF, digest) == text
     path.unlink()
-    attachments.write(files, DIFF, digest)  # a storage that was emptied
+    attachments.write(files, DIFF, digest)  # the storage was emptied
     assert attachments.read(files, DIFF, digest) == text
 
 
-def test_what_was_never_kept_is_not_stored(tmp_path: Path) -> None:
+def test_a_digest_without_a_kept_text_stores_nothing(tmp_path: Path) -> None:
     attachments.write(DiskFiles(tmp_path), DIFF, "0" * 64)
     attachments.write(DiskFiles(tmp_path), DIFF, None)
     assert list(tmp_path.iterdir()) == []
     assert attachments.keep(DIFF, None) is None
 
 
-def test_a_large_text_is_cut_with_a_note(tmp_path: Path) -> None:
+def test_a_large_text_is_truncated_with_a_note(tmp_path: Path) -> None:
     text = "".join(f"+line {number}\n" for number in range(100_000))
     digest = attachments.keep(DIFF, text)
     attachments.write(DiskFiles(tmp_path), DIFF, digest)

@@ -1,4 +1,4 @@
-"""Where a number comes from, in a clean checkout, a dirty one and none at all."""
+"""Provenance in a clean checkout, in a dirty one, and without one."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ GIT = [
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the module in it; what it says of its commit is what stands there."""
+    """A folder with a copy of the module, which reports the commit of that folder."""
     (tmp_path / "package").mkdir()
     shutil.copy(work_tree.__file__, tmp_path / "package/work_tree.py")
     (tmp_path / "other.py").write_text("")
@@ -69,7 +69,7 @@ def diff_in(folder: Path, **environment: str) -> str:
     ).stdout
 
 
-def test_what_differs_from_the_commit_is_a_patch_that_applies(checkout: Path, tmp_path: Path) -> None:
+def test_uncommitted_changes_are_a_patch_that_applies(checkout: Path, tmp_path: Path) -> None:
     committed(checkout)
     assert diff_in(checkout) == "None"
     (checkout / "other.py").write_text("x = 1\n")
@@ -88,7 +88,7 @@ def test_what_differs_from_the_commit_is_a_patch_that_applies(checkout: Path, tm
     assert (checkout / "package/work_tree.py").read_text() == changed
 
 
-def test_a_checkout_whose_git_shows_diffs_otherwise(checkout: Path) -> None:
+def test_the_patch_ignores_the_diff_settings_of_git(checkout: Path) -> None:
     committed(checkout)
     (checkout / "other.py").write_text("x = 1\n")
     git(checkout, "config", "diff.external", "false")
@@ -116,8 +116,8 @@ def test_code_outside_a_checkout_has_no_commit(checkout: Path) -> None:
     assert commit_in(checkout) == "None"
 
 
-def test_code_that_lies_untracked_in_somebody_elses_checkout_has_no_commit(checkout: Path) -> None:
-    """A virtual environment within another project."""
+def test_untracked_code_in_another_checkout_has_no_commit(checkout: Path) -> None:
+    """A virtual environment inside the checkout of another project."""
     (checkout / ".gitignore").write_text("package\n")
     committed(checkout)
     assert commit_in(checkout) == "None"
@@ -134,7 +134,7 @@ def test_a_machine_without_git(checkout: Path) -> None:
     assert commit_in(checkout, PATH="") == "None"
 
 
-def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_fields_are_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["run", "my sweep", "--tracking-uri", "http://me:secret@host/a"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/hessian-dynamics", *arguments])
     monkeypatch.setenv("LOGNAME", "marie")
@@ -147,7 +147,7 @@ def test_what_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert captured.commit is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", captured.commit)
 
 
-def test_all_that_is_installed_has_a_digest(tmp_path: Path) -> None:
+def test_the_installed_packages_have_a_digest(tmp_path: Path) -> None:
     captured = capture()
     files = DiskFiles(tmp_path)
     provenance.write_attachments(files, captured)
@@ -163,7 +163,7 @@ def test_all_that_is_installed_has_a_digest(tmp_path: Path) -> None:
     assert captured.platform == platform.platform()
 
 
-def test_code_of_ones_own_is_kept_as_it_was(tmp_path: Path) -> None:
+def test_user_code_is_stored_as_it_was(tmp_path: Path) -> None:
     path, files = tmp_path / "nets.py", DiskFiles(tmp_path / "storage")
     path.write_text("first\n")
     first = capture({"my.nets": path, "gone": tmp_path / "gone.py"})
@@ -186,12 +186,12 @@ def test_packages_that_are_not_installed_are_left_out(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without a name")
-def test_a_user_without_a_name_is_a_number() -> None:
+def test_a_user_without_a_name_is_shown_as_a_number() -> None:
     code = """
         from orchestrator.store.provenance.provenance import capture
         for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
             os.environ.pop(name, None)
-        capture()  # imports what that user may not read
+        capture()  # imports modules that the other user may not read
         os.setuid(54321)
         print(capture().user)
     """
@@ -218,7 +218,7 @@ def test_no_password_is_stored(text: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("checkout", "image", "said"), [(None, "b" * 40, "b" * 40), ("a" * 40, "b" * 40, "a" * 40), (None, "", None)]
 )
-def test_an_image_says_its_commit_where_there_is_no_checkout(
+def test_an_image_without_a_checkout_has_its_commit_from_a_variable(
     checkout: str | None, image: str, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "_commit", lambda: checkout)

@@ -1,4 +1,4 @@
-"""Credentials in texts of every kind."""
+"""Credentials are removed from texts and code."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("monkey-business", "monkey-business"),
     ],
 )
-def test_values_of_secret_variables_are_struck_out(text: str, shown: str) -> None:
+def test_values_of_secret_variables_are_redacted(text: str, shown: str) -> None:
     assert redacted(text) == shown
 
 
@@ -43,5 +43,5 @@ def test_values_of_secret_variables_are_struck_out(text: str, shown: str) -> Non
         ("+lr = 0.05  # secret of success\n", "+lr = 0.05  # secret of success\n"),
     ],
 )
-def test_what_looks_like_a_credential_in_code_is_struck_out(code: str, shown: str) -> None:
+def test_credentials_in_code_are_redacted(code: str, shown: str) -> None:
     assert redacted_code(code) == shown
