@@ -1,9 +1,14 @@
-"""What all tests of the store share."""
+"""Fixtures of the store's tests."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.trial import TrialStore
+from tests.store.stored import config
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,3 +17,13 @@ def _no_fsync() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path)
+
+
+@pytest.fixture
+def trial(files: DiskFiles) -> TrialStore:
+    return TrialStore(files, config().trial_id)

@@ -15,6 +15,7 @@ from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.study.sweep import Resources, Sweep
 
 PROVENANCE = Provenance("0.1.0", None, "hessian-dynamics run", "here", "me", "3.11", "a processor", {"torch": "2.6"})
 
@@ -23,6 +24,20 @@ def config(**changes: Any) -> TrialConfig:
     """A trial of ten epochs."""
     content = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 10}
     return TrialConfig.model_validate({**content, **changes})
+
+
+SWEEP = Sweep(
+    "night",
+    "What becomes of them? - häufig",
+    (
+        config(seed=1),
+        config(optimizer={"name": "adam", "lr": 1e-3, "eps": 1e-7}),
+        config(data={"name": "image_folder", "path": "/images"}, measurement={"estimators": ["lanczos"]}),
+        config(seed=0),
+    ),
+    Resources(cpu=2, gpu=0.125),
+    "every 5",
+)
 
 
 def record(epoch: int, loss: float = 0.5) -> EpochRecord:

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
 from tests.store.stored import attempt, checkpoint, config, record
-
-
-@pytest.fixture
-def trial(tmp_path: Path) -> TrialStore:
-    return TrialStore(DiskFiles(tmp_path), config().trial_id)
 
 
 def commit(trial: TrialStore, *epochs: int, loss: float = 0.5) -> None:

@@ -1,9 +1,7 @@
 """Claims: their numbers increase, and a writer with an older one stops before it writes."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
@@ -18,16 +16,6 @@ from tests.store.stored import attempt, checkpoint, config, files_in, python, re
 NIGHT, DAY = Owner("night", 1), Owner("day", 1)
 ELSEWHERE = replace(Process.this(), host="node7.elsewhere")
 DEAD = replace(Process.this(), started="1")
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> DiskFiles:
-    return DiskFiles(tmp_path)
-
-
-@pytest.fixture
-def trial(files: DiskFiles) -> TrialStore:
-    return TrialStore(files, config().trial_id)
 
 
 def writer(files: DiskFiles) -> TrialStore:
@@ -167,11 +155,3 @@ def test_a_damaged_claim_is_superseded_like_any_other(files: DiskFiles, trial: T
     with pytest.raises(SupersededError, match="superseded by a newer claim"):
         trial.check_claim()
     assert trial.claim(NIGHT, "second").number == 8
-
-
-def test_whether_a_process_is_alive(files: DiskFiles) -> None:
-    assert Process.this().alive is True
-    assert DEAD.alive is False
-    assert ELSEWHERE.alive is None
-    assert replace(Process.this(), kernel="another container").alive is None
-    assert Process.this().pid == os.getpid()

@@ -28,11 +28,6 @@ HOLDING = """
 """
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> DiskFiles:
-    return DiskFiles(tmp_path)
-
-
 def driver(files: DiskFiles) -> Lease:
     return Lease(files, FOLDER, "driver")
 

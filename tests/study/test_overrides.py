@@ -1,0 +1,114 @@
+"""``--set`` overrides values of a sweep file."""
+
+import re
+
+import pytest
+
+from orchestrator.study.sweep import Resources, load_sweep
+from tests.study.sweep_files import (
+    BASE,
+    GRID,
+    TRIAL,
+    Write,
+    optimizer,
+    problems,
+)
+
+
+def test_an_override_of_a_trial_key_changes_every_trial(write: Write) -> None:
+    sweep = load_sweep(write(GRID), ["epochs=7", "optimizer.momentum=0.9", "measurement.fraction=1"])
+    assert len(sweep.trials) == 4
+    assert {(t.epochs, optimizer(t).momentum, t.measurement.fraction) for t in sweep.trials} == {(7, 0.9, 1.0)}
+
+
+def test_an_override_of_a_grid_key_replaces_its_values(write: Write) -> None:
+    assert [t.seed for t in load_sweep(write(GRID), ["optimizer.lr=1e-3", "seed=[5, 6, 7]"]).trials] == [5, 6, 7]
+    assert [t.seed for t in load_sweep(write(GRID), ["seed=5"]).trials] == [5, 5]
+
+
+def test_an_override_by_a_list_changes_every_grid(write: Write) -> None:
+    source = write(BASE + "grid: [{seed: [0, 1]}, {batch_size: [32]}]\n")
+    trials = load_sweep(source, ["seed=[5, 6]"]).trials
+    assert [(t.seed, t.batch_size) for t in trials] == [(5, 64), (6, 64), (5, 32), (6, 32)]
+
+
+def test_an_override_reaches_into_a_grid_of_whole_optimizers(write: Write) -> None:
+    source = write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 2}]}\n")
+    trials = load_sweep(source, ["optimizer.lr=0.5"]).trials
+    assert [(t.optimizer.name, t.optimizer.lr) for t in trials] == [("sgd", 0.5), ("adam", 0.5)]
+
+
+def test_an_override_of_a_whole_optimizer(write: Write) -> None:
+    trials = load_sweep(write(GRID), ["optimizer={name: adam, lr: 1}"]).trials
+    assert [(t.optimizer.name, t.optimizer.lr) for t in trials] == [("adam", 0.1), ("adam", 0.1)] + [("adam", 0.2)] * 2
+
+
+def test_an_override_of_a_list_valued_field(write: Write) -> None:
+    (trial,) = load_sweep(write(BASE), ["measurement.estimators=[lanczos]"]).trials
+    assert trial.measurement.estimators == ("lanczos",)
+
+
+def test_an_override_of_resources_changes_no_trial(write: Write) -> None:
+    plain = load_sweep(write(GRID))
+    for overrides in (["resources.cpu=3", "resources.gpu=0.5"], ["resources={cpu: 3, gpu: 0.5}"]):
+        sweep = load_sweep(write(GRID), overrides)
+        assert sweep.resources == Resources(cpu=3, gpu=0.5)
+        assert sweep.trials == plain.trials
+
+
+def test_the_order_of_overrides_does_not_change_the_name(write: Write) -> None:
+    source = write(GRID)
+    one, two = load_sweep(source, ["epochs=7", "seed=3"]), load_sweep(source, ["seed=3", "epochs=7"])
+    assert re.fullmatch(r"x-[0-9a-f]{6}", one.name)
+    assert one == two
+    names = {
+        one.name,
+        load_sweep(source).name,
+        load_sweep(source, ["seed=3"]).name,
+        load_sweep(source, ["seed=4"]).name,
+    }
+    assert len(names) == 4
+
+
+def test_the_order_of_nested_overrides_does_not_matter(write: Write) -> None:
+    source, overrides = write(BASE), ["optimizer.lr=0.5", "optimizer={name: adam, lr: 1}"]
+    one, two = load_sweep(source, overrides), load_sweep(source, overrides[::-1])
+    assert one == two
+    assert (one.trials[0].optimizer.name, one.trials[0].optimizer.lr) == ("adam", 0.5)
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", ""])
+def test_an_override_without_a_value_is_refused(write: Write, override: str) -> None:
+    message = f"--set {override!r}: expected key=value, for example --set optimizer.lr=0.1"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_sweep(write(BASE), [override])
+
+
+def test_a_duplicate_override_is_refused(write: Write) -> None:
+    message = "--set 'seed=2': seed is set twice; keep one of the values"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_sweep(write(BASE), ["seed=1", "epochs=3", "seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("epocs=3", f"trial.epocs = 3: unknown key; did you mean 'epochs'? {TRIAL}"),
+        ("optimizer.lr=-1", "trial.optimizer.lr = -1: must be greater than 0"),
+        ("optimizer.lr=", "trial.optimizer.lr = None: must be a number"),
+        ("seed=[1, 2]", "trial.seed = [1, 2]: must be an integer"),
+        ("seed=[1", "trial.seed = '[1': must be an integer"),
+        ("seed=!!bool maybe", "trial.seed = '!!bool maybe': must be an integer"),
+        ("seed=010", "trial.seed = '010': must be an integer"),
+        ("epochs.x=1", "trial.epochs = {'x': 1}: must be an integer"),
+        ("resources.cpus=1", "resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu"),
+        ("name=y", f"trial.name = 'y': unknown key; {TRIAL}"),
+        ("a..b=1", f"trial.a = {{'': {{'b': 1}}}}: unknown key; {TRIAL}"),
+    ],
+)
+def test_an_invalid_override_is_an_issue_of_the_trial(write: Write, override: str, line: str) -> None:
+    assert problems(write(BASE), override) == [line]
+
+
+def test_an_invalid_override_of_a_grid_key_is_an_issue_of_the_grid(write: Write) -> None:
+    assert problems(write(GRID), "seed=[-1, 2]") == ["grid: seed = -1: must be greater than or equal to 0"]
