@@ -1,4 +1,4 @@
-"""Two runs of one trial: in which numbers they differ, by how much, and what of their surroundings explains it."""
+"""Compares two runs of one trial: which numbers differ, by how much, and what may explain it."""
 
 import math
 import struct
@@ -19,40 +19,40 @@ from orchestrator.study.record import EpochRecord
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """How far apart two runs are in one quantity. A quantity of many numbers counts by its largest difference."""
+    """The difference of two runs in one quantity. If it has many numbers, the largest difference counts."""
 
     key: str
     first_epoch: int
     first_ulps: int | None
-    """Of the largest difference in the first epoch that differs, in units in the last place; None where there is none.
+    """The largest difference in the first epoch that differs, in units in the last place (ulp).
 
-    There is none where one of the two has no number.
+    None if one of the two runs has no finite number there.
     """
     absolute: float
-    """The largest over all epochs, in the quantity's own unit; NaN where one of the two has no number."""
+    """The largest absolute difference over all epochs, in the quantity's unit; NaN if one run has no number."""
     relative: float
-    """The largest over all epochs, of the stored value."""
+    """The largest difference over all epochs, relative to the stored value."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a rerun gave, beside what is stored."""
+    """The comparison of a rerun with the stored trial."""
 
     epochs: tuple[int, ...]
     numbers: int
-    """How many were compared."""
+    """Number of values compared."""
     keys: tuple[KeyDifference, ...]
     differing_epochs: int
     reasons: tuple[str, ...]
-    """What differs in the surroundings, the likeliest cause first."""
+    """Differences in how the two runs were computed, the likeliest cause first."""
 
     @property
     def same(self) -> bool:
-        """Whether all numbers are the same, bit for bit."""
+        """Whether all numbers are identical, bit for bit."""
         return not self.keys
 
     def shown(self) -> Group:
-        """For a terminal of 80 columns."""
+        """Returns the comparison for a terminal of 80 columns."""
         first, last = self.epochs[0], self.epochs[-1]
         if self.same:
             return Group(f"identical: all {self.numbers} numbers of epochs {first} to {last}, bit for bit")
@@ -67,44 +67,44 @@ class Comparison:
             table.add_row(each.key, str(each.first_epoch), ulps, f"{each.absolute:.2g}", f"{each.relative:.2g}")
         parts.append(table)
         if self.reasons:
-            parts.append("what differs in how they were computed, the likeliest cause first:")
+            parts.append("differences in how they were computed, the likeliest cause first:")
             parts += [f"  {number}. {reason}" for number, reason in enumerate(self.reasons, 1)]
         else:
             parts.append(
-                "data, code, threads, device and packages are the same as when it was stored: the difference comes "
-                "from something that is not recorded. Run it once more; if it differs again, please report it."
+                "data, code, threads, device and packages are the same as in the stored run, so the cause is not "
+                "recorded. Run it again; if it still differs, please report it."
             )
         return Group(*parts)
 
 
 def compare(again: TrialStore, original: TrialStore, files: tuple[FileSystem, FileSystem]) -> Comparison:
-    """Compares all epochs that are stored of a trial.
+    """Compares all stored epochs of a trial with a rerun.
 
     Args:
-        again: what was computed now.
-        original: what is stored.
-        files: of the two storages, in this order.
+        again: the rerun.
+        original: the stored trial.
+        files: the files of the two storages, in this order.
     """
     pairs = {epoch: (again.read(epoch), original.read(epoch)) for epoch in original.epochs()}
     records = {epoch: (ours.record, theirs.record) for epoch, (ours, theirs) in pairs.items()}
     differing = {epoch: found for epoch, (a, b) in records.items() if (found := a.differences(b))}
     keys = dict.fromkeys(key for found in differing.values() for key in found)
     last_here, last_there = pairs[max(pairs)]
-    surroundings = (
-        _surroundings(again.attempts()[-1], last_here.data_digest),
-        _surroundings(_attempt_of(original, min(differing, default=max(pairs))), last_there.data_digest),
+    conditions = (
+        _conditions(again.attempts()[-1], last_here.data_digest),
+        _conditions(_attempt_of(original, min(differing, default=max(pairs))), last_there.data_digest),
     )
     return Comparison(
         tuple(pairs),
         sum(_count(theirs) for _, theirs in records.values()),
         tuple(_key_difference(key, differing) for key in keys),
         len(differing),
-        tuple(_reasons(*surroundings, files)) if differing else (),
+        tuple(_reasons(*conditions, files)) if differing else (),
     )
 
 
 def ulps(ours: float, theirs: float) -> int | None:
-    """How many doubles lie between two numbers; None where one of them is no finite number."""
+    """Returns the number of doubles between two numbers; None if one of them is not finite."""
     if not (math.isfinite(ours) and math.isfinite(theirs)):
         return None
     return abs(_ordered(ours) - _ordered(theirs))
@@ -137,27 +137,27 @@ def _key_difference(key: str, differing: Mapping[int, Mapping[str, tuple[Any, An
 
 
 def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
-    """The pairs of numbers of a quantity; NaN where one side has none."""
+    """Yields the pairs of numbers of a quantity; NaN if one side has none."""
     if isinstance(ours, Mapping) or isinstance(theirs, Mapping):
         ours, theirs = ours or {}, theirs or {}
         names = dict.fromkeys([*ours, *theirs])
         yield from ((ours.get(name, math.nan), theirs.get(name, math.nan)) for name in names)
     elif isinstance(ours, tuple) or isinstance(theirs, tuple):
         ours, theirs = ours or (), theirs or ()
-        for place in range(max(len(ours), len(theirs))):
-            yield tuple(each[place] if place < len(each) else math.nan for each in (ours, theirs))  # type: ignore[misc]
+        for index in range(max(len(ours), len(theirs))):
+            yield tuple(each[index] if index < len(each) else math.nan for each in (ours, theirs))  # type: ignore[misc]
     else:
         yield (math.nan if ours is None else float(ours), math.nan if theirs is None else float(theirs))
 
 
 def _attempt_of(trial: TrialStore, epoch: int) -> Attempt:
-    """The attempt that computed an epoch; the last one where it is not noted."""
+    """Returns the attempt that computed an epoch; the last one if that is unknown."""
     attempts = {attempt.name: attempt for attempt in trial.attempts()}
     return attempts.get(trial.read(epoch).attempt) or list(attempts.values())[-1]
 
 
-def _surroundings(attempt: Attempt, data_digest: str) -> dict[str, Any]:
-    """What may explain a difference, the likeliest cause first; what was not noted is None."""
+def _conditions(attempt: Attempt, data_digest: str) -> dict[str, Any]:
+    """Returns what may explain a difference, the likeliest cause first; None for what was not recorded."""
     made = attempt.provenance
     rest = {key: value for key, value in attempt.environment.items() if key not in ("threads", "device", "torch")}
     return {
@@ -183,7 +183,7 @@ def _reasons(ours: dict[str, Any], theirs: dict[str, Any], files: tuple[FileSyst
         if here == there:
             continue
         if there is None and key not in ("commit",) and not key.startswith("your code"):
-            yield f"{key}: here {_short(here)}, not noted when it was stored"
+            yield f"{key}: here {_short(here)}, not recorded when it was stored"
         elif key == "packages" and here and there:
             yield f"packages: {_packages(here, there, files)}"
         else:

@@ -96,11 +96,11 @@ def test_the_largest_difference_of_every_quantity_and_where_it_begins(tmp_path: 
     assert said.index("lanczos/history") < said.index("hessian/trace") < said.index("trace/per_parameter")
 
 
-def test_equal_surroundings_are_said_to_be_equal(tmp_path: Path) -> None:
+def test_equal_conditions_are_reported_as_equal(tmp_path: Path) -> None:
     theirs, ours = stored(tmp_path / "a", record(0)), stored(tmp_path / "b", record(0, loss_train=0.6))
     found, said = compared(ours, theirs)
     assert found.reasons == ()
-    assert "are the same as when it was stored" in said
+    assert "are the same as in the stored run" in said
 
 
 def test_equal_numbers_need_no_reasons(tmp_path: Path) -> None:
@@ -163,5 +163,5 @@ def test_what_an_older_version_did_not_note_is_said(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     new = replace(PROVENANCE, packages_digest="f" * 64, platform="Linux")
     found, _ = compared(stored(tmp_path / "ours", record(0, loss_train=0.6), provenance=new), theirs)
-    assert f"packages: here {'f' * 12}, not noted when it was stored" in found.reasons
-    assert "platform: here Linux, not noted when it was stored" in found.reasons
+    assert f"packages: here {'f' * 12}, not recorded when it was stored" in found.reasons
+    assert "platform: here Linux, not recorded when it was stored" in found.reasons

@@ -200,7 +200,7 @@ def test_ctrl_c_finishes_the_epoch_and_the_same_command_goes_on(finished: Place,
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "Stopping after the epochs under way; nothing is lost." in said
+    assert "Stopping after the current epochs; nothing is lost." in said
     assert "Stopped as asked; the same command goes on from here." in said
     assert {attempt.ended for attempt in attempts(place)} <= {"interrupted", "completed", "diverged"}
     assert place.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]

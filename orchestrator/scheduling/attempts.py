@@ -1,4 +1,4 @@
-"""Which trial is tried next, and what becomes of one whose attempt failed: asked by every engine, from any thread."""
+"""Decides which trial is attempted next, and what happens to a trial whose attempt failed. Used by every engine."""
 
 import contextlib
 import logging
@@ -14,21 +14,21 @@ from orchestrator.scheduling.retry import Failure, FailureKind, NextStep, conclu
 
 log = logging.getLogger("hessian_dynamics.attempts")
 SAME_ERROR_TRIALS = 3
-"""Where so many trials are the first to end, all with the same error, the others would end so too."""
+"""If the first trials to end all fail with the same error, the run stops after this many."""
 _BAD_NODE_TRIALS = 2
-"""A node on which so many trials died, and none committed an epoch since, is avoided."""
+"""A node is avoided once this many trials died on it with no epoch committed there since."""
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class PlannedAttempt:
-    """An attempt to be made."""
+    """An attempt that an engine is to run."""
 
     trial_id: str
     alone: bool = False
-    """With nothing beside it on its GPU, or on the machine."""
+    """Whether nothing may run beside it on its GPU or machine."""
     avoid: frozenset[str] = frozenset()
-    """Nodes on which it should not run, where there are others."""
+    """Nodes on which it should not run if there are others."""
 
 
 @dataclass
@@ -36,22 +36,23 @@ class _Trial:
     trial_id: str
     alone: bool = False
     due: float = 0.0
-    mark: TrialSnapshot = field(default_factory=TrialSnapshot)
+    begun: TrialSnapshot = field(default_factory=TrialSnapshot)
+    """Its progress when its last attempt began."""
     failures: Counter[FailureKind] = field(default_factory=Counter)
-    """Since it last committed an epoch."""
+    """Failures since it last committed an epoch."""
     died_on: set[str] = field(default_factory=set)
 
 
 class Attempts:
-    """The trials of a run that are still to be tried.
+    """The trials of a run that are still to be attempted. Engines call it from any thread.
 
     Args:
-        job: what is done for each.
-        trial_ids: in the order in which they begin.
+        job: what is done for each trial.
+        trial_ids: the trials, in the order in which they begin.
         stopping: whether no further attempt may begin.
-        stop: asks the running ones to end after their epoch.
+        stop: asks running attempts to end after their current epoch.
         gpu: whether trials compute on GPUs.
-        jitter: a random number from 0 to 1.
+        jitter: returns a random number between 0 and 1.
     """
 
     def __init__(
@@ -72,20 +73,19 @@ class Attempts:
         self._jitter = jitter
         self._lock = threading.RLock()
         self._first_ends: list[Failure | None] = []
-        self._dead_on: defaultdict[str, set[str]] = defaultdict(set)
+        self._died_on_node: defaultdict[str, set[str]] = defaultdict(set)
         """Trials that died on a node since one last committed an epoch there."""
-        self._unfit: set[str] = set()
-        """Nodes that said so themselves; they stay so while they run."""
-        self._stopped = False
+        self._unfit_nodes: set[str] = set()
+        self._closed = False
 
     def __len__(self) -> int:
-        """Trials that wait for an attempt."""
+        """Number of trials that wait for an attempt."""
         with self._lock:
             return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """Attempts under way."""
+        """Number of attempts in progress."""
         with self._lock:
             return len(self._running)
 
@@ -93,16 +93,16 @@ class Attempts:
     def finished(self) -> bool:
         """Whether no attempt is left to begin, now or later."""
         with self._lock:
-            if self._stopped or self._stopping():
+            if self._closed or self._stopping():
                 return True
             return not self._waiting and not self._running
 
     def next(self, engine_keeps_alone: bool = False) -> PlannedAttempt | None:
-        """The next attempt, or None where none may begin now.
+        """Returns the next attempt, or None if none may begin now.
 
         Args:
-            engine_keeps_alone: whether the engine itself gives a trial that is to be alone a place of its own, so that
-                others may run elsewhere meanwhile.
+            engine_keeps_alone: whether the engine itself gives a GPU of its own to a trial that must be alone. Other
+                trials may then run elsewhere at the same time.
         """
         with self._lock:
             if self.finished:
@@ -112,109 +112,111 @@ class Attempts:
                 return None
             self._waiting.remove(trial)
             self._running[trial.trial_id] = trial
-            trial.mark = self._mark(trial.trial_id)
-            bad = {node for node, trials in self._dead_on.items() if len(trials) >= _BAD_NODE_TRIALS}
-            return PlannedAttempt(trial.trial_id, trial.alone, frozenset(trial.died_on | bad | self._unfit))
+            trial.begun = self._snapshot(trial.trial_id)
+            bad = {node for node, trials in self._died_on_node.items() if len(trials) >= _BAD_NODE_TRIALS}
+            return PlannedAttempt(trial.trial_id, trial.alone, frozenset(trial.died_on | bad | self._unfit_nodes))
 
     def wait(self) -> PlannedAttempt | None:
-        """The next attempt, once one may begin; None when none is left."""
+        """Waits for the next attempt. Returns None once none is left."""
         while not self.finished:
-            if (turn := self.next()) is not None:
-                return turn
+            if (attempt := self.next()) is not None:
+                return attempt
             time.sleep(_POLL_SECONDS)
         return None
 
     def close(self) -> None:
-        """Lets no further attempt begin, and asks nobody to stop: the engine ends those under way."""
+        """Lets no further attempt begin."""
         with self._lock:
-            self._stopped = True
+            self._closed = True
 
     def lost(self, failure: Failure) -> None:
-        """Notes that all attempts under way have ended: the engine itself died."""
+        """Records the same failure for all attempts in progress, because the engine itself died."""
         for trial_id in list(self._running):
             self.ended(trial_id, failure)
 
     def ended(self, trial_id: str, failure: Failure | None) -> None:
-        """Notes how an attempt ended: with a failure, or as it should, which a stop is too."""
+        """Records how an attempt ended: with a failure, or as it should, which includes a requested stop."""
         with self._lock:
             trial = self._running.pop(trial_id)
             if failure is None:
-                if self._dead_on:
-                    self._dead_on.pop(self._mark(trial_id).node, None)
-                self._note_end(None)
+                if self._died_on_node:
+                    self._died_on_node.pop(self._snapshot(trial_id).node, None)
+                self._check_first_ends(None)
                 return
             if not failure.node:
-                failure = replace(failure, node=self._mark(trial_id).node)
-            self._note_progress(trial, failure.node)
+                failure = replace(failure, node=self._snapshot(trial_id).node)
+            self._forgive_if_progressed(trial, failure.node)
             trial.failures[failure.kind] += 1
-            count = trial.failures[failure.kind]
-            verdict = decide(failure.kind, count, trial.alone)
             if failure.kind is FailureKind.LOST and failure.node:
                 trial.died_on.add(failure.node)
-                self._dead_on[failure.node].add(trial_id)
+                self._died_on_node[failure.node].add(trial_id)
             if failure.kind is FailureKind.UNFIT:
-                self._unfit.add(failure.node)
-            self._carry_out(trial, failure, verdict, count)
+                self._unfit_nodes.add(failure.node)
+            self._follow_up(trial, failure)
 
     def _choose(self, engine_keeps_alone: bool) -> _Trial | None:
         now = time.monotonic()
         if any(trial.alone for trial in self._running.values()) and not engine_keeps_alone:
             return None
-        beside = [trial for trial in self._waiting if not trial.alone]
-        if beside:
-            # Those that are to be alone come last: until then there is always somebody beside them.
-            return next((trial for trial in beside if trial.due <= now), None)
-        if self._running and not engine_keeps_alone:
-            return None
-        return next((trial for trial in self._waiting if trial.due <= now), None)
+        # Trials that must be alone come last: until then another trial could be beside them.
+        candidates = [trial for trial in self._waiting if not trial.alone]
+        if not candidates and (engine_keeps_alone or not self._running):
+            candidates = list(self._waiting)
+        return next((trial for trial in candidates if trial.due <= now), None)
 
-    def _carry_out(self, trial: _Trial, failure: Failure, verdict: NextStep, count: int) -> None:
-        why = conclusion(failure, verdict, count, self._gpu)
-        if verdict in (NextStep.AGAIN, NextStep.ALONE):
-            pause = pause_seconds(count, self._jitter()) if verdict is NextStep.AGAIN else 0.0
-            trial.due = time.monotonic() + pause
-            trial.alone = trial.alone or verdict is NextStep.ALONE
-            self._waiting.append(trial)
-            how = "alone, when the others are done" if verdict is NextStep.ALONE else f"in {pause:.0f} s"
-            log.info(f"trial {trial.trial_id}: {failure.line}; trying again from its last epoch, {how}")
-        elif verdict is NextStep.STOP:
-            self._stopped = True
-            self._stop()
-            log.info(f"trial {trial.trial_id}: {failure.line}; stopping, since no other trial can go on either")
+    def _follow_up(self, trial: _Trial, failure: Failure) -> None:
+        count = trial.failures[failure.kind]
+        step = decide(failure.kind, count, trial.alone)
+        why = conclusion(failure, step, count, self._gpu)
+        if step in (NextStep.AGAIN, NextStep.ALONE):
+            self._retry(trial, failure, step, count)
+        elif step is NextStep.STOP:
+            self._stop_all()
+            log.info("trial %s: %s; stopping, since no other trial can continue either", trial.trial_id, failure.line)
         else:
-            what = "failed" if verdict is NextStep.FAILED else "left as it stands, the same command goes on with it"
-            log.info(f"trial {trial.trial_id}: {why or failure.line}; {what}")
-        self._conclude(trial, failure, why, verdict is NextStep.FAILED)
-        if verdict is NextStep.FAILED:
-            self._note_end(failure)
+            outcome = "failed" if step is NextStep.FAILED else "not finished; run the same command again to continue"
+            log.info("trial %s: %s; %s", trial.trial_id, why or failure.line, outcome)
+        # If the storage is unreachable the attempt stays open, which reads as interrupted after the run.
+        with contextlib.suppress(OSError):
+            self.job.conclude(trial.trial_id, trial.begun, failure.reason, why, step is NextStep.FAILED)
+        if step is NextStep.FAILED:
+            self._check_first_ends(failure)
 
-    def _note_end(self, failure: Failure | None) -> None:
-        if self._stopped or len(self._first_ends) >= SAME_ERROR_TRIALS:
+    def _retry(self, trial: _Trial, failure: Failure, step: NextStep, count: int) -> None:
+        pause = pause_seconds(count, self._jitter()) if step is NextStep.AGAIN else 0.0
+        trial.due = time.monotonic() + pause
+        trial.alone = trial.alone or step is NextStep.ALONE
+        self._waiting.append(trial)
+        when = "alone, when the others are done" if step is NextStep.ALONE else f"in {pause:.0f} s"
+        log.info("trial %s: %s; retrying from its last epoch, %s", trial.trial_id, failure.line, when)
+
+    def _stop_all(self) -> None:
+        self._closed = True
+        self._stop()
+
+    def _check_first_ends(self, failure: Failure | None) -> None:
+        """Stops the run if the first trials to end all failed with the same error."""
+        if self._closed or len(self._first_ends) >= SAME_ERROR_TRIALS:
             return
         self._first_ends.append(failure)
-        signatures = {each.signature if each else None for each in self._first_ends}
+        signatures = {end.signature if end else None for end in self._first_ends}
         if len(self._first_ends) < SAME_ERROR_TRIALS or len(signatures) > 1 or failure is None:
             return
-        self._stopped = True
-        self._stop()
-        log.info(failure.reason.rstrip())
+        self._stop_all()
+        log.info("%s", failure.reason.rstrip())
         log.info(
-            f"the first {SAME_ERROR_TRIALS} trials to end all failed with this error, so would the others: stopping; "
-            "the same command goes on from here once it is mended"
+            "the first %d trials to end all failed with this error, so the others would too: stopping; fix it and run "
+            "the same command again to continue",
+            SAME_ERROR_TRIALS,
         )
 
-    def _note_progress(self, trial: _Trial, node: str) -> None:
-        mark = self._mark(trial.trial_id)
-        if mark.epochs > trial.mark.epochs:
+    def _forgive_if_progressed(self, trial: _Trial, node: str) -> None:
+        if self._snapshot(trial.trial_id).epochs > trial.begun.epochs:
             trial.failures.clear()
             trial.died_on.clear()
-            self._dead_on.pop(node, None)
+            self._died_on_node.pop(node, None)
 
-    def _mark(self, trial_id: str) -> TrialSnapshot:
-        with contextlib.suppress(OSError):  # a storage that is away: no epoch that anybody knows of
+    def _snapshot(self, trial_id: str) -> TrialSnapshot:
+        with contextlib.suppress(OSError):  # an unreachable storage counts as no progress
             return self.job.snapshot(trial_id)
         return TrialSnapshot()
-
-    def _conclude(self, trial: _Trial, failure: Failure, why: str, failed: bool) -> None:
-        with contextlib.suppress(OSError):  # then its attempt stays open, which reads as interrupted after the run
-            self.job.conclude(trial.trial_id, trial.mark, failure.reason, why, failed)

@@ -1,7 +1,7 @@
-"""What a signal's handler raises is heard, wherever the signal falls.
+"""Repeats a signal whose exception Python has dropped.
 
-Python only reports what is raised in the callback of a weak reference or in ``__del__``, and a signal comes in the
-middle of those as of all else: the one Ctrl-C of a person, the one notice that Ray is dead.
+An exception raised in the callback of a weak reference or in ``__del__`` is only reported. A signal handler may run in
+the middle of one, and its exception, such as the KeyboardInterrupt of a single Ctrl-C, would be lost.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ REPEAT_SECONDS = 0.05
 
 @contextlib.contextmanager
 def repeated_if_dropped(error: type[BaseException], number: signal.Signals) -> Iterator[None]:
-    """Sends the main thread a signal again for every such error that Python could only report, while the block runs."""
+    """While the block runs, sends the main thread a signal again for every such exception that Python has dropped."""
     before = sys.unraisablehook
     repeats: list[threading.Timer] = []
 
@@ -23,7 +23,7 @@ def repeated_if_dropped(error: type[BaseException], number: signal.Signals) -> I
         if not issubclass(dropped.exc_type, error):
             before(dropped)
             return
-        # Not from in here: it would be dropped again.
+        # A signal sent from in here would be dropped again.
         main = threading.main_thread().ident or 0
         timer = threading.Timer(REPEAT_SECONDS, signal.pthread_kill, (main, number))
         timer.daemon = True

@@ -1,4 +1,4 @@
-"""Desired minus stored: what a sweep still has to do, and how far it is."""
+"""Compares what a sweep asks for with what is stored: what is missing, and the status of every trial."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,29 +12,29 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class Plan:
-    """How every trial of a sweep stands, in the order of the file."""
+    """The status of every trial of a sweep, in the order of the file."""
 
     sweep: Sweep
     statuses: dict[str, TrialStatus]
 
     @property
     def todo(self) -> list[str]:
-        """The trials in which something is missing. A failed one is tried again by the next run."""
+        """Trials that are not complete. The next run tries failed ones again."""
         return [trial_id for trial_id, status in self.statuses.items() if not status.state.final]
 
     @property
     def counts(self) -> Counter[State]:
-        """Trials by state."""
+        """Number of trials by state."""
         return Counter(status.state for status in self.statuses.values())
 
     @property
     def missing_epochs(self) -> int:
-        """Epochs still to be computed."""
+        """Number of epochs still to be computed."""
         return sum(status.missing_epochs for status in self.statuses.values())
 
     @property
     def damaged(self) -> dict[str, tuple[int, ...]]:
-        """Epochs whose files the medium has damaged, as far as that is known, by trial id."""
+        """Epochs known to be damaged, by trial id."""
         return {key: status.damaged for key, status in self.statuses.items() if status.damaged}
 
     @property
@@ -50,14 +50,14 @@ class Plan:
         return ", ".join(parts)
 
     def trial(self, trial_id: str) -> TrialConfig:
-        """The config of a trial."""
+        """Returns the config of a trial."""
         return self.sweep.by_id[trial_id]
 
 
 def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Plan:
-    """How every trial of a sweep stands in a storage.
+    """Returns the status of every trial of a sweep.
 
-    Those that were final `before` are so still, and are not looked at again.
+    Trials that were complete in the plan `before` are not read again.
     """
     final = {key: status for key, status in before.statuses.items() if status.state.final} if before else {}
     holder = storage.sweep(sweep.name).driver_lease.holder()

@@ -1,16 +1,16 @@
-"""How an attempt at a trial ended, and what happens next: the same for every engine.
+"""Classifies failures of attempts and decides what happens next, in the same way for every engine.
 
-| kind | again | what it was then |
+| kind | retried | if retries do not help |
 |---|---|---|
 | out of memory | once, alone | failed, with advice |
-| lost: the process, its node or its GPU went away | with a growing pause, while epochs come in between | failed |
-| unfit: its node has other software, or another storage | on other nodes, with a growing pause | left as it stands |
-| storage: a hiccup of it | with a growing pause, while epochs come in between | left as it stands, to be gone on with |
-| no room: the storage is full, or cannot be written | no, and no other trial either | left as it stands |
-| damaged: a file of it, by the medium | once, since an attempt sets aside what can be computed again | failed |
-| error: everything else, the user's own code above all | no | failed |
+| lost: the process, its node or its GPU went away | up to 3 times in a row, with a growing pause | failed |
+| unfit: the node has other software or another storage | up to 3 times, on other nodes | left for the next run |
+| storage: a temporary error of the storage | up to 8 times in a row, with a growing pause | left for the next run |
+| no room: the storage is full or read-only | no, and the whole run stops | left for the next run |
+| damaged: a stored file is corrupt | once, since an attempt sets aside what can be recomputed | failed |
+| error: everything else, above all errors in user code | no | failed |
 
-Divergence is no failure but a result.
+A new epoch starts the counts again. Divergence is a result, not a failure.
 """
 
 import errno
@@ -27,7 +27,7 @@ from orchestrator.store.provenance.redaction import failure_line
 
 LONGEST_PAUSE_SECONDS = 60.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-_HICCUP = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH}
+_TEMPORARY = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
 _BROKEN_GPU = re.compile(
     r"uncorrectable ECC|unspecified launch failure|devices?\(?s?\)? (?:is|are|is/are) busy or unavailable|"
@@ -36,7 +36,7 @@ _BROKEN_GPU = re.compile(
 
 
 class FailureKind(StrEnum):
-    """Why an attempt did not come to its end."""
+    """Why an attempt failed."""
 
     OUT_OF_MEMORY = "out of memory"
     LOST = "lost"
@@ -48,7 +48,7 @@ class FailureKind(StrEnum):
 
 
 STORAGE_FAILURES = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
-"""No code of anybody's is at fault: what there is to say is in the message."""
+"""Kinds that no code is to blame for. Their message says everything, so no traceback is shown."""
 
 
 class NextStep(StrEnum):
@@ -56,20 +56,20 @@ class NextStep(StrEnum):
 
     AGAIN = "again"
     ALONE = "alone"
-    """Again, with nothing beside it on its GPU or machine."""
+    """Retried with nothing beside it on its GPU or machine."""
     FAILED = "failed"
     LEFT = "left"
-    """As it stands: nothing is wrong with the trial, the next run goes on with it."""
+    """Left for the next run: the trial itself is fine."""
     STOP = "stop"
-    """Left, and every other trial too."""
+    """Left for the next run, as is every other trial."""
 
 
 @dataclass(frozen=True)
 class RetryRule:
-    """What a kind of failure leads to."""
+    """How often a kind of failure is retried, and what follows."""
 
-    tries: int
-    """How often the trial is tried again while no epoch is committed in between."""
+    retries: int
+    """Maximum number of retries without a new epoch in between."""
     again: NextStep
     exhausted: NextStep
 
@@ -87,13 +87,13 @@ RULES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """How an attempt failed. It travels from the worker to the driver, so it holds text only."""
+    """How an attempt failed. It holds text only, since it travels from the worker to the driver."""
 
     kind: FailureKind
     reason: str
-    """The traceback, or a line where there is none."""
+    """The traceback, or a line if there is none."""
     signature: str
-    """Equal for what is the same error: its type, where it was raised, and its message without numbers."""
+    """Type, place and message without numbers; equal for the same error in different trials."""
     node: str = ""
     """Where it happened, as the engine names its nodes."""
 
@@ -104,39 +104,39 @@ class Failure:
 
 
 def decide(kind: FailureKind, count: int, alone: bool = False) -> NextStep:
-    """What happens next.
+    """Returns what happens to a trial next.
 
     Args:
         kind: how the attempt failed.
-        count: failures of this kind in a row, this one among them, since the trial last committed an epoch.
-        alone: whether it had its GPU, or the machine, for itself.
+        count: number of failures of this kind since the trial last committed an epoch, including this one.
+        alone: whether the attempt had its GPU or machine to itself.
     """
     rule = RULES[kind]
     if kind is FailureKind.OUT_OF_MEMORY:
         return rule.exhausted if alone else rule.again
-    return rule.again if count <= rule.tries else rule.exhausted
+    return rule.again if count <= rule.retries else rule.exhausted
 
 
 def pause_seconds(count: int, jitter: float) -> float:
-    """How long to wait before the next try: 1, 2, 4, ... seconds, of which `jitter`, from 0 to 1, takes up to half.
+    """Returns the pause before retry number `count`: 1, 2, 4, ... seconds, at most a minute.
 
-    What hits many trials at once, a storage that is away, must not be met by all of them at the same moment again.
+    A `jitter` between 0 and 1 shortens it by up to half, so that trials that failed together do not retry together.
     """
     return min(2.0 ** (count - 1), LONGEST_PAUSE_SECONDS) * (1 - jitter / 2)
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What an exception in a worker means."""
+    """Returns the failure that an exception in a worker means."""
     reason = "".join(traceback.format_exception(error))
     return Failure(_kind(error), reason, _signature(error))
 
 
 def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
-    """What the end of a worker's process means.
+    """Returns the failure that the end of a worker's process means.
 
     Args:
-        exit_code: negative where a signal ended it, as Python has it; None where nobody knows.
-        killed_for_memory: whether the machine had run out of memory and killed it.
+        exit_code: negative if a signal ended it, as in Python; None if unknown.
+        killed_for_memory: whether it was killed because the machine ran out of memory.
     """
     if killed_for_memory:
         line = "its process was killed, since the machine ran out of memory"
@@ -145,17 +145,15 @@ def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
     return Failure(FailureKind.LOST, line, line)
 
 
-def conclusion(failure: Failure, verdict: NextStep, count: int, gpu: bool) -> str:
-    """Why a trial is not tried again, in a line; empty where the failure says it all."""
+def conclusion(failure: Failure, step: NextStep, count: int, gpu: bool) -> str:
+    """Returns why a trial is not retried, in a line; empty if the failure says it all."""
     if failure.kind is FailureKind.OUT_OF_MEMORY:
+        if step is not NextStep.FAILED:
+            return failure.line
         where = "alone on its GPU" if gpu else "alone on the machine"
-        return (
-            f"{failure.line}; it was {where}: a smaller batch_size, a smaller model or more memory is needed"
-            if verdict is NextStep.FAILED
-            else failure.line
-        )
+        return f"{failure.line}; it was {where}: a smaller batch_size, a smaller model or more memory is needed"
     if failure.kind is FailureKind.LOST:
-        return f"{failure.line}, {count} times without an epoch in between"
+        return f"{failure.line}, {count} times without a new epoch"
     return ""
 
 
@@ -166,16 +164,20 @@ def _kind(error: BaseException) -> FailureKind:
     if isinstance(error, DamagedError):
         return FailureKind.DAMAGED
     if isinstance(error, StorageError):
-        causes = list(_chain(error, hidden=True))[1:]
-        if not causes or isinstance(causes[0], ValueError):
-            return FailureKind.ERROR  # the store's own judgement: what is damaged stays so
-        number = next(filter(None, map(_errno, causes)), None)
-        return FailureKind.NO_ROOM if number in _NO_ROOM else FailureKind.STORAGE
-    if isinstance(error, OSError) and error.errno in _HICCUP:
+        return _storage_kind(error)
+    if isinstance(error, OSError) and error.errno in _TEMPORARY:
         return FailureKind.STORAGE
     if any(isinstance(each, RuntimeError) and _BROKEN_GPU.search(str(each)) for each in chain):
         return FailureKind.LOST
     return FailureKind.ERROR
+
+
+def _storage_kind(error: StorageError) -> FailureKind:
+    causes = list(_chain(error, hidden=True))[1:]
+    if not causes or isinstance(causes[0], ValueError):
+        return FailureKind.ERROR  # the content is wrong, and a retry would read the same
+    number = next((each.errno for each in causes if isinstance(each, OSError) and each.errno), None)
+    return FailureKind.NO_ROOM if number in _NO_ROOM else FailureKind.STORAGE
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -186,12 +188,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
-def _errno(error: BaseException) -> int | None:
-    return error.errno if isinstance(error, OSError) else None
-
-
 def _chain(error: BaseException, hidden: bool = False) -> Iterator[BaseException]:
-    """An exception and those that led to it; with `hidden` those too that were raised `from None`."""
+    """Yields an exception and its causes; with `hidden` also those suppressed by `from None`."""
     seen: set[int] = set()
     each: BaseException | None = error
     while each is not None and id(each) not in seen:
@@ -209,7 +207,7 @@ def _signature(error: BaseException) -> str:
 
 def _ending(exit_code: int | None) -> str:
     if exit_code is None:
-        return "nobody knows why"
+        return "for an unknown reason"
     if exit_code < 0:
         try:
             return f"killed by {signal.Signals(-exit_code).name}"

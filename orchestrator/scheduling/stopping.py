@@ -1,4 +1,4 @@
-"""How a person, a job scheduler or the clock stops a run: after the epochs under way first, at once if they insist."""
+"""Stops a run by signal or time budget: after the current epochs first, at once on a second signal."""
 
 import contextlib
 import logging
@@ -13,17 +13,17 @@ from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 log = logging.getLogger("hessian_dynamics.stopping")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a job scheduler's or an administrator's request, the end of the terminal."""
+"""Ctrl-C, a request of a job scheduler or administrator, the end of the terminal."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class Stopping:
-    """Whether a run is to end, and who said so.
+    """Whether a run is to stop.
 
     Args:
-        request: asks the running trials, wherever they are, to end after their epoch.
-        budget_seconds: after which trials are asked to end; None where there is no such time.
-        lost: whether another driver has taken over: then nobody is asked to stop, since who runs may be its own.
+        request: asks the running trials, wherever they are, to end after their current epoch.
+        budget_seconds: time after which trials are asked to end; None for no limit.
+        lost: whether another driver has taken over. Then no trial is asked to stop, since it may be the other's.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Stopping:
         self._asked = False
         self._written = False
         self._lost = lost
-        self._timer = threading.Timer(budget_seconds, self._out_of_time) if budget_seconds is not None else None
-        if self._timer:
-            self._timer.daemon = True
+        self._timer = threading.Timer(budget_seconds or 0.0, self._out_of_time)
+        self._timer.daemon = True
+        if budget_seconds is not None:
             self._timer.start()
 
     @property
@@ -47,11 +47,11 @@ class Stopping:
         if self._lost():
             return True
         if self._asked and not self._written:
-            self.ask()  # the storage was away when it was first asked
+            self.ask()  # the storage was unreachable before
         return self._asked
 
     def ask(self) -> None:
-        """Lets every trial finish its epoch."""
+        """Lets every trial finish its current epoch."""
         self._asked = True
         with contextlib.suppress(OSError):
             self._request()
@@ -59,38 +59,37 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """The first signal lets every trial finish its epoch, the second stops at once.
+        """While the block runs, the first signal lets every trial finish its epoch, and the second stops at once.
 
         Raises:
-            KeyboardInterrupt: at the second, and at the first where another driver has taken over.
+            KeyboardInterrupt: at the second signal, or at the first if another driver has taken over.
         """
         with handling(self._on_signal):
             yield
 
     def cancel(self) -> None:
-        """Stops the clock."""
-        if self._timer:
-            self._timer.cancel()
+        """Cancels the time budget."""
+        self._timer.cancel()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            _without_terminal()
+            _silence_terminal()
         if self._asked or self._lost():
             raise KeyboardInterrupt
         self.ask()
-        log.info("Stopping after the epochs under way; nothing is lost. Once more to stop at once.")
+        log.info("Stopping after the current epochs; nothing is lost. Press Ctrl-C again to stop at once.")
 
     def _out_of_time(self) -> None:
         if not self._asked and not self._lost():
             self.ask()
-            log.info("The time budget is used up: stopping after the epochs under way.")
+            log.info("The time budget is used up: stopping after the current epochs.")
 
 
 @contextlib.contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handles the signals that stop a run, as long as the block runs. An ignored SIGHUP (nohup) stays ignored.
+    """Handles the stop signals while the block runs. An ignored SIGHUP (nohup) stays ignored.
 
-    A KeyboardInterrupt of the handler is heard wherever a signal falls (dropped.py).
+    A KeyboardInterrupt of the handler is never lost, wherever the signal arrives (see `dropped_signals`).
     """
     with handlers_kept(), repeated_if_dropped(KeyboardInterrupt, signal.SIGINT):
         for number in SIGNALS:
@@ -101,7 +100,7 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """What the block, or a library in it, does to the handlers of these signals ends with it."""
+    """Restores the handlers of the stop signals after the block, whatever a library in it has set."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
@@ -111,22 +110,22 @@ def handlers_kept() -> Iterator[None]:
 
 
 def interrupt_main_thread() -> None:
-    """Raises KeyboardInterrupt in the main thread, as Ctrl-C does. For other threads."""
+    """Interrupts the main thread as Ctrl-C does. For other threads."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler for where there is nothing to finish: everything ends as with Ctrl-C."""
+    """Signal handler that raises KeyboardInterrupt. For commands that have nothing to finish."""
     if number == signal.SIGHUP:
-        _without_terminal()
+        _silence_terminal()
     raise KeyboardInterrupt
 
 
 def read_budget(text: str | None) -> float | None:
-    """Seconds of ``2h``, ``1h30m``, ``90s``; None for None.
+    """Returns the seconds of ``2h``, ``1h30m`` or ``90s``; None for None.
 
     Raises:
-        ValueError: where it is no time, or none at all.
+        ValueError: if the text is not a positive time.
     """
     if text is None:
         return None
@@ -138,10 +137,10 @@ def read_budget(text: str | None) -> float | None:
     return seconds
 
 
-def _without_terminal() -> None:
-    """Lets nothing more be written to a terminal that is gone: each try would be an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _silence_terminal() -> None:
+    """Redirects output away from a terminal that is gone, where every write would be an error."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         if os.isatty(descriptor):
-            os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+            os.dup2(devnull, descriptor)
+    os.close(devnull)

@@ -95,7 +95,7 @@ def test_a_lost_process_is_tried_again_after_a_growing_pause(desk: Desk, clock: 
     begin(attempts)
     attempts.ended("a", lost())
     assert attempts.finished
-    line = "its process died (killed by SIGKILL), 4 times without an epoch in between"
+    line = "its process died (killed by SIGKILL), 4 times without a new epoch"
     assert desk.noted[-1] == ("a", line, True)
     assert [failed for _, _, failed in desk.noted] == [False, False, False, True]
 
@@ -158,7 +158,7 @@ def test_the_same_error_in_the_first_three_stops_the_sweep(desk: Desk) -> None:
     assert attempts.next() is None
     assert desk.said[-2] == BUG.reason
     assert desk.said[-1].startswith(
-        "the first 3 trials to end all failed with this error, so would the others: stopping"
+        "the first 3 trials to end all failed with this error, so the others would too: stopping"
     )
     attempts.ended("d", BUG)
     assert sum("the first 3" in line for line in desk.said) == 1
@@ -239,7 +239,7 @@ def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], m
         attempts.ended("a", Failure(FailureKind.STORAGE, "StorageError: away", "away"))
         clock[0] += 60
     assert attempts.finished
-    assert desk.said[-1].endswith("left as it stands, the same command goes on with it")
+    assert desk.said[-1].endswith("not finished; run the same command again to continue")
 
 
 def test_a_node_that_is_unfit_gets_no_trial_again(desk: Desk, clock: list[float]) -> None:

@@ -147,7 +147,7 @@ def test_the_budget_stops_as_ctrl_c_does(tmp_path: Path) -> None:
     place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local", "--budget", "6s")
     assert code == 1, said
-    assert "The time budget is used up: stopping after the epochs under way." in said
+    assert "The time budget is used up: stopping after the current epochs." in said
     assert "Stopped as asked; the same command goes on from here." in said
     assert states(place) <= {State.INTERRUPTED, State.PENDING}
 
@@ -190,7 +190,7 @@ def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path: Path, twin: s
     os.kill(workers(process.pid)[0], signal.SIGKILL)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    assert "its process died (killed by SIGKILL); trying again from its last epoch" in said
+    assert "its process died (killed by SIGKILL); retrying from its last epoch" in said
     assert records(place) == twin
     ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
     assert sorted(map(str, ends)) == ["completed", "completed", "interrupted"]
@@ -210,7 +210,7 @@ def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None
     os.kill(raylet, signal.SIGKILL)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
-    assert "Ray died under it; trying again from its last epoch" in said
+    assert "Ray died under it; retrying from its last epoch" in said
     (tmp_path / "twin").mkdir()
     alone = Place(tmp_path / "twin", content)
     assert alone.run("--engine", "local")[0] == 0
@@ -253,7 +253,7 @@ def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None
     place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
     code, said = place.run("--engine", "local", "--max-concurrent", "1")
     assert code == 1, said
-    assert "the first 3 trials to end all failed with this error, so would the others: stopping" in said
+    assert "the first 3 trials to end all failed with this error, so the others would too: stopping" in said
     assert "e2e: 0 of 8 trials done, 3 failed" in said
     assert states(place) == {State.FAILED, State.PENDING}
     own_model(tmp_path, "pass", True, False)
@@ -268,7 +268,7 @@ def test_out_of_memory_ends_with_advice_after_a_second_try(tmp_path: Path) -> No
     place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local")
     assert code == 1, said
-    assert "trying again from its last epoch, alone" in said
+    assert "retrying from its last epoch, alone" in said
     (trial_id,) = place.sweep.by_id
     assert [a.ended for a in place.storage.trial(trial_id).attempts()] == ["interrupted", "failed"]
     assert f"failed: {trial_id}" in said

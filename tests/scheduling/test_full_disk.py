@@ -37,7 +37,7 @@ def end(place: Place, process: subprocess.Popen[str]) -> str:
     """What a run says whose storage cannot be written any more. Nothing is torn then."""
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said
-    assert "stopping, since no other trial can go on either" in said
+    assert "stopping, since no other trial can continue either" in said
     assert "Traceback" not in said
     assert states(place) <= {State.INTERRUPTED, State.PENDING, State.COMPLETED}
     for trial_id in place.sweep.by_id:

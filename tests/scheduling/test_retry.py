@@ -133,13 +133,13 @@ def test_pauses_grow_up_to_a_minute_and_no_two_are_alike() -> None:
     assert pause_seconds(40, jitter=0.0) == LONGEST_PAUSE_SECONDS
     assert pause_seconds(3, jitter=1.0) == 2.0
     # Eight tries outlast a storage that is away for two minutes, even at the shortest.
-    assert sum(pause_seconds(count, jitter=0.5) for count in range(1, RULES[FailureKind.STORAGE].tries + 1)) > 120
+    assert sum(pause_seconds(count, jitter=0.5) for count in range(1, RULES[FailureKind.STORAGE].retries + 1)) > 120
 
 
 def test_the_death_of_a_process_says_what_is_known() -> None:
     assert death(-signal.SIGSEGV).line == "its process died (killed by SIGSEGV)"
     assert death(3).line == "its process died (exit code 3)"
-    assert death(None).line == "its process died (nobody knows why)"
+    assert death(None).line == "its process died (for an unknown reason)"
     assert death(-signal.SIGKILL).kind is FailureKind.LOST
     assert death(-signal.SIGKILL, killed_for_memory=True).kind is FailureKind.OUT_OF_MEMORY
 

@@ -10,6 +10,8 @@ import pytest
 from orchestrator.scheduling.stopping import SIGNALS, Stopping, handlers_kept, handling, interrupt, read_budget
 from tests.scheduling.test_dropped_signals import Falls
 
+FIRST_SIGNAL = "Stopping after the current epochs; nothing is lost. Press Ctrl-C again to stop at once."
+
 
 class Desk:
     def __init__(self, storage_away: int = 0) -> None:
@@ -37,7 +39,7 @@ def test_the_first_signal_asks_and_the_second_ends(
         os.kill(os.getpid(), first)
         assert stopping.requested
         assert desk.asked == 1
-        assert messages.messages == ["Stopping after the epochs under way; nothing is lost. Once more to stop at once."]
+        assert messages.messages == [FIRST_SIGNAL]
         os.kill(os.getpid(), second)
         time.sleep(5)
     assert desk.asked == 1
@@ -61,7 +63,7 @@ def test_the_budget_asks_once_it_is_used_up(messages: pytest.LogCaptureFixture) 
     assert not stopping.requested
     time.sleep(0.5)
     assert stopping.requested
-    assert messages.messages == ["The time budget is used up: stopping after the epochs under way."]
+    assert messages.messages == ["The time budget is used up: stopping after the current epochs."]
 
 
 def test_a_cancelled_budget_asks_nobody() -> None:

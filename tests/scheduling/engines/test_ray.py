@@ -99,9 +99,9 @@ def test_failures_lead_where_they_lead_in_the_local_engine(tmp_path: Path) -> No
     assert sorted(done) == ["dies", "memory", "one", "three", "two"]
     assert done["memory"][0] > max(end for name, (_, end, _) in done.items() if name != "memory")
     assert "trial bug: ZeroDivisionError: a bug; failed" in said
-    again = "trying again from its last epoch"
+    again = "retrying from its last epoch"
     assert f"trial memory: MemoryError: too much; {again}, alone, when the others are done" in said
-    assert any(line.startswith(f"trial dies: its process died (nobody knows why); {again}, in ") for line in said)
+    assert any(line.startswith(f"trial dies: its process died (for an unknown reason); {again}, in ") for line in said)
     assert len(said) == 3
     ends = {name: [each.ended for each in Storage(tmp_path).trial(name).attempts()] for name in ("bug", "dies")}
     assert ends == {"bug": ["failed"], "dies": ["interrupted", None]}

@@ -102,7 +102,7 @@ def test_the_failure_of_a_worker_travels_to_the_driver() -> None:
 @pytest.mark.parametrize(
     ("message", "kind", "line"),
     [
-        ("", FailureKind.LOST, "its process died (nobody knows why)"),
+        ("", FailureKind.LOST, "its process died (for an unknown reason)"),
         ("The node is running low on memory", FailureKind.OUT_OF_MEMORY, "ran out of memory"),
         ("The actor died because its node has died", FailureKind.LOST, "its node was lost"),
     ],

@@ -1,4 +1,4 @@
-"""What is to be measured otherwise: read, checked, and made one label, whatever the order of saying it."""
+"""Changes of a measurement: read, validated, and given a label that does not depend on their order."""
 
 import itertools
 import re
@@ -63,28 +63,32 @@ def test_a_change_is_put_over_each_trials_own_measurement() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["fraction"], "--set 'fraction': expected measurement.key=value, for example --set measurement.fraction=0.5"),
-        (["=0.5"], "--set '=0.5': expected measurement.key=value, for example --set measurement.fraction=0.5"),
+        (["fraction"], "--set 'fraction': only measurement.KEY=VALUE can be set here, for example --set measurement."),
+        (
+            ["=0.5"],
+            "--set '=0.5': only measurement.KEY=VALUE can be set here",
+        ),
         (
             ["optimizer.lr=0.1"],
-            "--set 'optimizer.lr=0.1': what was trained stays as it is, only measurement.* can be set here, "
-            "for example --set measurement.fraction=0.5; another model, data set or optimizer is another sweep: "
-            "hessian-dynamics run SWEEP --set ...",
+            "--set 'optimizer.lr=0.1': only measurement.KEY=VALUE can be set here, for example --set "
+            "measurement.fraction=0.5, since the trials are trained already; another model, data set or optimizer is "
+            "another sweep: hessian-dynamics run SWEEP --set ...",
         ),
-        (["fraction=0.5"], "--set 'fraction=0.5': what was trained stays as it is, only measurement.* can be set here"),
-        (["measurement={fraction: 0.5}"], "only measurement.* can be set here"),
+        (["fraction=0.5"], "--set 'fraction=0.5': only measurement.KEY=VALUE can be set here"),
+        (["measurement={fraction: 0.5}"], "only measurement.KEY=VALUE can be set here"),
+        (["measurement.fraction"], "--set 'measurement.fraction': expected key=value"),
         (
             ["measurement.fraction=0.5", "measurement.fraction=0.6"],
             "--set 'measurement.fraction=0.6': measurement.fraction is set twice; keep one of the values",
         ),
         (
             [],
-            "no --set: sweep 'night' would measure the same again; give what is to be measured otherwise, for example",
+            "no --set: sweep 'night' would measure the same again; give at least one changed setting, for example",
         ),
         (
             ["measurement.fraction=0.1"],
-            "--set measurement.fraction=0.1: sweep 'night' would measure the same again; give what is to be measured "
-            "otherwise, for example --set measurement.fraction=0.5 or --set measurement.lanczos_products=30",
+            "--set measurement.fraction=0.1: sweep 'night' would measure the same again; give at least one "
+            "changed setting, for example --set measurement.fraction=0.5 or --set measurement.lanczos_products=30",
         ),
     ],
 )
@@ -117,6 +121,6 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file()
         "  measurement.fraction = 2: must be less than or equal to 1",
         f"  measurement.estimators.1 = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
         f"  measurement.lanczos_product = 3: unknown key; did you mean 'lanczos_products'? valid here: {fields}",
-        "  measurement.algorithm1_every = 5: must be 1: every epoch that is measured gets every estimator; "
-        "--every K chooses the epochs",
+        "  measurement.algorithm1_every = 5: must be 1: every measured epoch gets every estimator; "
+        "choose epochs with --every K",
     ]

@@ -136,7 +136,7 @@ def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(
     assert 1 <= result.measured < 6
     assert result.summary.endswith(f"0 failed; {6 - result.measured} checkpoints still to measure")
     assert shortcomings(result, 1) == []
-    assert "Stopping after the epochs under way; nothing is lost." in messages.text
+    assert "Stopping after the current epochs; nothing is lost." in messages.text
     assert "Stopped as asked; the same command goes on from here." in messages.messages
     assert here.measure().measured == 6
 
@@ -177,10 +177,8 @@ def test_a_worker_that_dies_is_said(
     result = here.measure()
     assert result.summary.startswith("measured 0 checkpoints of 0 trials as fraction-0.1/...; 1 failed; 3 checkpoints")
     assert shortcomings(result, 1)[0].startswith(f"failed: {FIRST.trial_id} ()")
-    assert shortcomings(result, 1)[0].endswith(
-        ": its process died (killed by SIGKILL), 4 times without an epoch in between"
-    )
-    assert "its process died (killed by SIGKILL); trying again" in messages.text
+    assert shortcomings(result, 1)[0].endswith(": its process died (killed by SIGKILL), 4 times without a new epoch")
+    assert "its process died (killed by SIGKILL); retrying" in messages.text
 
 
 def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) -> None:
