@@ -4,14 +4,18 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from orchestrator.scheduling.driver import run_sweep
+from orchestrator.scheduling.options import RunOptions
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
-from tests.test_cli import SMALL, command, write
+from tests.scheduling.inline import invoke, use_inline_engine
+from tests.test_cli import SMALL, write
 
 CONTENT = {
     **SMALL,
-    "trial": {**SMALL["trial"], "epochs": 4},  # type: ignore[dict-item]
+    "trial": {**SMALL["trial"], "epochs": 4, "model": {"name": "mlp", "hidden": [20]}},  # type: ignore[dict-item]
     "keep_checkpoints": "every 2",
 }
 
@@ -24,9 +28,8 @@ class Place:
         self.sweep: Sweep = load_sweep(write(folder, CONTENT))
         self.storage = Storage(folder / "results")
 
-    def say(self, *arguments: str) -> tuple[int, str]:
-        done = command(self.folder, *arguments)
-        return done.returncode, done.stdout + done.stderr
+    def invoke(self, *arguments: str) -> tuple[int, str]:
+        return invoke(self.folder, *arguments)
 
     def points(self, label: str) -> list[tuple[str, str, int, int, float]]:
         """(trial, key, epoch, timestamp, value) of what the tracker shows under a label."""
@@ -49,9 +52,16 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     here = Place(tmp_path_factory.mktemp("place"))
-    code, said = here.say("run", "./small.yaml", "--engine", "local")
-    assert code == 0, said
+    with pytest.MonkeyPatch.context() as patch:
+        use_inline_engine(patch)
+        result = run_sweep(here.sweep, here.storage, Console(quiet=True), RunOptions("local"))
+    assert not result.todo
     return here
+
+
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_inline_engine(monkeypatch)
 
 
 def test_a_run_keeps_what_its_sweep_says(place: Place) -> None:
@@ -60,11 +70,11 @@ def test_a_run_keeps_what_its_sweep_says(place: Place) -> None:
         assert kept == [0, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("engine", "products"), [("local", 3), ("ray", 4)])
+@pytest.mark.parametrize(("engine", "products"), [("local", 3), pytest.param("ray", 4, marks=pytest.mark.slow)])
 def test_both_engines_measure_and_ship(place: Place, engine: str, products: int) -> None:
     label = f"lanczos_products-{products}"
     setting = f"measurement.lanczos_products={products}"
-    code, said = place.say("measure", "small", "--set", setting, "--every", "2", "--engine", engine)
+    code, said = place.invoke("measure", "small", "--set", setting, "--every", "2", "--engine", engine)
     assert code == 0, said
     assert f"measured 6 checkpoints of 2 trials as {label}/...; 0 failed" in said
     assert "6 measurements from checkpoints shipped to sqlite:///" in said
@@ -75,13 +85,13 @@ def test_both_engines_measure_and_ship(place: Place, engine: str, products: int)
         for record in trial.remeasurements.records(label, 99):
             assert record.lanczos_history[:2] == trial.read(record.epoch).record.lanczos_history
             assert record.algorithm1_trace_samples == trial.read(record.epoch).record.algorithm1_trace_samples
-    assert f"measured again: {label}: 6 checkpoints of 2 trials" in place.say("status", "small")[1]
+    assert f"measured again: {label}: 6 checkpoints of 2 trials" in place.invoke("status", "small")[1]
 
 
 def test_the_same_again_measures_nothing_and_a_path_names_the_sweep_too(place: Place) -> None:
     before = place.stored("lanczos_products-3")
     arguments = ("--set", "measurement.lanczos_products=3", "--every", "2", "--engine", "local")
-    code, said = place.say("measure", "./small.yaml", *arguments)
+    code, said = place.invoke("measure", "./small.yaml", *arguments)
     assert code == 0
     assert "nothing left to measure" in said
     assert "measured 6 checkpoints of 2 trials as lanczos_products-3/...; 0 failed" in said
@@ -96,14 +106,14 @@ def test_a_failure_is_said_with_exit_code_1_and_a_tracker_that_is_away_stops_not
     content = path.read_bytes()
     path.write_bytes(content[:-1])
     arguments = ("--set", "measurement.lanczos_products=1", "--engine", "local", "--tracking-uri", "http://127.0.0.1:9")
-    code, said = place.say("measure", "small", *arguments)
+    code, said = place.invoke("measure", "small", *arguments)
     path.write_bytes(content)
     assert code == 1
     assert f"failed: {trial_id} (seed=0): orchestrator.store.errors.StorageError: checkpoint {path} is damaged" in said
     assert "measured 7 checkpoints of 2 trials as lanczos_products-1/...; 1 failed; 1 checkpoint still to" in said
     assert "once that is mended: hessian-dynamics ship small --storage" in said
     assert place.points("lanczos_products-1") == []
-    assert place.say("ship", "small")[0] == 0
+    assert place.invoke("ship", "small")[0] == 0
     assert sorted(place.points("lanczos_products-1")) == sorted(place.stored("lanczos_products-1")) != []
 
 
@@ -119,7 +129,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
     place: Place, arguments: list[str], said: str
 ) -> None:
     before = sorted(place.folder.rglob("*"))
-    code, shown = place.say("measure", "small", *arguments)
+    code, shown = place.invoke("measure", "small", *arguments)
     assert code == 2
     assert said in shown
     assert "Traceback" not in shown
@@ -129,5 +139,5 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
 def test_a_trial_that_is_adopted_keeps_what_its_sweep_says(tmp_path: Path) -> None:
     here = Place(tmp_path)
     first = next(iter(here.sweep.by_id))
-    assert here.say("trial", "./small.yaml", first, "--adopt")[0] == 0
+    assert here.invoke("trial", "./small.yaml", first, "--adopt")[0] == 0
     assert [commit.record.epoch for commit in here.storage.trial(first).with_checkpoint(99)] == [0, 2, 3, 4]

@@ -15,6 +15,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from tests.store.buckets import SECRET, contents, environment, new_bucket, s3_server
 
+pytestmark = pytest.mark.slow
 CONTENT = {
     "name": "far",
     "description": "Two trials of six epochs.",

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.storm import rage, table
+from tests.chaos.storm import run_storm, table
 
 STORMS: dict[str, dict[str, Any]] = {
     "fake-ray": {"faults": 32, "trials": 300, "epochs": 10, "epoch_seconds": 0.15},
@@ -26,7 +26,7 @@ def main() -> None:
     for name in given.only or STORMS:
         kind, engine = name.split("-")
         with tempfile.TemporaryDirectory(prefix="hessian-dynamics-storm-") as folder:
-            storms.append(rage(Path(folder), kind, engine, seed=given.seed, say=_say, **STORMS[name]))  # type: ignore[arg-type]
+            storms.append(run_storm(Path(folder), kind, engine, seed=given.seed, say=_say, **STORMS[name]))  # type: ignore[arg-type]
         _say(table(storms))
     sys.exit(any(storm.damage.lines or storm.hangs for storm in storms))
 

@@ -32,7 +32,7 @@ class Storm:
     damage: Damage = field(default_factory=Damage)
 
 
-def rage(
+def run_storm(
     folder: Path,
     kind: Kind,
     engine: str,

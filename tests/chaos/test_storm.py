@@ -15,13 +15,15 @@ from orchestrator.tracking.shipper import ship
 from tests.chaos.comparison import compare
 from tests.chaos.faults import planned
 from tests.chaos.place import content
-from tests.chaos.storm import rage, table
+from tests.chaos.storm import run_storm, table
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_short_storm_hurts_nothing(tmp_path: Path) -> None:
     lines: list[str] = []
-    storm = rage(tmp_path, "fake", "local", seed=5, faults=10, trials=60, epochs=6, epoch_seconds=0.2, say=lines.append)
+    storm = run_storm(
+        tmp_path, "fake", "local", seed=5, faults=10, trials=60, epochs=6, epoch_seconds=0.2, say=lines.append
+    )
     said = "\n".join([*lines, table([storm])])
     assert storm.damage.lines == [], said
     assert storm.hangs == 0, said

@@ -1,9 +1,12 @@
-"""An engine for tests: runs each attempt in this process, so that no process has to start and import torch."""
+"""Runs trials and commands in this process, so that no process has to start and import torch."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.scheduling.attempts import Attempts
 
 
@@ -20,3 +23,15 @@ def use_inline_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the driver run trials in this process, and retry without a pause."""
     monkeypatch.setattr("orchestrator.scheduling.driver.LocalEngine", lambda *arguments: InlineEngine())
     monkeypatch.setattr("orchestrator.scheduling.attempts.pause_seconds", lambda count, jitter: 0.0)
+
+
+def invoke(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Runs a command in a folder. Returns its exit code and output; an error that `main` would print has code 2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        result = CliRunner().invoke(app, list(arguments))
+    if result.exception is None or isinstance(result.exception, SystemExit):
+        return result.exit_code, result.output
+    return 2, f"{result.output}error: {result.exception}"

@@ -1,275 +1,171 @@
-"""A run that somebody, the clock or a bug stops: nothing is left running, and the same command goes on."""
+"""The driver, with trials in this process: it computes what is missing, and stops as asked. See test_run_processes."""
 
+import io
 import os
 import signal
-import socket
-import subprocess
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from orchestrator.scheduling.plan import reconcile
+from orchestrator.scheduling.driver import run_sweep
+from orchestrator.scheduling.options import RunOptions
+from orchestrator.scheduling.plan import Plan, reconcile
+from orchestrator.store.ownership.lease import LeaseHeldError
+from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from tests.test_end_to_end import CONTENT, Place
+from orchestrator.study.sweep import Resources, Sweep
+from tests.scheduling.inline import use_inline_engine
+from tests.training.trials import small_trial
 
-LONG = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
-SHORT = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 6}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
-BUG = """
-import torch
-from torch import nn
-
-class Net(nn.Sequential):
-    calls = 0
-
-    def __init__(self, classes, bad=True):
-        super().__init__(nn.Flatten(), nn.Linear(64, classes))
-        self.bad = bad
-
-    def forward(self, images):
-        type(self).calls += 1
-        if self.bad and self.training and self.calls > 3:
-            {raises}
-        return super().forward(images)
-"""
+MLP = {"name": "mlp", "hidden": [8]}
+OWN = "tests.scheduling.own_nets:Failing"
 
 
-def descendants(pid: int) -> dict[int, str]:
-    """The processes below one, by their command line. The shipper, which has a session of its own, is none of them."""
-    found: dict[int, str] = {}
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if "--follow" not in command:
-                found |= {int(child): command, **descendants(int(child))}
-    return found
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_inline_engine(monkeypatch)
 
 
-def workers(pid: int) -> list[int]:
-    """The processes that train."""
-    return [child for child, command in descendants(pid).items() if "spawn_main" in command or "ray::Impl" in command]
+def sweep(epochs: int = 2, seeds: int = 2, **fields: object) -> Sweep:
+    trials = tuple(small_trial(**{"epochs": epochs, "seed": seed, "model": MLP, **fields}) for seed in range(seeds))
+    return Sweep("night", "", trials, Resources(cpu=1))
 
 
-def living(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and _state(pid) != "Z"]
+def run(folder: Path, desired: Sweep, **options: object) -> Plan:
+    return run_sweep(desired, Storage(folder), Console(file=io.StringIO()), RunOptions("local", **options))  # type: ignore[arg-type]
 
 
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
+def ends(folder: Path, desired: Sweep) -> list[str | None]:
+    return [attempt.ended for key in desired.by_id for attempt in Storage(folder).trial(key).attempts()]
 
 
-def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 20
-    while left := living(pids):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+def records(folder: Path, desired: Sweep) -> list[dict[str, object]]:
+    return [record.reproducible() for key in desired.by_id for record in Storage(folder).trial(key).records()]
 
 
-def states(place: Place) -> set[State]:
-    return {status.state for status in reconcile(place.sweep, place.storage).statuses.values()}
+def once_epochs_are_there(folder: Path, desired: Sweep, count: int, act: Callable[[], None]) -> threading.Thread:
+    def wait() -> None:
+        while sum(len(Storage(folder).trial(key).epochs()) for key in desired.by_id) < count:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
 
 
-def records(place: Place) -> str:
-    """All that is reproducible, of every trial."""
-    trials = [place.storage.trial(trial_id) for trial_id in place.sweep.by_id]
-    return repr([[record.reproducible() for record in trial.records()] for trial in trials])
+def test_a_run_computes_everything_and_a_second_one_nothing(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    desired = sweep()
+    assert run(tmp_path, desired).summary == "night: 2 of 2 trials done"
+    assert ends(tmp_path, desired) == ["completed", "completed"]
+    assert Storage(tmp_path).sweep("night").gallery() is not None
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")}
+    run(tmp_path, desired)
+    assert messages.messages == ["nothing left to do"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")} == before
 
 
-def own_model(folder: Path, raises: str, *bad: bool) -> Place:
-    (folder / "nets.py").write_text(BUG.replace("{raises}", raises))
-    models = [{"name": "nets:Net", "bad": each} for each in bad]
-    trial = {**CONTENT["trial"], "epochs": 2}  # type: ignore[dict-item]
-    return Place(folder, {**CONTENT, "trial": trial, "grid": {"model": models, "seed": [0, 1, 2, 3]}})
+def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
+    run(tmp_path, sweep(epochs=1, seeds=1))
+    desired = sweep(epochs=2, seeds=2)
+    run(tmp_path, desired)
+    attempts = [Storage(tmp_path).trial(key).attempts() for key in desired.by_id]
+    assert [[attempt.first_epoch for attempt in found] for found in attempts] == [[0, 2], [0]]
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What an undisturbed run gives."""
-    place = Place(tmp_path_factory.mktemp("twin"), SHORT)
-    code, said = place.run("--engine", "local")
-    assert code == 0, said
-    return records(place)
+def test_the_hooks_are_called_in_order_and_the_manifest_is_there(tmp_path: Path) -> None:
+    called: list[str] = []
+
+    def on_manifest() -> None:
+        assert Storage(tmp_path).sweep("night").read_manifest()[0].name == "night"
+        called.append("manifest")
+
+    run(tmp_path, sweep(1, 1), on_manifest=on_manifest, before_trials=lambda: called.append("trials"))
+    assert called == ["manifest", "trials"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
-def test_a_signal_lets_the_epochs_finish(tmp_path: Path, number: signal.Signals) -> None:
-    place = Place(tmp_path, LONG)
-    process = place.start("--engine", "local")
-    place.wait_for_epochs(3)
-    below = list(descendants(process.pid))
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, said
-    assert "Stopped as asked; the same command goes on from here." in said
-    ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
-    assert ends and set(ends) == {"interrupted"}
-    wait_until_gone(below)
+def test_verify_finds_damage_that_no_command_has_read(tmp_path: Path) -> None:
+    desired = sweep(seeds=1)
+    run(tmp_path, desired)
+    before = records(tmp_path, desired)
+    (trial_id,) = desired.by_id
+    path = tmp_path / "trials" / trial_id / "epochs" / "00001.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert run(tmp_path, desired).summary == "night: 1 of 1 trials done"  # the last epoch is intact, so nobody looked
+    run(tmp_path, desired, verify=True)
+    assert records(tmp_path, desired) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_the_epoch_finish_and_a_rerun_continues(
+    tmp_path: Path, number: signal.Signals, messages: pytest.LogCaptureFixture
+) -> None:
+    desired = sweep(epochs=30)
+    waiting = once_epochs_are_there(tmp_path, desired, 2, lambda: os.kill(os.getpid(), number))
+    result = run(tmp_path, desired)
+    waiting.join()
+    assert messages.messages[0].startswith("Stopping after the current epochs; nothing is lost.")
+    assert messages.messages[-1] == "Stopped as asked; the same command goes on from here."
+    assert ends(tmp_path, desired) == ["interrupted"]
+    assert set(result.counts) == {State.INTERRUPTED, State.PENDING}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    place = Place(tmp_path, LONG)
-    process = place.start("--engine", "local")
-    place.wait_for_epochs(3)
-    below = list(descendants(process.pid))
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert states(place) <= {State.INTERRUPTED, State.PENDING}
-    wait_until_gone(below)
+    desired = sweep(epochs=30)
 
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not Storage(tmp_path).sweep("night").stop_requested:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGTERM, signal.SIGHUP))],
-)
-def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
-    place = Place(tmp_path, LONG)
-    process = place.start("--engine", "local")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "results" / "sweeps" / "e2e" / "manifest.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode in (1, 130), said
-    assert "Traceback" not in said
-    assert "the same command goes on" in said
-    assert State.RUNNING not in states(place)
-
-
-@pytest.mark.slow
-def test_the_budget_stops_as_ctrl_c_does(tmp_path: Path) -> None:
-    place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
-    code, said = place.run("--engine", "local", "--budget", "6s")
-    assert code == 1, said
-    assert "The time budget is used up: stopping after the current epochs." in said
-    assert "Stopped as asked; the same command goes on from here." in said
-    assert states(place) <= {State.INTERRUPTED, State.PENDING}
-
-
-def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:
-    place = Place(tmp_path, SHORT)
-    code, said = place.run("--budget", "2d")
-    assert code == 2
-    assert "--budget '2d': expected a time such as 2h, 30m, 1h30m or 90s" in said
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    place = Place(tmp_path, SHORT)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    began = time.monotonic()
-    code, said = place.run("--address", f"127.0.0.1:{port}")
-    assert code == 2
-    assert f"nothing answers at Ray address '127.0.0.1:{port}'" in said
-    assert time.monotonic() - began < 45  # Ray itself waits longer than that, beside the imports
+    waiting = once_epochs_are_there(tmp_path, desired, 2, twice)
+    try:
+        run(tmp_path, desired)
+    except KeyboardInterrupt:
+        pass  # unless the epoch ended first
+    else:
+        assert "interrupted" in ends(tmp_path, desired)
+    waiting.join()
+    assert set(reconcile(desired, Storage(tmp_path)).counts) == {State.INTERRUPTED, State.PENDING}
+    assert Storage(tmp_path).sweep("night").driver_lease.holder() is None
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    place = Place(tmp_path, LONG)
-    process = place.start("--engine", "local")
-    place.wait_for_epochs(1)
-    code, said = place.run("--engine", "local")
-    assert code == 2
-    assert f"e2e: another driver is at work: process {process.pid} on " in said
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 1
+    with Storage(tmp_path).sweep("night").driver_lease, pytest.raises(LeaseHeldError, match="another driver is at"):
+        run(tmp_path, sweep())
 
 
-def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path: Path, twin: str) -> None:
-    place = Place(tmp_path, SHORT)
-    process = place.start("--engine", "local")
-    place.wait_for_epochs(3)
-    os.kill(workers(process.pid)[0], signal.SIGKILL)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert "its process died (killed by SIGKILL); retrying from its last epoch" in said
-    assert records(place) == twin
-    ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
-    assert sorted(map(str, ends)) == ["completed", "completed", "interrupted"]
+def test_a_bug_fails_its_trials_and_the_others_continue(tmp_path: Path) -> None:
+    good, bad = sweep(seeds=2), sweep(1, 1, model={"name": OWN, "error": "ZeroDivisionError"})
+    desired = Sweep("night", "", (*good.trials, *bad.trials), Resources(cpu=1))
+    assert run(tmp_path, desired).summary == "night: 2 of 3 trials done, 1 failed, 1 epochs missing"
+    (attempt,) = Storage(tmp_path).trial(bad.trials[0].trial_id).attempts()
+    assert "ZeroDivisionError: a bug of mine" in attempt.reason
 
 
-@pytest.mark.slow
-def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None:
-    content = {**SHORT, "trial": {**SHORT["trial"], "epochs": 25}}  # type: ignore[dict-item]
-    place = Place(tmp_path, content)
-    process = place.start()
-    place.wait_for_epochs(2)
-    below = descendants(process.pid)
-    assert {address for address in listening([process.pid, *below]) if not address.startswith("127.")} == set()
-    os.kill(workers(process.pid)[0], signal.SIGKILL)
-    place.wait_for_epochs(8)
-    (raylet,) = (pid for pid, command in below.items() if command.split()[0].endswith("/raylet"))
-    os.kill(raylet, signal.SIGKILL)
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert "Ray died under it; retrying from its last epoch" in said
-    (tmp_path / "twin").mkdir()
-    alone = Place(tmp_path / "twin", content)
-    assert alone.run("--engine", "local")[0] == 0
-    assert records(place) == records(alone)
-    wait_until_gone(list(below))
+def test_the_same_bug_in_the_first_three_trials_stops_the_run(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    desired = sweep(1, 5, model={"name": OWN, "error": "ZeroDivisionError"})
+    result = run(tmp_path, desired)
+    assert result.counts[State.FAILED] == 3
+    assert len(ends(tmp_path, desired)) == 3
+    assert "the first 3 trials to end all failed with this error" in messages.text
 
 
-def listening(pids: list[int]) -> set[str]:
-    """The addresses on which processes listen for TCP connections."""
-    done = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if any(f"pid={pid}," in line for pid in pids)]
-    assert lines, "Ray listens"
-    return {line.split()[3].replace("[::ffff:", "").replace("]", "") for line in lines}
-
-
-def test_a_bug_fails_its_trials_and_the_others_go_on(tmp_path: Path) -> None:
-    place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", False, True)
-    place.write(
-        {
-            **LONG,
-            "trial": {**CONTENT["trial"], "epochs": 2},
-            "grid": [  # type: ignore[dict-item]
-                {"model": [{"name": "nets:Net", "bad": False}], "seed": [0, 1]},
-                {"model": [{"name": "nets:Net", "bad": True}], "seed": [0]},
-            ],
-        }
-    )
-    code, said = place.run("--engine", "local")
-    assert code == 1, said
-    assert "e2e: 2 of 3 trials done, 1 failed" in said
-    assert "ZeroDivisionError: a bug of mine" in said
-    assert states(place) == {State.COMPLETED, State.FAILED}
-    assert "ZeroDivisionError: a bug of mine" in place.query("select value from tags where key = 'failure'")[0][0]  # type: ignore[operator]
-    (artifact,) = (tmp_path / "mlartifacts").rglob("traceback.txt")
-    assert "nets.py" in artifact.read_text()
-
-
-@pytest.mark.slow
-def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None:
-    place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
-    code, said = place.run("--engine", "local", "--max-concurrent", "1")
-    assert code == 1, said
-    assert "the first 3 trials to end all failed with this error, so the others would too: stopping" in said
-    assert "e2e: 0 of 8 trials done, 3 failed" in said
-    assert states(place) == {State.FAILED, State.PENDING}
-    own_model(tmp_path, "pass", True, False)
-    code, said = place.run("--engine", "local")
-    assert code == 0, said
-    assert states(place) == {State.COMPLETED}
-
-
-@pytest.mark.slow
-def test_out_of_memory_ends_with_advice_after_a_second_try(tmp_path: Path) -> None:
-    place = own_model(tmp_path, "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')", True)
-    place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]
-    code, said = place.run("--engine", "local")
-    assert code == 1, said
-    assert "retrying from its last epoch, alone" in said
-    (trial_id,) = place.sweep.by_id
-    assert [a.ended for a in place.storage.trial(trial_id).attempts()] == ["interrupted", "failed"]
-    assert f"failed: {trial_id}" in said
-    assert "it was alone on the machine: a smaller batch_size" in said.split("failed: ")[1]
+def test_out_of_memory_is_retried_alone_once_and_then_fails_with_advice(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    desired = sweep(1, 1, model={"name": OWN, "error": "OutOfMemoryError"})
+    result = run(tmp_path, desired)
+    assert "retrying from its last epoch, alone" in messages.text
+    assert ends(tmp_path, desired) == ["interrupted", "failed"]
+    (status,) = result.statuses.values()
+    assert status.attempt is not None
+    assert "it was alone on the machine: a smaller batch_size" in status.attempt.reason

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.trial_status import State
-from tests.scheduling.test_driver import SHORT, records, states
+from tests.scheduling.test_run_processes import SHORT, records, states
 from tests.small_disk import fill, read_only, small_disk
 from tests.test_end_to_end import Place
 
+pytestmark = pytest.mark.slow
 CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[dict-item]
 
 
@@ -46,7 +47,7 @@ def end(place: Place, process: subprocess.Popen[str]) -> str:
     return said
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_full_and_a_read_only_disk_end_a_run_clearly_and_change_nothing(place: Place, twin: str, engine: str) -> None:
     root = place.folder / "results"
     process = place.start("--engine", engine)

@@ -75,6 +75,7 @@ def test_a_spawned_process_imports_from_the_drivers_folder(folder: Path) -> None
     assert str(folder) not in sys.path
 
 
+@pytest.mark.slow
 def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder: Path, tmp_path: Path) -> None:
     sweep, storage = sweep_of(folder), Storage(folder / "results")
     storage.sweep("own").write_manifest(sweep, capture())
@@ -89,7 +90,8 @@ def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder
     assert str(elsewhere) in attempt.reason
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
 def test_from_the_command_line_to_a_rerun(folder: Path, engine: str) -> None:
     code, said = run(folder, "run", "./own.yaml", "--engine", engine)
     assert code == 0, said
@@ -100,6 +102,7 @@ def test_from_the_command_line_to_a_rerun(folder: Path, engine: str) -> None:
     assert "bit for bit" in said
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_it_is_said_before_anything_is_scheduled(folder: Path) -> None:
     trial = {**CONTENT["trial"], "model": {"name": "nets.small:Nut"}}  # type: ignore[dict-item]
     (folder / "own.yaml").write_text(yaml.safe_dump({**CONTENT, "trial": trial}))
@@ -110,6 +113,7 @@ def test_what_is_wrong_with_it_is_said_before_anything_is_scheduled(folder: Path
     assert not (folder / "results" / "trials").exists()
 
 
+@pytest.mark.slow
 def test_a_bug_in_it_is_shown_with_its_line(folder: Path) -> None:
     (folder / "nets" / "small.py").write_text(CODE.replace("nn.Linear(64, width)", "nn.Linear(64, widht)"))
     code, said = run(folder, "run", "./own.yaml", "--engine", "local")

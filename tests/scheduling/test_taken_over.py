@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.ownership.lease import EXPIRY_SECONDS
-from tests.scheduling.test_driver import LONG, descendants, records, wait_until_gone
+from tests.scheduling.test_run_processes import LONG, descendants, records, wait_until_gone
 from tests.test_end_to_end import COMMAND, Place, assert_shipped_once
 
 CONTENT = {**LONG, "trial": {**LONG["trial"], "epochs": 40}}  # type: ignore[dict-item]

@@ -69,7 +69,7 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
         if not given.startswith(f"{_SECTION}."):
             raise ValueError(
                 f"--set {given!r}: only measurement.KEY=VALUE can be set here, {_EXAMPLE}, since the trials are "
-                "trained already; another model, data set or optimizer is another sweep: hessian-dynamics run SWEEP --set"
+                "trained already; another model, data set or optimizer is another sweep: hessian-dynamics run --set"
             )
     return {key.removeprefix(f"{_SECTION}."): value for key, value in parse_overrides(overrides).items()}
 

@@ -72,7 +72,7 @@ def test_a_change_is_put_over_each_trials_own_measurement() -> None:
             ["optimizer.lr=0.1"],
             "--set 'optimizer.lr=0.1': only measurement.KEY=VALUE can be set here, for example --set "
             "measurement.fraction=0.5, since the trials are trained already; another model, data set or optimizer is "
-            "another sweep: hessian-dynamics run SWEEP --set",
+            "another sweep: hessian-dynamics run --set",
         ),
         (["fraction=0.5"], "--set 'fraction=0.5': only measurement.KEY=VALUE can be set here"),
         (["measurement={fraction: 0.5}"], "only measurement.KEY=VALUE can be set here"),

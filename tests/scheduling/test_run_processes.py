@@ -1,0 +1,271 @@
+"""Runs in processes of their own that signals, a budget or a bug stop: nothing keeps running, and a rerun continues."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.scheduling.plan import reconcile
+from orchestrator.store.trial_status import State
+from tests.test_end_to_end import CONTENT, Place
+
+pytestmark = pytest.mark.slow
+LONG = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
+SHORT = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 6}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
+BUG = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    calls = 0
+
+    def __init__(self, classes, bad=True):
+        super().__init__(nn.Flatten(), nn.Linear(64, classes))
+        self.bad = bad
+
+    def forward(self, images):
+        type(self).calls += 1
+        if self.bad and self.training and self.calls > 3:
+            {raises}
+        return super().forward(images)
+"""
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes below one, by their command line. The shipper, which has a session of its own, is none of them."""
+    found: dict[int, str] = {}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if "--follow" not in command:
+                found |= {int(child): command, **descendants(int(child))}
+    return found
+
+
+def workers(pid: int) -> list[int]:
+    """The processes that train."""
+    return [child for child, command in descendants(pid).items() if "spawn_main" in command or "ray::Impl" in command]
+
+
+def living(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and _state(pid) != "Z"]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    while left := living(pids):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def states(place: Place) -> set[State]:
+    return {status.state for status in reconcile(place.sweep, place.storage).statuses.values()}
+
+
+def records(place: Place) -> str:
+    """All that is reproducible, of every trial."""
+    trials = [place.storage.trial(trial_id) for trial_id in place.sweep.by_id]
+    return repr([[record.reproducible() for record in trial.records()] for trial in trials])
+
+
+def own_model(folder: Path, raises: str, *bad: bool) -> Place:
+    (folder / "nets.py").write_text(BUG.replace("{raises}", raises))
+    models = [{"name": "nets:Net", "bad": each} for each in bad]
+    trial = {**CONTENT["trial"], "epochs": 2}  # type: ignore[dict-item]
+    return Place(folder, {**CONTENT, "trial": trial, "grid": {"model": models, "seed": [0, 1, 2, 3]}})
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What an undisturbed run gives."""
+    place = Place(tmp_path_factory.mktemp("twin"), SHORT)
+    code, said = place.run("--engine", "local")
+    assert code == 0, said
+    return records(place)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_the_epochs_finish(tmp_path: Path, number: signal.Signals) -> None:
+    place = Place(tmp_path, LONG)
+    process = place.start("--engine", "local")
+    place.wait_for_epochs(3)
+    below = list(descendants(process.pid))
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "Stopped as asked; the same command goes on from here." in said
+    ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
+    assert ends and set(ends) == {"interrupted"}
+    wait_until_gone(below)
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path, LONG)
+    process = place.start("--engine", "local")
+    place.wait_for_epochs(3)
+    below = list(descendants(process.pid))
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert states(place) <= {State.INTERRUPTED, State.PENDING}
+    wait_until_gone(below)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+)
+def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    place = Place(tmp_path, LONG)
+    process = place.start("--engine", "local")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "results" / "sweeps" / "e2e" / "manifest.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode in (1, 130), said
+    assert "Traceback" not in said
+    assert "the same command goes on" in said
+    assert State.RUNNING not in states(place)
+
+
+def test_the_budget_stops_as_ctrl_c_does(tmp_path: Path) -> None:
+    place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
+    code, said = place.run("--engine", "local", "--budget", "6s")
+    assert code == 1, said
+    assert "The time budget is used up: stopping after the current epochs." in said
+    assert "Stopped as asked; the same command goes on from here." in said
+    assert states(place) <= {State.INTERRUPTED, State.PENDING}
+
+
+def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, SHORT)
+    code, said = place.run("--budget", "2d")
+    assert code == 2
+    assert "--budget '2d': expected a time such as 2h, 30m, 1h30m or 90s" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path, SHORT)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    began = time.monotonic()
+    code, said = place.run("--address", f"127.0.0.1:{port}")
+    assert code == 2
+    assert f"nothing answers at Ray address '127.0.0.1:{port}'" in said
+    assert time.monotonic() - began < 45  # Ray itself waits longer than that, beside the imports
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, LONG)
+    process = place.start("--engine", "local")
+    place.wait_for_epochs(1)
+    code, said = place.run("--engine", "local")
+    assert code == 2
+    assert f"e2e: another driver is at work: process {process.pid} on " in said
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 1
+
+
+def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path: Path, twin: str) -> None:
+    place = Place(tmp_path, SHORT)
+    process = place.start("--engine", "local")
+    place.wait_for_epochs(3)
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "its process died (killed by SIGKILL); retrying from its last epoch" in said
+    assert records(place) == twin
+    ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
+    assert sorted(map(str, ends)) == ["completed", "completed", "interrupted"]
+
+
+def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None:
+    content = {**SHORT, "trial": {**SHORT["trial"], "epochs": 25}}  # type: ignore[dict-item]
+    place = Place(tmp_path, content)
+    process = place.start()
+    place.wait_for_epochs(2)
+    below = descendants(process.pid)
+    assert {address for address in listening([process.pid, *below]) if not address.startswith("127.")} == set()
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    place.wait_for_epochs(8)
+    (raylet,) = (pid for pid, command in below.items() if command.split()[0].endswith("/raylet"))
+    os.kill(raylet, signal.SIGKILL)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "Ray died under it; retrying from its last epoch" in said
+    (tmp_path / "twin").mkdir()
+    alone = Place(tmp_path / "twin", content)
+    assert alone.run("--engine", "local")[0] == 0
+    assert records(place) == records(alone)
+    wait_until_gone(list(below))
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The addresses on which processes listen for TCP connections."""
+    done = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if any(f"pid={pid}," in line for pid in pids)]
+    assert lines, "Ray listens"
+    return {line.split()[3].replace("[::ffff:", "").replace("]", "") for line in lines}
+
+
+def test_a_bug_fails_its_trials_and_the_others_go_on(tmp_path: Path) -> None:
+    place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", False, True)
+    place.write(
+        {
+            **LONG,
+            "trial": {**CONTENT["trial"], "epochs": 2},
+            "grid": [  # type: ignore[dict-item]
+                {"model": [{"name": "nets:Net", "bad": False}], "seed": [0, 1]},
+                {"model": [{"name": "nets:Net", "bad": True}], "seed": [0]},
+            ],
+        }
+    )
+    code, said = place.run("--engine", "local")
+    assert code == 1, said
+    assert "e2e: 2 of 3 trials done, 1 failed" in said
+    assert "ZeroDivisionError: a bug of mine" in said
+    assert states(place) == {State.COMPLETED, State.FAILED}
+    assert "ZeroDivisionError: a bug of mine" in place.query("select value from tags where key = 'failure'")[0][0]  # type: ignore[operator]
+    (artifact,) = (tmp_path / "mlartifacts").rglob("traceback.txt")
+    assert "nets.py" in artifact.read_text()
+
+
+def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None:
+    place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
+    code, said = place.run("--engine", "local", "--max-concurrent", "1")
+    assert code == 1, said
+    assert "the first 3 trials to end all failed with this error, so the others would too: stopping" in said
+    assert "e2e: 0 of 8 trials done, 3 failed" in said
+    assert states(place) == {State.FAILED, State.PENDING}
+    own_model(tmp_path, "pass", True, False)
+    code, said = place.run("--engine", "local")
+    assert code == 0, said
+    assert states(place) == {State.COMPLETED}
+
+
+def test_out_of_memory_ends_with_advice_after_a_second_try(tmp_path: Path) -> None:
+    place = own_model(tmp_path, "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')", True)
+    place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]
+    code, said = place.run("--engine", "local")
+    assert code == 1, said
+    assert "retrying from its last epoch, alone" in said
+    (trial_id,) = place.sweep.by_id
+    assert [a.ended for a in place.storage.trial(trial_id).attempts()] == ["interrupted", "failed"]
+    assert f"failed: {trial_id}" in said
+    assert "it was alone on the machine: a smaller batch_size" in said.split("failed: ")[1]
