@@ -160,7 +160,7 @@ def test_trial_plan_and_status_need_neither_ray_nor_mlflow(tmp_path: Path, modul
     else:
         done = command(tmp_path, "run", sweep, "--engine", "local", **hidden)
         assert done.returncode == 0
-        assert "the shipper ended at once, training begins without it" in done.stdout
+        assert "the shipper ended at once, training starts without it" in done.stdout
         assert "small: 2 of 2 trials done" in done.stdout
         refused = command(tmp_path, "ship", "small", **hidden)
         assert refused.returncode == 2

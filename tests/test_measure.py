@@ -111,7 +111,7 @@ def test_a_failure_is_said_with_exit_code_1_and_a_tracker_that_is_away_stops_not
     assert code == 1
     assert f"failed: {trial_id} (seed=0): orchestrator.store.errors.StorageError: checkpoint {path} is damaged" in said
     assert "measured 7 checkpoints of 2 trials as lanczos_products-1/...; 1 failed; 1 checkpoint still to" in said
-    assert "once that is mended: hessian-dynamics ship small --storage" in said
+    assert "once that is fixed: hessian-dynamics ship small --storage" in said
     assert place.points("lanczos_products-1") == []
     assert place.invoke("ship", "small")[0] == 0
     assert sorted(place.points("lanczos_products-1")) == sorted(place.stored("lanczos_products-1")) != []

@@ -15,7 +15,7 @@ from tests.tracking import stored
 def shipped(tmp_path: Path) -> tuple[list[str], Path]:
     storage = stored.trained(tmp_path / "results", stored.sweep(seeds=2, epochs=4))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    ship(storage, "toy", uri, False, print)
+    ship(storage, "toy", uri)
     return ["--storage", str(storage.root), "--tracking-uri", uri], storage.root / "sweeps" / "toy"
 
 

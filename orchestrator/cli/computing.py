@@ -76,11 +76,11 @@ def run(
     was stopped at once.
     """
     from orchestrator.tracking.address import absolute_uri
-    from orchestrator.tracking.background import Following
+    from orchestrator.tracking.background import BackgroundShipper
 
     desired, store = load_sweep(sweep, override or ()), Storage(storage)
     seconds = read_budget(budget)
-    following = Following(store, desired.name, absolute_uri(tracking_uri), say)
+    shipper = BackgroundShipper(store, desired.name, absolute_uri(tracking_uri))
     options = RunOptions(
         engine,
         address,
@@ -88,14 +88,14 @@ def run(
         seconds,
         verify=verify,
         preflight=ClusterPreflight(),
-        on_manifest=following.start,
-        before_trials=following.wait_until_ready,
+        on_manifest=shipper.start,
+        before_trials=shipper.wait_until_ready,
     )
     with interruptible(desired.name):
         result = run_sweep(desired, store, console, options)
         for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
             say(line)
-        following.wait_until_shipped()
+        shipper.wait_until_shipped()
     raise typer.Exit(0 if not result.todo else 1)
 
 
@@ -153,7 +153,7 @@ def measure(
     measured already is not measured again. Ctrl-C lets every trial finish its checkpoint; exit codes as of `run`.
     """
     from orchestrator.tracking.address import absolute_uri
-    from orchestrator.tracking.afterwards import ship_afterwards
+    from orchestrator.tracking.background import ship_now
 
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
@@ -164,5 +164,5 @@ def measure(
         for line in (result.summary, *shortcomings(result, every)):
             say(line)
         if result.measured:
-            ship_afterwards(store, stored.name, uri, say)
+            ship_now(store, stored.name, uri)
     raise typer.Exit(1 if result.failures or result.todo else 0)

@@ -59,7 +59,7 @@ def ship(
 
     store = Storage(storage)
     name = stored_or_loaded(sweep, store).name
-    result = ship_sweep(store, name, absolute_uri(tracking_uri), follow, say)
+    result = ship_sweep(store, name, absolute_uri(tracking_uri), follow)
     raise typer.Exit(0 if result.complete else 1)
 
 
@@ -100,7 +100,7 @@ def report(
     Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
     """
     from orchestrator.analysis.report import write_report
-    from orchestrator.tracking.report_artifact import log_report
+    from orchestrator.tracking.sweep_run import log_report
 
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)

@@ -1,4 +1,4 @@
-"""Tracking URIs: which ones are taken, made absolute, shown without their credentials."""
+"""Tracking URIs: validation, absolute form, and display without credentials."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,14 @@ _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql")
 _EXPECTED = "expected sqlite:///mlflow.db, http(s)://HOST:PORT or postgresql://HOST/DATABASE"
 _LOCAL_UI = "http://127.0.0.1:5000"
-"""Where `make ui` serves a database."""
+"""The address at which `make ui` serves a database."""
 
 
 def absolute_uri(uri: str) -> str:
-    """A tracking URI that means the same in every folder.
+    """Returns a tracking URI that means the same in every working directory.
 
     Raises:
-        ValueError: where MLflow cannot or will not track there.
+        ValueError: if MLflow cannot or will not track there.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme == "sqlite":
@@ -30,20 +30,18 @@ def absolute_uri(uri: str) -> str:
             f"tracking URI {redacted(uri)!r} is a folder, which MLflow 3 no longer writes to; {_EXPECTED}, "
             "for example --tracking-uri sqlite:///mlflow.db"
         )
-    raise ValueError(f"tracking URI {redacted(uri)!r} is of an unknown kind {scheme!r}; {_EXPECTED}")
+    raise ValueError(f"tracking URI {redacted(uri)!r} has the unknown scheme {scheme!r}; {_EXPECTED}")
 
 
 def database_file(uri: str) -> Path | None:
-    """The file behind a SQLite URI; None for every other URI."""
-    if not uri.startswith("sqlite"):
-        return None
-    return Path(_sqlite_parts(uri)[1])
+    """Returns the file behind a SQLite URI, None for every other URI."""
+    return Path(_sqlite_parts(uri)[1]) if uri.startswith("sqlite") else None
 
 
 def artifact_folder(uri: str, storage: Path | S3Location) -> str | None:
-    """Where artifacts go: beside a SQLite file, into the storage for another database, and None for a server.
+    """Returns the URI of the artifact folder: beside a SQLite file, in the storage for other databases.
 
-    A server decides itself. Without one MLflow would write to ``mlruns`` in whatever folder the process runs in.
+    None for a server, which decides itself. Without a folder MLflow would write to ``mlruns`` in the working directory.
     """
     if urlsplit(uri).scheme in _SERVERS:
         return None
@@ -52,7 +50,7 @@ def artifact_folder(uri: str, storage: Path | S3Location) -> str | None:
 
 
 def ui_base(uri: str) -> str:
-    """The address of the page that shows what is tracked at `uri`, without credentials."""
+    """Returns the address of the MLflow UI for a tracking URI, without credentials."""
     parts = urlsplit(uri)
     if parts.scheme not in _SERVERS:
         return _LOCAL_UI
@@ -61,7 +59,7 @@ def ui_base(uri: str) -> str:
 
 
 def secrets_of(uri: str) -> tuple[str, ...]:
-    """The passwords in a URI, as written and as meant, so that they can be struck from any text."""
+    """Returns the password of a URI, percent-encoded and decoded, so that both can be removed from messages."""
     password = urlsplit(uri).password
     return tuple(dict.fromkeys((password, unquote(password)))) if password else ()
 
@@ -74,7 +72,7 @@ def _absolute_sqlite(uri: str) -> str:
 
 
 def _sqlite_parts(uri: str) -> tuple[str, str, str]:
-    found = re.fullmatch(r"(sqlite(?:\+\w+)?:///?)([^?]*)(\?.*)?", uri)
-    if found is None or not found[1].endswith(":///"):
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///?)([^?]*)(\?.*)?", uri)
+    if match is None or not match[1].endswith(":///"):
         raise ValueError(f"tracking URI {uri!r}: expected sqlite:///mlflow.db, with three slashes before the file")
-    return found[1], found[2], found[3] or ""
+    return match[1], match[2], match[3] or ""

@@ -1,12 +1,17 @@
-"""The files that go with a run."""
+"""The files attached to a run."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from orchestrator.store import strict_json
 from orchestrator.store.attempt import Attempt
+from orchestrator.store.backends.file_system import FileSystem
+from orchestrator.store.provenance import attachments
+from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.record import EpochRecord
+from orchestrator.tracking import labels
+from orchestrator.tracking.tracked_run import TrackedRun
 
 CURVATURE = "curvature.json"
 TRACEBACK = "traceback.txt"
@@ -17,27 +22,22 @@ PACKAGES = "packages.txt"
 ATTEMPTS = "attempts.json"
 
 
-def own_code_file(module: str) -> str:
-    """Where the code of a network of one's own lies."""
-    return f"own_code/{module.replace('.', '/')}.py"
-
-
 def curvature_file(label: str) -> str:
-    """Where the raw samples of what was measured again lie."""
+    """Returns the artifact with the raw samples of a remeasurement."""
     return f"curvature-{label}.json"
 
 
 def curvature_json(records: Iterable[EpochRecord]) -> str:
-    """The raw samples behind the curves, one object an epoch: ``{"epoch": 3, "lanczos/history": [...]}``.
+    """Returns the raw samples behind the curves, one object an epoch: ``{"epoch": 3, "lanczos/history": [...]}``.
 
-    Where an estimate is no finite number, a text says so, which JSON has no number for: ``"NaN"``, ``"-Infinity"``.
+    JSON has no non-finite numbers; they are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
     """
     rows = [{"epoch": record.epoch, **record.vectors()} for record in records]
     return "[\n" + ",\n".join(map(strict_json.to_line, rows)) + "\n]\n"
 
 
 def attempts_json(attempts: Iterable[Attempt]) -> str:
-    """Who tried a trial, when, where, and how it ended."""
+    """Returns a trial's attempts: when and where each ran, and how it ended."""
     rows = [
         {
             "attempt": attempt.name,
@@ -52,3 +52,44 @@ def attempts_json(attempts: Iterable[Attempt]) -> str:
         for attempt in attempts
     ]
     return json.dumps(rows, indent=1)
+
+
+def upload_attempts(run: TrackedRun, attempts: tuple[Attempt, ...]) -> dict[str, str]:
+    """Uploads a trial's attempts if there were several. Returns the tags to set afterwards."""
+    if len(attempts) < 2:
+        return {}
+    version = f"{attempts[-1].name} {attempts[-1].ended or 'open'}"
+    tags = run.upload_version(labels.ATTEMPTS_SHOWN, version, lambda: {ATTEMPTS: attempts_json(attempts)})
+    return {labels.ATTEMPTS: str(len(attempts)), **tags}
+
+
+def upload_provenance(
+    run: TrackedRun, files: FileSystem, provenance: Provenance, of_sweep: Provenance | None = None
+) -> dict[str, str]:
+    """Uploads the patch, packages and user code that a provenance refers to. Returns the tags to set afterwards.
+
+    Args:
+        run: of the sweep or of a trial.
+        files: of the storage.
+        provenance: of the run.
+        of_sweep: of the sweep's run; what that run shows is left out.
+    """
+    shown = {digest for _, _, digest in _attachments(of_sweep)} if of_sweep else set()
+    wanted = [each for each in _attachments(provenance) if each[2] not in shown]
+
+    def contents() -> dict[str, str]:
+        found = {file: attachments.read(files, kind, digest) for file, kind, digest in wanted}
+        return {file: content for file, content in found.items() if content is not None}
+
+    tags = run.upload_version(labels.PROVENANCE_SHOWN, " ".join(digest[:12] for _, _, digest in wanted), contents)
+    return tags if wanted or labels.PROVENANCE_SHOWN in run.tags else {}
+
+
+def _attachments(provenance: Provenance) -> Iterator[tuple[str, str, str]]:
+    """Yields artifact name, kind and digest of each attachment."""
+    if provenance.diff_digest:
+        yield PATCH, attachments.DIFF, provenance.diff_digest
+    if provenance.packages_digest:
+        yield PACKAGES, attachments.PACKAGES, provenance.packages_digest
+    for module, digest in provenance.own_code.items():
+        yield f"own_code/{module.replace('.', '/')}.py", attachments.OWN_CODE, digest

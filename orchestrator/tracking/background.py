@@ -1,87 +1,150 @@
-"""What a run says of its shipper: that it is ready, that it has shipped everything, or what will."""
+"""Runs a shipper process during a run, waits for it, and reports its progress."""
 
+import contextlib
+import logging
 import math
 import os
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from pathlib import Path
 
+from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
-from orchestrator.store.sweep import ShipperStatus
-from orchestrator.tracking.address import database_file
-from orchestrator.tracking.follower import start_follower, wait_for_end, wait_for_follower
-from orchestrator.tracking.links import ship_command, where_to_look
+from orchestrator.store.sweep import ShipperStatus, SweepStore
+from orchestrator.tracking.address import absolute_uri
+from orchestrator.tracking.links import curves_line, ship_command
+from orchestrator.tracking.shipper import ship
 
+log = logging.getLogger("hessian_dynamics.tracking")
 SHIP_VARIABLE = "HESSIAN_DYNAMICS_SHIP_SECONDS"
-_PERSON_SECONDS = 20.0
-"""How long a run waits for the end of shipping where the variable does not say: a person waits for the prompt."""
+INTERACTIVE_SECONDS = 20.0
+"""How long a run waits for the shipper without the variable: a person waits for the prompt."""
+_POLL_SECONDS = 0.1
 
 
 def ship_seconds() -> float | None:
-    """$HESSIAN_DYNAMICS_SHIP_SECONDS: how long a run waits for the end of shipping; None where it is not set.
+    """Returns $HESSIAN_DYNAMICS_SHIP_SECONDS: how long a run waits for the shipper; None if it is not set.
 
-    It is set where the end of the run ends all its processes, the shipper too: in a container, in a job.
+    It is set if the end of the run ends all its processes, including the shipper: in a container, in a job.
 
     Raises:
-        ValueError: where it is no number of seconds.
+        ValueError: if it is not a number of seconds.
     """
     text = os.environ.get(SHIP_VARIABLE)
     if not text:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{SHIP_VARIABLE}={text!r}: expected a number of seconds, {SHIP_VARIABLE}=600 say")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise ValueError(f"{SHIP_VARIABLE}={text!r}: expected a number of seconds, for example {SHIP_VARIABLE}=600")
 
 
-class Following:
-    """A shipper beside a run, in a process of its own; starting it, waiting for it, and saying how it goes."""
+def start_shipper(
+    storage_root: Path | S3Location, sweep: str, tracking_uri: str, log_file: Path
+) -> subprocess.Popen[bytes]:
+    """Starts ``hessian-dynamics ship SWEEP --follow``, whose output is appended to `log_file`.
 
-    def __init__(self, storage: Storage, sweep: str, tracking_uri: str, say: Callable[[str], None]) -> None:
+    It has its own session, so it survives the driver and Ctrl-C. The URI may contain a password and is passed in the
+    environment, since other users of the machine can read command lines.
+
+    Raises:
+        ValueError: if MLflow cannot track at this URI.
+    """
+    command = [sys.executable, "-m", "orchestrator.cli", "ship", sweep, "--storage", str(storage_root), "--follow"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": absolute_uri(tracking_uri), "PYTHONUNBUFFERED": "1"}
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as stream:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def wait_for_first_status(
+    store: SweepStore, process: subprocess.Popen[bytes], timeout_seconds: float = 60.0
+) -> ShipperStatus | None:
+    """Returns the shipper's first status: all runs exist, or the tracker is away.
+
+    None if there is no reason to wait longer: it ended, waits for another shipper of the sweep, or took too long.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        running = process.poll() is None and time.monotonic() < deadline
+        status = store.shipper_status()
+        if status and status.pid == process.pid:
+            return status
+        holder = store.ship_lease.holder()
+        if not running or (holder and holder.pid != process.pid):
+            return None
+        time.sleep(_POLL_SECONDS)
+
+
+class BackgroundShipper:
+    """A shipper process that runs during a run.
+
+    Args:
+        storage: where the sweep is stored.
+        sweep: its name.
+        tracking_uri: where MLflow tracks.
+
+    Raises:
+        ValueError: if $HESSIAN_DYNAMICS_SHIP_SECONDS is not a number of seconds.
+    """
+
+    def __init__(self, storage: Storage, sweep: str, tracking_uri: str) -> None:
         self._storage = storage
         self._store = storage.sweep(sweep)
         self._uri = tracking_uri
-        self._say = say
         self._limit = ship_seconds()
-        self._follower: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the shipper; it makes the runs while the engine starts."""
-        self._follower = start_follower(self._storage.root, self._store.name, self._uri, self._store.log)
+        """Starts the process; it creates the runs while the engine starts."""
+        self.process = start_shipper(self._storage.root, self._store.name, self._uri, self._store.log)
 
     def wait_until_ready(self) -> None:
-        """Waits until every trial has its run, or the tracker is known to be away: training begins either way."""
-        assert self._follower is not None
-        status = wait_for_follower(self._store, self._follower)
+        """Waits until every trial has its run, or the tracker is known to be away; training starts in both cases."""
+        assert self.process is not None
+        status = wait_for_first_status(self._store, self.process)
         if status and status.state == "unreachable":
-            self._say(f"{status.message}; training begins, the epochs are shipped when it is back")
-        elif status is None and self._follower.poll() is not None:
-            self._say(f"the shipper ended at once, training begins without it; see {self._store.log}")
+            log.info("%s; training starts, the epochs are shipped when it is back", status.message)
+        elif status is None and self.process.poll() is not None:
+            log.info("the shipper ended at once, training starts without it; see %s", self._store.log)
 
     def wait_until_shipped(self) -> None:
-        """Waits for the end of shipping, a little or as long as the variable says, and says where to look."""
-        assert self._follower is not None
-        status = wait_for_end(self._store, self._follower, _PERSON_SECONDS if self._limit is None else self._limit)
-        self._say(self._ending(self._follower, status if status and status.pid == self._follower.pid else None))
-        if link := where_to_look(self._uri, self._store.name):
-            serve = "make ui, then " if database_file(self._uri) else ""
-            self._say(f"curves: {serve}{link}")
+        """Waits for the end of shipping up to the configured time. Reports the result and the link to the curves."""
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(INTERACTIVE_SECONDS if self._limit is None else self._limit)
+        status = self._store.shipper_status()
+        log.info("%s", self._ending(self.process, status if status and status.pid == self.process.pid else None))
+        if line := curves_line(self._uri, self._store.name):
+            log.info("%s", line)
 
-    def _ending(self, follower: subprocess.Popen[bytes], status: ShipperStatus | None) -> str:
-        command = ship_command(self._storage.root, self._store.name, self._uri)
-        if follower.poll() is None:
-            trouble = f"{status.message}; " if status and status.message else ""
-            if self._limit is not None:
-                return (
-                    f"{trouble}shipping is not done after the {self._limit:g} s of {SHIP_VARIABLE}; "
-                    f"what is missing in MLflow, this ships: {command}"
-                )
-            return (
-                f"{trouble}shipping goes on in the background (process {follower.pid}, {self._store.log}); "
-                f"what it does not bring to MLflow, this does: {command}"
-            )
-        if status and status.state != "shipping":
-            return status.message
-        return f"the shipper ended early, see {self._store.log}; what is missing in MLflow, this ships: {command}"
+    def _ending(self, process: subprocess.Popen[bytes], status: ShipperStatus | None) -> str:
+        command = f"to ship the rest: {ship_command(self._storage.root, self._store.name, self._uri)}"
+        if process.poll() is not None:
+            if status and status.state != "shipping":
+                return status.message
+            return f"the shipper ended early, see {self._store.log}; {command}"
+        trouble = f"{status.message}; " if status and status.message else ""
+        if self._limit is not None:
+            return f"{trouble}shipping is not complete after the {self._limit:g} s of {SHIP_VARIABLE}; {command}"
+        background = f"shipping goes on in the background (process {process.pid}, {self._store.log})"
+        return f"{trouble}{background}; if it does not finish, {command}"
+
+
+def ship_now(storage: Storage, sweep: str, tracking_uri: str) -> None:
+    """Ships a sweep in this process. Reports the link to the curves, or the command that ships it later."""
+    try:
+        complete = ship(storage, sweep, tracking_uri).complete
+    except ModuleNotFoundError as error:
+        log.info("%s; then: %s", error, ship_command(storage.root, sweep, tracking_uri))
+        return
+    if complete and (line := curves_line(tracking_uri, sweep)):
+        log.info("%s", line)

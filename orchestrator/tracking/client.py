@@ -1,21 +1,19 @@
-"""The one door to MLflow: imported late, quiet, and quick to say that the tracker is away."""
+"""Connects to MLflow and classifies its errors. MLflow is imported here, when it is first needed."""
 
 import logging
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.provenance.redaction import redacted
-from orchestrator.tracking import rate_limit
 from orchestrator.tracking.address import database_file, secrets_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SETTINGS = {
-    # MLflow's own 7 retries take four minutes a call. The shipper retries itself, and after looking what is there:
-    # a create_run that MLflow repeats on its own makes a second run.
+    # MLflow's own 7 retries take four minutes a call. The shipper retries after it has looked up what exists:
+    # a create_run repeated by MLflow would make a second run.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -26,17 +24,19 @@ _SETTINGS = {
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the tracker at an absolute URI. A SQLite file that does not exist is made, with its tables.
+    """Returns a client for an absolute tracking URI. Creates a missing SQLite file with its tables.
 
     Raises:
-        ModuleNotFoundError: naming what to install, where MLflow is not.
+        ModuleNotFoundError: if MLflow is not installed.
     """
     require_mlflow()
     from mlflow import MlflowClient
     from mlflow.store.db import utils
 
-    utils.MAX_RETRY_COUNT = 1  # 10 tries of a database that is away take 100 seconds
-    rate_limit.listen()
+    from orchestrator.tracking.retry_after import record_retry_after
+
+    utils.MAX_RETRY_COUNT = 1  # the default of 10 blocks for 100 seconds if the database is away
+    record_retry_after()
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     file = database_file(uri)
@@ -44,15 +44,19 @@ def connect(uri: str) -> "MlflowClient":
         file.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=uri)
     if file:
-        _use_the_file_that_is_there(client, file)
+        # MLflow caches connections per process, including those to a file that was deleted since.
+        store: Any = client._tracking_client.store
+        store.engine.dispose()
+        if not file.exists() or file.stat().st_size == 0:
+            utils._initialize_tables(store.engine)  # type: ignore[no-untyped-call]
     return client
 
 
 def require_mlflow() -> None:
-    """Imports MLflow with settings fit for a process that must not hang.
+    """Imports MLflow with short timeouts and without its own retries.
 
     Raises:
-        ModuleNotFoundError: naming what to install, where MLflow is not.
+        ModuleNotFoundError: if MLflow is not installed; the message names the command that installs it.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -66,20 +70,10 @@ def require_mlflow() -> None:
         ) from None
 
 
-def _use_the_file_that_is_there(client: "MlflowClient", file: Path) -> None:
-    """MLflow keeps its connections of a process, and with them a file that was deleted since."""
-    from mlflow.store.db import utils
-
-    store: Any = client._tracking_client.store
-    store.engine.dispose()
-    if not file.exists() or file.stat().st_size == 0:
-        utils._initialize_tables(store.engine)  # type: ignore[no-untyped-call]
-
-
 def unanswered(error: BaseException, uri: str) -> bool:
-    """Whether a server may still carry out the request that failed: it may have it, and has not said no.
+    """Returns whether a server may still carry out the failed request: it may have received it and did not refuse it.
 
-    A proxy or a busy server hands a request on long after its client has given up. A database does not.
+    A proxy or a busy server can forward a request long after its client gave up. A database cannot.
     """
     from mlflow.exceptions import MlflowException, RestException
 
@@ -90,22 +84,22 @@ def unanswered(error: BaseException, uri: str) -> bool:
     return not re.search(r"NewConnectionError|Connection refused|too many 429|error code 4\d\d", str(error))
 
 
-def lost(error: BaseException) -> bool:
-    """Whether a tracker answered that it does not know what it was asked to change."""
+def missing_resource(error: BaseException) -> bool:
+    """Returns whether the tracker answered that the run or experiment does not exist."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def refused(error: BaseException) -> bool:
-    """Whether a tracking server answered, and said no."""
+    """Returns whether a tracking server answered with an error."""
     from mlflow.exceptions import RestException
 
     return isinstance(error, RestException)
 
 
 def reason(error: BaseException, uri: str) -> str:
-    """What went wrong with the tracker at `uri`, in one short line without credentials."""
+    """Returns an error of the tracker at `uri` as one line of at most 200 characters without credentials."""
     text = str(error) or type(error).__name__
     if (cause := re.findall(r"Caused by \w+\((.*)", text)) and cause[-1]:
         text = cause[-1].rpartition(": ")[2].strip("()'\" ")

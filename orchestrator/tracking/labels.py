@@ -1,4 +1,4 @@
-"""What a run says of itself beside its curves: name, params and tags. Pure: no MLflow, no disk."""
+"""Names, params and tags of runs and experiments. Pure: neither MLflow nor the disk is used."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,51 +17,35 @@ KIND = "kind"
 OUTCOME = "outcome"
 FAILURE = "failure"
 DATA_DIGEST = "data_digest"
-UNCOMMITTED = "uncommitted"
-"""Beginning of the digest of what differed from the commit; the patch is an artifact."""
-ATTEMPTS = "attempts"
-"""How often the trial was tried; from the second on, each with its reason in the artifact attempts.json."""
-ATTEMPTS_SHOWN = "attempts_shown"
-"""The last attempt in that artifact, and how it ended."""
-PROVENANCE_SHOWN = "provenance_shown"
-"""What of patch and code of one's own is an artifact of the run already."""
-DAMAGE = "damage"
-"""What cannot be read of the trial in the storage, while that is so."""
-
-SHIPPED_EPOCH = "shipped_epoch"
-"""The cursor: the last epoch whose metrics the tracker has. It lives there, so an empty tracker is filled again."""
-CURVATURE_EPOCH = "curvature_epoch"
-"""The last epoch in the artifact curvature.json."""
-FAILED_ATTEMPT = "failed_attempt"
-"""The attempt whose traceback is in traceback.txt."""
-MANIFEST_DIGEST = "manifest_digest"
-"""Of the manifest in the artifact manifest.json."""
-GALLERY_DIGEST = "gallery_digest"
-"""Of the images in the artifact gallery.json."""
-STORAGE_ID = "storage_id"
-"""Which storage the run shows."""
-ORIGIN = "origin"
-"""When the store's epoch 0 ended, in milliseconds. Trials trained anew are told from what they were by it."""
-
-MEASURED_AGAIN = "measured_again."
-"""Beginning of the tags that say what the tracker has of the measurements under a label."""
-
+UNCOMMITTED = "uncommitted"  # start of the digest of the uncommitted changes; the patch is an artifact
+ATTEMPTS = "attempts"  # number of attempts if there were several; the artifact attempts.json lists them
+ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in that artifact, and how it ended
+PROVENANCE_SHOWN = "provenance_shown"  # digests of the uploaded patch, packages and user code
+DAMAGE = "damage"  # why the trial cannot be read from the storage
+SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch the tracker has; kept there, so an empty one is filled
+CURVATURE_EPOCH = "curvature_epoch"  # the last epoch in the artifact curvature.json
+FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
+MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
+GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json
+STORAGE_ID = "storage_id"  # the storage that the run shows
+ORIGIN = "origin"  # when epoch 0 ended, in ms; separates a trial from the same one trained anew
+MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped epochs of a remeasurement
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
 _VALUE_LIMIT = 5000
 
 
 def trial_name(sweep: Sweep, config: TrialConfig) -> str:
-    """What tells the trial from its siblings, and its id."""
+    """Returns the settings that distinguish the trial within its sweep, and its id."""
     label = sweep.label(config)[: _NAME_LIMIT - len(config.trial_id) - 1]
     return f"{label} {config.trial_id}".strip()
 
 
 def trial_params(config: TrialConfig) -> dict[str, str]:
-    """The fields that make the trial what it is, by dotted name.
+    """Returns the fields that identify the trial, by dotted name.
 
-    MLflow refuses to change a param. A field that may change while the trial stays the same (`epochs`, the path of
-    the data) is a tag therefore.
+    MLflow does not allow changing a param, so fields that may change within one trial (`epochs`, the data's path) are
+    tags instead.
     """
     changeable = set(_changeable(config))
     return {key: _text(value) for key, value in config.flat().items() if key not in changeable}
@@ -70,7 +54,7 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
 def trial_tags(
     sweep: Sweep, config: TrialConfig, provenance: Provenance, environment: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Who the trial is, and what ran it last."""
+    """Returns the tags that identify the trial and what ran it last."""
     flat = config.flat()
     note = (
         f"Trial {config.trial_id} of sweep {sweep.name}. Alone: hessian-dynamics trial {sweep.name} {config.trial_id}"
@@ -87,23 +71,18 @@ def trial_tags(
 
 
 def sweep_tags(sweep: Sweep, provenance: Provenance) -> dict[str, str]:
-    """Who the sweep is, and what ran it last."""
-    return {
-        KIND: "sweep",
-        "sweep": sweep.name,
-        "trials": str(len(sweep.trials)),
-        **_description(sweep),
-        **_source(provenance),
-    }
+    """Returns the tags that identify the sweep and what ran it last."""
+    trials = str(len(sweep.trials))
+    return {KIND: "sweep", "sweep": sweep.name, "trials": trials, **_description(sweep), **_source(provenance)}
 
 
 def experiment_tags(sweep: Sweep) -> dict[str, str]:
-    """What makes MLflow open the experiment as training rather than GenAI, and its description."""
+    """Returns the description, and the tag that makes MLflow show the experiment as training rather than GenAI."""
     return {"mlflow.experimentKind": "custom_model_development", **_description(sweep)}
 
 
 def measured_tag(epochs: Sequence[int]) -> str:
-    """Which epochs were measured again: ``4 checkpoints (3f2a9c81)``; other epochs make another text."""
+    """Returns a tag value that identifies a set of remeasured epochs: ``4 checkpoints (3f2a9c81)``."""
     digest = hashlib.sha256(",".join(map(str, epochs)).encode()).hexdigest()[:8]
     return f"{len(epochs)} checkpoint{'' if len(epochs) == 1 else 's'} ({digest})"
 

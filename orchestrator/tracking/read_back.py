@@ -1,16 +1,16 @@
-"""A sweep's tables from a tracker: the same that the store gives. In bulk, counted, nothing truncated silently.
+"""Reads a sweep's tables back from a tracker; they equal those read from the store.
 
-A database is asked by one SQL query. A server is asked key by key for as many runs as it answers in full: its bulk
-endpoint returns the first 25,000 points and says nothing of the rest.
+Points are read key by key, for as many runs at once as MLflow answers in full: it returns the first 25,000 points
+without an error if there are more.
 """
 
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.frames import Frames, TrialFacts, assemble, parsed_samples, scalar_columns
 from orchestrator.store.gallery import Gallery
@@ -26,27 +26,22 @@ from orchestrator.tracking.tracked_run import TrackedRun, find_runs
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SERVER_POINTS = 25_000
-"""What MLflow's bulk endpoint returns at most, without a word about the rest."""
-SERVER_RUNS = 100
-"""The runs it takes in a request."""
-
-_Item = TypeVar("_Item")
-Point = tuple[str, str, int, float]
-"""Run, key, epoch and value."""
+POINTS_PER_REQUEST = 25_000  # limit of an MLflow server
+RUNS_PER_REQUEST = 100  # MLflow's limit
+Point = tuple[str, str, int, float]  # run, key, epoch, value
 
 
 class TrackerContentError(ValueError):
-    """A tracker does not hold what it should; the message says what to do."""
+    """A tracker lacks something or has it twice; the message names the fix."""
 
 
 def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
-    """The tables of a sweep from a tracker. What the tracker cannot hold, infinities, comes back as NaN.
+    """Returns the tables of a sweep from a tracker. Infinities are NaN, since trackers cannot store them.
 
     Raises:
-        ValueError: where MLflow cannot track at this URI.
-        TrackerContentError: where the tracker has no such sweep, or not all points of it.
-        ModuleNotFoundError: where MLflow is not installed.
+        ValueError: if MLflow cannot track at this URI.
+        TrackerContentError: if the tracker lacks the sweep or points of it.
+        ModuleNotFoundError: if MLflow is not installed.
     """
     uri = absolute_uri(tracking_uri)
     client = connect(uri)
@@ -59,9 +54,8 @@ def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
     mine = {run.tags[labels.TRIAL_ID]: run for run in runs if run.tags.get(labels.TRIAL_ID) in sweep.by_id}
     if missing := [trial_id for trial_id in sweep.by_id if trial_id not in mine]:
         raise TrackerContentError(f"{redacted(uri)} has no run of trial {missing[0]} of {name!r}; {_ship(name)}")
-    points = _server_points(client, uri, mine) if uri.startswith("http") else _database_points(uri, mine)
     by_run: dict[str, list[Point]] = {run.run_id: [] for run in mine.values()}
-    for point in points:
+    for point in _points(client, uri, list(mine.values())):
         by_run[point[0]].append(point)
     facts = [_facts(client, config, mine[key], by_run[mine[key].run_id]) for key, config in sweep.by_id.items()]
     return replace(assemble(sweep, provenance, facts), gallery=_gallery(client, sweep_run))
@@ -99,7 +93,7 @@ def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points:
     if empty := [epoch for epoch, row in values.items() if not row]:
         raise TrackerContentError(f"run {run.run_id} lacks epoch {empty[0]}; delete the run, then {_ship('SWEEP')}")
     tags = run.tags
-    begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags tell of the sweep's driver
+    begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags describe the sweep's driver
     vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_EPOCH in tags else {}
     return TrialFacts(
         config,
@@ -122,7 +116,7 @@ def _state(run: TrackedRun) -> State:
 
 
 def _columns(row: dict[str, float]) -> dict[str, float]:
-    """``hessian/trace`` as a column; ``fraction-0.5/hessian/trace`` as one of what was measured again."""
+    """Returns columns for keys such as ``hessian/trace``, and ``fraction-0.5/hessian/trace`` of a remeasurement."""
     found = scalar_columns(row)
     for label in dict.fromkeys(key.partition("/")[0] for key in row if key.count("/") > 1):
         again = {key.removeprefix(f"{label}/"): value for key, value in row.items() if key.startswith(f"{label}/")}
@@ -130,37 +124,16 @@ def _columns(row: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def _database_points(uri: str, mine: dict[str, TrackedRun]) -> Iterator[Point]:
-    from sqlalchemy import bindparam, create_engine, text
-
-    runs = [run.run_id for run in mine.values()]
-    chosen: Any = bindparam("runs", expanding=True)
-    every = text("select run_uuid, key, step, value, is_nan from metrics where run_uuid in :runs").bindparams(chosen)
-    count = text("select count(*) from metrics where run_uuid in :runs").bindparams(chosen)
-    engine = create_engine(uri)
-    try:
-        for some in _batches(runs, 500):  # databases limit the variables of a statement
-            with engine.connect() as connection:
-                expected = connection.execute(count, {"runs": some}).scalar()
-                rows = connection.execute(every, {"runs": some}).all()
-            if len(rows) != expected:
-                raise TrackerContentError(f"{redacted(uri)} gave {len(rows)} of {expected} points; export again")
-            yield from ((run, key, step, math.nan if is_nan else value) for run, key, step, value, is_nan in rows)
-    finally:
-        engine.dispose()
-
-
-def _server_points(client: "MlflowClient", uri: str, mine: dict[str, TrackedRun]) -> Iterator[Point]:
-    runs = list(mine.values())
+def _points(client: "MlflowClient", uri: str, runs: Sequence[TrackedRun]) -> Iterator[Point]:
     longest = max((run.shipped_epoch + 1 for run in runs), default=1)
-    size = max(1, min(SERVER_RUNS, (SERVER_POINTS - 1) // max(longest, 1)))
-    for some in _batches(runs, size):
-        found = client.search_runs([_experiment(client, some[0])], f"attributes.run_id in ({_quoted(some)})")
-        latest = {run.info.run_id: dict(run.data.metrics) for run in found}
-        for key in sorted({key for metrics in latest.values() for key in metrics}):
-            expected = {run.run_id for run in some if key in latest.get(run.run_id, {})}
-            points = _history(client, key, [run.run_id for run in some])
-            if len(points) >= SERVER_POINTS or {point[0] for point in points} != expected:
+    size = max(1, min(RUNS_PER_REQUEST, (POINTS_PER_REQUEST - 1) // max(longest, 1)))
+    for batch in (runs[start : start + size] for start in range(0, len(runs), size)):
+        for key in sorted(set().union(*(run.metric_keys for run in batch))):
+            expected = {run.run_id for run in batch if key in run.metric_keys}
+            points = _history(client, uri, key, [run.run_id for run in batch])
+            if (uri.startswith("http") and len(points) >= POINTS_PER_REQUEST) or {
+                point[0] for point in points
+            } != expected:
                 raise TrackerContentError(
                     f"{redacted(uri)} gave {len(points)} points of {key} for {len(expected)} runs, not all there are; "
                     "export from the store instead, without --from"
@@ -168,23 +141,19 @@ def _server_points(client: "MlflowClient", uri: str, mine: dict[str, TrackedRun]
             yield from points
 
 
-def _experiment(client: "MlflowClient", run: TrackedRun) -> str:
-    return str(client.get_run(run.run_id).info.experiment_id)
-
-
-def _quoted(runs: Iterable[TrackedRun]) -> str:
-    return ", ".join(f"'{run.run_id}'" for run in runs)
-
-
-def _history(client: "MlflowClient", key: str, runs: list[str]) -> list[Point]:
+def _history(client: "MlflowClient", uri: str, key: str, runs: list[str]) -> list[Point]:
+    """Returns all points of a key. MLflow's client asks for one run at a time, so its store is asked instead."""
+    store: Any = client._tracking_client.store
+    if not uri.startswith("http"):
+        found = store.get_metric_history_bulk(runs, key, None)  # no limit
+        return [(point.run_id, point.key, point.step, point.value) for point in found]
     from mlflow.utils.rest_utils import http_request
 
-    store = client._tracking_client.store
     answer = http_request(  # type: ignore[no-untyped-call]
         store.get_host_creds(),
         "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
         "GET",
-        params={"run_id": runs, "metric_key": key, "max_results": SERVER_POINTS},
+        params={"run_id": runs, "metric_key": key, "max_results": POINTS_PER_REQUEST},
         timeout=60,
     )
     answer.raise_for_status()
@@ -199,7 +168,3 @@ def _number(value: object) -> float:
 def _text(client: "MlflowClient", run_id: str, name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-artifact-") as scratch:
         return Path(client.download_artifacts(run_id, name, scratch)).read_text()
-
-
-def _batches(items: "Sequence[_Item]", size: int) -> "Iterator[Sequence[_Item]]":
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,31 +1,102 @@
-"""What cannot be read of one trial: named, and kept from the others."""
+"""One trial as the store has it, read once a round."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.errors import StorageError
-
-_UNREADABLE = (StorageError, ValueError, TypeError, KeyError, AssertionError)
-"""What reading raises where a medium has damaged a file, or somebody has deleted it since it was listed."""
-
-_Read = TypeVar("_Read")
+from orchestrator.store.trial import TrialStore
+from orchestrator.store.trial_status import State, TrialStatus, trial_status
+from orchestrator.study.config import TrialConfig
+from orchestrator.tracking import labels
 
 
 class DamagedTrialError(Exception):
-    """Something that is stored of one trial cannot be read; the message says what, and what to do."""
+    """A stored file of one trial cannot be read; the message names it and the fix. Other trials are not affected."""
 
 
-def whole(trial_id: str, read: Callable[[], _Read]) -> _Read:
-    """What is read of one trial.
+@dataclass(frozen=True)
+class StoredTrial:
+    """Snapshot of a trial in the store. Reading further files of it may raise DamagedTrialError."""
 
-    Raises:
-        DamagedTrialError: where it cannot be.
-    """
+    config: TrialConfig
+    store: TrialStore
+    status: TrialStatus
+    epochs: tuple[int, ...]  # all that are committed, including those beyond config.epochs
+    attempts: tuple[Attempt, ...]
+    driver_active: bool  # whether a driver works on the sweep
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """The latest attempt; None if there was none."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def outcome(self) -> State | None:
+        """How the trial ended; None while it runs or waits."""
+        state = self.status.state
+        if state.final or state is State.FAILED:
+            return state
+        started = self.status.epoch >= 0 or bool(self.attempts)
+        return State.INTERRUPTED if started and not self.driver_active else None
+
+    @property
+    def ended_ms(self) -> int:
+        """When the trial ended, Unix time in ms. Derived from the store alone, so it is the same when shipped again."""
+        attempt = self.last_attempt.started_ms if self.last_attempt and not self.status.state.final else 0
+        if self.status.epoch < 0:
+            return attempt
+        with reading(self.store):
+            return max(self.store.read(self.status.epoch).record.timestamp_ms, attempt)
+
+
+def read_trial(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> StoredTrial:
+    """Returns a snapshot of the requested trial; `driver_since` as in `store.trial_status.trial_status`."""
+    with reading(trial):
+        status = trial_status(trial, config, driver_since)
+        epochs, attempts = tuple(trial.epochs()), tuple(trial.attempts())
+        return StoredTrial(config, trial, status, epochs, attempts, driver_since is not None)
+
+
+@contextlib.contextmanager
+def reading(trial: TrialStore) -> Iterator[None]:
+    """Raises DamagedTrialError if a file of the trial is damaged, or was deleted after it was listed."""
     try:
-        return read()
+        yield
     except (StorageError, AssertionError) as error:
-        raise DamagedTrialError(f"trial {trial_id}: {error}") from error
-    except _UNREADABLE as error:
+        raise DamagedTrialError(f"trial {trial.trial_id}: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
         raise DamagedTrialError(
-            f"trial {trial_id}: a file of it is damaged ({type(error).__name__}: {error}); delete it, and run again"
+            f"trial {trial.trial_id}: one of its files is damaged ({type(error).__name__}: {error}); "
+            "delete it, then run the sweep again"
         ) from error
+
+
+def origin(trial: TrialStore) -> str | None:
+    """Returns when epoch 0 ended, in ms; None before that. It separates a trial from the same one trained anew."""
+    with reading(trial):
+        epochs = trial.epochs()
+        if not epochs:
+            return None
+        ended_ms = trial.read(0).record.timestamp_ms if epochs[0] == 0 else trial.damaged_timestamps().get(0)
+        return None if ended_ms is None else str(ended_ms)
+
+
+def started_ms(stored: StoredTrial | None) -> int:
+    """Returns when the trial's first attempt started, Unix time in ms; the current time without one."""
+    return stored.attempts[0].started_ms if stored and stored.attempts else time.time_ns() // 1_000_000
+
+
+def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
+    """Returns the remeasured epochs by label, for the labels that a run with these tags does not show completely."""
+    stored = {
+        label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.epochs]
+        for label in trial.remeasurements.labels()
+    }
+    return {
+        label: epochs
+        for label, epochs in stored.items()
+        if epochs and tags.get(f"{labels.MEASURED_AGAIN}{label}") != labels.measured_tag(epochs)
+    }

@@ -1,8 +1,8 @@
-"""MLflow's side: the experiment of a sweep and its runs, found by their tags before any is made."""
+"""The MLflow side: a sweep's experiment and its runs, which are looked up by tags before any is created."""
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 BATCH_METRICS = 900
-"""MLflow takes 1000 metrics, params and tags together in one batch."""
+"""Metrics per request. MLflow accepts 1000 metrics, params and tags together."""
 _PAGE = 200
 
 
 class TrackedRun:
-    """One run as the tracker has it. Every change goes to the tracker first, and nothing is sent that it has."""
+    """One run as the tracker has it. Changes are sent to the tracker first; what it already has is not sent again."""
 
     def __init__(self, client: "MlflowClient", run: "Run") -> None:
         self._client = client
@@ -32,89 +32,95 @@ class TrackedRun:
         self.ended_ms: int | None = run.info.end_time
         self.tags: dict[str, str] = dict(run.data.tags)
         self.params: dict[str, str] = dict(run.data.params)
+        self.metric_keys: frozenset[str] = frozenset(run.data.metrics)
+        """Keys of the metrics that the run had when it was looked up."""
 
     @property
     def shipped_epoch(self) -> int:
-        """The last epoch the tracker has; -1 before epoch 0."""
+        """The cursor: the last epoch the tracker has; -1 before epoch 0."""
         return int(self.tags.get(SHIPPED_EPOCH, -1))
 
-    def log(self, records: Sequence[EpochRecord], tags: Mapping[str, str]) -> None:
-        """Adds the points of these epochs, then the cursor and `tags`, in one request.
+    def log_records(self, records: Sequence[EpochRecord], tags: Mapping[str, str], prefix: str = "") -> None:
+        """Adds the points of these records under keys that start with `prefix`, then `tags`.
 
-        MLflow commits a batch's metrics before it writes the batch's tags, so the cursor never runs ahead. A point
-        that is there already stays one point: its timestamp is the record's own.
+        MLflow commits a batch's metrics before its tags, so a cursor in `tags` never runs ahead. A point that was
+        shipped before remains one point, since its timestamp is the record's own.
         """
-        self._log(_points(records), {**tags, SHIPPED_EPOCH: str(records[-1].epoch)}, {})
-
-    def log_again(self, label: str, records: Sequence[EpochRecord], tags: Mapping[str, str]) -> None:
-        """Adds the points of a measurement under keys that begin with its label; `tags` with the last of them."""
-        metrics = _points(records, prefix=f"{label}/")
-        for start in range(0, len(metrics), BATCH_METRICS):
+        metrics = _points(records, prefix)
+        for start in range(0, max(len(metrics), 1), BATCH_METRICS):
             last = start + BATCH_METRICS >= len(metrics)
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
     def describe(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
-        """Gives the run its name, tags and params, where it does not have them."""
+        """Sets the run's name and tags, and adds missing params; MLflow does not allow changing a param."""
         self._log([], tags, {key: value for key, value in params.items() if key not in self.params})
         if name != self.name:
             self._client.update_run(self.run_id, name=name)
             self.name = name
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags, where they are not so already."""
+        """Sets tags."""
         self._log([], tags, {})
 
     def remove_tags(self, *keys: str) -> None:
-        """Takes back what is true no longer."""
+        """Removes tags that exist."""
         for key in keys:
             if key in self.tags:
                 self._client.delete_tag(self.run_id, key)
                 del self.tags[key]
 
     def set_status(self, status: str, ended_ms: int | None = None) -> None:
-        """Moves the run on; a status that ends it says when it ended."""
+        """Sets the run's status and, if it ended, its end time in Unix ms."""
         ended_ms = None if ended_ms is None else max(ended_ms, self.started_ms)
         if status == self.status and ended_ms in (None, self.ended_ms):
             return
         from mlflow.entities import RunStatus
 
-        # Not by the client's own methods: they ask for the run first.
+        # The client's own methods would first request the run.
         store: Any = self._client._tracking_client.store
         store.update_run_info(self.run_id, RunStatus.from_string(status), ended_ms, None)
         self.ended_ms = self.ended_ms if ended_ms is None else ended_ms
         self.status = status
 
     def upload(self, file: str, content: str) -> None:
-        """Stores an artifact, in the place of an older one of that name.
-
-        Not by the client's `log_text`, which asks for the run first to know where its artifacts lie.
-        """
+        """Stores an artifact and replaces an older one of the same name."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         folder, _, name = file.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, name)
             path.write_text(content, encoding="utf-8")
-            place: Any = get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
-            place.log_artifact(str(path), folder or None)
+            # The client's log_text would first request the run to find its artifact folder.
+            repository: Any = get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
+            repository.log_artifact(str(path), folder or None)
+
+    def upload_version(self, tag: str, version: str, files: Callable[[], Mapping[str, str]]) -> dict[str, str]:
+        """Uploads files by name unless the run's tag shows that this version was uploaded.
+
+        Returns the tag to set afterwards: after an interruption in between the files are uploaded again.
+        """
+        if self.tags.get(tag, "") != version:
+            for name, content in files().items():
+                self.upload(name, content)
+        return {tag: version}
 
     def _log(self, metrics: "Sequence[Metric]", tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
-        news = {key: value for key, value in tags.items() if self.tags.get(key) != value}
-        if metrics or news or params:
+        changed = {key: value for key, value in tags.items() if self.tags.get(key) != value}
+        if metrics or changed or params:
             self._client.log_batch(
                 self.run_id,
                 metrics,
                 [Param(key, value) for key, value in params.items()],
-                [RunTag(key, value) for key, value in news.items()],
+                [RunTag(key, value) for key, value in changed.items()],
             )
-        self.tags.update(news)
+        self.tags.update(changed)
         self.params.update(params)
 
 
 def open_experiment(client: "MlflowClient", sweep: Sweep, artifacts: str | None) -> str:
-    """The id of the sweep's experiment. It is made where there is none, and restored where it was deleted."""
+    """Returns the id of the sweep's experiment. Creates a missing one, restores a deleted one."""
     tags = experiment_tags(sweep)
     experiment = client.get_experiment_by_name(sweep.name)
     if experiment is None:
@@ -128,7 +134,7 @@ def open_experiment(client: "MlflowClient", sweep: Sweep, artifacts: str | None)
 
 
 def find_runs(client: "MlflowClient", experiment_id: str) -> Iterator[TrackedRun]:
-    """All runs of an experiment that are not deleted."""
+    """Yields all runs of an experiment that are not deleted."""
     token: str | None = None
     while True:
         page = client.search_runs([experiment_id], max_results=_PAGE, page_token=token)
@@ -141,7 +147,7 @@ def find_runs(client: "MlflowClient", experiment_id: str) -> Iterator[TrackedRun
 def create_run(
     client: "MlflowClient", experiment_id: str, name: str, tags: Mapping[str, str], started_ms: int
 ) -> TrackedRun:
-    """A new run, scheduled. Its tags are part of the request that makes it: no kill leaves a run that nobody finds."""
+    """Creates a scheduled run. Its tags are part of the creating request, so after a kill it can still be found."""
     run = TrackedRun(client, client.create_run(experiment_id, started_ms, dict(tags), name))
     run.tags.update(tags)
     run.name = name
@@ -149,17 +155,13 @@ def create_run(
     return run
 
 
-def _points(records: Sequence[EpochRecord], prefix: str = "") -> "list[Metric]":
+def _points(records: Sequence[EpochRecord], prefix: str) -> "list[Metric]":
     from mlflow.entities import Metric
 
+    # A database stores no infinity: MLflow would replace it by the largest double, a finite number that nobody
+    # measured and that flattens the chart. NaN is kept as NaN; the store keeps the infinity.
     return [
-        Metric(f"{prefix}{key}", _storable(value), record.timestamp_ms, record.epoch)
+        Metric(f"{prefix}{key}", value if math.isfinite(value) else math.nan, record.timestamp_ms, record.epoch)
         for record in records
         for key, value in record.metrics().items()
     ]
-
-
-def _storable(value: float) -> float:
-    # A database holds no infinity: MLflow would store the largest double instead, a finite number that nobody
-    # measured and that flattens every other curve of the chart. NaN it keeps as NaN. The store has the infinity.
-    return value if math.isfinite(value) else math.nan

@@ -51,7 +51,7 @@ def test_the_books_show_what_is_lost_doubled_different_and_left(tmp_path: Path) 
         for trial_id in sweep.by_id:
             FakeTrial(str(storage.root), sweep.name).run(trial_id)
     database = tmp_path / "tracker.db"
-    assert ship(ours, sweep.name, f"sqlite:///{database}", False, lambda line: None).complete
+    assert ship(ours, sweep.name, f"sqlite:///{database}").complete
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
     epoch = ours.root / "trials" / changed / "epochs" / "00001.json"

@@ -1,15 +1,16 @@
-"""One real tracking server for all tests of a session, and a database for each."""
+"""One real tracking server per session, one database per test."""
 
+import logging
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.tracking.client import connect
-from tests.tracking.processes import free_port, start_server, stop_server, wait_until
+from tests.tracking.processes import LineHandler, free_port, start_server, stop_server, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, empty: making them takes seconds."""
+    """A database with MLflow's empty tables, which take seconds to create."""
     database = tmp_path_factory.mktemp("blank") / "mlflow.db"
     connect(f"sqlite:///{database}").search_experiments()
     return database
@@ -34,19 +35,22 @@ def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def uri(tmp_path: Path, blank_database: Path) -> str:
-    """A tracker of this test's own."""
+    """A SQLite tracker for one test."""
     shutil.copy(blank_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def say(lines: list[str]) -> Callable[[str], None]:
-    return lines.append
+def lines() -> Iterator[list[str]]:
+    """The messages that tracking logs in this process."""
+    handler = LineHandler([])
+    log = logging.getLogger("hessian_dynamics")
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    yield handler.lines
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 def healthy(uri: str) -> bool:

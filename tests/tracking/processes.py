@@ -1,5 +1,6 @@
-"""Processes that ship, drive and serve, to be killed; and a gate that makes a tracker come and go."""
+"""Processes that ship, drive and serve, and a gate that makes a tracker reachable or not."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,92 +11,159 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from orchestrator.store.storage import Storage
+from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import require_mlflow
-from orchestrator.tracking.shipper import ship
+from orchestrator.tracking.policy import Timing
+from orchestrator.tracking.shipper import ShippingResult, ship
 
-DRIVE = """\
-import sys
-from orchestrator.store.storage import Storage
-with Storage(sys.argv[1]).sweep(sys.argv[2]).driver_lease:
-    print("ready", flush=True)
-    sys.stdin.readline()
-"""
-
-require_mlflow()  # its settings are inherited by the processes below
+require_mlflow()  # the processes below inherit its settings
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["mlflow", "mlflow.store.tracking.sqlalchemy_store", "orchestrator.tracking.shipper"])
 
 
-class Shipping:
-    """A shipper in a process of its own, forked from one that has MLflow's seconds of imports behind it."""
+class ForkedProcess:
+    """A process forked from one that has imported MLflow, with the interface of `subprocess.Popen`."""
 
-    def __init__(self, storage: Storage, name: str, uri: str, follow: bool = False) -> None:
-        files = storage.root.parent
-        self._output = files / f"shipper-{len(list(files.glob('shipper-*')))}.txt"
-        self._output.touch()
-        arguments = (storage.root, name, uri, follow, self._output)
-        self._process = _forks.Process(target=_ship, args=arguments, daemon=True)
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        self._process = _forks.Process(target=target, args=arguments, daemon=True)
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
 
-    def lines(self) -> list[str]:
-        """What it has printed so far."""
-        return self._output.read_text().splitlines()
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("process", timeout or 0.0)
+        return self._process.exitcode
 
     def kill(self) -> None:
-        """kill -9, and waits until it is gone."""
+        """Sends SIGKILL and waits for the end."""
         self._process.kill()
         self._process.join()
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.is_alive()
 
-    def said(self) -> list[str]:
-        """What it printed, once it has ended by itself."""
-        self._process.join(90)
-        assert self._process.exitcode == 0, self.lines()
+class ShipperProcess(ForkedProcess):
+    """A shipper whose messages go to a file."""
+
+    def __init__(
+        self, storage: Storage, name: str, uri: str, follow: bool = False, log_file: Path | None = None
+    ) -> None:
+        files = storage.root.parent
+        self._output = log_file or files / f"shipper-{len(list(files.glob('shipper-*')))}.txt"
+        self._output.parent.mkdir(exist_ok=True)
+        self._output.touch()
+        super().__init__(_ship, storage.root, name, uri, follow, self._output)
+
+    def lines(self) -> list[str]:
+        """Returns the messages so far."""
+        return self._output.read_text().splitlines()
+
+    def final_lines(self) -> list[str]:
+        """Waits until it ends by itself. Returns its messages and, as the last line, its result."""
+        assert self.wait(90) == 0, self.lines()
         return self.lines()
 
 
 def _ship(root: Path, name: str, uri: str, follow: bool, output: Path) -> None:
     with output.open("w", buffering=1) as stream, redirect_stdout(stream):
-        print(ship(Storage(root), name, uri, follow, print))
+        logging.basicConfig(stream=stream, format="%(message)s")
+        logging.getLogger("hessian_dynamics").setLevel(logging.INFO)
+        print(ship(Storage(root), name, uri, follow))
+
+
+HURRIED = Timing(poll=0.05, longest_pause=0.5, recheck=5.0)
+IMPATIENT = Timing(poll=0.05, longest_pause=0.1, patience=0.1)
+
+
+class ShipperThread(threading.Thread):
+    """`ship --follow` in this process."""
+
+    def __init__(self, storage: Storage, name: str, uri: str, timing: Timing = HURRIED) -> None:
+        super().__init__(daemon=True)
+        self.lines: list[str] = []
+        self.result: ShippingResult | None = None
+        self._arguments = (storage, name, uri, True, timing)
+
+    def run(self) -> None:
+        handler = LineHandler(self.lines)
+        handler.addFilter(lambda record: record.thread == self.ident)
+        log = logging.getLogger("hessian_dynamics")
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            self.result = ship(*self._arguments)
+        finally:
+            log.removeHandler(handler)
+
+    def ended(self) -> ShippingResult:
+        """Waits for the end and returns the result."""
+        self.join(90)
+        assert self.result is not None, self.lines
+        return self.result
+
+
+class LineHandler(logging.Handler):
+    """Appends messages to a list."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def forked_shipper(root: Path, sweep: str, uri: str, log_file: Path) -> ShipperProcess:
+    """Replaces `background.start_shipper`, whose process imports everything anew."""
+    return ShipperProcess(Storage(root), sweep, absolute_uri(uri), follow=True, log_file=log_file)
+
+
+class DriverProcess(ForkedProcess):
+    """A process that holds a sweep's driver lease until it is released or killed."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        ready = _forks.Event()
+        self._end = _forks.Event()
+        super().__init__(_drive, storage.root, name, ready, self._end)
+        assert ready.wait(60)
+
+    def release(self) -> None:
+        """Makes it end and release the lease."""
+        self._end.set()
+        self._process.join(60)
+
+
+def _drive(root: Path, name: str, ready: Event, end: Event) -> None:
+    with Storage(root).sweep(name).driver_lease:
+        ready.set()
+        end.wait()
 
 
 @contextmanager
-def driving(storage: Storage, name: str) -> Iterator[subprocess.Popen[str]]:
-    """A driver at work on a sweep; a line on its standard input ends it in peace."""
-    command = [sys.executable, "-c", DRIVE, str(storage.root), name]
-    repository = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            kill(process)
-
-
-def release(driver: subprocess.Popen[str]) -> None:
-    driver.communicate("\n", timeout=60)
-
-
-def kill(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """kill -9, and waits until it is gone."""
-    process.kill()
-    process.wait()
+def driving(storage: Storage, name: str) -> Iterator[DriverProcess]:
+    """Runs a driver of a sweep; kills it at the end unless it was released."""
+    driver = DriverProcess(storage, name)
+    try:
+        yield driver
+    finally:
+        driver.kill()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "condition not met in time"
         time.sleep(0.05)
 
 
@@ -106,7 +174,7 @@ def free_port() -> int:
 
 
 def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A real tracking server, in a process group of its own."""
+    """Starts a tracking server in its own process group."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/files"]
     with (folder / "server.log").open("ab") as log:
@@ -127,7 +195,7 @@ def stop_server(server: subprocess.Popen[bytes]) -> None:
 
 
 class Gate:
-    """A port that leads to a server while it is open: one that goes and comes back without its slow start."""
+    """A port that forwards to a server while open: an outage without the server's slow restart."""
 
     def __init__(self, server: str) -> None:
         self._target = int(server.rpartition(":")[2])
@@ -141,7 +209,7 @@ class Gate:
         threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
 
     def close(self) -> None:
-        """Refuses what comes, and cuts what is under way."""
+        """Refuses new connections and cuts open ones."""
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -153,7 +221,7 @@ class Gate:
                 ours, _ = listening.accept()
                 try:
                     theirs = socket.create_connection(("127.0.0.1", self._target))
-                except OSError:  # the server is not there: nobody answers, and the gate stays open
+                except OSError:  # no server: the gate stays open
                     ours.close()
                     continue
                 self._sockets += [ours, theirs]

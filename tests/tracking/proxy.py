@@ -1,4 +1,4 @@
-"""A proxy in front of a tracking server, through which everything can go wrong that a network knows."""
+"""A proxy in front of a tracking server that injects network faults."""
 
 import http.client
 import socket
@@ -14,7 +14,7 @@ from tests.tracking.processes import free_port
 
 @dataclass(frozen=True)
 class Request:
-    """What came through, in the order of its coming."""
+    """A request, numbered in order of arrival."""
 
     number: int
     method: str
@@ -27,24 +27,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a request. The order: wait, then answer or pass on, so often, then cut or answer."""
+    """What happens to a request: wait, then answer or forward it `times` times, then cut the connection or answer."""
 
     delay: float = 0.0
-    """Seconds before it is passed on, whether or not its client still waits."""
+    """Seconds before it is forwarded, even if its client gave up."""
     status: int | None = None
-    """Answered with, without passing it on."""
+    """Status to answer with instead of forwarding."""
     headers: tuple[tuple[str, str], ...] = ()
     times: int = 1
-    """How often it is passed on."""
+    """How often it is forwarded."""
     cut: bool = False
-    """Whether the connection ends in place of an answer."""
+    """Whether the connection is cut instead of answering."""
 
 
 WELL = Fault()
 
 
 class Proxy:
-    """Passes requests on to a server, but for what `rule` makes of them; can refuse connections altogether."""
+    """Forwards requests to a server with the faults that `rule` returns; can refuse connections."""
 
     def __init__(self, server: str) -> None:
         self._target = int(server.rpartition(":")[2])
@@ -74,7 +74,7 @@ class Proxy:
                     super().finish()
 
             def handle_any(self) -> None:
-                with suppress(OSError):  # the client has gone, as it does when it is killed or has waited long enough
+                with suppress(OSError):  # the client was killed or timed out
                     proxy._handle(self)
 
             def log_message(self, *args: object) -> None:
@@ -93,7 +93,7 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        """Refuses what comes, and cuts what is under way."""
+        """Refuses new connections and cuts open ones."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

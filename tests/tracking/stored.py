@@ -1,4 +1,4 @@
-"""Sweeps stored without training anything, and trackers read back."""
+"""Stores sweeps without training, and reads trackers back."""
 
 import json
 import math
@@ -6,14 +6,18 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from mlflow.entities import Run
 
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.storage import Storage
+from orchestrator.store.sweep import ShipperStatus
 from orchestrator.store.trial_status import State
-from orchestrator.study.config import TrialConfig
+from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.tracking.client import connect
@@ -22,6 +26,8 @@ T0 = 1_700_000_000_000
 PROVENANCE = Provenance("0.1.0", "abc123", "hessian-dynamics run toy", "cluster", "me", "3.11", "a processor")
 SWEEP_PROVENANCE = replace(PROVENANCE, host="driver-host")
 DIGEST = "d" * 64
+LABEL = "fraction-0.5"
+LATER = T0 + 1_000_000
 
 
 def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy") -> Sweep:
@@ -41,7 +47,7 @@ def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy") -> Sweep:
 
 
 def record(epoch: int, seed: int = 0, loss: float | None = None) -> EpochRecord:
-    """A plausible epoch: 17 scalars and three vectors."""
+    """Returns a plausible epoch with 17 scalars and three vectors."""
     wave = math.sin(epoch + seed)
     lost = 2.3 * math.exp(-0.3 * epoch) + 0.02 * seed
     accuracy = 1 - 0.9 * math.exp(-0.4 * epoch) - 0.005 * seed
@@ -89,7 +95,7 @@ def manifest(folder: Path, desired: Sweep) -> Storage:
 def train(
     storage: Storage, config: TrialConfig, first: int, last: int, ended: State | None = None, **changes: Any
 ) -> None:
-    """Commits the epochs `first`..`last` as an attempt would that ends as it says, or is killed."""
+    """Commits the epochs `first`..`last` in one attempt, which ends as `ended` or, if None, was killed."""
     trial = storage.trial(config.trial_id)
     trial.write_config(config)
     now = attempt(started_ms=changes.pop("started_ms", T0 - 500 + 1000 * first), ended=ended, **changes)
@@ -100,7 +106,7 @@ def train(
 
 
 def trained(folder: Path, desired: Sweep) -> Storage:
-    """A storage in which every trial of the sweep is completed."""
+    """Returns a storage with every trial of the sweep completed."""
     storage = manifest(folder, desired)
     for config in desired.trials:
         train(storage, config, 0, config.epochs, State.COMPLETED)
@@ -108,10 +114,12 @@ def trained(folder: Path, desired: Sweep) -> Storage:
 
 
 class Shown:
-    """What a tracker shows of a sweep."""
+    """A sweep as a tracker has it."""
 
     def __init__(self, uri: str, name: str = "toy") -> None:
-        self.client = connect(uri)  # not MLflow's own, which keeps connections to a file that was deleted
+        self._uri = uri
+        self._cached: dict[str, list[tuple[str, str, int, int, float | None]]] = {}
+        self.client = connect(uri)  # a plain MlflowClient keeps connections to a deleted file
         self.experiment = self.client.get_experiment_by_name(name)
         assert self.experiment is not None
         found = self.client.search_runs([self.experiment.experiment_id], max_results=1000)
@@ -122,13 +130,28 @@ class Shown:
         assert len(self.trials) + 1 == len(self.runs), "one run for each trial"
 
     def points(self, trial_id: str) -> list[tuple[str, int, int, str]]:
-        """(key, epoch, timestamp, value) of every point that is stored."""
-        run = self.trials[trial_id]
-        return sorted(
-            (key, point.step, point.timestamp, repr(point.value))
-            for key in run.data.metrics
-            for point in self.client.get_metric_history(run.info.run_id, key)
-        )
+        """Returns (key, epoch, timestamp, value) of every stored point of a trial's run."""
+        run_id, keys = self.trials[trial_id].info.run_id, self.trials[trial_id].data.metrics
+        if self._uri.startswith("sqlite"):
+            with sqlite3.connect(self._uri.removeprefix("sqlite:///")) as connection:
+                query = "select key, step, timestamp, case when is_nan then null else value end from metrics"
+                found = connection.execute(f"{query} where run_uuid = ?", [run_id]).fetchall()
+        else:
+            found = [point for key in keys for point in self._server_points(key) if point[0] == run_id]
+            found = [point[1:] for point in found]
+        return sorted((key, step, at, repr(math.nan if value is None else value)) for key, step, at, value in found)
+
+    def _server_points(self, key: str) -> list[tuple[str, str, int, int, float | None]]:
+        """Returns the points of a key of all runs. A request per run and key would take seconds."""
+        if key not in self._cached:
+            runs = [("run_id", run.info.run_id) for run in self.runs]
+            query = urlencode([*runs, ("metric_key", key), ("max_results", "25000")])
+            with urlopen(f"{self._uri}/ajax-api/2.0/mlflow/metrics/get-history-bulk?{query}") as answer:
+                metrics = json.loads(answer.read())["metrics"]
+            self._cached[key] = [
+                (m["run_id"], m["key"], int(m["step"]), int(m["timestamp"]), _number(m["value"])) for m in metrics
+            ]
+        return self._cached[key]
 
     def artifact(self, run: Run, name: str, folder: Path) -> str:
         return Path(self.client.download_artifacts(run.info.run_id, name, str(folder))).read_text()
@@ -138,6 +161,10 @@ class Shown:
 
     def outcomes(self) -> dict[str, str | None]:
         return {trial_id: run.data.tags.get("outcome") for trial_id, run in self.trials.items()}
+
+
+def _number(value: object) -> float | None:
+    return None if value is None or value == "NaN" else float(str(value))
 
 
 def expected_points(storage: Storage, config: TrialConfig) -> list[tuple[str, int, int, str]]:
@@ -150,7 +177,7 @@ def expected_points(storage: Storage, config: TrialConfig) -> list[tuple[str, in
 
 
 def assert_shows(uri: str, storage: Storage, desired: Sweep) -> Shown:
-    """One run a trial, one point a key and epoch, each with the record's value and time."""
+    """Asserts one run per trial and one point per key and epoch, with the record's value and time."""
     shown = Shown(uri, desired.name)
     assert set(shown.trials) == set(desired.by_id)
     for trial_id, config in desired.by_id.items():
@@ -159,7 +186,7 @@ def assert_shows(uri: str, storage: Storage, desired: Sweep) -> Shown:
 
 
 def rows(database: Path) -> dict[str, list[Any]]:
-    """Everything that shipping can change, to be compared."""
+    """Returns all rows that shipping can change."""
     with sqlite3.connect(database) as connection:
         return {
             table: sorted(map(repr, connection.execute(f"select * from {table}")))
@@ -170,3 +197,37 @@ def rows(database: Path) -> dict[str, list[Any]]:
 def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:
     found = [{"epoch": r.epoch, **r.vectors()} for r in storage.trial(trial_id).records()]
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def measure(storage: Storage, config: TrialConfig, *epochs: int, label: str = LABEL) -> None:
+    for epoch in epochs:
+        record = EpochRecord(
+            epoch=epoch,
+            timestamp_ms=LATER - epoch,  # not in the order of the epochs
+            hessian_lambda_max=1 / (epoch + 3),
+            hessian_trace=epoch / 7,
+            gradient_norm=0.1 * config.seed,
+            time_measure_seconds=2.5,
+            lanczos_history=(0.1, 1 / (epoch + 3)),
+        )
+        measured = Remeasurement(record, MeasurementConfig(fraction=0.5), "c" * 64, DIGEST, PROVENANCE, {"threads": 1})
+        assert storage.trial(config.trial_id).remeasurements.add(label, measured)
+
+
+def shipper_status(storage: Storage, name: str = "toy") -> ShipperStatus:
+    """Returns what the shipper last reported."""
+    return storage.sweep(name).shipper_status() or ShipperStatus("none", "", 0, 0)
+
+
+def all_shipped(storage: Storage, name: str = "toy") -> bool:
+    """Returns whether a shipper works and nothing is pending."""
+    status = shipper_status(storage, name)
+    return status.state == "shipping" and status.pending_epochs == 0
+
+
+def shown_trials(uri: str, name: str = "toy") -> dict[str, Run]:
+    """Returns the trials' runs; none while a shipper is creating them."""
+    try:
+        return Shown(uri, name).trials
+    except Exception:
+        return {}

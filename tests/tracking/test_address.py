@@ -15,7 +15,7 @@ def test_a_relative_database_means_the_same_file_everywhere(tmp_path: Path, monk
     assert database_file(uri) == tmp_path / "mlflow.db"
 
 
-def test_what_follows_the_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uri_options_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute_uri("sqlite:///a/b c.db?timeout=30") == f"sqlite:///{tmp_path}/a/b c.db?timeout=30"
     assert database_file(absolute_uri("sqlite:///a/b c.db?timeout=30")) == tmp_path / "a" / "b c.db"
@@ -31,7 +31,7 @@ def test_what_follows_the_file_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
         "mysql+pymysql://db/mlflow",
     ],
 )
-def test_servers_and_databases_are_left_as_they_are(uri: str) -> None:
+def test_uris_of_servers_and_databases_are_unchanged(uri: str) -> None:
     assert absolute_uri(uri) == uri
 
 
@@ -41,26 +41,26 @@ def test_servers_and_databases_are_left_as_they_are(uri: str) -> None:
         ("./mlruns", r"'./mlruns' is a folder, which MLflow 3 no longer writes to; expected sqlite:///mlflow.db, .*"),
         ("mlflow.db", r"'mlflow.db' is a folder"),
         ("file:///data/mlruns", r"is a folder, .* for example --tracking-uri sqlite:///mlflow.db"),
-        ("ftp://me:secret@host/x", r"'ftp://\*\*\*@host/x' is of an unknown kind 'ftp'; expected sqlite"),
+        ("ftp://me:secret@host/x", r"'ftp://\*\*\*@host/x' has the unknown scheme 'ftp'; expected sqlite"),
         ("sqlite://", r"'sqlite://': expected sqlite:///mlflow.db, with three slashes"),
         ("sqlite://mlflow.db", r"with three slashes"),
         ("sqlite:///", r"names no file, so nothing would be kept; expected sqlite:///mlflow.db"),
         ("sqlite:///:memory:", r"names no file"),
     ],
 )
-def test_a_uri_that_cannot_work_is_refused_with_the_fix(uri: str, message: str) -> None:
+def test_an_unusable_uri_is_refused_with_the_fix(uri: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         absolute_uri(uri)
     assert "secret" not in str(caught.value)
 
 
-def test_artifacts_lie_beside_the_database_and_a_server_decides_itself(tmp_path: Path) -> None:
+def test_artifacts_are_stored_beside_the_database(tmp_path: Path) -> None:
     assert artifact_folder(f"sqlite:///{tmp_path}/x/mlflow.db", Path("/storage")) == f"file://{tmp_path}/x/mlartifacts"
     assert artifact_folder("postgresql://db/mlflow", Path("/storage")) == "file:///storage/mlartifacts"
     assert artifact_folder("http://tracker:5000", Path("/storage")) is None
 
 
-def test_the_page_has_no_credentials_in_its_address() -> None:
+def test_the_ui_address_has_no_credentials() -> None:
     assert ui_base("https://me:pw@host:8443/mlflow/") == "https://host:8443/mlflow"
     assert ui_base("sqlite:////x/mlflow.db") == ui_base("postgresql://db/mlflow") == "http://127.0.0.1:5000"
 
@@ -76,11 +76,11 @@ def test_the_page_has_no_credentials_in_its_address() -> None:
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
 )
-def test_credentials_are_struck_out_and_nothing_else(text: str, expected: str) -> None:
+def test_only_credentials_are_redacted(text: str, expected: str) -> None:
     assert redacted(text) == expected
 
 
-def test_a_password_is_known_as_written_and_as_meant() -> None:
+def test_passwords_are_known_encoded_and_decoded() -> None:
     assert secrets_of("http://me:p%40w@host") == ("p%40w", "p@w")
     assert secrets_of("http://host") == ()
 

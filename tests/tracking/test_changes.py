@@ -1,4 +1,4 @@
-"""A store looked at again and again: what has changed is found, what has not is not read."""
+"""Changes of a store are found; unchanged trials are not read."""
 
 import os
 import time
@@ -11,10 +11,9 @@ from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import changes as watching
-from orchestrator.tracking.changes import Watch
-from tests.tracking.stored import attempt, manifest, sweep, train
-from tests.tracking.test_measured_again import measure
+from orchestrator.tracking import changes
+from orchestrator.tracking.changes import StoredSweep
+from tests.tracking.stored import attempt, manifest, measure, sweep, train
 
 
 @pytest.fixture
@@ -32,26 +31,26 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def aged(storage: Storage) -> None:
-    """As if everything had been written a minute ago: what is fresh is read again, whatever its time says."""
+    """Makes all files a minute old; recent ones are always read again."""
     for path in [storage.root, *storage.root.rglob("*")]:
         then = path.stat().st_mtime_ns - 60_000_000_000
         os.utime(path, ns=(then, then))
 
 
-def test_what_stands_still_is_not_read_again(tmp_path: Path, reads: list[str]) -> None:
+def test_unchanged_trials_are_not_read_again(tmp_path: Path, reads: list[str]) -> None:
     desired = sweep(seeds=3)
     storage = manifest(tmp_path / "results", desired)
     done, going, *pending = desired.trials
     train(storage, done, 0, 3, State.COMPLETED)
     train(storage, going, 0, 1)
     aged(storage)
-    watch = Watch(storage, "toy")
-    assert watch.look(1.0) == set(desired.by_id)
-    assert watch.look(1.0) == set()
+    stored = StoredSweep(storage, "toy")
+    assert stored.read_changed(1.0) == set(desired.by_id)
+    assert stored.read_changed(1.0) == set()
     reads.clear()
     for _ in range(3):
-        assert watch.look(1.0) == set()
-        assert not watch.read_manifest()
+        assert stored.read_changed(1.0) == set()
+        assert not stored.read_manifest()
     assert reads == []
     assert len(pending) == 4
 
@@ -73,59 +72,59 @@ def test_every_change_is_found(change: Callable[..., None], tmp_path: Path) -> N
         train(storage, config, 0, 1)
         measure(storage, config, 0)
     aged(storage)
-    watch = Watch(storage, "toy")
-    watch.look(1.0)
-    assert watch.look(1.0) == set()
+    stored = StoredSweep(storage, "toy")
+    stored.read_changed(1.0)
+    assert stored.read_changed(1.0) == set()
     change(storage, desired.trials[0])
-    assert watch.look(1.0) == {desired.trials[0].trial_id}
+    assert stored.read_changed(1.0) == {desired.trials[0].trial_id}
     # A second change within the grain of the file system's clock is found as well.
-    assert watch.look(1.0) == {desired.trials[0].trial_id}
+    assert stored.read_changed(1.0) == {desired.trials[0].trial_id}
 
 
-def test_a_trial_that_begins_is_found(tmp_path: Path) -> None:
+def test_a_started_trial_is_found(tmp_path: Path) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
-    watch = Watch(storage, "toy")
-    watch.look(1.0)
+    stored = StoredSweep(storage, "toy")
+    stored.read_changed(1.0)
     train(storage, desired.trials[3], 0, 0)
-    assert watch.look(1.0) == {desired.trials[3].trial_id}
-    assert watch.stored[desired.trials[3].trial_id].epochs == (0,)
+    assert stored.read_changed(1.0) == {desired.trials[3].trial_id}
+    assert stored.trials[desired.trials[3].trial_id].epochs == (0,)
 
 
-def test_a_driver_that_goes_changes_how_trials_stand(tmp_path: Path) -> None:
+def test_trials_are_interrupted_once_their_driver_is_gone(tmp_path: Path) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     train(storage, desired.trials[0], 0, 1, started_ms=time.time_ns() // 1_000_000)
     aged(storage)
-    watch = Watch(storage, "toy")
-    watch.look(time.time() - 100)
-    assert watch.stored[desired.trials[0].trial_id].status.state is State.RUNNING
-    watch.look(None)
-    assert watch.stored[desired.trials[0].trial_id].status.state is State.INTERRUPTED
+    stored = StoredSweep(storage, "toy")
+    stored.read_changed(time.time() - 100)
+    assert stored.trials[desired.trials[0].trial_id].status.state is State.RUNNING
+    stored.read_changed(None)
+    assert stored.trials[desired.trials[0].trial_id].status.state is State.INTERRUPTED
 
 
-def test_an_ended_trial_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ended_trials_are_checked_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     train(storage, desired.trials[0], 0, 3, State.COMPLETED)
     aged(storage)
-    watch = Watch(storage, "toy")
+    stored = StoredSweep(storage, "toy")
     for _ in range(3):
-        watch.look(1.0)
+        stored.read_changed(1.0)
     measure(storage, desired.trials[0], 3)
-    assert watch.look(1.0) == set()
-    monkeypatch.setattr(watching, "AGAIN_SECONDS", 0.0)
-    assert watch.look(1.0) == {desired.trials[0].trial_id}
+    assert stored.read_changed(1.0) == set()
+    monkeypatch.setattr(changes, "ENDED_TRIALS_SECONDS", 0.0)
+    assert stored.read_changed(1.0) == {desired.trials[0].trial_id}
 
 
-def test_a_manifest_that_asks_for_more_is_read(tmp_path: Path) -> None:
+def test_a_changed_manifest_is_read(tmp_path: Path) -> None:
     storage = manifest(tmp_path / "results", sweep())
-    watch = Watch(storage, "toy")
-    watch.look(None)
+    stored = StoredSweep(storage, "toy")
+    stored.read_changed(None)
     manifest(storage.root, sweep(seeds=4, epochs=5))
-    assert watch.read_manifest()
-    assert watch.look(None) == set(sweep(seeds=4).by_id)
-    assert not watch.read_manifest()
+    assert stored.read_manifest()
+    assert stored.read_changed(None) == set(sweep(seeds=4).by_id)
+    assert not stored.read_manifest()
 
 
 def test_pending_epochs_are_counted(tmp_path: Path) -> None:
@@ -134,26 +133,26 @@ def test_pending_epochs_are_counted(tmp_path: Path) -> None:
     first, second, *_ = (config.trial_id for config in desired.trials)
     train(storage, desired.trials[0], 0, 5)  # another sweep wanted more
     train(storage, desired.trials[1], 0, 1)
-    watch = Watch(storage, "toy")
-    watch.look(None)
-    assert watch.pending({}) == 6
-    assert watch.pending({first: 2, second: 0}) == 2
-    assert watch.pending({first: 3, second: 1}) == 0
+    stored = StoredSweep(storage, "toy")
+    stored.read_changed(None)
+    assert stored.pending_epochs({}) == 6
+    assert stored.pending_epochs({first: 2, second: 0}) == 2
+    assert stored.pending_epochs({first: 3, second: 1}) == 0
 
 
-def test_a_storage_that_is_away_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_storage_is_not_reported_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = manifest(tmp_path / "results", sweep())
-    watch = Watch(storage, "toy")
+    stored = StoredSweep(storage, "toy")
     monkeypatch.setattr(DiskFiles, "list", lambda self, folder: (_ for _ in ()).throw(StorageError("gone")))
     with pytest.raises(StorageError, match="gone"):
-        watch.look(None)
-    assert watch.damaged == {}
+        stored.read_changed(None)
+    assert stored.damaged == {}
     (storage.root / "sweeps/toy/manifest.json").unlink()
     with pytest.raises(StorageError, match=r"manifest.json is gone; check --storage"):
-        watch.read_manifest()
+        stored.read_manifest()
 
 
-def test_damage_is_noted_and_forgotten_when_mended(tmp_path: Path) -> None:
+def test_damage_is_cleared_once_repaired(tmp_path: Path) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     for config in desired.trials:
@@ -163,11 +162,11 @@ def test_damage_is_noted_and_forgotten_when_mended(tmp_path: Path) -> None:
     good = path.read_bytes()
     path.write_bytes(b"")
     aged(storage)
-    watch = Watch(storage, "toy")
-    assert watch.look(1.0) == set(desired.by_id)
-    assert watch.stored[hurt].status.damaged == (1,)
-    assert watch.look(1.0) == {hurt}
+    stored = StoredSweep(storage, "toy")
+    assert stored.read_changed(1.0) == set(desired.by_id)
+    assert stored.trials[hurt].status.damaged == (1,)
+    assert stored.read_changed(1.0) == {hurt}
     path.write_bytes(good)
-    watch.look(1.0)
-    assert watch.stored[hurt].status.damaged == ()
-    assert watch.look(1.0) == set()
+    stored.read_changed(1.0)
+    assert stored.trials[hurt].status.damaged == ()
+    assert stored.read_changed(1.0) == set()

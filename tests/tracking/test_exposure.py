@@ -1,4 +1,4 @@
-"""Whole runs against a real tracker: which processes speak to it, and where credentials are left."""
+"""Whole runs: which processes contact the tracker, and whether credentials are left anywhere."""
 
 import os
 import subprocess
@@ -48,9 +48,9 @@ def command_lines() -> str:
     return "\n".join(found)
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="who is connected is read from /proc")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads open connections from /proc")
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_no_training_process_speaks_to_the_tracker_and_no_credential_is_left(
+def test_no_training_process_contacts_the_tracker_and_no_credential_is_left(
     engine: str, server: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (tmp_path / "place").mkdir()
@@ -88,7 +88,7 @@ def test_no_training_process_speaks_to_the_tracker_and_no_credential_is_left(
     peers.pop(0, None)
     shippers = {pid for pid, command in peers.items() if " ship " in command}
     assert len(shippers) == 1, peers
-    # The driver asks at the very end where the curves are; it trains nothing.
+    # The driver, which trains nothing, asks for the link to the curves.
     assert set(peers) - shippers <= {process.pid}, peers
 
     server_folder = max(tmp_path_factory.getbasetemp().glob("server*"), key=lambda path: path.stat().st_mtime)

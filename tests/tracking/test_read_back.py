@@ -41,7 +41,7 @@ def storage(tmp_path: Path, desired: Sweep) -> Storage:
 
 @pytest.fixture
 def database(uri: str, storage: Storage) -> Path:
-    ship(storage, "toy", uri, False, print)
+    ship(storage, "toy", uri)
     return Path(uri.removeprefix("sqlite:///"))
 
 
@@ -63,20 +63,20 @@ def test_a_server_gives_the_tables_of_the_store_or_an_error(
 ) -> None:
     desired = stored.sweep(seeds=2, epochs=3, name="read-back")
     storage = stored.trained(tmp_path / "results", desired)
-    ship(storage, "read-back", server, False, print)
-    monkeypatch.setattr(read_back, "SERVER_POINTS", 9)  # two runs of four epochs fit into a request, not three
+    ship(storage, "read-back", server)
+    monkeypatch.setattr(read_back, "POINTS_PER_REQUEST", 9)  # two runs of four epochs fit into a request, not three
     _assert_equal(read_frames(storage, "read-back"), frames_from_mlflow("read-back", server))
-    monkeypatch.setattr(read_back, "SERVER_POINTS", 4)  # not even one does, for all one can tell
+    monkeypatch.setattr(read_back, "POINTS_PER_REQUEST", 4)  # one run may already exceed the limit
     with pytest.raises(TrackerContentError, match="gave 4 points of .*, not all there are; export from the store"):
         frames_from_mlflow("read-back", server)
 
 
-def test_the_gallery_of_the_sweep_comes_with_them(storage: Storage, uri: str) -> None:
-    ship(storage, "toy", uri, False, print)
+def test_the_gallery_is_read_back(storage: Storage, uri: str) -> None:
+    ship(storage, "toy", uri)
     assert frames_from_mlflow("toy", uri).gallery is None
     gallery = Gallery((0.0, 0.25), ("cat",), (2, 1, 1, 2, 2), bytes(range(8)))
     storage.sweep("toy").write_gallery(gallery)
-    ship(storage, "toy", uri, False, print)
+    ship(storage, "toy", uri)
     assert frames_from_mlflow("toy", uri).gallery == gallery
 
 
@@ -97,6 +97,6 @@ def test_two_points_of_one_epoch_are_an_error(database: Path) -> None:
         frames_from_mlflow("toy", f"sqlite:///{database}")
 
 
-def test_a_sweep_the_tracker_does_not_have_is_an_error(database: Path) -> None:
+def test_a_sweep_missing_from_the_tracker_is_an_error(database: Path) -> None:
     with pytest.raises(TrackerContentError, match="has no experiment 'other'; ship it first: hessian-dynamics ship"):
         frames_from_mlflow("other", f"sqlite:///{database}")

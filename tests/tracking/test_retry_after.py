@@ -1,12 +1,12 @@
-"""A tracker that says when it wants to be asked again is not asked before, within reason."""
+"""The Retry-After header is respected up to a limit."""
 
 import time
 
 import pytest
 
-from orchestrator.tracking import rate_limit
+from orchestrator.tracking import retry_after
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.rate_limit import LONGEST_SECONDS, seconds_to_wait
+from orchestrator.tracking.retry_after import LONGEST_SECONDS, seconds_to_wait
 from tests.tracking.proxy import Fault, Proxy
 
 
@@ -24,12 +24,12 @@ from tests.tracking.proxy import Fault, Proxy
 def test_retry_after_is_honoured_up_to_half_a_minute(
     status: int, asked: str | None, least: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "_asked_until", 0.0)
+    monkeypatch.setattr(retry_after, "_ask_again_at", 0.0)
     with Proxy("http://127.0.0.1:9") as proxy:
         proxy.rule = lambda request: Fault(status=status, headers=(("Retry-After", asked),) if asked else ())
         client = connect(proxy.uri)
         began = time.monotonic()
         with pytest.raises(Exception, match=f"too many {status}"):
             client.search_experiments()
-        assert time.monotonic() - began < 5, "nobody waits within a request"
+        assert time.monotonic() - began < 5, "no waiting inside a request"
     assert least <= seconds_to_wait() <= most

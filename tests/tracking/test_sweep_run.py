@@ -1,11 +1,11 @@
-"""The report as files of the sweep's run; and a tracker that is away or empty."""
+"""The report among the files of the sweep's run."""
 
 from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.report_artifact import log_report
 from orchestrator.tracking.shipper import ship
+from orchestrator.tracking.sweep_run import log_report
 from tests.tracking import stored
 
 
@@ -18,12 +18,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_sweeps_run_gets_the_files_and_a_second_report_takes_their_place(
-    tmp_path: Path, uri: str, folder: Path
-) -> None:
+def test_a_report_replaces_an_older_one(tmp_path: Path, uri: str, folder: Path) -> None:
     desired = stored.sweep(seeds=1, epochs=1)
     storage = stored.trained(tmp_path / "results", desired)
-    ship(storage, "toy", uri, False, print)
+    ship(storage, "toy", uri)
     assert log_report(storage, "toy", uri, folder) == "in MLflow: artifact report/ of run toy"
     (folder / "report.html").write_text("second")
     log_report(storage, "toy", uri, folder)
@@ -32,9 +30,7 @@ def test_the_sweeps_run_gets_the_files_and_a_second_report_takes_their_place(
     assert shown.artifact(shown.sweep_run, "report/figure1.svg", tmp_path) == "<svg/>"
 
 
-def test_a_tracker_without_the_sweep_stays_as_it_is_and_the_line_says_how_to_ship(
-    tmp_path: Path, uri: str, folder: Path
-) -> None:
+def test_a_tracker_without_the_sweep_is_left_unchanged(tmp_path: Path, uri: str, folder: Path) -> None:
     storage = stored.trained(tmp_path / "results", stored.sweep(seeds=1, epochs=1))
     line = log_report(storage, "toy", uri, folder)
     assert line.startswith("not in MLflow: it has no run of the sweep; hessian-dynamics ship toy --storage")
@@ -43,6 +39,6 @@ def test_a_tracker_without_the_sweep_stays_as_it_is_and_the_line_says_how_to_shi
     assert not absent.exists()
 
 
-def test_a_server_that_is_away_is_said_in_a_line(tmp_path: Path, folder: Path) -> None:
+def test_an_unreachable_server_is_reported_in_one_line(tmp_path: Path, folder: Path) -> None:
     storage = stored.trained(tmp_path / "results", stored.sweep(seeds=1, epochs=1))
     assert log_report(storage, "toy", "http://127.0.0.1:9", folder).startswith("not in MLflow: ")

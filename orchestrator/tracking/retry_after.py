@@ -1,0 +1,42 @@
+"""Records the ``Retry-After`` header of MLflow's failed requests, which MLflow's exceptions do not contain.
+
+Imported by `client.connect` only, since it imports MLflow.
+"""
+
+import time
+from typing import Any
+
+from mlflow.utils import request_utils
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+LONGEST_SECONDS = 30.0
+"""Longer waits are cut to this, so that a backlog is shipped within a minute of the tracker's recovery."""
+
+_ask_again_at = 0.0
+
+
+class _RecordingRetry(Retry):
+    def increment(self, *args: Any, **kwargs: Any) -> Retry:  # type: ignore[override]
+        response = kwargs.get("response")
+        if response is not None:
+            try:
+                _record(self.get_retry_after(response))
+            except InvalidHeader:
+                _record(None)
+        return super().increment(*args, **kwargs)
+
+
+def record_retry_after() -> None:
+    """Makes MLflow's HTTP requests record the header from now on."""
+    request_utils.Retry = _RecordingRetry  # type: ignore[attr-defined]
+
+
+def seconds_to_wait() -> float:
+    """Returns the seconds until the tracker wants the next request, at most `LONGEST_SECONDS`; 0.0 without a wish."""
+    return max(0.0, min(_ask_again_at - time.monotonic(), LONGEST_SECONDS))
+
+
+def _record(seconds: float | None) -> None:
+    global _ask_again_at
+    _ask_again_at = time.monotonic() + min(seconds or 0.0, LONGEST_SECONDS)

@@ -1,0 +1,92 @@
+"""The sweep's own run: manifest, images of the data, outcome, report."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.store.provenance.redaction import redacted
+from orchestrator.store.storage import Storage
+from orchestrator.store.trial_status import State
+from orchestrator.tracking import artifacts, labels
+from orchestrator.tracking.address import absolute_uri, database_file
+from orchestrator.tracking.changes import StoredSweep
+from orchestrator.tracking.client import connect, reason
+from orchestrator.tracking.links import ship_command
+from orchestrator.tracking.tracked_run import TrackedRun, find_runs
+
+REPORT_FOLDER = "report"
+
+
+def storage_id(storage: Storage, sweep: str) -> str:
+    """Returns the id that separates this storage's runs from those of another that ships the same sweep."""
+    name = f"sweeps/{sweep}/storage-id"
+    storage.files.create(name, secrets.token_hex(8).encode())
+    return (storage.files.read(name) or b"").decode()
+
+
+def describe_sweep(run: TrackedRun, storage: Storage, stored: StoredSweep) -> None:
+    """Sets the run's name and tags, and uploads the manifest, patch, packages and user code."""
+    manifest = redacted(stored.manifest.decode())
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    tags = run.upload_version(labels.MANIFEST_DIGEST, digest, lambda: {artifacts.MANIFEST: manifest})
+    tags |= artifacts.upload_provenance(run, storage.files, stored.provenance)
+    run.describe(stored.sweep.name, {**labels.sweep_tags(stored.sweep, stored.provenance), **tags}, {})
+
+
+def ship_gallery(run: TrackedRun, storage: Storage, sweep: str) -> None:
+    """Uploads the images of the data once they are stored."""
+    if labels.GALLERY_DIGEST not in run.tags and (gallery := storage.sweep(sweep).gallery()):
+        content = gallery.to_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        files = {artifacts.GALLERY: content.decode()}
+        run.add_tags(run.upload_version(labels.GALLERY_DIGEST, digest, lambda: files))
+
+
+def ship_sweep_outcome(
+    run: TrackedRun, states: Iterable[State], trial_runs: Iterable[TrackedRun], driver_active: bool
+) -> None:
+    """Sets the sweep's status: RUNNING while a driver works, else derived from its trials."""
+    if driver_active:
+        run.remove_tags(labels.OUTCOME)
+        run.set_status("RUNNING")
+        return
+    states = set(states)
+    if State.FAILED in states:
+        outcome, status = State.FAILED, "FAILED"
+    elif any(not state.final for state in states):
+        outcome, status = State.INTERRUPTED, "KILLED"
+    else:
+        outcome, status = State.COMPLETED, "FINISHED"
+    ends = (each.ended_ms for each in trial_runs if each.ended_ms is not None)
+    run.add_tags({labels.OUTCOME: outcome.value})
+    run.set_status(status, max(ends, default=run.started_ms))
+
+
+def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) -> str:
+    """Stores a report's files with the sweep's run and replaces an older report. Returns a line for the user.
+
+    If the tracker is away or does not know the sweep, nothing is lost: the report stays in its folder.
+
+    Raises:
+        ValueError: if MLflow cannot track at this URI.
+    """
+    uri = absolute_uri(tracking_uri)
+    ship = ship_command(storage.root, sweep, tracking_uri)
+    file = database_file(uri)
+    if file and not file.exists():
+        return f"not in MLflow: nothing of the sweep is shipped there; {ship}"
+    try:
+        client = connect(uri)
+        experiment = client.get_experiment_by_name(sweep)
+        runs = find_runs(client, experiment.experiment_id) if experiment else ()
+        ours = {labels.KIND: "sweep", labels.STORAGE_ID: storage_id(storage, sweep)}
+        run = next((each for each in runs if ours.items() <= each.tags.items()), None)
+        if run is None:
+            return f"not in MLflow: it has no run of the sweep; {ship}"
+        client.log_artifacts(run.run_id, str(folder), REPORT_FOLDER)
+    except ModuleNotFoundError as error:
+        return f"not in MLflow: {error}"
+    except Exception as error:  # MLflow raises many types for a server's answer
+        return f"not in MLflow: {reason(error, uri)}"
+    return f"in MLflow: artifact {REPORT_FOLDER}/ of run {run.name or run.run_id}"

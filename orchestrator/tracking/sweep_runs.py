@@ -1,0 +1,117 @@
+"""The experiment and the runs of one sweep at one tracker: looked up by tags, and created if missing."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from orchestrator.store.storage import Storage
+from orchestrator.study.config import TrialConfig
+from orchestrator.tracking import labels
+from orchestrator.tracking.address import artifact_folder, database_file
+from orchestrator.tracking.changes import StoredSweep
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.stored_trial import DamagedTrialError, origin, started_ms
+from orchestrator.tracking.sweep_run import describe_sweep, storage_id
+from orchestrator.tracking.tracked_run import TrackedRun, create_run, find_runs, open_experiment
+from orchestrator.tracking.trial_run import run_tags
+
+CHECK_SECONDS = 10.0  # between two checks that an otherwise idle tracker still has the sweep's run
+
+
+class TrackerLostRunsError(RuntimeError):
+    """The tracker no longer has runs that it had: it was emptied or replaced."""
+
+
+class SweepRuns:
+    """The sweep's run and one run a trial. Creating the object looks them up and creates missing ones."""
+
+    def __init__(self, storage: Storage, stored: StoredSweep, uri: str) -> None:
+        self.created = False  # whether any run was missing
+        self.other_storage = False  # whether the experiment also has runs of another storage
+        self._storage = storage
+        self._stored = stored
+        self._uri = uri
+        self._storage_id = storage_id(storage, stored.sweep.name)
+        self._client = connect(uri)
+        self._experiment_id = open_experiment(self._client, stored.sweep, artifact_folder(uri, storage.root))
+        self._database = self._database_identity()
+        ours = self._find()
+        # MLflow lists the newest first and shows the curves of ten: the sweep's run, which has none, is the oldest.
+        self.sweep = self._open_sweep([run for run in ours[""] if run.tags.get(labels.KIND) == "sweep"])
+        trials = reversed(stored.sweep.by_id.items())
+        self.trials = {trial_id: self._open_trial(config, ours[trial_id]) for trial_id, config in trials}
+        self._checked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Does nothing while the tracker has the runs.
+
+        Raises:
+            TrackerLostRunsError: if it was emptied or replaced.
+        """
+        if self._database_identity() != self._database:
+            raise TrackerLostRunsError("the file of its database was deleted or replaced")
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
+            if self._client.get_run(self.sweep.run_id).info.lifecycle_stage != "active":
+                raise TrackerLostRunsError("the sweep's run was deleted")
+            self._checked_at = time.monotonic()
+
+    def _database_identity(self) -> tuple[int, int] | None:
+        """Returns the identity of a SQLite file: writing to a deleted one raises no error and is lost."""
+        file = database_file(self._uri)
+        if file is None:
+            return None
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+    def _find(self) -> dict[str, list[TrackedRun]]:
+        """Returns this storage's runs by trial id; those of no trial under an empty id."""
+        ours: dict[str, list[TrackedRun]] = defaultdict(list)
+        for run in find_runs(self._client, self._experiment_id):
+            trial_id = run.tags.get(labels.TRIAL_ID, "")
+            if self._is_ours(run, trial_id):
+                ours[trial_id].append(run)
+            else:
+                self.other_storage |= trial_id in self._stored.sweep.by_id
+        return ours
+
+    def _is_ours(self, run: TrackedRun, trial_id: str) -> bool:
+        """Returns whether a run shows this storage: by its epoch 0 if it has one, else by the storage's id."""
+        if (shown := run.tags.get(labels.ORIGIN)) and trial_id not in self._stored.damaged:
+            try:
+                return shown == origin(self._storage.trial(trial_id))
+            except DamagedTrialError as error:
+                self._stored.mark_damaged(trial_id, error)
+        return run.tags.get(labels.STORAGE_ID) == self._storage_id
+
+    def _open_trial(self, config: TrialConfig, found: Sequence[TrackedRun]) -> TrackedRun:
+        name, tags = labels.trial_name(self._stored.sweep, config), run_tags(self._stored, config)
+        run = self._furthest(found)
+        if run is None:
+            run = self._create(name, tags, started_ms(self._stored.trials.get(config.trial_id)))
+        run.describe(name, tags, labels.trial_params(config))
+        return run
+
+    def _open_sweep(self, found: Sequence[TrackedRun]) -> TrackedRun:
+        run = self._furthest(found)
+        if run is None:
+            sweep = self._stored.sweep
+            first = min(started_ms(self._stored.trials.get(trial_id)) for trial_id in sweep.by_id)
+            run = self._create(sweep.name, labels.sweep_tags(sweep, self._stored.provenance), first - 1)
+        describe_sweep(run, self._storage, self._stored)
+        return run
+
+    def _create(self, name: str, tags: dict[str, str], started: int) -> TrackedRun:
+        self.created = True
+        return create_run(
+            self._client, self._experiment_id, name, {**tags, labels.STORAGE_ID: self._storage_id}, started
+        )
+
+    def _furthest(self, found: Sequence[TrackedRun]) -> TrackedRun | None:
+        """Returns the run that is furthest and deletes others, made by requests that were carried out but timed out."""
+        ranked = sorted(found, key=lambda run: (-run.shipped_epoch, run.started_ms, run.run_id))
+        for duplicate in ranked[1:]:
+            self._client.delete_run(duplicate.run_id)
+        return ranked[0] if ranked else None

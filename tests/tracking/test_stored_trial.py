@@ -1,0 +1,74 @@
+"""Damaged files of one trial do not affect the others."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.links import ship_command
+from orchestrator.tracking.shipper import ship
+from tests.tracking.stored import Shown, assert_shows, expected_points, sweep, trained
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 3])
+@pytest.mark.parametrize("content", [b"\0" * 10, b"{}", b'{"record": {}}', b""])
+def test_a_damaged_epoch_does_not_affect_other_trials(
+    epoch: int, content: bytes, tmp_path: Path, uri: str, lines: list[str]
+) -> None:
+    desired = sweep(seeds=1)
+    storage = trained(tmp_path / "results", desired)
+    first, hurt, *others = desired.trials
+    damaged = storage.root / "trials" / hurt.trial_id / "epochs" / f"{epoch:05d}.json"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(content)
+    result = ship(storage, "toy", uri)
+    assert not result.complete
+    assert len(lines) == 2, "no outage"
+    assert lines[0].startswith(f"trial {hurt.trial_id}: ")
+    assert "is damaged" in lines[0]
+    assert lines[0].endswith("; the other trials are shipped")
+    assert f"but not all of 1 trial that the storage has damaged: trial {hurt.trial_id}: " in lines[1]
+    assert lines[1].endswith(f"once that is fixed: {ship_command(storage.root, 'toy', uri)}")
+    status = storage.sweep("toy").shipper_status()
+    assert status is not None
+    assert (status.state, status.message) == ("damaged", lines[1])
+    shown = Shown(uri)
+    for config in (first, *others):
+        assert shown.points(config.trial_id) == expected_points(storage, config)
+        assert shown.statuses()[config.trial_id] == "FINISHED"
+    assert {point[1] for point in shown.points(hurt.trial_id)} == set(range(epoch))
+    assert "is damaged" in shown.trials[hurt.trial_id].data.tags["damage"]
+    assert "RUNNING" not in shown.statuses().values()
+    assert shown.sweep_run.info.status == "KILLED"
+    damaged.write_bytes(whole)  # in place, so the folder's timestamp is unchanged
+    assert ship(storage, "toy", uri).complete
+    repaired = assert_shows(uri, storage, desired)
+    assert set(repaired.statuses().values()) == {"FINISHED"}
+    assert "damage" not in repaired.trials[hurt.trial_id].data.tags
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("shipped_before", [False, True])
+def test_a_recomputed_epoch_is_shipped_once(epoch: int, shipped_before: bool, tmp_path: Path, uri: str) -> None:
+    desired = sweep(seeds=1)
+    storage = trained(tmp_path / "results", desired)
+    trial = storage.trial(desired.trials[1].trial_id)
+    if shipped_before:
+        ship(storage, "toy", uri)
+    path = storage.root / "trials" / trial.trial_id / "epochs" / f"{epoch:05d}.json"
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    assert trial.set_aside_damaged() == [epoch]
+    ship(storage, "toy", uri)
+    path.write_bytes(content)
+    ship(storage, "toy", uri)
+    shown = assert_shows(uri, storage, desired)
+    assert set(shown.statuses().values()) == {"FINISHED"}
+
+
+def test_a_damaged_attempt_does_not_affect_epochs(tmp_path: Path, uri: str) -> None:
+    desired = sweep(seeds=1)
+    storage = trained(tmp_path / "results", desired)
+    (attempt,) = (storage.root / "trials" / desired.trials[0].trial_id / "attempts").iterdir()
+    attempt.write_bytes(b"{")
+    result = ship(storage, "toy", uri)
+    assert (result.complete, result.shipped.epochs) == (True, 8)

@@ -1,0 +1,53 @@
+"""Points in a real tracker."""
+
+import math
+from pathlib import Path
+
+from orchestrator.store.trial_status import State
+from orchestrator.study.record import SCALARS, EpochRecord
+from orchestrator.tracking.shipper import ship
+from tests.tracking.stored import (
+    DIGEST,
+    T0,
+    Shown,
+    assert_shows,
+    expected_points,
+    manifest,
+    record,
+    sweep,
+    train,
+)
+
+
+def test_every_quantity_has_a_key_that_mlflow_takes(tmp_path: Path, uri: str) -> None:
+    desired = sweep(seeds=1)
+    storage = manifest(tmp_path / "results", desired)
+    every = EpochRecord.from_json(
+        {**record(0).to_json(), **{q.column: 1.5 for q in SCALARS if q.key != "loss/train"}, "time_train_seconds": 2.0}
+    )
+    storage.trial(desired.trials[0].trial_id).commit(every, b"", DIGEST, "a")
+    ship(storage, "toy", uri)
+    points = Shown(uri).points(desired.trials[0].trial_id)
+    assert points == expected_points(storage, desired.trials[0])
+    assert {key for key, *_ in points} == {quantity.key for quantity in SCALARS}
+
+
+def test_infinity_is_shown_as_not_a_number(tmp_path: Path, uri: str) -> None:
+    desired = sweep(seeds=1)
+    storage = manifest(tmp_path / "results", desired)
+    storage.trial(desired.trials[0].trial_id).commit(record(0, loss=math.inf), b"", DIGEST, "a")
+    ship(storage, "toy", uri)
+    assert ("loss/train", 0, T0, "nan") in Shown(uri).points(desired.trials[0].trial_id)
+
+
+def test_points_shipped_twice_stay_single(tmp_path: Path, uri: str) -> None:
+    desired = sweep()
+    storage = manifest(tmp_path / "results", desired)
+    for config in desired.trials:
+        train(storage, config, 0, 3, State.DIVERGED)  # NaN among them, which equals nothing
+    ship(storage, "toy", uri)
+    shown = Shown(uri)
+    for run in shown.trials.values():
+        shown.client.set_tag(run.info.run_id, "shipped_epoch", "-1")
+    assert ship(storage, "toy", uri).shipped.epochs == 16
+    assert_shows(uri, storage, desired)
