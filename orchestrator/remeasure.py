@@ -14,9 +14,10 @@ from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.checkpoint import load_model
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import describe, reproducible
-from orchestrator.training.loop import load_model
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.trial import device_of, refuse_other_data
 
@@ -84,7 +85,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
 def _measure(
     config: TrialConfig,
     measurement: Measurement,
-    data: ResidentData,
+    data: DataSplits,
     device: torch.device,
     trained: EpochRecord,
     checkpoint: bytes,

@@ -18,7 +18,8 @@ from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import DataError
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.loop import TrainedEpoch, train
@@ -106,7 +107,7 @@ class _Training:
 
     config: TrialConfig
     store: TrialStore
-    data: ResidentData
+    data: DataSplits
     device: torch.device
     attempt: str
     options: TrialOptions

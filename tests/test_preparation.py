@@ -13,7 +13,7 @@ from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_source
-from orchestrator.training.data.images import DataError, Source
+from orchestrator.training.data.images import DataError
 from orchestrator.training.models.user_code import ModelCodeError
 from tests.training.folders import make_folder
 from tests.training.trials import small_trial
@@ -78,7 +78,7 @@ def test_models_that_fit_their_data_pass() -> None:
 
 
 def test_everything_that_does_not_fit_is_reported_at_once() -> None:
-    own = {"name": "tests.training.own_nets:Plain", "classes": 3}
+    own = {"name": "tests.training.user_nets:Plain", "classes": 3}
     said = misfits(
         small_trial(),
         *(small_trial(model=own, seed=seed) for seed in (0, 1)),
@@ -106,7 +106,7 @@ def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytes
 
 def test_a_bug_in_a_users_own_network_is_an_error_of_its_own() -> None:
     with pytest.raises(ModelCodeError, match="no width is good"):
-        misfits(small_trial(model={"name": "tests.training.own_nets:Broken", "width": 1}))
+        misfits(small_trial(model={"name": "tests.training.user_nets:Broken", "width": 1}))
 
 
 def test_the_gallery_of_a_sweep_is_stored_once(tmp_path: Path) -> None:

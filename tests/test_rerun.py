@@ -21,7 +21,7 @@ from tests.training.trials import small_trial
 ONE_CPU = Resources(cpu=1)
 SGD = small_trial(epochs=2)
 MLP = {"name": "mlp", "hidden": [20], "dropout": 0.1, "batch_norm": True}
-OWN = {"name": "tests.training.own_nets:Plain"}
+OWN = {"name": "tests.training.user_nets:Plain"}
 OTHERS = [
     small_trial(epochs=2, model=model, optimizer={"name": name, "lr": 0.001}, augmentation={"flip": True})
     for model, name in [(MLP, "adam"), (MLP, "adamw"), (MLP, "adagrad"), (MLP, "rmsprop"), (OWN, "adam")]

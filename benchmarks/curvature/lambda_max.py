@@ -17,7 +17,7 @@ from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from estimators import HessianOperator, LanczosResult, lanczos
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 
 TOLERANCE = 1e-3
 PRODUCTS = 10
@@ -134,7 +134,7 @@ def _first_hit(found: dict[str, Any], reference: float, tolerance: float) -> flo
     return float(before + (near.index(True) + 1 if True in near else len(near) + 1))
 
 
-def _snapshots(data: ResidentData, sizes: LambdaMaxSizes, threads: int) -> Iterator[Snapshot]:
+def _snapshots(data: DataSplits, sizes: LambdaMaxSizes, threads: int) -> Iterator[Snapshot]:
     for network, seeds in sizes.seeds.items():
         yield from (untrained(network, data, seed) for seed in range(sizes.untrained))
         for seed in range(seeds):

@@ -17,7 +17,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent
 from benchmarks.harness.trials import paper_cnn
 from estimators import exact_trace, sampled_trace
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 
 LEARNING_RATE, BATCH = 0.05, 32
 
@@ -97,7 +97,7 @@ def _spread(found: Mapping[str, Any]) -> float:
     return math.sqrt(sum((value / found["exact"] - 1.0) ** 2 for value in sampled) / len(sampled))
 
 
-def _train_epoch(model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, images: int, epoch: int) -> None:
+def _train_epoch(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, images: int, epoch: int) -> None:
     model.train()
     order = torch.randperm(images, generator=torch.Generator().manual_seed(epoch))
     for chosen in order.split(BATCH):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.harness.trials import trial_config
 from orchestrator.study.model_config import CnnConfig, MlpConfig
 from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
 from orchestrator.training.models.networks import build_model
@@ -43,14 +43,14 @@ class Snapshot:
         return f"{self.network} {self.optimizer} {self.seed} {self.stage}"
 
 
-def untrained(network: str, data: ResidentData, seed: int) -> Snapshot:
+def untrained(network: str, data: DataSplits, seed: int) -> Snapshot:
     """The network before its first step."""
     model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)
     return Snapshot(network, "-", seed, INIT, model.eval())
 
 
 def trained(
-    network: str, optimizer: str, data: ResidentData, seed: int, stages: dict[str, int], threads: int
+    network: str, optimizer: str, data: DataSplits, seed: int, stages: dict[str, int], threads: int
 ) -> Iterator[Snapshot]:
     """Yields the network after every stage, trained by the loop of a trial; bit-identical on the same machine.
 
@@ -73,7 +73,7 @@ def trained(
             yield Snapshot(network, optimizer, seed, names[epoch], copy.deepcopy(model).eval())
 
 
-def first(data: ResidentData, count: int) -> ResidentData:
+def first(data: DataSplits, count: int) -> DataSplits:
     """The data set with its first `count` training images."""
     return replace(data, train=data.train[:count])
 

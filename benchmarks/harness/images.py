@@ -7,7 +7,8 @@ from torch import Tensor
 
 from benchmarks.harness.settings import Settings
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import Images
 from orchestrator.training.data.split import draw_ood_noise
 
@@ -16,7 +17,7 @@ CLASSES = 10
 _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
-def resident_data(settings: Settings, needed: int) -> ResidentData:
+def resident_data(settings: Settings, needed: int) -> DataSplits:
     """A folder's images, or 45,000 random training images with validation and test images, on the CPU.
 
     Raises:
@@ -33,7 +34,7 @@ def resident_data(settings: Settings, needed: int) -> ResidentData:
     return data
 
 
-def on_device(data: ResidentData, device: torch.device) -> ResidentData:
+def on_device(data: DataSplits, device: torch.device) -> DataSplits:
     """The same data on a device."""
     images = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
     return replace(
@@ -41,12 +42,12 @@ def on_device(data: ResidentData, device: torch.device) -> ResidentData:
     )
 
 
-def random_data(divisor: int = 1) -> ResidentData:
+def random_data(divisor: int = 1) -> DataSplits:
     """Random pixels and labels, split like CIFAR-10."""
     generator = torch.Generator().manual_seed(0)
     train, validation, test = (_random_images(n // divisor, generator) for n in (_TRAIN, _VALIDATION, _TEST))
     pixels = train.pixels[:1000].to(torch.float32)
-    return ResidentData(
+    return DataSplits(
         train=train,
         validation=validation,
         test=test,
@@ -63,6 +64,6 @@ def _random_images(count: int, generator: torch.Generator) -> Images:
     return Images(pixels, torch.randint(0, CLASSES, (count,), generator=generator))
 
 
-def batch(data: ResidentData, count: int) -> tuple[Tensor, Tensor]:
+def batch(data: DataSplits, count: int) -> tuple[Tensor, Tensor]:
     """The first `count` training images, normalised, and their labels."""
     return data.normalise(data.train.pixels[:count]), data.train.labels[:count]

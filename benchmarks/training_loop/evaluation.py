@@ -16,7 +16,7 @@ from benchmarks.training_loop.training import EPOCH, our_loop
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import evaluate
+from orchestrator.training.evaluation import evaluate
 from orchestrator.training.measurement.measurement import Measurement
 
 BATCH = 64

@@ -33,7 +33,7 @@ from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, load_sweep
 from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 
@@ -121,7 +121,7 @@ class TimedTrial:
             time.sleep(0.01)
 
 
-def _epochs(data: ResidentData, device: torch.device, seed: int) -> Iterator[EpochRecord]:
+def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[EpochRecord]:
     """The epochs of a trial like those of the sweep `paper`, with Lanczos and the exact trace after each."""
     measurement = MeasurementConfig(
         fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1

@@ -22,7 +22,7 @@ from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.optimizer_config import SgdConfig
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images import Images
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
@@ -93,9 +93,7 @@ def table(result: Result) -> str:
 LOOPS = {"ours": "`train_epoch`", "bare": "bare loop", "dataloader": f"DataLoader, {WORKERS} workers"}
 
 
-def _compare(
-    model: nn.Module, data: ResidentData, batch_size: int, sizes: TrainingSizes, threads: int
-) -> dict[str, Any]:
+def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: TrainingSizes, threads: int) -> dict[str, Any]:
     dataloader = DataLoaderLoop(copy.deepcopy(model), data, batch_size)
     tasks: dict[str, Callable[[int], object]] = {
         "ours": our_loop(copy.deepcopy(model), data, batch_size, sizes.portion, threads),
@@ -112,16 +110,14 @@ def _compare(
     return {"samples": samples, "start": {"ours": 0.0, "bare": 0.0, "dataloader": start}}
 
 
-def _part(data: ResidentData, number: int, portion: int) -> ResidentData:
+def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
     """A view of the training images of one round."""
     first = number * portion % (len(data.train) - portion + 1)
     images = Images(data.train.pixels[first : first + portion], data.train.labels[first : first + portion])
     return replace(data, train=images)
 
 
-def our_loop(
-    model: nn.Module, data: ResidentData, batch_size: int, portion: int, threads: int
-) -> Callable[[int], None]:
+def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, threads: int) -> Callable[[int], None]:
     """The loop of a trial with its settings."""
     config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), batch_size, epochs=1)
     optimizer = build_optimizer(config.optimizer, model.parameters())
@@ -133,7 +129,7 @@ def our_loop(
     return train
 
 
-def bare_loop(model: nn.Module, data: ResidentData, batch_size: int, portion: int) -> Callable[[int], None]:
+def bare_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int) -> Callable[[int], None]:
     """Only gather, normalise, forward, backward and fused step, over the same tensors."""
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, fused=True)
     mean, std = data.mean, data.std
@@ -152,7 +148,7 @@ def bare_loop(model: nn.Module, data: ResidentData, batch_size: int, portion: in
 class DataLoaderLoop:
     """The loop of most tutorials: PIL images, transforms, a DataLoader with workers, a running loss."""
 
-    def __init__(self, model: nn.Module, data: ResidentData, batch_size: int) -> None:
+    def __init__(self, model: nn.Module, data: DataSplits, batch_size: int) -> None:
         self.model = model
         self.optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
         self.loss = nn.CrossEntropyLoss()
@@ -194,7 +190,7 @@ class DataLoaderLoop:
 class PilImages(Dataset[tuple[Tensor, int]]):
     """A data set like torchvision's CIFAR10: an array in memory, and a transformed PIL image per access."""
 
-    def __init__(self, data: ResidentData) -> None:
+    def __init__(self, data: DataSplits) -> None:
         self.pixels = data.train.pixels.permute(0, 2, 3, 1).contiguous().numpy()
         self.labels = data.train.labels.tolist()
         mean, std = (part.flatten().div(255).tolist() for part in (data.mean, data.std))

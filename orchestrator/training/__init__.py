@@ -1,1 +1,1 @@
-"""Trains one model and measures it after every epoch. Knows no disk but the data's, no scheduler, no tracker."""
+"""Trains one model and measures it after every epoch. Reads data from disk and writes nothing else."""

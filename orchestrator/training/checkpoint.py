@@ -1,4 +1,4 @@
-"""A trial's state after an epoch, as bytes: the same from every device, and for every device."""
+"""Checkpoints: the state after an epoch as bytes, independent of the device."""
 
 import io
 from typing import Any
@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from orchestrator.study.config import TrialConfig
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.models.networks import build_model
+
 
 def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
-    """What the epochs after this one are computed from."""
+    """Returns the checkpoint after an epoch: weights, buffers and the optimizer's state."""
     state = optimizer.state_dict()
     groups = [{name: _number(value) for name, value in group.items()} for group in state["param_groups"]]
     buffer = io.BytesIO()
@@ -18,16 +22,16 @@ def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
 
 
 def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> int:
-    """Puts a model and its optimizer where a checkpoint stands, on the device that they are on; returns its epoch.
+    """Loads a checkpoint into a model and its optimizer, on their device, and returns its epoch.
 
-    The optimizer keeps its settings, which come from the trial's config and suit its device.
+    The optimizer keeps its own settings, which come from the trial's config and suit its device.
     """
-    # To the CPU first: some counts stay there, which only the optimizer knows.
+    # To the CPU first: only the optimizer knows which of its counts stay there.
     state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     saved = state["optimizer"]
     groups = [
-        {**{name: value for name, value in own.items() if name != "params"}, "params": group["params"]}
+        {**own, "params": group["params"]}
         for own, group in zip(optimizer.param_groups, saved["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({**saved, "param_groups": groups})
@@ -35,6 +39,13 @@ def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> 
     return epoch
 
 
+def load_model(config: TrialConfig, data: DataSplits, device: torch.device, checkpoint: bytes) -> nn.Module:
+    """Returns the model of a checkpoint, on a device."""
+    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
+    model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
+    return model
+
+
 def _number(value: Any) -> Any:
-    """A setting without the device it lies on."""
+    # On CUDA the learning rate is a tensor.
     return value.item() if isinstance(value, Tensor) else value

@@ -20,7 +20,7 @@ from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.model_config import ModuleConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.cuda.captured_step import training_step
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images import Images
 from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.loop import evaluate, fitting_model, train_epoch
@@ -107,7 +107,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
         return timed[part.kind](part, data, device)
 
 
-def _training_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
     """Times steps of the true batch size and multiplies by the steps of an epoch."""
     config, size = part.config, part.config.batch_size
     steps = math.ceil(len(data.train) / size)
@@ -120,7 +120,7 @@ def _training_seconds(part: EpochPart, data: ResidentData, device: torch.device)
     return _mean_seconds(train_once, device, _WARM_UP_PASSES[device.type]) / timed_steps * steps
 
 
-def _evaluating_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
     """Times the evaluation of some images and multiplies by the share of all images that they are."""
     model = fitting_model(part.config, data).to(device)
     sizes = max(1, round(part.config.measurement.fraction * len(data.train))), len(data.validation), len(data.test)
@@ -135,7 +135,7 @@ def _evaluated_images(subset: int, validation: int, test: int) -> int:
     return subset + validation + 2 * test  # the test images are evaluated with and without noise
 
 
-def _measuring_seconds(part: EpochPart, data: ResidentData, device: torch.device) -> float:
+def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
     """Times a measurement on some chunks of the true size and multiplies by the share of all images that they are.
 
     The time of two chunks tells how many to use.
@@ -192,7 +192,7 @@ def _synchronized_time(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _first_images(data: ResidentData, train: int, validation: int, test: int) -> ResidentData:
+def _first_images(data: DataSplits, train: int, validation: int, test: int) -> DataSplits:
     return replace(
         data,
         train=_first(data.train, train),

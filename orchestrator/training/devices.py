@@ -1,4 +1,4 @@
-"""What a trial can compute on, and whether it computes rightly there."""
+"""The processors, memory and GPUs that a trial can use, and whether they compute correctly."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: what its affinity and its container's quota leave of the machine's."""
+    """Returns the cores that this process may use, limited by its affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = cgroup.read_text().split()
@@ -19,7 +19,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
-    """Total and available memory; None where the system does not tell."""
+    """Returns total and available memory in bytes; None if the system does not report them."""
     try:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
@@ -29,27 +29,27 @@ def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | Non
 
 
 def gpus() -> list[torch.device]:
-    """The GPUs that torch can use."""
+    """Returns the GPUs that torch can use."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.device("cuda", number) for number in range(count)]
 
 
 def describe_gpu(device: torch.device) -> str:
-    """Its name and memory."""
+    """Returns the name and memory of a GPU in one line."""
     free, total = torch.cuda.mem_get_info(device)
     return f"{torch.cuda.get_device_name(device)}, {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} free"
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device. No GPU is waited for: the copy is from pinned memory, held until it is done."""
+    """Returns a CPU tensor on a device, without waiting for a GPU: it is copied from pinned memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def check_product(device: torch.device) -> None:
-    """Multiplies two matrices whose product is known.
+    """Multiplies two matrices with a known product.
 
     Raises:
-        RuntimeError: where torch cannot compute there, or computes something else.
+        RuntimeError: if torch cannot compute there, or the product is wrong.
     """
     size = 64
     ones = torch.ones(size, size, device=device)

@@ -1,4 +1,4 @@
-"""The process-wide settings under which a trial computes the same bits every time."""
+"""The process-wide settings that make a trial reproducible bit for bit."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from torch.utils import deterministic
 
 @dataclass(frozen=True)
 class Environment:
-    """What the bits of a trial depend on beside its config. Recorded with every attempt."""
+    """What the bits of a trial depend on, in addition to its config. Recorded with every attempt."""
 
     device: str
     """``cpu``, or the name of the GPU."""
@@ -19,33 +19,32 @@ class Environment:
     torch: str
     cuda: str | None
     cudnn: str | None = None
-    """Its version and the settings that decide which kernels it takes; None on a CPU."""
+    """Its version and the settings that decide its kernels; None on a CPU."""
     vector_instructions: str = ""
-    """What torch's kernels use of a CPU: ``AVX512``, ``AVX2``, ...; another set sums in another order."""
+    """Instruction set of torch's CPU kernels, for example ``AVX2``. Another one sums in another order."""
 
 
 def describe(device: torch.device, threads: int) -> Environment:
-    """The environment of a trial on a device."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    cudnn = torch.backends.cudnn
+    """Returns the environment of a trial on a device."""
+    on_cuda, cudnn = device.type == "cuda", torch.backends.cudnn
     settings = (
         f"{cudnn.version()}, TF32 of convolutions {'on' if cudnn.allow_tf32 else 'off'}, "
         f"of matrices {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}"
     )
     return Environment(
-        name,
-        threads,
-        torch.__version__,
-        torch.version.cuda,
-        settings if device.type == "cuda" else None,
-        torch.backends.cpu.get_cpu_capability(),
+        device=torch.cuda.get_device_name(device) if on_cuda else "cpu",
+        threads=threads,
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        cudnn=settings if on_cuda else None,
+        vector_instructions=torch.backends.cpu.get_cpu_capability(),
     )
 
 
 @contextlib.contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed number of threads; a process that runs several trials gets its own back."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with a fixed workspace only
+    """Sets deterministic kernels and a fixed number of threads. Restores the old settings at the end."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace to be deterministic
     before = torch.get_num_threads()
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -55,8 +54,7 @@ def reproducible(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
-    # A debugging aid that writes every new tensor twice.
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid, which is slow
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""One step of a trial's training."""
+"""One step of training."""
 
 from contextlib import nullcontext
 from typing import Protocol
@@ -7,43 +7,44 @@ from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 
 from orchestrator.training.cuda.first_convolutions import FirstConvolutions
-from orchestrator.training.data.augmentation import Changes
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.augmentation import EpochAugmentation
+from orchestrator.training.data.data_splits import DataSplits
 
 
 class Step(Protocol):
-    """Learns from a batch."""
+    """Trains on one batch."""
 
-    def begin_epoch(self, changes: Changes | None) -> None:
-        """What is done to the images of the batches to come."""
+    def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
+        """Sets the augmentation of the batches that follow."""
         ...
 
     def __call__(self, index: Tensor) -> None:
-        """Changes weights, buffers and the optimizer's state.
+        """Updates weights, buffers and the optimizer's state, at the optimizer's learning rate.
 
         Args:
-            index: int64 [batch], on the data's device: which training images make up the batch.
+            index: int64 [batch], on the data's device: the positions of the batch's training images.
         """
         ...
 
 
-class PlainStep:
-    """Kernel by kernel: the batch gathered, changed and normalised, its loss, the gradients, the optimizer."""
+class EagerStep:
+    """Launches every kernel by itself: gather the batch, augment, normalise, loss, gradients, optimizer."""
 
-    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: ResidentData) -> None:
+    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
-        self._changes: Changes | None = None
+        self._augmentation: EpochAugmentation | None = None
         self._on_cuda = data.train.labels.is_cuda
 
-    def begin_epoch(self, changes: Changes | None) -> None:
-        """What is done to the images of the batches to come."""
-        self._changes = changes
+    def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
+        """Sets the augmentation of the batches that follow."""
+        self._augmentation = augmentation
 
     def __call__(self, index: Tensor) -> None:
-        """Takes the step of a batch, with the learning rate that the optimizer has."""
-        train = self.data.train
-        pixels, labels = train.pixels[index], train.labels[index]
-        inputs = self.data.normalise(pixels if self._changes is None else self._changes.of(pixels, index))
+        """Trains on the images at these positions."""
+        pixels, labels = self.data.train.pixels[index], self.data.train.labels[index]
+        if self._augmentation is not None:
+            pixels = self._augmentation.apply(pixels, index)
+        inputs = self.data.normalise(pixels)
         self.optimizer.zero_grad()
         with FirstConvolutions() if self._on_cuda else nullcontext():
             outputs = self.model(inputs)

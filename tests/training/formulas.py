@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from orchestrator.training.data.datasets import ResidentData
+from orchestrator.training.data.data_splits import DataSplits
 
 
 def _generator(purpose: str) -> torch.Generator:
@@ -50,7 +50,7 @@ def listed_folder(folder: Path) -> Listed:
     return Listed(classes, *parts)
 
 
-def assert_as_by_the_formulas(data: ResidentData, listed: Listed, subset: int | None = None) -> None:
+def assert_as_by_the_formulas(data: DataSplits, listed: Listed, subset: int | None = None) -> None:
     """Every tensor of a trial's data, bit for bit and in order, and the digest."""
     count = len(listed.train_labels)
     order = torch.randperm(count, generator=_generator("validation split"))

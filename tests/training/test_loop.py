@@ -5,8 +5,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from orchestrator.training.checkpoint import restore, snapshot
-from orchestrator.training.data.augmentation import draw_changes
-from orchestrator.training.loop import TrainedEpoch, evaluation_batch, train
+from orchestrator.training.data.augmentation import draw_augmentation
+from orchestrator.training.evaluation import evaluation_batch
+from orchestrator.training.loop import TrainedEpoch, train
 from orchestrator.training.models.networks import build_model
 from orchestrator.training.models.user_code import ModelCodeError
 from orchestrator.training.optimizers.build import build_optimizer
@@ -27,7 +28,7 @@ OPTIMIZERS: list[dict[str, object]] = [
 NOISY_CNN = {"name": "cnn", "dropout": 0.2, "batch_norm": True}
 SMALL = {"name": "mlp", "hidden": [20, 10]}
 NOISY_MLP = {**SMALL, "dropout": 0.2, "batch_norm": True}
-OWN = {"name": "tests.training.own_nets:Plain", "width": 9}
+OWN = {"name": "tests.training.user_nets:Plain", "width": 9}
 AUGMENTED = {"flip": True, "crop": 1}
 SCHEDULES = [
     {"name": "constant", "warmup_epochs": 2},
@@ -130,7 +131,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for epoch in (1, 2):
         torch.manual_seed(derived_seed(0, "layer noise", epoch))
-        changes = draw_changes(trial.augmentation, 1294, 0, epoch, CPU)
+        changes = draw_augmentation(trial.augmentation, 1294, 0, epoch, CPU)
         assert changes is not None
         order = torch.randperm(1294, generator=stream(0, "order of images", epoch))
         for number in range(21):
@@ -138,7 +139,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
             step = 21 * (epoch - 1) + number
             optimizer.param_groups[0]["lr"] = 0.003 * learning_rate_factor(trial.schedule, 2, 21, step)
             optimizer.zero_grad()
-            outputs = model(data.normalise(changes.of(data.train.pixels[index], index)))
+            outputs = model(data.normalise(changes.apply(data.train.pixels[index], index)))
             cross_entropy(outputs, data.train.labels[index]).backward()
             optimizer.step()
     theirs = state(list(train(trial, data, CPU))[-1])
@@ -230,7 +231,7 @@ def test_the_size_of_an_evaluation_batch_is_a_function_of_device_and_shape() -> 
     [
         ({"model": NOISY_CNN, "batch_size": 1293}, "batches of 1293 leave a last batch of 1 of 1294 training images"),
         ({"augmentation": {"crop": 8}}, "augmentation.crop is 8, expected less than the size of the images, 8x8"),
-        ({"model": {"name": "tests.training.own_nets:Plian"}}, "has no class 'Plian'; did you mean 'Plain'"),
+        ({"model": {"name": "tests.training.user_nets:Plian"}}, "has no class 'Plian'; did you mean 'Plain'"),
     ],
 )
 def test_what_does_not_fit_the_data_is_said_before_anything_is_trained(fields: dict[str, object], said: str) -> None:
@@ -239,7 +240,7 @@ def test_what_does_not_fit_the_data_is_said_before_anything_is_trained(fields: d
 
 
 def test_a_bug_that_only_training_meets_is_the_users() -> None:
-    own = {"name": "tests.training.own_nets:BrokenPass", "in_training": True}
+    own = {"name": "tests.training.user_nets:BrokenPass", "in_training": True}
     with pytest.raises(
         ModelCodeError, match="raised when trained and evaluated in epoch 1: ValueError: a bug in the pa"
     ):

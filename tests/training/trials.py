@@ -6,7 +6,8 @@ import torch
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import DigitsData
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 
 CPU = torch.device("cpu")
 
@@ -24,6 +25,6 @@ def small_trial(**fields: Any) -> TrialConfig:
     return TrialConfig.model_validate(content)
 
 
-def digits() -> ResidentData:
+def digits() -> DataSplits:
     """The digits, on the CPU."""
     return load_data(DigitsData(name="digits"), CPU)

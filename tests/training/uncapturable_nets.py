@@ -25,7 +25,7 @@ class Drawing(_Net):
         return outputs if self.training and torch.rand(()) < 0.5 else 1.1 * outputs
 
 
-class Counting(_Net):
+class CountingCalls(_Net):
     """Does something else in every third step."""
 
     calls = 0

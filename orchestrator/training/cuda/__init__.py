@@ -1,1 +1,1 @@
-"""Training steps as CUDA graphs."""
+"""Training steps captured as CUDA graphs."""

@@ -1,15 +1,15 @@
-"""The step of training as a CUDA graph: launched at once instead of kernel by kernel, with the same numbers.
+"""The training step as a CUDA graph: one launch instead of one per kernel, with the same numbers.
 
-A small network's kernels take less time than their launches. A graph is captured once a trial and replayed for every
-batch after that; what a step reads beside weights lies in fixed memory: the batch's index, the changes of its images,
-the learning rate. Python code of a network runs while its step is captured and never again, so before that the step is
-taken twice, plainly and as a graph, and the two must agree to the last bit. A network that waits for the device, draws
-on the CPU, keeps count in an attribute, or fails in any way stays with the plain step. One thing nobody can see: code
-that looks at a global variable which something else changes. HESSIAN_DYNAMICS_CAPTURE=0 is for that.
+The kernels of a small network take less time than their launches. A graph is captured once per trial and replayed for
+every batch. Its inputs have fixed memory: the batch's index, the augmentation, the learning rate. The network's Python
+code runs during the capture and never again. Therefore the step is first taken eagerly and as a graph, and both must
+agree to the last bit. A network that waits for the device, draws on the CPU, changes an attribute or raises keeps the
+eager step. One case is not detected: code that reads a global variable which other code changes. Set
+HESSIAN_DYNAMICS_CAPTURE=0 for it.
 """
 
+import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,41 +19,41 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.training.cuda.training_state import DeviceState, HostState
-from orchestrator.training.data.augmentation import Changes
-from orchestrator.training.data.datasets import ResidentData
-from orchestrator.training.step import PlainStep, Step
+from orchestrator.training.data.augmentation import EpochAugmentation
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.step import EagerStep, Step
 
 CAPTURE_VARIABLE = "HESSIAN_DYNAMICS_CAPTURE"
-_PLAIN_FIRST = 2
-"""Steps of the full batch size before the capture: in the first the optimizer makes its state, libraries are loaded."""
+_EAGER_FIRST = 2
+"""Full batches before the capture. In the first one the optimizer creates its state and libraries are loaded."""
 
 
-def training_step(model: nn.Module, optimizer: optim.Optimizer, data: ResidentData, config: TrialConfig) -> Step:
-    """How a trial learns from batches: as a graph on CUDA, unless $HESSIAN_DYNAMICS_CAPTURE is 0; plainly elsewhere."""
-    plain = PlainStep(model, optimizer, data)
+def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig) -> Step:
+    """Returns the step of a trial: captured on CUDA, unless $HESSIAN_DYNAMICS_CAPTURE is 0; eager elsewhere."""
+    eager = EagerStep(model, optimizer, data)
     if data.train.labels.device.type != "cuda" or os.environ.get(CAPTURE_VARIABLE) == "0":
-        return plain
-    return CapturedStep(plain, config.batch_size, config.model.name)
+        return eager
+    return CapturedStep(eager, config.batch_size, config.model.name)
 
 
 class _NotCapturedError(Exception):
-    """Why a step is no graph."""
+    """The reason why a step cannot be a graph."""
 
 
 class CapturedStep:
-    """A plain step until it can be a graph, then the graph for full batches. An epoch's last batch stays plain.
+    """Replays a graph for full batches, after a few eager steps. An epoch's last, smaller batch stays eager.
 
     Args:
-        plain: the step.
+        eager: the step to capture.
         batch_size: of full batches.
-        name: of the model, as it is named where it cannot be captured.
+        name: of the model, for messages.
     """
 
-    def __init__(self, plain: PlainStep, batch_size: int, name: str) -> None:
-        self._plain, self._name = plain, name
-        self._device = plain.data.train.labels.device
+    def __init__(self, eager: EagerStep, batch_size: int, name: str) -> None:
+        self._eager, self._name = eager, name
+        self._device = eager.data.train.labels.device
         self._index = torch.zeros(batch_size, dtype=torch.int64, device=self._device)
-        self._changes: Changes | None = None
+        self._augmentation: EpochAugmentation | None = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._refused = False
@@ -63,94 +63,94 @@ class CapturedStep:
         """Whether full batches are replayed."""
         return self._graph is not None
 
-    def begin_epoch(self, changes: Changes | None) -> None:
-        """What is done to the images of the batches to come: copied to where the graph reads it."""
-        if self._changes is None or changes is None:
-            self._changes = changes
-            self._plain.begin_epoch(changes)
+    def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
+        """Sets the augmentation of the batches that follow: copies it into the memory that the graph reads."""
+        if self._augmentation is None or augmentation is None:
+            self._augmentation = augmentation
+            self._eager.begin_epoch(augmentation)
         else:
-            self._changes.flip.copy_(changes.flip)
-            self._changes.offset.copy_(changes.offset)
+            self._augmentation.flip.copy_(augmentation.flip)
+            self._augmentation.offset.copy_(augmentation.offset)
 
     def __call__(self, index: Tensor) -> None:
-        """Takes the step of a batch."""
+        """Trains on the images at these positions."""
         if len(index) != len(self._index) or self._refused:
-            self._plain(index)
+            self._eager(index)
         elif self._graph is not None:
             self._index.copy_(index)
             self._graph.replay()
-        elif self._steps < _PLAIN_FIRST:
+        elif self._steps < _EAGER_FIRST:
             self._steps += 1
-            self._plain(index)
+            self._eager(index)
         else:
             self._index.copy_(index)
-            self._graph = self._tried()
+            self._graph = self._step_and_capture()
             if self._graph is None:
                 self._refused = True
-                self._plain(index)
+                self._eager(index)
 
-    def _tried(self) -> torch.cuda.CUDAGraph | None:
-        """The graph, after it has taken the step; None where it cannot be, with everything as it was before."""
-        before = DeviceState(self._plain.model, self._plain.optimizer, self._device)
+    def _step_and_capture(self) -> torch.cuda.CUDAGraph | None:
+        """Takes the step and returns its graph. If that fails, restores everything and returns None."""
+        before = DeviceState(self._eager.model, self._eager.optimizer, self._device)
         host = None
         try:
-            host = HostState(self._plain.model)
+            host = HostState(self._eager.model)
             stream = torch.cuda.Stream(self._device)
             self._rehearse(stream, host)
-            plainly = DeviceState(self._plain.model, self._plain.optimizer, self._device)
+            expected = DeviceState(self._eager.model, self._eager.optimizer, self._device)
             before.restore()
-            graph = self._captured(stream)
+            graph = self._capture(stream)
             graph.replay()
-            if host.changes() or not plainly.holds():
+            if host.changes() or not expected.holds():
                 raise _NotCapturedError("a graph of it gives other numbers")
-        except Exception as error:  # A trial never fails of this: what the plain step cannot do either, it will say.
+        except Exception as error:  # A trial must not fail here: real errors appear again in the eager step.
             before.restore()
             if host is not None:
                 host.restore()
-            self._say(error)
+            self._warn(error)
             return None
         return graph
 
     def _rehearse(self, stream: torch.cuda.Stream, host: HostState) -> None:
-        """A plain step on the stream of the capture, in which nothing may wait for the device."""
+        """Takes an eager step on the stream of the capture. Raises if anything waits for the device."""
         stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream), _waiting_refused():
-            self._plain(self._index)
+        with torch.cuda.stream(stream), _raising_on_sync():
+            self._eager(self._index)
         torch.cuda.current_stream(self._device).wait_stream(stream)
         if reason := host.changes():
             raise _NotCapturedError(reason)
 
-    def _captured(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+    def _capture(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            # Around it: a capture that fails leaves its stream the current one.
-            here = torch.cuda.stream(torch.cuda.current_stream(self._device))
-            with here, torch.cuda.graph(graph, pool=pool, stream=stream):
-                self._plain(self._index)
+            # Entered first, since a capture that fails leaves its own stream current.
+            current = torch.cuda.stream(torch.cuda.current_stream(self._device))
+            with current, torch.cuda.graph(graph, pool=pool, stream=stream):
+                self._eager(self._index)
         except Exception:
-            _mend(self._device, pool)
+            _clean_up_failed_capture(self._device, pool)
             raise
         return graph
 
-    def _say(self, error: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         cause: BaseException = error
-        while cause.__context__ is not None:  # the first is why, what follows is how the capture ended
+        while cause.__context__ is not None:  # the first error is the reason; later ones end the capture
             cause = cause.__context__
         reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
-        print(
-            f"the training step of model {self._name} is launched kernel by kernel, slower and with the same numbers, "
-            f"as it cannot be a CUDA graph: {reason}",
-            file=sys.stderr,
-            flush=True,
+        logging.getLogger(__name__).warning(
+            "the training step of model %s is launched kernel by kernel, slower but with the same numbers, because it "
+            "cannot be a CUDA graph: %s",
+            self._name,
+            reason,
         )
 
 
 @contextmanager
-def _waiting_refused() -> Iterator[None]:
-    """Within, whatever waits for the device raises RuntimeError."""
+def _raising_on_sync() -> Iterator[None]:
+    """Makes operations that wait for the device raise RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the mode, that it does not notice everything
+        warnings.simplefilter("ignore")  # torch warns that the mode does not detect everything
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -158,9 +158,9 @@ def _waiting_refused() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode(before)
 
 
-def _mend(device: torch.device, pool: tuple[int, int]) -> None:
-    """After a capture that failed: the allocator and the device's generator may believe that it goes on."""
-    with suppress(Exception):  # where it knows better
+def _clean_up_failed_capture(device: torch.device, pool: tuple[int, int]) -> None:
+    # The allocator and the device's generator may still be in capture mode.
+    with suppress(Exception):  # the allocator may have ended it already
         torch._C._cuda_endAllocateToPool(device.index, pool)
     generator = torch.cuda.default_generators[device.index]
     generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())

@@ -1,8 +1,8 @@
-"""Convolutions of the images themselves, on CUDA, with a weight's gradient that keeps a GPU busy.
+"""First convolutions on CUDA, with a faster gradient of the weight.
 
-In a first layer on a few channels cuDNN's deterministic kernel for it works on two of a hundred processors, for a third
-of a step of the paper's CNN. As a product with the images' patches, a sum over samples at the end, it takes a quarter
-of that, deterministic too, and in float32.
+For a first layer with few channels, cuDNN's deterministic weight gradient runs on two of a hundred multiprocessors and
+takes a third of a training step of the paper's CNN. A matrix product with the images' patches, summed over samples,
+takes a quarter of that time. It is deterministic too, and in float32.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,12 +14,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
-_MOST_INPUTS = 64
-"""Of an output pixel: channels times the kernel's pixels. Of more, patches take more memory than they save time."""
+_LARGEST_INPUTS = 64
+"""Largest number of inputs per output pixel (channels times kernel pixels). Patches of more take too much memory."""
 
 
 class FirstConvolutions(TorchFunctionMode):
-    """Within, 2d convolutions on CUDA of what needs no gradient are those of this module."""
+    """Replaces 2d convolutions on CUDA if their input needs no gradient."""
 
     def __torch_function__(
         self,
@@ -28,14 +28,14 @@ class FirstConvolutions(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """The function's result, whatever computes it."""
+        """Returns the function's result."""
         if func is torch.conv2d and not torch.is_autocast_enabled("cuda"):
             return _convolution(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
 def _convolution(
-    input: Tensor,  # noqa: A002, torch's name
+    input: Tensor,  # noqa: A002  # the name in torch
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | list[int] = 1,
@@ -44,9 +44,9 @@ def _convolution(
     groups: int = 1,
 ) -> Tensor:
     first = input.is_cuda and not input.requires_grad and weight.requires_grad and input.ndim == 4
-    if not first or groups != 1 or isinstance(padding, str) or weight[0].numel() > _MOST_INPUTS:
+    if not first or groups != 1 or isinstance(padding, str) or weight[0].numel() > _LARGEST_INPUTS:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    result: Tensor = _First.apply(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation))
+    result: Tensor = _FirstConvolution.apply(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation))
     return result
 
 
@@ -55,7 +55,7 @@ def _pair(value: int | list[int]) -> list[int]:
     return values * 2 if len(values) == 1 else values
 
 
-class _First(torch.autograd.Function):
+class _FirstConvolution(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -83,9 +83,9 @@ class _First(torch.autograd.Function):
 def _patches(
     images: Tensor, kernel: tuple[int, int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
-    """[n, channels * kernel, positions]: what each output pixel sees."""
+    """Returns the inputs of every output pixel: [n, channels * kernel pixels, output pixels]."""
     view: Tensor = pad(images, (padding[1], padding[1], padding[0], padding[0]))
     for axis in (0, 1):
         view = view.unfold(axis + 2, dilation[axis] * (kernel[axis] - 1) + 1, stride[axis])[..., :: dilation[axis]]
-    # Now [n, channels, height, width, kernel height, kernel width].
+    # [n, channels, height, width, kernel height, kernel width]
     return view.permute(0, 1, 4, 5, 2, 3).flatten(4).flatten(1, 3)

@@ -1,4 +1,7 @@
-"""All that a step of training may change: what a CUDA graph repeats, and what it would leave out."""
+"""The state that a training step may change.
+
+A CUDA graph repeats changes on the device, but not those on the host.
+"""
 
 import copy
 import pickle
@@ -9,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-_TORCHS_OWN = frozenset(vars(nn.Module()))
-"""Attributes of every module: its parameters, buffers and hooks."""
+_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+"""Attributes that every module has: parameters, buffers and hooks."""
 
 
 class DeviceState:
-    """Copies of weights, buffers, the optimizer's state and the device's random stream."""
+    """A copy of weights, buffers, the optimizer's state and the device's random stream."""
 
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, device: torch.device) -> None:
         self._optimizer, self._device = optimizer, device
@@ -26,7 +29,7 @@ class DeviceState:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts it all back, into the same memory; gradients are dropped."""
+        """Copies the state back into the same memory and drops gradients."""
         self._optimizer.zero_grad()
         for parameter in [*self._optimizer.state]:
             if parameter not in self._held:
@@ -38,16 +41,16 @@ class DeviceState:
         torch.cuda.set_rng_state(self._random, self._device)
 
     def holds(self) -> bool:
-        """Whether all of it is now what it was, bit for bit. Waits for the device."""
+        """Returns whether the current state equals the copy, bit for bit. Waits for the device."""
         same = [torch.equal(_bytes(now), _bytes(held)) for now, held in zip(self._tensors, self._copies, strict=True)]
         return all(same) and torch.equal(torch.cuda.get_rng_state(self._device), self._random)
 
 
 class HostState:
-    """What Python code may change beside: the random streams of the host, and the attributes of modules.
+    """A copy of the state that Python code may change: the random streams of the host, and the attributes of modules.
 
     Raises:
-        Exception: whatever an attribute raises that cannot be copied or pickled.
+        Exception: if an attribute cannot be copied or pickled.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -60,7 +63,7 @@ class HostState:
         self._streams = _streams()
 
     def changes(self) -> str:
-        """What has changed since, in a few words; empty where nothing has."""
+        """Returns what has changed since, in a few words; empty if nothing has."""
         if not _same_streams(self._streams, _streams()):
             return "it draws random numbers on the CPU"
         for (name, module), before, own in zip(
@@ -71,25 +74,25 @@ class HostState:
         return ""
 
     def restore(self) -> None:
-        """Puts it all back."""
+        """Restores the copied state."""
         torch.set_rng_state(self._streams[0])
         random.setstate(self._streams[1])
         if numpy := sys.modules.get("numpy"):
             numpy.random.set_state(self._streams[2])
         for module, own in zip(self._model.modules(), self._attributes_before, strict=True):
-            for name in vars(module).keys() - own.keys() - _TORCHS_OWN:
+            for name in vars(module).keys() - own.keys() - _MODULE_ATTRIBUTES:
                 del vars(module)[name]
             vars(module).update(own)
 
     def _attributes(self) -> list[dict[str, Any]]:
         return [
-            {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN}
+            {name: value for name, value in vars(module).items() if name not in _MODULE_ATTRIBUTES}
             for module in self._model.modules()
         ]
 
 
 def _streams() -> tuple[Tensor, Any, Any]:
-    """The states of torch's, Python's and NumPy's streams."""
+    """Returns the states of the random streams of torch, Python and NumPy."""
     numpy = sys.modules.get("numpy")
     return torch.get_rng_state(), random.getstate(), numpy.random.get_state(legacy=True) if numpy else None
 
@@ -99,5 +102,5 @@ def _same_streams(one: tuple[Tensor, Any, Any], other: tuple[Tensor, Any, Any]) 
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    # NaN is equal to itself here.
+    # As bytes, NaN is equal to itself.
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

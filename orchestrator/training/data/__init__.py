@@ -1,1 +1,1 @@
-"""Data sets: downloaded, decoded once, cached and held on the trial's device."""
+"""Data sets: downloaded, decoded once, cached, split and moved to the trial's device."""

@@ -1,9 +1,9 @@
-"""Decoded data sets on this machine's disk, memory-mapped: however many processes read one, memory holds it once.
+"""Decoded data sets on this machine's disk. Processes map them into memory and share one copy.
 
-A decoded set is a folder of plain arrays. It is made aside and renamed into place, so it is whole or not there. One
-process of a machine decodes while the others wait; where the file system knows no locks they decode at the same time,
-make the same one, and the first wins. Whoever reads it checks it by the digests of its files first. Training images lie
-there in the order of the split, so all that a trial sees is a slice of a mapping.
+A decoded set is a folder of plain arrays. It is written to a scratch folder and then renamed, so it is complete or
+absent. One process of a machine decodes while the others wait. On a file system without locks several may decode at the
+same time: their copies are equal, and the first one is kept. Every process checks the digests of the files before it
+uses them. Training images are stored in the order of the split, so every part that a trial uses is a slice.
 """
 
 import errno
@@ -11,68 +11,70 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from orchestrator.training.data import split
-from orchestrator.training.data.exclusive_lock import alone, aside
-from orchestrator.training.data.images import DataError, Images, Source
+from orchestrator.training.data.data_splits import DataSplits, per_channel
+from orchestrator.training.data.exclusive_lock import exclusive_lock
+from orchestrator.training.data.images import DataError, Images
 
 CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"
 _LAYOUT = 3
-_DIGESTED = 4 * 2**30
-"""Bytes of the largest file that every process reads whole to check it, in about a second a gigabyte. Of a larger one
-only the size is looked at: a process may need little of it."""
+"""Version of the files' layout. Copies with another one are not read."""
+_LARGEST_DIGESTED = 4 * 2**30
+"""Of larger files only the size is checked: reading takes about a second per gigabyte, in every process."""
 _ZEROS = bytes(2**20)
 
 
 def cache_folder() -> Path:
-    """Where decoded and downloaded data lies on this machine: $HESSIAN_DYNAMICS_CACHE, or ~/.cache/hessian-dynamics."""
+    """Returns the folder of decoded and downloaded data: $HESSIAN_DYNAMICS_CACHE, or ~/.cache/hessian-dynamics."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "hessian-dynamics")
 
 
 @dataclass(frozen=True)
-class Part:
-    """Training or test images in the order in which they are published or listed."""
+class RawSplit:
+    """Training or test images in published order."""
 
     labels: Tensor
     """int64 [n]."""
     pixels: Iterable[bytes]
-    """Of one image after the other: uint8 [channels, height, width]; read once."""
+    """One image after the other, each uint8 [channels, height, width]. Read once."""
 
 
 @dataclass(frozen=True)
-class Published:
-    """A data set as it is published, about to be written into the cache."""
+class RawDataset:
+    """A data set in published order, to be written into the cache."""
 
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     """Channels, height, width."""
-    train: Part
-    test: Part
+    train: RawSplit
+    test: RawSplit
 
 
 def decoded_folder(name: str, content: str) -> Path:
-    """Where the decoded copy of a data set lies once it is there; `content` tells it from others of that name."""
-    # Other releases of torch may draw another split and other noise.
+    """Returns the folder of a data set's decoded copy. `content` distinguishes data sets of the same name."""
     drawn = split.SPLIT_SEED, split.VALIDATION_FRACTION, split.OOD_STANDARD_DEVIATION
     key = hashlib.sha256(json.dumps([*_made_by(), *drawn, content]).encode()).hexdigest()
     return cache_folder() / f"decoded-{name}-{key[:16]}"
 
 
 def _made_by() -> tuple[int, str]:
-    """The layout, and the torch that drew: what a copy that is still read has in common with this process."""
+    # Another release of torch may draw another split and other noise.
     return _LAYOUT, torch.__version__.split("+")[0]
 
 
 def earlier_copies() -> list[Path]:
-    """Decoded copies that this version does not read any more, of earlier ones. Nobody removes them by himself."""
+    """Returns decoded copies of other versions, which this version does not read. They are never removed."""
     return [folder for folder in sorted(cache_folder().glob("decoded-*")) if _maker(folder) != [*_made_by()]]
 
 
@@ -84,64 +86,67 @@ def _maker(folder: Path) -> object:
 
 
 def is_decoded(folder: Path) -> bool:
-    """Whether a decoded copy is there; it is whole then."""
+    """Returns whether the decoded copy exists. It is complete then."""
     return (folder / "meta.json").exists()
 
 
-def cached(folder: Path, read: Callable[[Path], Published]) -> Source:
-    """The decoded copy in a folder; where it is not there yet, made of what `read` finds.
+def load_or_decode(folder: Path, read: Callable[[Path], RawDataset]) -> DataSplits:
+    """Returns the decoded copy in a folder, memory-mapped. If it does not exist, writes it first.
 
-    `read` gets a folder to unpack into, which is removed afterwards.
+    Args:
+        folder: as returned by `decoded_folder`.
+        read: returns the data set; gets a scratch folder to unpack files into.
 
     Raises:
-        DataError: where the copy cannot be written, or is damaged; and what `read` raises.
+        DataError: if the copy cannot be written or is damaged.
+        Exception: any exception of `read`.
     """
     try:
         if not is_decoded(folder):
-            with alone(folder.parent / f".{folder.name}.lock", f"decoding images into {folder}"):
+            with exclusive_lock(folder.parent / f".{folder.name}.lock", f"decoding images into {folder}") as locked:
                 if not is_decoded(folder):
-                    _make(folder, read)
+                    _decode(folder, read, locked)
     except OSError as error:
         raise DataError(
             f"images cannot be decoded into {str(folder.parent)!r} ({error}); "
-            f"make room or rights there, or set {CACHE_VARIABLE} to another folder"
+            f"free space or fix permissions there, or set {CACHE_VARIABLE} to another folder"
         ) from None
-    return _mapped(folder)
+    return _map(folder)
 
 
-def _make(folder: Path, read: Callable[[Path], Published]) -> None:
-    with aside(folder.parent, f"decoding-{folder.name}") as made, aside(made, "unpacked") as unpacked:
-        published = read(unpacked)
-        whole = made / "whole"
-        whole.mkdir()
-        _write(whole, published)
+def _decode(folder: Path, read: Callable[[Path], RawDataset], locked: bool) -> None:
+    # Only scratch folders of this machine: machines that share the folder may not share their locks.
+    prefix = f".decoding-{folder.name}-{platform.node()}-"
+    for abandoned in folder.parent.glob(f"{prefix}*") if locked else ():  # by a process that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+        unpacked, complete = Path(scratch, "unpacked"), Path(scratch, "complete")
+        unpacked.mkdir()
+        complete.mkdir()
+        _write(complete, read(unpacked))
         try:
-            whole.rename(folder)
+            complete.rename(folder)
         except OSError:
-            # Another process may have been first: its copy is the same.
+            # Without locks another process may have been first. Its copy is equal.
             if not is_decoded(folder):
                 raise
 
 
-def _write(folder: Path, published: Published) -> None:
-    train, test = published.train.labels, published.test.labels
-    _refuse_too_little_room(folder, published)
-    order, held_out = split.training_order(len(train))
-    digest = hashlib.sha256(json.dumps(published.classes).encode())
-    for name, part, listed in (("train", published.train, order), ("test", published.test, torch.arange(len(test)))):
-        places = torch.empty_like(listed)
-        places[listed] = torch.arange(len(listed))
-        _write_pixels(folder / f"{name}.pixels", part.pixels, places.tolist(), digest.update)
-        # One byte a label, as long as that is enough.
-        digest.update(part.labels.to(torch.uint8 if len(published.classes) <= 256 else torch.int64).numpy().tobytes())
-        _write_file(folder / f"{name}.labels", [part.labels[listed].numpy().tobytes()])
-    _write_noise(folder / "test.noise", len(test), published.shape)
-    pixels = _map(folder / "train.pixels", torch.uint8, len(train), *published.shape)
+def _write(folder: Path, raw: RawDataset) -> None:
+    _check_free_space(folder, raw)
+    images = {"train": len(raw.train.labels), "test": len(raw.test.labels)}
+    order, held_out = split.training_order(images["train"])
+    digest = hashlib.sha256(json.dumps(raw.classes).encode())
+    label_type = torch.uint8 if len(raw.classes) <= 256 else torch.int64
+    _write_split(folder / "train", raw.train, order, label_type, digest)
+    _write_split(folder / "test", raw.test, torch.arange(images["test"]), label_type, digest)
+    _write_noise(folder / "test.noise", images["test"], raw.shape)
+    pixels = _map_file(folder / "train.pixels", torch.uint8, images["train"], *raw.shape)
     mean, std = (values.tolist() for values in split.channel_statistics(pixels[held_out:]))
     meta = {
-        "classes": published.classes,
-        "shape": published.shape,
-        "images": {"train": len(train), "test": len(test)},
+        "classes": raw.classes,
+        "shape": raw.shape,
+        "images": images,
         "held_out": held_out,
         "mean": mean,
         "std": std,
@@ -154,29 +159,34 @@ def _write(folder: Path, published: Published) -> None:
         path.chmod(path.stat().st_mode & ~0o222)
 
 
-def _refuse_too_little_room(folder: Path, published: Published) -> None:
-    channels, height, width = published.shape
-    # Noise takes four bytes where a pixel takes one.
-    needed = (len(published.train.labels) + 5 * len(published.test.labels)) * channels * height * width
+def _check_free_space(folder: Path, raw: RawDataset) -> None:
+    channels, height, width = raw.shape
+    # A test image's noise takes four times the bytes of its pixels.
+    needed = (len(raw.train.labels) + 5 * len(raw.test.labels)) * channels * height * width
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
 
 
-def _write_pixels(path: Path, images: Iterable[bytes], places: list[int], seen: Callable[[bytes], None]) -> None:
-    with path.open("wb") as file:
-        for place, image in zip(places, images, strict=True):
+def _write_split(path: Path, raw: RawSplit, order: Tensor, label_type: torch.dtype, digest: "hashlib._Hash") -> None:
+    """Writes pixels and labels in the given order. Updates the digest with them in published order."""
+    position = torch.empty_like(order)
+    position[order] = torch.arange(len(order))
+    with path.with_suffix(".pixels").open("wb") as file:
+        for place, image in zip(position.tolist(), raw.pixels, strict=True):
             file.seek(place * len(image))
             file.write(image)
-            seen(image)
+            digest.update(image)
         _make_durable(file)
+    _write_file(path.with_suffix(".labels"), [raw.labels[order].numpy().tobytes()])
+    digest.update(raw.labels.to(label_type).numpy().tobytes())
 
 
 def _write_noise(path: Path, images: int, shape: tuple[int, int, int]) -> None:
     size = images * shape[0] * shape[1] * shape[2] * torch.float32.itemsize
-    # Zeros first: a full disk is an error in a write, but ends the process where it is met through a mapping.
+    # Zeros first: on a full disk a write raises, but writing through a mapping kills the process.
     _write_file(path, (_ZEROS[: size - start] for start in range(0, size, len(_ZEROS))))
-    split.draw_ood_noise(_map(path, torch.float32, images, *shape, shared=True))
+    split.draw_ood_noise(_map_file(path, torch.float32, images, *shape, shared=True))
     with path.open("rb") as file:
         _make_durable(file)
 
@@ -188,7 +198,7 @@ def _write_file(path: Path, content: Iterable[bytes]) -> None:
 
 
 def _make_durable(file: BinaryIO) -> None:
-    # Else a power cut could leave a folder of the right name without its content.
+    # Otherwise a power cut could leave a folder of the right name without its content.
     file.flush()
     os.fsync(file.fileno())
 
@@ -198,39 +208,39 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(folder: Path, digests: dict[str, str]) -> None:
-    """Raises ValueError where a file is not as it was written. Each is read once a process, unless it changes."""
+def _check_digests(folder: Path, digests: dict[str, str]) -> None:
     for name, digest in digests.items():
         status = (folder / name).stat()
-        seen = status.st_size, status.st_mtime_ns, status.st_ino
-        if status.st_size <= _DIGESTED and _digest_once(folder / name, seen) != digest:
-            raise ValueError(f"{name} is not what was written, its SHA-256 differs")
+        version = status.st_size, status.st_mtime_ns, status.st_ino
+        if status.st_size <= _LARGEST_DIGESTED and _digest_once(folder / name, version) != digest:
+            raise ValueError(f"{name} has changed since it was written, its SHA-256 differs")
 
 
 @functools.cache
-def _digest_once(path: Path, seen: tuple[int, ...]) -> str:
+def _digest_once(path: Path, version: tuple[int, ...]) -> str:
     return _file_digest(path)
 
 
-def _mapped(folder: Path) -> Source:
+def _map(folder: Path) -> DataSplits:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        _check(folder, meta["files"])
+        _check_digests(folder, meta["files"])
         shape, held_out = meta["shape"], meta["held_out"]
         train, test = (
             Images(
-                _map(folder / f"{name}.pixels", torch.uint8, meta["images"][name], *shape),
-                _map(folder / f"{name}.labels", torch.int64, meta["images"][name]),
+                _map_file(folder / f"{name}.pixels", torch.uint8, meta["images"][name], *shape),
+                _map_file(folder / f"{name}.labels", torch.int64, meta["images"][name]),
             )
             for name in ("train", "test")
         )
-        return Source(
+        mean, std = (torch.tensor(meta[name], dtype=torch.float64) for name in ("mean", "std"))
+        return DataSplits(
             train=train[held_out:],
             validation=train[:held_out],
             test=test,
-            ood_noise=_map(folder / "test.noise", torch.float32, len(test), *shape),
-            mean=torch.tensor(meta["mean"], dtype=torch.float64),
-            std=torch.tensor(meta["std"], dtype=torch.float64),
+            ood_noise=_map_file(folder / "test.noise", torch.float32, len(test), *shape),
+            mean=per_channel(mean),
+            std=per_channel(std),
             classes=tuple(meta["classes"]),
             digest=meta["digest"],
         )
@@ -240,6 +250,6 @@ def _mapped(folder: Path) -> Source:
         ) from None
 
 
-def _map(path: Path, dtype: torch.dtype, *shape: int, shared: bool = False) -> Tensor:
-    # Not shared: what anyone wrote would be a page of his own and never reach the file.
+def _map_file(path: Path, dtype: torch.dtype, *shape: int, shared: bool = False) -> Tensor:
+    # Not shared: a write would copy the page and never reach the file.
     return torch.from_file(str(path), shared=shared, size=torch.Size(shape).numel(), dtype=dtype).view(shape)

@@ -1,69 +1,37 @@
-"""One process at a time, and scratch folders that outlive nobody: by locks that die with their holder."""
+"""A lock between processes."""
 
-import fcntl
+import logging
 import os
 import platform
-import secrets
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
-    """One process at a time, where the file system has locks: of a machine, on NFS of all that mount it.
+def exclusive_lock(path: Path, purpose: str) -> Iterator[bool]:
+    """Lets one process at a time into the block: one per machine, on NFS one of all machines that mount it.
 
-    Whoever has to wait says on stderr for whom and for what. Where there are no locks nobody waits.
+    The system releases the lock if its holder dies. A process that has to wait logs who holds it. Yields False, without
+    waiting, on a file system that has no locks.
 
     Args:
-        lock: a file that is made, and stays.
-        what: is done under the lock, as the waiting ones say it.
+        path: the lock file. It is created and stays.
+        purpose: the holder's task, for the message.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    # Not truncated when opened: the holder's note lies in it. NFS locks only what is opened to be written.
-    with lock.open("a+") as file:
-        with suppress(OSError):
-            _take(file.fileno(), lock, what)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
-        yield
-
-
-def _take(handle: int, lock: Path, what: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"waiting for {lock.read_text() or 'another process'}, which is {what}", file=sys.stderr, flush=True)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-@contextmanager
-def aside(folder: Path, purpose: str) -> Iterator[Path]:
-    """A folder in `folder` to work in, removed at the end; with those that killed processes left of that purpose."""
-    # Only this machine's: a file system that machines share may not share their locks.
-    ours = f".{purpose}-{platform.node()}-"
-    for left in folder.glob(f"{ours}*"):
-        _remove_if_left(left)
-    made = folder / f"{ours}{secrets.token_hex(4)}"
-    made.mkdir(parents=True)
-    handle = os.open(made, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(handle)
-
-
-def _remove_if_left(folder: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, fallback_to_soft=False)
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(handle)
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = path.read_text() or "another process"
+            logging.getLogger(__name__).warning("waiting for %s, which is %s", holder, purpose)
+            lock.acquire()
+        path.write_text(f"process {os.getpid()} on {platform.node()}")
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

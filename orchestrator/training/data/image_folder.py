@@ -1,6 +1,6 @@
 """Image folders: train/<class>/* and test/<class>/*, decoded once into the cache.
 
-The decoded copy is named by a digest of the listing (names, sizes, times of change).
+The decoded copy is named by a digest of the listing: names, sizes and modification times.
 """
 
 import hashlib
@@ -13,33 +13,34 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.training.data.cache import Part, Published, cached, decoded_folder, is_decoded
-from orchestrator.training.data.images import DataError, Source
+from orchestrator.training.data.cache import RawDataset, RawSplit, decoded_folder, is_decoded, load_or_decode
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images import DataError
 
 SPLITS = ("train", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def load_image_folder(folder: Path) -> Source:
-    """The images of a folder, memory-mapped.
+def load_image_folder(folder: Path) -> DataSplits:
+    """Returns the images of a folder, memory-mapped.
 
     Raises:
-        DataError: where a folder is missing or empty, classes differ between train and test, an image cannot be
-            read or has another size than the first, or the cache cannot be written.
+        DataError: if a folder is missing or empty, train and test have different classes, an image cannot be read or
+            differs in size from the first, or the cache cannot be written.
     """
     listing = _list(folder)
-    return cached(_decoded(listing), lambda unpacked: _publish(listing))
+    return load_or_decode(listing.decoded, lambda scratch: _read(listing))
 
 
 def image_folder_state(folder: Path) -> str:
-    """Where the images of a folder are now, in a line.
+    """Describes in one line whether the images of a folder are decoded.
 
     Raises:
-        DataError: where it is no folder of images.
+        DataError: if it is not a folder of images.
     """
     listing = _list(folder)
-    if is_decoded(decoded := _decoded(listing)):
-        return f"decoded in {decoded}"
+    if is_decoded(listing.decoded):
+        return f"decoded in {listing.decoded}"
     return f"{sum(map(len, listing.files.values())):,} images in {folder}, not decoded yet"
 
 
@@ -48,83 +49,79 @@ class _Listing:
     classes: tuple[str, ...]
     files: dict[str, list[tuple[Path, int]]]
     """By split: path and label of every image, sorted by class and name."""
-    digest: str
+    decoded: Path
+    """The folder of the decoded copy."""
 
 
 def _list(folder: Path) -> _Listing:
     if not folder.is_dir():
         raise DataError(f"data folder {str(folder)!r} does not exist; put images into train/<class>/ and test/<class>/")
-    classes = {split: _classes(folder / split) for split in SPLITS}
-    if classes["train"] != classes["test"]:
-        differing = ", ".join(sorted(set(classes["train"]) ^ set(classes["test"])))
+    names, test_names = (_class_names(folder / split) for split in SPLITS)
+    if names != test_names:
+        differing = ", ".join(sorted(set(names) ^ set(test_names)))
         raise DataError(f"{folder}: train and test must have the same classes; only one of them has: {differing}")
-    names = classes["train"]
     if len(names) < 2:
         raise DataError(f"{folder / 'train'} has {len(names)} class folder; at least 2 are needed")
     digest = hashlib.sha256()
-    files: dict[str, list[tuple[Path, int]]] = {}
+    files: dict[str, list[tuple[Path, int]]] = {split: [] for split in SPLITS}
     for split in SPLITS:
-        files[split] = []
         for label, name in enumerate(names):
-            for entry in _images(folder / split / name):
+            for entry in _image_entries(folder / split / name):
                 status = entry.stat()
                 digest.update(f"{split}/{name}/{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
                 files[split].append((Path(entry.path), label))
-    return _Listing(names, files, digest.hexdigest())
+    return _Listing(names, files, decoded_folder("images", digest.hexdigest()))
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def _class_names(folder: Path) -> tuple[str, ...]:
+    hint = "put one folder of images per class there"
     if not folder.is_dir():
-        raise DataError(f"data folder {str(folder)!r} does not exist; put one folder of images a class there")
+        raise DataError(f"data folder {str(folder)!r} does not exist; {hint}")
     names = tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
     if not names:
-        raise DataError(f"data folder {str(folder)!r} has no class folders; put one folder of images a class there")
+        raise DataError(f"data folder {str(folder)!r} has no class folders; {hint}")
     return names
 
 
-def _images(folder: Path) -> list[os.DirEntry[str]]:
+def _image_entries(folder: Path) -> list[os.DirEntry[str]]:
     entries = [entry for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in _SUFFIXES]
     if not entries:
         raise DataError(f"class folder {str(folder)!r} has no images ({', '.join(sorted(_SUFFIXES))})")
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _decoded(listing: _Listing) -> Path:
-    return decoded_folder("images", listing.digest)
-
-
-def _publish(listing: _Listing) -> Published:
-    first = _read(listing.files["train"][0][0], None)
-    channels, height, width = first.shape
+def _read(listing: _Listing) -> RawDataset:
+    first = _read_image(listing.files["train"][0][0], None)
     train, test = (
-        Part(
+        RawSplit(
             torch.tensor([label for _, label in listing.files[split]]),
-            _read_all([path for path, _ in listing.files[split]], first),
+            _read_images([path for path, _ in listing.files[split]], first),
         )
         for split in SPLITS
     )
-    return Published(listing.classes, (channels, height, width), train, test)
+    channels, height, width = first.shape
+    return RawDataset(listing.classes, (channels, height, width), train, test)
 
 
-def _read_all(paths: list[Path], like: Tensor) -> Iterator[bytes]:
-    # Pillow decodes outside the interpreter lock. In slices: a pool's map would otherwise hold the whole set.
+def _read_images(paths: list[Path], first: Tensor) -> Iterator[bytes]:
+    # Pillow decodes without the interpreter lock. In slices, since a pool's map would hold the whole set in memory.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 1024):
-            yield from pool.map(lambda path: _read(path, like).numpy().tobytes(), paths[start : start + 1024])
+            yield from pool.map(lambda path: _read_image(path, first).numpy().tobytes(), paths[start : start + 1024])
 
 
-def _read(path: Path, like: Tensor | None) -> Tensor:
-    """An image as uint8 [channels, height, width]: grey where the first image is, else RGB."""
+def _read_image(path: Path, first: Tensor | None) -> Tensor:
+    """Returns an image as uint8 [channels, height, width]: grey if the first image is, else RGB."""
     from PIL import Image, UnidentifiedImageError
     from torchvision.transforms.functional import pil_to_tensor
 
     try:
         with Image.open(path) as image:
-            grey = image.mode in ("1", "L") if like is None else like.shape[0] == 1
+            grey = image.mode in ("1", "L") if first is None else first.shape[0] == 1
             pixels: Tensor = pil_to_tensor(image.convert("L" if grey else "RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"image {str(path)!r} cannot be read ({error}); replace or remove it") from None
-    if like is not None and pixels.shape != like.shape:
-        size, expected = (f"{s[2]}x{s[1]}" for s in (pixels.shape, like.shape))
-        raise DataError(f"image {str(path)!r} is {size}, the first one {expected}: all must have one size; resize it")
+    if first is not None and pixels.shape != first.shape:
+        size, expected = (f"{shape[2]}x{shape[1]}" for shape in (pixels.shape, first.shape))
+        raise DataError(f"image {str(path)!r} is {size}, expected {expected} like the first image; resize it")
     return pixels

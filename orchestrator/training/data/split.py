@@ -1,4 +1,4 @@
-"""What all trials on one data set share: which images validate, the OOD noise, the scale of the pixels."""
+"""Draws shared by all trials on one data set: the validation split, the OOD noise, and the pixel statistics."""
 
 import torch
 from torch import Tensor
@@ -7,48 +7,49 @@ from orchestrator.training.data.images import DataError
 from orchestrator.training.streams import stream
 
 SPLIT_SEED = 42
-"""Fixes what all trials on one data set share: the validation split, the measurement subset, the OOD noise."""
+"""Seeds what all trials on a data set share: the validation split, the measurement subset, the OOD noise."""
 VALIDATION_FRACTION = 0.1
 OOD_STANDARD_DEVIATION = 0.25
-"""Of the Gaussian noise added to the normalised test images."""
+"""Standard deviation of the Gaussian noise that is added to the normalised test images."""
 _SLICE = 2**20
-"""Values of which a float64 copy is made at a time: one of a large data set would not fit."""
+"""Values converted to float64 at a time. A large data set would not fit into memory at once."""
 
 
 def training_order(images: int) -> tuple[Tensor, int]:
-    """The published training images in the order of the split, and how many of the first ones validate.
+    """Returns the order of the split over the published training images, and the number of validation images.
+
+    The validation images come first.
 
     Raises:
-        DataError: where there are too few to set some aside.
+        DataError: if there are too few images to hold some out.
     """
-    held_out = held_out_of(images)
+    held_out = validation_size(images)
     if not 0 < held_out < images:
-        raise DataError(f"{images} training images are too few to set {VALIDATION_FRACTION:.0%} aside to validate")
+        raise DataError(f"{images} training images are too few to hold out {VALIDATION_FRACTION:.0%} for validation")
     return torch.randperm(images, generator=stream(SPLIT_SEED, "validation split")), held_out
 
 
-def held_out_of(images: int) -> int:
-    """How many of so many published training images validate."""
+def validation_size(images: int) -> int:
+    """Returns how many of the published training images are held out for validation."""
     return round(VALIDATION_FRACTION * images)
 
 
 def draw_ood_noise(noise: Tensor) -> Tensor:
-    """Fills a float32 tensor of the test images' shape with what is added to them once they are normalised."""
+    """Fills a float32 tensor of the test images' shape with the OOD noise and returns it."""
     return noise.normal_(generator=stream(SPLIT_SEED, "ood noise")).mul_(OOD_STANDARD_DEVIATION)
 
 
 def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation a channel, float64 [channels], of uint8 [n, channels, height, width].
+    """Returns mean and standard deviation per channel, float64 [channels], of uint8 [n, channels, height, width].
 
-    The deviation is at least 1, one grey value: a constant channel is not divided by zero. Sums are of whole numbers
-    and exact, so the order of the images moves no bit.
+    The deviation is at least 1 (one grey value), so a constant channel is not divided by zero. Sums of integers are
+    exact in float64: the order of the images does not matter.
     """
     mean = _channel_mean(pixels)
     return mean, (_channel_mean(pixels, power=2) - mean.square()).sqrt().clamp(min=1.0)
 
 
 def _channel_mean(pixels: Tensor, power: int = 1) -> Tensor:
-    """Mean of pixel**power a channel, exact to float64."""
     images = max(1, _SLICE // pixels[0].numel())
     total = sum(part.to(torch.float64).pow_(power).sum((0, 2, 3)) for part in pixels.split(images))
     assert isinstance(total, Tensor)

@@ -1,1 +1,1 @@
-"""What is estimated at a record; the one place that calls the estimators."""
+"""Estimates of a record. The only package that calls the estimators."""

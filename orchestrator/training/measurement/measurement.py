@@ -1,4 +1,4 @@
-"""What is estimated after an epoch: the one place where the estimators are called."""
+"""Estimates the curvature of the training loss after an epoch. The only module that calls the estimators."""
 
 import ctypes
 import os
@@ -16,54 +16,50 @@ from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.streams import stream
 
-_MOST_MEMORY = 2 * 2**30
-"""The graphs of 4,500 images in the paper's CNN take 0.8 GB."""
+_LARGEST_BUDGET = 2 * 2**30
+"""Bytes. The graphs of 4,500 images in the paper's CNN take 0.8 GB."""
 
 
 class Measurement:
-    """Curvature of the mean training loss, without weight decay, over a fixed subset, in eval mode.
+    """The curvature of the mean training loss, without weight decay, over a fixed subset and in eval mode.
 
-    Leaves the model bitwise as it found it, its mode too, and draws from streams of its own.
+    It leaves the model bit for bit as it was, modes included, and draws from its own random streams.
     """
 
     def __init__(self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor) -> None:
-        self.config = config
-        self.seed = seed
-        self.inputs = inputs
-        self.targets = targets
+        self.config, self.seed, self.inputs, self.targets = config, seed, inputs, targets
 
     def chunk_size(self, model: nn.Module) -> int:
-        """Images that are differentiated at a time. The model must be in eval mode."""
+        """Returns the number of images that are differentiated at a time. The model must be in eval mode."""
         return self._operator(model).chunk_size
 
     def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
-        """The record with everything that is due at its epoch filled in; unchanged where the trial has diverged."""
+        """Returns the record with all estimates that are due in its epoch; unchanged if the trial has diverged."""
         if record.diverged:
             return record
         started = time.perf_counter()
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
-            fields, products = self._fields(model, record.epoch)
+            fields, products = self._estimate(model, record.epoch)
         finally:
             for module, training in modes:
                 module.training = training
             _return_memory()
         return replace(record, **fields, hessian_products=products, time_measure_seconds=time.perf_counter() - started)
 
-    def _fields(self, model: nn.Module, epoch: int) -> tuple[dict[str, Any], float]:
-        """Everything that is due, of a model in eval mode, and the products it took."""
-        operator = self._operator(model)
-        algorithm1 = "algorithm1" in self.config.estimators and epoch % self.config.algorithm1_every == 0
-        eigenvalues = "lanczos" in self.config.estimators
-        # The better estimate of the same quantity comes later, and is what stays.
-        with operator.keeping_graphs() if algorithm1 or eigenvalues else nullcontext():
+    def _estimate(self, model: nn.Module, epoch: int) -> tuple[dict[str, Any], float]:
+        """Returns the estimates that are due, and the number of products they took."""
+        operator, estimators = self._operator(model), self.config.estimators
+        algorithm1 = "algorithm1" in estimators and epoch % self.config.algorithm1_every == 0
+        # A better estimate of the same quantity comes later and replaces the earlier one.
+        with operator.keeping_graphs() if algorithm1 or "lanczos" in estimators else nullcontext():
             fields: dict[str, Any] = {"gradient_norm": float(operator.gradient().norm())}
             if algorithm1:
                 fields |= self._algorithm1(operator, epoch)
-            if eigenvalues:
+            if "lanczos" in estimators:
                 fields |= self._lanczos(operator, epoch)
-        if {"exact_trace", "sampled_trace"} & set(self.config.estimators):
+        if {"exact_trace", "sampled_trace"} & set(estimators):
             fields |= self._trace(operator, epoch)
         return fields, operator.products
 
@@ -71,12 +67,12 @@ class Measurement:
         operator = HessianOperator(
             model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
         )
-        # As Lanczos cuts them: so it shares the graphs of what comes before it.
+        # The chunks of Lanczos, so that it can use the graphs of the estimates before it.
         fraction = self.config.lanczos_coarse_fraction
         return operator.in_chunks(fraction) if fraction else operator
 
     def _algorithm1(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
-        """The paper's Algorithm 1, as the paper computes it."""
+        """Returns the estimates of the paper's Algorithm 1: power iteration and Hutchinson's trace."""
         start = stream(self.seed, "power iteration start", epoch)
         eigen = power_iteration(operator, self.config.algorithm1_iterations, generator=start)
         probes = stream(self.seed, "trace probes", epoch)
@@ -89,18 +85,17 @@ class Measurement:
             "algorithm1_trace_samples": tuple(trace.samples),
             "hessian_trace": trace.value,
             "hessian_trace_standard_error": trace.standard_error,
-            # Power iteration finds the largest magnitude: where that is negative it says nothing of lambda_max.
+            # Power iteration finds the largest magnitude. A negative eigenvalue says nothing about lambda_max.
             "hessian_lambda_max": eigen.value if eigen.value >= 0 else None,
             "hessian_lambda_max_residual": eigen.residual if eigen.value >= 0 else None,
         }
 
     def _lanczos(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
-        start = stream(self.seed, "lanczos start", epoch)
         result = lanczos(
             operator,
             self.config.lanczos_products,
             tolerance=self.config.lanczos_tolerance,
-            generator=start,
+            generator=stream(self.seed, "lanczos start", epoch),
             coarse_fraction=self.config.lanczos_coarse_fraction or None,
         )
         return {
@@ -112,7 +107,7 @@ class Measurement:
         }
 
     def _trace(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
-        """Without probes where the network is piecewise linear, which all but users' own are."""
+        """Returns the trace of the Hessian. Piecewise linear networks, as all built-in ones, need no probes."""
         signs = stream(self.seed, "trace signs", epoch)
         trace = hessian_trace(operator, sampled="sampled_trace" in self.config.estimators, generator=signs)
         return {
@@ -125,16 +120,16 @@ class Measurement:
 
 
 def _return_memory() -> None:
-    """Gives the operating system what graphs have freed: glibc keeps it, and more of it after every measurement."""
+    """Returns freed memory to the system. glibc would keep it, and more after every measurement."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
 
 
 def _memory_budget(device: torch.device) -> int:
-    """Bytes for graphs, which decide how fast products are and no bit of them: a share of what this trial may use."""
+    """Returns the bytes for kept graphs: a share of this trial's memory. It affects the speed and no result."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return min(_MOST_MEMORY, free // 4)
+        return min(_LARGEST_BUDGET, free // 4)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(_MOST_MEMORY, memory // 4 * torch.get_num_threads() // (os.cpu_count() or 1))
+    return min(_LARGEST_BUDGET, memory // 4 * torch.get_num_threads() // (os.cpu_count() or 1))

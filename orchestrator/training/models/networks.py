@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from orchestrator.study.model_config import CnnConfig, MlpConfig, ModuleConfig
-from orchestrator.training.models.user_code import build_own, users_code
+from orchestrator.training.models.user_code import build_user_model, user_code_errors
 from orchestrator.training.streams import derived_seed
 
 CHANNELS = 32
@@ -21,8 +21,8 @@ Shape = tuple[int, int, int]
 class Cnn(nn.Sequential):
     """Two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, then two hidden layers of 400.
 
-    994,154 parameters on 3x32x32 images and 10 classes: the paper's "about 1 million". Batch norm stands before every
-    ReLU, dropout after those of the hidden layers. Neither draws anything: the weights are those they would be without.
+    994,154 parameters for 3x32x32 images and 10 classes: the paper's "about 1 million". Batch norm comes before every
+    ReLU, dropout after the ReLU of the hidden layers. Neither changes the weights that are drawn.
     """
 
     def __init__(self, shape: Shape, classes: int, dropout: float = 0.0, batch_norm: bool = False) -> None:
@@ -40,7 +40,7 @@ class Cnn(nn.Sequential):
 
 
 class Mlp(nn.Sequential):
-    """Hidden layers with ReLU on the flattened image; batch norm and dropout as in the cnn."""
+    """Hidden layers with ReLU on the flattened image. Batch norm and dropout are placed as in the cnn."""
 
     def __init__(
         self, shape: Shape, classes: int, hidden: tuple[int, ...], dropout: float = 0.0, batch_norm: bool = False
@@ -62,68 +62,67 @@ def _hidden(inputs: int, width: int, dropout: float, batch_norm: bool) -> list[n
 
 
 def build_model(config: CnnConfig | MlpConfig | ModuleConfig, shape: Shape, classes: int, seed: int) -> nn.Module:
-    """A model with weights drawn on the CPU from the seed's stream, the same on every device.
+    """Returns a model with weights drawn on the CPU from the seed's stream, so they are the same for every device.
 
     Raises:
-        ValueError: where a network of one's own cannot be found or called, or a model's output does not fit the
-            classes.
-        ModelCodeError: where the code of a network of one's own raises.
+        ValueError: if the user's own network cannot be imported or called, or the output does not fit the classes.
+        ModelCodeError: if the user's own network raises.
     """
+
+    def seed_weights() -> None:
+        torch.manual_seed(derived_seed(seed, "initial weights"))
+
     with torch.random.fork_rng(devices=[]):
-
-        def seeded() -> None:
-            torch.manual_seed(derived_seed(seed, "initial weights"))
-
         match config:
             case ModuleConfig():
-                model = build_own(config, shape, classes, seeded)
+                model = build_user_model(config, shape, classes, seed_weights)
             case CnnConfig():
-                seeded()
+                seed_weights()
                 model = Cnn(shape, classes, config.dropout, config.batch_norm)
             case MlpConfig():
-                seeded()
+                seed_weights()
                 model = Mlp(shape, classes, config.hidden, config.dropout, config.batch_norm)
-        # Within the fork: the first pass draws the weights of lazy layers.
+        # Inside the fork: lazy layers draw their weights in the first pass.
         check_outputs(model, config.name, shape, classes)
     return model
 
 
 def check_outputs(model: nn.Module, name: str, shape: Shape, classes: int) -> None:
-    """Raises ValueError where a model does not give one score a class for every image."""
+    """Raises ValueError if a model does not return one score per class for every image."""
     training = model.training
-    with torch.no_grad(), users_code(name, f"called with 2 images of shape {shape}"):
+    with torch.no_grad(), user_code_errors(name, f"called with 2 images of shape {shape}"):
         outputs = model.eval()(torch.zeros(2, *shape))
     model.train(training)
     given = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if given != (2, classes):
         raise ValueError(
             f"model {name!r} gives {given} for 2 images of shape {shape}; the data has {classes} classes, "
-            f"so (2, {classes}) is needed: set the size of the last layer"
+            f"so (2, {classes}) is expected: set the size of the last layer"
         )
 
 
 def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> None:
-    """Raises ValueError where a model with batch norm would be trained on a single image: that has no variance.
+    """Raises ValueError if a model has batch norm and would train on a batch of one image.
 
     Args:
-        model: any model; one without batch norm takes any batch.
-        name: its name, for the message.
-        images: how many there are to train on.
-        batch_size: as configured; the last batch of an epoch has what is left over.
+        model: any model. Without batch norm it accepts every batch.
+        name: of the model, for the message.
+        images: number of training images.
+        batch_size: as configured. The last batch of an epoch may be smaller.
     """
-    if (images % batch_size or batch_size) != 1 or not any(isinstance(part, _BatchNorm) for part in model.modules()):
+    if (images % batch_size or batch_size) != 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         return
-    where = "are batches of 1" if batch_size == 1 else f"leave a last batch of 1 of {images} training images"
+    problem = "are batches of 1" if batch_size == 1 else f"leave a last batch of 1 of {images} training images"
     raise ValueError(
-        f"batches of {batch_size} {where}, and model {name!r} has batch norm, which needs at least 2 images to "
+        f"batches of {batch_size} {problem}, and model {name!r} has batch norm, which needs at least 2 images to "
         "normalise over: set another batch_size or data.train_subset"
     )
 
 
-def evaluation_layout(model: nn.Module) -> torch.memory_format:
-    """How images lie in memory when a model is evaluated.
+def evaluation_memory_format(model: nn.Module) -> torch.memory_format:
+    """Returns the memory format of images for the evaluation of a model.
 
-    `channels_last` makes the cnn's forward pass three times as fast on a CPU. The mlp flattens, which would copy it
-    back; a network of one's own may hold a `view`, which takes the usual layout only.
+    With `channels_last` the cnn's forward pass is three times as fast on a CPU. The mlp flattens images, which would
+    copy them back; a user's own network may call `view`, which needs the contiguous format.
     """
     return torch.channels_last if isinstance(model, Cnn) else torch.contiguous_format

@@ -1,4 +1,4 @@
-"""Networks of the user's own: `package.module:Class`, imported, checked and called."""
+"""The user's own networks: imports, checks and calls `package.module:Class`."""
 
 import contextlib
 import difflib
@@ -18,47 +18,52 @@ from orchestrator.study.model_config import ModuleConfig
 
 
 class ModelCodeError(RuntimeError):
-    """The user's own code raised. Not a ValueError: its traceback is what tells them where."""
+    """The user's own code raised. Not a ValueError, so that its traceback is shown."""
 
 
 def importable_from(folder: str) -> None:
-    """Lets this process import modules from a folder. Last in the path: they cannot hide what is installed."""
+    """Appends a folder to the import path of this process. Its modules do not hide installed ones."""
     if folder not in sys.path:
         sys.path.append(folder)
 
 
-def build_own(
+def build_user_model(
     config: ModuleConfig, shape: tuple[int, int, int], classes: int, before_call: Callable[[], None]
 ) -> nn.Module:
-    """An instance of the class that a config names, called with the config's arguments by name.
+    """Returns an instance of the class that a config names, called with the config's arguments by name.
 
-    `shape` (channels, height, width) and `classes` are passed where its signature has them and the config does not.
+    `shape` and `classes` are passed too if the signature has them and the config does not set them.
 
     Args:
         config: names the class.
-        shape: of an image.
-        classes: how many there are.
-        before_call: called between import and call: seeds what the class draws, whatever the import did.
+        shape: channels, height and width of an image.
+        classes: number of classes.
+        before_call: called between import and call. Seeds the draws of the class, whatever the import drew.
 
     Raises:
-        ValueError: where there is no such module or class, it is no torch.nn.Module, does not take the arguments, or
-            has nothing to train.
-        ModelCodeError: where the module or the class raises.
+        ValueError: if the module or class does not exist, is not a torch.nn.Module, does not take the arguments, or
+            has no trainable parameter.
+        ModelCodeError: if the module or the class raises.
     """
     network = _find_class(config.name)
     arguments = _arguments(config, network, {"shape": shape, "classes": classes})
     before_call()
-    with users_code(config.name, f"called with {_shown(arguments)}"):
+    with user_code_errors(config.name, f"called with {_shown(arguments)}"):
         model = network(**arguments)
-    # Lazy layers get their parameters at the first pass, so no number of them is asked for here.
+    # Parameters of lazy layers have no size before the first pass, so they are not counted.
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model {config.name!r} has no parameter that requires grad: there is nothing to train")
     return model
 
 
 @contextlib.contextmanager
-def users_code(name: str, doing: str) -> Iterator[None]:
-    """What the code of a network of one's own raises comes out as ModelCodeError, its own traceback before it."""
+def user_code_errors(name: str, doing: str) -> Iterator[None]:
+    """Turns exceptions of the user's own network into ModelCodeError, with the original as its cause.
+
+    Args:
+        name: of the model. Exceptions of built-in models pass unchanged.
+        doing: completes the message "model raised when ...".
+    """
     if ":" not in name:
         yield
         return
@@ -69,16 +74,16 @@ def users_code(name: str, doing: str) -> Iterator[None]:
 
 
 def code_files(config: object) -> dict[str, Path]:
-    """The file of a network of one's own, by module; empty for the networks of this package, and where it is not found.
+    """Returns the file of the user's own network by module name; empty for built-in networks or if it is not found.
 
-    What that file imports is not among them.
+    Modules that the file imports are not included.
     """
     if not isinstance(config, ModuleConfig):
         return {}
     path = config.name.partition(":")[0]
     try:
         spec = importlib.util.find_spec(path)
-    except Exception:  # the packages above are imported; whatever they raise is told when the network is built
+    except Exception:  # importing its parent packages raised, which is reported when the network is built
         return {}
     return {path: Path(spec.origin)} if spec and spec.origin and Path(spec.origin).is_file() else {}
 
@@ -86,21 +91,19 @@ def code_files(config: object) -> dict[str, Path]:
 def _find_class(name: str) -> type[nn.Module]:
     path, _, attribute = name.partition(":")
     module = _import(name, path)
-    found = getattr(module, attribute, None)
+    found, suggestion = getattr(module, attribute, None), _suggestion(module, attribute)
     if found is None:
-        raise ValueError(f"model {name!r}: {_place(module)} has no class {attribute!r}{_nearest(module, attribute)}")
+        raise ValueError(f"model {name!r}: {_location(module)} has no class {attribute!r}{suggestion}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         given = "a class of another kind" if isinstance(found, type) else f"a {type(found).__name__}"
-        raise ValueError(
-            f"model {name!r} is {given}, expected a class derived from torch.nn.Module{_nearest(module, attribute)}"
-        )
+        raise ValueError(f"model {name!r} is {given}, expected a class derived from torch.nn.Module{suggestion}")
     return found
 
 
 def _import(name: str, path: str) -> ModuleType:
     importlib.invalidate_caches()
     try:
-        with users_code(name, "imported"):
+        with user_code_errors(name, "imported"):
             return importlib.import_module(path)
     except ModelCodeError as error:
         cause = error.__cause__
@@ -108,27 +111,27 @@ def _import(name: str, path: str) -> ModuleType:
         if missing is None or not f"{path}.".startswith(f"{missing}."):
             raise
         raise ValueError(
-            f"model {name!r}: {cause}; Python looked in {_looked_in()}: run the command in the folder from which "
-            f"`import {path}` works, or install the package"
+            f"model {name!r}: {cause}; Python looked in {_searched_folders()}: run the command in the folder from "
+            f"which `import {path}` works, or install the package"
         ) from None
 
 
-def _looked_in() -> str:
-    """The folders that are not Python's own."""
+def _searched_folders() -> str:
     folders = [Path(entry or ".").resolve() for entry in sys.path]
     pythons = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    # Without the folders of Python itself.
     own = [str(folder) for folder in folders if folder.is_dir() and not any(map(folder.is_relative_to, pythons))]
     return ", ".join([*dict.fromkeys(own), "the installed packages"])
 
 
-def _place(module: ModuleType) -> str:
+def _location(module: ModuleType) -> str:
     return f"module {module.__name__!r} ({getattr(module, '__file__', None) or 'a folder without __init__.py'})"
 
 
-def _nearest(module: ModuleType, attribute: str) -> str:
+def _suggestion(module: ModuleType, attribute: str) -> str:
     networks = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
     if not networks:
-        return "; it has no torch.nn.Module at all"
+        return "; it has no torch.nn.Module"
     close = difflib.get_close_matches(attribute, networks, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
     return f"{hint} it has: {', '.join(sorted(networks))}"

@@ -1,4 +1,4 @@
-"""The optimizers a trial can use."""
+"""Builds the optimizer of a trial."""
 
 from collections.abc import Iterable
 
@@ -12,22 +12,22 @@ Config = SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig
 
 
 def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """The optimizer of a trial. Fused: one kernel over all parameters, on the CPU too; RMSprop has none in torch.
+    """Returns the optimizer of a trial, fused into one kernel over all parameters. torch has no fused RMSprop.
 
-    On CUDA the learning rate is a tensor and every count lies on the device: the same arithmetic whether the kernels
-    of a step are launched one by one or as a graph.
+    On CUDA the learning rate is a tensor and step counts are on the device, so a CUDA graph and separate launches do
+    the same arithmetic.
     """
     parameters = list(parameters)
     on_cuda = any(parameter.is_cuda for parameter in parameters)
     lr: float | Tensor = torch.tensor(config.lr, device=parameters[0].device) if on_cuda else config.lr
-    optimizer = _built(config, parameters, lr, on_cuda)
+    optimizer = _create(config, parameters, lr, on_cuda)
     if on_cuda:
-        # Or torch says of every trial that it could be faster if it never became a graph.
+        # Silences a warning of torch for trials that are not captured as a CUDA graph.
         optimizer._warned_capturable_if_run_uncaptured = True
     return optimizer
 
 
-def _built(config: Config, parameters: list[nn.Parameter], lr: float | Tensor, on_cuda: bool) -> optim.Optimizer:
+def _create(config: Config, parameters: list[nn.Parameter], lr: float | Tensor, on_cuda: bool) -> optim.Optimizer:
     decay = config.weight_decay
     match config:
         case SgdConfig(momentum=momentum, nesterov=nesterov):

@@ -8,10 +8,10 @@ from torch import Tensor, nn, optim
 
 
 class DeviceAdagrad(optim.Adagrad):
-    """AdaGrad whose learning rate and count of steps are read on the device, when a step runs, not when it is launched.
+    """AdaGrad that reads the learning rate and the step count on the device, when a step runs.
 
-    torch's own reads the count on the host, with a decaying rate at every step; its fused kernels for CUDA are not in
-    all versions. The formula and the state are torch's.
+    torch's AdaGrad reads the count on the host, and not every supported version has its fused CUDA kernel. Formula and
+    state are those of torch.
     """
 
     def __init__(
@@ -25,16 +25,16 @@ class DeviceAdagrad(optim.Adagrad):
     ) -> None:
         super().__init__(parameters, lr, lr_decay, weight_decay, initial_accumulator, eps, foreach=True)
         for group in self.param_groups:
-            group["capturable"] = True  # load_state_dict then leaves the counts on the device
+            group["capturable"] = True  # makes load_state_dict keep the counts on the device
             for parameter in group["params"]:
                 self.state[parameter]["step"] = torch.zeros((), device=parameter.device)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step along the gradients that there are.
+        """Takes one step. Parameters without a gradient are skipped.
 
         Args:
-            closure: not supported; the parameter is torch's.
+            closure: not supported.
         """
         assert closure is None
         for group in self.param_groups:

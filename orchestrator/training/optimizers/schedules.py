@@ -1,4 +1,4 @@
-"""How the learning rate changes with time: a pure function of the step, so that nothing of it needs to be stored."""
+"""Learning rate schedules: pure functions of the step, so a checkpoint stores nothing of them."""
 
 from math import cos, pi
 
@@ -11,19 +11,20 @@ Schedule = ConstantSchedule | CosineSchedule | StepSchedule
 
 
 def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, step: int) -> float:
-    """By what the optimizer's learning rate is multiplied in one step.
+    """Returns the factor on the optimizer's learning rate in one step.
 
-    Warm-up, of `warmup_epochs * steps_per_epoch` = w steps: (step + 1) / w, so its last step is the first at full size.
+    Warm-up over w = `warmup_epochs * steps_per_epoch` steps: (step + 1) / w, so the last one has the full rate. Then:
 
     - constant: 1.
-    - cosine: final + (1 - final) (1 + cos(pi (step - s) / (l - s))) / 2, from 1 at s, the last step of the warm-up or
-      the first of the trial, to `final` at l, the last step of the trial (Loshchilov and Hutter, 2017, no restarts).
-    - step: factor ** (finished epochs // every), the epochs of the warm-up counted too.
+    - cosine: final + (1 - final) (1 + cos(pi (step - s) / (l - s))) / 2. It falls from 1 at s, the last step of the
+      warm-up (or the first of the trial), to `final` at l, the last step of the trial (Loshchilov and Hutter, 2017,
+      without restarts).
+    - step: factor ** (finished epochs // every). Epochs of the warm-up count.
 
     Args:
         schedule: from the trial's config.
-        epochs: of the whole trial.
-        steps_per_epoch: batches in an epoch.
+        epochs: number of epochs of the whole trial.
+        steps_per_epoch: number of batches in an epoch.
         step: counted from 0 over the whole trial.
     """
     warmup = schedule.warmup_epochs * steps_per_epoch
@@ -34,7 +35,7 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
             return 1.0
         case CosineSchedule():
             start, last = max(warmup - 1, 0), epochs * steps_per_epoch - 1
-            # A trial of a single step takes it in full.
+            # A trial of one step has the full rate.
             progress = (step - start) / (last - start) if last > start else 0.0
             return schedule.final + (1 - schedule.final) * (1 + cos(pi * progress)) / 2
         case StepSchedule():
@@ -42,12 +43,12 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
 
 
 def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per_epoch: int, step: int) -> None:
-    """Gives an optimizer the learning rate of a step; leaves it alone where the rate never changes."""
+    """Sets the learning rate of a step, unless the schedule is constant."""
     if isinstance(config.schedule, ConstantSchedule) and config.schedule.warmup_epochs == 0:
         return
     factor = learning_rate_factor(config.schedule, config.epochs, steps_per_epoch, step)
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(config.optimizer.lr * factor)  # the one that graphs read
+            group["lr"].fill_(config.optimizer.lr * factor)  # in place: CUDA graphs read this memory
         else:
             group["lr"] = config.optimizer.lr * factor

@@ -9,12 +9,13 @@ import torch
 
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE, CapturedStep, training_step
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import TrainedEpoch, train, train_epoch
 from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
-from orchestrator.training.step import PlainStep
+from orchestrator.training.step import EagerStep
 from tests.training.trials import digits, small_trial
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
@@ -38,12 +39,12 @@ TRIALS: list[dict[str, object]] = [
     *({"optimizer": optimizer, "schedule": COSINE, "model": NOISY_CNN} for optimizer in OPTIMIZERS),
     {"model": NOISY_CNN, "augmentation": AUGMENTED},
     {"model": {"name": "mlp", "hidden": [20, 10], "dropout": 0.2, "batch_norm": True}, "augmentation": AUGMENTED},
-    {"model": {"name": "tests.training.own_nets:Plain", "width": 9}},
+    {"model": {"name": "tests.training.user_nets:Plain", "width": 9}},
 ]
 UNFIT = {
     "Waiting": "a synchronizing CUDA operation",
     "Drawing": "it draws random numbers on the CPU",
-    "Counting": "it changes an attribute of Counting",
+    "CountingCalls": "it changes an attribute of CountingCalls",
     "Remembering": "it changes an attribute of Remembering",
     "Synchronising": "",
 }
@@ -56,7 +57,7 @@ def _deterministic() -> Iterator[None]:
 
 
 @functools.cache
-def on_cuda() -> ResidentData:
+def on_cuda() -> DataSplits:
     return load_data(small_trial().data, CUDA)
 
 
@@ -77,7 +78,7 @@ def test_on_a_cpu_steps_are_plain() -> None:
     trial = small_trial()
     model = build_model(trial.model, (1, 8, 8), 10, 0)
     optimizer = build_optimizer(trial.optimizer, model.parameters())
-    assert isinstance(training_step(model, optimizer, digits(), trial), PlainStep)
+    assert isinstance(training_step(model, optimizer, digits(), trial), EagerStep)
 
 
 @needs_cuda
@@ -87,7 +88,7 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = build_optimizer(trial.optimizer, model.parameters())
     assert isinstance(training_step(model, optimizer, on_cuda(), trial), CapturedStep)
     monkeypatch.setenv(CAPTURE_VARIABLE, "0")
-    assert isinstance(training_step(model, optimizer, on_cuda(), trial), PlainStep)
+    assert isinstance(training_step(model, optimizer, on_cuda(), trial), EagerStep)
 
 
 @needs_cuda
@@ -137,7 +138,7 @@ def test_nothing_waits_for_the_device_within_an_epoch(optimizer: dict[str, objec
     trial = small_trial(optimizer=optimizer, schedule=COSINE, model=NOISY_CNN, augmentation=AUGMENTED, epochs=3)
     model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
     built = build_optimizer(trial.optimizer, model.parameters())
-    step = PlainStep(model, built, on_cuda()) if plain else training_step(model, built, on_cuda(), trial)
+    step = EagerStep(model, built, on_cuda()) if plain else training_step(model, built, on_cuda(), trial)
     train_epoch(model, built, on_cuda(), trial, 1, step)
     assert plain or step.is_graph  # type: ignore[union-attr]
     torch.cuda.synchronize()

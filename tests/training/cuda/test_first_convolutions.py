@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.training.cuda.first_convolutions import FirstConvolutions, _First
+from orchestrator.training.cuda.first_convolutions import FirstConvolutions, _FirstConvolution
 
 GEOMETRIES = [([1, 1], [1, 1], [1, 1]), ([2, 1], [0, 1], [1, 2]), ([1, 3], [2, 0], [2, 1])]
 
@@ -18,7 +18,7 @@ def test_gradients_are_torchs(stride: list[int], padding: list[int], dilation: l
     parameters = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
     bias = parameters[1] if with_bias else None
     expected = torch.conv2d(images, parameters[0], bias, stride, padding, dilation)
-    found = _First.apply(images, parameters[0], bias, stride, padding, dilation)
+    found = _FirstConvolution.apply(images, parameters[0], bias, stride, padding, dilation)
     assert torch.equal(found, expected)
     delta = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
     for ours, theirs in zip(*(torch.autograd.grad(z, parameters, delta) for z in (found, expected)), strict=True):
@@ -31,7 +31,7 @@ def test_on_a_cpu_nothing_changes() -> None:
     with FirstConvolutions():
         inside = network(images)
     assert torch.equal(inside, network(images))
-    assert "_First" not in str(inside.grad_fn.next_functions)
+    assert "_FirstConvolution" not in str(inside.grad_fn.next_functions)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
@@ -41,6 +41,6 @@ def test_on_cuda_only_the_first_of_few_channels_is_another() -> None:
         first = network[0](torch.randn(2, 3, 8, 8, device="cuda"))
         second = network[1](first)
         many = nn.Conv2d(32, 4, 3).cuda()(torch.randn(2, 32, 8, 8, device="cuda"))
-    assert "_First" in type(first.grad_fn).__name__
-    assert "_First" not in type(second.grad_fn).__name__
-    assert "_First" not in type(many.grad_fn).__name__
+    assert "_FirstConvolution" in type(first.grad_fn).__name__
+    assert "_FirstConvolution" not in type(second.grad_fn).__name__
+    assert "_FirstConvolution" not in type(many.grad_fn).__name__

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orchestrator.training.cuda.training_state import HostState
-from tests.training.uncapturable_nets import Counting, Drawing, Remembering, Waiting
+from tests.training.uncapturable_nets import CountingCalls, Drawing, Remembering, Waiting
 
 IMAGES = torch.ones(4, 1, 8, 8)
 
@@ -18,7 +18,7 @@ IMAGES = torch.ones(4, 1, 8, 8)
     [
         (Waiting, ""),
         (Drawing, "it draws random numbers on the CPU"),
-        (Counting, "it changes an attribute of Counting"),
+        (CountingCalls, "it changes an attribute of CountingCalls"),
         (Remembering, "it changes an attribute of Remembering"),
     ],
 )

@@ -5,20 +5,20 @@ import torch
 from torch import Tensor
 
 from orchestrator.study.data_config import AugmentationConfig
-from orchestrator.training.data.augmentation import Changes, check_augmentation, draw_changes
+from orchestrator.training.data.augmentation import EpochAugmentation, check_augmentation, draw_augmentation
 from orchestrator.training.streams import stream
 
 CPU = torch.device("cpu")
 PIXELS = torch.randint(1, 256, (40, 3, 6, 9), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
-def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> Changes:
-    changes = draw_changes(AugmentationConfig.model_validate(fields), images, seed, epoch, CPU)
+def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> EpochAugmentation:
+    changes = draw_augmentation(AugmentationConfig.model_validate(fields), images, seed, epoch, CPU)
     assert changes is not None
     return changes
 
 
-def one_by_one(pixels: Tensor, index: Tensor, changes: Changes) -> Tensor:
+def one_by_one(pixels: Tensor, index: Tensor, changes: EpochAugmentation) -> Tensor:
     """A plain reference: every pixel of every image by itself, black where the cut leaves the image."""
     count, _, height, width = pixels.shape
     result = torch.zeros_like(pixels)
@@ -26,8 +26,8 @@ def one_by_one(pixels: Tensor, index: Tensor, changes: Changes) -> Tensor:
         top, left = changes.offset[index[image]].tolist()
         for row in range(height):
             for column in range(width):
-                source_row = row + top - changes.border
-                source_column = (width - 1 - column if changes.flip[index[image]] else column) + left - changes.border
+                source_row = row + top - changes.padding
+                source_column = (width - 1 - column if changes.flip[index[image]] else column) + left - changes.padding
                 if 0 <= source_row < height and 0 <= source_column < width:
                     result[image, :, row, column] = pixels[image, :, source_row, source_column]
     return result
@@ -38,7 +38,7 @@ def test_every_pixel_is_where_it_belongs(fields: dict[str, object]) -> None:
     changes = drawn(**fields)
     index = torch.randperm(40, generator=stream(1, "a batch"))[:17]
     before = PIXELS[index]
-    after = changes.of(before.clone(), index)
+    after = changes.apply(before.clone(), index)
     assert torch.equal(after, one_by_one(before, index, changes))
     assert not torch.equal(after, before)
     assert (after.dtype, after.shape) == (torch.uint8, before.shape)
@@ -47,15 +47,15 @@ def test_every_pixel_is_where_it_belongs(fields: dict[str, object]) -> None:
 
 def test_flipping_twice_and_cutting_the_middle_change_nothing() -> None:
     index = torch.arange(40)
-    mirror = Changes(torch.ones(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
-    assert torch.equal(mirror.of(PIXELS, index), PIXELS.flip(3))
-    middle = Changes(torch.zeros(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
-    assert torch.equal(middle.of(PIXELS, index), PIXELS)
+    mirror = EpochAugmentation(torch.ones(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
+    assert torch.equal(mirror.apply(PIXELS, index), PIXELS.flip(3))
+    middle = EpochAugmentation(torch.zeros(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
+    assert torch.equal(middle.apply(PIXELS, index), PIXELS)
 
 
 def test_the_batch_it_is_given_stays_as_it_was() -> None:
     before = PIXELS.clone()
-    drawn(flip=True, crop=2).of(PIXELS, torch.arange(40))
+    drawn(flip=True, crop=2).apply(PIXELS, torch.arange(40))
     assert torch.equal(before, PIXELS)
 
 
@@ -84,7 +84,7 @@ def test_turning_one_off_leaves_the_other_as_it_was() -> None:
 
 
 def test_off_means_that_nothing_is_drawn_or_done() -> None:
-    assert draw_changes(AugmentationConfig(), 40, 0, 1, CPU) is None
+    assert draw_augmentation(AugmentationConfig(), 40, 0, 1, CPU) is None
 
 
 def test_a_cut_that_could_miss_the_image_is_refused() -> None:

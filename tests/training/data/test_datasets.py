@@ -149,7 +149,7 @@ def test_all_images_as_a_subset_are_all_images() -> None:
 
 def test_a_subset_that_is_too_large_is_refused() -> None:
     expected = (
-        r"data.train_subset = 1295: digits has 1294 images to train on, without the 10% that validate; "
+        r"data.train_subset = 1295: digits has 1294 images to train on, after 10% are held out for validation; "
         r"take at most 1294, or null for all of them"
     )
     with pytest.raises(DataError, match=expected):
@@ -158,7 +158,7 @@ def test_a_subset_that_is_too_large_is_refused() -> None:
 
 def test_scikit_learn_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available(DigitsData(name="digits")) == "digits: part of scikit-learn"
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r"the digits data needs scikit-learn: pip install 'hessian-dynamics\[sweep\]'"):
         load_source(DigitsData(name="digits"))
     assert available(DigitsData(name="digits")).startswith("digits: not usable: the digits data needs scikit-learn")

@@ -1,76 +1,80 @@
-"""Locks between real processes: one at a time, the others say for whom they wait, and a lock dies with its holder."""
+"""The lock between processes. Threads contend for it like processes: each opens the lock file by itself."""
 
+import errno
 import fcntl
-import multiprocessing
 import os
 import platform
 import signal
+import subprocess
+import sys
+import threading
 import time
-from multiprocessing.synchronize import Barrier, Event
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from orchestrator.training.data.exclusive_lock import alone, aside
+from orchestrator.training.data.exclusive_lock import exclusive_lock
 
-SPAWN = multiprocessing.get_context("spawn")
+HOLD = """
+import sys, time
+from pathlib import Path
+from orchestrator.training.data.exclusive_lock import exclusive_lock
 
-
-def _hold(lock: Path, held: Event) -> None:
-    with alone(lock, "sleeping"):
-        held.set()
-        time.sleep(600)
-
-
-def test_a_lock_dies_with_its_holder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    held = SPAWN.Event()
-    process = SPAWN.Process(target=_hold, args=(tmp_path / "lock", held))
-    process.start()
-    assert held.wait(60)
-    with (tmp_path / "lock").open("a") as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert process.pid is not None
-    killer = SPAWN.Process(target=_kill_soon, args=(process.pid,))
-    killer.start()
-    with alone(tmp_path / "lock", "reading"):
-        process.join(10)
-        assert process.exitcode == -signal.SIGKILL, "nobody has the lock beside its holder"
-    killer.join()
-    said = f"waiting for process {process.pid} on {platform.node()}, which is reading"
-    assert capfd.readouterr().err.splitlines() == [said]
+with exclusive_lock(Path(sys.argv[1]), "sleeping"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
 
 
-def _kill_soon(pid: int) -> None:
-    time.sleep(0.5)
-    os.kill(pid, signal.SIGKILL)
+def test_a_killed_holder_loses_the_lock_and_is_named_by_those_who_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with lock.open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        acquired = threading.Event()
+
+        def wait() -> None:
+            with exclusive_lock(lock, "reading") as locked:
+                assert locked
+                acquired.set()
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait)
+            while not caplog.messages:
+                time.sleep(0.01)
+            assert not acquired.is_set()
+            os.kill(holder.pid, signal.SIGKILL)
+            waiting.result(60)
+    assert caplog.messages == [f"waiting for process {holder.pid} on {platform.node()}, which is reading"]
 
 
-def _count(lock: Path, counter: Path, all_here: Barrier) -> None:
-    all_here.wait(60)
-    with alone(lock, "counting"):
-        seen = int(counter.read_text())
-        time.sleep(0.02)
-        counter.write_text(str(seen + 1))
+def test_one_at_a_time_is_in_the_block(tmp_path: Path) -> None:
+    inside, together = 0, threading.Barrier(6)
+
+    def count(number: int) -> int:
+        nonlocal inside
+        together.wait(60)
+        with exclusive_lock(tmp_path / "lock", "counting"):
+            inside += 1
+            time.sleep(0.01)
+            found = inside
+            inside -= 1
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(count, range(6))) == [1] * 6
 
 
-def test_no_two_are_in_it_at_once(tmp_path: Path) -> None:
-    (tmp_path / "counter").write_text("0")
-    all_here = SPAWN.Barrier(6)
-    arguments = (tmp_path / "lock", tmp_path / "counter", all_here)
-    processes = [SPAWN.Process(target=_count, args=arguments) for _ in range(6)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert (tmp_path / "counter").read_text() == "6"
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_nobody_waits(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
 
-
-def test_only_what_nobody_works_in_is_cleared_away(tmp_path: Path) -> None:
-    left = tmp_path / f".decoding-{platform.node()}-left"
-    elsewhere = tmp_path / ".decoding-another.machine-left"
-    for folder in (left, elsewhere):
-        folder.mkdir()
-    with aside(tmp_path, "decoding") as first, aside(tmp_path, "decoding") as second:
-        assert first.exists() and second.exists() and elsewhere.exists()
-        assert not left.exists()
-    assert sorted(tmp_path.glob(".decoding*")) == [elsewhere]
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive_lock(tmp_path / "lock", "one") as first, exclusive_lock(tmp_path / "lock", "two") as second:
+        assert not first and not second

@@ -1,8 +1,8 @@
 """Image folders: decoded once, whole or not at all, and what is wrong with one is said by name."""
 
-import multiprocessing
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -95,14 +95,10 @@ def test_the_digest_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_pa
     assert load_image_folder(folder).digest == load_image_folder(tmp_path / "copy").digest
 
 
-def _digest(folder: Path) -> str:
-    return load_image_folder(folder).digest
-
-
 def test_processes_that_decode_at_the_same_time_get_the_same(folder: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        digests = pool.map(_digest, [folder] * 2, chunksize=1)
-    assert len(set(digests)) == 1
+    with ThreadPoolExecutor(2) as pool:
+        digests = {source.digest for source in pool.map(load_image_folder, [folder] * 2)}
+    assert len(digests) == 1
     assert len([path for path in cache_folder().iterdir() if path.is_dir()]) == 1
 
 
@@ -121,7 +117,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_split_is_named(folder: Path) -> None:
     shutil.rmtree(folder / "test")
-    with pytest.raises(DataError, match=r"images/test' does not exist; put one folder of images a class there"):
+    with pytest.raises(DataError, match=r"images/test' does not exist; put one folder of images per class there"):
         load_image_folder(folder)
 
 
@@ -168,13 +164,13 @@ def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
 
 def test_an_image_of_another_size_is_named(folder: Path) -> None:
     write_image(folder / "test" / "cat" / "big.png", seed=1, size=(9, 6))
-    with pytest.raises(DataError, match=r"big.png' is 9x6, the first one 8x6: all must have one size; resize it"):
+    with pytest.raises(DataError, match=r"big.png' is 9x6, expected 8x6 like the first image; resize it"):
         load_image_folder(folder)
 
 
 def test_too_few_images_to_validate(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "few", per_class=2)
-    with pytest.raises(DataError, match=r"4 training images are too few to set 10% aside"):
+    with pytest.raises(DataError, match=r"4 training images are too few to hold out 10%"):
         load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
 
 

@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import DigitsData
-from orchestrator.training.data.datasets import ResidentData, load_data
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.noisy_images import noisy_images
 
 
 @pytest.fixture(scope="module")
-def data() -> ResidentData:
+def data() -> DataSplits:
     return load_data(DigitsData(name="digits"), torch.device("cpu"))
 
 
-def test_without_noise_they_are_the_first_test_images_of_different_classes(data: ResidentData) -> None:
+def test_without_noise_they_are_the_first_test_images_of_different_classes(data: DataSplits) -> None:
     pixels, labels = noisy_images(data, (0.0,), 4)
     assert pixels.shape == (1, 4, 1, 8, 8)
     assert len(set(labels)) == 4
@@ -23,7 +24,7 @@ def test_without_noise_they_are_the_first_test_images_of_different_classes(data:
         assert torch.equal(pixels[0, place], data.test.pixels[first[name]])
 
 
-def test_the_noise_is_that_of_the_evaluation_scaled(data: ResidentData) -> None:
+def test_the_noise_is_that_of_the_evaluation_scaled(data: DataSplits) -> None:
     pixels, labels = noisy_images(data, (0.25, 0.1), 2)
     place = data.test.labels.tolist().index(int(labels[1]))
     for shown, share in zip(pixels, (1.0, 0.4), strict=True):

@@ -10,7 +10,7 @@ from orchestrator.training.models.networks import (
     build_model,
     check_batches,
     check_outputs,
-    evaluation_layout,
+    evaluation_memory_format,
 )
 from orchestrator.training.streams import derived_seed
 
@@ -141,5 +141,5 @@ def test_other_batches_are_none_of_its_business(images: int, batch_size: int) ->
 
 
 def test_only_the_cnn_is_evaluated_in_the_layout_that_suits_it() -> None:
-    layouts = [evaluation_layout(build_model(config, (1, 8, 8), 10, seed=0)) for config in (CNN, MLP)]
+    layouts = [evaluation_memory_format(build_model(config, (1, 8, 8), 10, seed=0)) for config in (CNN, MLP)]
     assert layouts == [torch.channels_last, torch.contiguous_format]

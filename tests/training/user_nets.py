@@ -47,7 +47,7 @@ class KeywordOnly(Fixed):
 
 
 class Consuming(Fixed):
-    """Changes the list it is given."""
+    """EpochAugmentation the list it is given."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()

@@ -1,0 +1,64 @@
+"""The training, validation and test images of a data set, on one device."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.data.images import Images
+from orchestrator.training.data.split import SPLIT_SEED, channel_statistics
+from orchestrator.training.streams import stream
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A data set, split and ready to train on. On the CPU its images are memory-mapped from files in the cache."""
+
+    train: Images
+    """In a fixed random order, so the first n images are nested subsets."""
+    validation: Images
+    test: Images
+    ood_noise: Tensor
+    """float32 [n_test, channels, height, width]: added to the normalised test images."""
+    mean: Tensor
+    """float32 [channels, 1, 1]: mean of the training pixels, which are 0..255."""
+    std: Tensor
+    """float32 [channels, 1, 1]: their standard deviation."""
+    classes: tuple[str, ...]
+    digest: str
+    """SHA-256 of all pixels, labels and class names in published order, before the split."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.train.pixels.shape
+        return channels, height, width
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Returns uint8 pixels [n, channels, height, width] as float32, scaled by the training mean and deviation."""
+        return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
+
+    def measurement_subset(self, fraction: float) -> tuple[Tensor, Tensor]:
+        """Returns normalised inputs and labels of a fixed random fraction of the training images.
+
+        Curvature is measured on them. Subsets are nested.
+        """
+        order = torch.randperm(len(self.train), generator=stream(SPLIT_SEED, "measurement subset"))
+        chosen = order[: max(1, round(fraction * len(order)))].to(self.train.labels.device)
+        return self.normalise(self.train.pixels[chosen]), self.train.labels[chosen]
+
+    def with_train_subset(self, images: int) -> "DataSplits":
+        """Returns the data with only the first n training images, normalised by their own mean and deviation."""
+        train = self.train[:images]
+        mean, std = channel_statistics(train.pixels)
+        return replace(self, train=train, mean=per_channel(mean), std=per_channel(std))
+
+    def to(self, device: torch.device) -> "DataSplits":
+        """Returns the data on a device. Tensors that are there already are not copied."""
+        names = ("train", "validation", "test", "ood_noise", "mean", "std")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def per_channel(values: Tensor) -> Tensor:
+    """Returns one value per channel as float32 [channels, 1, 1], which broadcasts over images."""
+    return values.to(torch.float32)[:, None, None]

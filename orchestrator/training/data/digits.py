@@ -1,0 +1,42 @@
+"""scikit-learn's digits: 1,797 images of 1x8x8, part of its package."""
+
+import hashlib
+
+import torch
+
+from orchestrator.training.data import split
+from orchestrator.training.data.data_splits import DataSplits, per_channel
+from orchestrator.training.data.images import DataError, Images
+from orchestrator.training.streams import stream
+
+
+def load_digits() -> DataSplits:
+    """Returns the digits. They have no published test set: a seeded fifth is held out.
+
+    Raises:
+        DataError: if scikit-learn is not installed.
+    """
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError:
+        raise DataError("the digits data needs scikit-learn: pip install 'hessian-dynamics[sweep]'") from None
+    raw = datasets.load_digits()
+    pixels = torch.as_tensor(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]  # grey values are 0..16
+    labels = torch.as_tensor(raw.target, dtype=torch.int64)
+    digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    shuffled = torch.randperm(len(labels), generator=stream(split.SPLIT_SEED, "digits test split"))
+    images = Images(pixels, labels).select(shuffled)
+    tested = round(0.2 * len(images))
+    order, held_out = split.training_order(len(images) - tested)
+    test, train = images[:tested], images[tested:].select(order)
+    mean, std = split.channel_statistics(train[held_out:].pixels)
+    return DataSplits(
+        train=train[held_out:],
+        validation=train[:held_out],
+        test=test,
+        ood_noise=split.draw_ood_noise(torch.empty(test.pixels.shape)),
+        mean=per_channel(mean),
+        std=per_channel(std),
+        classes=tuple(map(str, range(10))),
+        digest=digest,
+    )
