@@ -12,6 +12,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.data.cache import CACHE_VARIABLE
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.images import DataError
 from orchestrator.training.models.user_code import ModelCodeError
@@ -26,7 +27,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
     """Name and subset of every data set that is read."""
     seen = []
 
-    def noted(config: Data) -> Source:
+    def noted(config: Data) -> DataSplits:
         seen.append((config.name, config.train_subset))
         return load_source(config)
 

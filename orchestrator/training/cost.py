@@ -23,9 +23,10 @@ from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images import Images
 from orchestrator.training.data.stand_in import probe_data
-from orchestrator.training.loop import evaluate, fitting_model, train_epoch
+from orchestrator.training.evaluation import evaluate
+from orchestrator.training.loop import fitting_model, train_epoch
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.user_code import users_code
+from orchestrator.training.models.user_code import user_code_errors
 from orchestrator.training.optimizers.build import build_optimizer
 
 _TRAINED_STEPS = 100
@@ -103,7 +104,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
         PartKind.EVALUATING: _evaluating_seconds,
         PartKind.MEASURING: _measuring_seconds,
     }
-    with users_code(part.config.model.name, f"timed while {part.kind.value}"):
+    with user_code_errors(part.config.model.name, f"timed while {part.kind.value}"):
         return timed[part.kind](part, data, device)
 
 
