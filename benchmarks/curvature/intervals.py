@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,49 +136,41 @@ def _usual(result: HutchinsonResult) -> tuple[float, float]:
     return result.value - half, result.value + half
 
 
-def _planted(eigenvalues: list[float]) -> Callable[[], Tensor]:
-    def build() -> Tensor:
-        values = torch.zeros(_SIZE, dtype=torch.float64)
-        values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
-        gaussian = torch.randn(_SIZE, _SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        rotation, _ = torch.linalg.qr(gaussian)
-        matrix: Tensor = rotation @ torch.diag(values) @ rotation.T
-        return matrix
-
-    return build
+def _planted(*eigenvalues: float) -> Tensor:
+    """A matrix with these nonzero eigenvalues and random eigenvectors."""
+    values = torch.zeros(_SIZE, dtype=torch.float64)
+    values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
+    gaussian = torch.randn(_SIZE, _SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rotation, _ = torch.linalg.qr(gaussian)
+    matrix: Tensor = rotation @ torch.diag(values) @ rotation.T
+    return matrix
 
 
-def _network(steps: int) -> Callable[[], Tensor]:
+def _network(steps: int) -> Tensor:
     """The Hessian of a small classifier of noisy points after some steps of gradient descent."""
-
-    def build() -> Tensor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
-            inputs, targets = torch.randn(200, 6, dtype=torch.float64), torch.randint(4, (200,))
-        inputs[torch.arange(200), targets] += 2.0
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-        for _ in range(steps):
-            optimizer.zero_grad()
-            cross_entropy(model(inputs), targets).backward()
-            optimizer.step()
-        return dense_hessian(model, cross_entropy, (inputs, targets))
-
-    return build
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
+        inputs, targets = torch.randn(200, 6, dtype=torch.float64), torch.randint(4, (200,))
+    inputs[torch.arange(200), targets] += 2.0
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    return dense_hessian(model, cross_entropy, (inputs, targets))
 
 
 MATRICES: dict[str, Callable[[], Tensor]] = {
-    "1 eigenvalue": _planted([1.0]),
-    "3 equal": _planted([1.0] * 3),
-    "10 equal": _planted([1.0] * 10),
-    "30 equal": _planted([1.0] * 30),
-    "1 above a bulk of 99": _planted([10.0] + [0.5] * 99),
-    "1 / k": _planted([1.0 / k for k in range(1, _SIZE + 1)]),
-    "5 of both signs": _planted([3.0, -2.0, 1.0, 0.5, -0.3]),
-    "2 opposite": _planted([1.0, -1.0]),
-    "network, untrained": _network(0),
-    "network, trained": _network(300),
+    "1 eigenvalue": partial(_planted, 1.0),
+    "3 equal": partial(_planted, *[1.0] * 3),
+    "10 equal": partial(_planted, *[1.0] * 10),
+    "30 equal": partial(_planted, *[1.0] * 30),
+    "1 above a bulk of 99": partial(_planted, 10.0, *[0.5] * 99),
+    "1 / k": partial(_planted, *(1.0 / k for k in range(1, _SIZE + 1))),
+    "5 of both signs": partial(_planted, 3.0, -2.0, 1.0, 0.5, -0.3),
+    "2 opposite": partial(_planted, 1.0, -1.0),
+    "network, untrained": partial(_network, 0),
+    "network, trained": partial(_network, 300),
 }
-
-
 BENCHMARK = Benchmark("intervals", measure, table)

@@ -3,8 +3,8 @@
 import importlib.util
 import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -156,10 +156,6 @@ def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
     return trace
 
 
-def _model(classes: int) -> nn.Module:
-    return build_model(CnnConfig(name="cnn"), SHAPE, classes, seed=0).eval()
-
-
 def _peak_on_cuda(task: Trace) -> int:
     """Peak bytes of a trace on the GPU beyond the memory in use before."""
     torch.cuda.reset_peak_memory_stats()
@@ -170,24 +166,18 @@ def _peak_on_cuda(task: Trace) -> int:
 
 def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
     """Peak bytes of a trace beyond the memory in use before, measured in a process of its own."""
-    context = multiprocessing.get_context("spawn")
     # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
     arrays = problem.inputs.numpy(), problem.labels.numpy()
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_peak, args=(sender, name, arrays, chunks, threads))
-    process.start()
-    sender.close()
-    try:
-        return int(receiver.recv())
-    finally:
-        process.join()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure_peak, name, arrays, chunks, threads).result()
 
 
-def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> None:
-    """Runs in the other process and sends the increase of the peak resident size."""
+def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> int:
+    """Runs in the other process. Returns the increase of the peak resident size."""
     torch.set_num_threads(threads)
     inputs, labels = map(torch.from_numpy, arrays)
-    problem = PeerProblem(_model(int(labels.max()) + 1), inputs, labels)
+    model = build_model(CnnConfig(name="cnn"), SHAPE, int(labels.max()) + 1, seed=0).eval()
+    problem = PeerProblem(model, inputs, labels)
     who, _, kind = name.partition(": ")
     with quiet():
         task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])
@@ -196,8 +186,7 @@ def _measure_peak(sender: Connection, name: str, arrays: tuple[Any, Any], chunks
         (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
         before = _peak_resident()
         task()
-    sender.send(_peak_resident() - before)
-    sender.close()
+    return _peak_resident() - before
 
 
 def _peak_resident() -> int:

@@ -60,11 +60,13 @@ class SleepingTrial:
     epoch_seconds: float
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
-        """Records time, node and process of the start, then sleeps and commits."""
+        """Records time and node of the start, then sleeps and commits."""
         from ray import get_runtime_context
 
         began, where = time.time(), get_runtime_context().get_node_id()
-        (Path(self.storage_root) / "starts" / f"{trial_id} {began!r} {where} {os.getpid()}").touch()
+        folder = Path(self.storage_root) / "starts"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{trial_id} {began!r} {where}").touch()
         store, attempt = Storage(self.storage_root).trial(trial_id), secrets.token_hex(4)
         known = store.epochs()
         for epoch in range(known[-1] + 1 if known else 0, self.epochs):
@@ -88,15 +90,12 @@ class TrialStart:
     trial_id: str
     at: float
     node: str
-    pid: int
 
 
 def starts(storage: Path) -> list[TrialStart]:
     """Every start of every trial, by time."""
-    fields = [path.name.split() for path in (storage / "starts").iterdir()]
-    return sorted(
-        (TrialStart(name, float(at), node, int(pid)) for name, at, node, pid in fields), key=lambda start: start.at
-    )
+    fields = [path.name.split() for path in (storage / "starts").glob("*")]
+    return sorted((TrialStart(name, float(at), node) for name, at, node in fields), key=lambda start: start.at)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -182,7 +181,7 @@ def _row(found: dict[str, Any], load: float) -> list[str]:
 
 def _case(nodes: int, trials: int, sizes: ScalingSizes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
-        job = _job(scratch, EPOCHS, sizes.epoch_seconds)
+        job = SleepingTrial(scratch, EPOCHS, sizes.epoch_seconds)
         with _Nodes(nodes) as cluster:
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.time()
             names = [f"t{number_:05}" for number_ in range(trials)]
@@ -208,7 +207,7 @@ def _case(nodes: int, trials: int, sizes: ScalingSizes) -> dict[str, Any]:
 def _loss(sizes: ScalingSizes) -> dict[str, float]:
     """Removes one of two nodes while a trial runs there. Returns the seconds until the trial runs on the other node."""
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
-        job = _job(scratch, 60, sizes.epoch_seconds)
+        job = SleepingTrial(scratch, 60, sizes.epoch_seconds)
         lost: dict[str, Any] = {}
         with _Nodes(2, slots=2) as cluster:
 
@@ -226,11 +225,6 @@ def _loss(sizes: ScalingSizes) -> dict[str, float]:
             thread.join()
         again = [start for start in starts(Path(scratch)) if start.trial_id == lost["trial"] and start.at > lost["at"]]
         return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).epochs())}
-
-
-def _job(scratch: str, epochs: int, epoch_seconds: float) -> SleepingTrial:
-    (Path(scratch) / "starts").mkdir()
-    return SleepingTrial(scratch, epochs, epoch_seconds)
 
 
 class _Nodes:

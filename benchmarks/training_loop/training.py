@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
 from statistics import median
 from typing import Any
 
@@ -155,19 +156,18 @@ class DataLoaderLoop:
         pinned = torch.cuda.is_available()
         images = PilImages(data)
         self.loader = DataLoader(images, batch_size, shuffle=True, num_workers=WORKERS, pin_memory=pinned)
-        self._batches: Iterator[Any] | None = None
+        self._batches: Iterator[Any] = iter(())
         self._running = 0.0
 
     def start(self) -> None:
         """Starts the workers and trains on a first batch, as at the start of an epoch."""
-        self._batches = iter(self.loader)
+        self._batches = chain.from_iterable(repeat(self.loader))
         self.train(1)
 
     def train(self, batches: int) -> None:
         """Trains on the next batches. (No timed portion reaches the end of the epoch.)"""
         self.model.train()
-        for _ in range(batches):
-            inputs, labels = self._next()
+        for inputs, labels in islice(self._batches, batches):
             self.optimizer.zero_grad()
             loss = self.loss(self.model(inputs), labels)
             loss.backward()
@@ -176,15 +176,7 @@ class DataLoaderLoop:
 
     def stop(self) -> None:
         """Stops the workers."""
-        self._batches = None
-
-    def _next(self) -> Any:
-        assert self._batches is not None
-        try:
-            return next(self._batches)
-        except StopIteration:
-            self._batches = iter(self.loader)
-            return next(self._batches)
+        self._batches = iter(())
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):

@@ -27,11 +27,11 @@ def test_ideal_time_is_rounds_of_all_slots() -> None:
 
 def test_starts_are_sorted_by_time(tmp_path: Path) -> None:
     (tmp_path / "starts").mkdir()
-    for name in ("t1 12.5 node 7", "t0 3.25 other 8"):
+    for name in ("t1 12.5 node", "t0 3.25 other"):
         (tmp_path / "starts" / name).touch()
     assert scaling.starts(tmp_path) == [
-        TrialStart("t0", 3.25, "other", 8),
-        TrialStart("t1", 12.5, "node", 7),
+        TrialStart("t0", 3.25, "other"),
+        TrialStart("t1", 12.5, "node"),
     ]
 
 
