@@ -4,12 +4,12 @@
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from orchestrator.store import strict_json
@@ -109,17 +109,14 @@ def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) 
     """Builds the tables from the facts of the trials, from a store or a tracker."""
     remeasured = {column for facts in known for row in facts.scalars.values() for column in row if "/" in column}
     columns = [quantity.column for quantity in SCALARS] + sorted(remeasured)
-    places = {column: place for place, column in enumerate(columns)}
-    sizes = [len(facts.scalars) for facts in known]
-    values = np.full((sum(sizes), len(columns)), np.nan)
-    rows = (row for facts in known for _, row in sorted(facts.scalars.items()))
-    for place, row in enumerate(rows):
-        for column, value in row.items():
-            values[place, places[column]] = value
-    ids = np.repeat(np.array([facts.config.trial_id for facts in known], dtype=object), sizes)
-    epochs = pd.DataFrame(values, columns=columns)
-    epochs.insert(0, "trial_id", pd.Series(ids, dtype="str"))
-    epochs.insert(1, "epoch", np.array([e for facts in known for e in sorted(facts.scalars)], dtype=np.int64))
+    scalars = ((facts.config.trial_id, sorted(facts.scalars.items())) for facts in known)
+    rows = [
+        (trial_id, epoch, *(row.get(column, math.nan) for column in columns))
+        for trial_id, by_epoch in scalars
+        for epoch, row in by_epoch
+    ]
+    types = {"trial_id": "str", "epoch": "int64", **dict.fromkeys(columns, "float64")}
+    epochs = pd.DataFrame(rows, columns=[*KEYS, *columns]).astype(types)
     return Frames(sweep, provenance, epochs, _trials(sweep, known), _samples(known))
 
 

@@ -32,10 +32,8 @@ def valid_sweep_name(name: str) -> str:
         StorageError: the name is invalid.
     """
     if not is_sweep_name(name):
-        raise StorageError(
-            f"{name!r} is not a valid name of a sweep: expected letters, digits, '_' and '-', at most 80, beginning "
-            "with a letter or digit"
-        )
+        expected = "at most 80 letters, digits, '_' and '-', beginning with a letter or digit"
+        raise StorageError(f"{name!r} is not a valid name of a sweep: expected {expected}")
     return name
 
 

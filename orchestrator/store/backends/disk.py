@@ -20,14 +20,13 @@ _ABANDONED_SECONDS = 24 * 3600.0
 
 
 class DiskFiles:
-    """Files below one folder of a disk or NFS; see `FileSystem`."""
+    """Files below one folder of a disk or NFS. `FileSystem` documents the methods."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.local = root
 
     def read(self, name: str) -> bytes | None:
-        """Returns the content of a file, or None if there is none."""
         path = self.root / valid_path(name)
         try:
             return path.read_bytes()
@@ -37,14 +36,12 @@ class DiskFiles:
             raise self._unreadable(name, error) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Creates or replaces a file."""
         with self._writing(len(content)):
             target = self._prepare(name)
             os.replace(self._scratch(content), target)
             _sync(target.parent)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Creates a file. Returns False, and changes nothing, if it exists."""
         with self._writing(len(content)):
             target = self._prepare(name)
             scratch = self._scratch(content)
@@ -60,24 +57,17 @@ class DiskFiles:
             return True
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Writes a file that is not read before another file names it.
-
-        The folder is not synced: a power cut could lose the name of the file, but writing the file that names it makes
-        both durable on common file systems.
-        """
+        # The folder is not synced: a power cut could lose the name of the file, but writing the file that names it
+        # makes both durable on common file systems.
         with self._writing(len(content)):
             _write(self._prepare(name), content, os.O_TRUNC)
 
     def delete(self, name: str) -> None:
-        """Deletes a file; does nothing if there is none."""
         with self._writing():
             (self.root / valid_path(name)).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
-        """Returns the names in a folder, sorted; empty if it does not exist.
-
-        Hidden files are skipped: NFS leaves ``.nfs...`` for a file deleted while open, macOS leaves ``.DS_Store``.
-        """
+        # NFS leaves the hidden file .nfs... for a file deleted while open, macOS leaves .DS_Store.
         path = self.root / valid_path(folder) if folder else self.root
         try:
             return sorted(name for name in os.listdir(path) if not name.startswith("."))
@@ -87,7 +77,6 @@ class DiskFiles:
             raise self._unreadable(folder, error) from None
 
     def age(self, name: str) -> float | None:
-        """Returns the seconds since a file was written, by the clock of the file system; None if there is none."""
         path = self.root / valid_path(name)
         try:
             handle = os.open(path, os.O_RDONLY)  # NFS answers a mere stat from its cache

@@ -40,7 +40,7 @@ _REASONS = {
 
 
 class S3Files:
-    """Files below one prefix of a bucket; see `FileSystem`."""
+    """Files below one prefix of a bucket. `FileSystem` documents the methods."""
 
     def __init__(self, root: S3Location) -> None:
         self.root = root
@@ -58,7 +58,6 @@ class S3Files:
         )
 
     def read(self, name: str) -> bytes | None:
-        """Returns the content of a file, or None if there is none."""
         with self._asking(name):
             try:
                 content: bytes = self._fs.cat_file(self._path(name), max_concurrency=1)
@@ -68,12 +67,10 @@ class S3Files:
             return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Creates or replaces a file."""
         with self._asking(name):
             self._fs.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Creates a file. Returns False, and changes nothing, if it exists."""
         token = secrets.token_hex(8)
         with self._asking(name):
             try:
@@ -85,23 +82,19 @@ class S3Files:
         return True
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Writes a file that is not read before another file names it; here as atomically as any other."""
         self.write(name, content)
 
     def delete(self, name: str) -> None:
-        """Deletes a file; does nothing if there is none."""
         with self._asking(name):
             self._fs.call_s3("delete_object", Bucket=self.root.bucket, Key=self._key(name))
 
     def list(self, folder: str) -> list[str]:
-        """Returns the current names in a folder, sorted, without hidden ones; empty if it does not exist."""
         prefix = f"{self._key(folder)}/" if folder else f"{self.root.prefix}/".lstrip("/")
         with self._asking(folder):
             found = {key.removeprefix(prefix).rstrip("/") for key in self._keys(prefix)}
         return sorted(name for name in found if name and not name.startswith("."))
 
     def age(self, name: str) -> float | None:
-        """Returns the seconds since a file was written, by the clock of S3; None if there is none."""
         with self._asking(name):
             found = self._head(name)
         if found is None:
