@@ -1,7 +1,6 @@
 """Hessians that can be written down, through the public calls; and losses that have no curvature or no number."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -153,47 +152,6 @@ def test_a_zero_hessian_is_zero_everywhere(loss_fn: LossFunction, dtype: torch.d
     for name, numbers in all_estimators(model, loss_fn, data).items():
         assert numbers == [0.0] * len(numbers), name
     assert lanczos(HessianOperator(model, loss_fn, data), generator=seeded(0)).converged
-
-
-class Reshuffled:
-    """Batches in another order at each pass."""
-
-    def __init__(self, data: Pair) -> None:
-        self.data, self.generator = data, seeded(0)
-
-    def __iter__(self) -> Iterator[Pair]:
-        order = torch.randperm(len(self.data[0]), generator=self.generator)
-        yield from zip((part[order] for part in self.data[:1]), (self.data[1][order],), strict=True)
-
-
-class Augmented(Reshuffled):
-    """Other noise at each pass."""
-
-    def __iter__(self) -> Iterator[Pair]:
-        yield (
-            self.data[0] + torch.randn(self.data[0].shape, dtype=torch.float64, generator=self.generator),
-            self.data[1],
-        )
-
-
-@pytest.mark.parametrize("batches", [Reshuffled, Augmented])
-def test_data_that_change_are_refused(batches: type[Reshuffled]) -> None:
-    model, loss_fn, data, _ = softmax_regression()
-    for call in (HessianOperator, GaussNewtonOperator, exact_trace, sampled_trace, dense_hessian):
-        with pytest.raises(
-            ValueError, match="another first batch at a second pass.*turn off shuffling and random augm"
-        ):
-            call(model, loss_fn, batches(data))  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_refused_everywhere(dtype: torch.dtype) -> None:
-    model, data = tanh_network().to(dtype), (features().to(dtype), torch.zeros(SAMPLES, dtype=torch.long))
-    for call in (HessianOperator, GaussNewtonOperator, exact_trace, sampled_trace, dense_hessian):
-        with pytest.raises(
-            ValueError, match=f"a parameter of the model is {dtype}, expected .*convert with model.float"
-        ):
-            call(model, F.cross_entropy, data)  # type: ignore[operator]
 
 
 def test_lambda_max_of_both_matrices() -> None:

@@ -1,12 +1,23 @@
-"""The gradient that an operator's graphs have, against autograd; it costs no pass where graphs are kept."""
+"""Curvature operators: gradient, subsets, views in smaller chunks, and the count of products."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators import GaussNewtonOperator, HessianOperator
+from estimators import GaussNewtonOperator, HessianOperator, dense_hessian
+from estimators.operators.curvature import CurvatureOperator
 from estimators.operators.functional import FunctionalHessianOperator
-from tests.estimators.cases import CASES, Case, as_list, counting_operator, random_vector, vectors
+from tests.estimators.cases import (
+    CASES,
+    Case,
+    as_list,
+    assert_relatively_close,
+    counting_operator,
+    mse_operator,
+    random_vector,
+    smooth,
+    vectors,
+)
 
 OPERATORS = [HessianOperator, GaussNewtonOperator, FunctionalHessianOperator]
 every_operator = pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.__name__)
@@ -21,7 +32,7 @@ def expected(model: nn.Module, case: Case) -> Tensor:
 
 @every_operator
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_that_of_autograd(case: Case, kind: type[HessianOperator]) -> None:
+def test_the_gradient_is_that_of_autograd(case: Case, kind: type[CurvatureOperator]) -> None:
     model = case.model()
     op = kind(model, case.loss_fn, case.batches(), case.chunk_size)
     torch.testing.assert_close(op.gradient(), expected(model, case), rtol=1e-10, atol=1e-13)
@@ -29,7 +40,7 @@ def test_it_is_that_of_autograd(case: Case, kind: type[HessianOperator]) -> None
 
 
 @every_operator
-def test_it_changes_no_product_whenever_it_is_asked_for(kind: type[HessianOperator]) -> None:
+def test_the_gradient_changes_no_product(kind: type[CurvatureOperator]) -> None:
     case = CASES[0]
     op = kind(case.model(), case.loss_fn, case.batches(), case.chunk_size)
     vector = random_vector(op)
@@ -41,7 +52,7 @@ def test_it_changes_no_product_whenever_it_is_asked_for(kind: type[HessianOperat
 
 
 @every_operator
-def test_under_inference_mode_too(kind: type[HessianOperator]) -> None:
+def test_the_gradient_under_inference_mode(kind: type[CurvatureOperator]) -> None:
     case = CASES[0]
     op = kind(case.model(), case.loss_fn, case.batches(), case.chunk_size)
     with torch.inference_mode():
@@ -49,7 +60,7 @@ def test_under_inference_mode_too(kind: type[HessianOperator]) -> None:
     assert torch.equal(gradient, op.gradient())
 
 
-def test_it_passes_over_the_data_once_with_the_products_that_follow() -> None:
+def test_the_gradient_shares_a_pass_with_the_products_after_it() -> None:
     model, op = counting_operator(memory_budget=2**40)
     with op.keeping_graphs():
         op.gradient()
@@ -60,7 +71,7 @@ def test_it_passes_over_the_data_once_with_the_products_that_follow() -> None:
 
 
 @every_operator
-def test_a_loss_that_is_linear_in_the_outputs_has_a_gradient(kind: type[HessianOperator]) -> None:
+def test_a_loss_linear_in_the_outputs_has_a_gradient(kind: type[CurvatureOperator]) -> None:
     inputs, targets = vectors(5)
     model = nn.Linear(inputs.shape[1], targets.shape[1]).to(inputs.dtype)
     op = kind(model, lambda outputs, _: outputs.sum(dim=1).mean(), (inputs, targets), 2)
@@ -70,7 +81,89 @@ def test_a_loss_that_is_linear_in_the_outputs_has_a_gradient(kind: type[HessianO
 
 
 @every_operator
-def test_a_loss_that_knows_nothing_of_the_outputs_has_none(kind: type[HessianOperator]) -> None:
+def test_a_loss_independent_of_the_outputs_has_no_gradient(kind: type[CurvatureOperator]) -> None:
     inputs, targets = vectors(5)
     op = kind(nn.Linear(inputs.shape[1], 2).to(inputs.dtype), lambda _, labels: labels.mean(), (inputs, targets), 2)
     assert torch.count_nonzero(op.gradient()) == 0
+
+
+def test_a_subset_is_the_first_samples() -> None:
+    inputs, targets = vectors(10)
+    model = smooth().double()
+    subset = HessianOperator(model, nn.functional.mse_loss, (inputs, targets), chunk_size=3).subset(0.31)
+    first_four = dense_hessian(model, nn.functional.mse_loss, (inputs[:4], targets[:4]))
+    vector = random_vector(subset)
+    assert_relatively_close(subset @ vector, first_four @ vector, 1e-10)
+
+
+def test_a_subset_of_several_batches_ends_within_one() -> None:
+    inputs, targets = vectors(10)
+    batches = [(inputs[:3], targets[:3]), (inputs[3:8], targets[3:8]), (inputs[8:], targets[8:])]
+    model = smooth().double()
+    subset = HessianOperator(model, nn.functional.mse_loss, batches).subset(0.5)
+    first_five = dense_hessian(model, nn.functional.mse_loss, (inputs[:5], targets[:5]))
+    vector = random_vector(subset)
+    assert_relatively_close(subset @ vector, first_five @ vector, 1e-10)
+
+
+def test_a_fraction_outside_its_range_is_refused() -> None:
+    for method in (mse_operator().subset, mse_operator().in_chunks):
+        with pytest.raises(ValueError, match=r"fraction is 1.5, expected a number in \(0, 1\]"):
+            method(1.5)
+
+
+def test_smaller_chunks_give_the_same_matrix_and_count_in_the_operator() -> None:
+    op = mse_operator(chunk_size=5)
+    view = op.in_chunks(0.2)
+    assert view.chunk_size == 2 and op.in_chunks(0.5) is op
+    vector = random_vector(op)
+    assert_relatively_close(view @ vector, op @ vector, 1e-12)
+    assert (view.products, op.products) == (1.0, 2.0)
+
+
+def test_a_chunkwise_pass_counts_the_samples_it_takes() -> None:
+    op = mse_operator(chunk_size=3)
+    products: list[Tensor] = []
+
+    def update(vector: Tensor, product: Tensor) -> Tensor:
+        products.append(product)
+        return vector + 1.0
+
+    start = random_vector(op)
+    assert torch.equal(op.chunkwise(start, update, max_chunks=2), start + 1.0 + 1.0)
+    assert (len(products), op.products) == (2, 0.6)
+    assert_relatively_close(products[0], op.subset(0.3) @ start, 1e-12)
+
+
+def test_products_add_up_and_a_subset_counts_as_its_share() -> None:
+    op = mse_operator()
+    vector = random_vector(op)
+    op @ vector
+    assert op.products == 1.0
+    subset = op.subset(0.2)
+    assert subset.products == 0.0
+    for _ in range(5):
+        subset @ vector
+    assert (subset.products, op.products) == (5.0, 2.0)
+    half = subset.subset(0.5)
+    half @ vector
+    assert (half.products, subset.products, op.products) == (1.0, 5.5, 2.1)
+
+
+def test_products_follow_the_parameters() -> None:
+    model = smooth().double()
+    op = mse_operator(model)
+    vector = random_vector(op)
+    before = op @ vector
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    after = op @ vector
+    assert not torch.allclose(before, after)
+    assert_relatively_close(after, dense_hessian(model, nn.functional.mse_loss, vectors()) @ vector, 1e-10)
+
+
+@pytest.mark.parametrize("chunk_size", [0, -3])
+def test_an_empty_chunk_is_refused(chunk_size: int) -> None:
+    with pytest.raises(ValueError, match=f"chunk_size is {chunk_size}, expected at least 1"):
+        mse_operator(chunk_size=chunk_size)

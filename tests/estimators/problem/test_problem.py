@@ -1,0 +1,62 @@
+"""The validated problem: its chunks, subsets and first check."""
+
+import pytest
+import torch
+from torch import nn
+
+from estimators.problem.problem import Problem
+from tests.estimators.cases import convolutional, images, smooth, vectors
+
+F = nn.functional
+
+
+def test_it_has_the_sizes_of_model_and_data() -> None:
+    model = smooth()
+    problem = Problem.of(model, F.mse_loss, tuple(part.float() for part in vectors(10)))  # type: ignore[arg-type]
+    assert (problem.size, problem.count, problem.dtype, problem.device.type) == (54, 10, torch.float32, "cpu")
+    assert list(problem.parameters) == [name for name, _ in model.named_parameters()]
+    assert not problem.channels_last
+
+
+def test_a_subset_has_the_first_samples_and_the_same_memory_format() -> None:
+    inputs, targets = images(8)
+    problem = Problem.of(convolutional().double(), F.cross_entropy, (inputs, targets))
+    subset = problem.subset(0.6)
+    assert subset.count == 5 and subset.channels_last and problem.channels_last
+    chunks = list(subset.chunks(2))
+    assert [len(chunk) for chunk, _ in chunks] == [2, 2, 1]
+    assert torch.equal(torch.cat([chunk for chunk, _ in chunks]), inputs[:5])
+    assert subset.subset(0.2).count == 1
+
+
+def test_evaluation_has_the_value_and_gradient_of_the_model() -> None:
+    inputs, targets = images(8)
+    model = convolutional().double()
+    problem = Problem.of(model, F.cross_entropy, (inputs, targets))
+    outputs, loss = problem.evaluate(*problem.first(8))
+    expected = F.cross_entropy(model(inputs), targets)
+    torch.testing.assert_close(outputs, model(inputs))
+    parameters = list(problem.parameters.values())
+    for found, theirs in zip(*(torch.autograd.grad(value, parameters) for value in (loss, expected)), strict=True):
+        torch.testing.assert_close(found, theirs)
+
+
+def test_the_first_chunk_must_have_a_mean_loss_that_is_not_random() -> None:
+    data = vectors(10)
+
+    def noisy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(outputs, targets) * torch.rand(())
+
+    for loss_fn, message in ((nn.MSELoss(reduction="sum"), "must be a mean"), (noisy, "two evaluations of the first")):
+        problem = Problem.of(smooth().double(), loss_fn, data)
+        with problem.measuring(), pytest.raises(ValueError, match=message):
+            problem.check_first_chunk(4)
+
+
+def test_building_it_draws_no_random_numbers_and_leaves_no_gradient() -> None:
+    torch.manual_seed(0)
+    model = convolutional().double()
+    state = torch.get_rng_state()
+    Problem.of(model, F.cross_entropy, images(8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
