@@ -1,4 +1,4 @@
-"""A first layer taken as one has the derivatives of its three parts, and is taken as one only where it is one."""
+"""A fused first layer has the derivatives of its three parts, and only such layers are fused."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from estimators.problem.saved_tensors import recording_saved
 from tests.estimators.cases import seeded
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Of inputs [n, 2, 6, 6], a weight [4, 2, 3, 3] and a bias [4]."""
+"""A function of inputs [n, 2, 6, 6], a weight [4, 2, 3, 3] and a bias [4]."""
 
 
 def usual(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def deeper(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return F.max_pool2d(F.relu(F.conv2d(first, w.repeat(1, 2, 1, 1), b, padding=1)), 2)
 
 
-def used_beside(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+def also_used_elsewhere(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     convolved = F.conv2d(x, w, b, padding=1)
     return F.max_pool2d(F.relu(convolved), 2) + F.avg_pool2d(torch.tanh(convolved), 2)
 
@@ -58,9 +58,9 @@ def of_parameters(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 NETWORKS = [
-    usual, without_bias, overlapping, grouped, computed_weight, deeper, used_beside, written_between, of_parameters,
+    usual, without_bias, overlapping, grouped, computed_weight, deeper, also_used_elsewhere, written_between, of_parameters,
 ]  # fmt: skip
-AS_ONE = [usual, without_bias, overlapping, grouped, computed_weight, deeper, used_beside]
+FUSED = [usual, without_bias, overlapping, grouped, computed_weight, deeper, also_used_elsewhere]
 
 networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 
@@ -93,29 +93,31 @@ def derivatives(network: Network, inputs: Tensor, modes: list[type]) -> list[Ten
 
 
 @networks
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["by channel", "by pixel"])
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
 def test_derivatives_are_those_of_autograd(
-    network: Network, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+    network: Network, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In blocks of two images, the last of one."""
+    """In blocks of two images; the last has one."""
     monkeypatch.setattr(blocks, "_BYTES", {"cpu": 2 * 8 * 4 * 6 * 6})
-    inputs = images().contiguous(memory_format=layout)
+    inputs = images().contiguous(memory_format=memory_format)
     expected = derivatives(network, inputs, [])
     for ours, theirs in zip(derivatives(network, inputs, [LeanConvolutions, PooledRelus]), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
 @networks
-def test_it_is_taken_as_one_where_it_is_one(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_whole_first_layers_are_fused(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     apply = _ConvReluPool.apply
     monkeypatch.setattr(_ConvReluPool, "apply", lambda *args: calls.append(1) or apply(*args))
     derivatives(network, images(), [LeanConvolutions, PooledRelus])
-    assert len(calls) == (network in AS_ONE)
+    assert len(calls) == (network in FUSED)
 
 
 @networks
-def test_nan_goes_where_it_went(network: Network) -> None:
+def test_nan_propagates_as_in_torch(network: Network) -> None:
     inputs = images()
     inputs[1, 0, 2, 3] = torch.nan
     outputs, *rest = derivatives(network, inputs, [LeanConvolutions, PooledRelus])
@@ -124,19 +126,19 @@ def test_nan_goes_where_it_went(network: Network) -> None:
     assert all(torch.equal(ours.isnan(), theirs.isnan()) for ours, theirs in zip(rest, others, strict=True))
 
 
-def test_nothing_of_the_convolutions_size_is_kept() -> None:
+def test_the_output_of_the_convolution_is_not_saved() -> None:
     at = parameters()
     with LeanConvolutions(), PooledRelus(), recording_saved() as saved:
         outputs = usual(images(), *at)
     convolved = 7 * 4 * 6 * 6
     assert outputs.requires_grad and max(tensor.numel() for tensor in saved) < convolved
-    # What is kept: the images, places in half the bytes of a float64, what the pool returned, and the parameters.
+    # Saved: the images, the output of the pool and the parameters in float64, and the indices in int32.
     assert sum(tensor.nbytes for tensor in saved) == 8 * (images().numel() + outputs.numel() + at[0].numel()) + 4 * (
         outputs.numel()
     )
 
 
-def test_a_direction_in_one_parameter_is_enough() -> None:
+def test_a_direction_in_a_single_parameter_has_its_second_derivative() -> None:
     for index in (0, 1):
         ours, theirs = [], []
         for found, modes in ((ours, [LeanConvolutions, PooledRelus]), (theirs, [])):

@@ -1,4 +1,4 @@
-"""Lean convolutions give the bits of torch's own, and never the gradient for the data."""
+"""Lean convolutions have the bits of torch's own and never compute the gradient of the data."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -50,7 +50,7 @@ CONVOLUTIONS: list[Callable[[], nn.Module]] = [
     lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 3, 5, stride=2)),
     lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 3, 2)),
 ]
-ON_CONVOLUTIONS: list[Callable[[], nn.Module]] = [
+STACKED: list[Callable[[], nn.Module]] = [
     lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.Tanh(), nn.Conv2d(6, 2, 3)),
     lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.Tanh(), nn.Conv2d(6, 4, (3, 2), (2, 1), (0, 1), (1, 2), 2, False)),
     lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 3, 5), nn.Tanh(), nn.Conv1d(3, 2, 3, padding=4)),
@@ -72,26 +72,26 @@ def product(build: Callable[[], nn.Module], lean: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("build", CONVOLUTIONS)
-def test_the_bits_are_those_of_torch(build: Callable[[], nn.Module]) -> None:
+def test_the_bits_of_a_first_layer_are_those_of_torch(build: Callable[[], nn.Module]) -> None:
     expected = product(build, lean=False)
     found = product(build, lean=True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert max(float(part.abs().max()) for part in expected[len(expected) // 2 :]) > 1e-3
 
 
-@pytest.mark.parametrize("build", ON_CONVOLUTIONS)
-def test_a_convolution_of_another_is_right_to_rounding(build: Callable[[], nn.Module]) -> None:
+@pytest.mark.parametrize("build", STACKED)
+def test_stacked_convolutions_are_right_to_rounding(build: Callable[[], nn.Module]) -> None:
     for found, expected in zip(product(build, lean=True), product(build, lean=False), strict=True):
         assert_relatively_close(found, expected, 1e-5)
 
 
-def test_a_weight_in_several_places_is_right_to_rounding() -> None:
+def test_a_weight_used_several_times_is_right_to_rounding() -> None:
     for found, expected in zip(product(Functional, lean=True), product(Functional, lean=False), strict=True):
         assert_relatively_close(found, expected, 1e-6)
 
 
 class Shapes(TorchDispatchMode):
-    """Shapes of all that convolutions, transposed ones and their derivatives return."""
+    """Records the shapes of results of convolutions and their derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Shapes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("lean", [True, False])
-def test_nobody_differentiates_by_the_data(lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_of_the_data_is_not_computed(lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not lean:
         monkeypatch.setattr("estimators.problem.problem.LeanConvolutions", nullcontext)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3)).double()
@@ -117,7 +117,7 @@ def test_nobody_differentiates_by_the_data(lean: bool, monkeypatch: pytest.Monke
     assert ((4, 2, 4, 4) not in shapes.seen) == lean
 
 
-def test_a_second_derivative_by_the_bias_alone_has_its_shape() -> None:
+def test_the_second_derivative_of_the_bias_has_its_shape() -> None:
     convolution = nn.Conv2d(4, 6, 3)
     outputs = []
     for context in (LeanConvolutions(), nullcontext()):
@@ -139,7 +139,7 @@ def test_a_second_derivative_by_the_bias_alone_has_its_shape() -> None:
     ],
 )
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_second_derivatives_are_torchs(geometry: Any, with_bias: bool) -> None:
+def test_second_derivatives_are_those_of_torch(geometry: Any, with_bias: bool) -> None:
     generator = seeded(0)
     shapes = [SHAPE, (8, 4 // geometry[3], 3, 2), *([(8,)] if with_bias else [])]
     arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
@@ -161,7 +161,7 @@ def test_second_derivatives_are_torchs(geometry: Any, with_bias: bool) -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_a_direction_in_one_argument_is_enough() -> None:
+def test_a_direction_in_a_single_argument_has_its_second_derivative() -> None:
     generator = seeded(0)
     inputs, weight = (torch.randn(s, generator=generator, requires_grad=True) for s in (SHAPE, (8, 4, 3, 2)))
     outputs = _HiddenConvolution.apply(inputs, weight, None, ([1, 1], [1, 1], [1, 1], 1))
@@ -174,9 +174,7 @@ def test_a_direction_in_one_argument_is_enough() -> None:
 
 
 @pytest.mark.parametrize("build", CONVOLUTIONS[:6])
-def test_a_first_layers_gradient_from_patches_is_right(
-    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gradient_from_patches_is_right(build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = product(build, lean=False)
     monkeypatch.setattr(convolutions, "_has_few_inputs", lambda *call: call[2][3] == 1)
     for found, reference in zip(product(build, lean=True), expected, strict=True):

@@ -1,4 +1,4 @@
-"""Pooling past a ReLU changes no bit of any derivative, and is left to torch where it might."""
+"""Max pooling of a ReLU changes no bit of any derivative; cases in which it could are left to torch."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from estimators.problem.saved_tensors import recording_saved
 from tests.estimators.cases import seeded
 
 Network = Callable[[Tensor, Tensor], Tensor]
-"""Of inputs [n, 2, 6, 6] and a weight [3, 2, 3, 3]."""
+"""A function of inputs [n, 2, 6, 6] and a weight [3, 2, 3, 3]."""
 
 
 def overlapping(x: Tensor, w: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def method(x: Tensor, w: Tensor) -> Tensor:
     return F.max_pool2d(F.conv2d(x, w, padding=1).relu(), kernel_size=2)
 
 
-def used_beside(x: Tensor, w: Tensor) -> Tensor:
+def also_used_elsewhere(x: Tensor, w: Tensor) -> Tensor:
     relu = F.relu(F.conv2d(x, w, padding=1))
     return F.max_pool2d(relu, 2) + F.avg_pool2d(relu, 2)
 
@@ -65,10 +65,10 @@ def of_a_view(x: Tensor, w: Tensor) -> Tensor:
 
 
 NETWORKS = [
-    overlapping, dilated, method, used_beside, pooled_twice, of_smooth, not_a_relu, in_place, written_between,
+    overlapping, dilated, method, also_used_elsewhere, pooled_twice, of_smooth, not_a_relu, in_place, written_between,
     with_indices, of_a_view,
 ]  # fmt: skip
-GOES_AROUND = [overlapping, dilated, method, of_smooth]
+REPLACED = [overlapping, dilated, method, of_smooth]
 
 networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 
@@ -106,9 +106,11 @@ def derivatives(network: Network, inputs: Tensor, modes: list[PooledRelus]) -> l
 
 
 @networks
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["by channel", "by pixel"])
-def test_no_bit_changes(network: Network, layout: torch.memory_format) -> None:
-    inputs = images().contiguous(memory_format=layout)
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
+def test_no_bit_changes(network: Network, memory_format: torch.memory_format) -> None:
+    inputs = images().contiguous(memory_format=memory_format)
     for ours, theirs in zip(
         derivatives(network, inputs, [PooledRelus()]), derivatives(network, inputs, []), strict=True
     ):
@@ -116,7 +118,7 @@ def test_no_bit_changes(network: Network, layout: torch.memory_format) -> None:
 
 
 @networks
-def test_nan_goes_where_it_went(network: Network) -> None:
+def test_nan_propagates_as_in_torch(network: Network) -> None:
     inputs = images()
     inputs[1, 0, 2, 3], inputs[2, 1, 0, 0] = torch.nan, torch.inf
     for ours, theirs in zip(
@@ -125,16 +127,16 @@ def test_nan_goes_where_it_went(network: Network) -> None:
         assert torch.equal(ours.isnan(), theirs.isnan())
 
 
-@pytest.mark.parametrize("network", GOES_AROUND, ids=lambda network: network.__name__)
-def test_what_the_relu_returned_is_not_kept(network: Network) -> None:
+@pytest.mark.parametrize("network", REPLACED, ids=lambda network: network.__name__)
+def test_the_output_of_the_relu_is_not_saved(network: Network) -> None:
     model, inputs = Model(network), images()
     with recording_saved() as plain:
         outputs = model(inputs)
-    kept = {name: sum(tensor.nbytes for tensor in plain) for name in ["plain"]}
+    by_torch = sum(tensor.nbytes for tensor in plain)
     with recording_saved() as lean, PooledRelus():
         around = model(inputs)
     relu = 5 * 3 * 6 * 6 * 4
-    assert sum(tensor.nbytes for tensor in lean) <= kept["plain"] - relu
+    assert sum(tensor.nbytes for tensor in lean) <= by_torch - relu
     assert torch.equal(outputs, around)
 
 

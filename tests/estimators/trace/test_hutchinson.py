@@ -1,5 +1,6 @@
 """Hutchinson's estimator: moments of its samples, deflation and errors."""
 
+import importlib
 import math
 import statistics
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from estimators import dense_hessian, hutchinson, lanczos, required_probes
 from estimators.operators.random_vectors import Distribution
-from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
+from tests.estimators.cases import CASES, Case, MatrixOperator, counting_operator, operator, seeded, symmetric
 
 EIGENVALUES = [5.0, -3.0, 2.0, 1.0, 0.5, 0.1, -0.2, 0.3]
 MANY = 20_000
@@ -196,3 +197,49 @@ def test_the_effective_rank_of_a_projection_is_its_rank() -> None:
     assert hutchinson(MatrixOperator(matrix), 5000, generator=seeded(0)).effective_rank == pytest.approx(6.0, rel=0.03)
     opposite = symmetric([1.0, -1.0] * 6)
     assert hutchinson(MatrixOperator(opposite), 5000, generator=seeded(0)).effective_rank < 0.01
+
+
+# The function hides its module in the package.
+MODULE = importlib.import_module("estimators.trace.hutchinson")
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
+@pytest.mark.parametrize("deflated", [False, True])
+def test_the_block_size_does_not_change_the_samples(
+    distribution: str, deflated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op = operator(CASES[0])
+    subspace = lanczos(op, 4, tolerance=0.0, generator=seeded(3)) if deflated else None
+    results = []
+    for vectors_in_block in (1, 3, 100):
+        monkeypatch.setattr(MODULE, "_BLOCK_BYTES", vectors_in_block * op.size * 8)
+        results.append(hutchinson(op, 7, distribution, subspace, seeded(0)))  # type: ignore[arg-type]
+    assert results[0].samples == results[1].samples == results[2].samples
+    assert results[0].frobenius == results[1].frobenius == results[2].frobenius
+    assert [result.products for result in results] == [7.0] * 3
+
+
+def test_probes_share_the_graphs_of_a_pass() -> None:
+    model, op = counting_operator(memory_budget=0)
+    hutchinson(op, 10, generator=seeded(0))
+    assert model.forwards == 4
+
+
+class WithMatmat(MatrixOperator):
+    """A matrix that multiplies blocks and records their widths."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(matrix)
+        self.widths: list[int] = []
+
+    def matmat(self, vectors: Tensor) -> Tensor:
+        self.widths.append(vectors.shape[1])
+        return torch.stack([self.matvec(vector) for vector in vectors.T.contiguous()], dim=1)
+
+
+def test_the_memory_of_blocks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    op = WithMatmat(symmetric([3.0, 1.0, -1.0]))
+    monkeypatch.setattr(MODULE, "_BLOCK_BYTES", 4 * 3 * 8)
+    result = hutchinson(op, 10, generator=seeded(0))
+    assert op.widths == [4, 4, 2]
+    assert result.samples == hutchinson(MatrixOperator(op.matrix), 10, generator=seeded(0)).samples
