@@ -1,4 +1,4 @@
-"""The networks, losses and data that every estimator is held against, in float64, and a matrix as an operator."""
+"""The networks, losses and data on which every estimator is tested, in float64, and a matrix as an operator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class MatrixOperator:
-    """A symmetric matrix [size, size] behind the interface that the algorithms see."""
+    """A symmetric matrix [size, size] with the interface that algorithms use."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix
@@ -39,7 +39,7 @@ class MatrixOperator:
 
 
 def symmetric(eigenvalues: list[float] | Tensor, seed: int = 0) -> Tensor:
-    """A float64 matrix with these eigenvalues and random eigenvectors."""
+    """A float64 matrix with the given eigenvalues and random eigenvectors."""
     values = torch.as_tensor(eigenvalues, dtype=torch.float64)
     gaussian = torch.randn(len(values), len(values), dtype=torch.float64, generator=seeded(seed))
     rotation, _ = torch.linalg.qr(gaussian)
@@ -52,7 +52,7 @@ def seeded(seed: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Case:
-    """A model (float64) with its loss and data; ``chunk_size`` leaves a ragged last chunk in each."""
+    """A model (float64) with its loss and data. With ``chunk_size`` the last chunk is smaller."""
 
     name: str
     build: Callable[[], nn.Module]
@@ -61,7 +61,7 @@ class Case:
     chunk_size: int = 3
 
     def model(self) -> nn.Module:
-        """A new model, the same each time."""
+        """A new model with the same weights each time."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return self.build().double()
@@ -171,12 +171,12 @@ CASES = [
 
 
 def operator(case: Case, model: nn.Module | None = None) -> HessianOperator:
-    """The operator of a case, with its ragged chunk size."""
+    """The Hessian of a case, with its chunk size."""
     return HessianOperator(model or case.model(), case.loss_fn, case.batches(), chunk_size=case.chunk_size)
 
 
 def mse_operator(model: nn.Module | None = None, chunk_size: int | None = None) -> HessianOperator:
-    """The operator of a smooth network and ten samples, or of another network for them."""
+    """The Hessian of a smooth network, or of the given one, on ten samples."""
     return HessianOperator(model or smooth().double(), nn.functional.mse_loss, vectors(), chunk_size)
 
 
@@ -185,7 +185,7 @@ def random_vector(op: SymmetricOperator) -> Tensor:
 
 
 def columns(op: SymmetricOperator, count: int) -> Tensor:
-    """[size, count], the same each time."""
+    """Vectors [size, count], the same each time."""
     return torch.randn(op.size, count, dtype=op.dtype, generator=seeded(8))
 
 
@@ -195,11 +195,11 @@ def as_list(batches: Pair | list[Pair]) -> list[Pair]:
 
 def assert_relatively_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
     """||found - expected|| <= tolerance ||expected||."""
-    assert float((found - expected).norm()) <= tolerance * float(expected.norm())
+    assert float((found - expected).detach().norm()) <= tolerance * float(expected.detach().norm())
 
 
 class Counting(nn.Module):
-    """Counts forward passes; another function in train mode."""
+    """A network that counts its forward passes and is another function in train mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class Counting(nn.Module):
 
 
 def counting_operator(memory_budget: int) -> tuple[Counting, HessianOperator]:
-    """A model and its operator, ten samples in four chunks; no forward pass counted yet."""
+    """A model and its Hessian on ten samples in four chunks; the count of forward passes is zero."""
     model = Counting().eval()
     op = HessianOperator(model, nn.functional.mse_loss, vectors(), chunk_size=3, memory_budget=memory_budget)
     model.forwards = 0

@@ -1,4 +1,4 @@
-"""Models that use their parameters in other ways than once, by a layer's call, sample by sample."""
+"""Models whose parameters are not simply used once per sample in the call of a layer."""
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class Residual(nn.Module):
 
 
 class Reused(nn.Module):
-    """One layer, three times."""
+    """One layer called three times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ReusedConvolution(nn.Module):
 
 
 class TiedEmbedding(nn.Module):
-    """An embedding whose weight is a linear layer's as well."""
+    """An embedding that shares its weight with a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class TiedEmbedding(nn.Module):
 
 
 class UsedByAFunction(nn.Module):
-    """A layer's call, and the same weight again in a function."""
+    """A layer's weight, used in its call and in a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class UsedByAFunction(nn.Module):
 
 
 class OnlyUsedByAFunction(nn.Module):
-    """The layer's own call is dead: what reaches the outputs is a function of its weight that then enters the layer."""
+    """The result of a layer's first call is discarded; its second call gets a function of its weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class BareParameter(nn.Module):
 
 
 class SequenceFirst(nn.Module):
-    """Its layers see [positions, n, ...]: 4 positions are as many as the samples of some chunks."""
+    """Its layers get [positions, n, ...], with 4 positions, as many as some chunks have samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class SequenceFirst(nn.Module):
 
 
 class Flattened(nn.Module):
-    """Its layers see [n * positions, ...]."""
+    """Its layers get [n * positions, ...]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class TwoViews(nn.Module):
 
 
 class InPlace(nn.Module):
-    """Activations overwrite what the layers returned; after the sequence layer, through a view."""
+    """Activations overwrite the outputs of layers, once through a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Recurrent(nn.Module):
 
 
 class TwoTimesInOneCall(nn.Module):
-    """A bias that is a weight as well."""
+    """A layer with the same parameter as weight and bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class TwoTimesInOneCall(nn.Module):
 
 
 class Swapped(nn.Module):
-    """Gives each layer the samples in reverse order, and reverses what it returns."""
+    """Its layer gets the samples in reverse order; its output is reversed again."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hessians that can be written down, through the public calls; and losses that have no curvature or no number."""
+"""Every estimator on Hessians with a closed form, on losses without curvature and on NaN."""
 
 import math
 
@@ -42,7 +42,7 @@ def linear_regression() -> tuple[nn.Module, LossFunction, Pair, Tensor]:
 
 
 def logistic_regression() -> tuple[nn.Module, LossFunction, Pair, Tensor]:
-    """X' diag(p (1 - p)) X / n, for the targets' any values."""
+    """X' diag(p (1 - p)) X / n for any targets."""
     model, x = linear(1), features()
     targets = torch.randint(0, 2, (SAMPLES, 1), generator=seeded(2)).double()
     p = torch.sigmoid(model(x)).detach()
@@ -59,7 +59,7 @@ def softmax_regression() -> tuple[nn.Module, LossFunction, Pair, Tensor]:
 
 
 @pytest.mark.parametrize("problem", [linear_regression, logistic_regression, softmax_regression])
-def test_every_estimator_finds_the_closed_form(problem) -> None:  # type: ignore[no-untyped-def]
+def test_every_estimator_gives_the_closed_form(problem) -> None:  # type: ignore[no-untyped-def]
     model, loss_fn, data, hessian = problem()
     trace, eigenvalues = float(hessian.trace()), torch.linalg.eigvalsh(hessian)
     op = HessianOperator(model, loss_fn, data, chunk_size=16)
@@ -85,7 +85,7 @@ def test_every_estimator_finds_the_closed_form(problem) -> None:  # type: ignore
 
 
 @pytest.mark.parametrize("problem", [linear_regression, logistic_regression, softmax_regression])
-def test_a_linear_model_has_no_curvature_but_the_losses(problem) -> None:  # type: ignore[no-untyped-def]
+def test_hessian_and_gauss_newton_of_a_linear_model_are_equal(problem) -> None:  # type: ignore[no-untyped-def]
     model, loss_fn, data, hessian = problem()
     op = GaussNewtonOperator(model, loss_fn, data, chunk_size=7)
     assert_relatively_close(op @ random_vector(op), hessian @ random_vector(op), 1e-12)
@@ -107,7 +107,7 @@ def test_one_parameter() -> None:
 
 
 def all_estimators(model: nn.Module, loss_fn: LossFunction, data: Pair) -> dict[str, list[float]]:
-    """Every number that each returns."""
+    """All numbers that each estimator returns."""
     op = HessianOperator(model, loss_fn, data, chunk_size=7)
     power, eigen = power_iteration(op, 3, seeded(0)), lanczos(op, 3, generator=seeded(0))
     traces = {
@@ -146,7 +146,7 @@ def test_nan_weights_give_nan_everywhere(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss_fn", [lambda z, y: z.mean(), lambda z, y: 0.0 * z.square().mean()])
 def test_a_zero_hessian_is_zero_everywhere(loss_fn: LossFunction, dtype: torch.dtype) -> None:
-    """A linear model with a loss linear in its outputs, or none: nothing curves."""
+    """A linear model with a loss that is linear in its outputs, or zero."""
     model = nn.Linear(FEATURES, 2).to(dtype)
     data = features().to(dtype), torch.zeros(SAMPLES, dtype=dtype)
     for name, numbers in all_estimators(model, loss_fn, data).items():
@@ -155,7 +155,7 @@ def test_a_zero_hessian_is_zero_everywhere(loss_fn: LossFunction, dtype: torch.d
 
 
 def test_lambda_max_of_both_matrices() -> None:
-    """Side by side: G's is the largest of the loss's own curvature, H's has the network's too."""
+    """G has the curvature of the loss only, H that of the network too."""
     model = tanh_network().double()
     data = features(), torch.randint(0, CLASSES, (SAMPLES,), generator=seeded(2))
     identity = torch.eye(sum(parameter.numel() for parameter in model.parameters()), dtype=torch.float64)

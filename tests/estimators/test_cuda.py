@@ -1,4 +1,4 @@
-"""On CUDA: nothing waits for the device within products and traces, and float32 is float32."""
+"""On CUDA: products and traces do not wait for the device, and float32 is not rounded to TF32."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from estimators import HessianOperator, exact_trace, hutchinson, lanczos, sampled_trace
 from estimators.trace import gauss_newton as gauss_newton_trace
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = torch.device("cuda")
 
 
@@ -44,7 +44,7 @@ def waiting_is_an_error() -> Iterator[None]:
 
 
 def waits(task: Callable[[], object]) -> int:
-    """How often a call waits for the device."""
+    """How many times a call waits for the device."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as found:
@@ -56,7 +56,7 @@ def waits(task: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_no_product_waits(budget: int) -> None:
+def test_products_do_not_wait(budget: int) -> None:
     model, batches = on(CUDA)
     op = HessianOperator(model, cross_entropy, batches, chunk_size=100, memory_budget=budget)
     vector = torch.randn(op.size, device=CUDA)
@@ -79,7 +79,7 @@ def test_lanczos_waits_once_a_step() -> None:
     assert many - few <= 5
 
 
-def test_hutchinson_waits_for_all_probes_together() -> None:
+def test_hutchinson_waits_once_for_all_probes() -> None:
     model, batches = on(CUDA)
     op = HessianOperator(model, cross_entropy, batches)
     with op.keeping_graphs():
@@ -88,15 +88,15 @@ def test_hutchinson_waits_for_all_probes_together() -> None:
     assert many == few
 
 
-def test_no_column_of_a_trace_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_of_a_trace_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = on(CUDA)
-    columns = gauss_newton_trace._all_columns
+    contribution = gauss_newton_trace._AllColumns.contribution
 
-    def checked(chunk: Any) -> Any:
+    def checked(self: Any, chunk: Any) -> Any:
         with waiting_is_an_error():
-            return columns(chunk)
+            return contribution(self, chunk)
 
-    monkeypatch.setattr(gauss_newton_trace, "_all_columns", checked)
+    monkeypatch.setattr(gauss_newton_trace._AllColumns, "contribution", checked)
     assert exact_trace(model, cross_entropy, batches, chunk_size=100).exact
 
 
@@ -112,7 +112,7 @@ def test_float32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_numbers_are_those_of_the_cpu() -> None:
+def test_results_are_those_of_the_cpu() -> None:
     (model, batches), (reference, data) = on(CUDA), on_double()
     ours, theirs = HessianOperator(model, cross_entropy, batches), HessianOperator(reference, cross_entropy, data)
     found, expected = (lanczos(op, 30, generator=torch.Generator().manual_seed(3)) for op in (ours, theirs))

@@ -58,7 +58,8 @@ def of_parameters(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 NETWORKS = [
-    usual, without_bias, overlapping, grouped, computed_weight, deeper, also_used_elsewhere, written_between, of_parameters,
+    usual, without_bias, overlapping, grouped, computed_weight, deeper, also_used_elsewhere, written_between,
+    of_parameters,
 ]  # fmt: skip
 FUSED = [usual, without_bias, overlapping, grouped, computed_weight, deeper, also_used_elsewhere]
 

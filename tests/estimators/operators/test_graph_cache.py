@@ -1,4 +1,4 @@
-"""Graphs kept between products change no bit, follow the model, and stay within their budget."""
+"""Kept graphs change no bit, follow changes of the model and stay within the memory budget."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def test_kept_graphs_change_no_bit(case: Case) -> None:
 
 
 @pytest.mark.parametrize("run", [lambda op: power_iteration(op, 5), lambda op: lanczos(op, 5, tolerance=0.0)])
-def test_algorithms_keep_graphs_while_they_run(run: Callable[[HessianOperator], object]) -> None:
+def test_algorithms_keep_graphs(run: Callable[[HessianOperator], object]) -> None:
     model, op = counting_operator(memory_budget=HUGE)
     run(op)
     assert model.forwards == 4 and op.products == 5.0
@@ -52,7 +52,7 @@ def test_algorithms_keep_graphs_while_they_run(run: Callable[[HessianOperator], 
     assert model.forwards == 20
 
 
-def test_one_context_serves_several_algorithms() -> None:
+def test_one_context_covers_several_algorithms() -> None:
     model, op = counting_operator(memory_budget=HUGE)
     with op.keeping_graphs():
         power_iteration(op, 5, seeded(0))
@@ -70,7 +70,7 @@ def held_by_all_chunks() -> int:
 
 
 @pytest.mark.parametrize(("share", "forwards"), [(0.99, 4 + 2 * 1), (0.5, 4 + 2 * 3), (0.05, 4 + 2 * 4)])
-def test_the_budget_holds_and_what_does_not_fit_is_built_anew(share: float, forwards: int) -> None:
+def test_graphs_beyond_the_budget_are_built_again(share: float, forwards: int) -> None:
     budget = int(share * held_by_all_chunks())
     model, op = counting_operator(memory_budget=budget)
     with op.keeping_graphs():
@@ -139,7 +139,7 @@ def test_kept_graphs_follow_buffers() -> None:
     assert torch.equal(after, op @ vector)
 
 
-def test_between_algorithms_any_change_is_seen() -> None:
+def test_any_change_between_algorithms_is_noticed() -> None:
     model, op = counting_operator(memory_budget=HUGE)
     before = power_iteration(op, 3, seeded(0)).value
     for parameter in model.parameters():
@@ -162,7 +162,7 @@ class ChangesItsBuffer(nn.Module):
         return torch.tanh(self.body(inputs))
 
 
-def test_a_forward_pass_that_changes_a_buffer_keeps_nothing() -> None:
+def test_a_forward_pass_that_changes_a_buffer_keeps_no_graph() -> None:
     op = HessianOperator(ChangesItsBuffer(), nn.functional.mse_loss, vectors(), chunk_size=3, memory_budget=HUGE)
     expected = op @ random_vector(op)
     with op.keeping_graphs():
@@ -171,7 +171,7 @@ def test_a_forward_pass_that_changes_a_buffer_keeps_nothing() -> None:
             assert op._graphs.memory.held == 0
 
 
-def test_after_an_exception_nothing_is_kept() -> None:
+def test_an_exception_releases_all_graphs() -> None:
     inputs, targets = images(8)
     targets = torch.tensor([0, 0, 0, 0, 0, 0, 0, 2])
     op = HessianOperator(convolutional().double(), nn.CrossEntropyLoss(ignore_index=2), (inputs, targets), 4, HUGE)
@@ -183,6 +183,6 @@ def test_after_an_exception_nothing_is_kept() -> None:
 
 
 @pytest.mark.parametrize("budget", [-1, float("nan")])
-def test_a_budget_that_is_no_size_is_refused(budget: int) -> None:
+def test_an_invalid_budget_is_refused(budget: int) -> None:
     with pytest.raises(ValueError, match=f"memory_budget is {budget}, expected bytes, at least 0: 0 keeps no graphs"):
         HessianOperator(smooth().double(), nn.functional.mse_loss, vectors(), memory_budget=budget)

@@ -1,4 +1,4 @@
-"""Measuring is invisible: everything is left bitwise as found, after exceptions too."""
+"""Measuring leaves everything bitwise unchanged, after exceptions too."""
 
 import gc
 import random
@@ -14,7 +14,7 @@ from tests.estimators.cases import CASES, images, operator, random_vector, smoot
 
 
 class CountsAndFails(nn.Module):
-    """Changes its buffer, draws random numbers (without effect), and fails on request."""
+    """A model that changes its buffers, draws random numbers and fails on request."""
 
     calls: Tensor
     replaced: Tensor
@@ -69,7 +69,7 @@ def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("fail", [False, True], ids=["success", "exception"])
-def test_everything_is_left_bitwise_as_found(fail: bool) -> None:
+def test_everything_is_bitwise_unchanged(fail: bool) -> None:
     model = CountsAndFails()
     model.body.bias.requires_grad_(False)
     model.body.weight.grad = torch.ones(2, 3)
@@ -91,7 +91,7 @@ def test_everything_is_left_bitwise_as_found(fail: bool) -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def test_running_statistics_of_a_norm_in_train_mode_are_left_as_found() -> None:
+def test_running_statistics_of_batch_norm_in_train_mode_are_unchanged() -> None:
     norm = nn.BatchNorm1d(3)
     before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
     with measuring(norm, torch.device("cpu")):
@@ -100,7 +100,7 @@ def test_running_statistics_of_a_norm_in_train_mode_are_left_as_found() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
 
 
-def test_while_measuring_float32_is_float32() -> None:
+def test_float32_is_not_rounded_while_measuring() -> None:
     seen = []
 
     def loss_fn(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def test_while_measuring_float32_is_float32() -> None:
     assert set(seen) == {("ieee", False, torch.float32)}
 
 
-def test_a_pending_backward_pass_survives() -> None:
+def test_a_pending_backward_pass_still_works() -> None:
     case = next(case for case in CASES if case.name == "batch norm in eval mode")
     model = case.model()
     inputs, targets = images()
@@ -128,7 +128,7 @@ def test_a_pending_backward_pass_survives() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_products_leave_no_tensors_behind() -> None:
+def test_products_leak_no_tensors() -> None:
     op = operator(CASES[0])
     vector = random_vector(op)
 
