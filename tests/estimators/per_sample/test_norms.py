@@ -6,75 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators.per_sample import layer_rules
 from estimators.per_sample import norms as norms_module
-from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms, one_by_one, vectorised
+from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms, vectorised
+from estimators.problem.checks import trainable_parameters
 from estimators.problem.isolation import measuring
 from tests.estimators.cases import seeded
-from tests.estimators.models import hooked_backwards
-from tests.estimators.networks import NETWORKS, Network
-
-all_networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-
-
-def trainable(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@all_networks
-def test_only_parameters_used_by_other_than_known_calls_need_gradients(network: Network) -> None:
-    model, inputs = network.model(), network.inputs(4)
-    with measuring(model, inputs.device):
-        chunk = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs)
-    assert set(chunk.without_rule) == set(network.without_rule)
-
-
-@all_networks
-def test_norms_of_several_columns_equal_those_of_autograd(network: Network) -> None:
-    """With signs per sample, and with as many samples as sequences have positions."""
-    model, inputs = network.model(), network.inputs(4)
-    parameters = trainable(model)
-    columns = torch.randn(3, 4, 3, dtype=torch.float64, generator=seeded(6))
-    signs = [1.0, -1.0, torch.tensor([1.0, -1.0, 0.0, 1.0], dtype=torch.float64)]
-    with measuring(model, inputs.device):
-        chunk = SampleNorms(model, parameters, inputs[:2]).chunk(inputs)
-        for count in (1, 3, 100):
-            found = chunk.summed(zip(columns, signs, strict=True), count)
-            for name in parameters:
-                expected = sum(
-                    sign * one_by_one(model, parameters, inputs, column)[name]
-                    for column, sign in zip(columns, signs, strict=True)
-                )
-                torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-12)
-
-
-def test_a_wrong_rule_is_detected_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison with autograd makes no assumption of the rules."""
-    network = NETWORKS[0]
-    model, inputs = network.model(), network.inputs(4)
-    norms = layer_rules.squared_norms
-    monkeypatch.setattr(layer_rules, "squared_norms", lambda values, dims=1: 1.01 * norms(values, dims))
-    with measuring(model, inputs.device):
-        plan = SampleNorms(model, trainable(model), inputs[:2])
-    assert plan.one_by_one == {"0.bias", "7.weight", "7.bias"}
-
-
-def test_backward_hooks_apply_as_in_autograd() -> None:
-    model = hooked_backwards().double()
-    inputs = NETWORKS[7].inputs(4)
-    column = torch.ones(4, 3, dtype=torch.float64)
-    with measuring(model, inputs.device):
-        found = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs).summed([(column, 1.0)], 1)
-        expected = one_by_one(model, trainable(model), inputs, column)
-    for name, norms in expected.items():
-        torch.testing.assert_close(found[name], norms, rtol=1e-10, atol=1e-12)
+from tests.estimators.networks import NETWORKS
 
 
 def test_attention_is_vectorised_and_data_dependent_branches_are_not() -> None:
     network = next(network for network in NETWORKS if network.name == "attention")
     model, inputs = network.model(), network.inputs(4)
     with measuring(model, inputs.device):
-        plan = SampleNorms(model, trainable(model), inputs[:2])
+        plan = SampleNorms(model, trainable_parameters(model), inputs[:2])
         assert plan.vectorised == set(network.without_rule) and not plan.one_by_one
 
     class Branching(nn.Module):
@@ -89,7 +33,7 @@ def test_attention_is_vectorised_and_data_dependent_branches_are_not() -> None:
     branching, inputs = Branching().double(), NETWORKS[7].inputs(6)
     column = torch.ones(6, 3, dtype=torch.float64)
     with measuring(branching, inputs.device):
-        plan = SampleNorms(branching, trainable(branching), inputs[:2])
+        plan = SampleNorms(branching, trainable_parameters(branching), inputs[:2])
         assert not plan.vectorised
         found = plan.chunk(inputs).summed([(column, 1.0)], 1)
     positive = inputs[:, 0].sum(dim=1) > 0
@@ -102,9 +46,9 @@ def test_vectorised_gradients_are_computed_in_parts(monkeypatch: pytest.MonkeyPa
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(5)
     column = torch.ones(5, 3, dtype=torch.float64)
-    whole = vectorised(model, trainable(model), inputs, column)
+    whole = vectorised(model, trainable_parameters(model), inputs, column)
     monkeypatch.setattr("estimators.per_sample.norms._WORKSPACE", 1)
-    for name, norms in vectorised(model, trainable(model), inputs, column).items():
+    for name, norms in vectorised(model, trainable_parameters(model), inputs, column).items():
         torch.testing.assert_close(norms, whole[name])
 
 
@@ -122,7 +66,7 @@ def test_memory_of_several_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(ChunkNorms, "_add_by_rules", counted)
     with measuring(model, inputs.device):
-        chunk = SampleNorms(model, trainable(model), inputs[:2]).chunk(inputs)
+        chunk = SampleNorms(model, trainable_parameters(model), inputs[:2]).chunk(inputs)
         together.clear()
         whole = chunk.summed(columns, 5)
         monkeypatch.setattr(norms_module, "_HELD", {"cpu": 1})
