@@ -1,9 +1,9 @@
 """||J_n's||^2 for every sample n and parameter, with the Jacobian J_n and vectors s in the outputs of a network.
 
-Parameters that only take part through calls of layers with a rule (`layer_rules`, `calls`) share one backward pass to
-the outputs of the layers. Without weight gradients, the pass takes about as long as a forward pass, and the norms as
-long again. Other parameters get per-sample gradients: vectorised if torch can, else one sample after the other. All
-three are compared with autograd on two samples. Parameters that disagree are computed one sample after the other.
+Parameters used by calls of layers with a rule only (`layer_rules`, `calls`) share one backward pass to the outputs of
+the layers. It takes about as long as a forward pass, and the norms as long again. Other parameters get per-sample
+gradients: vectorised if torch can, else one sample after the other. All three are compared with autograd on two
+samples. Parameters that disagree are computed one sample after the other.
 """
 
 import warnings
@@ -178,9 +178,8 @@ class _ColumnGradients:
 def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | None:
     """The max pool of a first layer if nothing else uses the layer's output: its gradient can then stay sparse."""
     pool = relus.pools.get(call.edge.node)
-    if pool is None or call.inputs.requires_grad or graph.consumers[call.edge.node] != [pool.edge.node]:
-        return None
-    return pool
+    sole = pool is not None and not call.inputs.requires_grad and graph.consumers[call.edge.node] == [pool.edge.node]
+    return pool if sole else None
 
 
 def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:

@@ -102,7 +102,11 @@ def hessian_trace(
         )
     # Checked even if no probes are needed, and before the exact trace is computed.
     check_probes(probes, distribution)
-    gauss_newton = _gauss_newton_trace(op, sampled, generator)
+    gauss_newton = (
+        sampled_trace_of(op.problem, op.chunk_size, 1, generator)
+        if sampled
+        else exact_trace_of(op.problem, exact_trace_chunk_size(op.chunk_size, op.device))
+    )
     functional = FunctionalHessianOperator.like(op)
     found = None if gauss_newton.exact else hutchinson(functional, probes, distribution, generator=generator)
     difference, error, products = (found.value, found.standard_error, found.products) if found else (0.0, 0.0, 0.0)
@@ -122,9 +126,3 @@ def hessian_trace(
 
 def _standard_error_of_signs(trace: GaussNewtonTrace) -> float:
     return trace.standard_error if isinstance(trace, SampledGaussNewtonTrace) else 0.0
-
-
-def _gauss_newton_trace(op: HessianOperator, sampled: bool, generator: torch.Generator | None) -> GaussNewtonTrace:
-    if sampled:
-        return sampled_trace_of(op.problem, op.chunk_size, 1, generator)
-    return exact_trace_of(op.problem, exact_trace_chunk_size(op.chunk_size, op.device))

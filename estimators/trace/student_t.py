@@ -15,23 +15,16 @@ def student_quantile(probability: float, degrees_of_freedom: float) -> float:
     """
     assert 0.5 <= probability < 1.0
     assert degrees_of_freedom >= 1
-    both_tails = 2.0 * (1.0 - probability)
+    d, both_tails = degrees_of_freedom, 2.0 * (1.0 - probability)
+    log_factor = math.lgamma((d + 1.0) / 2.0) - math.lgamma(d / 2.0) - math.log(d * math.pi) / 2.0
     t, step = 0.0, math.inf
     while step > 1e-14 * t:
-        step = (_both_tails(t, degrees_of_freedom) - both_tails) / (2.0 * _density(t, degrees_of_freedom))
+        squared = t * t
+        density = math.exp(log_factor - (d + 1.0) / 2.0 * math.log1p(squared / d))
+        found = _regularised_beta(d / (d + squared), squared / (d + squared), d / 2.0, 0.5)
+        step = (found - both_tails) / (2.0 * density)
         t += max(step, 0.0)
     return t
-
-
-def _density(t: float, d: float) -> float:
-    log_factor = math.lgamma((d + 1.0) / 2.0) - math.lgamma(d / 2.0) - math.log(d * math.pi) / 2.0
-    return math.exp(log_factor - (d + 1.0) / 2.0 * math.log1p(t * t / d))
-
-
-def _both_tails(t: float, d: float) -> float:
-    """P(|T| > t)."""
-    squared = t * t
-    return _regularised_beta(d / (d + squared), squared / (d + squared), d / 2.0, 0.5)
 
 
 def _regularised_beta(x: float, complement: float, a: float, b: float) -> float:
