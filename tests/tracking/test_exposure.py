@@ -49,7 +49,7 @@ def command_lines() -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads open connections from /proc")
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_no_training_process_contacts_the_tracker_and_no_credential_is_left(
     engine: str, server: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

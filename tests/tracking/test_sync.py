@@ -133,7 +133,6 @@ def test_a_round_is_idempotent(tmp_path: Path, uri: str) -> None:
     desired = sweep(seeds=1)
     storage = trained(tmp_path / "results", desired)
     sync = SweepSync(storage, "toy", uri, follow=False)
-    assert sync.pending() == Amount(8)
     assert (sync.sync_once().created_runs, sync.shipped, sync.pending()) == (True, Amount(8), Amount())
     before = rows(tmp_path / "mlflow.db")
     sync.reset()
