@@ -8,7 +8,7 @@ import pandas as pd
 from orchestrator.analysis.groups import Groups, completed_trials, curves, group_by, varied_keys
 from orchestrator.analysis.quantities import LAMBDA_MAX, LOSS
 from orchestrator.analysis.verdicts.permutation_test import permutation_test, smallest_p
-from orchestrator.analysis.verdicts.verdict import ALPHA, Outcome, Verdict, left_out
+from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict, left_out
 from orchestrator.store.frames import Frames
 
 EARLY = 0.2
@@ -28,31 +28,31 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
     """Tests whether groups differ in lambda_max beyond their seeds, and from which epoch."""
     key = group_key(frames, by)
     if key is None:
-        return Verdict(1, Outcome.NOT_ENOUGH_DATA, "The trials differ only in their seeds.")
+        return Verdict(1, Conclusion.NOT_ENOUGH_DATA, "The trials differ only in their seeds.")
     groups = group_by(frames, key, completed_trials(frames))
     members, values, epochs = _complete_curves(groups, curves(frames, LAMBDA_MAX, groups.members.trial_id))
     verdict = partial(Verdict, 1, left_out=left_out(len(frames.trials), len(members), f"for groups by {key}"))
     blocks = members.groupby("block").value.nunique()
     if not values.size or not (blocks > 1).any():
         text = f"No two values of {key} have trials that have lambda_max at every epoch and agree in everything else."
-        return verdict(Outcome.NOT_ENOUGH_DATA, text)
+        return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     labels, block_of = pd.factorize(members.value)[0], members.block.to_numpy()
     size = f"{len(members)} trials, {members.value.nunique()} values of {key}, {len(blocks)} blocks"
     least = smallest_p(labels, block_of)
     if least > ALPHA:
         text = f"With {size}, no permutation reaches a p below {least:.3f}; {ALPHA} is required."
-        return verdict(Outcome.NOT_ENOUGH_DATA, text)
+        return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     test = permutation_test(np.arcsinh(values), labels, block_of)
     first = test.first(ALPHA)
     if first is None:
         text = f"lambda_max differs beyond seeds at no epoch (smallest adjusted p {test.p.min():.3f}; {size})."
-        return verdict(Outcome.NOT_SUPPORTED, text)
+        return verdict(Conclusion.NOT_SUPPORTED, text)
     moment, early = int(epochs[first]), max(1, int(EARLY * float(epochs[-1])))
     text = (
         f"Groups differ in lambda_max beyond their seeds from epoch {moment} on (adjusted p {test.p[first]:.3g}; "
         f"early means up to epoch {early}; {size}). {_loss_sentence(frames, members)}"
     )
-    return verdict(Outcome.SUPPORTED if moment <= early else Outcome.NOT_SUPPORTED, text)
+    return verdict(Conclusion.SUPPORTED if moment <= early else Conclusion.NOT_SUPPORTED, text)
 
 
 def _reachable_p(groups: Groups) -> float:

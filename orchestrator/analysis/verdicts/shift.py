@@ -7,7 +7,7 @@ import pandas as pd
 from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, TEST, VALIDATION
 from orchestrator.analysis.tables.epoch_changes import EpochChanges, epoch_changes
 from orchestrator.analysis.tables.regression import FittedModel, fit
-from orchestrator.analysis.verdicts.verdict import ALPHA, Outcome, Verdict
+from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict
 from orchestrator.store.frames import Frames
 
 LEAST_CHANGES = 60
@@ -23,15 +23,15 @@ def judge_shift(frames: Frames) -> Verdict:
     if changes.trials < LEAST_TRIALS or len(changes.rows) < LEAST_CHANGES:
         required = f"at least {LEAST_CHANGES} from {LEAST_TRIALS} are required"
         text = f"There are {len(changes.rows)} changes from {changes.trials} trials; {required}."
-        return verdict(Outcome.NOT_ENOUGH_DATA, text)
+        return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     ood, test = (fit(changes.rows, response, [LAMBDA_MAX, VALIDATION]) for response in (OOD, TEST))
     if ood is None or test is None:
         text = "lambda_max and validation accuracy are constant or collinear, so a regression cannot separate them."
-        return verdict(Outcome.NOT_ENOUGH_DATA, text)
+        return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     return verdict(*_compare(changes.rows, ood, test))
 
 
-def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[Outcome, str]:
+def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[Conclusion, str]:
     """Half (a): a negative effect on OOD accuracy. Half (b): an effect on test accuracy equivalent to zero."""
     effect, null = ood[LAMBDA_MAX], test[LAMBDA_MAX]
     bound = MARGIN_POINTS / float(rows[LAMBDA_MAX].std())
@@ -45,12 +45,12 @@ def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[O
         f"per nat, from {ood.n:,} changes of {ood.trials} trials"
     )
     if negative and equivalent:
-        return Outcome.SUPPORTED, f"{text}."
+        return Conclusion.SUPPORTED, f"{text}."
     if negative and high - low > 2 * bound and low < bound and high > -bound:
-        return Outcome.NOT_ENOUGH_DATA, f"{text}: the interval is too wide to call the effect zero."
+        return Conclusion.NOT_ENOUGH_DATA, f"{text}: the interval is too wide to call the effect zero."
     failed = [] if negative else ["no significant negative effect on OOD accuracy"]
     failed += [] if equivalent else ["an effect on test accuracy is not excluded"]
-    return Outcome.NOT_SUPPORTED, f"{text}: {' and '.join(failed)}."
+    return Conclusion.NOT_SUPPORTED, f"{text}: {' and '.join(failed)}."
 
 
 def _left_out(changes: EpochChanges) -> str:

@@ -9,7 +9,7 @@ from orchestrator.analysis.groups import completed_trials, curves
 from orchestrator.analysis.quantities import TRACE, VALIDATION
 from orchestrator.analysis.verdicts.change_point import SHORTEST, find_drop, find_peak
 from orchestrator.analysis.verdicts.coincidence import coincidence
-from orchestrator.analysis.verdicts.verdict import ALPHA, Outcome, Verdict, left_out
+from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict, left_out
 from orchestrator.store.frames import Frames
 
 LEAST_TRIALS = 5
@@ -31,11 +31,11 @@ def judge_stopping(frames: Frames) -> Verdict:
             f"{usable} completed trials have a trace and a validation accuracy at {SHORTEST} epochs or more; "
             f"{LEAST_TRIALS} are required."
         )
-        return verdict(Outcome.NOT_ENOUGH_DATA, text)
+        return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     if 2 * dropped < usable:
-        return verdict(Outcome.NOT_SUPPORTED, f"Only {counts}: most trials have no sudden drop.")
+        return verdict(Conclusion.NOT_SUPPORTED, f"Only {counts}: most trials have no sudden drop.")
     if len(both) < LEAST_TRIALS:
-        return verdict(Outcome.NOT_ENOUGH_DATA, f"{counts}; {len(both)} have both, {LEAST_TRIALS} are required.")
+        return verdict(Conclusion.NOT_ENOUGH_DATA, f"{counts}; {len(both)} have both, {LEAST_TRIALS} are required.")
     return verdict(*_compare(both, counts))
 
 
@@ -58,7 +58,7 @@ def drops_and_peaks(frames: Frames) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _compare(both: pd.DataFrame, counts: str) -> tuple[Outcome, str]:
+def _compare(both: pd.DataFrame, counts: str) -> tuple[Conclusion, str]:
     test = coincidence(both["drop"].to_numpy(), both.peak.to_numpy())
     width = float((both.high - both.low).median())
     text = (
@@ -67,7 +67,7 @@ def _compare(both: pd.DataFrame, counts: str) -> tuple[Outcome, str]:
         "peaks of other trials"
     )
     if test.smallest_p > ALPHA:
-        return Outcome.NOT_ENOUGH_DATA, f"{text}, but no pairing reaches a p below {test.smallest_p:.2g}."
+        return Conclusion.NOT_ENOUGH_DATA, f"{text}, but no pairing reaches a p below {test.smallest_p:.2g}."
     if test.median_distance <= NEAR * float(both.epochs.median()) and test.p <= ALPHA:
-        return Outcome.SUPPORTED, f"{text}."
-    return Outcome.NOT_SUPPORTED, f"{text}."
+        return Conclusion.SUPPORTED, f"{text}."
+    return Conclusion.NOT_SUPPORTED, f"{text}."

@@ -13,8 +13,8 @@ CLAIMS = {
 }
 
 
-class Outcome(StrEnum):
-    """The possible outcomes."""
+class Conclusion(StrEnum):
+    """The possible conclusions on a conjecture."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
@@ -23,10 +23,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome for one conjecture, with the reason."""
+    """The conclusion on one conjecture, with the reason."""
 
     conjecture: int
-    outcome: Outcome
+    outcome: Conclusion
     sentence: str
     """The reason, with numbers."""
     left_out: str = ""

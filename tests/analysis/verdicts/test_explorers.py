@@ -5,13 +5,13 @@ import pytest
 
 from orchestrator.analysis.groups import GroupKeyError, group_by
 from orchestrator.analysis.verdicts.explorers import group_key, judge_explorers
-from orchestrator.analysis.verdicts.verdict import Outcome
+from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
 def test_two_seeds_per_group_are_not_enough_for_any_difference() -> None:
     verdict = judge_explorers(planted.explorers(np.random.default_rng(0), effect=9.0, seeds=2))
-    assert verdict.outcome is Outcome.NOT_ENOUGH_DATA
+    assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert "no permutation reaches a p below 0.333" in verdict.sentence
 
 
@@ -21,7 +21,7 @@ def test_late_difference_is_reported_but_not_supported() -> None:
     late = found.epochs.trial_id.isin(high) & (found.epochs.epoch >= 15)
     found.epochs.loc[late, "hessian_lambda_max"] *= 1e3
     verdict = judge_explorers(found)
-    assert verdict.outcome is Outcome.NOT_SUPPORTED
+    assert verdict.outcome is Conclusion.NOT_SUPPORTED
     assert "from epoch 15 on" in verdict.sentence
 
 
@@ -29,7 +29,7 @@ def test_unfinished_trials_are_left_out_and_counted() -> None:
     found = planted.explorers(np.random.default_rng(0), effect=1.0, seeds=5)
     found.trials.loc[0, "state"] = "interrupted"
     verdict = judge_explorers(found)
-    assert verdict.outcome is Outcome.SUPPORTED
+    assert verdict.outcome is Conclusion.SUPPORTED
     assert "9 trials" in verdict.sentence
     assert verdict.left_out == "1 of 10 trials could not be used for groups by optimizer.lr."
 

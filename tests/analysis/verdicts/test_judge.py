@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.verdicts import judge, judge_explorers, judge_shift, judge_stopping
-from orchestrator.analysis.verdicts.verdict import Outcome, Verdict
+from orchestrator.analysis.verdicts.verdict import Conclusion, Verdict
 from orchestrator.store.frames import Frames
 from tests.analysis import planted
 
@@ -24,7 +24,7 @@ IDS = ["conjecture 1", "conjecture 2", "conjecture 3"]
 
 
 def _supported(judged: Callable[[Frames], Verdict], draw: Callable[[np.random.Generator], Frames], draws: int) -> int:
-    return sum(judged(draw(np.random.default_rng(seed))).outcome is Outcome.SUPPORTED for seed in range(draws))
+    return sum(judged(draw(np.random.default_rng(seed))).outcome is Conclusion.SUPPORTED for seed in range(draws))
 
 
 @pytest.mark.slow
@@ -52,10 +52,10 @@ def test_nine_of_ten_planted_effects_are_supported(
 def test_sweep_without_epochs_or_columns_has_three_verdicts() -> None:
     found = planted.explorers(np.random.default_rng(0), effect=1.0)
     nothing = Frames(found.sweep, found.provenance, found.epochs.iloc[:0], found.trials, found.samples)
-    assert [verdict.outcome for verdict in judge(nothing)] == [Outcome.NOT_ENOUGH_DATA] * 3
-    assert [verdict.outcome for verdict in judge(found)][1:] == [Outcome.NOT_ENOUGH_DATA] * 2
+    assert [verdict.outcome for verdict in judge(nothing)] == [Conclusion.NOT_ENOUGH_DATA] * 3
+    assert [verdict.outcome for verdict in judge(found)][1:] == [Conclusion.NOT_ENOUGH_DATA] * 2
 
 
 def test_one_trial_has_three_verdicts() -> None:
     found = planted.full(np.random.default_rng(0), [planted.trial(0, 30)])
-    assert [verdict.outcome for verdict in judge(found)] == [Outcome.NOT_ENOUGH_DATA] * 3
+    assert [verdict.outcome for verdict in judge(found)] == [Conclusion.NOT_ENOUGH_DATA] * 3

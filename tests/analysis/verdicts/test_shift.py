@@ -3,13 +3,13 @@
 import numpy as np
 
 from orchestrator.analysis.verdicts.shift import judge_shift
-from orchestrator.analysis.verdicts.verdict import Outcome
+from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
 def test_effect_on_test_accuracy_is_not_supported() -> None:
     verdict = judge_shift(planted.shift(np.random.default_rng(0), effect=-0.05, test=-0.05))
-    assert verdict.outcome is Outcome.NOT_SUPPORTED
+    assert verdict.outcome is Conclusion.NOT_SUPPORTED
     assert verdict.sentence.endswith("an effect on test accuracy is not excluded.")
 
 
@@ -17,7 +17,7 @@ def test_wide_interval_outside_the_bounds_is_not_supported() -> None:
     found = planted.shift(np.random.default_rng(0), effect=-0.5, seeds=3, epochs=30, test=-0.5)
     found.epochs["accuracy_test"] += np.random.default_rng(1).normal(0, 0.01, len(found.epochs))
     verdict = judge_shift(found)
-    assert verdict.outcome is Outcome.NOT_SUPPORTED
+    assert verdict.outcome is Conclusion.NOT_SUPPORTED
     assert verdict.sentence.endswith("an effect on test accuracy is not excluded.")
 
 
@@ -25,13 +25,13 @@ def test_interval_wider_than_the_bounds_is_not_enough_data() -> None:
     found = planted.shift(np.random.default_rng(0), effect=-0.5, seeds=3, epochs=30)
     found.epochs["accuracy_test"] += np.random.default_rng(1).normal(0, 0.05, len(found.epochs))
     verdict = judge_shift(found)
-    assert verdict.outcome is Outcome.NOT_ENOUGH_DATA
+    assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert "the interval is too wide to call the effect zero" in verdict.sentence
 
 
 def test_few_trials_or_changes_are_not_enough_data() -> None:
     verdict = judge_shift(planted.shift(np.random.default_rng(0), effect=-0.05, seeds=2))
-    assert verdict.outcome is Outcome.NOT_ENOUGH_DATA
+    assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert verdict.sentence == "There are 156 changes from 4 trials; at least 60 from 6 are required."
 
 

@@ -3,17 +3,17 @@
 import numpy as np
 
 from orchestrator.analysis.verdicts.stopping import judge_stopping
-from orchestrator.analysis.verdicts.verdict import Outcome
+from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
 def test_short_trials_are_not_enough_data_and_traces_without_drops_not_supported() -> None:
     short = planted.full(np.random.default_rng(0), planted.two_rates(4, 8))
-    assert judge_stopping(short).outcome is Outcome.NOT_ENOUGH_DATA
+    assert judge_stopping(short).outcome is Conclusion.NOT_ENOUGH_DATA
     smooth = planted.stopping(np.random.default_rng(0), planted=True)
     smooth.epochs["hessian_trace"] = 200 * np.exp(-0.02 * smooth.epochs.epoch)
     verdict = judge_stopping(smooth)
-    assert verdict.outcome is Outcome.NOT_SUPPORTED
+    assert verdict.outcome is Conclusion.NOT_SUPPORTED
     assert "Only 0 of 12 trials have a drop" in verdict.sentence
 
 
@@ -21,5 +21,5 @@ def test_peaks_at_the_same_epoch_are_not_enough_data() -> None:
     found = planted.stopping(np.random.default_rng(0), planted=True)
     found.epochs["accuracy_validation"] = np.minimum(found.epochs.epoch / 20, 1.0)
     verdict = judge_stopping(found)
-    assert verdict.outcome is Outcome.NOT_ENOUGH_DATA
+    assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert "no pairing reaches a p below 1" in verdict.sentence
