@@ -10,8 +10,8 @@ from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
+from tests.cli.command import SMALL, write
 from tests.scheduling.inline import invoke, use_inline_engine
-from tests.test_cli import SMALL, write
 
 CONTENT = {
     **SMALL,

@@ -1,16 +1,17 @@
-"""The command line: composes the rooms, holds no logic of its own."""
+"""The command line. It composes the other packages and holds no logic of its own."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.cli import computing, reading  # noqa: F401 (the commands register themselves)
+from orchestrator.cli import computing, reading  # noqa: F401 (importing them registers their commands)
 from orchestrator.cli.terminal import app
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import SupersededError
 from orchestrator.store.ownership.lease import LeaseHeldError, LeaseLostError
 
-_SAID_IN_A_LINE = (
+_USER_ERRORS = (
     ValueError,
     StorageError,
     LeaseHeldError,
@@ -19,12 +20,13 @@ _SAID_IN_A_LINE = (
     ModuleNotFoundError,
     ConnectionError,
 )
+"""Errors that the user can fix. Their message is shown without a traceback."""
 
 
-def main() -> None:
-    """Runs the command line; what the user can mend is said in a line, without a traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command, by default that of the process. Exits with code 2 after an error that the user can fix."""
     try:
-        app()
-    except _SAID_IN_A_LINE as error:
+        app(arguments)
+    except _USER_ERRORS as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

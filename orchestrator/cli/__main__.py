@@ -1,4 +1,4 @@
-"""``python -m orchestrator.cli``."""
+"""Lets `python -m orchestrator.cli` run a command."""
 
 from orchestrator.cli import main
 

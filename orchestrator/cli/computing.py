@@ -1,4 +1,4 @@
-"""The commands that compute: plan, run, trial, measure."""
+"""Commands that compute: plan, run, trial, measure."""
 
 import tempfile
 from typing import Annotated
@@ -41,9 +41,10 @@ def plan(
     engine: EngineOption = "ray",
     max_concurrent: ConcurrencyOption = None,
 ) -> None:
-    """Shows every trial, what is still missing, and how long that takes here, from a probe of some seconds.
+    """Shows all trials, what is missing, and how long that would take here.
 
-    Stores and downloads nothing. Where the time cannot be measured it says why, and the exit code is 0 all the same.
+    The time comes from running parts of the trials for some seconds. Stores and downloads nothing. If the time cannot
+    be measured, the reason is shown and the exit code is still 0.
     """
     current = reconcile(load_sweep(sweep, override or ()), Storage(storage))
     console.print(table(current), crop=False)
@@ -63,17 +64,19 @@ def run(
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read all that is stored first.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all stored epochs first, to find damaged ones.")
+    ] = False,
 ) -> None:
-    """Computes what a sweep desires and the storage does not have, and shows it in MLflow.
+    """Trains and measures all trials of a sweep that are missing in the storage, and shows them in MLflow.
 
-    Ctrl-C lets every trial finish its epoch, as do SIGTERM, the end of the terminal and a used up `--budget`; the same
-    command goes on from there. Once more stops at once.
+    Ctrl-C stops the run after the current epochs, and a second Ctrl-C at once. SIGTERM, the end of the terminal and
+    `--budget` stop it too. The same command continues.
 
-    Stored epochs that the medium has damaged are computed again, where a command has found them; `--verify` reads all.
+    Damaged epochs that a command has found are computed again. `--verify` looks for them first.
 
-    The exit code is 0 where every trial is done, 1 where something is missing, 2 where it could not begin, 130 where it
-    was stopped at once.
+    Exit codes: 0 if all trials are done, 1 if some are missing, 2 if the run could not start, 130 if it was stopped at
+    once.
     """
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.background import BackgroundShipper
@@ -102,17 +105,18 @@ def run(
 @app.command()
 def trial(
     sweep: SweepArgument,
-    trial_id: Annotated[str, typer.Argument(metavar="ID", help="The trial's id, or enough of its beginning.")],
+    trial_id: Annotated[str, typer.Argument(metavar="ID", help="The trial's id, or its first characters.")],
     storage: StorageOption = "./results",
     override: SetOption = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Compare every number with what is stored.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare all numbers with the stored ones.")] = False,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Compute into the storage, from where the trial stands.")
+        bool, typer.Option("--adopt", help="Continue the trial in the storage instead of a scratch folder.")
     ] = False,
 ) -> None:
-    """Runs one trial here, in this process, without Ray: for a debugger, or to check that it can be reproduced.
+    """Runs one trial in this process, for a debugger or to check that it can be reproduced.
 
-    It runs in a scratch folder and touches neither the storage nor MLflow, unless it is adopted.
+    It runs in a scratch folder and changes neither the storage nor MLflow, except with `--adopt`. With `--compare` the
+    exit code is 1 if a number differs.
     """
     from orchestrator.rerun import rerun
     from orchestrator.trial import TrialOptions
@@ -138,19 +142,21 @@ def measure(
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="measurement.KEY=VALUE", help="What to measure otherwise than in training."),
+        typer.Option("--set", metavar="measurement.KEY=VALUE", help="Change a setting of the measurement."),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Only epochs that are multiples of it.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Only epochs that are multiples of this number.")] = 1,
     engine: EngineOption = "ray",
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
 ) -> None:
-    """Estimates again, or something else, from the checkpoints of a sweep, and shows it as new keys of its runs.
+    """Measures the stored checkpoints of a sweep with other settings. The results are new keys of its runs in MLflow.
 
-    `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` uses all training images. Checkpoints
-    stay where the sweep says so, `keep_checkpoints: every 10`; the last two of a trial are always there. What is
-    measured already is not measured again. Ctrl-C lets every trial finish its checkpoint; exit codes as of `run`.
+    For example, `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` measures on all training
+    images.
+
+    The last two checkpoints of a trial are always stored; `keep_checkpoints: every 10` in the sweep keeps more. Nothing
+    is measured twice. Ctrl-C stops after the current checkpoints. The exit codes are those of `run`.
     """
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.background import ship_now

@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, with their help, and the sweep they name."""
+"""Arguments and options that several commands share."""
 
 from typing import Annotated, Literal
 
@@ -8,30 +8,33 @@ from orchestrator.scheduling.options import EngineName
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
+Source = Literal["store", "mlflow"]
+
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
 StorageOption = Annotated[
-    str, typer.Option("--storage", help="Folder of all results, or s3://BUCKET/PREFIX; sweeps share trials there.")
+    str, typer.Option("--storage", help="Folder for all results, or s3://BUCKET/PREFIX. Sweeps share trials there.")
 ]
 TrackingOption = Annotated[
-    str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="Where MLflow lies.")
+    str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow's tracking URI.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Another value: `--set optimizer.lr=0.1`. Makes another sweep."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a value: `--set optimizer.lr=0.1`. This makes another sweep."
+    ),
 ]
-EngineOption = Annotated[EngineName, typer.Option(help="Ray, or plain processes of this machine.")]
+EngineOption = Annotated[EngineName, typer.Option(help="`ray`, or `local` for plain processes on this machine.")]
 AddressOption = Annotated[
-    str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; without one, Ray is started here.")
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Address of a Ray cluster. By default Ray starts here.")
 ]
-Source = Literal["store", "mlflow"]
-SourceOption = Annotated[Source, typer.Option("--from", help="Where the numbers are read: the storage, or MLflow.")]
-ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="At most so many trials at a time.")]
-
+SourceOption = Annotated[Source, typer.Option("--from", help="Read the numbers from the storage or from MLflow.")]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of trials at a time.")]
 BudgetOption = Annotated[
-    str | None, typer.Option(metavar="TIME", help="After it trials end with their epoch: `2h`, `1h30m`, `90s`.")
+    str | None,
+    typer.Option(metavar="TIME", help="Stop trials after their current epoch once this time is over: `2h`, `1h30m`."),
 ]
 
 
 def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
-    """The sweep as it was last run, or as its file says where it never was."""
+    """The sweep as it was last run, or from its file if it was never run."""
     return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)

@@ -1,4 +1,4 @@
-"""The commands that show what is stored: status, ship, export, report, doctor."""
+"""Commands that read what is stored, or check the machine: status, ship, export, report, doctor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
-    """Shows how the trials of a sweep stand, from the storage alone: during a run and after."""
+    """Shows the state of all trials of a sweep, during a run and after. Reads the storage only."""
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
     state = reconcile(desired, store)
     spent = progress(state, store)
-    if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found in what was just read
+    if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found by `progress`
         state = reconcile(desired, store)
     console.print(table(state), crop=False)
     for line in (state.summary, *damage(state), *failures(state), *remeasured_lines(desired, store), *spent):
@@ -51,9 +51,9 @@ def ship(
     sweep: SweepArgument,
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the sweep's driver has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until the sweep's run has ended.")] = False,
 ) -> None:
-    """Copies what is stored of a sweep into MLflow. Shipping twice changes nothing; an empty tracker is filled."""
+    """Copies the stored numbers of a sweep into MLflow. Shipping again changes nothing; an empty tracker is filled."""
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.shipper import ship as ship_sweep
 
@@ -69,11 +69,12 @@ def export(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     source: SourceOption = "store",
-    to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Where the files go.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Folder for the files.")] = None,
 ) -> None:
     """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
 
-    They lie beside the sweep in the storage unless told otherwise. From MLflow they are the same, or there is an error.
+    By default they are written into the sweep's folder in the storage. The tables from MLflow are the same as from the
+    storage; if MLflow lacks something, the command fails.
     """
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)
@@ -93,11 +94,14 @@ def report(
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     source: SourceOption = "store",
-    by: Annotated[str | None, typer.Option(metavar="KEY", help="Groups of Figure 1: `optimizer.lr`.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Groups of Figure 1, such as `optimizer.lr`."),
+    ] = None,
 ) -> None:
-    """Writes `report.html` of a sweep, finished or not: verdicts, tables, figures, and what is missing where.
+    """Writes `report.html` for a sweep, finished or not: verdicts, tables, figures, and what is missing.
 
-    Every figure lies beside it as SVG with its numbers as CSV. The sweep's run in MLflow gets all of it too.
+    Each figure is also written as SVG, with its numbers as CSV. MLflow gets all files as artifacts of the sweep's run.
     """
     from orchestrator.analysis.report import write_report
     from orchestrator.tracking.sweep_run import log_report
@@ -120,28 +124,28 @@ def report(
 
 @app.command()
 def doctor(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Checks its data and models too.")] = None,
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Check its data and models too.")] = None,
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     address: AddressOption = None,
-    cluster: Annotated[bool, typer.Option("--cluster", help="Ask every node of the Ray cluster too.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check every node of the Ray cluster too.")] = False,
 ) -> None:
-    """Checks what a run needs: packages, devices, folders, data, tracker; says what to do where something is amiss.
+    """Checks what a run needs: packages, devices, folders, data, tracker. Shows how to fix each problem.
 
-    With `--cluster` every node says whether it has the driver's versions, storage, data and clock, and the devices that
-    Ray believes in; `run` asks the same before it schedules anything there.
+    With `--cluster` it compares the versions, storage, data and clock of every node with this machine's, and the
+    node's devices with those that Ray schedules on. `run` does the same before it schedules anything.
 
-    Changes nothing and downloads nothing. The exit code is 1 where there is a problem, 0 where there are only warnings.
+    Changes and downloads nothing. The exit code is 1 if there is a problem, and 0 if there are only warnings.
     """
     from orchestrator.checks.doctor import Subject, examine
     from orchestrator.checks.finding import Severity, summary
 
     if cluster and not address:
-        raise ValueError("--cluster asks the nodes of a Ray cluster: give its --address, or set RAY_ADDRESS")
+        raise ValueError("--cluster checks the nodes of a Ray cluster: give its --address, or set RAY_ADDRESS")
     store = Storage(storage)
     load = (lambda: stored_or_loaded(sweep, store)) if sweep else None
     found = []
-    with console.status("looking"):
+    with console.status("checking"):
         for finding in examine(Subject(store, tracking_uri, address, load, cluster)):
             console.print(finding_line(finding), soft_wrap=True)
             found.append(finding)

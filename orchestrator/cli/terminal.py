@@ -1,13 +1,18 @@
-"""The command, and how it speaks."""
+"""The command, its output on the terminal, and its log messages."""
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from orchestrator.scheduling.stopping import handling, interrupt
+
+LOG_VARIABLE = "HESSIAN_DYNAMICS_LOG"
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,37 +20,52 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Trains the models of a sweep and measures the Hessian of the loss after every epoch.\n\n"
-    "`hessian-dynamics run quickstart` is a good beginning; `make ui` shows the curves.",
+    "To start: `hessian-dynamics run quickstart`, then `make ui` to see the curves. "
+    "`hessian-dynamics doctor` checks the machine.",
 )
 console = Console()
 
 
 def say(line: str) -> None:
-    """Prints a line as it is, however wide the terminal."""
+    """Prints a line to standard output without wrapping or markup."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-class _ConsoleHandler(logging.Handler):
-    """Prints log messages on the console."""
+class ConsoleHandler(logging.Handler):
+    """Prints log messages, from WARNING on to standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._errors = Console(stderr=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        """Prints a message without wrapping or markup."""
+        to = console if record.levelno < logging.WARNING else self._errors
+        to.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback()
-def log_to_console() -> None:
-    """Prints the messages of the `hessian_dynamics` logger."""
-    log = logging.getLogger("hessian_dynamics")
-    log.setLevel(logging.INFO)
-    log.handlers = [_ConsoleHandler()]
+def configure_logging(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help=f"Show debug messages. ${LOG_VARIABLE} sets any level.")
+    ] = False,
+) -> None:
+    """Prints the log messages of this program, and of no library."""
+    level = "DEBUG" if verbose else os.environ.get(LOG_VARIABLE, "INFO").upper()
+    if level not in _LEVELS:
+        raise ValueError(f"{LOG_VARIABLE}={os.environ[LOG_VARIABLE]!r}: expected one of {', '.join(_LEVELS)}")
+    for name in ("hessian_dynamics", "orchestrator"):
+        log = logging.getLogger(name)
+        log.setLevel(level)
+        log.handlers = [ConsoleHandler()]
 
 
 @contextlib.contextmanager
 def interruptible(name: str) -> Iterator[None]:
-    """Says what Ctrl-C, or SIGTERM, or the end of the terminal left of a sweep; the exit code is 130."""
+    """Exits with code 130 and a message after Ctrl-C, SIGTERM or the end of the terminal."""
     try:
         with handling(interrupt):
             yield
     except KeyboardInterrupt:
-        say(f"Stopped. What is finished is kept; the same command goes on with sweep {name!r}.")
+        say(f"Stopped. All finished epochs are kept. The same command continues sweep {name!r}.")
         raise typer.Exit(130) from None

@@ -86,7 +86,7 @@ def test_missing_data_makes_the_time_unknown(tmp_path: Path) -> None:
     assert line.startswith(f"time unknown: data folder '{tmp_path}/none' does not exist; put images into train/")
 
 
-def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path) -> None:
+def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     @contextmanager
@@ -94,6 +94,7 @@ def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path) -> None:
         said.append(text)
         yield
 
+    monkeypatch.setattr("orchestrator.scheduling.probe.LEAST_SECONDS", 0.0)
     plan = reconcile(SWEEP, Storage(tmp_path / "results"))
     total, split = forecast(plan, "local", 1, noted)
     assert total.startswith("about ")

@@ -1,4 +1,4 @@
-"""`export` and `report` from the command line."""
+"""Commands that read: export, report, doctor."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.tracking.shipper import ship
+from tests.cli.command import Command
 from tests.tracking import stored
 
 
@@ -50,3 +51,14 @@ def test_a_sweep_that_was_never_run_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "quickstart", "--storage", str(tmp_path)])
     assert result.exit_code != 0
     assert "has no sweep 'quickstart'" in str(result.exception)
+
+
+def test_the_doctor_exits_with_1_if_there_is_a_problem(run: Command, tmp_path: Path) -> None:
+    well = run("doctor", "quickstart")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert well.stdout.rstrip().endswith(" 0 problems")
+    assert list(tmp_path.iterdir()) == []
+    ill = run("doctor", "--tracking-uri", "http://me:geheim@127.0.0.1:9", RAY_ADDRESS="127.0.0.1:9")
+    assert ill.returncode == 1
+    assert ill.stdout.rstrip().endswith(" 2 problems")
+    assert "geheim" not in ill.stdout + ill.stderr

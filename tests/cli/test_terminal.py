@@ -1,0 +1,45 @@
+"""The log of the command."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.command import Command
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    yield
+    for name in ("hessian_dynamics", "orchestrator"):
+        log = logging.getLogger(name)
+        log.setLevel(logging.NOTSET)
+        log.handlers = []
+
+
+def shown(
+    run: Command, capfd: pytest.CaptureFixture[str], *options: str, **environment: str
+) -> tuple[list[str], list[str]]:
+    """Lines on standard output and on standard error, after messages of three levels."""
+    assert run(*options, "status", "quickstart", **environment).returncode == 0
+    log = logging.getLogger("orchestrator.test")
+    log.debug("a detail")
+    log.info("news [of %d things]", 2)
+    log.warning("a warning")
+    out, err = capfd.readouterr()
+    return out.splitlines(), err.splitlines()
+
+
+def test_messages_go_to_standard_output_and_warnings_to_standard_error(
+    run: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert shown(run, capfd) == (["news [of 2 things]"], ["a warning"])
+    assert shown(run, capfd, "--verbose") == (["a detail", "news [of 2 things]"], ["a warning"])
+    assert shown(run, capfd, HESSIAN_DYNAMICS_LOG="debug") == (["a detail", "news [of 2 things]"], ["a warning"])
+    assert shown(run, capfd, HESSIAN_DYNAMICS_LOG="WARNING") == ([], ["a warning"])
+
+
+def test_an_unknown_level_is_refused(run: Command) -> None:
+    done = run("status", "quickstart", HESSIAN_DYNAMICS_LOG="loud")
+    assert done.returncode == 2
+    assert "HESSIAN_DYNAMICS_LOG='loud': expected one of DEBUG, INFO, WARNING, ERROR" in done.stderr
