@@ -55,12 +55,13 @@ def _convolution(
     if not weight.requires_grad or not batched or isinstance(padding, str):
         return func(input, weight, bias, stride, padding, dilation, groups)
     function = _HiddenConvolution if input.requires_grad else _DataConvolution
-    per_dimension = (_per_dimension(value, dimensions) for value in (stride, padding, dilation))
-    result: Tensor = function.apply(input, weight, bias, (*per_dimension, groups))
+    arguments = (per_dimension(value, dimensions) for value in (stride, padding, dilation))
+    result: Tensor = function.apply(input, weight, bias, (*arguments, groups))
     return result
 
 
-def _per_dimension(value: int | list[int], dimensions: int) -> list[int]:
+def per_dimension(value: int | list[int], dimensions: int) -> list[int]:
+    """An argument of a convolution or pool as a list with one entry per dimension."""
     values = [value] if isinstance(value, int) else list(value)
     return values * dimensions if len(values) == 1 else values
 

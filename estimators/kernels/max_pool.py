@@ -8,6 +8,7 @@ from torch import Tensor
 
 from estimators.kernels.blocks import Scratch, blocks
 from estimators.kernels.channels_last import is_channels_last, to_channels_last
+from estimators.kernels.convolutions import per_dimension
 
 _aten = torch.ops.aten
 
@@ -19,7 +20,7 @@ class Window:
     size: torch.Size
     """[channels, height, width] of the input."""
     memory_format: torch.memory_format
-    arguments: tuple[list[int], list[int], list[int], list[int], bool]
+    arguments: tuple[list[int] | bool, ...]
     """Kernel, stride, padding, dilation, each per dimension, and ceil_mode."""
 
     @classmethod
@@ -36,16 +37,10 @@ class Window:
         """From the arguments of max_pool2d; None if the indices are wanted too."""
         if return_indices:
             return None
-        kernel = _pair(kernel_size)
         # In torch an empty stride is that of the kernel.
-        arguments = kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation), ceil_mode
+        geometry = (per_dimension(value, 2) for value in (kernel_size, stride or kernel_size, padding, dilation))
         memory_format = torch.channels_last if is_channels_last(relu) else torch.contiguous_format
-        return cls(relu.shape[1:], memory_format, arguments)
-
-
-def _pair(value: int | list[int]) -> list[int]:
-    values = [value] if isinstance(value, int) else list(value)
-    return values * 2 if len(values) == 1 else values
+        return cls(relu.shape[1:], memory_format, (*geometry, ceil_mode))
 
 
 def max_pool(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:

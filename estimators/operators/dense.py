@@ -35,19 +35,5 @@ def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> 
         check_deterministic(model, loss_fn, inputs, targets)
         outputs, loss = evaluate(model, loss_fn, inputs, targets)
         check_mean(loss_fn, outputs, targets)
-        return _rows(loss, problem)
-
-
-def _rows(loss: Tensor, problem: Problem) -> Tensor:
-    parameters = list(problem.parameters.values())
-    hessian = torch.zeros(problem.size, problem.size, dtype=problem.dtype, device=problem.device)
-    if not loss.requires_grad:
-        return hessian
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-    gradient = torch.cat([part.reshape(-1) for part in gradients])
-    if not gradient.requires_grad:
-        return hessian
-    for row, entry in zip(hessian, gradient, strict=True):
-        parts = torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True)
-        row.copy_(torch.cat([part.reshape(-1) for part in parts]))
-    return hessian
+        gradient = problem.flat_gradient(loss, create_graph=True)
+        return torch.stack([problem.flat_gradient(entry) for entry in gradient])

@@ -5,29 +5,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from estimators.operators.protocols import SymmetricOperator
 
-class LinearOperator(ABC):
+
+class LinearOperator(SymmetricOperator, ABC):
     """A symmetric matrix [size, size] known by its products; a subclass provides ``_multiply``."""
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Number of rows."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The dtype of vectors, float32 or float64."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """The device of vectors."""
-
-    @property
-    @abstractmethod
-    def products(self) -> float:
-        """Number of products so far."""
 
     @abstractmethod
     def _multiply(self, vectors: list[Tensor]) -> list[Tensor]:

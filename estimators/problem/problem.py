@@ -88,7 +88,7 @@ class Problem:
 
     def default_chunk_size(self) -> int:
         """The chunk size for Hessian-vector products."""
-        return default_chunk_size(self.model, self.loss_fn, *self.samples.first(2, self.device))
+        return default_chunk_size(self.model, self.loss_fn, *next(self.samples.chunks(2, self.device)))
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and loss of a chunk, with a graph whose second derivatives are fast."""
@@ -103,21 +103,23 @@ class Problem:
             outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
 
+    def flat_gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
+        """The gradient [size] of a scalar, zero if it does not depend on the parameters; its graph is kept."""
+        if not value.requires_grad:
+            return torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        parameters = list(self.parameters.values())
+        parts = torch.autograd.grad(
+            value, parameters, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        )
+        return torch.cat([part.reshape(-1) for part in parts])
+
     def _derivatives(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        """Outputs, gradient and one Hessian-vector product, as far as there are any."""
+        """Outputs, gradient and one Hessian-vector product."""
         outputs, loss = self.evaluate(inputs, targets)
-        found, parameters = [outputs.detach()], list(self.parameters.values())
-        if not loss.requires_grad:
-            return found
-        parts = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-        gradient = torch.cat([part.reshape(-1) for part in parts])
-        found.append(gradient.detach())
-        if not gradient.requires_grad:
-            return found
+        gradient = self.flat_gradient(loss, create_graph=True)
         # The vector singles out no parameter, and no random stream is used.
-        vector = torch.arange(1, len(gradient) + 1, dtype=gradient.dtype, device=gradient.device).cos()
-        products = torch.autograd.grad(gradient, parameters, vector, materialize_grads=True)
-        return [*found, torch.cat([part.reshape(-1) for part in products])]
+        vector = torch.arange(1, self.size + 1, dtype=self.dtype, device=self.device).cos()
+        return [outputs.detach(), gradient.detach(), self.flat_gradient(gradient @ vector)]
 
 
 def _device(parameters: dict[str, nn.Parameter]) -> torch.device:

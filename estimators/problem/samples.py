@@ -67,10 +67,6 @@ class Samples:
         inputs, targets = zip(*self.chunks(self.count, device), strict=True)
         return torch.cat(inputs), torch.cat(targets)
 
-    def first(self, count: int, device: torch.device) -> Pair:
-        """At most ``count`` samples from the first batch that holds any."""
-        return next(self.chunks(count, device))
-
     def _checked_pairs(self) -> Iterator[Pair]:
         for position, pair in enumerate(self._batches):
             if not _is_pair(pair):
