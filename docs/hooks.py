@@ -20,7 +20,8 @@ def commands() -> str:
     group = typer.main.get_command(app)
     context = typer.Context(group, info_name="hessian-dynamics")
     text: str = typer.cli.get_docs_for_click(obj=group, ctx=context, name="hessian-dynamics")
-    return text.partition("\n")[2].replace("[default: ", "[default:&nbsp;")
+    overview, _, details = text.partition("\n")[2].partition("**Commands**:")
+    return f"{overview}\n## {details.partition('## ')[2]}"  # the list in between repeats the headings, truncated
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
