@@ -20,7 +20,7 @@ class Benchmark:
 
     name: str
     measure: Callable[[Settings], Iterator[dict[str, Any]]]
-    """Yields what it measures in one part or several. At full scale every part is stored at once."""
+    """Yields what it measures in one part or several."""
     table: Callable[[Result], str]
     """The result as Markdown."""
     figure: Callable[[Result, Path], None] | None = None
@@ -42,7 +42,7 @@ class Benchmark:
         measured: dict[str, Any] = {}
         for part in self.measure(settings):
             measured |= part
-            if settings.scale == "full":
+            if settings.scale == "full" and self.needs_gpu:  # time on a GPU may end at any moment
                 write(self._result(settings, machine, measured), RESULTS)
         return self._result(settings, with_best_rates(machine, settings), measured)
 

@@ -30,7 +30,11 @@ def test_parts_are_merged_and_described() -> None:
     assert found.machine.best_gflops > 0
 
 
-def test_every_part_is_stored_at_full_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("needs_gpu", [True, False])
+def test_only_a_gpu_benchmark_stores_parts_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needs_gpu: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(benchmark_module, "RESULTS", tmp_path)
     monkeypatch.setattr(benchmark_module, "describe", lambda settings: MACHINE)
 
@@ -39,8 +43,8 @@ def test_every_part_is_stored_at_full_scale(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Benchmark("one", interrupted, lambda result: "").run(Settings(threads=1))
-    assert read(next(tmp_path.iterdir())).measured == {"a": 1}
+        Benchmark("one", interrupted, lambda result: "", needs_gpu=needs_gpu).run(Settings(threads=1))
+    assert [read(path).measured for path in tmp_path.iterdir()] == ([{"a": 1}] if needs_gpu else [])
 
 
 def test_some_cases_keep_the_stored_results_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
