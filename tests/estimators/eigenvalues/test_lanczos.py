@@ -5,15 +5,16 @@ import math
 import pytest
 import torch
 
-from estimators import LanczosResult, dense_hessian, lanczos
+from estimators import LanczosResult, lanczos
 from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
+from tests.estimators.dense import dense_hessian_of
 from tests.estimators.eigenvalues.matrices import matrix_above_bulk
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_all_products_give_both_ends_exactly(case: Case) -> None:
     op = operator(case)
-    eigenvalues = torch.linalg.eigvalsh(dense_hessian(case.model(), case.loss_fn, case.batches()))
+    eigenvalues = torch.linalg.eigvalsh(dense_hessian_of(case))
     result = lanczos(op, max_products=op.size, tolerance=0.0, generator=seeded(0))
     scale = float(eigenvalues.abs().max())
     assert result.lambda_max == pytest.approx(float(eigenvalues[-1]), rel=1e-10, abs=1e-12 * scale)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from estimators import dense_hessian, power_iteration
+from estimators import power_iteration
 from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
+from tests.estimators.dense import dense_hessian_of
 
 
 def algorithm_1_max_eig(hessian: Tensor, v: Tensor, i_eig: int) -> float:
@@ -29,7 +30,7 @@ def test_it_equals_algorithm_1(case: Case, iterations: int) -> None:
     op = operator(case)
     result = power_iteration(op, iterations, seeded(3))
     start = torch.randn(op.size, dtype=torch.float64, generator=seeded(3))
-    hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
+    hessian = dense_hessian_of(case)
     assert result.value == pytest.approx(algorithm_1_max_eig(hessian, start, iterations), rel=1e-9)
     assert result.history == pytest.approx(
         [algorithm_1_max_eig(hessian, start, count) for count in range(1, iterations + 1)], rel=1e-9

@@ -22,6 +22,7 @@ from estimators.operators.functional import FunctionalHessianOperator
 from estimators.operators.random_vectors import Distribution
 from estimators.problem.chunking import exact_trace_chunk_size
 from tests.estimators.cases import CASES, Case, MatrixOperator, Pair, convolutional, images, operator, seeded, vectors
+from tests.estimators.dense import dense_hessian_of
 from tests.estimators.networks import NETWORKS, Network, labels, not_convex, values
 from tests.estimators.problem.test_isolation import CountsAndFails, assert_same, snapshot
 
@@ -40,7 +41,7 @@ def test_the_probed_matrix_is_the_difference_of_both(case: Case) -> None:
     op = operator(case)
     identity = torch.eye(op.size, dtype=op.dtype)
     gauss_newton = GaussNewtonOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size)
-    expected = dense_hessian(case.model(), case.loss_fn, case.batches()) - gauss_newton @ identity
+    expected = dense_hessian_of(case) - gauss_newton @ identity
     found = FunctionalHessianOperator.like(op) @ identity
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + float(expected.abs().max())))
 
@@ -60,7 +61,7 @@ def test_the_probed_matrix_is_the_difference_for_every_network(network: Network)
 def test_piecewise_linear_networks_are_exact_without_probes(case: Case) -> None:
     op = operator(case)
     trace = hessian_trace(op)
-    hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
+    hessian = dense_hessian_of(case)
     assert trace.value == pytest.approx(float(hessian.trace()), rel=1e-12)
     assert trace.exact and "piecewise linear" in trace.reason
     assert (trace.standard_error, trace.difference, trace.samples, trace.probes) == (0.0, 0.0, (), None)
@@ -85,7 +86,7 @@ def test_its_gauss_newton_trace_equals_the_exact_one_bit_for_bit() -> None:
 def test_it_is_unbiased_and_its_error_right(case: Case, distribution: Distribution) -> None:
     # One chunk, since other tests cover chunks.
     op, count = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20), 600
-    hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
+    hessian = dense_hessian_of(case)
     trace = hessian_trace(op, count, distribution, generator=seeded(0))
     assert not trace.exact and trace.reason and trace.products == op.products == count
     assert trace.gauss_newton == pytest.approx(exact_trace(case.model(), case.loss_fn, case.batches()).value)
@@ -104,7 +105,7 @@ def test_it_is_unbiased_and_its_error_right(case: Case, distribution: Distributi
 def test_over_many_seeds_errors_and_intervals_are_right() -> None:
     (case,) = (case for case in SMOOTH if case.name == "GELU")
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20)
-    exact = float(dense_hessian(case.model(), case.loss_fn, case.batches()).trace())
+    exact = float(dense_hessian_of(case).trace())
     traces = [hessian_trace(op, generator=seeded(seed)) for seed in range(100)]
     errors = [trace.value - exact for trace in traces]
     spread = statistics.stdev(errors)
@@ -129,7 +130,7 @@ def test_at_a_perfect_fit_the_difference_is_zero() -> None:
 @pytest.mark.parametrize("case", [SMOOTH[-1], PIECEWISE[0]], ids=lambda case: case.name)
 def test_the_error_of_a_sampled_trace_includes_both_errors(case: Case) -> None:
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=40)
-    exact, generator = float(dense_hessian(case.model(), case.loss_fn, case.batches()).trace()), seeded(0)
+    exact, generator = float(dense_hessian_of(case).trace()), seeded(0)
     traces = [hessian_trace(op, sampled=True, generator=generator) for _ in range(100)]
     errors = [trace.value - exact for trace in traces]
     spread = statistics.stdev(errors)

@@ -9,10 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from estimators import dense_hessian, hutchinson, lanczos, required_probes
+from estimators import hutchinson, lanczos, required_probes
 from estimators.operators.random_vectors import Distribution
 from tests.estimators.cases import CASES, Case, MatrixOperator, counting_operator, operator, seeded, symmetric
+from tests.estimators.dense import dense_hessian_of
+from tests.estimators.trace.batched_probes import batched_results, draw
 
+# The public function of this name hides the module.
+MODULE = importlib.import_module("estimators.trace.hutchinson")
 EIGENVALUES = [5.0, -3.0, 2.0, 1.0, 0.5, 0.1, -0.2, 0.3]
 MANY = 20_000
 
@@ -27,9 +31,29 @@ both = pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 
 
 @both
+@pytest.mark.parametrize("deflated", [False, True])
+def test_batched_results_equal_those_of_hutchinson(
+    distribution: Distribution, deflated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op = MatrixOperator(symmetric(EIGENVALUES))
+    subspace = lanczos(op, 3, tolerance=0.0, generator=seeded(1)) if deflated else None
+    vectors = draw((5, 10, op.size), distribution)
+    stream = iter(vectors.flatten(0, 1))
+    monkeypatch.setattr(MODULE, "random_vector", lambda *_: next(stream))
+    for batched in batched_results(op.matrix, vectors, distribution, subspace):
+        expected = hutchinson(op, 10, distribution, deflate=subspace)
+        assert batched.value == pytest.approx(expected.value, rel=1e-12)
+        assert batched.frobenius == pytest.approx(expected.frobenius, rel=1e-12)
+        assert batched.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
+        assert batched.samples == pytest.approx(expected.samples, rel=1e-12)
+        assert batched.squared_norms == pytest.approx(expected.squared_norms, rel=1e-11)
+        assert batched.variance == pytest.approx(expected.variance, rel=1e-11)
+
+
+@both
 def test_mean_and_variance_of_the_samples_match_theory(distribution: Distribution) -> None:
     matrix = symmetric(EIGENVALUES)
-    result = hutchinson(MatrixOperator(matrix), MANY, distribution, generator=seeded(0))
+    (result,) = batched_results(matrix, draw((1, MANY, 8), distribution), distribution)
     variance = sample_variance(matrix, distribution)
     assert abs(result.value - sum(EIGENVALUES)) < 4 * math.sqrt(variance / MANY)
     assert statistics.variance(result.samples) == pytest.approx(variance, rel=0.05)
@@ -45,7 +69,7 @@ def test_deflation_is_unbiased_with_the_variance_of_the_complement(distribution:
     matrix = symmetric(EIGENVALUES)
     op = MatrixOperator(matrix)
     subspace = lanczos(op, 3, tolerance=0.0, generator=seeded(1))
-    result = hutchinson(op, MANY, distribution, deflate=subspace, generator=seeded(0))
+    (result,) = batched_results(matrix, draw((1, MANY, 8), distribution), distribution, subspace)
     projection = torch.eye(8, dtype=torch.float64) - subspace.basis @ subspace.basis.T
     complement = projection @ matrix @ projection
     variance = sample_variance(complement, distribution)
@@ -61,10 +85,9 @@ def test_deflation_is_unbiased_with_the_variance_of_the_complement(distribution:
 @pytest.mark.parametrize("deflated", [False, True])
 def test_norms_and_variances_have_no_bias(distribution: Distribution, deflated: bool) -> None:
     """Means over 1,500 results of four probes each."""
-    matrix, generator = symmetric(EIGENVALUES), seeded(0)
-    op = MatrixOperator(matrix)
-    subspace = lanczos(op, 2, tolerance=0.0, generator=seeded(1)) if deflated else None
-    results = [hutchinson(op, 4, distribution, deflate=subspace, generator=generator) for _ in range(1500)]
+    matrix = symmetric(EIGENVALUES)
+    subspace = lanczos(MatrixOperator(matrix), 2, tolerance=0.0, generator=seeded(1)) if deflated else None
+    results = batched_results(matrix, draw((1500, 4, 8), distribution), distribution, subspace)
     projection = torch.eye(8, dtype=torch.float64)
     if subspace is not None:
         projection = projection - subspace.basis @ subspace.basis.T
@@ -102,7 +125,7 @@ def test_rademacher_probes_are_exact_on_a_diagonal() -> None:
 def test_it_equals_algorithm_1_on_the_same_vectors(case: Case) -> None:
     """Trace as printed in the paper, lines 12 to 20."""
     op = operator(case)
-    hessian = dense_hessian(case.model(), case.loss_fn, case.batches())
+    hessian = dense_hessian_of(case)
     generator, running = seeded(2), []
     for _ in range(10):
         v = torch.randn(op.size, dtype=torch.float64, generator=generator)

@@ -1,6 +1,5 @@
 """Coverage of the intervals for many spectra, and their formulas."""
 
-import importlib
 import math
 from dataclasses import replace
 
@@ -9,13 +8,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from estimators import HutchinsonResult, LanczosResult, hutchinson, lanczos, required_probes
+from estimators import HutchinsonResult, hutchinson, lanczos, required_probes
 from estimators.operators.random_vectors import Distribution
 from estimators.trace.intervals import MIN_PROBES, MIN_PROBES_INDEFINITE, degrees_of_freedom
 from tests.estimators.cases import MatrixOperator, seeded, symmetric
+from tests.estimators.trace.batched_probes import batched_results, draw
 
-# The public function of this name hides the module.
-MODULE = importlib.import_module("estimators.trace.hutchinson")
 DRAWS = 2000
 
 SPECTRA = {
@@ -34,55 +32,6 @@ both = pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 def planted(name: str, size: int = 100) -> Tensor:
     values = SPECTRA[name]
     return symmetric(values + [0.0] * (size - len(values)))
-
-
-def draw(shape: tuple[int, ...], distribution: Distribution) -> Tensor:
-    if distribution == "gaussian":
-        return torch.randn(shape, dtype=torch.float64, generator=seeded(0))
-    return 2.0 * torch.randint(0, 2, shape, generator=seeded(0)).double() - 1.0
-
-
-def batched_results(
-    matrix: Tensor, vectors: Tensor, distribution: Distribution, deflate: LanczosResult | None = None
-) -> list[HutchinsonResult]:
-    """What `hutchinson` returns for probes [draws, probes, size], computed for all draws at once."""
-    probes, known = vectors.shape[1], 0.0
-    projected, products = vectors, vectors @ matrix
-    if deflate is not None:
-        known = float(deflate.tridiagonal.trace())
-        projection = torch.eye(len(matrix), dtype=matrix.dtype) - deflate.basis @ deflate.basis.T
-        projected = vectors @ projection
-        products = projected @ matrix @ projection
-    samples = known + (projected * products).sum(dim=2)
-    norms = products.square().sum(dim=2)
-    variances = 2.0 * norms.mean(dim=1)
-    if distribution == "rademacher":
-        variances = torch.minimum(variances, 2.0 * (vectors * products).var(dim=1).sum(dim=1))
-    values, errors = samples.mean(dim=1), samples.std(dim=1) / math.sqrt(probes)
-    rows = zip(*(numbers.tolist() for numbers in (values, errors, samples, norms, variances)), strict=True)
-    return [
-        HutchinsonResult(value, error, math.nan, probes, tuple(row), tuple(squares), variance)
-        for value, error, row, squares, variance in rows
-    ]
-
-
-@both
-@pytest.mark.parametrize("deflated", [False, True])
-def test_batched_results_equal_those_of_hutchinson(
-    distribution: Distribution, deflated: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    op = MatrixOperator(planted("one above a bulk"))
-    subspace = lanczos(op, 4, tolerance=0.0, generator=seeded(1)) if deflated else None
-    vectors = draw((5, MIN_PROBES, op.size), distribution)
-    stream = iter(vectors.flatten(0, 1))
-    monkeypatch.setattr(MODULE, "random_vector", lambda *_: next(stream))
-    for batched in batched_results(op.matrix, vectors, distribution, subspace):
-        expected = hutchinson(op, MIN_PROBES, distribution, deflate=subspace)
-        assert batched.value == pytest.approx(expected.value, rel=1e-12)
-        assert batched.standard_error == pytest.approx(expected.standard_error, rel=1e-9)
-        assert batched.samples == pytest.approx(expected.samples, rel=1e-12)
-        assert batched.squared_norms == pytest.approx(expected.squared_norms, rel=1e-11)
-        assert batched.variance == pytest.approx(expected.variance, rel=1e-11)
 
 
 def coverage(results: list[HutchinsonResult], trace: float, method: str) -> float:
