@@ -1,4 +1,4 @@
-"""Image folders made of real files, small enough to read in a test."""
+"""Small image folders of real files."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (8, 6), mode: str
 
 
 def make_folder(root: Path, per_class: int = 15, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Path:
-    """A folder of two classes."""
+    """Writes a folder of two classes and returns it."""
     seed = 0
     for split in ("train", "test"):
         for name in ("cat", "dog"):

@@ -1,4 +1,4 @@
-"""What a data set becomes for a trial, computed from its published order by the plain formulas, all in memory."""
+"""Reference for the data of a trial: plain formulas on the published order, all in memory."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def _generator(purpose: str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Listed:
-    """A data set in the order in which it is published or listed."""
+    """A data set in published or listed order."""
 
     classes: tuple[str, ...]
     train_pixels: Tensor
@@ -38,7 +38,7 @@ class Listed:
 
 
 def listed_folder(folder: Path) -> Listed:
-    """The images of a folder, read one by one."""
+    """Returns the images of a folder, read one by one."""
     classes = tuple(sorted(path.name for path in (folder / "train").iterdir()))
     parts = []
     for split in ("train", "test"):
@@ -51,7 +51,7 @@ def listed_folder(folder: Path) -> Listed:
 
 
 def assert_as_by_the_formulas(data: DataSplits, listed: Listed, subset: int | None = None) -> None:
-    """Every tensor of a trial's data, bit for bit and in order, and the digest."""
+    """Compares every tensor of a trial's data bit for bit, and the digest."""
     count = len(listed.train_labels)
     order = torch.randperm(count, generator=_generator("validation split"))
     held_out = round(0.1 * count)

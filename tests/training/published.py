@@ -1,4 +1,4 @@
-"""Published data sets in their own file formats, small, with the checksums and addresses that belong to them."""
+"""Small data sets in the file formats of the published ones, with checksums and addresses."""
 
 import gzip
 import hashlib
@@ -35,17 +35,17 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Small:
-    """A small data set that lies in a folder as it would be published."""
+    """A small data set, written into a folder as it would be published."""
 
     name: str
     listed: Listed
     files: tuple[str, ...]
     """Relative to the folder."""
     attributes: dict[str, Any]
-    """Of torchvision's class: with them it takes these files for the published ones."""
+    """Attributes of torchvision's class that make it expect these files."""
 
     def announce(self, patch: pytest.MonkeyPatch) -> None:
-        """Makes this process's torchvision expect these files."""
+        """Makes torchvision in this process expect these files."""
         for name, value in self.attributes.items():
             patch.setattr(KINDS[self.name], name, value)
 
@@ -55,7 +55,7 @@ class Small:
 
 
 def publish(name: str, folder: Path, address: str, train: int = 60, test: int = 20) -> Small:
-    """Writes a data set of random images into a folder, as if it were published at an address."""
+    """Writes a data set of random images into a folder, with URLs at an address."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(len(name))
     shape = (1, 28, 28) if "mnist" in name else (3, 32, 32)
@@ -117,7 +117,7 @@ def _archive(
 
 
 def unpack(folder: Path, file: str) -> None:
-    """Leaves the content of an archive in the place of the archive."""
+    """Replaces an archive by its content."""
     with tarfile.open(folder / file) as tar:
         tar.extractall(folder)
     (folder / file).unlink()
@@ -153,7 +153,7 @@ def _svhn(folder: Path, address: str, parts: list[torch.Tensor]) -> Small:
 
 
 def closed_address() -> str:
-    """Where nobody answers."""
+    """Returns an address that refuses connections."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

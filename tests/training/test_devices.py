@@ -1,4 +1,4 @@
-"""What a trial can compute on."""
+"""Cores, memory and GPUs, and the check of a product."""
 
 import os
 from pathlib import Path
@@ -40,11 +40,11 @@ def test_memory_is_total_and_available(tmp_path: Path) -> None:
     assert memory_bytes(meminfo) is None
 
 
-def test_the_processor_computes_rightly() -> None:
+def test_the_processor_computes_correctly() -> None:
     check_product(torch.device("cpu"))
 
 
-def test_a_device_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_product_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(self: Tensor, other: Tensor) -> Tensor:
         return torch.zeros_like(self)
 

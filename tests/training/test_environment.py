@@ -1,11 +1,11 @@
-"""A worker that runs several trials gets its own settings back."""
+"""Settings are restored after a trial."""
 
 import torch
 
 from orchestrator.training.environment import describe, reproducible
 
 
-def test_settings_are_as_they_were_after_a_trial() -> None:
+def test_settings_are_restored_after_a_trial() -> None:
     torch.set_num_threads(2)
     torch.manual_seed(3)
     random = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Training with every estimator called between its steps is, bit for bit, training without."""
+"""Training is bit-identical with every estimator called between its steps."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ Data = tuple[Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Several threads would wait for each other longer than they work."""
+    """One thread is faster for such small work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -43,7 +43,7 @@ def one_thread() -> Iterator[None]:
 
 
 def piecewise_linear() -> nn.Module:
-    """Its trace is exact."""
+    """Returns a network with an exact trace."""
     return nn.Sequential(
         nn.Conv2d(1, 3, 3),
         nn.BatchNorm2d(3),
@@ -56,7 +56,7 @@ def piecewise_linear() -> nn.Module:
 
 
 def smooth() -> nn.Module:
-    """Its trace takes probes."""
+    """Returns a network whose trace needs probes."""
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 6), nn.BatchNorm1d(6), nn.GELU(), nn.Dropout(0.3), nn.Linear(6, 4))
 
 
@@ -102,7 +102,7 @@ def batches() -> list[Data]:
 
 
 def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """Weights, buffers, gradients, modes, identities, random streams and flags; and all that the optimizer holds."""
+    """Returns weights, buffers, gradients, modes, identities, random streams, flags, and the optimizer's state."""
     found = snapshot(model)
     for index, parameter in enumerate(model.parameters()):
         for name, value in optimizer.state[parameter].items():
@@ -116,7 +116,7 @@ def without_identities(state: dict[str, object]) -> dict[str, object]:
 
 
 def trained(build: Callable[[], nn.Module], optimizer: dict[str, Any], measure: bool) -> dict[str, object]:
-    """What is left after five steps, with one of the measurements at each or none."""
+    """Returns the state after five steps, with a different measurement at each step, or none."""
     torch.manual_seed(0)
     model = build()
     built = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
@@ -126,7 +126,7 @@ def trained(build: Callable[[], nn.Module], optimizer: dict[str, Any], measure: 
         built.zero_grad()
         cross_entropy(model(inputs), labels).backward()
         if measure:
-            # After the gradients and before the step, which uses them.
+            # Between the gradients and the step that uses them.
             model.eval()
             before = copy.deepcopy(state_of(model, built))
             call(model, measured)
@@ -139,7 +139,7 @@ def trained(build: Callable[[], nn.Module], optimizer: dict[str, Any], measure: 
 
 @pytest.mark.parametrize("build", [piecewise_linear, smooth])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: f"{optimizer['name']}{len(optimizer)}")
-def test_training_is_bit_for_bit_what_it_is_without(build: Callable[[], nn.Module], optimizer: dict[str, Any]) -> None:
+def test_measuring_does_not_change_training(build: Callable[[], nn.Module], optimizer: dict[str, Any]) -> None:
     with torch.random.fork_rng(devices=[]):
         measured, alone = (trained(build, optimizer, measure) for measure in (True, False))
     assert len(alone) > 20 and any(key.startswith("optimizer") for key in alone)
@@ -147,8 +147,8 @@ def test_training_is_bit_for_bit_what_it_is_without(build: Callable[[], nn.Modul
 
 
 @pytest.mark.parametrize("measure", MEASURED)
-def test_every_estimator_leaves_statistics_modes_and_gradients(measure: Callable[[nn.Module, Data], None]) -> None:
-    """Also where some parameters have a gradient, some none, and some are frozen."""
+def test_every_estimator_preserves_statistics_modes_and_gradients(measure: Callable[[nn.Module, Data], None]) -> None:
+    """Some parameters have a gradient, some have none, and some are frozen."""
     torch.manual_seed(0)
     model = piecewise_linear()
     data = batches()[0]

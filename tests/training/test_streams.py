@@ -1,4 +1,4 @@
-"""Every purpose has a stream of its own."""
+"""Every purpose has its own random stream."""
 
 import torch
 
@@ -16,7 +16,7 @@ def test_seed_purpose_and_epoch_each_give_another_stream() -> None:
 
 
 def test_the_derivation_never_changes() -> None:
-    # Stored trials could not be reproduced if it did.
+    # Another derivation would make stored trials irreproducible.
     assert derived_seed(0, "initial weights") == 1762670432507769695
 
 

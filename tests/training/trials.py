@@ -1,4 +1,4 @@
-"""Trials small enough for a test."""
+"""Small trials for tests."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def small_trial(**fields: Any) -> TrialConfig:
-    """A trial of seconds on the digits."""
+    """Returns a trial on the digits that takes seconds."""
     content = {
         "data": {"name": "digits"},
         "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
@@ -26,5 +26,5 @@ def small_trial(**fields: Any) -> TrialConfig:
 
 
 def digits() -> DataSplits:
-    """The digits, on the CPU."""
+    """Returns the digits, on the CPU."""
     return load_data(DigitsData(name="digits"), CPU)

@@ -1,4 +1,4 @@
-"""Networks whose step of training is no CUDA graph, each for a reason of its own."""
+"""Networks that cannot be captured as a CUDA graph, each for another reason."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class _Net(nn.Sequential):
 
 
 class Waiting(_Net):
-    """Decides by a number on the device."""
+    """Branches on a number on the device."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = super().forward(images)
@@ -18,7 +18,7 @@ class Waiting(_Net):
 
 
 class Drawing(_Net):
-    """Decides by a number drawn on the CPU."""
+    """Branches on a random number drawn on the CPU."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = super().forward(images)
@@ -26,7 +26,7 @@ class Drawing(_Net):
 
 
 class CountingCalls(_Net):
-    """Does something else in every third step."""
+    """Behaves differently in every third step."""
 
     calls = 0
 
@@ -37,7 +37,7 @@ class CountingCalls(_Net):
 
 
 class Remembering(_Net):
-    """Keeps a tensor that is no buffer."""
+    """Keeps a tensor that is not a buffer."""
 
     last: Tensor | None = None
 
@@ -50,7 +50,7 @@ class Remembering(_Net):
 
 
 class Synchronising(_Net):
-    """Waits in a way that is noticed in the capture only."""
+    """Synchronises in a way that only the capture detects."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = super().forward(images)

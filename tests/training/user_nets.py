@@ -1,15 +1,15 @@
-"""Networks as a user would write them, some of them wrong."""
+"""Networks as a user would write them, some with errors."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-torch.rand(3)  # an import that draws must change no weights
+torch.rand(3)  # a draw during the import must not change weights
 
 
 class Plain(nn.Module):
-    """Takes everything that is offered, and two arguments."""
+    """Takes shape and classes, and two arguments."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 5, sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
@@ -20,26 +20,26 @@ class Plain(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        # A view, which takes images in the usual layout only.
+        # `view` needs contiguous images.
         return self.layers(images.view(len(images), -1))  # type: ignore[no-any-return]
 
 
 class Fixed(nn.Sequential):
-    """Knows its sizes, and so takes nothing that is offered."""
+    """Has fixed sizes and takes no arguments."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(64, 10))
 
 
 class Lazy(nn.Sequential):
-    """Finds its sizes at the first pass."""
+    """Has lazy layers, initialised in the first pass."""
 
     def __init__(self, classes: int) -> None:
         super().__init__(nn.Conv2d(1, 4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(classes))
 
 
 class KeywordOnly(Fixed):
-    """Takes whatever it is given, but names `classes` alone."""
+    """Names only `classes` in its signature."""
 
     def __init__(self, *, classes: int, **more: Any) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Consuming(Fixed):
 
 
 class Broken(Fixed):
-    """Has a bug in its constructor."""
+    """Raises in its constructor."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Broken(Fixed):
 
 
 class BrokenPass(Fixed):
-    """Has a bug in its pass, in train mode only where it is told so."""
+    """Raises in its forward pass, optionally in train mode only."""
 
     def __init__(self, in_training: bool = False) -> None:
         super().__init__()
@@ -83,9 +83,9 @@ class Nothing(nn.Module):
 
 
 class NoNetwork:
-    """Is no torch.nn.Module."""
+    """Is not a torch.nn.Module."""
 
 
 def make_net() -> nn.Module:
-    """Is no class."""
+    """Is not a class."""
     return Fixed()

@@ -1,4 +1,4 @@
-"""A first layer's gradients from patches are torch's."""
+"""Gradients from patches equal those of torch."""
 
 import pytest
 import torch
@@ -34,8 +34,8 @@ def test_on_a_cpu_nothing_changes() -> None:
     assert "_FirstConvolution" not in str(inside.grad_fn.next_functions)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
-def test_on_cuda_only_the_first_of_few_channels_is_another() -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine lacks")
+def test_on_cuda_only_a_first_layer_of_few_channels_is_replaced() -> None:
     network = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 4, 3, padding=1)).cuda()
     with FirstConvolutions():
         first = network[0](torch.randn(2, 3, 8, 8, device="cuda"))

@@ -1,4 +1,4 @@
-"""What Python code changes beside the device's state is noticed and put back."""
+"""Changes of the host's state are detected and restored."""
 
 import random
 
@@ -22,7 +22,7 @@ IMAGES = torch.ones(4, 1, 8, 8)
         (Remembering, "it changes an attribute of Remembering"),
     ],
 )
-def test_what_a_forward_pass_changes(kind: type[nn.Module], expected: str) -> None:
+def test_changes_of_a_forward_pass_are_detected_and_restored(kind: type[nn.Module], expected: str) -> None:
     network = kind(10)
     network.eval()(IMAGES)
     network.train()
@@ -38,7 +38,7 @@ def test_what_a_forward_pass_changes(kind: type[nn.Module], expected: str) -> No
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_pythons_and_numpys_streams_count() -> None:
+def test_the_streams_of_python_and_numpy_are_checked() -> None:
     network = nn.Sequential(nn.Linear(2, 2))
     for draw in (random.random, np.random.rand):
         state = HostState(network)

@@ -1,4 +1,4 @@
-"""Flips and cuts, against one image at a time."""
+"""Flips and crops, compared with one image at a time."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> 
 
 
 def one_by_one(pixels: Tensor, index: Tensor, changes: EpochAugmentation) -> Tensor:
-    """A plain reference: every pixel of every image by itself, black where the cut leaves the image."""
+    """Reference: copies pixel by pixel, black outside the image."""
     count, _, height, width = pixels.shape
     result = torch.zeros_like(pixels)
     for image in range(count):
@@ -53,7 +53,7 @@ def test_flipping_twice_and_cutting_the_middle_change_nothing() -> None:
     assert torch.equal(middle.apply(PIXELS, index), PIXELS)
 
 
-def test_the_batch_it_is_given_stays_as_it_was() -> None:
+def test_the_given_batch_is_not_changed() -> None:
     before = PIXELS.clone()
     drawn(flip=True, crop=2).apply(PIXELS, torch.arange(40))
     assert torch.equal(before, PIXELS)
@@ -76,18 +76,18 @@ def test_seed_and_epoch_decide_the_draws() -> None:
         assert not torch.equal(first.offset, other.offset)
 
 
-def test_turning_one_off_leaves_the_other_as_it_was() -> None:
+def test_turning_one_off_does_not_change_the_other() -> None:
     both = drawn(flip=True, crop=3)
     assert torch.equal(drawn(flip=True).flip, both.flip)
     assert torch.equal(drawn(crop=3).offset, both.offset)
     assert not drawn(crop=3).flip.any()
 
 
-def test_off_means_that_nothing_is_drawn_or_done() -> None:
+def test_nothing_is_drawn_if_both_are_off() -> None:
     assert draw_augmentation(AugmentationConfig(), 40, 0, 1, CPU) is None
 
 
-def test_a_cut_that_could_miss_the_image_is_refused() -> None:
+def test_a_crop_that_could_miss_the_image_is_refused() -> None:
     check_augmentation(AugmentationConfig(crop=7), (1, 8, 10))
     with pytest.raises(ValueError, match=r"augmentation.crop is 8, expected less than the size of the images, 10x8: a"):
         check_augmentation(AugmentationConfig(crop=8), (1, 8, 10))

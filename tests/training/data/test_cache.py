@@ -1,4 +1,4 @@
-"""The decoded copy: one in memory however many processes, whole or not there, and what is wrong said by name."""
+"""The decoded copy: shared in memory, complete or absent, and checked."""
 
 import errno
 import fcntl
@@ -72,7 +72,7 @@ from orchestrator.training.data.datasets import load_data
 def memory(kind):
     return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind + ":")) / 1024
 
-# What any trial has in memory before it has data.
+# Memory of any trial before it has data.
 torch.ones(1000).sum()
 kinds = ("Rss", "Anonymous", "Private_Dirty")
 before = [memory(kind) for kind in kinds]
@@ -86,8 +86,8 @@ print(size, *(memory(kind) - old for kind, old in zip(kinds, before)))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux says what a process owns")
-def test_a_process_that_reads_a_set_owns_next_to_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux reports private memory")
+def test_a_reading_process_has_almost_no_private_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = publish("cifar10", tmp_path / "published", closed_address(), train=4000, test=2000)
     small.announce(monkeypatch)
     load_data(small.config(tmp_path / "published"), CPU)  # decoded here, read there
@@ -99,20 +99,20 @@ def test_a_process_that_reads_a_set_owns_next_to_nothing_of_it(tmp_path: Path, m
     assert dirty < 0.1 * size
 
 
-def test_training_writes_to_none_of_it(tmp_path: Path) -> None:
+def test_training_does_not_write_to_the_mapped_images(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images", size=(8, 8))
     measurement = {"fraction": 0.2, "estimators": ["lanczos"], "lanczos_products": 2}
     data_config = {"name": "image_folder", "path": str(folder)}
     config = small_trial(data=data_config, epochs=1, batch_size=8, measurement=measurement)
     data = load_data(config.data, CPU)
     assert len(list(train(config, data, CPU))) == 2
-    # A mapping that somebody wrote to would differ from its file now.
+    # A mapping that was written to would differ from its file.
     assert_as_by_the_formulas(data, listed_folder(folder))
     load_data.cache_clear()
     assert_as_by_the_formulas(load_data(config.data, CPU), listed_folder(folder))
 
 
-def test_its_files_are_for_all_to_read_and_for_none_to_write() -> None:
+def test_files_are_readable_by_all_and_read_only() -> None:
     mask = os.umask(0o022)
     try:
         load_or_decode(place(), lambda unpacked: images())
@@ -122,7 +122,7 @@ def test_its_files_are_for_all_to_read_and_for_none_to_write() -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in place().iterdir()} == {0o444}
 
 
-def test_what_was_unpacked_is_gone_when_it_is_decoded() -> None:
+def test_unpacked_files_are_removed_after_decoding() -> None:
     def read(unpacked: Path) -> RawDataset:
         (unpacked / "large").write_bytes(bytes(1000))
         return images()
@@ -141,7 +141,7 @@ def test_what_was_unpacked_is_gone_when_it_is_decoded() -> None:
     )
 
 
-def test_what_cannot_be_read_leaves_nothing_that_counts() -> None:
+def test_a_failed_read_leaves_no_copy() -> None:
     def read(unpacked: Path) -> RawDataset:
         whole = images()
         broken = RawSplit(whole.test.labels, (_ for _ in [1] if 1 / 0))
@@ -179,9 +179,9 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-# Fails in the pixels, the larger noise.
+# The first write fails in the pixels, the second in the larger noise.
 @pytest.mark.parametrize("size", [3000, 20_000])
-def test_a_write_that_fails_is_said_with_the_folder_and_the_fix(size: int) -> None:
+def test_a_failed_write_names_the_folder_and_the_fix(size: int) -> None:
     with (
         no_file_larger_than(size),
         pytest.raises(DataError, match=r"images cannot be decoded into '.*cache' \(.*File too large.*\); free space"),
@@ -192,7 +192,7 @@ def test_a_write_that_fails_is_said_with_the_folder_and_the_fix(size: int) -> No
     assert len(load_or_decode(place(), lambda unpacked: images(train=80, test=40)).train) == 72
 
 
-def test_too_little_room_is_said_before_anything_is_read() -> None:
+def test_too_little_space_is_reported_before_reading() -> None:
     part = RawSplit(torch.zeros(20, dtype=torch.int64), (_ for _ in [1] if 1 / 0))
     with pytest.raises(DataError) as caught:
         load_or_decode(place(), lambda unpacked: RawDataset(("a", "b"), (100, 10**6, 10**6), part, part))
@@ -201,7 +201,7 @@ def test_too_little_room_is_said_before_anything_is_read() -> None:
     assert f"MB are free); free space or fix permissions there, or set {CACHE_VARIABLE} to another folder" in message
 
 
-def test_a_cache_that_cannot_be_made_is_said_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
     with pytest.raises(DataError, match=rf"decoded into '.*file/cache' \(.*Not a directory.*{CACHE_VARIABLE}"):
@@ -217,7 +217,7 @@ def test_a_damaged_copy_is_named(name: str) -> None:
         load_or_decode(place(), lambda unpacked: images())
 
 
-def test_a_copy_that_has_lost_a_file_is_named() -> None:
+def test_a_copy_with_a_missing_file_is_named() -> None:
     load_or_decode(place(), lambda unpacked: images())
     (place() / "test.noise").unlink()
     with pytest.raises(DataError, match=rf"decoded copy '{place()}' is damaged \(.*test.noise.*\); remove that"):
@@ -271,7 +271,7 @@ def test_one_of_many_decodes_and_the_others_wait(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("name", ["train.pixels", "train.labels", "test.labels", "test.noise"])
-def test_a_bit_that_has_turned_is_noticed(name: str) -> None:
+def test_a_flipped_bit_is_detected(name: str) -> None:
     load_or_decode(place(), lambda unpacked: images())
     (place() / name).chmod(0o644)
     content = bytearray((place() / name).read_bytes())
@@ -281,17 +281,17 @@ def test_a_bit_that_has_turned_is_noticed(name: str) -> None:
         load_or_decode(place(), lambda unpacked: images())
 
 
-def test_files_are_digested_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_digested_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     digest = cache._file_digest
     monkeypatch.setattr(cache, "_file_digest", lambda path: read.append(path.name) or digest(path))
     load_or_decode(place(), lambda unpacked: images())
     before = len(read)
     load_or_decode(place(), lambda unpacked: images())
-    assert len(read) == before == 2 * 5, "once to note it, once to check it"
+    assert len(read) == before == 2 * 5, "once when written, once when checked"
 
 
-def test_copies_of_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_other_versions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     load_or_decode(place(), lambda unpacked: images())
     assert earlier_copies() == []
     (cache_folder() / "decoded-older").mkdir()
@@ -302,7 +302,7 @@ def test_copies_of_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert earlier_copies() == [cache_folder() / "decoded-older", here]
 
 
-def test_a_file_system_without_locks_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_works_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
@@ -310,9 +310,9 @@ def test_a_file_system_without_locks_will_do(monkeypatch: pytest.MonkeyPatch) ->
     assert len(load_or_decode(place(), lambda unpacked: images()).train) == 36
 
 
-def test_the_first_of_two_that_decode_at_the_same_time_wins() -> None:
+def test_the_first_of_two_simultaneous_copies_is_kept() -> None:
     def read(unpacked: Path) -> RawDataset:
-        # As where there are no locks: another one is done while this one still reads.
+        # Without locks, another process may finish while this one reads.
         load_or_decode(place("other"), lambda unpacked: images()).train.pixels.sum()
         place("other").rename(place())
         return images()
@@ -322,7 +322,7 @@ def test_the_first_of_two_that_decode_at_the_same_time_wins() -> None:
     assert len([path for path in cache_folder().iterdir() if path.name.startswith("decoded")]) == 1
 
 
-def test_images_come_as_they_were_published() -> None:
+def test_the_digest_is_that_of_the_published_order() -> None:
     published = images()
     pixels = {name: [*part.pixels] for name, part in (("train", published.train), ("test", published.test))}
     listed = Listed(
@@ -335,7 +335,7 @@ def test_images_come_as_they_were_published() -> None:
     assert load_or_decode(place(), lambda unpacked: images()).digest == listed.digest
 
 
-def test_other_content_and_other_draws_have_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_content_or_draws_have_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {place(), decoded_folder("some", "other"), decoded_folder("else", "content")}
     monkeypatch.setattr("orchestrator.training.data.split.SPLIT_SEED", 43)
     folders.add(place())

@@ -1,4 +1,4 @@
-"""The lock between processes. Threads contend for it like processes: each opens the lock file by itself."""
+"""The lock between processes. Threads contend for it like processes: each opens the lock file separately."""
 
 import errno
 import fcntl

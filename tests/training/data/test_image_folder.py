@@ -1,4 +1,4 @@
-"""Image folders: decoded once, whole or not at all, and what is wrong with one is said by name."""
+"""Image folders: decoded once, and errors name the folder or image."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def test_pixels_labels_and_classes_are_those_of_the_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(tmp_path: Path, mode: str) -> None:
+def test_the_data_of_a_trial_equals_the_formulas_bit_for_bit(tmp_path: Path, mode: str) -> None:
     # An odd size: noise is drawn sixteen values at a time.
     folder = make_folder(tmp_path / "images", per_class=13, size=(7, 5), mode=mode)
     config = ImageFolderData(name="image_folder", path=str(folder))
@@ -50,7 +50,7 @@ def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(tmp_path: Path, 
         assert_as_by_the_formulas(load_data(config, torch.device("cpu")), listed_folder(folder))
 
 
-def test_more_classes_than_a_byte_can_tell_apart(tmp_path: Path) -> None:
+def test_more_than_256_classes(tmp_path: Path) -> None:
     pixels = torch.zeros(257, 1, 1, 1, dtype=torch.uint8)
     for split in ("train", "test"):
         for label in range(257):
@@ -89,13 +89,13 @@ def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> No
     assert torch.equal(changed.test.pixels[1:], first.test.pixels[1:])
 
 
-def test_the_digest_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_content_only(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     os.utime(tmp_path / "copy" / "train" / "cat" / "000.png", (1, 1))
     assert load_image_folder(folder).digest == load_image_folder(tmp_path / "copy").digest
 
 
-def test_processes_that_decode_at_the_same_time_get_the_same(folder: Path) -> None:
+def test_simultaneous_decoding_gives_equal_data(folder: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         digests = {source.digest for source in pool.map(load_image_folder, [folder] * 2)}
     assert len(digests) == 1
@@ -174,7 +174,7 @@ def test_too_few_images_to_validate(tmp_path: Path) -> None:
         load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
 
 
-def test_where_a_folder_is_is_said(folder: Path) -> None:
+def test_the_state_of_a_folder(folder: Path) -> None:
     config = ImageFolderData(name="image_folder", path=str(folder))
     assert available(config) == f"image_folder: 60 images in {folder}, not decoded yet"
     load_image_folder(folder)

@@ -1,4 +1,4 @@
-"""Images with noise, as the report shows them."""
+"""Noisy images for the report."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_without_noise_they_are_the_first_test_images_of_different_classes(data:
         assert torch.equal(pixels[0, place], data.test.pixels[first[name]])
 
 
-def test_the_noise_is_that_of_the_evaluation_scaled(data: DataSplits) -> None:
+def test_the_noise_is_the_scaled_ood_noise(data: DataSplits) -> None:
     pixels, labels = noisy_images(data, (0.25, 0.1), 2)
     place = data.test.labels.tolist().index(int(labels[1]))
     for shown, share in zip(pixels, (1.0, 0.4), strict=True):

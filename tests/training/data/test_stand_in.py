@@ -1,4 +1,4 @@
-"""Data to probe with."""
+"""Stand-in data has the size of the real data, without a download."""
 
 import socket
 
@@ -53,7 +53,7 @@ def test_a_subset_of_a_published_set() -> None:
     probe_data.cache_clear()
 
 
-def test_what_is_here_is_the_real_thing() -> None:
+def test_data_on_this_machine_is_used_itself() -> None:
     assert probe_data(small_trial().data, CPU) is digits()
 
 

@@ -1,4 +1,4 @@
-"""Published data sets, each decoded from files of its own format: real checksums, real downloads on loopback."""
+"""Published data sets in their own file formats, with real checksums and downloads on loopback."""
 
 import shutil
 import sys
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def announced(name: str, folder: Path, patch: pytest.MonkeyPatch, address: str | None = None) -> Small:
-    """A set whose files lie in a folder; the address, where they are wanted from there, answers nothing."""
+    """Writes a data set into a folder. By default its address does not answer."""
     small = publish(name, folder, address or closed_address())
     small.announce(patch)
     return small
@@ -51,7 +51,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 @each_set
-def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(
+def test_the_data_of_a_trial_equals_the_formulas_bit_for_bit(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = announced(name, folder, monkeypatch)
@@ -65,7 +65,7 @@ def test_what_a_trial_sees_is_bit_for_bit_what_the_formulas_say(
 
 
 @each_set
-def test_a_decoded_set_needs_its_files_no_more(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoded_set_does_not_need_its_files(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced(name, folder, monkeypatch)
     first = load_source(small.config(folder))
     shutil.rmtree(folder)
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_named(name: str, folder: Path, monkeypatch: pytest.Mo
 
 
 @each_set
-def test_without_a_network_it_is_said_which_files_must_lie_where(
+def test_without_a_network_the_missing_files_are_listed(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = announced(name, folder, monkeypatch)
@@ -106,13 +106,13 @@ def test_without_a_network_it_is_said_which_files_must_lie_where(
     assert [line[0] for line in wanted] == [str(place / file) for file in small.files]
     for line in wanted:
         assert line[1:3] == ["from", *[url for url in line if url.startswith("http")]]
-        # What the message asks for is enough.
+        # Files copied as the message asks are sufficient.
         Path(line[0]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / Path(line[0]).relative_to(place), line[0])
     assert load_source(small.config()).digest == small.listed.digest
 
 
-def test_only_the_files_that_are_missing_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_files_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced("mnist", folder, monkeypatch)
     (folder / small.files[2]).unlink()
     with pytest.raises(DataError) as caught:
@@ -144,9 +144,7 @@ def test_it_is_downloaded_checked_and_decoded(
 
 
 @each_set
-def test_what_is_not_the_published_file_is_not_kept(
-    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_file_is_not_kept(name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(folder) as server:
         small = announced(name, folder, monkeypatch, server.address)
         whole = (folder / small.files[0]).read_bytes()
@@ -158,7 +156,7 @@ def test_what_is_not_the_published_file_is_not_kept(
         assert load_source(small.config(tmp_path / "mine")).digest == small.listed.digest
 
 
-def test_half_a_file_does_not_count(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_file_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(folder, keep_back=100) as server:
         small = announced("svhn", folder, monkeypatch, server.address)
         with pytest.raises(DataError, match=r"could not be downloaded \(http.* bytes received differ in MD5"):
@@ -166,9 +164,7 @@ def test_half_a_file_does_not_count(folder: Path, tmp_path: Path, monkeypatch: p
         assert available(small.config(tmp_path / "mine")).startswith("svhn: absent")
 
 
-def test_an_address_that_has_no_such_file_is_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_without_the_file_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     with Server(tmp_path / "empty") as server:
         small = announced("cifar10", folder, monkeypatch, server.address)
@@ -176,14 +172,14 @@ def test_an_address_that_has_no_such_file_is_named(
             load_source(small.config(tmp_path / "mine"))
 
 
-def test_a_folder_that_cannot_be_made_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_names_the_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     small = announced("cifar10", folder, monkeypatch)
     with pytest.raises(DataError, match=r"could not be downloaded \(http.*Not a directory: '.*file/mine'\)"):
         load_source(small.config(tmp_path / "file" / "mine"))
 
 
-def test_the_next_mirror_is_asked_where_one_does_not_answer(
+def test_the_next_mirror_is_used_if_one_does_not_answer(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Server(folder) as server:
@@ -203,7 +199,7 @@ def test_processes_that_need_the_same_set_download_it_once(
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_an_archive_may_be_unpacked_already(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unpacked_archive_is_used(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced(name, folder, monkeypatch)
     unpack(folder, small.files[0])
     assert_as_by_the_formulas(load_data(small.config(folder), CPU), small.listed)
@@ -217,7 +213,7 @@ def test_a_damaged_file_of_an_unpacked_archive_is_named(folder: Path, monkeypatc
         load_source(small.config(folder))
 
 
-def test_half_an_unpacked_archive_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_unpacked_archive_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(folder) as server:
         small = announced("cifar10", folder, monkeypatch, server.address)
         mine = folder.with_name("mine")
@@ -259,19 +255,19 @@ def test_sizes_are_known_before_anything_is_read(name: str, facts: PublishedSize
     assert facts.classes == len(small.listed.classes)
 
 
-def test_sizes_of_what_must_be_read_are_not_known() -> None:
+def test_sizes_of_other_data_are_not_known() -> None:
     assert published_size(DigitsData(name="digits")) is None
     assert published_size(ImageFolderData(name="image_folder", path="/nowhere")) is None
 
 
-def test_a_subset_that_no_download_could_fill_is_refused_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_a_subset_is_refused_before_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"data.train_subset = 45001: cifar10 has 45000 images to train on"):
         load_source(TorchvisionData(name="cifar10", train_subset=45_001))
     assert not cache_folder().exists()
 
 
 @each_set
-def test_where_a_set_is_is_said_without_a_network(
+def test_the_state_of_a_set_needs_no_network(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = announced(name, tmp_path / "other", monkeypatch)
@@ -287,9 +283,7 @@ def test_where_a_set_is_is_said_without_a_network(
     assert available(config) == f"{name}: decoded in {decoded}"
 
 
-def test_what_could_be_fetched_is_told_from_what_could_not(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_data_is_not_obtainable(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced("mnist", folder, monkeypatch)
     with pytest.raises(
         DataError, match=r"mnist is not in .* and could not be downloaded \(http://127.0.0.1:.* refused"

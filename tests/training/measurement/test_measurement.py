@@ -1,4 +1,4 @@
-"""Measuring is invisible, right, and says how sure it is."""
+"""Measurements do not change the model, equal the dense Hessian, and carry their errors."""
 
 import ctypes
 import json
@@ -24,7 +24,7 @@ def model() -> nn.Module:
     torch.manual_seed(0)
     layers = [nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)]
     model = nn.Sequential(*layers)
-    model(torch.randn(50, 6))  # running statistics that are not the initial ones
+    model(torch.randn(50, 6))  # changes the running statistics
     return model
 
 
@@ -34,9 +34,9 @@ def data() -> tuple[Tensor, Tensor]:
     return torch.randn(40, 6, generator=generator), torch.randint(3, (40,), generator=generator)
 
 
-def test_everything_is_bitwise_as_it_was(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_the_model_is_not_changed(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     model.train()
-    model[1].eval()  # modes are restored one by one, not by the whole
+    model[1].eval()  # modes are restored per module
     cross_entropy(model(data[0]), data[1]).backward()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
@@ -80,7 +80,7 @@ def test_the_raw_samples_and_the_cost_are_kept(model: nn.Module, data: tuple[Ten
     assert record.lanczos_history[-1] == record.hessian_lambda_max
 
 
-def test_algorithm1_comes_every_so_many_epochs(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_algorithm1_runs_every_n_epochs(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     measurement = Measurement(MeasurementConfig(algorithm1_every=2), 0, *data)
     without = measurement.complete(replace(RECORD, epoch=3), model)
     assert without.algorithm1_trace is None
@@ -89,7 +89,7 @@ def test_algorithm1_comes_every_so_many_epochs(model: nn.Module, data: tuple[Ten
     assert measurement.complete(replace(RECORD, epoch=4), model).hessian_trace is not None
 
 
-def test_algorithm1_alone_gives_the_best_at_hand(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_algorithm1_alone_gives_lambda_max_unless_negative(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     config = MeasurementConfig(estimators=("algorithm1",), algorithm1_iterations=30)
     record = Measurement(config, 0, *data).complete(RECORD, model)
     assert record.hessian_lambda_min is None
@@ -118,7 +118,7 @@ def test_the_trace_without_probes(estimator: Estimator, model: nn.Module, data: 
         assert abs(record.hessian_trace - float(diagonal.sum())) < 4 * record.hessian_trace_standard_error
         assert sum(record.trace_per_parameter.values()) == pytest.approx(record.hessian_trace)
         assert record.trace_per_parameter.keys() == expected.keys()
-    # What the paper's algorithm says stands beside it; a ReLU network needs no probes for the rest.
+    # Algorithm 1's own estimate is kept separately. A ReLU network needs no probes for the rest.
     assert record.algorithm1_trace != record.hessian_trace
     assert record.hessian_gauss_newton_trace is None
     assert record.trace_samples == ()
@@ -142,7 +142,7 @@ def test_the_trace_of_a_network_that_is_not_piecewise_linear(data: tuple[Tensor,
     assert EpochRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
-def test_lanczos_stops_where_the_tolerance_is_reached(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_lanczos_stops_at_the_tolerance(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     inputs, targets = data[0].double(), data[1]
     config = MeasurementConfig(estimators=("lanczos",), lanczos_products=50, lanczos_tolerance=0.1)
     record = Measurement(config, 0, inputs, targets).complete(RECORD, model.double())
@@ -173,8 +173,8 @@ def test_modes_are_restored_after_an_exception(data: tuple[Tensor, Tensor]) -> N
     assert model.training
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc's allocator is what keeps memory")
-def test_what_graphs_freed_goes_back_to_the_system() -> None:
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc keeps freed memory")
+def test_freed_memory_is_returned_to_the_system() -> None:
     measure = """
 import torch
 from tests.training.measurement.test_measurement import MeasurementConfig, Measurement, EpochRecord

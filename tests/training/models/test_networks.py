@@ -1,4 +1,4 @@
-"""The networks, and that their output fits the classes."""
+"""The networks, and the checks of their output and batches."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_the_papers_network_has_about_a_million_parameters() -> None:
 
 
 def test_its_weights_never_change() -> None:
-    # Stored trials could not be reproduced if layers came in another order or drew in another.
+    # Another order of layers or draws would make stored trials irreproducible.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(3, "initial weights"))
         expected = nn.Sequential(
@@ -49,7 +49,7 @@ def kinds(config: CnnConfig | MlpConfig) -> list[str]:
     return [type(layer).__name__ for layer in build_model(config, (3, 8, 8), 10, seed=0)]
 
 
-def test_batch_norm_stands_before_every_relu_and_dropout_after_those_of_hidden_layers() -> None:
+def test_order_of_layers() -> None:
     hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
     convolution = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
     assert kinds(CnnConfig(name="cnn", **EVERYTHING)) == [*convolution * 2, "Flatten", *hidden * 2, "Linear"]
@@ -115,7 +115,7 @@ def test_a_model_whose_output_does_not_fit_the_classes_is_refused(model: nn.Modu
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "said"),
+    ("images", "batch_size", "message"),
     [
         (1294, 1, "batches of 1 are batches of 1, and model 'cnn' has batch norm, which needs at least 2 images"),
         (
@@ -126,20 +126,20 @@ def test_a_model_whose_output_does_not_fit_the_classes_is_refused(model: nn.Modu
         (1, 64, "leave a last batch of 1 of 1 training images"),
     ],
 )
-def test_a_batch_of_one_image_is_refused_where_there_is_batch_norm(images: int, batch_size: int, said: str) -> None:
+def test_batch_norm_refuses_a_batch_of_one_image(images: int, batch_size: int, message: str) -> None:
     model = build_model(CnnConfig(name="cnn", batch_norm=True), (1, 8, 8), 10, seed=0)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         check_batches(model, "cnn", images, batch_size)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        model.train()(torch.zeros(1, 1, 8, 8))  # what it spares the user
+        model.train()(torch.zeros(1, 1, 8, 8))  # the error of torch that this avoids
     check_batches(build_model(CNN, (1, 8, 8), 10, seed=0), "cnn", images, batch_size)
 
 
 @pytest.mark.parametrize(("images", "batch_size"), [(130, 64), (128, 64), (2, 64), (127, 64)])
-def test_other_batches_are_none_of_its_business(images: int, batch_size: int) -> None:
+def test_larger_batches_are_accepted(images: int, batch_size: int) -> None:
     check_batches(build_model(CnnConfig(name="cnn", batch_norm=True), (1, 8, 8), 10, seed=0), "cnn", images, batch_size)
 
 
-def test_only_the_cnn_is_evaluated_in_the_layout_that_suits_it() -> None:
+def test_only_the_cnn_is_evaluated_channels_last() -> None:
     layouts = [evaluation_memory_format(build_model(config, (1, 8, 8), 10, seed=0)) for config in (CNN, MLP)]
     assert layouts == [torch.channels_last, torch.contiguous_format]

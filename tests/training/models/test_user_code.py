@@ -1,4 +1,4 @@
-"""A network of one's own: found, called with the file's arguments, and what is wrong with it said by name."""
+"""The user's own networks: found, called with the sweep file's arguments, and their errors."""
 
 import sys
 import traceback
@@ -25,20 +25,20 @@ def build(name: str, seed: int = 0, **arguments: Any) -> nn.Module:
     return build_model(config(f"{HERE}:{name}", **arguments), SHAPE, 10, seed)
 
 
-def test_it_is_called_with_the_files_arguments_and_the_shape_of_the_data() -> None:
+def test_arguments_come_from_the_sweep_file_and_the_data() -> None:
     assert build("Plain").given == (SHAPE, 10, 5, [])
     assert build("Plain", width=7, sizes=[1, 2]).given == (SHAPE, 10, 7, [1, 2])
     assert build("Fixed")(torch.zeros(3, *SHAPE)).shape == (3, 10)
     assert build("KeywordOnly", depth=2, kind="x").given == {"classes": 10, "depth": 2, "kind": "x"}
 
 
-def test_what_the_file_gives_wins_over_what_is_offered() -> None:
+def test_the_sweep_files_arguments_take_precedence() -> None:
     assert build("Plain", shape=[4, 4, 4]).given[0] == [4, 4, 4]
 
 
 def test_its_weights_come_from_the_seed_alone() -> None:
     for name in ("Plain", "Lazy"):
-        sys.modules.pop(HERE, None)  # an import draws, a second one does not happen
+        sys.modules.pop(HERE, None)  # import again, since the import draws
         torch.manual_seed(1)
         first = build(name, seed=5)
         torch.manual_seed(2)
@@ -57,7 +57,7 @@ def test_a_class_that_changes_its_arguments_changes_no_config() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "said"),
+    ("name", "arguments", "message"),
     [
         (
             "Plane",
@@ -78,13 +78,13 @@ def test_a_class_that_changes_its_arguments_changes_no_config() -> None:
         ("Plain", {"classes": 7}, r"gives \(2, 7\) for 2 images of shape \(1, 8, 8\); the data has 10 classes"),
     ],
 )
-def test_what_the_user_can_mend_is_a_line(name: str, arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_wrong_class_or_argument_is_a_value_error(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         build(name, **arguments)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("no_such_place:Net", r"'no_such_place:Net': No module named 'no_such_place'; Python looked in "),
         (
@@ -94,8 +94,8 @@ def test_what_the_user_can_mend_is_a_line(name: str, arguments: dict[str, Any], 
         (f"{HERE}.deeper:Net", r"'tests\.training\.user_nets' is not a package; Python looked in "),
     ],
 )
-def test_a_module_that_is_not_there_is_named_with_where_python_looked(name: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_missing_module_is_named_with_the_searched_folders(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         build_model(config(name), SHAPE, 10, 0)
     assert str(Path(__file__).parents[3]) in str(caught.value)
     assert str(caught.value).endswith("works, or install the package")
@@ -106,7 +106,7 @@ def shown(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "said", "line"),
+    ("name", "arguments", "message", "line"),
     [
         (
             "Broken",
@@ -122,35 +122,37 @@ def shown(error: BaseException) -> str:
         ),
     ],
 )
-def test_a_bug_of_the_users_is_shown_where_it_is(name: str, arguments: dict[str, Any], said: str, line: str) -> None:
+def test_an_exception_of_the_users_network_keeps_its_traceback(
+    name: str, arguments: dict[str, Any], message: str, line: str
+) -> None:
     with pytest.raises(ModelCodeError) as caught:
         build(name, **arguments)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert line in shown(caught.value)
-    assert not isinstance(caught.value, ValueError)  # which the command line shows without its traceback
+    assert not isinstance(caught.value, ValueError)  # those are shown without a traceback
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import no_such_package\n", "raised when imported: ModuleNotFoundError: No module named 'no_such_package'"),
         ("class Net(:\n", "raised when imported: SyntaxError"),
         ("raise ValueError('not today')\n", "raised when imported: ValueError: not today"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_shown_with_its_line(
-    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_import_shows_the_line(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "half_written.py").write_text(code)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))
     with pytest.raises(ModelCodeError) as caught:
         build_model(config("half_written:Net"), SHAPE, 10, 0)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert 'half_written.py", line 1' in shown(caught.value)
 
 
-def test_a_module_without_networks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_without_networks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty_of_networks.py").write_text("Net = 3\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))
@@ -158,7 +160,7 @@ def test_a_module_without_networks_says_so(tmp_path: Path, monkeypatch: pytest.M
         build_model(config("empty_of_networks:Net"), SHAPE, 10, 0)
 
 
-def test_a_folder_of_ones_own_comes_last_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_importable_folder_comes_last_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "yaml.py").write_text("raise RuntimeError('hides what is installed')\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))

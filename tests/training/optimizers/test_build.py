@@ -1,4 +1,4 @@
-"""Each optimizer against its formula, a few steps by hand in float64."""
+"""Each optimizer compared with its formula in float64, for a few steps."""
 
 import pytest
 import torch

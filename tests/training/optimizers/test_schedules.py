@@ -1,4 +1,4 @@
-"""Learning rates against torch's schedulers, stepped once a batch."""
+"""Learning rates compared with torch's schedulers, stepped once per batch."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ def factors(schedule: Schedule, epochs: int = EPOCHS, steps: int = STEPS) -> lis
 
 
 def torchs(make: object, count: int = EPOCHS * STEPS) -> list[float]:
-    """The rates of a scheduler over an optimizer of rate 1."""
+    """Returns the rates of a torch scheduler with initial rate 1."""
     optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)  # type: ignore[operator]
     rates = []
@@ -81,14 +81,14 @@ def test_step_counts_the_epochs_of_its_warm_up() -> None:
     assert ours[STEPS:] == [1.0] * STEPS + [0.1] * 2 * STEPS + [0.1**2] * 2 * STEPS
 
 
-def test_a_trial_of_one_step_takes_it_in_full() -> None:
+def test_a_trial_of_one_step_has_the_full_rate() -> None:
     assert factors(CosineSchedule(name="cosine"), epochs=1, steps=1) == [1.0]
 
 
 @pytest.mark.parametrize(
     "schedule", [CONSTANT, ConstantSchedule(name="constant", warmup_epochs=3), StepSchedule(name="step", every=2)]
 )
-def test_more_epochs_leave_the_first_as_they_were(schedule: Schedule) -> None:
+def test_more_epochs_do_not_change_the_first_rates(schedule: Schedule) -> None:
     assert factors(schedule, epochs=20)[: EPOCHS * STEPS] == factors(schedule)
 
 
@@ -106,5 +106,5 @@ def test_the_optimizer_gets_the_trials_rate_times_the_factor() -> None:
     assert rate_of(15, name="cosine") == pytest.approx(0.2 * (1 + math.cos(math.pi * 15 / 29)))
 
 
-def test_where_the_rate_never_changes_the_optimizer_is_left_alone() -> None:
+def test_a_constant_rate_is_never_set() -> None:
     assert rate_of(7, name="constant") == 123.0

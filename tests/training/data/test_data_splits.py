@@ -1,0 +1,43 @@
+"""Normalisation and subsets of a data set."""
+
+import torch
+
+from orchestrator.training.data.digits import load_digits
+
+DIGITS = load_digits()
+
+
+def test_the_training_split_is_normalised_to_mean_0_and_variance_1() -> None:
+    inputs = DIGITS.normalise(DIGITS.train.pixels).double()
+    assert inputs.dtype == torch.float64
+    assert abs(float(inputs.mean())) < 1e-6
+    assert abs(float(inputs.std(correction=0)) - 1) < 1e-6
+
+
+def test_the_measurement_subset_is_fixed_random_and_nested() -> None:
+    small, _ = DIGITS.measurement_subset(0.1)
+    large, labels = DIGITS.measurement_subset(0.5)
+    assert len(small) == 129
+    assert len(large) == len(labels) == 647
+    assert torch.equal(large[:129], small)
+    assert not torch.equal(small, DIGITS.normalise(DIGITS.train.pixels[:129]))
+
+
+def test_a_constant_channel_is_not_divided_by_zero() -> None:
+    assert bool((DIGITS.std >= 1).all())
+
+
+def test_a_subset_is_normalised_by_itself() -> None:
+    small = DIGITS.with_train_subset(64)
+    inputs = small.normalise(small.train.pixels).double()
+    assert abs(float(inputs.mean())) < 1e-6
+    assert abs(float(inputs.std(correction=0)) - 1) < 1e-6
+    assert not torch.equal(small.mean, DIGITS.mean)
+
+
+def test_curvature_is_measured_on_a_fraction_of_the_subset() -> None:
+    small = DIGITS.with_train_subset(64)
+    inputs, _ = small.measurement_subset(0.25)
+    assert len(inputs) == 16
+    of_the_subset = {bytes(image.numpy()) for image in small.normalise(small.train.pixels)}
+    assert all(bytes(image.numpy()) in of_the_subset for image in inputs)

@@ -1,0 +1,41 @@
+"""The digits: every image is used once, and stored trials keep their digest."""
+
+import torch
+
+from orchestrator.training.data.digits import load_digits as load
+from orchestrator.training.data.split import OOD_STANDARD_DEVIATION
+
+DIGITS = load()
+
+
+def test_digits_are_split_without_overlap() -> None:
+    assert [len(part) for part in (DIGITS.train, DIGITS.validation, DIGITS.test)] == [1294, 144, 359]
+    assert sum(len(part) for part in (DIGITS.train, DIGITS.validation, DIGITS.test)) == 1797
+    everything = torch.cat([part.pixels for part in (DIGITS.train, DIGITS.validation, DIGITS.test)]).flatten(1)
+    from sklearn.datasets import load_digits
+
+    original = torch.as_tensor(load_digits().data).mul(255 / 16).round().to(torch.uint8)
+    # The same images in another order, each exactly as often.
+    assert sorted(map(bytes, everything.numpy())) == sorted(map(bytes, original.numpy()))
+
+
+def test_labels_belong_to_their_images() -> None:
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    by_image: dict[bytes, set[int]] = {}
+    pixels = torch.as_tensor(raw.data).mul(255 / 16).round().to(torch.uint8).numpy()
+    for image, label in zip(pixels, raw.target, strict=True):
+        by_image.setdefault(bytes(image), set()).add(int(label))
+    for image, label in zip(DIGITS.test.pixels.flatten(1).numpy(), DIGITS.test.labels.tolist(), strict=True):
+        assert label in by_image[bytes(image)]
+
+
+def test_ood_noise_has_its_standard_deviation_after_normalisation() -> None:
+    assert DIGITS.ood_noise.shape == DIGITS.test.pixels.shape
+    assert abs(float(DIGITS.ood_noise.std()) - OOD_STANDARD_DEVIATION) < 0.005
+    assert abs(float(DIGITS.ood_noise.mean())) < 0.005
+
+
+def test_the_digest_of_the_digits_is_that_of_stored_trials() -> None:
+    assert DIGITS.digest == "0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382"
