@@ -1,4 +1,4 @@
-"""Checks of what a sweep names: its data sets and its networks."""
+"""Checks of a sweep's data sets and networks."""
 
 import importlib
 import sys

@@ -17,7 +17,7 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class Subject:
-    """What the doctor checks."""
+    """The storage, tracker, cluster and sweep to check."""
 
     storage: Storage
     tracking_uri: str

@@ -1,4 +1,4 @@
-"""Whether a node computes what the driver would. Runs on that node and needs no Ray."""
+"""Checks that a node computes the same as the driver. They run on that node and need no Ray."""
 
 import socket
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class DriverState:
 
 @dataclass(frozen=True)
 class NodeQuery:
-    """What a node has to check."""
+    """A query that the driver sends to a node."""
 
     storage_root: str
     written: str

@@ -16,7 +16,7 @@ INSTALL = "start the node from the driver's image, or install requirements.lock 
 _SHOWN = ("torch", "torchvision", "ray", "mlflow", "pandas")
 """Packages whose version is shown even if it is fine."""
 _COMPARED = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
-"""Packages of which another version may give other numbers, other data or another protocol."""
+"""Packages whose version can change numbers, data or the protocol between nodes."""
 
 
 @dataclass(frozen=True)

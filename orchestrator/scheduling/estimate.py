@@ -1,4 +1,4 @@
-"""How long a run will take: the missing epochs, times what a probe measured, scheduled as the run will do it."""
+"""The time that a run will take: the probed time of each missing epoch, scheduled as the run will do it."""
 
 import heapq
 import time

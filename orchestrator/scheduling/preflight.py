@@ -1,4 +1,4 @@
-"""What the driver asks of a cluster's nodes. `checks` implements it and the command line passes it in."""
+"""The driver's checks of cluster nodes. `checks` implements them and the command line passes them in."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -13,7 +13,7 @@ class UnfitError(RuntimeError):
 
 
 class Requirements(Protocol):
-    """What a node needs for a trial. Sent to the workers by pickle."""
+    """Requirements of a trial on its node. Sent to the workers by pickle."""
 
     def check(self, storage: Storage) -> None:
         """Raises UnfitError if software or storage of this node differ from the driver's."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.training.cost import EpochPart
 
 LEAST_SECONDS = 4.0
-"""Parts are timed repeatedly for this long: one sample from a busy machine says little."""
+"""Parts are timed repeatedly for this long, since one sample on a busy machine is unreliable."""
 
 
 class ProbeError(RuntimeError):
@@ -104,7 +104,7 @@ def _timings(
 def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent ends this process
     threading.Thread(target=die_with_parent, daemon=True).start()
-    sys.path.append(folder)  # networks of the user's are imported from where the command was given
+    sys.path.append(folder)  # the user's networks are imported from the folder of the command
     if gpu:
         with slots.get_lock():
             slot, slots.value = slots.value, slots.value + 1

@@ -1,6 +1,6 @@
 """The time that an epoch of a trial takes on this machine, from timing its parts: training, evaluating, measuring.
 
-Parts that cost the same are equal, whatever trial they belong to, so that each is timed once for a whole sweep.
+Parts of different trials that cost the same are equal, so that each is timed once for a whole sweep.
 """
 
 import copy
@@ -32,7 +32,7 @@ from orchestrator.training.optimizers.build import build_optimizer
 _TRAINED_STEPS = 100
 """Steps before a measurement is timed: Lanczos needs about twice as many products for an untrained model."""
 _TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
-"""Images trained on, or evaluated, at a time: enough to outweigh what comes once."""
+"""Images per timed pass of training or evaluation: enough to outweigh costs per pass."""
 _TIMED_SECONDS = 0.25
 """Shorter parts are repeated."""
 _MEASURED_SECONDS = 4.0
@@ -42,7 +42,7 @@ _WARM_UP_PASSES = {"cpu": 1, "cuda": 5}
 
 
 class PartKind(StrEnum):
-    """What an epoch's time is spent on."""
+    """The activities of an epoch."""
 
     TRAINING = "training"
     EVALUATING = "evaluating"
@@ -82,9 +82,9 @@ def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementCo
 
 
 def _cost_key(config: Any) -> str:
-    """The settings of a model or optimizer. Of a number only whether it is zero matters: a decay costs what it costs.
+    """The settings of a model or optimizer that decide its cost.
 
-    For a network of the user's, all numbers matter.
+    A number of a built-in one counts only as zero or not. The numbers of a user's network all count.
     """
     if isinstance(config, ModuleConfig):
         return repr(config)
@@ -139,7 +139,7 @@ def _evaluated_images(subset: int, validation: int, test: int) -> int:
 def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
     """Times a measurement on some chunks of the true size and multiplies by the share of all images that they are.
 
-    The time of two chunks tells how many to use.
+    The time of two chunks decides how many to use.
     """
     settings = part.config.measurement
     model = _trained_model(part.config, device).eval()

@@ -1,4 +1,4 @@
-"""Commands that compute: errors before anything starts, and what they do."""
+"""Commands that compute: errors before anything starts, and results."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, load_sweep
 from orchestrator.training.cost import EpochPart
 from tests.cli.command import SMALL, Command, write
+from tests.scheduling.inline import use_inline_engine
 
 FIRST = next(iter(load_sweep("quickstart").by_id))
 
@@ -136,6 +137,7 @@ def test_plan_shows_the_time_and_run_computes_what_it_showed(run: Command, tmp_p
     assert planned == {first: range(2, 4), second: range(4)}
     before = {trial_id: storage.trial(trial_id).epochs() for trial_id in planned}
     assert "6 epochs missing" in run("plan", longer, "--max-concurrent", "1").stdout
+    use_inline_engine(run.monkeypatch)
     done = run("run", longer, "--engine", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "time: training " in done.stdout
