@@ -1,4 +1,4 @@
-"""Kept checkpoints measured again: from the command line, on both engines, into a real tracker's database."""
+"""`measure`: kept checkpoints are measured again and shipped to a real tracker's database."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measured again from a checkpoint: what was left as it was gives the same bits, whatever was changed is new."""
+"""Remeasuring from checkpoints: unchanged settings give the same bits, and changed ones give new results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One trial again: equal bit for bit, or what differs and why."""
+"""Rerunning a trial: it is identical bit for bit, or the difference and its reasons are reported."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""A sweep in a bucket: killed, gone on with, read and shipped, to the same bits as on a disk; no secret anywhere."""
+"""A sweep in a bucket is killed, continued, read and shipped: the bits are those on a disk, and no secret is stored."""
 
 import os
 import signal

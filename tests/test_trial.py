@@ -1,4 +1,4 @@
-"""Where the loop meets the store: a trial goes on from where it stands, whatever happened to it."""
+"""A trial continues from its last epoch, whatever happened to it."""
 
 import io
 from dataclasses import replace

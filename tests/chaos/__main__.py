@@ -17,10 +17,12 @@ STORMS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Storm after storm, then the table; the exit code is 1 where anything was hurt."""
-    parser = argparse.ArgumentParser("python -m tests.chaos", description="Breaks a sweep on purpose, and compares.")
-    parser.add_argument("--seed", type=int, default=0, help="decides what happens, and in what order")
-    parser.add_argument("--only", choices=list(STORMS), action="append", help="one storm, or several")
+    """Runs one storm after the other and prints a table. The exit code is 1 if there was any damage."""
+    parser = argparse.ArgumentParser(
+        "python -m tests.chaos", description="Breaks sweeps on purpose and compares them with undisturbed ones."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides the faults and their order")
+    parser.add_argument("--only", choices=list(STORMS), action="append", help="one storm; may be repeated")
     given = parser.parse_args()
     storms = []
     for name in given.only or STORMS:

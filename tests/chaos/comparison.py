@@ -1,4 +1,4 @@
-"""After a storm: what is stored and what is tracked, beside a twin that nothing disturbed."""
+"""Compares store and tracker after a storm with those of an undisturbed twin."""
 
 import math
 import sqlite3
@@ -14,31 +14,31 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass
 class Damage:
-    """What a storm did, a line each. Nothing, if all promises hold."""
+    """The damage of a storm, one line each. Empty if all guarantees hold."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     left_running: list[str] = field(default_factory=list)
     epochs: int = 0
-    """Compared in the store."""
+    """Number of epochs compared in the store."""
     points: int = 0
-    """Compared in the tracker."""
+    """Number of points compared in the tracker."""
 
     @property
     def lines(self) -> list[str]:
-        """All of it."""
+        """All lines."""
         return [*self.lost, *self.doubled, *self.different, *self.left_running]
 
     @property
     def counts(self) -> dict[str, int]:
-        """By kind."""
+        """Number of lines by kind."""
         kinds = ("lost", "doubled", "different", "left_running")
         return {kind: len(getattr(self, kind)) for kind in kinds}
 
 
 def compare(sweep: Sweep, storage: Storage, twin: Storage, database: Path) -> Damage:
-    """Compares bit for bit, all but times."""
+    """Compares everything but times, bit for bit."""
     damage = Damage()
     records = {trial_id: _compare_trial(trial_id, storage, twin, damage) for trial_id in sweep.by_id}
     with sqlite3.connect(database) as tracker:

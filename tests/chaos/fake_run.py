@@ -1,4 +1,4 @@
-"""`hessian-dynamics` with trials that train nothing: all but the job is the real thing."""
+"""`hessian-dynamics` with fake trials: everything but the training is real."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ EPOCH_SECONDS = "HESSIAN_DYNAMICS_CHAOS_EPOCH_SECONDS"
 
 
 def work(storage_root: str, sweep: str, lease: int) -> FakeTrial:
-    """In the place of `Work`."""
+    """Replaces `TrainingJob`."""
     return FakeTrial(storage_root, sweep, lease, epoch_seconds=float(os.environ.get(EPOCH_SECONDS, "0")))
 
 

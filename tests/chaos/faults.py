@@ -1,4 +1,4 @@
-"""What can happen to a sweep, and doing it: only ever to processes and files of the storm itself."""
+"""The faults of a storm. They hit only processes and files of the storm itself."""
 
 import os
 import random
@@ -18,7 +18,7 @@ ROLES = ("driver", "worker", "raylet", "shipper")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that happens, to whom, and for how long, where it passes."""
+    """A fault: its kind, its target, and how long it lasts if it is temporary."""
 
     kind: str
     target: str
@@ -29,13 +29,13 @@ class Fault:
 
 
 def planned(seed: int, count: int, engine: str, disk: bool) -> list[Fault]:
-    """The faults of a storm: every kind in turn, in an order and of a length that the seed decides."""
+    """Returns the faults of a storm: every kind in turn. The seed decides their order and length."""
     draw = random.Random(seed)
     roles = [role for role in ROLES if engine == "ray" or role != "raylet"]
     all_kinds = [("kill", role) for role in [*roles, "server"]] + [("stop", role) for role in [*roles, "server"]]
     all_kinds += [("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("corrupt", "epoch"), ("cut", "tracker")]
     all_kinds += [("fill", "disk")] if disk else []
-    # What ends one trial or one connection is cheap; what ends the driver takes its time.
+    # Faults of one trial or connection are cheap; a restart of the driver takes seconds.
     cheap = [("kill", "worker"), ("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("kill", "shipper")]
     faults: list[Fault] = []
     while len(faults) < count:
@@ -47,7 +47,7 @@ def planned(seed: int, count: int, engine: str, disk: bool) -> list[Fault]:
 
 
 def strike(fault: Fault, place: Place, draw: random.Random) -> str | None:
-    """Makes a fault happen. What was hit, or None where nothing of the kind is there now."""
+    """Injects a fault. Returns what it hit, or None if it has no target now."""
     how: dict[str, Callable[[Fault, Place, random.Random], str | None]] = {
         "kill": _signal,
         "stop": _signal,
@@ -89,14 +89,14 @@ def _signal_server(fault: Fault, place: Place) -> str | None:
 
 
 def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
-    """A disk that lies: the newest checkpoint of a trial that is not at its end, or the record of any epoch."""
-    stands = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).epochs())}
+    """Corrupts the newest checkpoint of an unfinished trial, or the record of any epoch."""
+    committed = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).epochs())}
     if fault.target == "checkpoint":
-        stands = {key: epochs for key, epochs in stands.items() if epochs[-1] < place.sweep.by_id[key].epochs}
-    if not stands:
+        committed = {key: epochs for key, epochs in committed.items() if epochs[-1] < place.sweep.by_id[key].epochs}
+    if not committed:
         return None
-    trial_id = draw.choice(sorted(stands))
-    epoch = stands[trial_id][-1] if fault.target == "checkpoint" else draw.choice(stands[trial_id])
+    trial_id = draw.choice(sorted(committed))
+    epoch = committed[trial_id][-1] if fault.target == "checkpoint" else draw.choice(committed[trial_id])
     folder = place.storage.root / "trials" / trial_id
     try:
         name = f"checkpoints/{place.storage.trial(trial_id).read(epoch).checkpoint}"
@@ -110,7 +110,7 @@ def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
                 byte = stream.read(1)
                 stream.seek(at)
                 stream.write(bytes([byte[0] ^ 0xFF]))
-    except (FileNotFoundError, ValueError, DamagedError):  # the trial has just gone on, or is damaged already
+    except (FileNotFoundError, ValueError, DamagedError):  # the trial has moved on, or is damaged already
         return None
     return f"epoch {epoch} of {trial_id}"
 

@@ -1,4 +1,4 @@
-"""Where a storm rages: a sweep, its storage on a small disk of its own, a real tracking server, and a driver."""
+"""The setting of a storm: a sweep, a small disk for its storage, a real tracking server, and a driver."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ DISK_BYTES = 192 * 2**20
 
 
 def content(kind: Kind, trials: int, epochs: int) -> dict[str, Any]:
-    """A sweep file: trials of no work, or small real ones on the embedded digits."""
+    """Returns a sweep file of fake trials, or of small real ones on the embedded digits."""
     trial: dict[str, Any] = {
         "data": {"name": "digits"},
         "model": {"name": "mlp", "hidden": [16]},
@@ -39,7 +39,7 @@ def content(kind: Kind, trials: int, epochs: int) -> dict[str, Any]:
 
 @dataclass
 class Place:
-    """One storm's folder. Everything that runs for it names this folder, or descends from what does."""
+    """The folder of a storm. All its processes name this folder, or descend from one that does."""
 
     folder: Path
     kind: Kind
@@ -50,7 +50,7 @@ class Place:
     driver: subprocess.Popen[bytes] | None = None
     gate: Gate | None = None
     family: list[Process] = field(default_factory=list)
-    """Every process that was seen below a driver."""
+    """Every descendant of a driver seen so far."""
     starts: int = 0
     port: int = 0
 
@@ -71,7 +71,7 @@ class Place:
         return self.folder / "server.db"
 
     def start_server(self) -> None:
-        """The tracker, behind a gate; its own port stays the same."""
+        """Starts the tracker behind a gate. Its own port stays the same."""
         if self.gate is None:
             self.port = free_port()
             self.gate = Gate(f"http://127.0.0.1:{self.port}")
@@ -82,7 +82,7 @@ class Place:
         wait_until(lambda: healthy(f"http://127.0.0.1:{self.port}"), 120)
 
     def start_driver(self, *, storage: Path | None = None, uri: str | None = None, calm: bool = False) -> None:
-        """`hessian-dynamics run`, in the background."""
+        """Starts `hessian-dynamics run` in the background."""
         module = "tests.chaos.fake_run" if self.kind == "fake" else "orchestrator.cli"
         assert self.gate
         command = [sys.executable, "-m", module, "run", str(self.folder / "sweep.yaml")]
@@ -101,7 +101,7 @@ class Place:
             )
 
     def note_family(self) -> None:
-        """Remembers who descends from the driver: orphans are the storm's to end."""
+        """Remembers the descendants of the driver, so that orphans can be killed at the end."""
         if self.driver and self.driver.poll() is None:
             self.family = list({*self.family, *descendants(self.driver.pid)})
 
@@ -138,7 +138,7 @@ class Place:
         assert self._wait(seconds) == 0, self.tail()
 
     def tail(self) -> str:
-        """The last the drivers said."""
+        """Returns the last output of the drivers."""
         return (self.folder / "driver.log").read_text()[-3000:]
 
     def _wait(self, seconds: float) -> int:
@@ -154,7 +154,7 @@ class Place:
 
 @contextmanager
 def place(folder: Path, kind: Kind, engine: str, trials: int, epochs: int, epoch_seconds: float) -> Iterator[Place]:
-    """A place for a storm; in the end nothing of it runs any more."""
+    """Sets a storm up, and kills all its processes at the end."""
     folder = folder.resolve()
     (folder / "sweep.yaml").write_text(yaml.safe_dump(content(kind, trials, epochs)))
     with small_disk(folder / "disk", DISK_BYTES):

@@ -1,4 +1,4 @@
-"""A storm over a sweep: faults from a seed, then calm, then the books are compared."""
+"""Runs a storm: random faults during a sweep, a calm run to its end, and a comparison with an undisturbed twin."""
 
 import os
 import random
@@ -14,12 +14,12 @@ from tests.chaos.faults import Fault, planned, strike
 from tests.chaos.place import Kind, Place, place
 
 STILL_SECONDS = 120.0
-"""So long without a new epoch, a driver at work: it hangs."""
+"""A driver that commits no epoch for this long counts as hung."""
 
 
 @dataclass
 class Storm:
-    """What happened."""
+    """The result of a storm."""
 
     kind: Kind
     engine: str
@@ -45,7 +45,7 @@ def run_storm(
     say: Callable[[str], None],
     pause: float = 2.0,
 ) -> Storm:
-    """A storm in a folder, of so many faults; the sweep runs to its end afterwards."""
+    """Runs a storm with a number of faults in a folder, and then the sweep to its end."""
     began, draw = time.monotonic(), random.Random(seed)
     storm = Storm(kind, engine, trials)
 
@@ -56,7 +56,7 @@ def run_storm(
         disk = os.path.ismount(here.disk)
         tell(f"storm over {trials} {kind} trials, engine {engine}, seed {seed}")
         if not disk:
-            tell("no small disk can be mounted here: none is filled")
+            tell("no small disk can be mounted here, so none is filled")
         here.start_server()
         here.wait_for_server()
         here.start_driver()
@@ -64,7 +64,7 @@ def run_storm(
             _wait_for_epochs(here, storm, tell, draw.uniform(0.5, 1.5) * pause)
             hit = _when_there(fault, here, draw)
             (storm.struck if hit else storm.skipped).append(fault)
-            tell(f"{fault}: {hit or 'nothing of the kind was there'}")
+            tell(f"{fault}: {hit or 'no such target'}")
             if here.server and here.server.poll() is not None:
                 time.sleep(draw.uniform(0.5, 3.0))
                 here.start_server()
@@ -80,14 +80,14 @@ def run_storm(
 
 
 def table(storms: list[Storm]) -> str:
-    """Faults by kind and what they struck, and what they did: nothing, one hopes."""
+    """Returns a table of faults by kind and target, and of the damage they did."""
     names = [f"{storm.kind} trials, {storm.engine}" for storm in storms]
     counts = [Counter((fault.kind, fault.target) for fault in storm.struck) for storm in storms]
     rows = [
         [f"{kind} {target}", *(str(count[kind, target]) for count in counts)]
         for kind, target in sorted({key for count in counts for key in count})
     ]
-    rows.append(["faults in all", *(str(len(storm.struck)) for storm in storms)])
+    rows.append(["faults in total", *(str(len(storm.struck)) for storm in storms)])
     rows.append(["drivers started", *(str(storm.starts) for storm in storms)])
     rows.append(["trials", *(str(storm.trials) for storm in storms)])
     rows.append(["epochs compared", *(f"{storm.damage.epochs:,}" for storm in storms)])
@@ -101,12 +101,12 @@ def table(storms: list[Storm]) -> str:
 
 
 def _epochs(here: Place) -> int:
-    """How many are committed."""
+    """Returns the number of committed epochs."""
     return sum(1 for _ in here.storage.root.glob("trials/*/epochs/*.json"))
 
 
 def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pause: float) -> None:
-    """Keeps a driver at work until it has committed something since, and for a while."""
+    """Keeps a driver running until it has committed an epoch, and then pauses."""
     before, since = _epochs(here), time.monotonic()
     while _epochs(here) == before:
         assert here.driver
@@ -114,10 +114,10 @@ def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pau
         if code == 0:
             return  # everything is done
         if code is not None:
-            tell(f"the driver has ended ({code}); the same command again")
+            tell(f"the driver has ended ({code}) and is started again")
             here.start_driver()
         if time.monotonic() - since > STILL_SECONDS:
-            tell(f"the driver hangs; it is ended: {here.tail()}")
+            tell(f"the driver hangs and is killed: {here.tail()}")
             storm.hangs += 1
             here.driver.kill()
             here.driver.wait()
@@ -128,7 +128,7 @@ def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pau
 
 
 def _when_there(fault: Fault, here: Place, draw: random.Random, patience: float = 15.0) -> str | None:
-    """Strikes once there is something to strike."""
+    """Injects a fault once it has a target."""
     deadline = time.monotonic() + patience
     while (hit := strike(fault, here, draw)) is None and time.monotonic() < deadline:
         assert here.driver

@@ -1,4 +1,4 @@
-"""Which trial is tried next, and when the whole run ends."""
+"""Which trial is attempted next, and when the whole run stops."""
 
 import threading
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ def lost(node: str = "") -> Failure:
 
 @dataclass
 class Desk:
-    """A job whose trials get on as a test says, and what is said and noted of them."""
+    """A job whose progress a test sets. It keeps what is logged and concluded."""
 
     captured: pytest.LogCaptureFixture
     epochs: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Signals that fall where Python drops exceptions."""
+"""Signals that arrive where Python drops exceptions."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 
 class Falls:
-    """Where Python drops exceptions a signal arrives: in its end."""
+    """Sends a signal from ``__del__``, where Python drops exceptions."""
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = number
@@ -22,7 +22,7 @@ class Falls:
 
 
 class Reported(BaseException):
-    """Of a signal."""
+    """Raised by the signal handler."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def raising() -> object:
 
 
 @pytest.mark.usefixtures("raising")
-def test_what_python_drops_is_raised_all_the_same() -> None:
+def test_a_dropped_exception_is_raised_again() -> None:
     hook = sys.unraisablehook
     thing = Falls(signal.SIGUSR2)
     with pytest.raises(Reported), repeated_if_dropped(Reported, signal.SIGUSR2):
@@ -55,7 +55,7 @@ def test_nothing_comes_after_the_block() -> None:
     time.sleep(0.2)
 
 
-def test_other_errors_are_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_reported_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[type[BaseException]] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda dropped: reported.append(dropped.exc_type))
     thing = type("Fails", (), {"__del__": lambda self: 1 / 0})()

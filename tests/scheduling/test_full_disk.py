@@ -1,4 +1,4 @@
-"""A storage that becomes full or read-only under real trials: a clear end, nothing torn, and on from there."""
+"""A storage that becomes full or read-only during a run: the run ends clearly, and a rerun continues."""
 
 import re
 import subprocess

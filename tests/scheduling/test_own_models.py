@@ -1,4 +1,4 @@
-"""A network in a file beside the sweep: found by the driver, by spawned processes, by Ray's workers and by a rerun."""
+"""A user's network beside the sweep file is found by the driver, its worker processes and a rerun."""
 
 import os
 import subprocess

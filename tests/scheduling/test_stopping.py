@@ -1,4 +1,4 @@
-"""Signals and the clock: first the epoch is finished, then everything ends."""
+"""Signals and the time budget: the first request lets epochs finish, the second ends everything."""
 
 import os
 import signal
@@ -95,7 +95,7 @@ def test_handlers_are_as_before_afterwards() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_signal_that_falls_into_a_callback_is_heard_all_the_same() -> None:
+def test_a_signal_that_falls_into_a_callback_is_not_lost() -> None:
     thing = Falls(signal.SIGTERM)
     with handlers_kept(), pytest.raises(KeyboardInterrupt), handling(interrupt):
         del thing

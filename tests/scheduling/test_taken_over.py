@@ -1,4 +1,4 @@
-"""A driver that was not heard of for a minute, and another host's that took its sweep over: the first one stops."""
+"""If a driver is silent for a minute and another host's driver takes its sweep over, the first one stops."""
 
 import os
 import shlex

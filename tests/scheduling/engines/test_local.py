@@ -1,4 +1,4 @@
-"""The local engine: processes that die are replaced, and leave nothing behind."""
+"""The local engine: a process that dies is replaced, and none outlives the driver."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from orchestrator.study.sweep import Resources
 
 @dataclass(frozen=True)
 class Recorded(TrainingJob):
-    """Writes what a real worker would do into files; needs no torch and so no seconds."""
+    """Records what a worker does in files. It is fast since it needs no torch."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         folder = Path(self.storage_root)
@@ -79,7 +79,7 @@ def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path, messages: p
     assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
 
 
-def test_a_failure_costs_its_process(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+def test_a_failure_ends_its_process(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["bug", "after"], slots=1)
     assert messages.messages == ["trial bug: ZeroDivisionError: bug; failed"]
     assert pids(tmp_path, "bug") != pids(tmp_path, "after")

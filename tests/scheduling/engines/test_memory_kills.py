@@ -1,4 +1,4 @@
-"""The kernel's own count of what it killed for memory."""
+"""The kernel's count of processes killed for memory."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A block ends where what it relies on dies; an orphan ends with its parent."""
+"""A block ends if the process it relies on dies, and an orphan ends with its parent."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.scheduling.engines.process_watch import child_named, process_lives, watched
 
 
-def test_a_block_ends_where_its_process_dies() -> None:
+def test_a_block_ends_if_its_process_dies() -> None:
     relied_on = subprocess.Popen(["sleep", "60"])
     threading.Timer(0.3, relied_on.kill).start()
     began = time.monotonic()
@@ -21,7 +21,7 @@ def test_a_block_ends_where_its_process_dies() -> None:
     relied_on.wait()
 
 
-def test_a_death_is_heard_where_python_drops_what_says_it() -> None:
+def test_a_death_is_noticed_even_if_python_drops_the_exception() -> None:
     class Late:
         def __del__(self) -> None:
             while not watch.died:
@@ -36,13 +36,13 @@ def test_a_death_is_heard_where_python_drops_what_says_it() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_block_that_ends_by_itself_is_left_alone() -> None:
+def test_a_block_that_ends_by_itself_is_not_interrupted() -> None:
     with watched(process_lives(os.getpid())) as watch:
         pass
     assert not watch.died
 
 
-def test_a_zombie_is_dead_and_the_unknown_lives() -> None:
+def test_a_zombie_is_dead_and_an_unknown_process_alive() -> None:
     zombie = subprocess.Popen(["true"])
     time.sleep(0.3)
     assert not process_lives(zombie.pid)()

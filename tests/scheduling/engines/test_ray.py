@@ -1,4 +1,4 @@
-"""The Ray engine decides as the local one does; its nodes are told apart, and those that kill are kept off."""
+"""The Ray engine on real clusters: it handles failures as the local engine does, and avoids nodes that kill workers."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Played(TrainingJob):
-    """Ends as a trial's name says, without torch and so without seconds."""
+    """Ends as a trial's name says. It is fast since it needs no torch."""
 
     bad_node: str = ""
 
@@ -50,7 +50,7 @@ class Played(TrainingJob):
 
 
 def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> None:
-    """Plays trials on a Ray of their own, in a process of its own; with nodes of two logical cores, or as it is."""
+    """Plays trials on a Ray of their own: on a number of nodes with two logical cores each, or on this machine."""
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -93,7 +93,7 @@ def spans(folder: Path) -> dict[str, tuple[float, float, int]]:
     return {path.name.removesuffix("-done"): json.loads(path.read_text()) for path in folder.glob("*-done")}
 
 
-def test_failures_lead_where_they_lead_in_the_local_engine(tmp_path: Path) -> None:
+def test_failures_are_handled_as_in_the_local_engine(tmp_path: Path) -> None:
     _, said = play(tmp_path, ["one", "memory", "dies", "bug", "two", "three"])
     done = spans(tmp_path)
     assert sorted(done) == ["dies", "memory", "one", "three", "two"]
@@ -115,8 +115,8 @@ def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> Non
     assert sum(line.endswith("; failed") for line in said) < 12
 
 
-def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(tmp_path: Path) -> None:
-    """Each that ends leaves its process to another, for which one was starting; ending that would add none, ever."""
+def test_trials_that_end_sooner_than_a_process_starts_fill_every_slot(tmp_path: Path) -> None:
+    """A trial that ends passes its process on. If that ended a starting process, no process would ever be added."""
     names = [f"trial{number:03}" for number in range(300)]
     play(tmp_path, names, nodes=4)
     done = spans(tmp_path)
@@ -127,7 +127,7 @@ def test_trials_that_end_sooner_than_a_process_starts_come_to_fill_every_place(t
     assert min(last) > names[150]
 
 
-def test_a_node_that_kills_every_worker_is_kept_off(tmp_path: Path) -> None:
+def test_a_node_that_kills_every_worker_is_avoided(tmp_path: Path) -> None:
     names = [f"trial{number}" for number in range(12)]
     bad, said = play(tmp_path, names, nodes=2, bad_node=True)
     assert sorted(spans(tmp_path)) == sorted(names)

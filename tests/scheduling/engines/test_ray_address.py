@@ -1,4 +1,4 @@
-"""Whether a cluster answers, without Ray's minute of patience."""
+"""Checks whether a cluster answers, faster than Ray does."""
 
 import socket
 
@@ -8,13 +8,13 @@ from orchestrator.scheduling.engines.ray import check_reachable
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_what_listens_answers(form: str) -> None:
+def test_an_address_that_listens_answers(form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = form.format(listening.getsockname()[1])
         assert check_reachable(address) == f"cluster at {address} answers"
 
 
-def test_what_does_not_listen_is_said() -> None:
+def test_an_address_that_does_not_listen_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     said = rf"nothing answers at Ray address '127.0.0.1:{port}' \(Connection refused\); .* or unset it"
@@ -22,11 +22,11 @@ def test_what_does_not_listen_is_said() -> None:
         check_reachable(f"127.0.0.1:{port}")
 
 
-def test_a_cluster_of_this_machine_is_known_later() -> None:
+def test_the_cluster_of_this_machine_is_not_checked() -> None:
     assert check_reachable("auto") == "RAY_ADDRESS auto: known when a run starts"
 
 
 @pytest.mark.parametrize("address", ["host", "host:port", "http://", "10.0.0.5:99999"])
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_a_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="expected HOST:PORT, for example"):
         check_reachable(address)

@@ -1,4 +1,4 @@
-"""A sweep measured again: what is done, what is said of it, and that nothing is done twice or beside another driver."""
+"""Remeasuring a sweep: what is measured and reported, nothing twice, and never beside another driver."""
 
 import io
 import os
@@ -111,7 +111,7 @@ def test_every_trial_is_measured_once_and_its_progress_shown(
     assert remeasured_lines(here.sweep, here.storage) == ["measured again: fraction-0.1: 6 checkpoints of 2 trials"]
 
 
-def test_another_driver_is_not_joined(two: Place) -> None:
+def test_a_second_driver_is_refused(two: Place) -> None:
     here = two
     with here.storage.sweep("night").driver_lease, pytest.raises(LeaseHeldError) as caught:
         here.measure()
@@ -148,7 +148,7 @@ def damage(here: Place, config: TrialConfig, epoch: int) -> Path:
     return path
 
 
-def test_a_failure_is_said_with_its_reason_and_hinders_no_other_trial(two: Place) -> None:
+def test_a_failure_is_reported_with_its_reason_and_the_others_continue(two: Place) -> None:
     here = two
     path = damage(here, FIRST, 2)
     result = here.measure()
@@ -169,7 +169,7 @@ class Dying(RemeasureJob):
         return death(-signal.SIGKILL)
 
 
-def test_a_worker_that_dies_is_said(
+def test_a_worker_that_dies_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
 ) -> None:
     here = place(tmp_path, FIRST)
