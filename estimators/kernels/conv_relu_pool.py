@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from estimators.kernels.blocks import blocks
-from estimators.kernels.convolutions import Convolution, Geometry, convolution, parameter_gradients
+from estimators.kernels.convolutions import FirstConvolution, Geometry, convolution, parameter_gradients
 from estimators.kernels.linear_map import transposed
 from estimators.kernels.max_pool import Window, at_maxima, max_pool, max_unpool, relu_backward
 
 
-def conv_relu_pool(layer: Convolution, relu: Tensor, window: Window) -> Tensor:
+def conv_relu_pool(layer: FirstConvolution, relu: Tensor, window: Window) -> Tensor:
     """The max pool of a convolution's ReLU as a function of weight and bias, differentiable any number of times."""
     result: Tensor = _ConvReluPool.apply(layer.weight, layer.bias, layer.data, relu, layer.geometry, window)
     return result

@@ -67,7 +67,7 @@ def per_dimension(value: int | list[int], dimensions: int) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution:
+class FirstConvolution:
     """A convolution of data: only weight and bias need gradients."""
 
     data: Tensor
@@ -76,13 +76,13 @@ class Convolution:
     geometry: Geometry
 
 
-def convolution_of_data(output: Tensor) -> Convolution | None:
+def convolution_of_data(output: Tensor) -> FirstConvolution | None:
     """The lean convolution of data that returned ``output``; None for others, and if the output was written to."""
     node: Any = output.grad_fn
     if getattr(node, "_forward_cls", None) is not _DataConvolution:
         return None
     data, weight, bias = node.saved_tensors
-    return Convolution(data, weight, bias, node.geometry)
+    return FirstConvolution(data, weight, bias, node.geometry)
 
 
 class _DataConvolution(torch.autograd.Function):
