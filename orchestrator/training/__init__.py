@@ -1,1 +1,1 @@
-"""Trains one model and measures it after every epoch. Reads data from disk and writes nothing else."""
+"""Trains one model and measures it after every epoch. It accesses no files except those of data sets."""

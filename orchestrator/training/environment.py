@@ -11,7 +11,7 @@ from torch.utils import deterministic
 
 @dataclass(frozen=True)
 class Environment:
-    """What the bits of a trial depend on, in addition to its config. Recorded with every attempt."""
+    """Everything that affects the bits of a trial, apart from its config. Recorded with every attempt."""
 
     device: str
     """``cpu``, or the name of the GPU."""

@@ -20,7 +20,7 @@ def evaluate(model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], 
     Args:
         model: on the device of the data. It stays in eval mode.
         data: gives the validation and test images.
-        subset: inputs and labels of the measurement subset, which stand for the training images.
+        subset: inputs and labels of the measurement subset: the training images that are evaluated.
         epoch: of the record.
     """
     started = time.perf_counter()

@@ -28,7 +28,7 @@ class Step(Protocol):
 
 
 class EagerStep:
-    """Launches every kernel by itself: gather the batch, augment, normalise, loss, gradients, optimizer."""
+    """Runs kernel by kernel: gather the batch, augment, normalise, loss, gradients, optimizer."""
 
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data

@@ -63,7 +63,7 @@ class HostState:
         self._streams = _streams()
 
     def changes(self) -> str:
-        """Returns what has changed since, in a few words; empty if nothing has."""
+        """Returns a short description of the first change since the copy; empty if there is none."""
         if not _same_streams(self._streams, _streams()):
             return "it draws random numbers on the CPU"
         for (name, module), before, own in zip(
