@@ -95,7 +95,7 @@ def test_a_node_like_the_driver_has_no_problem(found: dict[float, list[tuple[str
 def test_another_commit_and_missing_gpus_are_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
     commit, gpus = problems(found[2.0])
     assert commit.startswith("versions: commit 0ther, expected ")
-    assert commit.endswith(" as the driver has it")
+    assert "as the driver has it; start the node from the driver's image" in commit
     assert gpus.startswith("devices: Ray schedules on 3 GPUs, torch finds 0")
 
 
