@@ -1,1 +1,1 @@
-"""From frames to the tables, figures, verdicts and the page of a report."""
+"""Turns the frames of a sweep into a report: tables, figures, verdicts and a page."""

@@ -1,4 +1,4 @@
-"""Groups of trials that differ in one key and otherwise only in the seed."""
+"""Groups of trials by the value of one key. The trials compared differ only in this key and in the seed."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ class GroupKeyError(ValueError):
 
 @dataclass(frozen=True)
 class Groups:
-    """Trials by the value of a key, in blocks of trials that agree in everything else but the seed."""
+    """Trials grouped by the value of a key. The trials of a block differ only in this key and in the seed."""
 
     key: str
     members: pd.DataFrame
-    """``trial_id``, ``value`` (of the key) and ``block`` (a number). Blocks have at least two values."""
+    """Columns ``trial_id``, ``value`` (of the key) and ``block`` (a number). Every block has at least two values."""
 
 
 def varied_keys(frames: Frames) -> list[str]:
@@ -31,7 +31,7 @@ def varied_keys(frames: Frames) -> list[str]:
 
 
 def group_by(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None) -> Groups:
-    """Groups the given trials, or all, by the values of a key.
+    """Groups trials by the value of a key. Uses all trials if no ids are given.
 
     Raises:
         GroupKeyError: no trial has this key.
@@ -56,7 +56,7 @@ def completed_trials(frames: Frames) -> "pd.Series[str]":
 
 
 def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]", first: int = 1) -> pd.DataFrame:
-    """A quantity as a table with one row per trial and one column per epoch >= `first`; NaN if missing."""
+    """A table of one quantity, with one row per trial and one column per epoch >= `first`; NaN if missing."""
     chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch >= first)]
     table = chosen.pivot(index="trial_id", columns="epoch", values=column)
     return table.reindex(pd.Index(trial_ids, name="trial_id")).replace([np.inf, -np.inf], np.nan)

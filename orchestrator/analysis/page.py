@@ -17,7 +17,7 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A figure as the page shows it."""
+    """A figure of the page with its picture and summary."""
 
     figure: Figure
     picture: Markup | None = None
@@ -31,7 +31,7 @@ class Page:
 
     sweep: Sweep
     command: str
-    """Recreates the report."""
+    """The shell command that recreates the report."""
     summary: SweepSummary
     verdicts: Sequence[Verdict]
     tables: Sequence[Table1]
@@ -39,7 +39,7 @@ class Page:
     further_figures: Sequence[PageFigure]
 
     def html(self) -> str:
-        """The whole file."""
+        """The HTML source of the page."""
         environment = Environment(
             loader=PackageLoader("orchestrator.analysis"),
             autoescape=True,

@@ -12,28 +12,28 @@ _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
 
 
 def quantity(column: str) -> Quantity:
-    """The quantity of a column; for a remeasured one (``fraction-0.5/hessian_trace``) that of its last part."""
+    """The quantity of a column. A remeasured column (``fraction-0.5/hessian_trace``) has that of its last part."""
     return _BY_COLUMN[column.rpartition("/")[2]]
 
 
 def unit(column: str) -> str:
-    """The unit in which the column is shown."""
+    """The display unit of a column."""
     return "%" if quantity(column).unit == "fraction" else quantity(column).unit
 
 
 def axis_label(column: str) -> str:
-    """``training loss [nats]``."""
+    """Label with unit, such as ``training loss [nats]``."""
     return f"{quantity(column).label} [{unit(column)}]"
 
 
 def change_label(column: str) -> str:
-    """``change of test accuracy [points]``, in percentage points."""
+    """Label of a change, such as ``change of test accuracy [points]`` in percentage points."""
     named = "points" if unit(column) == "%" else unit(column)
     return f"change of {quantity(column).label} [{named}]"
 
 
 def in_shown_unit(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """The column's values in the unit of `unit`; all NaN if the frame has no such column."""
+    """The values of a column in its display unit; all NaN if the frame has no such column."""
     if column not in frame.columns:
         return pd.Series(float("nan"), index=frame.index, dtype="float64")
     return frame[column] * (100.0 if unit(column) == "%" else 1.0)

@@ -1,4 +1,4 @@
-"""Writes the report of a sweep: a page, every figure as SVG and CSV, and the tables as CSV and LaTeX."""
+"""Writes the report of a sweep: an HTML page, the figures as SVG and CSV, and the tables as CSV and LaTeX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ def write_report(frames: Frames, folder: Path, by: str | None = None) -> Report:
     """Writes all files of a report. The page is always written and lists what is missing.
 
     Args:
-        frames: of the sweep.
+        frames: the frames of the sweep.
         folder: created if missing; files of an earlier report are replaced.
-        by: the key of the groups in Figure 1 and conjecture 1. None takes the first key that can reach significance.
+        by: the grouping key of Figure 1 and conjecture 1. None selects the first key that can reach significance.
 
     Raises:
         GroupKeyError: no trial has this key.
@@ -63,7 +63,7 @@ def _write_tables(tables: Sequence[Table1], verdicts: Sequence[Verdict], folder:
 
 
 def _write_figure(figure: Figure, frames: Frames, key: str | None, folder: Path) -> PageFigure:
-    """Writes a figure's files, or removes those of an earlier report if it cannot be drawn any more."""
+    """Writes the files of a figure. If it cannot be drawn, removes the files of an earlier report."""
     picture, numbers = (folder / file for file in figure.files)
     data = figure.data(frames, key)
     if data.empty:

@@ -24,9 +24,9 @@ class SweepSummary:
     """The sections "What was run", "Incomplete trials" and "Missing values" of the page."""
 
     facts: tuple[tuple[str, str], ...]
-    """Names and values."""
+    """Pairs of (name, value)."""
     incomplete: pd.DataFrame
-    """Trials that diverged, failed or are unfinished: ``trial``, ``what``, ``state``, ``epoch``, ``reason``."""
+    """Diverged, failed and unfinished trials. Columns: ``trial``, ``what``, ``state``, ``epoch``, ``reason``."""
     missing: tuple[str, ...]
     """One sentence per kind of missing value."""
 
@@ -96,12 +96,12 @@ def _missing(frames: Frames) -> list[str]:
 
 
 def _requested(frames: Frames) -> dict[str, "pd.Series[bool]"]:
-    """By key, the epochs at which a quantity was requested. Keys that are requested at every epoch are left out."""
+    """Maps the key of a quantity to the epochs that requested it. Quantities requested at every epoch are left out."""
     epochs, trials = frames.epochs, frames.trials.set_index("trial_id")
     estimators = epochs.trial_id.map(trials["measurement.estimators"])
     every = epochs.trial_id.map(trials["measurement.algorithm1_every"])
     algorithm1 = estimators.str.contains("algorithm1") & (epochs.epoch % every == 0)
     requested = {quantity.key: algorithm1 for quantity in SCALARS if quantity.key.startswith("algorithm1/")}
-    # A Gauss-Newton trace that equals the Hessian's is not stored a second time.
+    # The Gauss-Newton trace is not stored if it equals the trace of the Hessian.
     differs = epochs.trial_id.isin(epochs.trial_id[epochs.hessian_gauss_newton_trace.notna()])
     return {**requested, "hessian/gauss_newton_trace": differs}

@@ -1,1 +1,1 @@
-"""The figures: each a function from frames to a table of numbers, and one that draws nothing but that table."""
+"""The figures of a report. Each has a function that computes a table and a function that draws only this table."""

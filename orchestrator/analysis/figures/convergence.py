@@ -14,9 +14,9 @@ _COLUMNS = ["trial_id", "epoch", "iteration", "quotient", "lambda_max", "error"]
 
 
 def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per measurement and iteration, of 100 measurements evenly spaced over the sweep.
+    """One row per measurement and iteration, for up to 100 measurements evenly spaced over the sweep.
 
-    ``error`` is relative to the lambda_max of Lanczos at the same epoch; NaN if there is none.
+    ``error`` is relative to the lambda_max that Lanczos found at the same epoch; NaN if Lanczos did not run.
     """
     if QUOTIENTS not in frames.samples or not (present := frames.samples[QUOTIENTS].notna()).any():
         return empty(_COLUMNS)
@@ -25,7 +25,7 @@ def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     long = chosen.explode(QUOTIENTS, ignore_index=True).rename(columns={QUOTIENTS: "quotient"})
     long["quotient"] = long.quotient.astype(float)
     long["iteration"] = long.groupby(["trial_id", "epoch"], sort=False).cumcount() + 1
-    # Only Lanczos finds lambda_min. Without it lambda_max is Algorithm 1's own estimate.
+    # Only Lanczos finds lambda_min. If lambda_min is missing, lambda_max comes from Algorithm 1 itself.
     reference = frames.epochs.loc[frames.epochs[LAMBDA_MIN].notna(), ["trial_id", "epoch", LAMBDA_MAX]]
     long = long.merge(reference.rename(columns={LAMBDA_MAX: "lambda_max"}), how="left", on=["trial_id", "epoch"])
     long["error"] = (long.quotient - long.lambda_max).abs() / long.lambda_max.abs()
@@ -33,7 +33,7 @@ def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_convergence(data: pd.DataFrame) -> Canvas:
-    """Left: the quotients. Right: their distance from the eigenvalue of Lanczos."""
+    """Left panel: the Rayleigh quotients. Right panel: their relative error against Lanczos."""
     drawn, (left, right) = canvas(1, 2)
     for _, line in data.groupby(["trial_id", "epoch"], sort=False):
         left.plot(line.iteration, line.quotient, color=COLOURS[0], lw=0.6, alpha=0.5)
@@ -54,23 +54,23 @@ def draw_convergence(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_convergence(data: pd.DataFrame) -> str:
-    """The error after the last iteration."""
+    """Summarises the relative errors after the last iteration."""
     count = data[["trial_id", "epoch"]].drop_duplicates().shape[0]
     last = data[data.iteration == data.iteration.max()].error.dropna()
     if not len(last):
         return f"{count} measurements without a Lanczos reference."
     share = float((last <= 0.01).mean())
     return (
-        f"{count} measurements: after {int(data.iteration.max())} iterations the median error against Lanczos is "
-        f"{last.median():.2%}, the largest {last.max():.0%}; {share:.0%} are within 1%."
+        f"{count} measurements: after {int(data.iteration.max())} iterations the median error against Lanczos "
+        f"is {last.median():.2%} and the largest {last.max():.0%}; {share:.0%} of the errors are at most 1%."
     )
 
 
 FIGURE = Figure(
     "figure3",
     "Convergence of Algorithm 1's largest eigenvalue",
-    "Rayleigh quotients of up to 100 measurements evenly spaced over all trials and epochs, and their distance from "
-    "the largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the eigenvalue of "
+    "Rayleigh quotients of up to 100 measurements evenly spaced over all trials and epochs, and their error relative "
+    "to the largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the eigenvalue of "
     "largest magnitude.",
     "Algorithm 1 among the estimators",
     convergence_data,

@@ -1,4 +1,4 @@
-"""Beyond the paper: lambda_max over 2/lr, the limit of stability of gradient descent on a quadratic."""
+"""Beyond the paper: lambda_max divided by 2/lr, the stability threshold of gradient descent on a quadratic."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_edge(data: pd.DataFrame) -> Canvas:
-    """Median and quartiles of each group's trials, and a line at 1."""
+    """Draws the median and quartiles over the trials of each group, and a line at 1."""
     drawn, (panel,) = canvas(1, 1, width=5.6, height=3.0)
     for place, (group, part) in enumerate(data.groupby("group", sort=False)):
         spread = quantiles_by_epoch(part.ratio, part.epoch, (0.25, 0.5, 0.75))
@@ -46,7 +46,7 @@ def draw_edge(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_edge(data: pd.DataFrame) -> str:
-    """The ratio at the end of each group."""
+    """States the final ratio of each group."""
     last = data.loc[data.groupby("trial_id").epoch.idxmax()].groupby("group", sort=False).ratio.median()
     ratios = ", ".join(f"{group}: {ratio:.2f}" for group, ratio in last.items())
     return f"Ratio at the end of training, median of the trials: {ratios}."

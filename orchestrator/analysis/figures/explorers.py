@@ -17,9 +17,9 @@ _COLUMNS = ["group", "trial_id", "epoch", "quantity", "value", "mean", "std"]
 
 
 def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per trial, epoch and quantity: its value, and mean and standard deviation of the last 5 epochs.
+    """One row per trial, epoch and quantity, with its value and the mean and standard deviation of the last 5 epochs.
 
-    Diverged trials are included up to the last finite loss. Values are in the unit they are shown in.
+    Diverged trials are included up to the last finite loss. Values are in display units.
     """
     key = group_key(frames, by)
     if key is None:
@@ -47,14 +47,14 @@ def _group_label(key: str, value: object) -> str:
 
 
 def _largest_block(members: pd.DataFrame) -> pd.DataFrame:
-    """The block with the most trials. Its trials differ only in the key and the seed."""
+    """The largest set of trials that differ only in the key and the seed."""
     if not len(members):
         return members
     return pd.DataFrame(members[members.block == members.block.value_counts(sort=True).index[0]])
 
 
 def draw_explorers(data: pd.DataFrame) -> Canvas:
-    """Four panels; one line and band per trial, one colour per group."""
+    """Draws four panels with one line and band per trial. The colour shows the group."""
     drawn, axes = canvas(2, 2)
     groups = list(dict.fromkeys(data.group))
     for place, (panel, column) in enumerate(zip(axes, QUANTITIES, strict=True)):
@@ -76,7 +76,7 @@ def draw_explorers(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_explorers(data: pd.DataFrame) -> str:
-    """The last lambda_max by group."""
+    """States the mean final lambda_max of each group."""
     part = data[data.quantity == LAMBDA_MAX]
     last = part.groupby(["group", "trial_id"], sort=False)["mean"].last().groupby("group", sort=False)
     means = ", ".join(f"{group}: {values.mean():.3g} ({len(values)} trials)" for group, values in last)

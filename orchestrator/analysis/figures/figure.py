@@ -1,4 +1,4 @@
-"""The type of a figure and the style of all figures: colours for the colour-blind, legible on white and on black."""
+"""The `Figure` class and the shared style, with colours for colour-blind readers on light and dark backgrounds."""
 
 import io
 import re
@@ -13,10 +13,10 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.store.frames import Frames
 
 COLOURS = ("#2184C6", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
-"""Okabe and Ito's palette with a lighter blue; brown and grey replace yellow and black, invisible on white or black."""
+"""Okabe and Ito's palette with a lighter blue. Brown replaces yellow and grey replaces black for contrast."""
 STYLES = ("-", "--", "-.", ":")
 INK = "#010203"
-"""Placeholder that `svg` replaces by the text colour of the page."""
+"""Placeholder colour. `svg` replaces it by the text colour of the page."""
 _MANY_POINTS = 1_500
 
 mpl.rcParams.update(
@@ -49,38 +49,38 @@ class Figure:
     """One figure of the report."""
 
     name: str
-    """Stem of its files: ``figure1``."""
+    """Stem of the file names, such as ``figure1``."""
     title: str
     caption: str
     needs: str
-    """What the sweep must contain for this figure."""
+    """The data that the sweep must contain to draw this figure."""
     data: Callable[[Frames, str | None], pd.DataFrame]
-    """All its numbers, from the frames and the key that forms groups; no rows if they are not available."""
+    """Computes all numbers of the figure from the frames and the grouping key. Empty if the data are missing."""
     draw: Callable[[pd.DataFrame], Canvas]
     summary: Callable[[pd.DataFrame], str]
-    """One sentence with the main numbers; also its text alternative."""
+    """Returns one sentence with the main numbers. It is also the text alternative of the picture."""
 
     @property
     def heading(self) -> str:
-        """The title, after the number of the paper's figure if there is one."""
+        """The title, preceded by the figure number in the paper if there is one."""
         number = self.name.removeprefix("figure")
         return f"Figure {number}. {self.title}" if number.isdigit() else self.title
 
     @property
     def files(self) -> tuple[str, str]:
-        """File names of picture and numbers."""
+        """File names of the picture and of its numbers."""
         return f"{self.name}.svg", f"{self.name}.csv"
 
 
 def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> tuple[Canvas, list[Axes]]:
-    """An empty figure and its axes, row by row. `height` is that of one row; both are in inches."""
+    """An empty figure and its axes, row by row. `width` is that of the figure, `height` that of a row, in inches."""
     drawn = Canvas(figsize=(width, height * rows))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.flat)
 
 
 def crowded(points: int) -> bool:
-    """Whether a scatter plot has so many points that they are rasterised within the SVG."""
+    """Whether a scatter plot has too many points for vector graphics. They are then rasterised within the SVG."""
     return points > _MANY_POINTS
 
 
@@ -95,7 +95,7 @@ def empty(columns: list[str]) -> pd.DataFrame:
 
 
 def svg(drawn: Canvas, name: str) -> str:
-    """An SVG element in the text colour of the surrounding page. Its ids are prefixed with `name`."""
+    """An SVG element that uses the text colour of the surrounding page. Its ids are prefixed with `name`."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
@@ -108,11 +108,11 @@ def svg(drawn: Canvas, name: str) -> str:
 
 
 def _with_two_decimals(attribute: re.Match[str]) -> str:
-    """Rounds coordinates to a hundredth of a point, which halves the file."""
+    """Rounds coordinates to a hundredth of a point, which halves the file size."""
     return re.sub(r"(\d+\.\d\d)\d+", r"\1", attribute[0])
 
 
 def standalone(element: str) -> str:
-    """The element as a file of its own, on a white background."""
+    """The element as a standalone SVG file with a white background."""
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
     return head + element.replace("<svg ", '<svg style="color:#1b1f24;background:#fff" ', 1)

@@ -7,12 +7,15 @@ from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas
 from orchestrator.store.frames import NAMES, Frames
 
 DRAWN = 12
-"""Most parameters drawn per model; more lines would be indistinguishable."""
+"""Maximum number of parameters drawn per model. More lines would be indistinguishable."""
 _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
 
 
 def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per model, parameter and epoch: trace of the parameter's block and its share, averaged over trials."""
+    """One row per model, parameter and epoch, with the trace of the parameter's block and its share.
+
+    Both are averaged over the trials.
+    """
     column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
     if column is None or not (present := frames.samples[column].notna()).any():
         return empty(_COLUMNS)
@@ -28,7 +31,7 @@ def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_layers(data: pd.DataFrame) -> Canvas:
-    """One panel per model, one line per parameter."""
+    """Draws one panel per model with one line per parameter."""
     models = list(dict.fromkeys(data.model))
     drawn, axes = canvas(len(models), 1, height=2.9)
     for panel, model in zip(axes, models, strict=True):
@@ -45,7 +48,7 @@ def draw_layers(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_layers(data: pd.DataFrame) -> str:
-    """The largest shares at the end."""
+    """States the largest shares at the last epoch."""
     sentences = []
     for model, part in data.groupby("model", sort=False):
         last = part[part.epoch == part.epoch.max()].nlargest(2, "share")
@@ -58,7 +61,7 @@ FIGURE = Figure(
     "layers",
     "The trace by parameter",
     "The trace of each parameter's diagonal block as a share of their sum, averaged over the trials of a model. "
-    "The 12 largest shares of a model are drawn; the CSV has all.",
+    "The 12 largest shares of each model are drawn; the CSV has all shares.",
     "traces by parameter",
     layers_data,
     draw_layers,

@@ -1,4 +1,4 @@
-"""Figure 4: test images with the noise that shifts the distribution."""
+"""Figure 4: test images with the noise that creates the distribution shift."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ _COLUMNS = ["noise", "image", "label", "channel", "row", "column", "value"]
 
 
 def noise_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per pixel and channel of the stored example images, 0 to 255."""
+    """One row per pixel and channel of the stored example images. Values range from 0 to 255."""
     gallery = frames.gallery
     if gallery is None:
         return empty(_COLUMNS)
@@ -61,7 +61,7 @@ FIGURE = Figure(
     "Noise as a distribution shift",
     "The first test images of different classes. Gaussian noise of the given standard deviation is added to the "
     "normalised images; OOD accuracy is measured at 0.25. Values outside the pixel range are clipped for display.",
-    "example images, which the storage holds if the sweep's data set has images",
+    "example images, which are stored if the sweep's data set consists of images",
     noise_data,
     draw_noise,
     summarise_noise,

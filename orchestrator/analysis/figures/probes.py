@@ -1,4 +1,4 @@
-"""Figure 2: the number of probes that Chebyshev's inequality requires, as published and as corrected."""
+"""Figure 2: the number of probes required by Chebyshev's inequality, by the published and the corrected formula."""
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,10 @@ _COLUMNS = ["trial_id", "label", "condition", "formula", *_BOX]
 
 
 def probes_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per trial, condition and formula: a box over its epochs, with whiskers at 1.5 interquartile ranges.
+    """One row per trial, condition and formula, with the box plot over the epochs of the trial.
 
-    Formula ``published`` is equation (16) as printed. ``corrected`` is its square: the variance of a mean of i samples
-    is Var[X]/i, not Var[X]/i^2 as in the paper.
+    The whiskers end at 1.5 interquartile ranges. Formula ``published`` is equation (16) of the paper. ``corrected`` is
+    its square, because the variance of a mean of i samples is Var[X]/i, not Var[X]/i^2 as in the paper.
     """
     measured = frames.epochs[["trial_id", "algorithm1_trace", "algorithm1_trace_std"]]
     measured = measured[np.isfinite(measured.algorithm1_trace) & np.isfinite(measured.algorithm1_trace_std)]
@@ -44,13 +44,13 @@ def _box(values: np.ndarray) -> list[float]:
 
 
 def draw_probes(data: pd.DataFrame) -> Canvas:
-    """One row per condition, one column per formula, one box per trial. The line is the mean over all epochs."""
+    """Draws one panel per condition (row) and formula (column), with a box per trial and a line at the overall mean."""
     drawn, axes = canvas(2, 2, height=2.2)
     for place, panel in enumerate(axes):
         condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
         part = data[(data.condition == condition) & (data.formula == formula)]
         places = np.arange(len(part))
-        # Three collections per panel. matplotlib's boxplot draws five artists per trial, half a megabyte in all.
+        # Draws three collections per panel. matplotlib's boxplot would draw five artists per trial, half a megabyte.
         panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
         panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
         panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
@@ -65,7 +65,7 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_probes(data: pd.DataFrame) -> str:
-    """The means, and those of the paper."""
+    """States the means and the means in the paper."""
     parts = []
     for condition, published in PROBES.items():
         means = {

@@ -1,4 +1,4 @@
-"""Figure 5: changes of the accuracy under distribution shift against changes of lambda_max."""
+"""Figure 5: changes of the accuracy under distribution shift plotted against changes of lambda_max."""
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,14 @@ from orchestrator.analysis.tables.epoch_changes import epoch_changes
 from orchestrator.store.frames import Frames
 
 _CUT = 0.005
-"""Share of the changes on each side that fall outside the axes."""
+"""Fraction of the changes that fall outside the axes on each side."""
 
 
 def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per change: both changes, the fitted line and its 95% band. The line is the third model of Table 1."""
+    """One row per pair of consecutive epochs, with both changes, the fitted line and its 95% band.
+
+    The line is the third model of Table 1.
+    """
     found = epoch_changes(frames.epochs, [LAMBDA_MAX, OOD]).rows
     found = found.rename(columns={LAMBDA_MAX: "x", OOD: "y"}).sort_values("x")
     if len(found) < 4 or found.x.nunique() < 2:
@@ -27,7 +30,7 @@ def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_shift(data: pd.DataFrame) -> Canvas:
-    """Points, line and band. The largest half percent on each side falls outside the axes."""
+    """Draws points, line and band. The most extreme half percent on each side falls outside the axes."""
     drawn, (panel,) = canvas(1, 1, width=5.2, height=3.4)
     dense = crowded(len(data))
     size, alpha = (6, 0.4) if dense else (11, 0.75)

@@ -1,4 +1,4 @@
-"""Figure 6: validation accuracy and trace of twelve trials, and the drop of the trace."""
+"""Figure 6: validation accuracy and trace of twelve trials, with the sudden drop of the trace."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,10 @@ def stopping_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_stopping(data: pd.DataFrame) -> Canvas:
-    """One panel per trial: accuracy solid blue, trace dashed vermillion, the drop a line and its interval a band."""
+    """Draws one panel per trial, with the accuracy in solid blue and the trace in dashed vermillion.
+
+    A vertical line marks the drop and a band its interval.
+    """
     trials = list(dict.fromkeys(data.trial_id))
     rows = -(-len(trials) // 3)
     drawn, axes = canvas(rows, 3, height=1.6, width=7.4)
@@ -63,7 +66,7 @@ def _short(label: str) -> str:
 
 
 def summarise_stopping(data: pd.DataFrame) -> str:
-    """The number of drops."""
+    """States how many trials have a drop, and at which epochs."""
     each = data.drop_duplicates("trial_id")
     dropped = each.dropna(subset=["drop"])
     return f"{len(each)} trials; the trace drops suddenly in {len(dropped)}" + (

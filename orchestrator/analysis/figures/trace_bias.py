@@ -1,4 +1,4 @@
-"""Beyond the paper: Algorithm 1's trace against a more accurate estimate."""
+"""Beyond the paper: Algorithm 1's trace compared with a more accurate estimate."""
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,10 @@ _COLUMNS = ["trial_id", "epoch", "trace", "algorithm1", "deviation", "expected_s
 
 
 def bias_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per measurement that has both traces as different numbers.
+    """One row per measurement that has both traces. Equal traces are left out: they are the same measurement.
 
-    ``deviation`` is (Algorithm 1 - trace) / |trace|. ``expected_std`` is its standard deviation according to the
-    spread of Algorithm 1's own probes.
+    ``deviation`` is (Algorithm 1 - trace) / |trace|. ``expected_std`` is its standard deviation, estimated from the
+    spread of Algorithm 1's probes.
     """
     epochs = frames.epochs
     used = epochs[np.isfinite(epochs[TRACE]) & np.isfinite(epochs[ALGORITHM1])]
@@ -38,7 +38,7 @@ def bias_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_bias(data: pd.DataFrame) -> Canvas:
-    """Left: both traces against each other. Right: relative deviation by epoch."""
+    """Left panel: one trace plotted against the other. Right panel: relative deviation by epoch."""
     drawn, (left, right) = canvas(1, 2, height=2.8)
     left.scatter(data.trace, data.algorithm1, s=7, color=COLOURS[0], alpha=0.5, lw=0, rasterized=crowded(len(data)))
     ends = [data.trace.min(), data.trace.max()]
@@ -55,7 +55,7 @@ def draw_bias(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_bias(data: pd.DataFrame) -> str:
-    """Bias and spread."""
+    """States the bias and the spread of the deviations."""
     inner = data[data.epoch > 0] if (data.epoch > 0).any() else data
     error = inner.deviation.std() / np.sqrt(max(len(inner), 1))
     expected = np.sqrt((inner.expected_std**2).mean())
@@ -68,7 +68,7 @@ def summarise_bias(data: pd.DataFrame) -> str:
 
 FIGURE = Figure(
     "trace_bias",
-    "Algorithm 1's trace against a more accurate estimate",
+    "Algorithm 1's trace compared with a more accurate estimate",
     "Both estimates use the same images after the same epoch. Right: median and central 90% of the trials. At "
     "initialisation the trace is small compared with the Hessian's norm, so relative deviations are large.",
     "Algorithm 1's trace together with a more accurate estimate",

@@ -15,7 +15,7 @@ _COLUMNS = ["trial_id", "epoch", "fraction", "trace", "reference_fraction", "ref
 
 
 def fraction_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per checkpoint and fraction r: the trace, and that with the largest r measured at this checkpoint."""
+    """One row per checkpoint and fraction r. The reference is the trace with the largest r at the same checkpoint."""
     fractions = frames.trials.set_index("trial_id")["measurement.fraction"]
     parts = [_traces(frames, TRACE, frames.epochs.trial_id.map(fractions).astype(float))]
     for column in frames.epochs.columns:
@@ -40,7 +40,7 @@ def _traces(frames: Frames, column: str, fraction: "pd.Series[float]") -> pd.Dat
 
 
 def draw_fraction(data: pd.DataFrame) -> Canvas:
-    """A box of deviations per fraction."""
+    """Draws a box plot of the deviations for each fraction."""
     drawn, (panel,) = canvas(1, 1, width=5.2, height=2.8)
     fractions = sorted(data.fraction.unique())
     boxes = [100 * data.deviation[data.fraction == fraction].to_numpy() for fraction in fractions]
@@ -55,7 +55,7 @@ def draw_fraction(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_fraction(data: pd.DataFrame) -> str:
-    """The deviations at each fraction."""
+    """States the median and largest deviation at each fraction."""
     deviations = [
         f"r = {fraction:g}: median |deviation| {part.deviation.abs().median():.1%}, largest "
         f"{part.deviation.abs().max():.1%} ({len(part)} checkpoints)"
@@ -67,8 +67,8 @@ def summarise_fraction(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "trace_fraction",
     "The trace on a fraction of the images",
-    "The paper claims that r = 0.1 suffices. Checkpoints remeasured with `hessian-dynamics measure SWEEP --set "
-    "measurement.fraction=...`, compared with the largest r measured at the same epoch.",
+    "The paper claims that r = 0.1 suffices. Checkpoints are remeasured with `hessian-dynamics measure SWEEP --set "
+    "measurement.fraction=...` and compared with the largest r measured at the same epoch.",
     "checkpoints remeasured with another fraction: "
     "hessian-dynamics measure SWEEP --set measurement.fraction=1.0 --every 10",
     fraction_data,

@@ -1,4 +1,4 @@
-"""Table 1 as rows of text for the page: our estimates, further errors and effect sizes, and the published values."""
+"""Formats Table 1 for the page: our estimates, alternative standard errors, effect sizes and published values."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from orchestrator.analysis.tables.table1 import TERMS, Table1, Table1Column, sta
 
 @dataclass(frozen=True)
 class DisplayRow:
-    """One row of the table; small rows belong to the row above them."""
+    """One row of the table. A row in small print adds details to the row above it."""
 
     label: str
     cells: tuple[str, ...]
@@ -19,7 +19,7 @@ class DisplayRow:
 
 
 def display_rows(table: Table1) -> list[DisplayRow]:
-    """The rows of all terms, then those of the whole models."""
+    """The rows of the terms, followed by the rows about whole models."""
     rows = [row for name in TERMS for row in _term_rows(table, name)]
     published = [column.published for column in table.columns]
     return [

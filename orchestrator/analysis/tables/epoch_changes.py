@@ -11,23 +11,23 @@ from orchestrator.analysis.quantities import in_shown_unit
 
 @dataclass(frozen=True)
 class EpochChanges:
-    """Changes between consecutive epochs, and the number of unusable ones."""
+    """Changes between consecutive epochs, and counts of the changes left out."""
 
     rows: pd.DataFrame
-    """``trial_id``, ``epoch`` (the later one) and one column per quantity, in percentage points or its own unit."""
+    """Columns ``trial_id``, ``epoch`` (the later one) and one per quantity. Accuracies are in percentage points."""
     gaps: int
-    """Neighbouring rows of a trial whose epochs are not consecutive."""
+    """Number of neighbouring rows of a trial whose epochs are not consecutive."""
     not_finite: int
-    """Changes between consecutive epochs with a missing or non-finite value."""
+    """Number of changes between consecutive epochs that have a missing or non-finite value."""
 
     @property
     def trials(self) -> int:
-        """Number of trials with a usable change."""
+        """Number of trials with at least one usable change."""
         return int(self.rows.trial_id.nunique())
 
 
 def epoch_changes(epochs: pd.DataFrame, columns: Sequence[str], from_epoch: int = 1) -> EpochChanges:
-    """Computes the changes within trials that are finite in every column.
+    """Computes the changes between consecutive epochs of each trial. Keeps changes that are finite in every column.
 
     Args:
         epochs: a frame of epochs.

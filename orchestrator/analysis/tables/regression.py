@@ -1,4 +1,4 @@
-"""Least squares on changes within trials, with errors clustered by trial.
+"""Least-squares regression on changes within trials, with standard errors clustered by trial.
 
 statsmodels fits the models. The wild cluster bootstrap (Cameron, Gelbach and Miller, Review of Economics and
 Statistics 2008) is implemented here, with the null imposed and Webb's six-point weights, which suit few clusters.
@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from orchestrator.analysis.published import CONSTANT
 
 FEW_TRIALS = 50
-"""With fewer clusters, clustered errors are too small. The p value then comes from the bootstrap."""
+"""Minimum number of trials for clustered errors. With fewer, they are too small and the bootstrap gives the p value."""
 BOOTSTRAP_DRAWS = 999
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
 
@@ -26,23 +26,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Term:
-    """One coefficient of a model."""
+    """One coefficient of a fitted model."""
 
     name: str
     estimate: float
     standard_error: float
-    """As in the paper: treats epochs as independent."""
+    """Treats epochs as independent, as the paper does."""
     p: float
     clustered_error: float
     """Clustered by trial."""
     clustered_p: float
-    """From the wild cluster bootstrap if there are fewer than `FEW_TRIALS` trials."""
+    """Computed by the wild cluster bootstrap if there are fewer than `FEW_TRIALS` trials."""
     fixed_effects_estimate: float
-    """With one constant per trial; NaN for the constant itself."""
+    """Estimate with one constant per trial (fixed effects); NaN for the constant itself."""
     fixed_effects_error: float
     """Clustered by trial."""
     partial_r2: float
-    """Share of the variance left unexplained by the other terms that this term explains."""
+    """Partial R^2: the fraction of the variance unexplained by the other terms that this term explains."""
 
     def interval(self, level: float, trials: int) -> tuple[float, float]:
         """Confidence interval from the clustered error and Student's t with trials - 1 degrees of freedom."""
@@ -68,13 +68,13 @@ class FittedModel:
 
 
 def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int = 0) -> FittedModel | None:
-    """Regresses one change on others. Returns None if there are too few changes or the regressors are collinear.
+    """Fits the regression. Returns None if there are too few changes or the regressors are collinear.
 
     Args:
-        rows: those of `EpochChanges`.
-        response: the explained column.
-        regressors: the explaining columns; a constant is added.
-        seed: of the bootstrap's draws.
+        rows: the rows of `EpochChanges`.
+        response: the column of the dependent variable.
+        regressors: the columns of the regressors. A constant is added.
+        seed: seed of the bootstrap.
     """
     x, y = rows[list(regressors)].to_numpy(dtype=float), rows[response].to_numpy(dtype=float)
     design = sm.add_constant(x, has_constant="add") if len(x) else np.empty((0, len(regressors) + 1))
@@ -98,9 +98,10 @@ def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int 
 
 
 def wild_bootstrap_p(design: Array, y: Array, clusters: NDArray[np.int64], place: int, seed: int) -> float:
-    """Two-sided p value that the coefficient at `place` is zero, by the wild cluster bootstrap-t with the null imposed.
+    """Two-sided p value of the null hypothesis that the coefficient at `place` is zero.
 
-    Coefficient and scores are linear in the clusters' weights, so all draws are two matrix products.
+    Uses the wild cluster bootstrap-t with the null imposed. Coefficient and scores are linear in the weights of the
+    clusters, so two matrix products compute all draws.
     """
     count = int(clusters.max()) + 1
     inverse = np.linalg.inv(design.T @ design)
@@ -129,7 +130,10 @@ def _clustered(plain: Any, clusters: NDArray[np.int64], trials: int) -> tuple[Ar
 
 
 def _fixed_effects(x: Array, y: Array, clusters: NDArray[np.int64], trials: int) -> tuple[Array, Array]:
-    """Estimates and clustered errors of the within-trial regression; NaN for the constant, or for all if undefined."""
+    """Estimates and clustered errors of the fixed-effects regression.
+
+    NaN for the constant. All are NaN if the regression is undefined.
+    """
     undefined = np.full(x.shape[1] + 1, np.nan)
     if trials < 2:
         return undefined, undefined

@@ -1,4 +1,4 @@
-"""Table 1: regressions of accuracy changes on changes of lambda_max, alone and with the validation accuracy."""
+"""Table 1: regressions of accuracy changes on changes of lambda_max, with and without the validation accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Table1Column:
 
 @dataclass(frozen=True)
 class Table1:
-    """Four models, fitted to the same changes."""
+    """Four models fitted to the same changes."""
 
     columns: tuple[Table1Column, ...]
     used: EpochChanges
@@ -64,7 +64,7 @@ def table1(epochs: pd.DataFrame, epoch_0: bool = False) -> Table1:
 
 
 def stars(p: float) -> str:
-    """The paper's marks: *** below 0.01, ** below 0.05, † if not significant."""
+    """The paper's significance marks: *** if p < 0.01, ** if p < 0.05, † otherwise."""
     return "***" if p < 0.01 else "**" if p < 0.05 else "†" if np.isfinite(p) else ""
 
 
@@ -106,7 +106,7 @@ def _csv_numbers(term: Term | None) -> dict[str, object]:
 
 
 def table1_latex(table: Table1) -> str:
-    """A tabular in the paper's form. Each term has three lines: estimate, standard error, clustered error."""
+    """A LaTeX tabular in the format of the paper. Each term has an estimate, a standard error and a clustered error."""
     lines = [
         r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; in brackets errors by trial",
         r"\begin{tabular}{lrrrr}",

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST = 12
-"""With fewer epochs a step cannot be distinguished from a bend."""
+"""Minimum number of epochs. With fewer, a step cannot be distinguished from a bend."""
 _MARGIN = 3
-"""Least number of epochs on either side of a step."""
+"""Minimum number of epochs on either side of a step."""
 _LEAST_DROP = math.log(0.7)
-"""A drop lowers the trace by at least 30%."""
+"""Maximum of log(trace after / trace before a drop). A drop lowers the trace by at least 30%."""
 _BIC_MARGIN = 10.0
-"""Threshold of very strong evidence (Kass and Raftery, JASA 1995)."""
+"""Minimum BIC difference: the threshold of very strong evidence (Kass and Raftery, JASA 1995)."""
 _LIKELIHOOD_RATIO = 3.84
 """95% quantile of chi-squared with one degree of freedom."""
 _RISEN = 0.98
-"""Share of its total rise at which the accuracy counts as risen."""
+"""Fraction of the total rise of the accuracy that marks its peak."""
 _LEAST_RISE = 1e-6
-"""A smaller rise of the accuracy is rounding."""
+"""Minimum rise of the accuracy. A smaller rise is rounding error."""
 WINDOW = 5
-"""Epochs of the running mean."""
+"""Number of epochs in the running mean."""
 
 Array = NDArray[np.float64]
 
@@ -42,14 +42,14 @@ class Drop:
 
 @functools.cache
 def _basis(n: int) -> tuple[Array, Array]:
-    """An orthonormal basis of straight lines [n, 2], and all step functions minus their linear part [steps, n]."""
+    """Returns an orthonormal basis of the straight lines [n, 2] and all detrended step functions [steps, n]."""
     line, _ = np.linalg.qr(np.column_stack([np.ones(n), np.arange(n)]))
     steps = np.array([(np.arange(n) >= place).astype(float) for place in range(_MARGIN, n - _MARGIN + 1)])
     return line, steps - steps @ line @ line.T
 
 
 def find_drop(epochs: Array, trace: Array) -> Drop | None:
-    """Fits arsinh(trace) by a line and by a line with a step. Returns the step, or None if BIC does not prefer it.
+    """Fits arsinh(trace) by a line and by a line with a step. Returns the step, or None if the BIC prefers the line.
 
     Args:
         epochs: ascending, at least `SHORTEST`.
@@ -78,7 +78,7 @@ def find_drop(epochs: Array, trace: Array) -> Drop | None:
 
 
 def find_peak(epochs: Array, accuracy: Array) -> float | None:
-    """The first epoch at which the running mean has made 98% of its rise; None if it still rises at the end."""
+    """The first epoch at which the running mean has completed 98% of its rise; None if it still rises at the end."""
     smooth = running_mean(accuracy, WINDOW)
     rise = smooth.max() - smooth[0]
     place = int(np.argmax(smooth >= smooth[0] + _RISEN * rise))
@@ -88,7 +88,7 @@ def find_peak(epochs: Array, accuracy: Array) -> float | None:
 
 
 def running_mean(values: Array, window: int) -> Array:
-    """The centred running mean, over fewer epochs at both ends."""
+    """The centred running mean. The window is truncated at both ends."""
     half = window // 2
     total = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))

@@ -1,4 +1,4 @@
-"""Permutation test of whether drop and peak of the same trial coincide."""
+"""Permutation test of whether the drop and the peak of a trial coincide."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENUMERATED = 7
-"""Up to this number of trials all orders are enumerated."""
+"""Maximum number of trials for which all permutations are enumerated."""
 DRAWN = 5_000
 
 Array = NDArray[np.float64]
@@ -15,17 +15,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Coincidence:
-    """Distance between drops and peaks of the same trial, compared with that of different trials."""
+    """Distance between drop and peak of the same trial, compared with drops and peaks of different trials."""
 
     median_distance: float
     """In epochs."""
     p: float
     smallest_p: float
-    """The p value of the best pairing of these drops and peaks."""
+    """The smallest p value that any pairing of these drops and peaks can reach."""
 
 
 def coincidence(drops: Array, peaks: Array, seed: int = 0) -> Coincidence:
-    """Compares the median distance with its distribution under permuted peaks."""
+    """Compares the median distance with its distribution if the peaks are permuted among the trials."""
     orders = _orders(len(peaks), seed)
     distances = np.median(np.abs(drops - peaks[orders]), axis=1)
     best = min(float(distances.min()), float(np.median(np.abs(np.sort(drops) - np.sort(peaks)))))

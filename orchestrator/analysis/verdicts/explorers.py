@@ -12,11 +12,11 @@ from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict, l
 from orchestrator.store.frames import Frames
 
 EARLY = 0.2
-"""Share of training that counts as early."""
+"""Fraction of the epochs that counts as early in training."""
 
 
 def group_key(frames: Frames, by: str | None = None) -> str | None:
-    """The key that forms the groups: `by`, else the first one that can reach significance, else the first."""
+    """The grouping key: `by` if given, else the first key that can reach significance, else the first key."""
     if by is not None:
         return by
     keys = varied_keys(frames)
@@ -25,7 +25,7 @@ def group_key(frames: Frames, by: str | None = None) -> str | None:
 
 
 def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
-    """Tests whether groups differ in lambda_max beyond their seeds, and from which epoch."""
+    """Tests whether lambda_max differs more between groups than between seeds, and from which epoch on."""
     key = group_key(frames, by)
     if key is None:
         return Verdict(1, Conclusion.NOT_ENOUGH_DATA, "The trials differ only in their seeds.")
@@ -61,7 +61,7 @@ def _reachable_p(groups: Groups) -> float:
 
 
 def _complete_curves(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The trials that have every epoch up to the last one all of them reach, their values, and these epochs."""
+    """Returns the trials without missing epochs, their values and the epochs. These end where the first trial ends."""
     members = groups.members
     if not len(members) or not len(table.columns):
         return members.iloc[:0], np.empty((0, 0)), np.empty(0)
@@ -74,7 +74,7 @@ def _complete_curves(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame,
 
 
 def _loss_sentence(frames: Frames, members: pd.DataFrame) -> str:
-    """Whether the training loss separates the groups too. In the paper its curves lie close together."""
+    """States whether the training loss also separates the groups. In the paper the loss curves are close together."""
     table = curves(frames, LOSS, members.trial_id)
     if not len(table.columns) or table.isna().any(axis=None):
         return "Training losses were not compared because some are missing."

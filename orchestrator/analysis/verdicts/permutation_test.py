@@ -1,7 +1,8 @@
 """Max-T permutation test for differences between groups of trials, over all epochs at once.
 
-The statistic of each epoch is compared with the distribution of the largest statistic over epochs under permuted
-labels (Westfall and Young, Resampling-Based Multiple Testing, 1993). This controls the familywise error over epochs.
+The test permutes the labels and takes the largest statistic over all epochs. Each epoch's statistic is compared with
+the distribution of this maximum (Westfall and Young, Resampling-Based Multiple Testing, 1993). This controls the
+familywise error over the epochs.
 """
 
 import itertools
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENUMERATED = 10_000
-"""Up to this number all arrangements of the labels are enumerated; otherwise `DRAWN` are sampled."""
+"""Maximum number of label arrangements to enumerate. If there are more, `DRAWN` of them are sampled."""
 DRAWN = 2_000
 
 Array = NDArray[np.float64]
@@ -23,21 +24,21 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """The result of the test."""
+    """The result of a permutation test."""
 
     p: Array
     """Adjusted p value of every epoch."""
     smallest_p: float
-    """The smallest p value that this number of trials can reach."""
+    """The smallest p value that is possible with these groups and blocks."""
 
     def first(self, alpha: float) -> int | None:
-        """Index of the first epoch with p <= alpha."""
+        """Index of the first epoch with p <= alpha; None if there is none."""
         places = np.flatnonzero(self.p <= alpha)
         return int(places[0]) if len(places) else None
 
 
 def smallest_p(labels: Labels, blocks: Labels) -> float:
-    """The share of arrangements that merely rename the groups. No p value can be smaller."""
+    """The fraction of arrangements that only rename the groups. It is a lower bound of the p value."""
     arrangements = math.prod(_count_arrangements(list(labels[blocks == block])) for block in np.unique(blocks))
     sizes = Counter(
         tuple(int(((labels == label) & (blocks == block)).sum()) for block in np.unique(blocks))
@@ -49,13 +50,13 @@ def smallest_p(labels: Labels, blocks: Labels) -> float:
 
 
 def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 0) -> PermutationTest:
-    """Tests at every epoch whether groups differ within blocks.
+    """Tests at every epoch whether the groups of a block differ.
 
     Args:
         values: [trials, epochs], finite.
         labels: group of each trial.
         blocks: block of each trial; labels are permuted within blocks.
-        seed: of the sampled arrangements, if there are too many to enumerate.
+        seed: seed for sampling arrangements, if there are too many to enumerate.
     """
     centred = values.copy()
     for block in np.unique(blocks):
@@ -65,7 +66,7 @@ def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 
     between = np.zeros((len(arrangements), values.shape[1]))
     for label in np.unique(labels):
         between += ((arrangements == label).astype(float) @ centred) ** 2 / (labels == label).sum()
-    # The between-group share increases with F and avoids dividing by a within-group variance of zero.
+    # The between-group share of the variance is monotone in F. It avoids division by a within-group variance of zero.
     share = between / np.where(total > 0, total, np.inf)
     largest = share.max(axis=1)
     p = (largest[:, None] >= share[0] * (1 - 1e-9)).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Conjecture 2: lambda_max explains more of the accuracy under distribution shift."""
+"""Conjecture 2: lambda_max explains the accuracy under distribution shift better than the validation accuracy does."""
 
 from functools import partial
 
@@ -13,11 +13,11 @@ from orchestrator.store.frames import Frames
 LEAST_CHANGES = 60
 LEAST_TRIALS = 6
 MARGIN_POINTS = 0.1
-"""Largest effect of one standard deviation of d(lambda_max) that counts as none, in percentage points of accuracy."""
+"""Equivalence bound: a smaller effect of one standard deviation of d(lambda_max) counts as zero, in accuracy points."""
 
 
 def judge_shift(frames: Frames) -> Verdict:
-    """Regresses OOD and test accuracy on lambda_max and validation accuracy, in changes between epochs."""
+    """Regresses changes of OOD and test accuracy on changes of lambda_max and validation accuracy."""
     changes = epoch_changes(frames.epochs, [LAMBDA_MAX, VALIDATION, TEST, OOD])
     verdict = partial(Verdict, 2, left_out=_left_out(changes))
     if changes.trials < LEAST_TRIALS or len(changes.rows) < LEAST_CHANGES:
@@ -32,7 +32,7 @@ def judge_shift(frames: Frames) -> Verdict:
 
 
 def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[Conclusion, str]:
-    """Half (a): a negative effect on OOD accuracy. Half (b): an effect on test accuracy equivalent to zero."""
+    """Tests for (a) a negative effect on OOD accuracy and (b) an effect on test accuracy that is equivalent to zero."""
     effect, null = ood[LAMBDA_MAX], test[LAMBDA_MAX]
     bound = MARGIN_POINTS / float(rows[LAMBDA_MAX].std())
     low, high = null.interval(1 - 2 * ALPHA, test.trials)

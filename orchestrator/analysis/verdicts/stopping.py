@@ -14,12 +14,12 @@ from orchestrator.store.frames import Frames
 
 LEAST_TRIALS = 5
 NEAR = 0.1
-"""Largest distance of drop and peak that counts as coincidence, as a share of the epochs."""
+"""Maximum distance between a drop and a peak that coincide, as a fraction of the epochs."""
 _COLUMNS = ["trial_id", "drop", "low", "high", "factor", "peak", "epochs"]
 
 
 def judge_stopping(frames: Frames) -> Verdict:
-    """Tests whether the trace drops where the validation accuracy peaks."""
+    """Tests whether the trace drops at the epoch at which the validation accuracy peaks."""
     moments = drops_and_peaks(frames)
     usable, dropped = len(moments), int(moments["drop"].notna().sum())
     both = moments.dropna(subset=["drop", "peak"])
@@ -42,7 +42,7 @@ def judge_stopping(frames: Frames) -> Verdict:
 def drops_and_peaks(frames: Frames) -> pd.DataFrame:
     """One row per completed trial with at least `SHORTEST` epochs.
 
-    Columns ``drop``, ``low``, ``high``, ``factor`` (see `Drop`) and ``peak``; NaN if there is none.
+    The columns are ``drop``, ``low``, ``high``, ``factor`` (see `Drop`) and ``peak``; NaN without a drop or peak.
     """
     trials = completed_trials(frames)
     traces, accuracies = curves(frames, TRACE, trials), curves(frames, VALIDATION, trials)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 ALPHA = 0.05
-"""Level of all tests."""
+"""Significance level of all tests."""
 
 CLAIMS = {
     1: "Hyperparameters are different explorers: lambda_max differs between them from early on.",
@@ -23,14 +23,14 @@ class Conclusion(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The conclusion on one conjecture, with the reason."""
+    """The conclusion on one conjecture and the reason for it."""
 
     conjecture: int
     outcome: Conclusion
     sentence: str
     """The reason, with numbers."""
     left_out: str = ""
-    """The unused data and the reason; empty if all data were used."""
+    """A sentence about the unused data and the reason; empty if all data were used."""
 
     @property
     def claim(self) -> str:
