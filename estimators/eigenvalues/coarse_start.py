@@ -1,4 +1,4 @@
-"""The start vector of Lanczos: a pass over the data that turns the gradient towards the top eigenvectors."""
+"""The start vector of Lanczos, from one pass over the data that turns the gradient towards the top eigenvectors."""
 
 import torch
 from torch import Tensor
@@ -8,24 +8,26 @@ from estimators.operators.protocols import SampledOperator
 # Shift of the power method, relative to the length of the product. It damps eigenvectors of negative eigenvalues and
 # averages the noise of single chunks.
 _SHIFT = 0.25
-# Weight of the second vector. From the first alone, Lanczos may stagnate at the second eigenvalue, 5% below the
-# largest, undetected. It still does at a weight of 0.25; from 0.5 on it needs more products (benchmarks/README.md).
+# Weight of the second vector. Started from the first vector alone, Lanczos may stagnate undetected at the second
+# eigenvalue, 5% below the largest. This still happens at a weight of 0.25. At 0.5 and above, Lanczos needs more
+# products (benchmarks/README.md).
 _SECOND = 0.35
-# Chunks of the pass: 12 steps for each vector. More steps did not make Lanczos converge sooner.
+# Maximum number of chunks in the pass: 12 steps for each vector. More steps did not make Lanczos converge sooner.
 _STEPS = 24
 
 
 def coarse_start(op: SampledOperator, fallback: Tensor) -> Tensor:
-    """A unit vector [size] close to the span of the top eigenvectors, at the cost of one product or less.
+    """Returns a unit vector [size] close to the span of the top eigenvectors, at the cost of at most one product.
 
-    The gradient is close to that span during training (Gur-Ari et al., 2018), and before its first step too. From
-    there, every chunk of samples makes one step of the shifted power method. Each step uses the matrix of its own
-    chunk, so the noise of the steps is independent (Oja, 1982). Every other chunk moves a second vector, orthogonal to
-    the first. The iterates are averaged with weights that grow with the step (Polyak and Juditsky, 1992).
+    The gradient is close to that span during training (Gur-Ari et al., 2018), and also before the first training step.
+    Starting from the gradient, each chunk of samples makes one step of the shifted power method. A step uses only the
+    matrix of its chunk, so the noise of the steps is independent (Oja, 1982). Chunks alternate between two vectors; the
+    second is kept orthogonal to the first. The iterates are averaged with weights that grow with the step (Polyak and
+    Juditsky, 1992).
 
     Args:
-        op: its samples must be in random order.
-        fallback: the start [size] if the gradient is zero.
+        op: the operator, with its samples in random order.
+        fallback: the start vector [size] if the gradient is zero.
     """
     gradient = op.gradient()
     pair = _Pair(_unit(gradient if bool(gradient.any()) else fallback))
@@ -35,7 +37,7 @@ def coarse_start(op: SampledOperator, fallback: Tensor) -> Tensor:
 
 
 class _Pair:
-    """Two vectors that take turns in steps of the shifted power method, and their averages."""
+    """Two vectors that are updated in turn by the shifted power method, and their averages."""
 
     def __init__(self, start: Tensor) -> None:
         self.vectors = [start, torch.zeros_like(start)]
@@ -43,7 +45,7 @@ class _Pair:
         self._steps = 0
 
     def step(self, _: Tensor, product: Tensor) -> Tensor:
-        """Moves the vector that ``product`` belongs to and returns the other one, which the next chunk multiplies."""
+        """Updates one vector with its ``product`` and returns the other vector, to be multiplied by the next chunk."""
         if self._steps == 0:
             self.vectors[1] = _unit(_orthogonal_component(product, self.vectors[0]))
         turn = self._steps % 2
@@ -57,7 +59,7 @@ class _Pair:
         return self.vectors[1 - turn]
 
     def average(self, index: int) -> Tensor:
-        """The average direction of a vector, with weight t^2 after its step t."""
+        """Average direction of a vector; its iterate after step t has weight t^2."""
         return _unit(self._totals[index]) if self._steps > index else self.vectors[index]
 
 
@@ -66,7 +68,7 @@ def _orthogonal_component(vector: Tensor, unit: Tensor) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    """The vector scaled to length 1; zero stays zero."""
+    """Returns the vector scaled to length 1. A zero vector stays zero."""
     length = torch.linalg.vector_norm(vector)
     unit: Tensor = vector / torch.where(length == 0.0, torch.ones_like(length), length)
     return unit

@@ -1,4 +1,4 @@
-"""The Lanczos method with full reorthogonalisation: both ends of the spectrum, with residuals."""
+"""The Lanczos method with full reorthogonalisation. Computes both ends of the spectrum, with residuals."""
 
 import math
 from collections.abc import Callable
@@ -13,39 +13,40 @@ from estimators.eigenvalues.ritz import Ritz
 from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
 from estimators.operators.random_vectors import random_vector
 
-# Length of the random part added to a start of length 1 that was given or came from a coarse stage. It lowers the first
-# Rayleigh quotient by 1e-4 of itself, which the second product recovers. A top eigenvector missing from the start is
-# found about as soon as from a random one.
+# Length of the random part added to a start of length 1, either given or from a coarse stage. It lowers the first
+# Rayleigh quotient by a relative 1e-4, which the second product recovers. If the start has no component along a top
+# eigenvector, Lanczos finds that eigenvector about as soon as from a random start.
 _RANDOM_PART = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class LanczosResult:
-    """Result of :func:`estimators.lanczos`. Eigenvalues are in units of the loss per squared parameter."""
+    """Result of `estimators.lanczos`. Eigenvalues are in units of the loss per squared parameter."""
 
     lambda_max: float
-    """The largest Ritz value. Except for rounding, never above the algebraically largest eigenvalue."""
+    """The largest Ritz value. It never exceeds the algebraically largest eigenvalue, except by rounding."""
     lambda_min: float
-    """The smallest Ritz value. Except for rounding, never below the algebraically smallest eigenvalue."""
+    """The smallest Ritz value. It is never below the algebraically smallest eigenvalue, except by rounding."""
     residual: float
     """||A v - lambda_max v|| for v = ``vector``. Some eigenvalue is within this distance of ``lambda_max``."""
     lambda_min_residual: float
-    """The same for ``lambda_min`` and its Ritz vector."""
+    """The residual norm of ``lambda_min`` and its Ritz vector."""
     error: float
     """Estimated distance of ``lambda_max`` from the largest eigenvalue, in the units of ``lambda_max``.
 
-    The least of the residual, of residual^2 / gap with the gap to the next Ritz value, and of an extrapolation of the
-    last two steps. Not a bound: on networks, half of the true errors were between 0.6 and 2 times this estimate."""
+    The smallest of three values: the residual, residual^2 / gap with the gap to the next Ritz value, and an
+    extrapolation of the last two steps. Not a bound: on networks, half of the true errors were between 0.6 and 2 times
+    this estimate."""
     converged: bool
-    """Whether lambda_max is within the tolerance; see :func:`estimators.lanczos` for what this can miss."""
+    """Whether lambda_max is within the tolerance. `estimators.lanczos` describes what this test can miss."""
     products: float
     """Products used."""
     history: tuple[float, ...] = field(repr=False)
     """The largest Ritz value after each product over all samples."""
     vector: Tensor = field(repr=False)
-    """[size], of unit length: the Ritz vector of lambda_max."""
+    """[size]: the Ritz vector of lambda_max, of unit length."""
     basis: Tensor = field(repr=False)
-    """Q [size, k]: orthonormal columns, one for each product over all samples."""
+    """Q [size, k]: orthonormal columns, one per product over all samples."""
     tridiagonal: Tensor = field(repr=False)
     """T = Q'AQ [k, k], float64 on the CPU. Its eigenvalues are the Ritz values."""
 
@@ -59,13 +60,13 @@ def lanczos(
     *,
     coarse_fraction: float | None = None,
 ) -> LanczosResult:
-    """Finds the algebraically largest and smallest eigenvalue (Lanczos, 1950; Parlett, 1980).
+    """Computes the algebraically largest and smallest eigenvalue (Lanczos, 1950; Parlett, 1980).
 
     Stops when lambda_max has converged, when the subspace is invariant (no product can extend it), or after
-    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage finds the start, at the cost of one product or less.
-    It turns the gradient towards the top eigenvectors, with a step after every chunk of at most a tenth of the samples
-    (:mod:`estimators.eigenvalues.coarse_start`). All results except ``products`` describe the stage over all samples,
-    so ``basis`` and ``tridiagonal`` can deflate probes.
+    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage computes the start vector, at the cost of at most one
+    product. It turns the gradient towards the top eigenvectors, with one step per chunk of at most a tenth of the
+    samples (`estimators.eigenvalues.coarse_start`). All results except ``products`` describe the second stage, which
+    uses all samples, so ``basis`` and ``tridiagonal`` can deflate probes.
 
     ``converged`` requires, relative to |lambda_max|:
 
@@ -73,25 +74,27 @@ def lanczos(
     - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair a tenth of its gap.
       After a coarse stage: the residual is at most ten times the tolerance.
 
-    A start orthogonal to the top eigenvector would never find it, so
-    a given start gets a random part. From a start that is nearly orthogonal, Lanczos may stagnate at an eigenvalue a
-    relative distance w below the largest, with a residual below w. The second criterion makes this rare: about
-    0.06 tolerance / w of random starts, and after a coarse stage none of the 66 cases in benchmarks/lambda_max.py, in
-    three orders of their samples. Of equal eigenvalues one is found.
+    Lanczos cannot find a top eigenvector that is orthogonal to the start, so a random part is added to a given start.
+    From a start that is nearly orthogonal, Lanczos may stagnate at an eigenvalue a relative distance w below the
+    largest, with a residual below w. The second criterion makes this rare: it happens for a share of about 0.06
+    tolerance / w of random starts. After a coarse stage, it happened in none of the 66 cases in
+    benchmarks/curvature/lambda_max.py, each with three orders of its samples. Of several equal eigenvalues, only one is
+    found.
 
-    Waits for the device once a step, after the product. Memory: one vector for each product, and ten more.
+    Synchronizes with the device once per step, after the product. Needs memory for one vector per product and ten more.
 
     Args:
-        op: the operator. A coarse stage needs a mean over samples in random order, as
-            :class:`estimators.HessianOperator` is.
-        max_products: at most this many products, including the coarse stage.
+        op: the operator. A coarse stage needs a mean over samples in random order, such as
+            `estimators.HessianOperator`.
+        max_products: maximum number of products, including the coarse stage.
         tolerance: relative to |lambda_max|; 0.0 uses every product.
-        initial: the start [size], of any length except zero; a random part of a hundredth of its length is added.
-            None: standard normal. The last epoch's eigenvector saves little in training. Not with a coarse stage.
-        generator: draws everything random, on any device. None: torch's global CPU generator. Draw deflated probes
-            from another generator.
-        coarse_fraction: largest share of the samples in a step of the coarse stage, in (0, 1). Steps are a tenth of a
-            few hundred samples; of larger data, a chunk. None: no coarse stage.
+        initial: the start vector [size], of any nonzero length. A random vector of a hundredth of its length is added.
+            None: standard normal. The eigenvector of the previous epoch saves few products in training. Cannot be
+            combined with a coarse stage.
+        generator: draws all random numbers, on any device. None: torch's global CPU generator. Draw the probes for
+            deflation from another generator.
+        coarse_fraction: maximum share of the samples in a step of the coarse stage, in (0, 1). With a few hundred
+            samples, a step uses this share; with more, it uses one chunk. None: no coarse stage.
 
     Raises:
         ValueError: if max_products is below 1 (below 2 with a coarse stage), tolerance is negative or NaN, initial has
@@ -135,7 +138,7 @@ class _Krylov:
 
 
 def _krylov(op: SymmetricOperator, start: Tensor, products: int, converged: Callable[[Ritz], bool]) -> _Krylov:
-    """Steps until convergence, an invariant subspace or a product that is not finite. The start has any length."""
+    """Iterates until convergence, an invariant subspace or a non-finite product. ``start`` may have any length."""
     rows = torch.empty(min(products, op.size), op.size, dtype=op.dtype, device=op.device)
     rows[0] = start / torch.linalg.vector_norm(start)
     diagonal: list[float] = []
@@ -145,10 +148,10 @@ def _krylov(op: SymmetricOperator, start: Tensor, products: int, converged: Call
         for step in range(len(rows)):
             remainder = op.matvec(rows[step])
             alpha = torch.dot(rows[step], remainder)
-            # Twice is enough (Giraud et al., 2005).
+            # Two orthogonalisations are enough (Giraud et al., 2005).
             for _ in range(2):
                 remainder = remainder - rows[: step + 1].T @ (rows[: step + 1] @ remainder)
-            # One wait for the device a step, outside the product.
+            # The only synchronization with the device per step, after the product.
             alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
             diagonal.append(alpha_value)
             ritz = Ritz.of(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)

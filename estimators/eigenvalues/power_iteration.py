@@ -11,10 +11,10 @@ from estimators.operators.random_vectors import random_vector
 
 @dataclass(frozen=True, eq=False)
 class PowerIterationResult:
-    """Result of :func:`estimators.power_iteration`. Eigenvalues are in units of the loss per squared parameter."""
+    """Result of `estimators.power_iteration`. Eigenvalues are in units of the loss per squared parameter."""
 
     value: float
-    """The last Rayleigh quotient. It tends to the eigenvalue of largest magnitude, with its sign."""
+    """The last Rayleigh quotient. It converges to the eigenvalue of largest magnitude, with its sign."""
     residual: float
     """||A v - value v|| for v = ``vector``. Some eigenvalue is within this distance of ``value``."""
     products: float
@@ -22,7 +22,7 @@ class PowerIterationResult:
     history: tuple[float, ...] = field(repr=False)
     """The Rayleigh quotient of every iteration."""
     vector: Tensor = field(repr=False)
-    """[size], of unit length: the vector whose Rayleigh quotient is ``value``."""
+    """[size]: the vector with Rayleigh quotient ``value``, of unit length."""
 
 
 def power_iteration(
@@ -32,11 +32,12 @@ def power_iteration(
 
     Draws v ~ N(0, I), then repeats: v <- v / ||v||, value <- v'Av, v <- Av. The limit may be negative: it is not the
     algebraically largest eigenvalue if -lambda_min is larger. Power iteration has no convergence test. Check the
-    residual, or use :func:`estimators.lanczos`, which finds both ends of the spectrum more accurately with as many
-    products.
+    residual, or use `estimators.lanczos`, which computes both ends of the spectrum more accurately with the same
+    number of products.
 
     Args:
-        op: the operator. Every iteration takes one product: 6F, plus 3F for the first, if it keeps graphs.
+        op: the operator. Every iteration takes one product. If the operator keeps graphs, a product costs 6F, plus 3F
+            for the first.
         iterations: at least 1.
         generator: draws the first vector, on any device. None: torch's global CPU generator.
 

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Bounds for convergence. Those called residual and error are in units of the tolerance. Tuned on Hessians of networks
-# in training (benchmarks/lambda_max.py) and on matrices of subsampled data.
+# Bounds for convergence. Bounds called residual and error are multiples of the tolerance. They were tuned on Hessians
+# of networks in training (benchmarks/curvature/lambda_max.py) and on matrices of subsampled data.
 _ERROR = 0.5
-# From a random start: two eigenvalues a relative w apart look like one with residual r w, r the ratio of the start's
-# components along the upper and the lower one. r < 1/m has probability 2/(pi m). With a bound of 1, one start in ten
-# counted the second of two eigenvalues 1% apart as converged to 0.1%.
+# Applies to random starts. Two eigenvalues a relative w apart look like a single one with residual r w, where r is the
+# ratio of the start's components along the upper and the lower eigenvector. P(r < 1/m) = 2/(pi m). With a bound of 1,
+# one start in ten counted the second of two eigenvalues 1% apart as converged to 0.1%.
 _RESIDUAL = 0.1
-# From a random start, as a share of the gap: the second Ritz pair must have settled. A start at an eigenvector spans an
-# invariant subspace except for its random part, whose other eigenvectors emerge slowly as the second pair. Without this
-# bound 17% of the starts at the second eigenvector counted as converged, with it none of 150.
+# Applies to random starts, as a share of the gap: the second Ritz pair must have converged as well. A start at an
+# eigenvector spans an invariant subspace, except for its random part. Other eigenvectors emerge slowly from that part,
+# as the second pair. Of starts at the second eigenvector, 17% counted as converged without this bound and none of 150
+# with it.
 _SETTLED = 0.1
-# A coarse stage finds the eigenvectors near the top: this looser bound replaces the last two.
+# A coarse stage finds the eigenvectors near the top, so this looser bound replaces the previous two.
 _RESIDUAL_AFTER_COARSE = 10.0
 
 
@@ -29,19 +30,19 @@ class Ritz:
     values: Sequence[float]
     """Ascending; NaN if a product was not finite."""
     vectors: Tensor
-    """[k, k] float64: column i belongs to value i, in the Lanczos basis."""
+    """[k, k] float64: column i is the eigenvector of value i, in the Lanczos basis."""
     tridiagonal: Tensor
     """[k, k] float64."""
     beta: float
-    """Norm of the next, not yet normalised basis vector."""
+    """Norm of the next basis vector before normalisation."""
     invariant: bool
-    """Whether the subspace is invariant to rounding, so that no product can extend it."""
+    """Whether the subspace is invariant up to rounding, so that no product can extend it."""
 
     @classmethod
     def of(
         cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, eps: float, full: bool
     ) -> "Ritz":
-        """Solves the tridiagonal eigenproblem in float64. ``full``: the basis spans the space, so it is invariant."""
+        """Solves the tridiagonal eigenproblem in float64. ``full``: the basis spans the whole space."""
         tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
         if off_diagonal:
             sides = torch.tensor(off_diagonal, dtype=torch.float64)
@@ -50,7 +51,7 @@ class Ritz:
             vectors = torch.full_like(tridiagonal, math.nan)
             return cls([math.nan] * len(diagonal), vectors, tridiagonal, math.nan, invariant=False)
         values, vectors = torch.linalg.eigh(tridiagonal)
-        # Below this norm the next basis vector would be rounding noise.
+        # A next basis vector with a smaller norm would be rounding noise.
         invariant = full or beta <= 10.0 * eps * float(values.abs().max())
         return cls(values.tolist(), vectors, tridiagonal, beta, invariant)
 
@@ -65,10 +66,11 @@ class Ritz:
 
     @property
     def error(self) -> float:
-        """The estimated distance of the largest Ritz value from the largest eigenvalue.
+        """Estimated distance of the largest Ritz value from the largest eigenvalue.
 
-        The least of the residual, of residual^2 / gap with the gap to the next Ritz value, and of an extrapolation of
-        the last two steps. The second is too large if the residual is along eigenvectors far below the next one.
+        The smallest of three values: the residual, residual^2 / gap with the gap to the next Ritz value, and an
+        extrapolation of the last two steps. The second value is too large if the residual is along eigenvectors far
+        below the next Ritz value.
         """
         residual = self.residual(-1)
         if len(self.values) == 1 or not self.finite:
@@ -78,7 +80,7 @@ class Ritz:
         return min(bound, self._extrapolated_error())
 
     def _extrapolated_error(self) -> float:
-        """The larger of two estimates, which let the error fall with the squared residual as in the last two steps."""
+        """The larger of two extrapolations, which assume that the error is proportional to the squared residual."""
         errors = []
         for size in range(max(1, len(self.values) - 2), len(self.values)):
             values, vectors = torch.linalg.eigh(self.tridiagonal[:size, :size])
@@ -89,9 +91,9 @@ class Ritz:
         return max(errors)
 
     def converged(self, tolerance: float, after_coarse: bool = False) -> bool:
-        """Whether the largest value is within the relative tolerance; see :func:`estimators.lanczos` for the criterion.
+        """Whether the largest value is within the relative tolerance; see `estimators.lanczos` for the criterion.
 
-        At a tolerance of 0.0 only an invariant subspace has converged.
+        At a tolerance of 0.0, only an invariant subspace counts as converged.
         """
         if not self.finite:
             return False

@@ -5,27 +5,27 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-# Bytes of intermediate results per block. On a CPU they fit the cache, and the allocator reuses them without asking the
-# system for new pages, which takes longer than the arithmetic. Accelerators need larger blocks.
+# Bytes of intermediate results per block. On a CPU they fit the cache, and the allocator can reuse memory. Requesting
+# new pages from the operating system would take longer than the arithmetic. Accelerators need larger blocks.
 _BYTES = {"cpu": 8 * 2**20}
 _BYTES_ON_ACCELERATORS = 256 * 2**20
 
 
 def blocks(samples: int, numbers: int, like: Tensor) -> Iterator[slice]:
-    """Slices that cover the samples, given the numbers computed per sample, of dtype and device of ``like``."""
+    """Yields slices that cover all samples, given the count of numbers per sample, of dtype and device of ``like``."""
     step = max(1, _BYTES.get(like.device.type, _BYTES_ON_ACCELERATORS) // max(1, numbers * like.element_size()))
     for start in range(0, samples, step):
         yield slice(start, min(start + step, samples))
 
 
 class Scratch:
-    """Memory that is reused for block after block, so that it stays in the cache."""
+    """Memory that is reused by consecutive blocks, so that it stays in the cache."""
 
     def __init__(self) -> None:
         self._tensors: dict[str, Tensor] = {}
 
     def of(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
-        """An uninitialised tensor like another of this shape, valid until the next call with the same name."""
+        """Returns an uninitialised tensor like ``like``. The next call with the same name overwrites it."""
         numbers, kept = math.prod(shape), self._tensors.get(name)
         if kept is None or len(kept) < numbers or kept.dtype != like.dtype or kept.device != like.device:
             kept = self._tensors[name] = like.new_empty(numbers)

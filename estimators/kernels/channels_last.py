@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def to_channels_last(images: Tensor) -> Tensor:
-    """Images [n, channels, height, width] in channels_last format; copied only if they are in another one."""
+    """Converts images [n, channels, height, width] to channels_last. They are copied only if necessary."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def is_channels_last(images: Tensor) -> bool:
-    """Whether the images are in channels_last format only. With a single channel both formats coincide."""
+    """Whether the images are in channels_last format only. With a single channel, both formats coincide."""
     return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()

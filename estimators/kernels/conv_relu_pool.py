@@ -1,10 +1,10 @@
-"""A first layer in one operation: convolution of the data, ReLU and max pool.
+"""Convolution of the data, ReLU and max pool of a first layer as one operation.
 
-The output of the convolution is the largest tensor in networks like the paper's, four times the output of the pool, and
-each derivative writes and reads it several times. No other layer needs it: before it are the data, after it the pool.
-So it is computed for a few samples at a time and stays in the cache, which takes a third of the time. While the maxima
-keep their places the layer is linear in weight and bias. Numbers differ from autograd's by the order of a sum over
-samples.
+In networks like the paper's, the output of the first convolution is the largest tensor, four times the output of the
+pool, and each backward pass writes and reads it several times. No other layer needs it, because only the pool follows.
+So this operation computes it for a few samples at a time, which keeps it in the cache and takes a third of the time. As
+long as the maxima keep their positions, the layer is linear in weight and bias. Results differ from autograd's only in
+the order of a sum over samples.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from estimators.kernels.max_pool import Window, at_maxima, max_pool, max_unpool,
 
 
 def conv_relu_pool(layer: FirstConvolution, relu: Tensor, window: Window) -> Tensor:
-    """The max pool of a convolution's ReLU as a function of weight and bias, differentiable any number of times."""
+    """Max pool of a convolution's ReLU as a function of weight and bias, differentiable to any order."""
     result: Tensor = _ConvReluPool.apply(layer.weight, layer.bias, layer.data, relu, layer.geometry, window)
     return result
 
 
 class _ConvReluPool(torch.autograd.Function):
-    """The value comes from the ReLU's output, which exists already."""
+    """The forward pass pools ``relu``, which has already been computed."""
 
     @staticmethod
     def forward(

@@ -1,7 +1,7 @@
-"""Linear maps as autograd functions: each is declared once, as a map and its transpose.
+"""Linear maps as autograd functions. Each is declared once, as a map and its transpose.
 
 The backward pass of a linear map is its transpose, and the backward pass of the transpose is the map. So the two
-methods of a :class:`LinearMap` give derivatives of any order.
+methods of a `LinearMap` are enough for derivatives of any order.
 """
 
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class LinearMap(Protocol):
-    """A map from some inputs to one output. It may depend on constant tensors, which get no gradient."""
+    """A linear map from one or more inputs to one output. It may depend on constant tensors, which get no gradient."""
 
     @property
     def inputs(self) -> int:
@@ -19,20 +19,20 @@ class LinearMap(Protocol):
         ...
 
     def __call__(self, constants: tuple[Tensor, ...], inputs: tuple[Tensor | None, ...]) -> Tensor:
-        """The output. An input that is None is zero."""
+        """Computes the output. None stands for an input of zeros."""
         ...
 
     def transpose(
         self, constants: tuple[Tensor, ...], output: Tensor, wanted: tuple[bool, ...]
     ) -> tuple[Tensor | None, ...]:
-        """The transpose applied to an output: one tensor per input, None for those that are not wanted."""
+        """Applies the transpose to an output. Returns one tensor per input, or None if it is not wanted."""
         ...
 
 
 def transposed(
     linear: LinearMap, constants: tuple[Tensor, ...], output: Tensor, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """``linear.transpose(...)``, differentiable in ``output`` any number of times."""
+    """``linear.transpose(...)``, differentiable with respect to ``output`` to any order."""
     found: tuple[Tensor | None, ...] = _Transpose.apply(linear, wanted, output, *constants)
     return found
 

@@ -1,4 +1,4 @@
-"""Max pooling of a ReLU's output, which is linear as long as the maxima keep their places."""
+"""Max pooling of a ReLU's output, which is linear as long as the maxima keep their positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ class Window:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> "Window | None":
-        """From the arguments of max_pool2d; None if the indices are wanted too."""
+        """Creates a window from the arguments of max_pool2d. None if the call also returns the indices."""
         if return_indices:
             return None
-        # In torch an empty stride is that of the kernel.
+        # In torch an empty stride means the kernel size.
         geometry = (per_dimension(value, 2) for value in (kernel_size, stride or kernel_size, padding, dilation))
         memory_format = torch.channels_last if is_channels_last(relu) else torch.contiguous_format
         return cls(relu.shape[1:], memory_format, (*geometry, ceil_mode))
 
 
 def max_pool(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """The maxima and their indices within a channel, as int32: half the bytes of torch's."""
+    """Returns the maxima and their indices within a channel. The indices are int32, which halves their memory."""
     if relu.device.type != "cpu" or window.memory_format == torch.channels_last:
         pooled, indices = _aten.max_pool2d_with_indices(relu, *window.arguments)
         return pooled, indices.to(torch.int32)
-    # On a CPU channels_last takes a third of the time, including the conversion.
+    # On a CPU, pooling in channels_last takes a third of the time, including the conversion.
     parts = [
         _aten.max_pool2d_with_indices(to_channels_last(relu[part]), *window.arguments)
         for part in blocks(len(relu), window.size.numel(), relu)
@@ -58,7 +58,7 @@ def max_pool(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -> Tensor:
-    """The gradient of the maxima before the ReLU: zero where the maximum is not positive; NaN passes, as in torch."""
+    """Gradient of the maxima before the ReLU: zero unless the maximum is positive or, as in torch, NaN."""
     gradient = to_channels_last(gradient) if is_channels_last(pooled) else gradient
     result: Tensor = (
         _aten.threshold_backward(gradient, pooled, 0)
@@ -69,16 +69,16 @@ def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -
 
 
 def max_unpool(entries: Tensor, indices: Tensor, window: Window) -> Tensor:
-    """Entries [n, channels, ...] at the places of their maxima, zeros elsewhere: [n, channels, height, width]."""
+    """Writes entries [n, channels, ...] to the positions of their maxima in zeros [n, channels, height, width]."""
     shape = len(entries), *window.size
-    # The kernel reads only shape and memory format of the pool's input.
+    # The kernel reads only the shape and memory format of this argument, the input of the pool.
     like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.memory_format)
     result: Tensor = _aten.max_pool2d_with_indices_backward(entries, like, *window.arguments, indices.long())
     return result
 
 
 def at_maxima(images: Tensor, indices: Tensor) -> Tensor:
-    """The entries of images at the places of the maxima: the transpose of :func:`max_unpool`."""
+    """Gathers the entries of images at the positions of the maxima: the transpose of `max_unpool`."""
     if is_channels_last(indices):
         images = to_channels_last(images).permute(0, 2, 3, 1).flatten(1, 2)
         indices = indices.permute(0, 2, 3, 1)
@@ -88,30 +88,30 @@ def at_maxima(images: Tensor, indices: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PooledGradients:
-    """Gradients [n, channels, height, width] before ReLU and max pool: at most one entry per window is not zero."""
+    """Gradients [n, channels, height, width] of the input of ReLU and max pool, with at most one nonzero per window."""
 
     columns: Sequence[Tensor]
-    """The gradients [n, channels, ...] of the pool's output, for several functions of it."""
+    """Gradients [n, channels, ...] of several functions with respect to the pool's output."""
     pooled: Tensor
-    """The output of the pool [n, channels, ...], which shows which maxima the ReLU let pass."""
+    """The output of the pool [n, channels, ...]. It is positive exactly where the ReLU was active."""
     indices: Tensor
-    """The places of the maxima in a channel [n, channels, ...]."""
+    """The positions of the maxima in a channel [n, channels, ...]."""
     window: Window
 
     def entries(self, column: int, samples: slice = slice(None)) -> Tensor:
-        """One entry per window [n, channels, ...], for some samples."""
+        """One entry per window [n, channels, ...], for a slice of samples."""
         return relu_backward(self.columns[column][samples], self.pooled[samples])
 
     def by_channel(self, samples: slice, scratch: Scratch) -> Tensor:
-        """The entries of all columns [m, channels, columns, ...], for some samples."""
+        """The entries of all columns [m, channels, columns, ...], for a slice of m samples."""
         pooled = self.pooled[samples]
         shape = *pooled.shape[:2], len(self.columns), *pooled.shape[2:]
         found = scratch.of("entries", shape, pooled)
         for column in range(len(self.columns)):
-            # A separate copy is seven times as fast as an operation that writes in another memory format.
+            # A separate copy is seven times as fast as an operation that writes to a different memory format.
             found[:, :, column].copy_(self.entries(column, samples))
         return found
 
     def whole(self, column: int, samples: slice = slice(None)) -> Tensor:
-        """The gradient [n, channels, height, width] of one column, for some samples."""
+        """The gradient [n, channels, height, width] of one column, for a slice of samples."""
         return max_unpool(self.entries(column, samples), self.indices[samples], self.window)

@@ -1,10 +1,10 @@
-"""Max pooling of a ReLU with less memory: the same numbers, bit for bit.
+"""Max pooling of a ReLU with less memory and bit-identical results.
 
-Autograd saves the output of the ReLU, which is as large as the layer before it, and 8 bytes for the index of every
-maximum. Each derivative writes a gradient of that size, in which one in four entries is not zero for a 2x2 pool, and
-reads and writes it again for the ReLU. But the pooled maximum already shows whether the ReLU let it pass. So a quarter
-of the comparisons suffices, and nothing large is saved. A lean convolution of data before the ReLU
-(:mod:`estimators.kernels.convolutions`) is included (:mod:`estimators.kernels.conv_relu_pool`).
+Autograd saves the output of the ReLU, which is as large as its input, and 8 bytes for the index of every maximum. Each
+backward pass writes a gradient of that size, then reads and rewrites it for the ReLU. For a 2x2 pool at most a quarter
+of its entries are nonzero. The ReLU mask can be read off the pooled output: it is positive exactly where the ReLU was
+active. So a quarter of the comparisons is enough, and nothing large is saved. If the ReLU follows a lean convolution of
+data (`estimators.kernels.convolutions`), all three become one operation (`estimators.kernels.conv_relu_pool`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,13 +27,13 @@ _POOLS = (nn.functional.max_pool2d, torch.max_pool2d)
 
 
 class PooledRelus(TorchFunctionMode):
-    """Inside this mode, 2d max pools of a ReLU's output are those of this module, differentiable to any order."""
+    """Replaces 2d max pooling of a ReLU's output by this module's implementation, differentiable to any order."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: By output of a ReLU: its input, and the version of the output.
+        #: Maps the output of each ReLU to (input of the ReLU, version counter of the output).
         self._relus = WeakIdKeyDictionary()
-        #: By the node of the ReLU's input.
+        #: Maps the node of each ReLU's input to the pool.
         self.pools: dict[Node, Pool] = {}
 
     def __torch_function__(
@@ -43,7 +43,7 @@ class PooledRelus(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """The function's result."""
+        """Calls the function or its replacement."""
         if func in _POOLS and args:
             before, version = self._relus.get(args[0], (None, 0))
             if before is not None and args[0].ndim == 4 and args[0]._version == version:
@@ -65,13 +65,13 @@ class PooledRelus(TorchFunctionMode):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """A max pool of a ReLU in the graph."""
+    """A max pool of a ReLU in the autograd graph."""
 
     edge: GradientEdge
-    """Of the pool's output."""
+    """Gradient edge of the pool's output."""
 
     def gradients(self, columns: Sequence[Tensor]) -> PooledGradients:
-        """The gradients of the ReLU's input, given some of the pool's output [n, ...]."""
+        """Gradients with respect to the ReLU's input, from several with respect to the pool's output [n, ...]."""
         node: Any = self.edge.node
         indices, pooled = (saved.detach() for saved in node.saved_tensors)
         return PooledGradients(columns, pooled, indices, node.window)

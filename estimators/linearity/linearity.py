@@ -8,7 +8,7 @@ graph is followed by the parameters it depends on:
 - a piecewise linear operation passes the dependence on;
 - a product of two tensors without a common parameter is harmless: its second derivatives are off the diagonal;
 - a product of tensors with a common parameter, a curved operation on a tensor that depends on a parameter, and an
-  unknown operation make the network not exact. :mod:`estimators.linearity.autograd_rules` lists the known operations.
+  unknown operation make the network not exact. `estimators.linearity.autograd_rules` lists the known operations.
 
 "Not exact" includes networks whose diagonal happens to be zero: dependence is followed by whole parameters, so the
 product of two halves of one parameter counts as a square. Hooks that rewrite saved tensors, and C++ code that gives its
@@ -37,7 +37,7 @@ _SAMPLES = 2
 
 @dataclass(frozen=True)
 class Linearity:
-    """Result of :func:`estimators.linearity`."""
+    """Result of `estimators.linearity`."""
 
     exact: bool
     """True: tr(H) = tr(GGN) for every loss of the outputs. False: the traces may differ."""

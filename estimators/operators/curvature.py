@@ -23,7 +23,7 @@ Operator = TypeVar("Operator", bound="CurvatureOperator")
 class CurvatureOperator(LinearOperator):
     """A matrix that is a mean over samples; a subclass says how to build the graph of one chunk.
 
-    See :class:`estimators.HessianOperator` for arguments and costs.
+    See `estimators.HessianOperator` for arguments and costs.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class CurvatureOperator(LinearOperator):
         next vector. The pass counts as a product, by its share of the samples.
 
         Raises:
-            ValueError: as :meth:`matvec`.
+            ValueError: as `matvec`.
         """
         self._check_vectors(vector, (self.size,))
         seen = 0

@@ -14,7 +14,7 @@ _LARGEST = 10_000
 def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> Tensor:
     """The Hessian [size, size] of the model's mean loss over all samples of ``batches``, differentiated as one batch.
 
-    Arguments, order of rows and errors are those of :class:`estimators.HessianOperator`. Use float64.
+    Arguments, order of rows and errors are those of `estimators.HessianOperator`. Use float64.
 
     Raises:
         ValueError: above 10,000 parameters, or if model, loss or data cannot be measured.

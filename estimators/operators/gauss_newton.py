@@ -17,7 +17,7 @@ class GaussNewtonOperator(CurvatureOperator):
     J_n is the Jacobian of sample n's outputs z_n in the parameters, l_n its loss (Schraudolph, 2002). G is positive
     semidefinite if the loss is convex in the outputs, and the Fisher matrix for cross-entropy (Martens, 2020). The
     Hessian is H = G + sum over outputs of dL/dz_c d2z_c. Arguments, order of vectors, subsets, counts, kept graphs and
-    errors are those of :class:`estimators.HessianOperator`.
+    errors are those of `estimators.HessianOperator`.
 
     A product costs 7F, or 4F with kept graphs: 3F for the outputs and the graph of J'u, which is linear in u, 2F to
     differentiate it for J times the vector, 2F for the product with J'.

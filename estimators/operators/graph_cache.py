@@ -26,7 +26,7 @@ class GraphMemory:
 class GraphCache:
     """The graphs of the first chunks of a pass over the data, as many as fit into the memory.
 
-    They are valid for one state of the model and dropped when it changes. Without :meth:`keeping` nothing is kept.
+    They are valid for one state of the model and dropped when it changes. Without `keeping` nothing is kept.
     """
 
     def __init__(self, model: nn.Module, memory: GraphMemory) -> None:

@@ -30,7 +30,7 @@ class LinearOperator(SymmetricOperator, ABC):
         Column i is bit for bit ``matvec(vectors[:, i])``. Takes memory for 3 k vectors, including the result.
 
         Raises:
-            ValueError: as :meth:`matvec`; for k = 0.
+            ValueError: as `matvec`; for k = 0.
         """
         columns = vectors.shape[1] if vectors.ndim == 2 and vectors.shape[1] else 1
         self._check_vectors(vectors, (self.size, columns))
@@ -38,7 +38,7 @@ class LinearOperator(SymmetricOperator, ABC):
         return torch.stack(self._multiply([vectors[:, column].clone() for column in range(columns)]), dim=1)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
-        """A @ vectors: :meth:`matvec` of [size], :meth:`matmat` of [size, k]."""
+        """A @ vectors: `matvec` of [size], `matmat` of [size, k]."""
         return self.matmat(vectors) if vectors.ndim == 2 else self.matvec(vectors)
 
     def _check_vectors(self, vectors: Tensor, shape: tuple[int, ...]) -> None:

@@ -103,7 +103,7 @@ class MeanCheck:
 
     The last sample of each chunk is checked again with the next chunk, because a chunk of one sample shows nothing.
     Losses that are not finite pass: the result will be NaN, which is correct. Nothing waits for the device before
-    :meth:`conclude`.
+    `conclude`.
     """
 
     def __init__(self, loss_fn: LossFunction) -> None:

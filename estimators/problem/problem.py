@@ -74,7 +74,7 @@ class Problem:
         return replace(self, count=samples_in_fraction(fraction, self.count))
 
     def measuring(self) -> AbstractContextManager[None]:
-        """The context for evaluating and differentiating: see :func:`estimators.problem.isolation.measuring`."""
+        """The context for evaluating and differentiating: see `estimators.problem.isolation.measuring`."""
         return measuring(self.model, self.device)
 
     def chunks(self, size: int) -> Iterator[Pair]:

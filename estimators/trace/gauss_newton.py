@@ -29,7 +29,7 @@ _REPEAT_EVERY, _MIN_REPEATED = 8, 64
 
 @dataclass(frozen=True, eq=False)
 class SampledGaussNewtonTrace(GaussNewtonTrace):
-    """Result of :func:`estimators.sampled_trace`: unbiased estimates of all numbers of the exact trace.
+    """Result of `estimators.sampled_trace`: unbiased estimates of all numbers of the exact trace.
 
     ``sampling_error`` includes the error of the signs, since s / sqrt(n) of noisy contributions cannot separate them.
     """
@@ -55,7 +55,7 @@ def exact_trace(
         model: in the mode to be measured; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; it need not be convex in the outputs.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order.
-        chunk_size: maximum samples at a time. None: on a CPU two thirds of :class:`estimators.HessianOperator`'s.
+        chunk_size: maximum samples at a time. None: on a CPU two thirds of `estimators.HessianOperator`'s.
 
     Raises:
         ValueError: if the trace cannot be computed correctly; the message says how to fix it.
@@ -68,7 +68,7 @@ def exact_trace(
 
 
 def exact_trace_of(problem: Problem, chunk_size: int | None) -> GaussNewtonTrace:
-    """As :func:`exact_trace`."""
+    """As `exact_trace`."""
     return trace_pass(problem, chunk_size, _AllColumns())
 
 
@@ -88,16 +88,16 @@ def sampled_trace(
     that are not convex in the outputs take twice as many backward passes.
 
     Args:
-        model: as for :func:`exact_trace`.
-        loss_fn: as for :func:`exact_trace`.
-        batches: as for :func:`exact_trace`.
+        model: as for `exact_trace`.
+        loss_fn: as for `exact_trace`.
+        batches: as for `exact_trace`.
         vectors: random vectors per sample, at least 1.
         generator: draws the signs, on any device. None: a generator seeded by torch's global CPU generator, which
             advances. The chunk size does not change the draws.
-        chunk_size: maximum samples at a time. None: :class:`estimators.HessianOperator`'s.
+        chunk_size: maximum samples at a time. None: `estimators.HessianOperator`'s.
 
     Raises:
-        ValueError: as :func:`exact_trace`, or if vectors is below 1.
+        ValueError: as `exact_trace`, or if vectors is below 1.
     """
     if vectors < 1:
         raise ValueError(f"vectors is {vectors}, expected at least 1: one is enough for thousands of samples")
@@ -107,7 +107,7 @@ def sampled_trace(
 def sampled_trace_of(
     problem: Problem, chunk_size: int | None, vectors: int, generator: torch.Generator | None
 ) -> SampledGaussNewtonTrace:
-    """As :func:`sampled_trace`."""
+    """As `sampled_trace`."""
     estimator = _RandomSigns(vectors, generator)
     trace = trace_pass(problem, chunk_size, estimator)
     return SampledGaussNewtonTrace(**vars(trace), standard_error=estimator.standard_error(), vectors=vectors)

@@ -18,7 +18,7 @@ from estimators.trace.trace_pass import GaussNewtonTrace
 
 @dataclass(frozen=True, eq=False)
 class HessianTrace:
-    """Result of :func:`estimators.hessian_trace`. Traces are in units of the loss per squared parameter."""
+    """Result of `estimators.hessian_trace`. Traces are in units of the loss per squared parameter."""
 
     value: float
     """tr(H) = ``gauss_newton`` + ``difference``; unbiased if not exact."""
@@ -44,7 +44,7 @@ class HessianTrace:
     """The full result for ``difference``; None if no probes were needed."""
 
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
-        """The confidence interval (low, high) of the trace at ``level``; see :meth:`HutchinsonResult.interval`.
+        """The confidence interval (low, high) of the trace at ``level``; see `HutchinsonResult.interval`.
 
         The error of sampled signs is a mean over all samples and treated as known. The width is zero if exact.
 
@@ -70,7 +70,7 @@ def hessian_trace(
     """Computes tr(H) = tr(GGN) + tr(H - GGN): the first term exactly, the second with probes unless it is zero.
 
     If the network is piecewise linear in each single parameter, tr(H) = tr(GGN): the result is exact and needs no
-    probes (:func:`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
+    probes (`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
     2 ||H - GGN||_F^2, minus the diagonal's share for Rademacher probes; probes of H have 2 ||H||_F^2 instead. It is
     small if the curvature comes from the loss rather than the network, as near a minimum, where the gradient in the
     outputs vanishes.
@@ -82,12 +82,12 @@ def hessian_trace(
             the exact trace takes chunks of two thirds of the size.
         probes: at least 1, if any are needed; a standard error needs 2.
         distribution: of the probes, "rademacher" or "gaussian".
-        sampled: whether to estimate tr(GGN) by :func:`estimators.sampled_trace` for about the cost of one gradient. The
+        sampled: whether to estimate tr(GGN) by `estimators.sampled_trace` for about the cost of one gradient. The
             standard error includes its error.
         generator: draws the signs, if sampled, then the probes. None: torch's global CPU generator.
 
     Raises:
-        ValueError: if op is not a HessianOperator; as :func:`estimators.hutchinson` and :func:`estimators.exact_trace`.
+        ValueError: if op is not a HessianOperator; as `estimators.hutchinson` and `estimators.exact_trace`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     >>> op = HessianOperator(model, torch.nn.functional.mse_loss, (torch.ones(8, 3), torch.zeros(8, 1)))

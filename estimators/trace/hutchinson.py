@@ -20,7 +20,7 @@ _BLOCK_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class HutchinsonResult:
-    """Result of :func:`estimators.hutchinson`. The trace is in units of the loss per squared parameter."""
+    """Result of `estimators.hutchinson`. The trace is in units of the loss per squared parameter."""
 
     value: float
     """The mean of ``samples``: an unbiased estimate of the trace."""
@@ -95,7 +95,7 @@ class HutchinsonResult:
 
 
 class DeflatingSubspace(Protocol):
-    """The subspace that deflation needs, such as a :class:`estimators.LanczosResult`."""
+    """The subspace that deflation needs, such as a `estimators.LanczosResult`."""
 
     @property
     def basis(self) -> Tensor:

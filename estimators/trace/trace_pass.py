@@ -17,7 +17,7 @@ from estimators.trace.loss_root import LossRoot, check_targets, loss_root
 
 @dataclass(frozen=True, eq=False)
 class GaussNewtonTrace:
-    """Result of :func:`estimators.exact_trace`. Traces are in units of the loss per squared parameter."""
+    """Result of `estimators.exact_trace`. Traces are in units of the loss per squared parameter."""
 
     value: float
     """tr(GGN) of the mean loss over these samples: the mean of ``per_sample``."""
@@ -72,7 +72,7 @@ class ChunkEstimator(ABC):
 
 
 def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimator) -> GaussNewtonTrace:
-    """The mean over samples of their contributions; see :func:`estimators.exact_trace` for arguments and errors."""
+    """The mean over samples of their contributions; see `estimators.exact_trace` for arguments and errors."""
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
     check_mode(problem.model)
