@@ -1,1 +1,1 @@
-"""The window: a sweep's store, shown in MLflow by a process of its own. Importing this package imports no MLflow."""
+"""Copies a sweep from the store to MLflow in a separate process. Importing this package does not import MLflow."""

@@ -15,10 +15,10 @@ _LOCAL_UI = "http://127.0.0.1:5000"
 
 
 def absolute_uri(uri: str) -> str:
-    """Returns a tracking URI that means the same in every working directory.
+    """Returns a tracking URI that does not depend on the working directory.
 
     Raises:
-        ValueError: if MLflow cannot or will not track there.
+        ValueError: if MLflow does not support this URI.
     """
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme == "sqlite":
@@ -39,9 +39,10 @@ def database_file(uri: str) -> Path | None:
 
 
 def artifact_folder(uri: str, storage: Path | S3Location) -> str | None:
-    """Returns the URI of the artifact folder: beside a SQLite file, in the storage for other databases.
+    """Returns the URI of the artifact folder: next to a SQLite file, or in the storage for any other database.
 
-    None for a server, which decides itself. Without a folder MLflow would write to ``mlruns`` in the working directory.
+    Returns None for a server, which chooses its own folder. A database needs the URI, because MLflow would otherwise
+    write to ``mlruns`` in the working directory.
     """
     if urlsplit(uri).scheme in _SERVERS:
         return None

@@ -1,4 +1,4 @@
-"""The files attached to a run."""
+"""Creates and uploads the artifacts (files) of MLflow runs."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -23,21 +23,22 @@ ATTEMPTS = "attempts.json"
 
 
 def curvature_file(label: str) -> str:
-    """Returns the artifact with the raw samples of a remeasurement."""
+    """Returns the name of the artifact that holds the raw samples of a remeasurement."""
     return f"curvature-{label}.json"
 
 
 def curvature_json(records: Iterable[EpochRecord]) -> str:
-    """Returns the raw samples behind the curves, one object an epoch: ``{"epoch": 3, "lanczos/history": [...]}``.
+    """Returns the raw samples behind the curves as JSON, one object per epoch.
 
-    JSON has no non-finite numbers; they are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+    An object looks like ``{"epoch": 3, "lanczos/history": [...]}``. Non-finite numbers, which JSON does not support,
+    are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
     """
     rows = [{"epoch": record.epoch, **record.vectors()} for record in records]
     return "[\n" + ",\n".join(map(strict_json.to_line, rows)) + "\n]\n"
 
 
 def attempts_json(attempts: Iterable[Attempt]) -> str:
-    """Returns a trial's attempts: when and where each ran, and how it ended."""
+    """Returns a trial's attempts as JSON: when and where each one ran, and how it ended."""
     rows = [
         {
             "attempt": attempt.name,
@@ -55,7 +56,7 @@ def attempts_json(attempts: Iterable[Attempt]) -> str:
 
 
 def upload_attempts(run: TrackedRun, attempts: tuple[Attempt, ...]) -> dict[str, str]:
-    """Uploads a trial's attempts if there were several. Returns the tags to set afterwards."""
+    """Uploads a trial's attempts if there was more than one. Returns the tags to set afterwards."""
     if len(attempts) < 2:
         return {}
     version = f"{attempts[-1].name} {attempts[-1].ended or 'open'}"
@@ -69,10 +70,10 @@ def upload_provenance(
     """Uploads the patch, packages and user code that a provenance refers to. Returns the tags to set afterwards.
 
     Args:
-        run: of the sweep or of a trial.
-        files: of the storage.
-        provenance: of the run.
-        of_sweep: of the sweep's run; what that run shows is left out.
+        run: MLflow run of the sweep or of a trial.
+        files: file system of the storage.
+        provenance: provenance of this run.
+        of_sweep: provenance of the sweep's run, whose files are not uploaded again.
     """
     shown = {digest for _, _, digest in _attachments(of_sweep)} if of_sweep else set()
     wanted = [each for each in _attachments(provenance) if each[2] not in shown]
@@ -86,7 +87,7 @@ def upload_provenance(
 
 
 def _attachments(provenance: Provenance) -> Iterator[tuple[str, str, str]]:
-    """Yields artifact name, kind and digest of each attachment."""
+    """Yields (artifact name, kind, digest) of each attachment."""
     if provenance.diff_digest:
         yield PATCH, attachments.DIFF, provenance.diff_digest
     if provenance.packages_digest:

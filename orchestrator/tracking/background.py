@@ -1,4 +1,4 @@
-"""Runs a shipper process during a run, waits for it, and reports its progress."""
+"""Starts a shipper process alongside a run, waits for it, and reports its progress."""
 
 import contextlib
 import logging
@@ -19,17 +19,17 @@ from orchestrator.tracking.shipper import ship
 log = logging.getLogger("hessian_dynamics.tracking")
 SHIP_VARIABLE = "HESSIAN_DYNAMICS_SHIP_SECONDS"
 INTERACTIVE_SECONDS = 20.0
-"""How long a run waits for the shipper without the variable: a person waits for the prompt."""
+"""How long a run waits for the shipper if the variable is not set. Short, because a user may wait for the prompt."""
 _POLL_SECONDS = 0.1
 
 
 def ship_seconds() -> float | None:
-    """Returns $HESSIAN_DYNAMICS_SHIP_SECONDS: how long a run waits for the shipper; None if it is not set.
+    """Returns how long a run waits for the shipper, from $HESSIAN_DYNAMICS_SHIP_SECONDS; None if it is not set.
 
-    It is set if the end of the run ends all its processes, including the shipper: in a container, in a job.
+    Containers and batch jobs set the variable, because there the end of the run also ends the shipper.
 
     Raises:
-        ValueError: if it is not a number of seconds.
+        ValueError: if the variable is not a number of seconds.
     """
     text = os.environ.get(SHIP_VARIABLE)
     if not text:
@@ -43,13 +43,13 @@ def ship_seconds() -> float | None:
 def start_shipper(
     storage_root: Path | S3Location, sweep: str, tracking_uri: str, log_file: Path
 ) -> subprocess.Popen[bytes]:
-    """Starts ``hessian-dynamics ship SWEEP --follow``, whose output is appended to `log_file`.
+    """Starts ``hessian-dynamics ship SWEEP --follow`` and appends its output to `log_file`.
 
-    It has its own session, so it survives the driver and Ctrl-C. The URI may contain a password and is passed in the
-    environment, since other users of the machine can read command lines.
+    The process runs in a new session, so it survives the driver and Ctrl-C. The URI may contain a password. It is
+    passed in the environment, because other users of the machine can read command lines.
 
     Raises:
-        ValueError: if MLflow cannot track at this URI.
+        ValueError: if MLflow does not support this URI.
     """
     command = [sys.executable, "-m", "orchestrator.cli", "ship", sweep, "--storage", str(storage_root), "--follow"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": absolute_uri(tracking_uri), "PYTHONUNBUFFERED": "1"}
@@ -68,9 +68,9 @@ def start_shipper(
 def wait_for_first_status(
     store: SweepStore, process: subprocess.Popen[bytes], timeout_seconds: float = 60.0
 ) -> ShipperStatus | None:
-    """Returns the shipper's first status: all runs exist, or the tracker is away.
+    """Waits for the shipper's first status: all MLflow runs exist, or the tracker is unreachable.
 
-    None if there is no reason to wait longer: it ended, waits for another shipper of the sweep, or took too long.
+    Returns None if the shipper ended, is waiting for another shipper of the sweep, or exceeded the timeout.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -85,12 +85,12 @@ def wait_for_first_status(
 
 
 class BackgroundShipper:
-    """A shipper process that runs during a run.
+    """A shipper process that works alongside a run.
 
     Args:
-        storage: where the sweep is stored.
-        sweep: its name.
-        tracking_uri: where MLflow tracks.
+        storage: the storage that holds the sweep.
+        sweep: name of the sweep.
+        tracking_uri: MLflow tracking URI.
 
     Raises:
         ValueError: if $HESSIAN_DYNAMICS_SHIP_SECONDS is not a number of seconds.
@@ -104,11 +104,11 @@ class BackgroundShipper:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the process; it creates the runs while the engine starts."""
+        """Starts the process. It creates the MLflow runs while the engine starts."""
         self.process = start_shipper(self._storage.root, self._store.name, self._uri, self._store.log)
 
     def wait_until_ready(self) -> None:
-        """Waits until every trial has its run, or the tracker is known to be away; training starts in both cases."""
+        """Waits until every trial has an MLflow run or the tracker is known to be unreachable."""
         assert self.process is not None
         status = wait_for_first_status(self._store, self.process)
         if status and status.state == "unreachable":
@@ -117,7 +117,7 @@ class BackgroundShipper:
             log.info("the shipper ended at once, training starts without it; see %s", self._store.log)
 
     def wait_until_shipped(self) -> None:
-        """Waits for the end of shipping up to the configured time. Reports the result and the link to the curves."""
+        """Waits until shipping ends or the time limit is over. Reports the result and the link to the curves."""
         assert self.process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(INTERACTIVE_SECONDS if self._limit is None else self._limit)
@@ -140,7 +140,7 @@ class BackgroundShipper:
 
 
 def ship_now(storage: Storage, sweep: str, tracking_uri: str) -> None:
-    """Ships a sweep in this process. Reports the link to the curves, or the command that ships it later."""
+    """Ships a sweep in this process. Reports the link to the curves, or the command to ship the sweep later."""
     try:
         complete = ship(storage, sweep, tracking_uri).complete
     except ModuleNotFoundError as error:

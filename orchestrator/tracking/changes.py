@@ -1,4 +1,4 @@
-"""Finds what changed in a sweep's store since the last round. Ten thousand unchanged trials cost no reads."""
+"""Finds the trials of a sweep that changed in the store since the last round, without reading unchanged trials."""
 
 import os
 import time
@@ -12,13 +12,13 @@ from orchestrator.store.sweep import manifest_content
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking.stored_trial import DamagedTrialError, StoredTrial, read_trial, unshipped_measurements
 
-ENDED_TRIALS_SECONDS = 10.0  # between two checks of ended trials, to which only `measure` adds
-TIMESTAMP_SECONDS = 2.0  # coarsest resolution of timestamps: a change this soon after a check may not alter them
+ENDED_TRIALS_SECONDS = 10.0  # interval between checks of ended trials, which only `measure` still changes
+TIMESTAMP_SECONDS = 2.0  # coarsest timestamp resolution: two changes within this time may look like one
 _Stamp = tuple[object, ...]
 
 
 class StoredSweep:
-    """A sweep as it is stored. A trial that cannot be read does not keep the others from being read."""
+    """Snapshot of a sweep in the store. An unreadable trial does not prevent reading the others."""
 
     def __init__(self, storage: Storage, name: str) -> None:
         self._storage = storage
@@ -29,12 +29,12 @@ class StoredSweep:
         self._ended_checked_at = 0.0
         self._driver_since: float | None = None
         self.manifest = b""
-        self.trials: dict[str, StoredTrial] = {}  # by trial id; of a damaged trial the last intact snapshot, if any
-        self.damaged: dict[str, str] = {}  # why trials cannot be read, by trial id
+        self.trials: dict[str, StoredTrial] = {}  # by trial id; a damaged trial keeps its last intact snapshot
+        self.damaged: dict[str, str] = {}  # by trial id: why the trial cannot be read
         self.read_manifest()
 
     def read_manifest(self) -> bool:
-        """Reads the requested trials. Returns whether they changed.
+        """Reads the sweep's manifest if it changed. Returns whether its content differs.
 
         Raises:
             StorageError: if the manifest cannot be read.
@@ -56,9 +56,9 @@ class StoredSweep:
         return True
 
     def read_changed(self, driver_since: float | None, thorough: bool = False) -> set[str]:
-        """Reads every trial that changed since the last call. Returns their ids and those of damaged trials.
+        """Reads every trial that changed since the last call. Returns the ids of changed and of damaged trials.
 
-        `driver_since` is as in `store.trial_status.trial_status`; `thorough` ignores the timestamps of folders.
+        `driver_since` is as in `store.trial_status.trial_status`. With `thorough`, folder timestamps are ignored.
 
         Raises:
             StorageError: if the storage cannot be read.
@@ -80,13 +80,13 @@ class StoredSweep:
         return changed
 
     def mark_damaged(self, trial_id: str, error: Exception) -> None:
-        """Records why a trial cannot be read. It is read again at every round."""
+        """Records why a trial cannot be read. The trial is read again in every round."""
         self.damaged[trial_id] = str(error)
         self._stamps.pop(trial_id, None)
         self._ended.discard(trial_id)
 
     def pending_epochs(self, shipped: Mapping[str, int]) -> int:
-        """Returns the number of committed epochs after the last shipped one, which is given by trial id."""
+        """Returns the number of unshipped epochs. `shipped` maps a trial id to its last shipped epoch."""
         return sum(
             max(0, bisect_right(trial.epochs, config.epochs) - bisect_right(trial.epochs, shipped.get(trial_id, -1)))
             for trial_id, config in self.sweep.by_id.items()
@@ -94,7 +94,7 @@ class StoredSweep:
         )
 
     def pending_measurements(self, tags: Mapping[str, Mapping[str, str]]) -> int:
-        """Returns the number of remeasured epochs that are not shipped, given the tags of the trials' runs."""
+        """Returns the number of unshipped remeasured epochs. `tags` maps a trial id to the tags of its run."""
         return sum(
             len(epochs)
             for trial_id, config in self.sweep.by_id.items()
@@ -123,9 +123,9 @@ class StoredSweep:
 
 
 def _stamp(storage: Storage, name: str) -> _Stamp:
-    """Returns a value that changes when an entry of a folder is added, replaced or removed; empty without a folder."""
+    """Returns a value that changes when an entry of a folder is added, replaced or removed; () if it is missing."""
     if not isinstance(storage.root, Path):
-        return (object(),)  # an object store has no folders, so every check reads
+        return (object(),)  # an object store has no folder timestamps, so trials are always read
     try:
         found = os.stat(f"{storage.root}/{name}")  # noqa: PTH116 (Path is too slow for thirty thousand calls a round)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Connects to MLflow and classifies its errors. MLflow is imported here, when it is first needed."""
+"""Connects to MLflow and classifies its errors. MLflow is imported lazily."""
 
 import logging
 import os
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SETTINGS = {
-    # MLflow's own 7 retries take four minutes a call. The shipper retries after it has looked up what exists:
-    # a create_run repeated by MLflow would make a second run.
+    # MLflow's 7 retries take four minutes per call, and a repeated create_run creates a second run.
+    # The shipper looks up the existing runs before it retries.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -44,7 +44,7 @@ def connect(uri: str) -> "MlflowClient":
         file.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=uri)
     if file:
-        # MLflow caches connections per process, including those to a file that was deleted since.
+        # MLflow caches connections per process, even if the file has been deleted since.
         store: Any = client._tracking_client.store
         store.engine.dispose()
         if not file.exists() or file.stat().st_size == 0:
@@ -53,7 +53,7 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def require_mlflow() -> None:
-    """Imports MLflow with short timeouts and without its own retries.
+    """Imports MLflow with short timeouts and without retries.
 
     Raises:
         ModuleNotFoundError: if MLflow is not installed; the message names the command that installs it.
@@ -71,9 +71,10 @@ def require_mlflow() -> None:
 
 
 def unanswered(error: BaseException, uri: str) -> bool:
-    """Returns whether a server may still carry out the failed request: it may have received it and did not refuse it.
+    """Returns whether a server may still carry out a failed request.
 
-    A proxy or a busy server can forward a request long after its client gave up. A database cannot.
+    A server or proxy can process a request long after the client timed out, unless it never received the request or
+    rejected it. A database cannot.
     """
     from mlflow.exceptions import MlflowException, RestException
 

@@ -15,13 +15,13 @@ TIMEOUT_SECONDS = 5.0
 
 
 def describe_tracker(uri: str) -> str:
-    """The tracker at a URI in one line without credentials.
+    """Returns a one-line description of the tracker at a URI, without credentials.
 
     Raises:
-        ValueError: if MLflow cannot track there, the database's driver is not installed, or its tables are of another
-            version.
+        ValueError: if MLflow does not support this URI, the database driver is not installed, or the tables belong to
+            another MLflow version.
         ModuleNotFoundError: if MLflow is not installed.
-        ConnectionError: if the tracker refuses, or cannot be reached within 5 s.
+        ConnectionError: if the tracker answers with an error or cannot be reached within 5 s.
     """
     uri = absolute_uri(uri)
     file = database_file(uri)
@@ -42,7 +42,7 @@ def _server(uri: str) -> str:
 
 
 def _server_version(uri: str) -> str:
-    """The server's version. Asked first, since urllib respects the time limit in every case."""
+    """Returns the server's version. Requested before anything else, because urllib always respects the timeout."""
     try:
         with urllib.request.urlopen(f"{ui_base(uri)}/version", timeout=TIMEOUT_SECONDS) as answer:
             text: str = answer.read(100).decode(errors="replace").strip()
@@ -70,7 +70,7 @@ def _database(uri: str) -> str:
         return _tables(engine, uri)
     except ValueError:
         raise
-    except Exception as error:  # each driver has error types of its own
+    except Exception as error:  # every driver has different error types
         raise _unreachable(uri, error) from None
     finally:
         engine.dispose()
@@ -89,7 +89,7 @@ def _tables(engine: "Engine", uri: str) -> str:
         if schema != expected:
             raise ValueError(
                 f"the database at {redacted(uri)} has schema {schema}, MLflow {mlflow.__version__} expects {expected}; "
-                f"copy it and run: mlflow db upgrade {redacted(uri)}"
+                f"back it up, then run: mlflow db upgrade {redacted(uri)}"
             )
         count = connection.execute(text("select count(*) from experiments")).scalar()
     return f"MLflow {mlflow.__version__}, {_count(int(count or 0))}"

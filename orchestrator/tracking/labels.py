@@ -1,4 +1,4 @@
-"""Names, params and tags of runs and experiments. Pure: neither MLflow nor the disk is used."""
+"""Names, params and tags of runs and experiments. Pure functions: they access neither MLflow nor the disk."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,18 +17,18 @@ KIND = "kind"
 OUTCOME = "outcome"
 FAILURE = "failure"
 DATA_DIGEST = "data_digest"
-UNCOMMITTED = "uncommitted"  # start of the digest of the uncommitted changes; the patch is an artifact
-ATTEMPTS = "attempts"  # number of attempts if there were several; the artifact attempts.json lists them
-ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in that artifact, and how it ended
+UNCOMMITTED = "uncommitted"  # first digits of the digest of the uncommitted changes; the patch is an artifact
+ATTEMPTS = "attempts"  # number of attempts if more than one; the artifact attempts.json lists them
+ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in attempts.json, and how it ended
 PROVENANCE_SHOWN = "provenance_shown"  # digests of the uploaded patch, packages and user code
 DAMAGE = "damage"  # why the trial cannot be read from the storage
-SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch the tracker has; kept there, so an empty one is filled
+SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch in the tracker; kept there, so a new tracker is filled
 CURVATURE_EPOCH = "curvature_epoch"  # the last epoch in the artifact curvature.json
 FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
 MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
 GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json
-STORAGE_ID = "storage_id"  # the storage that the run shows
-ORIGIN = "origin"  # when epoch 0 ended, in ms; separates a trial from the same one trained anew
+STORAGE_ID = "storage_id"  # id of the storage that the run was shipped from
+ORIGIN = "origin"  # when epoch 0 ended, in ms; changes if the same trial is trained anew
 MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped epochs of a remeasurement
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
@@ -36,7 +36,7 @@ _VALUE_LIMIT = 5000
 
 
 def trial_name(sweep: Sweep, config: TrialConfig) -> str:
-    """Returns the settings that distinguish the trial within its sweep, and its id."""
+    """Returns a run name: the settings that distinguish the trial within its sweep, then its id."""
     label = sweep.label(config)[: _NAME_LIMIT - len(config.trial_id) - 1]
     return f"{label} {config.trial_id}".strip()
 
@@ -44,7 +44,7 @@ def trial_name(sweep: Sweep, config: TrialConfig) -> str:
 def trial_params(config: TrialConfig) -> dict[str, str]:
     """Returns the fields that identify the trial, by dotted name.
 
-    MLflow does not allow changing a param, so fields that may change within one trial (`epochs`, the data's path) are
+    MLflow does not allow changing a param. Fields that may change within one trial (`epochs`, the path of the data) are
     tags instead.
     """
     changeable = set(_changeable(config))
@@ -54,10 +54,10 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
 def trial_tags(
     sweep: Sweep, config: TrialConfig, provenance: Provenance, environment: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Returns the tags that identify the trial and what ran it last."""
+    """Returns the tags that identify the trial, and the code and machine that ran it last."""
     flat = config.flat()
     note = (
-        f"Trial {config.trial_id} of sweep {sweep.name}. Alone: hessian-dynamics trial {sweep.name} {config.trial_id}"
+        f"Trial {config.trial_id} of sweep {sweep.name}. Rerun: hessian-dynamics trial {sweep.name} {config.trial_id}"
     )
     return {
         **{key: _text(value) for key, value in environment.items() if value is not None},
@@ -71,7 +71,7 @@ def trial_tags(
 
 
 def sweep_tags(sweep: Sweep, provenance: Provenance) -> dict[str, str]:
-    """Returns the tags that identify the sweep and what ran it last."""
+    """Returns the tags that identify the sweep, and the code and machine that ran it last."""
     trials = str(len(sweep.trials))
     return {KIND: "sweep", "sweep": sweep.name, "trials": trials, **_description(sweep), **_source(provenance)}
 

@@ -10,7 +10,7 @@ from orchestrator.tracking.client import connect
 
 
 def ship_command(storage_root: Path | S3Location, sweep: str, tracking_uri: str) -> str:
-    """Returns the command that ships a sweep; a password in the URI is left out for the user to fill in."""
+    """Returns the command that ships a sweep. A password in the URI is replaced by ``***``."""
     uri = absolute_uri(tracking_uri)
     command = shlex.join(["hessian-dynamics", "ship", sweep, "--storage", str(storage_root)])
     if redacted(uri) != uri:  # other users of the machine can read command lines
@@ -19,9 +19,9 @@ def ship_command(storage_root: Path | S3Location, sweep: str, tracking_uri: str)
 
 
 def curves_url(tracking_uri: str, sweep: str) -> str | None:
-    """Returns the page with a sweep's curves; None if the tracker has no such sweep or does not answer in time.
+    """Returns the URL of a sweep's curves; None if the tracker has no such sweep or does not answer in time.
 
-    For a database it is the page once ``make ui`` serves it.
+    For a database, the URL works once ``make ui`` serves it.
     """
     uri = absolute_uri(tracking_uri)
     file = database_file(uri)
@@ -29,16 +29,16 @@ def curves_url(tracking_uri: str, sweep: str) -> str | None:
         return None
     try:
         experiment = connect(uri).get_experiment_by_name(sweep)
-    except Exception:  # a missing link is no failure
+    except Exception:  # the link is optional
         return None
     if experiment is None:
         return None
-    # The workflow type selects the page for training runs; MLflow's default is the one for language models.
+    # The workflow type selects the page for training runs. MLflow's default page is for language models.
     query = "compareRunsMode=CHART&workflowType=machine_learning"
     return f"{ui_base(uri)}/#/experiments/{experiment.experiment_id}/runs?{query}"
 
 
 def curves_line(tracking_uri: str, sweep: str) -> str | None:
-    """Returns a line with the link to the curves; None if there is no page."""
+    """Returns a line with the link to the curves; None if there is no link."""
     url = curves_url(tracking_uri, sweep)
     return f"curves: {'make ui, then ' if database_file(tracking_uri) else ''}{url}" if url else None

@@ -1,9 +1,9 @@
-"""Decides what the shipper does after a round. Pure: state and time are arguments, nothing is read or written."""
+"""Decides what the shipper does after a round. Pure functions: state and time are arguments."""
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-OUTAGE_REPORTS = 3  # outages reported within the next constant's time; further ones of an unstable tracker are not
+OUTAGE_REPORTS = 3  # maximum number of outages reported within OUTAGE_REPORT_SECONDS
 OUTAGE_REPORT_SECONDS = 600.0
 
 
@@ -13,13 +13,13 @@ class Timing:
 
     poll: float = 0.7  # pause after a round, and after the first failure
     longest_pause: float = 10.0  # pauses double with every failure up to this
-    patience: float = 60.0  # how long to retry a failing tracker once no driver is followed
+    patience: float = 60.0  # how long to retry a failing tracker if no driver is active
     linger: float = 3.0  # workers of a killed driver commit for about two more seconds
     recheck: float = 35.0  # how long a slow server may take to carry out a request that it never answered
 
 
 FOLLOW = Timing()
-ONE_SHOT = Timing(patience=5.0)  # a person waits
+ONE_SHOT = Timing(patience=5.0)  # a user is waiting
 
 
 class Action(Enum):
@@ -35,7 +35,7 @@ class Message(Enum):
     """What to report to the user."""
 
     OUTAGE = auto()
-    UNSTABLE = auto()  # an outage, the last one to be reported for OUTAGE_REPORT_SECONDS
+    UNSTABLE = auto()  # an outage; further ones are not reported for OUTAGE_REPORT_SECONDS
     RECOVERY = auto()
     RECHECK = auto()
 
@@ -46,9 +46,9 @@ class Outcome:
 
     failure: str = ""  # what failed and why; empty if the tracker has everything that was stored
     unanswered: bool = False  # whether the failed request may still be carried out
-    retry_after: float = 0.0  # seconds for which the tracker asked not to be called
-    follows_driver: bool = False  # whether more is expected from a driver
-    interrupted: bool = False  # whether the followed driver left trials that its workers may still add to
+    retry_after: float = 0.0  # seconds that the tracker asked to wait
+    follows_driver: bool = False  # whether an active driver may still add results
+    interrupted: bool = False  # whether the driver left unfinished trials, to which its workers may still add
     created_runs: bool = False  # whether runs were created since the tracker's runs were last looked up
     read_seconds: float = 0.0  # time to read the store
 
@@ -57,12 +57,12 @@ class Outcome:
 class LoopState:
     """State of the policy between rounds. Times are in seconds of the loop's clock."""
 
-    idle_since: float | None = None  # since when no driver is followed
+    idle_since: float | None = None  # when the last active driver ended
     failing_since: float | None = None
     failures: int = 0  # in a row
     recheck_at: float | None = None  # when to look up the runs again after an unanswered request
     reported: tuple[float, ...] = ()  # when the latest outages were reported
-    muted: bool = False  # whether the current outage is not reported
+    muted: bool = False  # whether reports of the current outage are suppressed
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) ->
 
 
 def _report(state: LoopState, failed: bool, now: float) -> tuple[LoopState, tuple[Message, ...]]:
-    """Reports an outage once, an unstable tracker `OUTAGE_REPORTS` times, and a recovery if its outage was reported."""
+    """Reports each outage once, but at most `OUTAGE_REPORTS` recent ones. Reports the recovery of a reported outage."""
     if not failed:
         messages = (Message.RECOVERY,) if state.failures and not state.muted else ()
         return replace(state, failures=0, muted=False), messages

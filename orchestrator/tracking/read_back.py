@@ -1,7 +1,7 @@
-"""Reads a sweep's tables back from a tracker; they equal those read from the store.
+"""Reads a sweep's tables from a tracker. They equal the tables read from the store.
 
-Points are read key by key, for as many runs at once as MLflow answers in full: it returns the first 25,000 points
-without an error if there are more.
+Points are requested key by key, for several runs at once. Each request stays below 25,000 points, because MLflow
+silently drops the points beyond that limit.
 """
 
 import json
@@ -32,15 +32,15 @@ Point = tuple[str, str, int, float]  # run, key, epoch, value
 
 
 class TrackerContentError(ValueError):
-    """A tracker lacks something or has it twice; the message names the fix."""
+    """Data is missing from the tracker or duplicated. The message says how to fix it."""
 
 
 def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
-    """Returns the tables of a sweep from a tracker. Infinities are NaN, since trackers cannot store them.
+    """Returns the tables of a sweep from a tracker. Infinite values become NaN, since trackers cannot store them.
 
     Raises:
-        ValueError: if MLflow cannot track at this URI.
-        TrackerContentError: if the tracker lacks the sweep or points of it.
+        ValueError: if MLflow does not support this URI.
+        TrackerContentError: if the sweep or some of its points are missing or duplicated.
         ModuleNotFoundError: if MLflow is not installed.
     """
     uri = absolute_uri(tracking_uri)
@@ -135,14 +135,14 @@ def _points(client: "MlflowClient", uri: str, runs: Sequence[TrackedRun]) -> Ite
                 point[0] for point in points
             } != expected:
                 raise TrackerContentError(
-                    f"{redacted(uri)} gave {len(points)} points of {key} for {len(expected)} runs, not all there are; "
-                    "export from the store instead, without --from"
+                    f"{redacted(uri)} returned an incomplete result: {len(points)} points of {key} for "
+                    f"{len(expected)} runs; export from the store instead, without --from"
                 )
             yield from points
 
 
 def _history(client: "MlflowClient", uri: str, key: str, runs: list[str]) -> list[Point]:
-    """Returns all points of a key. MLflow's client asks for one run at a time, so its store is asked instead."""
+    """Returns all points of a key. Uses MLflow's store, because its client can only request one run at a time."""
     store: Any = client._tracking_client.store
     if not uri.startswith("http"):
         found = store.get_metric_history_bulk(runs, key, None)  # no limit

@@ -1,6 +1,6 @@
 """Records the ``Retry-After`` header of MLflow's failed requests, which MLflow's exceptions do not contain.
 
-Imported by `client.connect` only, since it imports MLflow.
+This module imports MLflow, so it is imported lazily.
 """
 
 import time
@@ -11,7 +11,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 LONGEST_SECONDS = 30.0
-"""Longer waits are cut to this, so that a backlog is shipped within a minute of the tracker's recovery."""
+"""Longest wait, chosen so that a backlog is shipped within a minute of the tracker's recovery."""
 
 _ask_again_at = 0.0
 
@@ -33,7 +33,7 @@ def record_retry_after() -> None:
 
 
 def seconds_to_wait() -> float:
-    """Returns the seconds until the tracker wants the next request, at most `LONGEST_SECONDS`; 0.0 without a wish."""
+    """Returns the seconds left of the wait that the tracker asked for, at most `LONGEST_SECONDS`; 0.0 if none."""
     return max(0.0, min(_ask_again_at - time.monotonic(), LONGEST_SECONDS))
 
 

@@ -1,7 +1,7 @@
 """Ships a sweep from the store to MLflow: a loop of rounds with backoff, a lease, a status file and log messages.
 
-Nothing that the tracker does raises an error or loses an epoch. What it did not accept is shipped once it is back, or
-by the command in the last message.
+Failures of the tracker neither raise an error nor lose an epoch. Unshipped epochs are shipped once the tracker is back,
+or by the command in the last log message.
 """
 
 import contextlib
@@ -36,28 +36,28 @@ _STATUS_SECONDS = 1.0  # shortest interval between two status files within a rou
 
 @dataclass(frozen=True)
 class ShippingResult:
-    """The amounts shipped and left by one shipper."""
+    """What one shipper has shipped, and what is left."""
 
     shipped: Amount
     pending: Amount  # measurements are counted only if shipping was given up
-    runs: int  # the trials' runs and the sweep's own; 0 if the tracker was never reached
+    runs: int  # number of MLflow runs, the sweep's included; 0 if the tracker was never reached
     complete: bool  # whether the tracker has everything that is committed, including files and statuses
 
 
 def ship(
     storage: Storage, sweep: str, tracking_uri: str, follow: bool = False, timing: Timing | None = None
 ) -> ShippingResult:
-    """Shows a stored sweep in MLflow. Shipping again changes nothing. Messages for the user are logged.
+    """Copies a stored sweep to MLflow. Shipping it again changes nothing. Messages for the user are logged.
 
     Args:
-        storage: where the sweep is stored.
-        sweep: its name.
-        tracking_uri: where MLflow tracks.
+        storage: the storage that holds the sweep.
+        sweep: name of the sweep.
+        tracking_uri: MLflow tracking URI.
         follow: keep shipping while the sweep's driver works, until everything it computed is shipped.
         timing: durations of the loop; by default `policy.FOLLOW` or `policy.ONE_SHOT`.
 
     Raises:
-        ValueError: if MLflow cannot track at this URI.
+        ValueError: if MLflow does not support this URI.
         StorageError: if the storage has no such sweep.
         ModuleNotFoundError: if MLflow is not installed.
     """
@@ -75,7 +75,7 @@ def _exclusive(store: SweepStore, poll_seconds: float) -> Iterator[Lease]:
     """Waits until no other process ships the sweep, then holds the lease."""
     waiting = False
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.suppress(LeaseLostError))  # the loop reports its successor itself
+        stack.enter_context(contextlib.suppress(LeaseLostError))  # the loop reports a takeover itself
         while True:
             try:
                 lease = stack.enter_context(store.ship_lease)
@@ -105,11 +105,11 @@ class _Shipper:
         self._status_at = 0.0
 
     def run(self) -> ShippingResult:
-        """Runs rounds until there is nothing left to wait for."""
+        """Runs rounds until everything is shipped, the shipper gives up, or another shipper takes over."""
         while True:
             outcome = self._sync.sync_once()
             if successor := self._successor():
-                log.info("sweep %s is shipped by another now: %s; this shipper ends", self._store.name, successor)
+                log.info("another shipper took over sweep %s: %s; this shipper ends", self._store.name, successor)
                 return self._result(complete=False)
             if not outcome.failure:
                 self._log_warnings()
@@ -137,7 +137,7 @@ class _Shipper:
 
     def _log_warnings(self) -> None:
         if self._sync.runs and self._sync.runs.other_storage:
-            self._log_once(f"experiment {self._store.name!r} also holds runs of another storage; they stay as they are")
+            self._log_once(f"experiment {self._store.name!r} also has runs of another storage; they are not changed")
         for damage in self._sync.stored.damaged.values():
             self._log_once(f"{damage}; the other trials are shipped")
 
@@ -166,7 +166,7 @@ class _Shipper:
         message, damaged = f"{self._sync.shipped} shipped to {self._tracker}", self._sync.stored.damaged
         if damaged:
             trials = f"{len(damaged)} trial{'' if len(damaged) == 1 else 's'}"
-            message += f", but not all of {trials} that the storage has damaged: {'; '.join(damaged.values())}"
+            message += f", except for damaged files of {trials}: {'; '.join(damaged.values())}"
         return self._end("damaged" if damaged else "done", message, Amount(self._sync.pending_epochs()))
 
     def _give_up(self, failure: str) -> ShippingResult:

@@ -1,4 +1,4 @@
-"""One trial as the store has it, read once a round."""
+"""Snapshot of one trial in the store, read once per round."""
 
 import contextlib
 import time
@@ -14,17 +14,17 @@ from orchestrator.tracking import labels
 
 
 class DamagedTrialError(Exception):
-    """A stored file of one trial cannot be read; the message names it and the fix. Other trials are not affected."""
+    """A stored file of one trial cannot be read. Other trials are not affected."""
 
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """Snapshot of a trial in the store. Reading further files of it may raise DamagedTrialError."""
+    """Snapshot of a trial in the store. Its properties may read further files and raise DamagedTrialError."""
 
     config: TrialConfig
     store: TrialStore
     status: TrialStatus
-    epochs: tuple[int, ...]  # all that are committed, including those beyond config.epochs
+    epochs: tuple[int, ...]  # all committed epochs, even those beyond config.epochs
     attempts: tuple[Attempt, ...]
     driver_active: bool  # whether a driver works on the sweep
 
@@ -35,7 +35,7 @@ class StoredTrial:
 
     @property
     def outcome(self) -> State | None:
-        """How the trial ended; None while it runs or waits."""
+        """How the trial ended; None while it is running or pending."""
         state = self.status.state
         if state.final or state is State.FAILED:
             return state
@@ -44,7 +44,7 @@ class StoredTrial:
 
     @property
     def ended_ms(self) -> int:
-        """When the trial ended, Unix time in ms. Derived from the store alone, so it is the same when shipped again."""
+        """When the trial ended, in Unix ms. Derived from stored times only, so shipping again gives the same value."""
         attempt = self.last_attempt.started_ms if self.last_attempt and not self.status.state.final else 0
         if self.status.epoch < 0:
             return attempt
@@ -75,7 +75,7 @@ def reading(trial: TrialStore) -> Iterator[None]:
 
 
 def origin(trial: TrialStore) -> str | None:
-    """Returns when epoch 0 ended, in ms; None before that. It separates a trial from the same one trained anew."""
+    """Returns when epoch 0 ended, in Unix ms; None before that. It changes if the same trial is trained anew."""
     with reading(trial):
         epochs = trial.epochs()
         if not epochs:
@@ -85,12 +85,12 @@ def origin(trial: TrialStore) -> str | None:
 
 
 def started_ms(stored: StoredTrial | None) -> int:
-    """Returns when the trial's first attempt started, Unix time in ms; the current time without one."""
+    """Returns when the trial's first attempt started, in Unix ms; the current time if there was no attempt."""
     return stored.attempts[0].started_ms if stored and stored.attempts else time.time_ns() // 1_000_000
 
 
 def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
-    """Returns the remeasured epochs by label, for the labels that a run with these tags does not show completely."""
+    """Returns the remeasured epochs of each label that is not completely shipped according to the run's tags."""
     stored = {
         label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.epochs]
         for label in trial.remeasurements.labels()

@@ -1,4 +1,4 @@
-"""The sweep's own run: manifest, images of the data, outcome, report."""
+"""Updates the MLflow run of the sweep itself: manifest, example images, outcome, report."""
 
 import hashlib
 import secrets
@@ -19,7 +19,7 @@ REPORT_FOLDER = "report"
 
 
 def storage_id(storage: Storage, sweep: str) -> str:
-    """Returns the id that separates this storage's runs from those of another that ships the same sweep."""
+    """Returns the storage's id. It distinguishes its runs from those of another storage with the same sweep."""
     name = f"sweeps/{sweep}/storage-id"
     storage.files.create(name, secrets.token_hex(8).encode())
     return (storage.files.read(name) or b"").decode()
@@ -35,7 +35,7 @@ def describe_sweep(run: TrackedRun, storage: Storage, stored: StoredSweep) -> No
 
 
 def ship_gallery(run: TrackedRun, storage: Storage, sweep: str) -> None:
-    """Uploads the images of the data once they are stored."""
+    """Uploads the example images of the data set once the store has them."""
     if labels.GALLERY_DIGEST not in run.tags and (gallery := storage.sweep(sweep).gallery()):
         content = gallery.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
@@ -46,7 +46,7 @@ def ship_gallery(run: TrackedRun, storage: Storage, sweep: str) -> None:
 def ship_sweep_outcome(
     run: TrackedRun, states: Iterable[State], trial_runs: Iterable[TrackedRun], driver_active: bool
 ) -> None:
-    """Sets the sweep's status: RUNNING while a driver works, else derived from its trials."""
+    """Sets the sweep's status: RUNNING while a driver is active, else derived from the states of its trials."""
     if driver_active:
         run.remove_tags(labels.OUTCOME)
         run.set_status("RUNNING")
@@ -64,12 +64,12 @@ def ship_sweep_outcome(
 
 
 def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) -> str:
-    """Stores a report's files with the sweep's run and replaces an older report. Returns a line for the user.
+    """Uploads the files of a report to the sweep's run and replaces an older report. Returns a line for the user.
 
-    If the tracker is away or does not know the sweep, nothing is lost: the report stays in its folder.
+    If the tracker is unreachable or lacks the sweep, the line says so. The report stays in its folder in any case.
 
     Raises:
-        ValueError: if MLflow cannot track at this URI.
+        ValueError: if MLflow does not support this URI.
     """
     uri = absolute_uri(tracking_uri)
     ship = ship_command(storage.root, sweep, tracking_uri)
@@ -87,6 +87,6 @@ def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) ->
         client.log_artifacts(run.run_id, str(folder), REPORT_FOLDER)
     except ModuleNotFoundError as error:
         return f"not in MLflow: {error}"
-    except Exception as error:  # MLflow raises many types for a server's answer
+    except Exception as error:  # MLflow raises errors of many types
         return f"not in MLflow: {reason(error, uri)}"
     return f"in MLflow: artifact {REPORT_FOLDER}/ of run {run.name or run.run_id}"

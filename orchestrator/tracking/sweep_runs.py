@@ -1,4 +1,4 @@
-"""The experiment and the runs of one sweep at one tracker: looked up by tags, and created if missing."""
+"""Looks up the experiment and the runs of a sweep in a tracker by their tags, and creates missing ones."""
 
 import time
 from collections import defaultdict
@@ -15,15 +15,15 @@ from orchestrator.tracking.sweep_run import describe_sweep, storage_id
 from orchestrator.tracking.tracked_run import TrackedRun, create_run, find_runs, open_experiment
 from orchestrator.tracking.trial_run import run_tags
 
-CHECK_SECONDS = 10.0  # between two checks that an otherwise idle tracker still has the sweep's run
+CHECK_SECONDS = 10.0  # interval between checks that the tracker still has the sweep's run
 
 
 class TrackerLostRunsError(RuntimeError):
-    """The tracker no longer has runs that it had: it was emptied or replaced."""
+    """Runs have disappeared from the tracker, because it was emptied or replaced."""
 
 
 class SweepRuns:
-    """The sweep's run and one run a trial. Creating the object looks them up and creates missing ones."""
+    """The sweep's run and one run per trial. The constructor looks them up and creates missing ones."""
 
     def __init__(self, storage: Storage, stored: StoredSweep, uri: str) -> None:
         self.created = False  # whether any run was missing
@@ -36,17 +36,17 @@ class SweepRuns:
         self._experiment_id = open_experiment(self._client, stored.sweep, artifact_folder(uri, storage.root))
         self._database = self._database_identity()
         ours = self._find()
-        # MLflow lists the newest first and shows the curves of ten: the sweep's run, which has none, is the oldest.
+        # MLflow shows the curves of the ten newest runs. The sweep's run has no curves, so it must be the oldest.
         self.sweep = self._open_sweep([run for run in ours[""] if run.tags.get(labels.KIND) == "sweep"])
         trials = reversed(stored.sweep.by_id.items())
         self.trials = {trial_id: self._open_trial(config, ours[trial_id]) for trial_id, config in trials}
         self._checked_at = time.monotonic()
 
     def check(self) -> None:
-        """Does nothing while the tracker has the runs.
+        """Checks that the tracker still has the runs.
 
         Raises:
-            TrackerLostRunsError: if it was emptied or replaced.
+            TrackerLostRunsError: if the tracker was emptied or replaced.
         """
         if self._database_identity() != self._database:
             raise TrackerLostRunsError("the file of its database was deleted or replaced")
@@ -56,7 +56,7 @@ class SweepRuns:
             self._checked_at = time.monotonic()
 
     def _database_identity(self) -> tuple[int, int] | None:
-        """Returns the identity of a SQLite file: writing to a deleted one raises no error and is lost."""
+        """Returns device and inode of a SQLite file. Writes to a deleted file would be lost without an error."""
         file = database_file(self._uri)
         if file is None:
             return None
@@ -67,7 +67,7 @@ class SweepRuns:
         return (found.st_dev, found.st_ino)
 
     def _find(self) -> dict[str, list[TrackedRun]]:
-        """Returns this storage's runs by trial id; those of no trial under an empty id."""
+        """Returns this storage's runs by trial id. Runs that belong to no trial have the key ``""``."""
         ours: dict[str, list[TrackedRun]] = defaultdict(list)
         for run in find_runs(self._client, self._experiment_id):
             trial_id = run.tags.get(labels.TRIAL_ID, "")
@@ -78,7 +78,7 @@ class SweepRuns:
         return ours
 
     def _is_ours(self, run: TrackedRun, trial_id: str) -> bool:
-        """Returns whether a run shows this storage: by its epoch 0 if it has one, else by the storage's id."""
+        """Returns whether a run shows this storage. Compares the end of epoch 0 if known, else the storage's id."""
         if (shown := run.tags.get(labels.ORIGIN)) and trial_id not in self._stored.damaged:
             try:
                 return shown == origin(self._storage.trial(trial_id))
@@ -110,7 +110,7 @@ class SweepRuns:
         )
 
     def _furthest(self, found: Sequence[TrackedRun]) -> TrackedRun | None:
-        """Returns the run that is furthest and deletes others, made by requests that were carried out but timed out."""
+        """Returns the run with the most epochs and deletes its duplicates, which repeated create requests can cause."""
         ranked = sorted(found, key=lambda run: (-run.shipped_epoch, run.started_ms, run.run_id))
         for duplicate in ranked[1:]:
             self._client.delete_run(duplicate.run_id)

@@ -1,7 +1,7 @@
-"""Brings one sweep at one tracker up to the store, round by round.
+"""Ships one sweep from the store to one tracker, round by round.
 
-A round is idempotent: runs are looked up by tags before any is created, a point keeps its record's timestamp, and the
-last epoch of a trial that the tracker has is a tag of its run.
+A round is idempotent. Runs are looked up by tags before any is created, each point has the timestamp of its record, and
+a tag of each run holds the last shipped epoch.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger("hessian_dynamics.tracking")
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of epochs and of remeasured checkpoints."""
+    """Numbers of epochs and of remeasured checkpoints."""
 
     epochs: int = 0
     measurements: int = 0
@@ -48,10 +48,10 @@ class Amount:
 
 
 class SweepSync:
-    """Ships one sweep to the tracker at an absolute URI. Keeps between rounds what the tracker and the store had.
+    """Ships one sweep to the tracker at an absolute URI. Remembers the state of tracker and store between rounds.
 
-    With `follow` more is expected while a driver works on the sweep. `on_progress` is called once the runs exist and
-    after each shipped batch.
+    With `follow`, further results are expected as long as a driver is active. `on_progress` is called once the runs
+    exist and after each shipped batch.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class SweepSync:
         self._due: set[str] = set()
 
     def sync_once(self) -> Outcome:
-        """Ships what is stored and not yet shown. Raises nothing: a failure is part of the outcome."""
+        """Ships everything stored that the tracker lacks. Never raises; the outcome describes a failure."""
         from orchestrator.tracking.retry_after import seconds_to_wait
 
         try:
             read_seconds = self._round()
-        except Exception as error:  # no failure of the tracker may end shipping, nor stop training
+        except Exception as error:  # a failing tracker must stop neither shipping nor training
             log.debug("a round failed", exc_info=True)
             self.reset()
             follows = self._follow and self.driver is not None
@@ -91,7 +91,7 @@ class SweepSync:
         )
 
     def reset(self) -> None:
-        """Makes the next round look up the runs: the tracker may come back empty, or with a run created twice."""
+        """Makes the next round look up the runs again, since the tracker may be empty or have a run twice by then."""
         self._looked_up = False
         self._created_runs = False
 
@@ -100,7 +100,7 @@ class SweepSync:
         return self.stored.pending_epochs({trial_id: run.shipped_epoch for trial_id, run in self._trial_runs().items()})
 
     def pending(self) -> Amount:
-        """Returns what the tracker lacks, as far as the store can be read."""
+        """Returns the amounts that the tracker lacks, without measurements if the store cannot be read."""
         tags = {trial_id: run.tags for trial_id, run in self._trial_runs().items()}
         try:
             return Amount(self.pending_epochs(), self.stored.pending_measurements(tags))
@@ -130,12 +130,12 @@ class SweepSync:
         ship_gallery(self.runs.sweep, self._storage, self._name)
         states = map(self._state, self.runs.trials)
         ship_sweep_outcome(self.runs.sweep, states, self.runs.trials.values(), self.driver is not None)
-        self.stored.read_manifest()  # raises if the whole storage is away; only otherwise are trials damaged
+        self.stored.read_manifest()  # raises if the storage is unreachable, which can look like damage
         return read_seconds
 
     def _ship_due_trials(self, runs: dict[str, TrackedRun]) -> None:
         due = [trial_id for trial_id in self.stored.sweep.by_id if trial_id in self._due]
-        for trial_id in due:  # all curves before the first file
+        for trial_id in due:  # the curves of all trials before any files
             self._unless_damaged(runs[trial_id], trial_id, self._ship_epochs)
         for trial_id in due:
             self._unless_damaged(runs[trial_id], trial_id, self._ship_rest)
@@ -175,7 +175,7 @@ class SweepSync:
         return State.INTERRUPTED if trial is None or trial_id in self.stored.damaged else trial.status.state
 
     def _describe(self, error: Exception) -> str:
-        """Returns what failed and why; a full disk is not blamed on the tracker."""
+        """Returns what failed and why. Storage errors, such as a full disk, are not attributed to the tracker."""
         file, why = str(getattr(error, "filename", "") or ""), reason(error, self._uri)
         if isinstance(error, StorageError) or file.startswith(str(self._storage.root)):
             return f"storage {str(self._storage.root)!r} cannot be used ({why})"

@@ -1,4 +1,4 @@
-"""The MLflow side: a sweep's experiment and its runs, which are looked up by tags before any is created."""
+"""Opens a sweep's MLflow experiment; finds, creates and updates its runs."""
 
 import math
 import tempfile
@@ -20,7 +20,7 @@ _PAGE = 200
 
 
 class TrackedRun:
-    """One run as the tracker has it. Changes are sent to the tracker first; what it already has is not sent again."""
+    """Local copy of an MLflow run. It is updated after the tracker; values that the tracker has are not sent again."""
 
     def __init__(self, client: "MlflowClient", run: "Run") -> None:
         self._client = client
@@ -37,14 +37,14 @@ class TrackedRun:
 
     @property
     def shipped_epoch(self) -> int:
-        """The cursor: the last epoch the tracker has; -1 before epoch 0."""
+        """The cursor: the last epoch in the tracker; -1 if there is none."""
         return int(self.tags.get(SHIPPED_EPOCH, -1))
 
     def log_records(self, records: Sequence[EpochRecord], tags: Mapping[str, str], prefix: str = "") -> None:
-        """Adds the points of these records under keys that start with `prefix`, then `tags`.
+        """Logs the metrics of these records, with `prefix` before each key, then sets `tags`.
 
-        MLflow commits a batch's metrics before its tags, so a cursor in `tags` never runs ahead. A point that was
-        shipped before remains one point, since its timestamp is the record's own.
+        MLflow commits a batch's metrics before its tags, so a cursor in `tags` never runs ahead of the points. Shipping
+        a point twice stores it once, because both copies have the timestamp of the record.
         """
         metrics = _points(records, prefix)
         for start in range(0, max(len(metrics), 1), BATCH_METRICS):
@@ -52,7 +52,7 @@ class TrackedRun:
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
     def describe(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
-        """Sets the run's name and tags, and adds missing params; MLflow does not allow changing a param."""
+        """Sets the run's name and tags, and adds missing params. MLflow does not allow changing existing ones."""
         self._log([], tags, {key: value for key, value in params.items() if key not in self.params})
         if name != self.name:
             self._client.update_run(self.run_id, name=name)
@@ -76,7 +76,7 @@ class TrackedRun:
             return
         from mlflow.entities import RunStatus
 
-        # The client's own methods would first request the run.
+        # The client's methods would request the run first.
         store: Any = self._client._tracking_client.store
         store.update_run_info(self.run_id, RunStatus.from_string(status), ended_ms, None)
         self.ended_ms = self.ended_ms if ended_ms is None else ended_ms
@@ -90,14 +90,14 @@ class TrackedRun:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, name)
             path.write_text(content, encoding="utf-8")
-            # The client's log_text would first request the run to find its artifact folder.
+            # The client's log_text would request the run first, to find its artifact folder.
             repository: Any = get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
             repository.log_artifact(str(path), folder or None)
 
     def upload_version(self, tag: str, version: str, files: Callable[[], Mapping[str, str]]) -> dict[str, str]:
         """Uploads files by name unless the run's tag shows that this version was uploaded.
 
-        Returns the tag to set afterwards: after an interruption in between the files are uploaded again.
+        Returns the tag to set afterwards. If the process is killed in between, the files are uploaded again.
         """
         if self.tags.get(tag, "") != version:
             for name, content in files().items():
@@ -120,7 +120,7 @@ class TrackedRun:
 
 
 def open_experiment(client: "MlflowClient", sweep: Sweep, artifacts: str | None) -> str:
-    """Returns the id of the sweep's experiment. Creates a missing one, restores a deleted one."""
+    """Returns the id of the sweep's experiment. Creates it if missing; restores it if deleted."""
     tags = experiment_tags(sweep)
     experiment = client.get_experiment_by_name(sweep.name)
     if experiment is None:
@@ -147,7 +147,7 @@ def find_runs(client: "MlflowClient", experiment_id: str) -> Iterator[TrackedRun
 def create_run(
     client: "MlflowClient", experiment_id: str, name: str, tags: Mapping[str, str], started_ms: int
 ) -> TrackedRun:
-    """Creates a scheduled run. Its tags are part of the creating request, so after a kill it can still be found."""
+    """Creates a run in state SCHEDULED. One request creates it with its tags, so it can be found after a kill."""
     run = TrackedRun(client, client.create_run(experiment_id, started_ms, dict(tags), name))
     run.tags.update(tags)
     run.name = name
@@ -158,8 +158,8 @@ def create_run(
 def _points(records: Sequence[EpochRecord], prefix: str) -> "list[Metric]":
     from mlflow.entities import Metric
 
-    # A database stores no infinity: MLflow would replace it by the largest double, a finite number that nobody
-    # measured and that flattens the chart. NaN is kept as NaN; the store keeps the infinity.
+    # A database cannot store infinities. MLflow would replace them by the largest double, which is wrong and flattens
+    # the chart, so NaN is sent instead. The store keeps the infinity.
     return [
         Metric(f"{prefix}{key}", value if math.isfinite(value) else math.nan, record.timestamp_ms, record.epoch)
         for record in records

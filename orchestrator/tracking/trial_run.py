@@ -1,4 +1,4 @@
-"""Brings one trial's run up to what is stored, and never beyond it."""
+"""Updates the MLflow run of one trial from the store."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ from orchestrator.tracking.tracked_run import TrackedRun
 EPOCHS_PER_BATCH = 30
 _STATUS = {
     State.COMPLETED: "FINISHED",
-    State.DIVERGED: "FINISHED",  # a result
+    State.DIVERGED: "FINISHED",  # divergence is a result, not a failure
     State.FAILED: "FAILED",
     State.INTERRUPTED: "KILLED",
 }
 
 
 def run_tags(stored: StoredSweep, config: TrialConfig) -> dict[str, str]:
-    """Returns the tags of a trial's run: the trial, and what ran it last, which before an attempt is the driver."""
+    """Returns the tags of a trial's run. They describe the trial and its last attempt, or the driver if none."""
     trial = stored.trials.get(config.trial_id)
     attempt = trial.last_attempt if trial else None
     provenance, environment = (attempt.provenance, attempt.environment) if attempt else (stored.provenance, {})
@@ -54,7 +54,7 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
 
 
 def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[[int], None]) -> None:
-    """Ships what was remeasured, one label after the other: the samples, then the points and the label's tag.
+    """Ships remeasurements label by label: first the samples, then the points and the label's tag.
 
     Raises:
         DamagedTrialError: if a measurement cannot be read.
@@ -70,7 +70,7 @@ def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[
 
 
 def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
-    """Gives an ended trial's run its files, then its outcome, then its status, in an order that a kill can interrupt.
+    """Sets files, outcome and status of an ended trial's run. In this order, shipping can continue after a kill.
 
     Raises:
         DamagedTrialError: if an epoch cannot be read.
@@ -93,7 +93,7 @@ def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
 
 
 def show_damage(run: TrackedRun, damage: str, driver_active: bool) -> None:
-    """Sets the tag that names what cannot be read. Without a driver a run does not stay RUNNING."""
+    """Sets the tag that describes the damage. If no driver is active, a RUNNING run becomes FAILED."""
     run.add_tags({labels.DAMAGE: redacted(damage)[:500]})
     if not driver_active and run.status == "RUNNING":
         run.set_status("FAILED", run.started_ms)
@@ -121,7 +121,7 @@ def _curvature(trial: StoredTrial) -> str:
 
 def _upload_traceback(run: TrackedRun, trial: StoredTrial) -> dict[str, str]:
     attempt = trial.last_attempt
-    assert attempt is not None, "only an attempt makes a trial fail"
+    assert attempt is not None, "a failed trial has an attempt"
     files = {artifacts.TRACEBACK: redacted(attempt.reason)}
     version = run.upload_version(labels.FAILED_ATTEMPT, attempt.name, lambda: files)
     return {labels.FAILURE: failure_line(attempt.reason), **version}

@@ -67,7 +67,7 @@ def test_a_server_gives_the_tables_of_the_store_or_an_error(
     monkeypatch.setattr(read_back, "POINTS_PER_REQUEST", 9)  # two runs of four epochs fit into a request, not three
     _assert_equal(read_frames(storage, "read-back"), frames_from_mlflow("read-back", server))
     monkeypatch.setattr(read_back, "POINTS_PER_REQUEST", 4)  # one run may already exceed the limit
-    with pytest.raises(TrackerContentError, match="gave 4 points of .*, not all there are; export from the store"):
+    with pytest.raises(TrackerContentError, match="incomplete result: 4 points of .*; export from the store"):
         frames_from_mlflow("read-back", server)
 
 

@@ -258,7 +258,7 @@ def test_a_shipper_whose_lease_was_taken_over_ends(tmp_path: Path, uri: str) -> 
         (lease / "000099.json").write_text(json.dumps({**successor.__dict__}))
         result = follower.ended()
         assert not result.complete
-        assert follower.lines[-1].startswith("sweep toy is shipped by another now: process 7 on elsewhere, since ")
+        assert follower.lines[-1].startswith("another shipper took over sweep toy: process 7 on elsewhere, since ")
         assert follower.lines[-1].endswith("; this shipper ends")
         assert held.exists()
         driver.release()

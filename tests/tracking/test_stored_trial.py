@@ -26,7 +26,7 @@ def test_a_damaged_epoch_does_not_affect_other_trials(
     assert lines[0].startswith(f"trial {hurt.trial_id}: ")
     assert "is damaged" in lines[0]
     assert lines[0].endswith("; the other trials are shipped")
-    assert f"but not all of 1 trial that the storage has damaged: trial {hurt.trial_id}: " in lines[1]
+    assert f", except for damaged files of 1 trial: trial {hurt.trial_id}: " in lines[1]
     assert lines[1].endswith(f"once that is fixed: {ship_command(storage.root, 'toy', uri)}")
     status = storage.sweep("toy").shipper_status()
     assert status is not None

@@ -49,7 +49,7 @@ def test_a_trial_trained_anew_gets_a_run_of_its_own(tmp_path: Path, uri: str, li
     new = [run for run in runs if run.info.run_id not in {known.info.run_id for known in old.runs}]
     assert {run.data.tags.get("trial_id") for run in new} == {*desired.by_id, None}
     assert all(run.data.metrics in ({}, {"loss/train": 7.0}) for run in new)
-    assert "experiment 'toy' also holds runs of another storage; they stay as they are" in lines
+    assert "experiment 'toy' also has runs of another storage; they are not changed" in lines
     for trial_id, run in old.trials.items():
         assert client.get_run(run.info.run_id).data.metrics == run.data.metrics, trial_id
 
