@@ -1,1 +1,1 @@
-"""The store, the single source of truth: the epochs of every trial, and the leases and claims of their writers."""
+"""The store, which is the single source of truth. It holds all epochs, and the leases and claims of their writers."""

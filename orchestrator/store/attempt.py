@@ -1,4 +1,4 @@
-"""An attempt at a trial: who made it, where, with what, and how it ended."""
+"""An attempt at a trial: its provenance, its environment and its outcome."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -20,9 +20,9 @@ class Attempt:
     ended: str | None = None
     reason: str = ""
     claim: int = 0
-    """The number of its claim on the trial. Attempts are ordered by it, since clocks of hosts differ."""
+    """The number of the attempt's claim on the trial. Attempts are sorted by it because the clocks of hosts differ."""
     node: str = ""
-    """The engine's name of the node; empty if there is only one."""
+    """The name that the engine gives the node; empty if there is only one node."""
 
     def to_bytes(self) -> bytes:
         """The attempt as JSON."""
@@ -30,7 +30,7 @@ class Attempt:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Attempt":
-        """The attempt in a file; keys of newer versions are ignored.
+        """Parses the content of an attempt file. Unknown keys, written by newer versions, are ignored.
 
         Raises:
             ValueError, TypeError, KeyError: the content is damaged.

@@ -1,6 +1,6 @@
-"""The checkpoints of a trial. Each is durable before its commit; the last two are kept, and those marked to keep.
+"""The checkpoints of a trial. Each is durable before its commit. The last two and those marked `keep` are kept.
 
-- <trial>/checkpoints/00003-1764023591042ms-<attempt>    the epoch, when it ended (Unix time), and its attempt
+- <trial>/checkpoints/00003-1764023591042ms-<attempt>    named by epoch, end time (Unix time in ms) and attempt
 """
 
 import re
@@ -12,7 +12,7 @@ from orchestrator.store.errors import DamagedError
 from orchestrator.study.record import EpochRecord
 
 LAST_CHECKPOINTS = 2
-"""Always kept: the newest, and the one before it in case the newest is damaged."""
+"""Number of checkpoints that are always kept: the newest, and the previous one in case the newest is damaged."""
 _NAME = re.compile(r"([0-9]{5,})-.+")
 
 
@@ -29,7 +29,7 @@ class Checkpoints:
         self._folder = folder
 
     def write(self, record: EpochRecord, content: bytes, attempt: str) -> str:
-        """Stores the state after an epoch, which counts once a commit names it. Returns its name."""
+        """Stores the state after an epoch. Returns the name of the checkpoint, for the commit that refers to it."""
         name = f"{record.epoch:05d}-{record.timestamp_ms}ms-{attempt}"
         self._files.write_in_place(f"{self._folder}/{name}", content)
         return name
@@ -45,7 +45,7 @@ class Checkpoints:
         if content is not None and digest(content) != commit.checkpoint_digest:
             raise DamagedError(
                 f"checkpoint {self._files.root / name} is damaged: its digest differs from the committed one; "
-                "delete it, and its epoch is skipped"
+                "delete it to resume from an earlier checkpoint"
             )
         return content
 
@@ -62,12 +62,14 @@ class Checkpoints:
         return found
 
     def delete_old(self, epoch: int, committed: list[int], commit_of: Callable[[int], Commit | None]) -> None:
-        """Deletes all checkpoints but the last two and those to keep, also those left without a commit by a crash.
+        """Deletes all checkpoints except the last two and those marked `keep`.
+
+        This includes checkpoints without a commit, which a crash left behind.
 
         Args:
             epoch: the epoch just committed. Checkpoints of later epochs stay: another writer may be about to commit.
             committed: all committed epochs, in order.
-            commit_of: returns the commit of an epoch, or None if it is damaged: its checkpoints stay.
+            commit_of: returns the commit of an epoch, or None if it is damaged. Then the epoch's checkpoints stay.
         """
         last = committed[-LAST_CHECKPOINTS:]
         for each, names in self.by_epoch().items():

@@ -1,4 +1,4 @@
-"""The commit of an epoch: one file that makes the epoch exist and shows by its digest whether it is intact."""
+"""The commit of an epoch. The epoch exists once this file exists, and a digest shows whether the file is intact."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ class Commit:
     checkpoint: str
     checkpoint_digest: str
     keep: bool = False
-    """Whether the checkpoint is kept after the trial has gone on."""
+    """Whether the checkpoint is kept after later epochs are committed."""
     claim: int = 0
-    """The number of the claim under which the epoch was committed, a fencing token; 0 in commits older than claims."""
+    """Fencing token: the number of the claim under which the epoch was committed; 0 in commits that predate claims."""
     previous_ms: int | None = None
-    """When the previous epoch ended, Unix time in ms: a copy, in case the previous commit is damaged."""
+    """End time of the previous epoch (Unix time in ms), copied here in case the previous commit is damaged."""
 
     def to_bytes(self) -> bytes:
         """The commit as JSON whose last key is the digest of all other keys."""
@@ -37,10 +37,10 @@ class Commit:
 
     @classmethod
     def from_bytes(cls, content: bytes, epoch: int) -> "Commit":
-        """The commit of an epoch, from the content of its file.
+        """Parses the content of a commit file.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: the content is damaged, or of another epoch.
+            ValueError, TypeError, KeyError, AttributeError: the content is damaged, or belongs to another epoch.
         """
         fields: dict[str, Any] = json.loads(content)
         expected = fields.pop("digest", None)  # commits of early versions have none
@@ -52,15 +52,15 @@ class Commit:
             fields["record"] = strict_json.restore_numbers(fields["record"])
         commit = cls(**{**fields, "record": EpochRecord.from_json(fields["record"])})
         if commit.record.epoch != epoch:
-            raise ValueError("the commit is of another epoch")
+            raise ValueError("the commit belongs to another epoch")
         return commit
 
 
 def _digest_of_rest(content: bytes, fields: dict[str, Any]) -> str:
-    """The digest of all but the digest itself.
+    """The digest of all fields except the digest itself.
 
-    If the digest is still at the end, as `to_bytes` writes it, it is cut off. Encoding the fields again takes ten times
-    as long as everything else.
+    If the digest comes last, as `to_bytes` writes it, it is cut off the content. Encoding the fields again, which is
+    the fallback, takes ten times as long as the rest of the parsing.
     """
     if content[-_DIGEST_LENGTH:].startswith(_DIGEST):
         return digest(content[:-_DIGEST_LENGTH] + b"\n}")
@@ -68,5 +68,5 @@ def _digest_of_rest(content: bytes, fields: dict[str, Any]) -> str:
 
 
 def digest(content: bytes) -> str:
-    """The SHA-256 of some bytes, in hexadecimal."""
+    """The SHA-256 digest of the content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

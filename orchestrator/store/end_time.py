@@ -8,14 +8,14 @@ _CHECKPOINT = re.compile(r"[0-9]{5,}-([0-9]+)ms-.+")
 
 
 def recovered_end_ms(epoch: int, following: Commit | None, checkpoints: list[str], damaged: bytes) -> int | None:
-    """The time at which a damaged epoch ended, Unix time in ms; None if no copy of it is left.
+    """Returns the end time of a damaged epoch (Unix time in ms), or None if no copy of it is left.
 
-    The epoch is recomputed with this time, so that a tracker that already has the epoch sees the same point again.
-    The rule is to take the most reliable copy that is left:
+    The recomputed epoch gets this time. A tracker that already has the epoch then receives an identical point.
+    The copies are tried in order of reliability:
 
     1. `previous_ms` in the commit of the following epoch, which a digest protects;
-    2. the name of the epoch's checkpoint, if all its checkpoints agree: one of two may belong to a writer that was
-       killed before its commit;
+    2. the name of the epoch's checkpoint, unless the epoch has several checkpoints with different times: one of them
+       may come from a writer that was killed before its commit;
     3. the damaged file itself.
 
     Args:

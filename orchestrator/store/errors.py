@@ -2,8 +2,8 @@
 
 
 class StorageError(OSError):
-    """The storage cannot be read or written. The message names the path and the reason."""
+    """The storage cannot be read or written. The message gives the path and the reason."""
 
 
 class DamagedError(StorageError):
-    """One stored file is damaged. The message names it and how to repair it; all other files are unaffected."""
+    """A stored file is damaged. The message gives its path and how to repair it. Other files are unaffected."""

@@ -1,6 +1,6 @@
-"""A sweep as tables: one row per epoch, one row per trial, and the raw samples behind the values of the epochs.
+"""The tables of a sweep: one row per epoch, one row per trial, and the raw samples of the estimators.
 
-`read_frames` reads them from the store. `assemble` also builds them from what a tracker has.
+`read_frames` reads the tables from the store. `assemble` builds them from the facts in a store or a tracker.
 """
 
 import json
@@ -28,28 +28,28 @@ KEYS = ["trial_id", "epoch"]
 FACTS = ["label", "state", "last_epoch", "failure", "commit", "host", "processor", "device", "data_digest"]
 """The columns of `trials` that are not fields of the config."""
 NAMES = "_names"
-"""The suffix of the column that names the values of a vector."""
+"""The suffix of the column that contains the names of a vector's values."""
 
 Sample = tuple[float, ...] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The tables of a sweep. NaN: not measured; nothing is imputed."""
+    """The tables of a sweep. NaN means not measured; missing values are never imputed."""
 
     sweep: Sweep
     provenance: Provenance
     """The provenance of the sweep's last run."""
     epochs: pd.DataFrame
-    """``trial_id``, ``epoch``, a column for every scalar of `EpochRecord`, and ``<label>/<column>`` for remeasured
-    values. Sorted as the trials of the sweep, then by epoch."""
+    """One row per epoch: ``trial_id``, ``epoch``, one column per scalar of `EpochRecord`, and ``<label>/<column>`` for
+    remeasured values. The rows are in the order of the trials in the sweep, then by epoch."""
     trials: pd.DataFrame
-    """``trial_id``, `FACTS`, and a column for every config field under its dotted name."""
+    """One row per trial: ``trial_id``, `FACTS`, and one column per config field, with its dotted name."""
     samples: pd.DataFrame
-    """``trial_id``, ``epoch`` and a column for every vector of `EpochRecord`: an array, or None. The names of the
-    values, if they have any, are in the column of the same name and `NAMES`."""
+    """One row per epoch with samples: ``trial_id``, ``epoch``, and one column per vector of `EpochRecord`, which
+    contains an array or None. If the values of a vector have names, the column ``<column>_names`` contains them."""
     gallery: Gallery | None = None
-    """Images of the data. Only the store has them, not a tracker."""
+    """Images of the data; None if the tables were read from a tracker."""
 
     @property
     def points(self) -> int:
@@ -57,7 +57,7 @@ class Frames:
         return int(self.epochs.drop(columns=KEYS).notna().to_numpy().sum())
 
     def write(self, folder: Path) -> list[Path]:
-        """Writes each table as a Parquet file of its name. Returns the files."""
+        """Writes each table to ``<table>.parquet`` in the folder. Returns the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         files = {name: folder / f"{name}.parquet" for name in ("epochs", "trials", "samples")}
         for name, file in files.items():
@@ -67,14 +67,14 @@ class Frames:
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """All that a store or a tracker knows of one trial."""
+    """The data of one trial from which the tables are built, read from a store or a tracker."""
 
     config: TrialConfig
     state: State
     scalars: dict[int, dict[str, float]] = field(default_factory=dict)
-    """By epoch, then by column."""
+    """Maps epochs to mappings from columns to values."""
     samples: dict[int, dict[str, Sample]] = field(default_factory=dict)
-    """By epoch, then by column."""
+    """Maps epochs to mappings from columns to vectors."""
     failure: str | None = None
     commit: str | None = None
     host: str | None = None
@@ -84,11 +84,11 @@ class TrialFacts:
 
 
 def read_frames(storage: Storage, name: str) -> Frames:
-    """Reads the tables of a sweep from the store: its committed epochs, up to those the sweep requests.
+    """Reads the tables of a sweep from the store. They contain the committed epochs that the sweep requests.
 
     Raises:
-        StorageError: the sweep was never run here.
-        DamagedError: records are damaged; the message names the first of every trial.
+        StorageError: the sweep was never run with this storage.
+        DamagedError: commits are damaged; the message names the first damaged file of every trial.
     """
     store = storage.sweep(name)
     sweep, provenance = store.read_manifest()
@@ -121,13 +121,13 @@ def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) 
 
 
 def scalar_columns(values: Mapping[str, float], label: str | None = None) -> dict[str, float]:
-    """Converts metrics by key to values by column; the columns of remeasured ones begin with their label."""
+    """Renames metrics from keys to columns. Columns of remeasured values get the prefix ``<label>/``."""
     prefix = f"{label}/" if label else ""
     return {f"{prefix}{quantity.column}": values[quantity.key] for quantity in SCALARS if quantity.key in values}
 
 
 def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) -> dict[str, Sample]:
-    """Converts vectors by key to values by column; a mapping also gives a column of names."""
+    """Renames vectors from keys to columns. A mapping becomes two columns, its values and their names."""
     found: dict[str, Sample] = {}
     for quantity in VECTORS:
         given = values.get(quantity.key)
@@ -140,7 +140,7 @@ def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) 
 
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
-    """Parses the artifact curvature.json of a run into vectors by epoch and column."""
+    """Parses the artifact curvature.json of a run. Returns a mapping from epochs to vectors by column."""
     rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
     found = {int(row["epoch"]): sample_columns(row) for row in rows}
     return {epoch: row for epoch, row in found.items() if row}
@@ -186,7 +186,7 @@ def _trials(sweep: Sweep, known: Sequence[TrialFacts]) -> pd.DataFrame:
 
 
 def _column(values: list[Any]) -> "pd.Series[Any]":
-    """The values as a column of one type, as Parquet needs it: text if they are neither flags nor numbers."""
+    """Returns a column of a single type, which Parquet requires. Values other than bools and numbers become text."""
     present = [value for value in values if value is not None]
     types = set(map(type, present))
     if types == {bool}:

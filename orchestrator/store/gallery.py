@@ -1,4 +1,4 @@
-"""Test images at several levels of noise, stored with a sweep so that its report can show them without the data."""
+"""Test images at several noise levels, stored with a sweep so that its report does not need the data set."""
 
 import base64
 import json
@@ -14,17 +14,17 @@ class Gallery:
     labels: tuple[str, ...]
     """The class of each image."""
     shape: tuple[int, ...]
-    """Levels of noise, images, channels, height, width."""
+    """(noise levels, images, channels, height, width)."""
     pixels: bytes
-    """uint8, in the order of `shape`."""
+    """uint8 values of an array of this shape, in row-major order."""
 
     def to_bytes(self) -> bytes:
-        """The gallery as JSON, pixels in Base64."""
+        """The gallery as JSON, with the pixels in Base64."""
         return json.dumps({**asdict(self), "pixels": base64.b64encode(self.pixels).decode()}, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Gallery":
-        """The gallery in a file.
+        """Parses the content of a gallery file.
 
         Raises:
             ValueError, TypeError, KeyError: the content is damaged.

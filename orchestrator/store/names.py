@@ -1,4 +1,4 @@
-"""Checks of names and paths: nothing may lead out of the storage, wherever a name comes from."""
+"""Validation of names and paths. No name, whatever its origin, may lead outside the storage."""
 
 import functools
 import re
@@ -8,14 +8,14 @@ from orchestrator.store.errors import StorageError
 _SWEEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _TRIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LONGEST_BYTES = 255
-"""The limit of common file systems for one part of a path."""
+"""The maximum length of a path component on common file systems."""
 
 
 def valid_path(name: str) -> str:
-    """Returns a relative path, with ``/`` between its parts, unchanged.
+    """Validates a relative path with components separated by ``/``, and returns it.
 
     Raises:
-        StorageError: it may lead out of its folder, or file systems would refuse it.
+        StorageError: the path may lead outside its folder, or some file systems reject it.
     """
     if not all(map(_is_part, name.split("/"))):
         raise StorageError(
@@ -26,7 +26,7 @@ def valid_path(name: str) -> str:
 
 
 def valid_sweep_name(name: str) -> str:
-    """Returns the name of a sweep unchanged; it becomes the name of a folder, a file and an experiment.
+    """Validates the name of a sweep, which also names a folder, a file and an experiment, and returns it.
 
     Raises:
         StorageError: the name is invalid.
@@ -38,12 +38,12 @@ def valid_sweep_name(name: str) -> str:
 
 
 def is_sweep_name(name: str) -> bool:
-    """Whether a sweep may have this name."""
+    """Whether this is a valid sweep name."""
     return bool(_SWEEP.fullmatch(name))
 
 
 def valid_trial_id(name: str) -> str:
-    """Returns the id of a trial unchanged.
+    """Validates a trial id, and returns it.
 
     Raises:
         StorageError: the id is invalid.

@@ -1,4 +1,4 @@
-"""Files that are named by a number, such as 00003.json: epochs, claims and leases."""
+"""Files named by a number, such as 00003.json. They store epochs, claims, leases and remeasurements."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ class NumberedFiles:
     Args:
         files: the storage.
         folder: the folder of the files.
-        digits: the smallest number of digits in a name, padded with zeros.
+        digits: the minimum number of digits in a name; smaller numbers are padded with zeros.
     """
 
     def __init__(self, files: FileSystem, folder: str, digits: int) -> None:
@@ -40,7 +40,7 @@ class NumberedFiles:
         return self._files.root / self.name(number)
 
     def read(self, number: int) -> bytes | None:
-        """The content of a file; None if there is none."""
+        """The content of a file; None if the file does not exist."""
         return self._files.read(self.name(number))
 
     def create(self, number: int, content: bytes) -> bool:
@@ -52,5 +52,5 @@ class NumberedFiles:
         self._files.write(self.name(number), content)
 
     def delete(self, number: int) -> None:
-        """Deletes a file; does nothing if there is none."""
+        """Deletes a file; does nothing if it does not exist."""
         self._files.delete(self.name(number))

@@ -1,4 +1,4 @@
-"""How far the remeasurement of a trial is, derived from its commits, checkpoints and remeasurements."""
+"""The progress of remeasuring a trial, derived from its commits, checkpoints and remeasurements."""
 
 from dataclasses import dataclass
 
@@ -9,31 +9,31 @@ from orchestrator.study.config import TrialConfig
 
 @dataclass(frozen=True)
 class RemeasurementStatus:
-    """How far the remeasurement of a trial is."""
+    """The progress of remeasuring a trial."""
 
     measured: tuple[int, ...]
     """Epochs already remeasured, whether or not their checkpoint still exists."""
     due: tuple[Commit, ...]
     """Epochs that have a checkpoint and are not remeasured yet."""
     diverged: tuple[int, ...]
-    """Epochs that have a checkpoint but a loss that is not finite, so that nothing can be measured."""
+    """Epochs that have a checkpoint, but cannot be measured because their loss is not finite."""
     begun: bool
-    """Whether the trial has any epoch."""
+    """Whether any epoch of the trial is committed."""
 
     @property
     def without_checkpoint(self) -> bool:
-        """Whether nothing was remeasured and nothing can be."""
+        """Whether no epoch was remeasured, and none can be because there is no suitable checkpoint."""
         return not (self.measured or self.due or self.diverged)
 
 
 def remeasurement_status(trial: TrialStore, config: TrialConfig, label: str, every: int) -> RemeasurementStatus:
-    """Returns how far the remeasurement of a trial is.
+    """Returns the progress of remeasuring a trial.
 
     Args:
         trial: the stored trial.
         config: the requested trial; another sweep may have trained it for more epochs.
         label: the label of the measurement.
-        every: counts only epochs that are multiples of it.
+        every: only epochs that are multiples of this number count.
     """
     measured = [e for e in trial.remeasurements.epochs(label) if e <= config.epochs and e % every == 0]
     commits = trial.with_checkpoint(config.epochs, every)

@@ -1,4 +1,4 @@
-"""Curvature remeasured from checkpoints: further values for the epochs of a trial, beside its records.
+"""Curvature remeasured from the checkpoints of a trial. It is stored separately from the records of the epochs.
 
 - trials/<trial_id>/measurements/<label>/00003.json    epoch 3, one atomic file; the label names the measurement
 """
@@ -22,7 +22,7 @@ class Remeasurement:
     """The curvature measured from the checkpoint of one epoch."""
 
     record: EpochRecord
-    """Holds curvature only. Its timestamp is the time of the remeasurement."""
+    """Contains only curvature. Its timestamp is the time of the remeasurement."""
     measurement: MeasurementConfig
     checkpoint_digest: str
     data_digest: str
@@ -41,7 +41,7 @@ class Remeasurement:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Remeasurement":
-        """The remeasurement in a file.
+        """Parses the content of a remeasurement file.
 
         Raises:
             ValueError, TypeError, KeyError, AttributeError: the content is damaged.
@@ -63,7 +63,7 @@ class Remeasurements:
         self._folder = folder
 
     def labels(self) -> list[str]:
-        """The labels under which anything was remeasured, sorted."""
+        """The sorted labels that have at least one remeasured epoch."""
         return [label for label in self._files.list(self._folder) if self.epochs(label)]
 
     def epochs(self, label: str) -> list[int]:
@@ -88,7 +88,7 @@ class Remeasurements:
         return (self.read(label, epoch).record for epoch in self.epochs(label) if epoch <= last_epoch)
 
     def add(self, label: str, measured: Remeasurement) -> bool:
-        """Stores a remeasurement. Returns False, and changes nothing, if the epoch has one already."""
+        """Stores a remeasurement. If the epoch already has one with this label, changes nothing and returns False."""
         return self._of(label).create(measured.record.epoch, measured.to_bytes())
 
     def _of(self, label: str) -> NumberedFiles:

@@ -1,4 +1,4 @@
-"""The storage: a folder or a place in a bucket that holds all trials and sweeps.
+"""The storage, a folder or an S3 location that contains all trials and sweeps.
 
 - <storage>/trials/<trial_id>/     shared by all sweeps that contain the trial (trial.py)
 - <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
@@ -17,7 +17,7 @@ from orchestrator.store.trial import TrialStore
 
 
 class Storage:
-    """A folder, or ``s3://BUCKET/PREFIX``. Creating the object reads and writes nothing.
+    """The storage in a folder or at ``s3://BUCKET/PREFIX``. The constructor reads and writes nothing.
 
     Raises:
         StorageError: the location is invalid.
@@ -28,23 +28,23 @@ class Storage:
         self.root = self.files.root
 
     def trial(self, trial_id: str) -> TrialStore:
-        """The store of a trial, whether or not anything is stored."""
+        """The store of a trial, which may be empty."""
         return TrialStore(self.files, trial_id)
 
     def suspects(self) -> dict[str, tuple[int, ...]]:
-        """Epochs that a reader found damaged, by trial id; some may have been recomputed since."""
+        """Maps trial ids to epochs that a reader found damaged. Some may have been recomputed since then."""
         return suspects.by_trial(self.files)
 
     def verify(self, trial_ids: Iterable[str]) -> None:
-        """Reads every epoch of some trials, so that every damaged one is marked."""
+        """Reads every epoch of the given trials, which marks the damaged ones."""
         for trial in map(self.trial, trial_ids):
             for epoch in trial.epochs():
                 trial.read_intact(epoch)
 
     def sweep(self, name: str) -> SweepStore:
-        """The store of a sweep, whether or not anything is stored."""
+        """The store of a sweep, which may be empty."""
         return SweepStore(self.files, name)
 
     def sweeps(self) -> list[str]:
-        """The names of the sweeps that were run here."""
+        """The names of the sweeps that were run with this storage."""
         return sweep_names(self.files)

@@ -1,4 +1,4 @@
-"""JSON that every reader accepts: NaN and infinities, which JSON lacks, are stored as texts."""
+"""Strict JSON, which every parser accepts. NaN and infinities, which are not valid JSON, are stored as strings."""
 
 import json
 import math
@@ -8,22 +8,22 @@ _TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_bytes(content: object) -> bytes:
-    """Indented JSON."""
+    """Encodes the content as indented JSON."""
     return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
 
 
 def to_line(content: object) -> str:
-    """JSON in one line."""
+    """Encodes the content as JSON on one line."""
     return json.dumps(_spelled(content), allow_nan=False)
 
 
 def may_have_texts(content: bytes) -> bool:
-    """Whether a number may be stored as a text."""
+    """Whether the content may contain numbers that are stored as strings."""
     return b'NaN"' in content or b'Infinity"' in content
 
 
 def restore_numbers(content: Any) -> Any:
-    """Replaces the texts that stand for numbers. No other text may look like one of them."""
+    """Replaces the strings NaN, Infinity and -Infinity by numbers. The content must not use them as ordinary text."""
     if isinstance(content, str):
         return _TEXTS.get(content, content)
     if isinstance(content, list):

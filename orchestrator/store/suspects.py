@@ -1,6 +1,6 @@
-"""Marks on epochs that a reader found damaged, so that a run need not read everything to find them.
+"""Marks on epochs that a reader found damaged. A run finds damaged epochs by the marks without reading all files.
 
-- <storage>/damage/<trial_id>-00003    epoch 3 must be read before it counts as intact
+- <storage>/damage/<trial_id>-00003    epoch 3 was found damaged and must be read again to see whether it is intact
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _FOLDER = "damage"
 
 
 def add(files: FileSystem, trial_id: str, epoch: int) -> None:
-    """Marks a damaged epoch; does nothing if the storage cannot be written."""
+    """Marks a damaged epoch; does nothing if the storage is not writable."""
     with contextlib.suppress(StorageError):
         files.create(_name(trial_id, epoch), b"damaged")
 
@@ -24,7 +24,7 @@ def remove(files: FileSystem, trial_id: str, epoch: int) -> None:
 
 
 def by_trial(files: FileSystem) -> dict[str, tuple[int, ...]]:
-    """The marked epochs by trial id; some may have been recomputed since."""
+    """Maps trial ids to their marked epochs. Some may have been recomputed since then."""
     found: dict[str, tuple[int, ...]] = {}
     for name in files.list(_FOLDER):
         if match := re.fullmatch(r"(.+)-([0-9]{5,})", name):

@@ -1,4 +1,4 @@
-"""Everything stored of one sweep except its trials."""
+"""The stored data of one sweep, except its trials."""
 
 import functools
 import json
@@ -22,25 +22,25 @@ class ShipperStatus:
     """The status that the shipper last wrote."""
 
     state: str
-    """``shipping``, ``unreachable``, ``done``, or ``damaged``: done except for what is damaged in the storage."""
+    """``shipping``, ``unreachable``, ``done``, or ``damaged`` (done, except for epochs that are damaged)."""
     message: str
     pending_epochs: int
     pid: int
 
 
 class SweepStore:
-    """Everything stored of one sweep except its trials: their list, leases, requests and reports."""
+    """The stored data of one sweep, except its trials: the manifest, leases, requests and reports."""
 
     def __init__(self, files: FileSystem, name: str) -> None:
         self.name = names.valid_sweep_name(name)
         self._files = files
         self._folder = f"sweeps/{name}"
         self.folder = files.local / self._folder
-        """The folder of its log, reports and exports on this machine."""
+        """The local folder of the sweep's log, reports and exports."""
         self.log = self.folder / "shipper.log"
 
     def write_manifest(self, sweep: Sweep, provenance: Provenance) -> None:
-        """Stores which trials the sweep now contains, and what ran it."""
+        """Stores the current trials of the sweep, and the provenance of this run."""
         write_attachments(self._files, provenance)
         content = {
             "name": sweep.name,
@@ -53,10 +53,10 @@ class SweepStore:
         self._write("manifest.json", content)
 
     def read_manifest(self) -> tuple[Sweep, Provenance]:
-        """The sweep as it was last run, and what ran it.
+        """The sweep as it was last run, and the provenance of that run.
 
         Raises:
-            StorageError: it was never run here.
+            StorageError: the sweep was never run with this storage.
             DamagedError: the manifest is damaged.
         """
         content = self._files.read(f"{self._folder}/manifest.json")
@@ -82,7 +82,7 @@ class SweepStore:
         self._files.write(f"{self._folder}/gallery.json", gallery.to_bytes())
 
     def gallery(self) -> Gallery | None:
-        """The stored images; None if there are none or the file is damaged, which the next run repairs."""
+        """The stored images; None if there are none or the file is damaged. The next run repairs the file."""
         content = self._files.read(f"{self._folder}/gallery.json")
         try:
             return Gallery.from_bytes(content) if content else None
@@ -95,7 +95,7 @@ class SweepStore:
         return self.driver_lease_with()
 
     def driver_lease_with(self, on_lost: Callable[[], None] = lambda: None) -> Lease:
-        """The same lease; `on_lost` is called from a thread when the driver of another host has taken it over."""
+        """Like `driver_lease`, but calls `on_lost` from a thread when another driver has taken over the lease."""
         return Lease(self._files, self._folder, "driver", on_lost)
 
     @property
@@ -108,7 +108,7 @@ class SweepStore:
         self._files.write(f"{self._folder}/stop", b"")
 
     def clear_stop(self) -> None:
-        """Withdraws the request."""
+        """Withdraws the request to stop."""
         self._files.delete(f"{self._folder}/stop")
 
     @property
@@ -117,21 +117,21 @@ class SweepStore:
         return self._files.read(f"{self._folder}/stop") is not None
 
     def note_failure(self, trial_id: str, reason: str) -> None:
-        """Stores why a trial could not be remeasured; a worker has no other way to inform the driver."""
+        """Stores why a trial could not be remeasured. Workers report this to the driver through the storage."""
         self._files.write(f"{self._folder}/measure-failures/{trial_id}", reason.encode())
 
     def failures(self) -> dict[str, str]:
-        """Why trials could not be remeasured, by trial id."""
+        """Maps the ids of trials that could not be remeasured to the reasons."""
         folder = f"{self._folder}/measure-failures"
         return {name: (self._files.read(f"{folder}/{name}") or b"").decode() for name in self._files.list(folder)}
 
     def clear_failures(self) -> None:
-        """Deletes the failures of the last run."""
+        """Deletes the stored failures."""
         for name in self._files.list(f"{self._folder}/measure-failures"):
             self._files.delete(f"{self._folder}/measure-failures/{name}")
 
     def publish(self, folder: Path) -> str:
-        """Copies a folder below `self.folder` into the storage, unless that is this disk. Returns where it is then."""
+        """Copies a subfolder of `self.folder` to the storage if that is a bucket. Returns where it is stored."""
         place = self._files.root / self._folder / folder.relative_to(self.folder).as_posix()
         if self._files.local != self._files.root:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -158,7 +158,8 @@ class SweepStore:
 def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
     """Parses a manifest into the sweep and the provenance of its last run.
 
-    Cached: a worker reads it before every trial, and validating ten thousand configs takes a second.
+    The result is cached, because a worker reads the manifest before every trial, and validating ten thousand configs
+    takes a second.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: the content is damaged.

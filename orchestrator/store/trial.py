@@ -1,11 +1,11 @@
-"""Everything stored of one trial. An epoch exists once its commit file exists.
+"""The stored data of one trial. An epoch exists once its commit file exists.
 
 - trials/<trial_id>/trial.json             the config
 - trials/<trial_id>/epochs/00003.json      the commit: record and digest of the checkpoint, one atomic file
 - trials/<trial_id>/checkpoints/00003-*    durable before the commit (checkpoints.py)
 - trials/<trial_id>/measurements/          curvature remeasured from checkpoints (remeasurements.py)
-- trials/<trial_id>/attempts/*.json        who ran it, where, with what, and how it ended (attempt.py)
-- trials/<trial_id>/claims/000001.json     who may write (ownership/claims.py)
+- trials/<trial_id>/attempts/*.json        provenance, environment and outcome of each attempt (attempt.py)
+- trials/<trial_id>/claims/000001.json     the process that may write (ownership/claims.py)
 - trials/<trial_id>/damaged/00003.json     a damaged commit, moved aside so that the epoch is recomputed
 """
 
@@ -40,7 +40,7 @@ class Checkpoint:
 
 
 class TrialStore:
-    """Everything stored of one trial. After `claim`, every write checks first that the claim is still the newest."""
+    """The stored data of one trial. After `claim`, every write first checks that the claim is still the newest."""
 
     def __init__(self, files: FileSystem, trial_id: str) -> None:
         self.trial_id = names.valid_trial_id(trial_id)
@@ -53,13 +53,13 @@ class TrialStore:
         self.claims = Claims(files, self._folder, self._has_ended)
         self._claim: Claim | None = None
         self._known: dict[int, Commit] = {}
-        """Commits made or read before; they never change."""
+        """A cache of commits that were written or read before. Commits never change."""
 
     def claim(self, owner: Owner, attempt: str) -> Claim:
         """Claims the trial for an attempt. A previous owner stops before its next write.
 
         Raises:
-            SupersededError: the owner's driver has a successor.
+            SupersededError: a newer driver has replaced the owner's driver.
         """
         self._claim = self.claims.take(owner, attempt)
         return self._claim
@@ -101,7 +101,7 @@ class TrialStore:
         return self._commits.numbers()
 
     def read(self, epoch: int) -> Commit:
-        """The commit of an epoch that exists.
+        """The commit of an existing epoch.
 
         Raises:
             DamagedError: the file is damaged. The epoch is marked for the next run.
@@ -118,7 +118,7 @@ class TrialStore:
             ) from None
 
     def read_intact(self, epoch: int) -> Commit | None:
-        """The commit of an epoch that exists; None if it is damaged."""
+        """The commit of an existing epoch; None if it is damaged."""
         with contextlib.suppress(DamagedError):
             return self.read(epoch)
         return None
@@ -138,7 +138,10 @@ class TrialStore:
         return damaged
 
     def damaged_timestamps(self) -> dict[int, int]:
-        """When the epochs set aside and not yet recomputed ended, Unix time in ms, as far as it can be recovered."""
+        """Maps epochs that were set aside and not yet recomputed to their end times (Unix time in ms).
+
+        Epochs whose end time cannot be recovered are left out.
+        """
         committed, checkpoints = self.epochs(), self._checkpoints.by_epoch()
         times = {}
         for epoch in self._damaged.numbers():
@@ -162,7 +165,7 @@ class TrialStore:
             checkpoint: the state after the epoch.
             data_digest: the digest of the data.
             attempt: the name of the attempt.
-            keep: whether the checkpoint is kept after the trial has gone on.
+            keep: whether the checkpoint is kept after later epochs are committed.
 
         Raises:
             SupersededError: a newer claim on the trial exists. Nothing of the epoch is stored.
@@ -170,7 +173,7 @@ class TrialStore:
         self.check_claim()
         committed = self.epochs()
         if record.epoch in committed:
-            return False  # before the checkpoint is touched: this attempt may have written it
+            return False  # without writing the checkpoint, which may replace the committed one of this attempt
         name = self._checkpoints.write(record, checkpoint, attempt)
         claim = self._claim.number if self._claim else 0
         previous = self._commit_of(record.epoch - 1) if record.epoch - 1 in committed else None
@@ -191,7 +194,7 @@ class TrialStore:
         return True
 
     def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:
-        """The newest intact checkpoint, of an epoch below `below` if given; None if there is none."""
+        """The newest intact checkpoint; None if there is none. `below` limits the search to earlier epochs."""
         stored = self._checkpoints.by_epoch()
         damaged: list[int] = []
         for epoch in reversed(self.epochs()):
@@ -206,7 +209,7 @@ class TrialStore:
         return None
 
     def with_checkpoint(self, last_epoch: int, every: int = 1) -> list[Commit]:
-        """The intact commits that have a checkpoint, up to `last_epoch` and at multiples of `every`; in order."""
+        """The intact commits with a checkpoint, in order. Epochs are multiples of `every` up to `last_epoch`."""
         stored = self._checkpoints.by_epoch()
         epochs = [epoch for epoch in self.epochs() if epoch in stored and epoch <= last_epoch and epoch % every == 0]
         commits = filter(None, map(self.read_intact, epochs))
@@ -231,7 +234,7 @@ class TrialStore:
         self._files.write(f"{self._folder}/attempts/{attempt.name}.json", attempt.to_bytes())
 
     def attempts(self) -> list[Attempt]:
-        """All attempts, oldest first, without those whose file is damaged."""
+        """All attempts, oldest first. Damaged files are skipped."""
         found = map(self._attempt, self._files.list(f"{self._folder}/attempts"))
         return sorted(filter(None, found), key=lambda attempt: (attempt.claim, attempt.name))
 
@@ -245,12 +248,12 @@ class TrialStore:
         return attempt is not None and attempt.ended is not None
 
     def _commit_of(self, epoch: int) -> Commit | None:
-        """The commit of an epoch that exists, read only once; None if it is damaged."""
+        """The commit of an existing epoch, from the cache if possible; None if it is damaged."""
         if epoch not in self._known and (commit := self.read_intact(epoch)):
             self._known[epoch] = commit
         return self._known.get(epoch)
 
 
 def first_missing(epochs: list[int]) -> int:
-    """The first epoch that is not in a sorted list."""
+    """The first epoch that is missing from a sorted list of epochs."""
     return next((epoch for epoch, present in enumerate(epochs) if epoch != present), len(epochs))

@@ -1,4 +1,4 @@
-"""The status of a trial, derived from its commits and how its last attempt ended."""
+"""The status of a trial, derived from its commits and the outcome of its last attempt."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,13 +31,13 @@ class TrialStatus:
 
     state: State
     epoch: int
-    """The last requested epoch that is committed; -1 before epoch 0. Each missing epoch before it lowers it by one."""
+    """The last requested epoch that is committed, minus the number of missing epochs before it; -1 before epoch 0."""
     epochs: int
-    """The requested epochs, not counting epoch 0."""
+    """The number of requested epochs, not counting epoch 0."""
     attempt: Attempt | None
     """The last attempt."""
     ended_ms: int | None = field(default=None, compare=False)
-    """When the last of these epochs ended, Unix time in milliseconds; None before epoch 0."""
+    """The end time of the last committed epoch (Unix time in milliseconds); None before epoch 0."""
     damaged: tuple[int, ...] = ()
     """Epochs known to be damaged; they count as missing."""
 
@@ -57,7 +57,7 @@ def trial_status(
         config: the requested trial; another sweep may request more or fewer epochs of it.
         driver_since: when the current driver took its lease, Unix time in seconds. An attempt that began earlier and
             has not ended was killed.
-        suspects: epochs that a reader found damaged; they are read again, as is the last one.
+        suspects: epochs that a reader found damaged. They are read again, and so is the last epoch.
     """
     epochs = [epoch for epoch in trial.epochs() if epoch <= config.epochs]
     last = epochs[-1] if epochs else -1
@@ -65,7 +65,7 @@ def trial_status(
     record = commit.record if commit else None
     damaged = [epoch for epoch in suspects if epoch in epochs[:-1] and trial.read_intact(epoch) is None]
     damaged += [last] if epochs and record is None else []
-    intact = len(epochs) - len(damaged)  # a damaged epoch is recomputed, and those after it stay
+    intact = len(epochs) - len(damaged)  # only damaged epochs are recomputed; later ones stay
     ended_ms = record.timestamp_ms if record else None
     if record and record.diverged and intact == last + 1:
         return TrialStatus(State.DIVERGED, last, config.epochs, None, ended_ms)

@@ -1,1 +1,1 @@
-"""Trials, sweeps and epoch records as pure data: this package reads sweep files, writes nothing, and needs no torch."""
+"""Trials, sweeps and epoch records as plain data. This package reads sweep files, writes nothing and needs no torch."""

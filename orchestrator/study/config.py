@@ -13,21 +13,24 @@ from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 
 SCHEMA = 1
-"""Part of every trial id; raised only if the meaning of a field changes."""
+"""Version of the config format, which is part of every trial id. It changes only if the meaning of a field changes."""
 
 Estimator = Literal["lanczos", "exact_trace", "sampled_trace", "algorithm1"]
 
 
 class MeasurementConfig(Config):
-    """The estimators that run after every epoch, and the share of the training images they see."""
+    """The estimators that run after every epoch, and the fraction of the training images that they use."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
     lanczos_products: PositiveInt = 10
     lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The largest share of the subset in each step towards the start vector of Lanczos; 0.0: a random start vector."""
+    """The coarse stage, which finds the start vector of Lanczos, uses at most this fraction of the subset at a time.
+
+    0.0 disables it, and the start vector is random.
+    """
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """Lanczos stops when the residual relative to lambda_max is below it; 0.0: after lanczos_products products."""
+    """Lanczos stops early once the residual relative to lambda_max is below this; 0.0: it never stops early."""
     algorithm1_every: PositiveInt = 1
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
@@ -77,8 +80,8 @@ class TrialConfig(Config):
     def trial_id(self) -> str:
         """Twelve hexadecimal digits of a digest over the fields that differ from their defaults.
 
-        A new field with a default changes no existing id. Paths do not count. The number of epochs counts only if the
-        schedule depends on it: otherwise the first epochs of a longer trial are the shorter trial.
+        A new field with a default changes no existing id. The id does not depend on paths. It depends on the number of
+        epochs only if the schedule does. Otherwise a shorter trial is identical to the beginning of a longer one.
         """
         content = {"schema": SCHEMA, **_identity(self)}
         if self.schedule_needs_epochs:
@@ -88,15 +91,15 @@ class TrialConfig(Config):
 
     @property
     def schedule_needs_epochs(self) -> bool:
-        """Whether the first epochs depend on the number of epochs."""
+        """Whether the learning rate of the first epochs depends on the total number of epochs."""
         return isinstance(self.schedule, CosineSchedule)
 
     def flat(self) -> dict[str, Any]:
-        """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``: the MLflow params and frame columns."""
+        """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``, for MLflow params and columns of tables."""
         return dict(_flat(self))
 
     def chosen(self) -> dict[str, Any]:
-        """The fields that have no default or differ from it, by dotted name."""
+        """The fields that have no default, or a value different from their default, by dotted name."""
         return dict(_flat(self, skip_defaults=True))
 
 

@@ -11,14 +11,14 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, Posi
 class _Data(Config):
     name: str
     train_subset: PositiveInt | None = None
-    """The number of training images, taken in a fixed random order; None: all. Other images do not depend on it."""
+    """The number of training images, the first in a fixed random order; None: all. It changes no other images."""
 
 
 class _OnDisk(_Data):
     @field_validator("path", check_fields=False)
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
-        # Ray changes the working directory of every trial, so a relative path would be another one there.
+        # Ray changes the working directory of every trial, so a relative path would mean another folder there.
         if path is None:
             return None
         try:
@@ -28,7 +28,7 @@ class _OnDisk(_Data):
 
 
 class DigitsData(_Data):
-    """scikit-learn's 1,797 images of handwritten digits, 1x8x8, without a download."""
+    """The 1,797 images of handwritten digits (1x8x8) in scikit-learn, which need no download."""
 
     name: Literal["digits"]
 
@@ -41,18 +41,18 @@ class ImageFolderData(_OnDisk):
 
 
 class TorchvisionData(_OnDisk):
-    """A data set that torchvision downloads and verifies, or its published files in a folder."""
+    """A data set of torchvision, which downloads and verifies it or reads its published files from a folder."""
 
     name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist", "svhn"]
     path: Annotated[str | None, Field(min_length=1, json_schema_extra=NOT_IDENTITY)] = None
-    """The folder of the published files, or for their download; None: the cache folder of each machine."""
+    """The folder that contains the published files or receives the download; None: the cache folder of each machine."""
 
 
 Data = Annotated[DigitsData | ImageFolderData | TorchvisionData, Field(discriminator="name")]
 
 
 class AugmentationConfig(Config):
-    """Random changes of the training images, drawn anew in every epoch on the device of the trial."""
+    """Random augmentation of the training images, drawn again in every epoch on the device of the trial."""
 
     flip: bool = False
     """Flips every image horizontally with probability 1/2."""

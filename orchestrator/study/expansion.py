@@ -1,4 +1,4 @@
-"""Expansion of ``trial:``, ``grid:`` and ``sample:`` of a sweep file to different trials."""
+"""Expansion of ``trial:``, ``grid:`` and ``sample:`` in a sweep file into distinct trials."""
 
 import itertools
 import math
@@ -13,11 +13,11 @@ from orchestrator.study.sample import SampleConfig, draw
 from orchestrator.study.sweep_file_error import ConfigIssue, explain
 
 MOST_COMBINATIONS = 100_000
-"""The limit of a sweep: more would take minutes to read and gigabytes of memory before any training."""
+"""The maximum number of trials of a sweep. Loading more would take minutes and gigabytes of memory."""
 
 
 def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[ConfigIssue]]:
-    """Returns the different trials, and the issues of the grid and of all trials."""
+    """Returns the distinct trials, and the issues of the grid and of all trials."""
     base, grid = content.get("trial"), content.get("grid")
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
     issues = _misshapen(grid, grids) if "grid" in content else []
@@ -38,7 +38,7 @@ def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Confi
 
 
 def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
-    """The issue of a file that asks for too many trials, found before any is created."""
+    """Returns an issue if the file asks for too many trials. This is checked before any trial is created."""
     drawn = sample.get("trials") if isinstance(sample, dict) else 1
     points = drawn if isinstance(drawn, int) else 1
     factors = [[len(values) for values in _filled(grid).values()] for grid in grids]
@@ -54,12 +54,15 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
 
 
 def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
-    """The drawn points, one empty point without a sample; and the paths left without a value by an invalid sample."""
+    """Returns the drawn points (one empty point if there is no sample), and the paths that lack a value.
+
+    Paths lack a value if the sample is invalid. Their issues are consequences, and are not reported.
+    """
     if sample is None:
         return [{}], set()
     try:
         return draw(SampleConfig.model_validate(sample)), set()
-    except ValidationError:  # explained with the rest of the file
+    except ValidationError:  # reported when the whole file is validated
         values = sample.get("values") if isinstance(sample, dict) else None
         return [{}], {f"trial.{key}" for key in (values if isinstance(values, dict) else ())}
 
@@ -68,7 +71,7 @@ def _trial(
     base: dict[str, Any], drawn: dict[str, Any], point: dict[str, Any]
 ) -> tuple[TrialConfig | None, list[ConfigIssue]]:
     content, values = dict(base), {**drawn, **point}
-    # Shallow keys first: a whole optimizer must not overwrite the learning rate that the grid also varies.
+    # Shallow keys come first, so that a varied `optimizer` does not overwrite a varied `optimizer.lr`.
     for key in sorted(values, key=lambda key: key.count(".")):
         put(content, key, values[key])
     try:
@@ -90,7 +93,7 @@ def _misshapen(grid: object, grids: list[Any]) -> list[ConfigIssue]:
 
 
 def _unfit(key: object, values: object) -> str:
-    """What is wrong with an entry of a grid; empty if nothing is."""
+    """The error message for an entry of a grid; empty if the entry is valid."""
     if not isinstance(key, str):
         return "keys must be text"
     if isinstance(values, dict) and values:
@@ -106,7 +109,7 @@ def _points(grid: Any) -> Iterator[dict[str, Any]]:
 
 
 def _filled(grid: Any) -> dict[str, list[Any]]:
-    """The values of every key. Invalid entries are reported by `_misshapen`; here they must not hide other issues."""
+    """Maps each key to its values. Tolerates invalid entries, which `_misshapen` reports, to find further issues."""
     entries = grid.items() if isinstance(grid, dict) else ()
     return {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
 
@@ -118,7 +121,7 @@ def _listed(values: object) -> list[Any]:
 
 
 def _clash(first: TrialConfig, second: TrialConfig) -> list[ConfigIssue]:
-    """The issue of two different configs with one id. Equal ones are merged without an issue."""
+    """Returns an issue if two different configs have the same trial id. Equal configs are merged without an issue."""
     if first == second:
         return []
     ours, theirs = first.flat(), second.flat()

@@ -1,4 +1,4 @@
-"""The base class and the types of config fields, and the mark of fields that are not part of the trial id."""
+"""The base class of configs, the types of their fields, and the marker of fields that are not part of the trial id."""
 
 from typing import Annotated, Any
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 from orchestrator.study.fields import Config, PositiveInt, Share
 
 MODULE = "package.module:Class"
-"""The name of a network of the user."""
+"""The format of the name of a user-defined network."""
 
 
 class CnnConfig(Config):
@@ -34,10 +34,10 @@ Scalar = bool | int | float | str | None
 
 
 class ModuleConfig(Config):
-    """A network of the user: a class that a trial imports.
+    """A user-defined network, a class that the trial imports.
 
-    All other keys are passed to the class by name, and so are `shape` (channels, height, width) and `classes` if it
-    takes them.
+    All other keys are passed to the class as keyword arguments. `shape` (channels, height, width) and `classes` are
+    passed too if the class accepts them.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -8,7 +8,7 @@ from orchestrator.study.fields import Config, NonNegativeFloat, NonNegativeInt, 
 
 
 class SgdConfig(Config):
-    """Stochastic gradient descent, with heavy-ball or Nesterov momentum where momentum > 0."""
+    """Stochastic gradient descent, with heavy-ball or Nesterov momentum if momentum > 0."""
 
     name: Literal["sgd"]
     lr: PositiveFloat
@@ -24,7 +24,7 @@ class SgdConfig(Config):
 
 
 class AdamConfig(Config):
-    """Adam (Kingma and Ba, 2015). weight_decay is added to the gradient, as in the original."""
+    """Adam (Kingma and Ba, 2015). The weight decay is L2 regularization: it is added to the gradient."""
 
     name: Literal["adam"]
     lr: PositiveFloat
@@ -73,7 +73,7 @@ Optimizer = Annotated[SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | Rms
 class _Schedule(Config):
     name: str
     warmup_epochs: NonNegativeInt = 0
-    """Epochs in which the learning rate rises linearly, in every step, to its full value."""
+    """The number of epochs in which the learning rate rises linearly to its full value. It changes in every step."""
 
 
 class ConstantSchedule(_Schedule):
@@ -83,7 +83,7 @@ class ConstantSchedule(_Schedule):
 
 
 class CosineSchedule(_Schedule):
-    """Half a cosine from the full learning rate to the fraction `final` of it (Loshchilov and Hutter, 2017)."""
+    """Cosine annealing from the full learning rate to `final` times that rate (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"]
     final: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -1,4 +1,4 @@
-"""``--set``: values that override those of a sweep file."""
+"""The option ``--set``, which overrides values of a sweep file."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 from orchestrator.study.yaml_file import parse_value
 
 _BESIDE_TRIALS = ("resources", "keep_checkpoints", "sample")
-"""Top-level keys of a sweep file that can be overridden. All other keys are those of a trial."""
+"""Top-level keys of a sweep file that can be overridden. All other keys are fields of a trial."""
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Returns the values by dotted key.
+    """Parses overrides ``key=value``. Returns the values by dotted key.
 
     Raises:
         ValueError: an override is not ``key=value``, or a key is set twice.
@@ -28,7 +28,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def override(content: dict[str, Any], key: str, value: Any) -> None:
-    """Overrides a value of ``trial:``, and those of ``grid:`` and ``sample:`` if they vary the key."""
+    """Overrides the value of a key in ``trial:``, and in ``grid:`` and ``sample:`` if they vary the key."""
     if key.partition(".")[0] in _BESIDE_TRIALS:
         put(content, key, value)
         return
@@ -39,7 +39,7 @@ def override(content: dict[str, Any], key: str, value: Any) -> None:
     grids = [grid for grid in (grids if isinstance(grids, list) else [grids]) if isinstance(grid, dict)]
     varied = [grid for grid in grids if any(f"{key}.".startswith(f"{given}.") for given in grid)]
     listed = isinstance(value, list) and bool(varied or sampled)
-    # A list holds for all trials, also for those whose own grid does not vary the key.
+    # A list applies to all trials, including the trials of grids that do not vary the key.
     for grid in grids if listed else varied:
         grid[key] = value if isinstance(value, list) else [value]
     if isinstance(content.get("trial"), dict) and not listed:
@@ -58,7 +58,7 @@ def _drop_from_sample(content: dict[str, Any], key: str) -> bool:
 
 
 def put(content: dict[str, Any], dotted: str, value: Any) -> None:
-    """Sets the value of a dotted key. Mappings on the way are copied, or created."""
+    """Sets the value of a dotted key. Intermediate mappings are copied, or created if they do not exist."""
     *parents, last = dotted.split(".")
     for parent in parents:
         child = content.get(parent)
@@ -67,7 +67,7 @@ def put(content: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def overridden_name(name: str, overrides: Sequence[str]) -> str:
-    """Returns the name of the sweep with these overrides, which is the same in any order."""
+    """Returns the name of the overridden sweep. The order of the overrides does not change the name."""
     if not overrides:
         return name
     return f"{name}-{hashlib.sha256(chr(10).join(sorted(overrides)).encode()).hexdigest()[:6]}"

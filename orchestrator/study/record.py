@@ -1,7 +1,7 @@
-"""The record of an epoch: the key, unit, label and meaning of every quantity are declared here.
+"""The record of an epoch. Its fields declare the key, unit, axis label and meaning of every quantity.
 
-MLflow keys, frame columns and axis labels are derived from the fields of `EpochRecord`. A new quantity changes this
-file and ``training/measurement/``, nothing else.
+MLflow keys, columns of tables and axis labels are derived from the fields of `EpochRecord`. A new quantity needs
+changes only in this file and in ``training/measurement/``.
 """
 
 import math
@@ -21,17 +21,20 @@ class Quantity:
 
     @property
     def column(self) -> str:
-        """The name of its column: ``hessian/trace`` is ``hessian_trace``."""
+        """The column of this quantity in tables. The key ``hessian/trace`` has the column ``hessian_trace``."""
         return self.key.replace("/", "_")
 
     @property
     def reproducible(self) -> bool:
-        """Whether a rerun must return the same number: all but times."""
+        """Whether a rerun must return the same number. Times and system metrics may differ."""
         return not self.key.startswith(("time/", "system/"))
 
 
 def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> Any:
-    """A field of `EpochRecord`: a scalar unless the default is a tuple, or a mapping of names to values."""
+    """Declares a field of `EpochRecord`.
+
+    By default it is a scalar. A tuple as default declares a vector, a default factory a mapping of names to values.
+    """
     return field(
         kw_only=True, metadata={"quantity": Quantity(key, unit, label, meaning)}, **default or {"default": None}
     )
@@ -39,15 +42,18 @@ def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The state of a trial after an epoch. Epoch 0 is the untrained model. None: not measured.
+    """The measured quantities of a trial after an epoch. Epoch 0 is the untrained model. None means not measured.
 
-    Losses are nats per sample, accuracies fractions. The Hessian is that of the mean training loss without weight
-    decay, over the measurement subset, with the model in eval mode.
+    Losses are in nats per sample, accuracies are fractions. The Hessian is taken of the mean training loss over the
+    measurement subset, without weight decay and with the model in eval mode.
     """
 
     epoch: int
     timestamp_ms: int
-    """When the epoch ended, Unix time in milliseconds. Trackers get it too, so that shipping twice changes nothing."""
+    """The end time of the epoch (Unix time in milliseconds).
+
+    It is also sent to the trackers, so that uploading the same record twice has no effect.
+    """
 
     loss_train: float | None = _quantity(
         "loss/train", "nats", "training loss", "mean cross-entropy over the measurement subset, eval mode"
@@ -65,7 +71,10 @@ class EpochRecord:
         "accuracy/test", "fraction", "test accuracy", "share of the test images classified correctly"
     )
     accuracy_ood: float | None = _quantity(
-        "accuracy/ood", "fraction", "OOD accuracy", "test images plus Gaussian noise of standard deviation 0.25"
+        "accuracy/ood",
+        "fraction",
+        "OOD accuracy",
+        "share of the test images classified correctly after adding Gaussian noise of standard deviation 0.25",
     )
     hessian_lambda_max: float | None = _quantity(
         "hessian/lambda_max",
@@ -86,11 +95,11 @@ class EpochRecord:
         "hessian/trace", "nats", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate"
     )
     hessian_trace_standard_error: float | None = _quantity(
-        "hessian/trace_standard_error", "nats", r"standard error of $\mathrm{tr}(H)$", "of the estimate of the trace"
+        "hessian/trace_standard_error", "nats", r"standard error of $\mathrm{tr}(H)$", "standard error of hessian/trace"
     )
     hessian_gauss_newton_trace: float | None = _quantity(
         "hessian/gauss_newton_trace", "nats", r"$\mathrm{tr}(G)$",
-        "trace of the generalised Gauss-Newton matrix, if it is not proven to equal that of the Hessian",
+        "trace of the generalised Gauss-Newton matrix; omitted if known to equal the trace of the Hessian",
     )  # fmt: skip
     algorithm1_max_eigenvalue: float | None = _quantity(
         "algorithm1/max_eigenvalue", "nats", "max eigenvalue (Algorithm 1)",
@@ -129,25 +138,28 @@ class EpochRecord:
         "algorithm1/rayleigh_quotients",
         "nats",
         "Rayleigh quotient",
-        "after each product of power iteration",
+        "Rayleigh quotient after each product of power iteration",
         default=(),
     )
     algorithm1_trace_samples: tuple[float, ...] = _quantity(
-        "algorithm1/trace_samples", "nats", "v'Hv", "one per Gaussian probe", default=()
+        "algorithm1/trace_samples", "nats", "v'Hv", "v'Hv of each Gaussian probe v", default=()
     )
     trace_per_parameter: Mapping[str, float] = _quantity(
         "trace/per_parameter", "nats", r"$\mathrm{tr}(G_{ll})$",
-        "by parameter: its part of the trace of the Gauss-Newton matrix, which sums to tr(H) if both traces agree",
+        "contribution of each parameter to tr(G), the Gauss-Newton trace; the sum is tr(H) if both traces agree",
         default_factory=dict,
     )  # fmt: skip
     trace_samples: tuple[float, ...] = _quantity(
         "trace/samples", "nats", "z'(H - G)z",
-        "one per probe of the difference between the Hessian and the Gauss-Newton matrix", default=(),
+        "z'(H - G)z of each probe z, with the Hessian H and the Gauss-Newton matrix G", default=(),
     )  # fmt: skip
 
     @property
     def diverged(self) -> bool:
-        """Whether the training loss is not finite: a result, and the end of the trial."""
+        """Whether the training loss is missing, infinite or NaN.
+
+        A diverged trial ends early. It counts as a result, not as a failure.
+        """
         return self.loss_train is None or not math.isfinite(self.loss_train)
 
     def metrics(self) -> dict[str, float]:
@@ -156,30 +168,30 @@ class EpochRecord:
         return {key: value for key, value in values.items() if value is not None}
 
     def vectors(self) -> dict[str, tuple[float, ...] | Mapping[str, float]]:
-        """The measured vectors by key: raw samples, and values by the name of a parameter."""
+        """The measured vectors by key: tuples of raw samples, and mappings of parameter names to values."""
         values = {quantity.key: getattr(self, name) for name, quantity in _VECTORS.items()}
         return {key: value for key, value in values.items() if value}
 
     def reproducible(self) -> dict[str, Any]:
-        """All values that a rerun must return again, by key: scalars and vectors, but no times."""
+        """The scalars and vectors that a rerun must reproduce, by key. Times are excluded."""
         quantities = {**_SCALARS, **_VECTORS}.items()
         values = {quantity.key: getattr(self, name) for name, quantity in quantities if quantity.reproducible}
         return {key: value for key, value in values.items() if value not in _NOTHING}
 
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
-        """The values in which two runs of the same epoch differ by at least a bit, by key; times are ignored."""
+        """Values, by key, that are not bit-identical in two runs of the same epoch. Times are ignored."""
         ours, theirs = self.reproducible(), other.reproducible()
         pairs = {key: (ours.get(key), theirs.get(key)) for key in dict.fromkeys([*ours, *theirs])}
-        # repr shows every bit of a float, so that -0.0 differs from 0.0, while two NaNs are equal.
+        # Two floats have the same repr if they are bit-identical or both NaN. -0.0 and 0.0 differ.
         return {key: pair for key, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by field name, without those that were not measured."""
+        """The measured values by field name, as JSON types."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in _NOTHING}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
-        """The inverse of `to_json`; keys of newer versions are ignored."""
+        """The inverse of `to_json`. Unknown keys, written by newer versions, are ignored."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in _NAMES}
         return cls(**values)
 
@@ -188,7 +200,7 @@ _NOTHING: tuple[Any, ...] = (None, (), {})
 _NAMES = frozenset(f.name for f in fields(EpochRecord))
 _QUANTITIES = [f for f in fields(EpochRecord) if f.metadata]
 _SCALARS: dict[str, Quantity] = {f.name: f.metadata["quantity"] for f in _QUANTITIES if f.default is None}
-# Mappings, whose default comes from a factory, are last: tables keep the order of their columns.
+# Mappings (fields with a default factory) come last, because the order of columns in tables must not change.
 _VECTORS: dict[str, Quantity] = {
     f.name: f.metadata["quantity"]
     for f in sorted(_QUANTITIES, key=lambda f: f.default is MISSING)

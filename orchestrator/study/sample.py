@@ -1,8 +1,8 @@
-"""``sample:`` of a sweep file: trials drawn at random, from a seed, when the file is read.
+"""The section ``sample:`` of a sweep file, which draws trials at random with a seed when the file is read.
 
-Trial ids depend on the drawn values, so they must be the same everywhere. The random numbers depend on no version of a
-library, except for the direction numbers of Sobol, which are published constants. Values are rounded to four
-significant digits, since the last bits of a logarithm differ between machines.
+Trial ids depend on the drawn values, so every machine must draw the same values. The random numbers do not depend on
+library versions. Sobol points come from SciPy, but are determined by published constants (the direction numbers).
+Values are rounded to four significant digits because the last bits of a logarithm differ between machines.
 """
 
 import math
@@ -19,11 +19,11 @@ Range = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Distribution(Config):
-    """The distribution of one key: exactly one of these."""
+    """The distribution of one key. Exactly one field must be given."""
 
     uniform: Range | None = None
     log_uniform: Range | None = None
-    """Uniform in the logarithm: equally many values between 0.001 and 0.01 as between 0.01 and 0.1."""
+    """The logarithm is uniform, so values between 0.001 and 0.01 are as frequent as between 0.01 and 0.1."""
     choice: list[Any] | None = None
 
     @model_validator(mode="after")
@@ -41,7 +41,7 @@ class Distribution(Config):
         return self
 
     def at(self, share: float) -> Any:
-        """The quantile of `share`, in [0, 1)."""
+        """The quantile at probability `share`, which is in [0, 1)."""
         if self.choice is not None:
             return self.choice[int(share * len(self.choice))]
         if self.uniform:
@@ -52,12 +52,12 @@ class Distribution(Config):
 
 
 class SampleConfig(Config):
-    """Points drawn from a space, each combined with every point of the grid."""
+    """Random points of a search space. Each is combined with every point of the grid."""
 
     trials: PositiveInt
-    """The number of points. A larger number keeps the first ones."""
+    """The number of points. A larger number adds points and does not change the first ones."""
     method: Literal["random", "sobol"] = "random"
-    """``sobol``: a low-discrepancy sequence (Sobol, 1967), shifted by the seed."""
+    """``sobol`` is a low-discrepancy sequence (Sobol, 1967) with a random shift that depends on the seed."""
     seed: NonNegativeInt = 0
     values: Annotated[dict[str, Distribution], Field(min_length=1)]
 
@@ -70,7 +70,7 @@ def draw(sample: SampleConfig) -> list[dict[str, Any]]:
 
 
 def _stream(sample: SampleConfig, key: str) -> Callable[[], float]:
-    """Random numbers for one key, which do not depend on the other keys."""
+    """Returns a function that draws the random numbers of one key. They do not depend on the other keys."""
     return random.Random(f"{sample.seed}/{key}").random
 
 

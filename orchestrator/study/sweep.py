@@ -1,4 +1,4 @@
-"""A sweep: a named list of trials, read from a file. All issues of the file are found at once, before anything runs."""
+"""A sweep, which is a named list of trials read from a file. All issues of a file are reported together."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, exp
 from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
-"""The folder that is searched for a sweep by name: that of the current directory, then the installed one."""
+"""The folder with named sweeps. The one in the current directory is searched first, then the installed one."""
 
 
 class Resources(BaseModel):
@@ -33,7 +33,7 @@ class SweepFile(BaseModel):
     """The format of a sweep file; `load_sweep` expands it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    # The name of a folder and of a file, which must not lead out of the storage.
+    # A folder and a file get this name, so it must not lead outside the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
     trial: dict[Any, Any]
@@ -53,17 +53,17 @@ class SweepFile(BaseModel):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A named list of different trials."""
+    """A named list of distinct trials."""
 
     name: str
     description: str
     trials: tuple[TrialConfig, ...]
     resources: Resources
     keep_checkpoints: str = "last"
-    """``all``, ``every K`` epochs, or ``last``: those needed to resume. Not part of the identity of trials."""
+    """``all``, ``every K`` (epochs), or ``last`` (only those needed to resume). Trial ids do not depend on it."""
 
     def keeps(self, epoch: int) -> bool:
-        """Whether the checkpoint of an epoch is kept after the trial has gone on."""
+        """Whether the checkpoint of an epoch is kept after later epochs are committed."""
         if self.keep_checkpoints.startswith("every "):
             return epoch % int(self.keep_checkpoints.removeprefix("every ")) == 0
         return self.keep_checkpoints == "all"
@@ -77,7 +77,7 @@ class Sweep:
         """The one trial whose id begins with `prefix`.
 
         Raises:
-            ValueError: none or several do; the message lists them.
+            ValueError: no trial matches (the message lists all trials), or several do (it lists those).
         """
         matches = [trial for trial_id, trial in self.by_id.items() if trial_id.startswith(prefix)]
         if prefix and len(matches) == 1:
@@ -97,7 +97,7 @@ class Sweep:
 
     @cached_property
     def _short(self) -> dict[str, str]:
-        """The last part of every varied key; the whole key if another one has the same last part."""
+        """Maps varied keys to their last component, or to the whole key if the last component is ambiguous."""
         ends = Counter(key.rpartition(".")[2] for key in self.varied)
         return {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in self.varied}
 
@@ -105,8 +105,8 @@ class Sweep:
     def varied(self) -> tuple[str, ...]:
         """The dotted names of the fields in which the trials differ.
 
-        Fields that only one kind of optimizer or model has, such as the momentum of sgd, count only if they differ
-        within that kind: its name already shows the rest.
+        Fields that only one kind of optimizer or model has, such as the momentum of sgd, are included only if they
+        differ between trials of that kind. Otherwise the name of the kind is enough to distinguish the trials.
         """
         seen: dict[tuple[str, object], set[str]] = {}
         trials = [(trial.flat(), trial.chosen()) for trial in self.trials]
@@ -131,12 +131,12 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
-        overrides: ``a.b=c`` each. It replaces the value in ``trial:``, and those in ``grid:`` if that varies the key; a
-            list replaces the list there. The result is another sweep, named ``<name>-<digest of the overrides>``,
-            which does not depend on their order.
+        overrides: strings ``a.b=c``. Each replaces the value of a key in ``trial:`` and, if ``grid:`` varies the key,
+            in ``grid:``, where a list replaces all values. The result is a separate sweep with the name
+            ``<name>-<digest of the overrides>``. The order of the overrides does not change the name.
 
     Raises:
-        SweepFileError: with every issue of the file.
+        SweepFileError: the file is invalid; the message lists every issue.
         ValueError: the file does not exist or is not YAML, or an override is not ``key=value``.
     """
     path = _find(source)
@@ -173,7 +173,7 @@ def _find(source: str) -> Path:
 
 
 def _shared_name(path: Path, name: object) -> list[ConfigIssue]:
-    """The issue of a name that another file has too: each would take the trials of the other for its own."""
+    """Returns an issue if another file has the same name. Each sweep would then treat the other's trials as its own."""
     for sibling in sorted(path.parent.glob("*.y*ml")):
         if sibling.resolve() == path.resolve():
             continue

@@ -1,4 +1,4 @@
-"""The issues of a sweep file: for each the path, the value, what is allowed, and the most similar valid name."""
+"""The issues of a sweep file. Each shows the path, the value, what is allowed, and the most similar valid name."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ _EXPECTED = {
     "string_too_short": "must not be empty",
     "invalid_key": "keys must be text",
 }
-"""What was expected, by pydantic's type of error."""
+"""Maps pydantic error types to messages that state what was expected."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ def explain(
         error: the error that `model` raised.
         model: the class that was validated, which defines the valid names.
         root: the beginning of all paths, if the value is part of a larger file.
-        origins: ``grid`` or ``sample`` by dotted key, for the keys whose values came from there.
+        origins: maps dotted keys to ``grid`` or ``sample`` if their values came from there.
     """
     return [_issue(details, model, root, origins or {}) for details in error.errors()]
 
 
 def _issue(details: ErrorDetails, model: type[BaseModel], root: str, origins: Mapping[str, str]) -> ConfigIssue:
     parts, owner = _walk(details["loc"], model)
-    # The message of an invalid combination names its values itself.
+    # If a combination of values is invalid, the message already contains the values.
     combination = details["type"] == "value_error" and isinstance(details["input"], dict)
     value: object = ... if details["type"] == "missing" or combination else details["input"]
     if details["type"] == "union_tag_invalid":
@@ -81,15 +81,15 @@ def _issue(details: ErrorDetails, model: type[BaseModel], root: str, origins: Ma
 def _caused(key: str, dotted: str, kind: str) -> bool:
     """Whether the issue at `dotted` came from the varied `key`."""
     if f"{key}.".startswith(f"{dotted}."):
-        # A grid may have brought in a value above the key, but not a missing one.
+        # A varied key can make its parent invalid, but it is not the reason if the parent is missing.
         return key == dotted or kind not in ("missing", "union_tag_not_found")
     return dotted.startswith(f"{key}.")
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
-    """The path as written in the file, and the class that has the field at its end.
+    """Returns the path as written in the file, and the class that defines its last field.
 
-    The location also contains the tag of each member chosen from a union, which is not in the file.
+    The location also contains the tags of union members, which are not in the file.
     """
     parts: list[str] = []
     owner: type[BaseModel] | None = model

@@ -1,4 +1,4 @@
-"""YAML without surprises: 1e-3 is a number, and a duplicate key is an error."""
+"""A stricter YAML loader, which reads 1e-3 as a number and rejects duplicate keys."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError):  # a 13th month, thousands of digits, !!bool maybe
+        except (ValueError, LookupError, AttributeError):  # such as a 13th month or `!!bool maybe`
             shown = repr(node.value)[:40]
             problem = f"{shown} cannot be read as {node.tag.rpartition(':')[2]}; quote it if it is text"
             raise yaml.MarkedYAMLError(None, None, problem, node.start_mark) from None
@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> Any:
     """Returns the content of a YAML file.
 
     Raises:
-        ValueError: the file cannot be read, is not YAML or has a duplicate key; with file, line and column.
+        ValueError: the file cannot be read, is not YAML or has a duplicate key. The message gives the position.
     """
     try:
         return _load(path.read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Returns the value of ``--set key=text``: that of the same text in a sweep file."""
+    """Parses the text of ``--set key=text`` as if it stood in a sweep file."""
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError):

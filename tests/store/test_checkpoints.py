@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_is_reported(files: DiskFiles, trial: TrialStore) -
         trial.read_checkpoint(trial.read(0))
     assert str(caught.value) == (
         f"checkpoint {path_of(files, 0)} is damaged: its digest differs from the committed one; "
-        "delete it, and its epoch is skipped"
+        "delete it to resume from an earlier checkpoint"
     )
 
 

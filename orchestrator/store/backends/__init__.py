@@ -1,4 +1,4 @@
-"""Backends of the storage: a disk or an S3 bucket, behind one protocol of file operations."""
+"""Storage backends for a disk and for an S3 bucket. Both implement one protocol of file operations."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from orchestrator.store.errors import StorageError
 
 
 def files_at(place: str | Path) -> FileSystem:
-    """Returns the backend of a folder, or of a place in a bucket, ``s3://BUCKET/PREFIX``.
+    """Returns the backend for a folder, or for an S3 location ``s3://BUCKET/PREFIX``.
 
     Raises:
-        StorageError: the place is neither, or the libraries for S3 are not installed.
+        StorageError: the location is neither, or the libraries for S3 are not installed.
     """
     root = locate(place)
     if isinstance(root, Path):

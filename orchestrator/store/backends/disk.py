@@ -16,7 +16,7 @@ from orchestrator.store.names import valid_path
 _SCRATCH = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ABANDONED_SECONDS = 24 * 3600.0
-"""No write takes this long: an older scratch file was left by a killed writer."""
+"""No write takes this long, so an older scratch file was left behind by a killed writer."""
 
 
 class DiskFiles:
@@ -48,7 +48,8 @@ class DiskFiles:
             try:
                 os.link(scratch, target)
             except FileExistsError:
-                # NFS repeats a request whose answer was lost. A second link shows that the existing file is our own.
+                # If a reply is lost, NFS repeats the request, and the repeated request fails. A link count above 1
+                # shows that the first request succeeded.
                 if scratch.stat().st_nlink == 1:
                     return False
             finally:
@@ -57,8 +58,8 @@ class DiskFiles:
             return True
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        # The folder is not synced: a power cut could lose the name of the file, but writing the file that names it
-        # makes both durable on common file systems.
+        # The folder is not synced, so a power failure could lose the directory entry of this file. On common file
+        # systems, writing the file that refers to it makes both durable.
         with self._writing(len(content)):
             _write(self._prepare(name), content, os.O_TRUNC)
 
@@ -67,7 +68,7 @@ class DiskFiles:
             (self.root / valid_path(name)).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str]:
-        # NFS leaves the hidden file .nfs... for a file deleted while open, macOS leaves .DS_Store.
+        # Hidden files are not ours: NFS renames a file that is deleted while open to .nfs..., macOS adds .DS_Store.
         path = self.root / valid_path(folder) if folder else self.root
         try:
             return sorted(name for name in os.listdir(path) if not name.startswith("."))
@@ -79,7 +80,7 @@ class DiskFiles:
     def age(self, name: str) -> float | None:
         path = self.root / valid_path(name)
         try:
-            handle = os.open(path, os.O_RDONLY)  # NFS answers a mere stat from its cache
+            handle = os.open(path, os.O_RDONLY)  # on NFS, stat alone may return cached times
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -91,10 +92,10 @@ class DiskFiles:
         return max(0.0, self._now() - written)
 
     def check_writable(self) -> None:
-        """Creates and deletes a small file, and deletes what killed writers left more than a day ago.
+        """Creates and deletes a small file. Also deletes scratch files that killed writers left over a day ago.
 
         Raises:
-            StorageError: the folder cannot be written; the message names it and the reason.
+            StorageError: the folder is not writable; the message gives the path and the reason.
         """
         probe = f"{_SCRATCH}/probe-{secrets.token_hex(8)}"
         self.create(probe, b"an empty file would fit on a full disk")
@@ -104,7 +105,7 @@ class DiskFiles:
 
     @contextmanager
     def _writing(self, size: int = 0) -> Iterator[None]:
-        """Explains errors of writing `size` bytes."""
+        """Converts an OSError raised while writing `size` bytes to a StorageError that suggests a fix."""
         try:
             yield
         except StorageError:
@@ -135,7 +136,7 @@ class DiskFiles:
                 continue
 
     def _now(self) -> float:
-        """The current time of the file system; that of this machine if no file can be created."""
+        """The time by the clock of the file system, or by the local clock if no file can be created."""
         path = self.root / _SCRATCH / secrets.token_hex(8)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -148,7 +149,7 @@ class DiskFiles:
             path.unlink(missing_ok=True)
 
     def _prepare(self, name: str) -> Path:
-        """Creates the folder of a file, and returns the path of the file."""
+        """Creates the parent folders of a file. Returns the path of the file."""
         target = self.root / valid_path(name)
         missing = itertools.takewhile(lambda folder: not folder.is_dir(), target.parents)
         for folder in reversed(list(missing)):
@@ -165,8 +166,8 @@ class DiskFiles:
 
 
 def _write(path: Path, content: bytes, flag: int) -> None:
-    """Writes a file, durable except for its name; leaves none if that fails."""
-    # Python's temporary files are readable by their owner only. A storage is shared, so the umask decides.
+    """Writes and syncs a file, but does not sync its directory entry. Deletes the file if writing fails."""
+    # Not `tempfile`, which creates files that only their owner can read. A storage is shared, so the umask applies.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -179,7 +180,7 @@ def _write(path: Path, content: bytes, flag: int) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Makes new names in a folder survive a power cut."""
+    """Syncs the entries of a folder, so that new files survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

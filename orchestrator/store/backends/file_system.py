@@ -1,4 +1,4 @@
-"""The file operations that a storage is built on, implemented by a disk and by S3."""
+"""The protocol of file operations that the storage backends implement."""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,42 +7,43 @@ from orchestrator.store.backends.location import S3Location
 
 
 class FileSystem(Protocol):
-    """Files below one root, named by relative paths. A reader sees a file whole or not at all.
+    """Files below a root, named by relative paths. Readers see no partial file, except from `write_in_place`.
 
-    Every method raises StorageError, with the path and the reason, if the file system fails or a name leads out.
+    Every method raises a StorageError with the path and the reason if the file system fails or a path leads outside
+    the root.
     """
 
     @property
     def root(self) -> Path | S3Location:
-        """The root; `/` extends it to a full path, for messages."""
+        """The root. ``root / name`` is the full path of a file, for messages."""
 
     @property
     def local(self) -> Path:
-        """The folder of this machine for the logs and reports of the storage."""
+        """The local folder for the logs and reports that belong to the storage."""
 
     def read(self, name: str) -> bytes | None:
-        """Returns the content of a file, or None if there is none."""
+        """Returns the content of a file, or None if the file does not exist."""
 
     def write(self, name: str, content: bytes) -> None:
         """Creates or replaces a file. It is durable when the method returns."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Creates a file. Returns False, and changes nothing, if it exists: of two writers one wins."""
+        """Creates a file. If it exists, changes nothing and returns False. Only one of several writers succeeds."""
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Writes a file that is not read before another file names it. It is durable when the method returns.
+        """Writes a file that is read only after another file refers to it. It is durable when the method returns.
 
-        Not atomic: a crash may leave a part of it, so the file that names it must hold its digest.
+        Not atomic: a crash may leave a partial file, so the referring file must contain its digest.
         """
 
     def delete(self, name: str) -> None:
-        """Deletes a file; does nothing if there is none."""
+        """Deletes a file; does nothing if it does not exist."""
 
     def list(self, folder: str) -> list[str]:
-        """Returns the current names in a folder, sorted, without hidden ones; empty if the folder does not exist."""
+        """Returns the sorted names of the entries of a folder that are not hidden; empty if there is no folder."""
 
     def age(self, name: str) -> float | None:
-        """Returns the seconds since a file was written, by the clock of the storage; None if there is none."""
+        """Returns the age of a file in seconds, by the clock of the storage; None if the file does not exist."""
 
     def check_writable(self) -> None:
-        """Creates and deletes a small file by the operations that a commit needs."""
+        """Creates and deletes a small file with the operations that a commit uses."""

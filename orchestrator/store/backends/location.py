@@ -12,7 +12,7 @@ _SCHEME = "s3://"
 
 @dataclass(frozen=True)
 class S3Location:
-    """A bucket, and the prefix of the keys of a storage in it."""
+    """An S3 bucket, and the prefix of all keys of the storage."""
 
     bucket: str
     prefix: str = ""
@@ -43,11 +43,11 @@ def locate(place: str | Path) -> Path | S3Location:
         return Path(place).expanduser().resolve()
     bucket, _, prefix = text.removeprefix(_SCHEME).partition("/")
     if not text.startswith(_SCHEME) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        # The address is not shown in full: it may contain a key, which would end up in a log.
+        # Only the scheme is shown, because the address may contain an access key, which must not be logged.
         raise StorageError(
-            f"storage {scheme[1]}://...: expected a folder or s3://BUCKET/PREFIX, the bucket with 3 to 63 lower-case "
-            "letters, digits, '.' and '-'; set credentials in the environment only (AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL if it is not Amazon's)"
+            f"storage {scheme[1]}://...: expected a folder or s3://BUCKET/PREFIX, where BUCKET has 3 to 63 lower-case "
+            "letters, digits, '.' and '-'; set credentials in the environment only (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY; also AWS_ENDPOINT_URL if the server is not Amazon S3)"
         )
     prefix = prefix.rstrip("/")
     return S3Location(bucket, valid_path(prefix) if prefix else "")

@@ -1,7 +1,7 @@
 """A storage in an S3 bucket, with the same guarantees as a disk and as few requests as possible.
 
-A file is an object. Writing replaces it atomically, creating is a PUT that S3 refuses if the key exists, and listings
-are never cached. Credentials, region and endpoint come from the environment, as boto3 reads it; boto3 also repeats
+Each file is one object. `write` replaces the object atomically, `create` is a conditional PUT that fails if the key
+exists, and listings are never cached. boto3 reads credentials, region and endpoint from the environment, and repeats
 failed requests.
 """
 
@@ -28,7 +28,7 @@ _ATTEMPTS = 5
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _PAGE = 1000
-"""Names per request of a listing, the most that S3 returns."""
+"""Names per listing request; S3 returns at most 1000."""
 _REASONS = {
     "NoSuchBucket": "there is no such bucket; create it first, or correct --storage",
     "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID",
@@ -45,7 +45,7 @@ class S3Files:
     def __init__(self, root: S3Location) -> None:
         self.root = root
         self.local = Path.cwd() / LOCAL_FOLDER / root.bucket / root.prefix
-        # Not s3fs's shared instance, which caches listings and the session.
+        # s3fs would otherwise return a shared instance, which caches listings and the session.
         self._fs = S3FileSystem(
             anon=False,
             use_listings_cache=False,
@@ -76,7 +76,8 @@ class S3Files:
             try:
                 self._fs.pipe_file(self._path(name), content, mode="create", Metadata={_WRITER: token})
             except FileExistsError:
-                # boto3 repeats a request whose answer was lost. The token shows that the existing object is our own.
+                # If a reply is lost, boto3 repeats the request, and the repeated request fails. The token shows whether
+                # the first request succeeded.
                 found = self._head(name)
                 return found is not None and found.get("Metadata", {}).get(_WRITER) == token
         return True
@@ -107,7 +108,7 @@ class S3Files:
         """Creates and deletes a small object, and checks that it cannot be created twice.
 
         Raises:
-            StorageError: the bucket cannot be used; the message names it and the reason.
+            StorageError: the bucket cannot be used; the message gives its name and the reason.
         """
         probe = f".probe/{secrets.token_hex(8)}"
         self.create(probe, b"once")
@@ -115,8 +116,8 @@ class S3Files:
         self.delete(probe)
         if twice:
             raise StorageError(
-                f"storage {self.root}: this S3 lets two writers create the same object, so epochs could be lost; use "
-                "one with conditional writes (If-None-Match), such as Amazon's"
+                f"storage {self.root}: on this S3 server two writers can both create the same object, so epochs could "
+                "be lost; use a server that supports conditional writes (If-None-Match), such as Amazon S3"
             )
 
     def _keys(self, prefix: str) -> Iterator[str]:
@@ -154,13 +155,13 @@ class S3Files:
 
 
 def _missing_object(error: FileNotFoundError) -> None:
-    """Raises the error again if the bucket is missing, not the object."""
+    """Raises the error again if the bucket does not exist. Returns if only the object does not exist."""
     if _code(error) == "NoSuchBucket":
         raise error
 
 
 def _code(error: BaseException) -> str:
-    """The error code of S3; empty if the error is of another kind."""
+    """The S3 error code; empty if the error does not come from S3."""
     cause = error if isinstance(error, ClientError) else error.__cause__
     return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
 

@@ -1,9 +1,10 @@
-"""Claims on a trial. Only the newest one may write; its number is a fencing token.
+"""Claims on a trial. Only the holder of the newest claim may write. The number of a claim is its fencing token.
 
-- trials/<trial_id>/claims/000003.json    who trains the trial; created exclusively, never deleted
+- trials/<trial_id>/claims/000003.json    the process that trains the trial; created exclusively, never deleted
 
-A worker that was cut off, stopped or orphaned finds a newer claim before its next write, and stops. A write that slips
-in between that check and the new claim is resolved when the epoch is created: of two writers one wins.
+A worker may be disconnected, suspended or orphaned while another one takes over. Before its next write it finds the
+newer claim, and stops. If the newer claim appears between this check and the write, both workers may try to commit the
+same epoch. Then only one of them succeeds, because the commit file is created exclusively.
 """
 
 import json
@@ -19,7 +20,7 @@ from orchestrator.store.ownership.process import Process
 
 
 class SupersededError(RuntimeError):
-    """Another attempt has taken over the trial. This one has nothing left to do; nothing has failed."""
+    """Another attempt has taken over the trial, so this attempt must stop. This is not a failure."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Owner:
     """The sweep and driver for which a trial is trained."""
 
     sweep: str = ""
-    """Empty if no driver of a sweep asked for it."""
+    """Empty if the attempt was started by hand, not by the driver of a sweep."""
     lease: int = 0
     """The number of the driver's lease."""
 
@@ -55,7 +56,7 @@ class Claims:
     Args:
         files: the storage.
         folder: the folder of the trial.
-        has_ended: whether the attempt of a given name has ended.
+        has_ended: returns whether the attempt with a given name has ended.
     """
 
     def __init__(self, files: FileSystem, folder: str, has_ended: Callable[[str], bool]) -> None:
@@ -64,15 +65,15 @@ class Claims:
         self._has_ended = has_ended
 
     def take(self, owner: Owner, attempt: str) -> Claim:
-        """Claims the trial, which voids every older claim. Check `rival` first to see whether to wait instead.
+        """Claims the trial, which invalidates all older claims. Call `rival` first to see whether to wait instead.
 
         Raises:
-            SupersededError: the owner's driver has a successor, so that this worker is an orphan.
+            SupersededError: a newer driver has replaced the owner's driver, so this worker is orphaned.
         """
         if owner.lease and (newest := self._driver_lease(owner).newest_number()) > owner.lease:
             raise SupersededError(
                 f"sweep {owner.sweep!r} has a newer driver (lease {newest}) than the one that started this worker "
-                f"(lease {owner.lease}): the worker leaves the trial alone"
+                f"(lease {owner.lease}); this worker stops and stores nothing"
             )
         while True:
             claim = Claim(self.newest_number() + 1, owner, attempt, Process.this())
@@ -89,15 +90,15 @@ class Claims:
             newest = self.newest()
             raise SupersededError(
                 f"attempt {claim.attempt} (claim {claim.number}) is superseded by "
-                f"{f'{newest} (claim {newest.number})' if newest else 'a newer claim'}; it stops here, and its "
-                "committed epochs stay"
+                f"{f'{newest} (claim {newest.number})' if newest else 'a newer claim'}; it stops, and its "
+                "committed epochs are kept"
             )
 
     def rival(self, owner: Owner) -> Claim | None:
-        """The claim of another owner who is training the trial now; None if there is none to wait for.
+        """The claim of another owner that is training the trial now; None if there is nothing to wait for.
 
-        Within one sweep a newer attempt always takes over. The attempt of another sweep is under way while it has not
-        ended, its driver holds its lease, and its process is alive, as far as that can be known.
+        Within one sweep, a newer attempt always takes over without waiting. An attempt of another sweep counts as
+        running until it has ended, its driver has lost the lease, or its process is known to be dead.
         """
         newest = self.newest()
         if newest is None or (owner.sweep and newest.owner.sweep == owner.sweep):
@@ -107,10 +108,10 @@ class Claims:
             return None
         if newest.owner.lease:
             return newest if self._driver_lease(newest.owner).is_held(newest.owner.lease) else None
-        return newest if alive else None  # started by hand on another host: unknown, and taking over is safe
+        return newest if alive else None  # on another host: it may be alive, but taking over is safe
 
     def newest(self) -> Claim | None:
-        """The newest claim; None if there is none, or it is damaged, in which case its number still counts."""
+        """The newest claim; None if there is none or its file is damaged. A damaged claim is still the newest."""
         number = self.newest_number()
         content = self._claims.read(number) if number else None
         if content is None:

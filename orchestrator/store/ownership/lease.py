@@ -1,12 +1,12 @@
-"""Leases: at most one process drives a sweep, and at most one ships it.
+"""Leases ensure that at most one process drives a sweep, and that at most one ships it to the tracker.
 
-A lease is a numbered file that is created exclusively, so that of two processes one gets it. Its holder renews it.
-It is free once released, as soon as its holder on this host is dead, or after 60 s without renewal if the holder is on
-another host. The time since the last renewal is measured by the clock of the storage, so that hosts with different
-clocks agree.
+A lease is a numbered file. It is created exclusively, so only one of several processes gets it. The holder renews it.
+A lease is free after its holder has released it. It is also free if the holder ran on this host and is dead, or if the
+holder runs on another host and has not renewed the lease for 60 s. The clock of the storage measures the time since
+the last renewal, so the clocks of the hosts may differ.
 
-A holder that did not renew for 60 s (a cut network, a suspended machine) finds a newer number when it tries to renew:
-its lease is lost, and it must stop.
+If a holder cannot renew its lease for 60 s (network failure, suspended machine), another process may take over. The
+first holder then finds a newer number when it tries to renew. Its lease is lost, and it must stop.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ RENEWAL_SECONDS = 15.0
 
 
 class LeaseHeldError(RuntimeError):
-    """Another process holds the lease; the message names it."""
+    """Another process holds the lease; the message names the process."""
 
 
 class LeaseLostError(RuntimeError):
-    """Another process has taken the lease over because this one did not renew it; the message names it."""
+    """Another process has taken over the lease because this one did not renew it; the message names the process."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Holder:
     process_started: str
     token: str
     since: float
-    """Unix time in seconds, by the holder's clock, as `renewed`."""
+    """When the lease was taken. This and `renewed` are Unix times in seconds by the holder's clock."""
     renewed: float
     released: bool = False
     kernel: str = ""
@@ -59,17 +59,17 @@ class Holder:
 
 
 class Lease:
-    """The exclusive right to do `purpose` in `folder`, as a context manager.
+    """A context manager that holds the lease of a sweep for one purpose.
 
     Args:
         files: the storage.
         folder: the folder of the sweep.
-        purpose: what the holder does.
-        on_lost: called once, from a thread, when another process has taken the lease over.
+        purpose: the role of the holder, ``driver`` or ``ship``.
+        on_lost: called once, from a thread, when another process has taken over the lease.
 
     Raises:
         LeaseHeldError: on entering, if a living process holds the lease.
-        LeaseLostError: on leaving, if another process has taken the lease over and no other error is raised.
+        LeaseLostError: on leaving, if another process has taken over the lease and no other error is raised.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Lease:
         now, here = time.time(), Process.this()
         self._holder = Holder(here.host, here.pid, here.started, secrets.token_hex(8), now, now, kernel=here.kernel)
         self.number = 0
-        """The number of this lease once it is held: a fencing token, higher than that of all leases before it."""
+        """Fencing token: the number of this lease, higher than all earlier numbers; 0 before the lease is held."""
         self.lost = False
-        """Whether another process has taken this lease over."""
+        """Whether another process has taken over this lease."""
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name=f"{purpose} lease", daemon=True)
 
@@ -95,7 +95,7 @@ class Lease:
         return holder if holder and self._binds(number, holder) else None
 
     def is_held(self, number: int) -> bool:
-        """Whether the lease of this number is the newest, and held."""
+        """Whether the lease with this number is the newest and is held now."""
         newest, holder = self._newest()
         return newest == number and holder is not None and self._binds(number, holder)
 
@@ -105,11 +105,11 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """A random text that identifies this lease."""
+        """A random string that identifies this lease."""
         return self._holder.token
 
     def newest_token(self) -> tuple[int, str]:
-        """Number and token of the newest lease: 0 if there is none, an empty token if its file is damaged."""
+        """The number of the newest lease, or 0, and its token, which is empty if there is none or it is damaged."""
         number, holder = self._newest()
         return number, holder.token if holder else ""
 
@@ -118,7 +118,7 @@ class Lease:
         if holder is None and number and not self._is_silent(number):
             raise LeaseHeldError(
                 f"{self._sweep}: the lease of its {self._purpose}, {self._leases.path(number)}, is damaged and was "
-                f"written less than {EXPIRY_SECONDS:.0f} s ago, so its holder may be at work; wait a minute, or delete "
+                f"written less than {EXPIRY_SECONDS:.0f} s ago, so its holder may be running; wait a minute, or delete "
                 "the file"
             )
         if holder and self._binds(number, holder):
@@ -128,7 +128,7 @@ class Lease:
             raise self._overtaken()
         *older, newest = self._leases.numbers()
         if newest > self.number:
-            # Since we looked, one process has taken and released this number, and another holds a newer one.
+            # After the check above, a second process took and released this number, and a third took a newer lease.
             self._leases.delete(self.number)
             raise self._overtaken()
         for each in older:
@@ -141,7 +141,8 @@ class Lease:
     ) -> None:
         self._done.set()
         self._renewer.join()
-        # A full disk must not hide the error of the block. An unreleased lease is free once its holder is dead.
+        # A storage error must not hide an error raised in the with block. The lease becomes free without a release
+        # after this process has ended.
         with contextlib.suppress(OSError):
             self._write(replace(self._holder, released=True))
         if self.lost and (error is None or isinstance(error, KeyboardInterrupt)):
@@ -149,7 +150,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._done.wait(RENEWAL_SECONDS):
-            # After a storage error the next renewal still comes long before the lease expires.
+            # A storage error is ignored, because the next renewal comes long before the lease expires.
             with contextlib.suppress(OSError):
                 self._write(replace(self._holder, renewed=time.time()))
             if self.lost:
@@ -157,7 +158,7 @@ class Lease:
                 return
 
     def _write(self, holder: Holder) -> None:
-        """Rewrites the file of the lease, unless another process has taken it over."""
+        """Rewrites the file of the lease, unless another process has taken over the lease."""
         self.lost = self.lost or self.newest_number() > self.number
         if not self.lost:
             self._holder = holder
@@ -173,7 +174,7 @@ class Lease:
         )
 
     def _binds(self, number: int, holder: Holder) -> bool:
-        """Whether a lease is held: by a living process of this host, or by one of another host that renews it."""
+        """Whether a lease is held by a living process of this host, or by another host that still renews it."""
         if holder.released:
             return False
         alive = holder.process.alive
@@ -184,10 +185,10 @@ class Lease:
         return age is None or age >= EXPIRY_SECONDS
 
     def _newest(self) -> tuple[int, Holder | None]:
-        """The newest lease, 0 if there is none; and its holder, None if its file is damaged."""
+        """The number of the newest lease (0 if there is none), and its holder (None if the file is damaged)."""
         while number := self.newest_number():
             content = self._leases.read(number)
-            if content is None:  # replaced by a newer one since it was listed
+            if content is None:  # replaced by a newer lease after the listing
                 continue
             try:
                 return number, Holder(**json.loads(content))

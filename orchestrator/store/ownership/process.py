@@ -1,4 +1,4 @@
-"""The identity of a process, and whether it is alive, which only processes of the same host can find out."""
+"""The identity of a process, and a check whether it is alive, which works only on the host of the process."""
 
 import os
 import socket
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process, identified so that neither a reused pid nor another container of the same host name matches."""
+    """The identity of a process. It is unique even if a pid is reused, or if two containers share a host name."""
 
     host: str
     pid: int
     started: str
     kernel: str
-    """Boot and pid namespace in which `pid` is valid: machines and containers may share a host name."""
+    """The boot and the pid namespace in which `pid` is valid. Several machines or containers may share a host name."""
 
     @classmethod
     def this(cls) -> "Process":
@@ -23,7 +23,7 @@ class Process:
 
     @property
     def alive(self) -> bool | None:
-        """Whether the process is alive; None if that cannot be known from here."""
+        """Whether the process is alive; None if it belongs to another host or container, so that this is unknown."""
         if (self.host, self.kernel) != (socket.gethostname(), _kernel()):
             return None
         return _started(self.pid) == self.started
@@ -33,7 +33,7 @@ class Process:
 
 
 def _kernel() -> str:
-    """The boot of this machine and the pid namespace of this process; empty without /proc."""
+    """Identifies the boot of this machine and the pid namespace of this process; empty without /proc."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
@@ -41,7 +41,7 @@ def _kernel() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process of this host started; empty if it is dead or a zombie."""
+    """The start time of a process of this host, as the kernel reports it; empty if it is dead or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,8 +1,8 @@
-"""Attachments of provenance that are too long for a field: a patch, a list of packages, a file of code.
+"""Attachments of the provenance, texts that are too long for a field: a patch, a list of packages, a source file.
 
-They are kept in this process when captured, and written with the attempt or sweep that refers to them:
+They are kept in memory when they are captured, and stored with the first attempt or sweep that refers to them:
 
-- <storage>/provenance/<kind>-<digest>    once, however many refer to it
+- <storage>/provenance/<kind>-<digest>    stored once, even if several attempts and sweeps refer to it
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _kept: dict[str, str] = {}
 
 
 def keep(kind: str, text: str | None, digest: str | None = None) -> str | None:
-    """Keeps a text for `write`. Returns the digest of the text before it is redacted or truncated; None for None."""
+    """Redacts, truncates and keeps a text for `write`. Returns the digest of the original text, or None for None."""
     if text is None:
         return None
     digest = digest or hashlib.sha256(text.encode()).hexdigest()
@@ -34,7 +34,7 @@ def keep(kind: str, text: str | None, digest: str | None = None) -> str | None:
 
 
 def write(files: FileSystem, kind: str, digest: str | None) -> None:
-    """Stores the text kept under a digest, unless it is stored already; does nothing if none was kept."""
+    """Stores the text kept under a digest, unless it is stored already. Does nothing if no text was kept."""
     name = f"{kind}-{digest}"
     if digest and name in _kept and name not in files.list(_FOLDER):
         files.create(f"{_FOLDER}/{name}", _kept[name].encode())

@@ -26,19 +26,19 @@ _ROOT = Path(__file__).parents[3]
 
 _PACKAGES = ("torch", "torchvision", "numpy", "ray", "mlflow", "pandas", "scikit-learn")
 COMMIT_VARIABLE = "HESSIAN_DYNAMICS_COMMIT"
-"""The environment variable with the commit of a container image, which contains no checkout."""
+"""The environment variable that holds the git commit of a container image, which contains no git checkout."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The code, command, machine and packages of an attempt or a sweep, captured when it begins.
+    """The code, command, machine and packages of an attempt or a sweep, captured at its beginning.
 
-    Longer texts are stored once, under their digest (attachments.py).
+    Long texts are stored separately, once per digest (attachments.py).
     """
 
     version: str
     commit: str | None
-    """The git commit of the code, with ``-dirty`` if tracked files differed; None outside a git checkout."""
+    """The git commit of the code, with suffix ``-dirty`` if tracked files were changed; None outside a checkout."""
     command: str
     host: str
     user: str
@@ -51,11 +51,11 @@ class Provenance:
     diff_digest: str | None = None
     """The digest of the uncommitted changes; None if there were none."""
     packages_digest: str = ""
-    """The digest of all installed packages and versions; empty in records of early versions."""
+    """The digest of the list of installed packages and their versions; empty in records of early versions."""
     lock_digest: str | None = None
-    """The digest of requirements.lock beside the code; None if there is none."""
+    """The digest of requirements.lock in the checkout; None if the file does not exist."""
     own_code: dict[str, str] = field(default_factory=dict)
-    """Digests of the files of the user's own code, by module. They are not part of trial ids."""
+    """Maps the modules of the user's code to the digests of their files. Trial ids do not depend on these digests."""
 
 
 def command_line() -> str:
@@ -67,8 +67,8 @@ def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | 
     """Captures the provenance of this process.
 
     Args:
-        own_code: the files of the user's own code, by module.
-        command: the user's command, if this process was started by another one.
+        own_code: maps the modules of the user's code to their files.
+        command: the command that the user ran, if another process started this one.
     """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
@@ -90,7 +90,7 @@ def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | 
 def _keep_code(path: Path) -> str | None:
     try:
         content = path.read_bytes()
-    except OSError:  # its import reports the error
+    except OSError:  # importing the module reports the error
         return None
     return attachments.keep(OWN_CODE, content.decode(errors="replace"), hashlib.sha256(content).hexdigest())
 
@@ -106,7 +106,7 @@ def _installed() -> str:
 def _lock_digest() -> str | None:
     try:
         return hashlib.sha256((_ROOT / "requirements.lock").read_bytes()).hexdigest()
-    except OSError:  # installed, not a checkout
+    except OSError:  # installed as a package, so there is no checkout
         return None
 
 

@@ -6,7 +6,7 @@ import re
 _NAMES = re.compile(r"(?i)(?:^|_)(?:password|passwd|secret|token|credentials?|(?:api|access|account|private)_?key)")
 _NO_SECRET = re.compile(r"(?i)_(?:path|file|dir|uri|url|endpoint|host|mode|region|seconds)$")
 _SHORTEST = 8
-"""A shorter value may occur in any text by chance."""
+"""Only values of at least this length are redacted. A shorter value may occur in a text by chance."""
 _IN_CODE = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
@@ -27,14 +27,14 @@ def redacted(text: str) -> str:
 
 
 def redacted_code(text: str) -> str:
-    """Also removes everything that looks like a credential, from source code or a patch."""
+    """Removes everything that looks like a credential from source code or a patch, and applies `redacted`."""
     for pattern in _IN_CODE:
         text = pattern.sub(lambda found: found[0].replace(found[found.lastindex or 0], "***"), text)
     return redacted(text)
 
 
 def failure_line(traceback: str) -> str:
-    """The last line of a traceback, which has the error and its message, without credentials."""
+    """The last line of a traceback, which contains the error type and message, without credentials."""
     lines = redacted(traceback).strip().splitlines()
     return lines[-1][:500] if lines else "unknown"
 

@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent
 
 @functools.cache
 def commit() -> str | None:
-    """The commit, with ``-dirty`` if tracked files differ; None outside a checkout. Determined once per process."""
+    """The commit, with suffix ``-dirty`` if tracked files were changed; None outside a checkout. Cached."""
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
     head = _git("rev-parse", "HEAD")
     if tracked is None or head is None:
@@ -20,7 +20,7 @@ def commit() -> str | None:
 
 @functools.cache
 def uncommitted() -> str | None:
-    """The difference from the commit as a patch; None if there is none. Determined once per process."""
+    """The uncommitted changes of tracked files as a patch; None if there are none. Cached."""
     if not (commit() or "").endswith("-dirty"):
         return None
     return _git(

@@ -62,8 +62,8 @@ def test_a_superseded_writer_writes_nothing(files: DiskFiles, write_something: C
     with pytest.raises(SupersededError) as caught:
         write_something(first)
     assert str(caught.value) == (
-        f"attempt first (claim 1) is superseded by sweep 'night', {Process.this()} (claim 2); it stops here, and "
-        "its committed epochs stay"
+        f"attempt first (claim 1) is superseded by sweep 'night', {Process.this()} (claim 2); it stops, and "
+        "its committed epochs are kept"
     )
     assert files_in(files.root) == before
     assert commit(second, 1, "second")
