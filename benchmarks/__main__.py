@@ -1,4 +1,4 @@
-"""Runs ``python -m benchmarks [NAME ...] [--data FOLDER] [--quick]``; the name ``report`` only updates the tables."""
+"""Entry point of ``python -m benchmarks [NAME ...] [--data FOLDER] [--quick]``. ``report`` only updates the tables."""
 
 import argparse
 import sys
@@ -34,16 +34,16 @@ BENCHMARKS: dict[str, Benchmark] = {
     )
 }
 QUICK_RESULTS = Path("build/benchmarks")
-"""Quick runs must not replace real results."""
+"""Folder of quick results, kept apart so that they do not replace real ones."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the named benchmarks, or all, and stores each result as soon as it is complete."""
+    """Runs the named benchmarks, or all of them. Stores each result as soon as it is complete."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="Benchmarks against other implementations.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}, or report; default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder to use instead of random images")
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases to run, of scaling and gpu")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases of scaling or gpu to run")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of products, traces, measurement")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - {*BENCHMARKS, "report"}:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         for name in names:
             _run(BENCHMARKS[name], settings)
-    except ValueError as error:  # an error of the user
+    except ValueError as error:  # invalid input, such as an unknown case
         sys.exit(f"error: {error}")
     if not given.quick:
         write_readme(BENCHMARKS.values())

@@ -1,1 +1,1 @@
-"""Benchmarks of the estimators: products, eigenvalues and traces."""
+"""Benchmarks of the estimators: Hessian-vector products, eigenvalues and traces."""

@@ -1,4 +1,4 @@
-"""Coverage of the confidence intervals of trace probes, on matrices with a known trace."""
+"""Coverage of the confidence intervals of sampled traces, on matrices with a known trace."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ SIZES: dict[Scale, IntervalsSizes] = {
 
 
 class DenseOperator:
-    """A symmetric matrix as an operator."""
+    """A linear operator given by a dense symmetric matrix."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix
@@ -60,7 +60,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """Draws probes of every matrix and counts the intervals that contain its trace."""
     sizes = SIZES[settings.scale]
     rows = []
-    # The matrices are small; one thread is faster than several.
+    # One thread is faster than several because the matrices are small.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -75,7 +75,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """The share of draws whose interval contains the trace, by matrix, number of probes, distribution and method."""
+    """The coverage of each method, by matrix, number of probes and distribution of the probes."""
     rows, draws = result.measured["rows"], result.measured["draws"]
     cells: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -93,8 +93,8 @@ def table(result: Result) -> str:
     checked = sum(draws for _ in rows)
     return (
         f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws per cell, {checked:,} in "
-        f"total; binomial error {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student: share of the draws with "
-        "enough probes (`too_few_probes` is None); in parentheses the share of all draws, if most have too few."
+        f"total; binomial error {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student: coverage among the draws "
+        "with enough probes (`too_few_probes` is None); if most have too few, the coverage of all is in parentheses."
     )
 
 
@@ -131,7 +131,7 @@ def _drawn(name: str, matrix: Tensor, distribution: Distribution, probes: int, d
 
 
 def _usual(result: HutchinsonResult) -> tuple[float, float]:
-    """The textbook Student interval from the spread of the samples."""
+    """The textbook Student t interval, computed from the standard deviation of the samples."""
     half = student_quantile((1.0 + LEVEL) / 2.0, len(result.samples) - 1) * result.standard_error
     return result.value - half, result.value + half
 
@@ -147,7 +147,7 @@ def _planted(*eigenvalues: float) -> Tensor:
 
 
 def _network(steps: int) -> Tensor:
-    """The Hessian of a small classifier of noisy points after some steps of gradient descent."""
+    """The Hessian of a small classifier on noisy points after `steps` steps of gradient descent."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()

@@ -1,4 +1,4 @@
-"""Accuracy of lambda_max within ten products, with and without a coarse start, and reliability of `converged`."""
+"""Accuracy of lambda_max after ten products, with and without a coarse start, and reliability of `converged`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from orchestrator.training.data.data_splits import DataSplits
 TOLERANCE = 1e-3
 PRODUCTS = 10
 _ROUNDING = 5e-4
-"""Relative rounding error of float32. Up to it no Ritz value exceeds the largest eigenvalue."""
+"""Relative rounding error of float32. A Ritz value exceeds the largest eigenvalue by at most this."""
 Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
 WAYS: dict[str, Way] = {
     "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw),
@@ -32,21 +32,21 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True)
 class LambdaMaxSizes:
-    """The measured cases."""
+    """The cases to measure."""
 
     trained_on: int
-    """Training images. Measurements use the first ones."""
+    """Number of training images. Measurements use the first images."""
     images: int
     stages: dict[str, int]
-    """Epochs by name."""
+    """Maps the name of a stage to its epoch."""
     seeds: dict[str, int]
-    """Number of trajectories of each optimizer, by network."""
+    """Maps a network to the number of training runs with each optimizer."""
     untrained: int
-    """Number of seeds of each untrained network."""
+    """Number of untrained networks (seeds) of each architecture."""
     many: int
-    """Images of the cases that are also measured on more images."""
+    """Number of images if a case is also measured on more images."""
     on_many: tuple[tuple[str, str, int, str], ...]
-    """Network, optimizer, seed and stage of these cases."""
+    """The cases measured on more images: network, optimizer, seed and stage."""
 
 
 _FULL = LambdaMaxSizes(
@@ -73,7 +73,7 @@ SIZES: dict[Scale, LambdaMaxSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains the networks, looks up or computes the reference lambda_max, and estimates it in every way."""
+    """Trains the networks, looks up or computes the reference lambda_max, and estimates it by every method."""
     sizes = SIZES[settings.scale]
     data = first(resident_data(settings, sizes.trained_on), sizes.trained_on)
     references = References(REFERENCES if settings.scale == "full" else None)
@@ -86,7 +86,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Hits, reliability of `converged` and products of every way, by stage of training and number of images."""
+    """Hits, reliability of `converged` and number of products by method, stage of training and number of images."""
     measured = result.measured
     rows = []
     for images in sorted({case["images"] for case in measured["cases"]}):
@@ -102,8 +102,8 @@ def table(result: Result) -> str:
     header += ["until a hit", "until converged", "worst"]
     return (
         f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Until a "
-        "hit: median number of products. Until converged: median (largest) number until `converged` or the limit of "
-        f"{measured['most_products']}. The coarse start counts as fractions of products. Worst: largest relative error."
+        "hit: median number of products. Until converged: median (maximum) number until `converged` or the limit of "
+        f"{measured['most_products']}. Products of the coarse start count as fractions. Worst: largest relative error."
     )
 
 
@@ -128,7 +128,7 @@ def _row(way: str, images: int, name: str, cases: Sequence[dict[str, Any]], tole
 
 
 def _first_hit(found: dict[str, Any], reference: float, tolerance: float) -> float:
-    """Products until lambda_max first is within the tolerance; one more than all if it never is."""
+    """Number of products until lambda_max is first within the tolerance. If it never is, the total plus one."""
     before = found["products"] - len(found["history"])
     near = [abs(value / reference - 1.0) <= tolerance for value in found["history"]]
     return float(before + (near.index(True) + 1 if True in near else len(near) + 1))
@@ -158,7 +158,7 @@ def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: Refere
         }
     most = max(one["lambda_max"] for one in found.values())
     if most > (1.0 + _ROUNDING) * reference.lambda_max:
-        say(f"  {snapshot.name}: found {most:.6g}, above the reference {reference.lambda_max:.6g}, which is recomputed")
+        say(f"  {snapshot.name}: recomputing the reference {reference.lambda_max:.6g}, an estimate is {most:.6g}")
         reference = references.recompute(snapshot, inputs, labels)
     summary = ", ".join(
         f"{way} {one['lambda_max'] / reference.lambda_max - 1.0:+.1e} in {one['products']:.1f}"

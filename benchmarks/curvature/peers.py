@@ -1,4 +1,4 @@
-"""Power iteration and trace probes by every implementation: ours, the paper's equations, and three libraries."""
+"""Power iteration and trace estimation in five implementations: ours, the paper's equations, and three libraries."""
 
 import contextlib
 import copy
@@ -14,12 +14,12 @@ from torch.nn.functional import cross_entropy
 from estimators import HessianOperator, hutchinson, power_iteration
 
 NEVER = -float("inf")
-"""A tolerance that no change falls below, so that no library stops early."""
+"""Negative convergence tolerance. No change is smaller, so no library stops early."""
 
 
 @dataclass(frozen=True)
 class PeerProblem:
-    """A model in eval mode and the images of its mean loss."""
+    """A model in eval mode, and the images over which its loss is averaged."""
 
     model: nn.Module
     inputs: Tensor
@@ -27,7 +27,7 @@ class PeerProblem:
 
     @property
     def device(self) -> torch.device:
-        """The device of model and images."""
+        """The device of the model and the images."""
         return self.inputs.device
 
     def part(self, count: int) -> "PeerProblem":
@@ -35,11 +35,11 @@ class PeerProblem:
         return PeerProblem(self.model, self.inputs[:count], self.labels[:count])
 
     def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
-        """The images in batches."""
+        """The images and labels in batches of `size`."""
         return list(zip(self.inputs.split(size), self.labels.split(size), strict=True))
 
     def own_model(self) -> nn.Module:
-        """A copy, as some libraries leave gradients and graphs in the model."""
+        """A copy of the model, because some libraries leave gradients and graphs in it."""
         return copy.deepcopy(self.model)
 
 
@@ -48,16 +48,16 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Implementation:
-    """Functions of the number of power iterations, of the number of probes, and of a vector to multiply."""
+    """The functions of one implementation: power iteration, trace estimation and a Hessian-vector product."""
 
     power: Callable[[int], object]
     trace: Callable[[int], object]
     product: Product
-    """H v; both vectors are flat, in the order of the parameters."""
+    """Computes H v. Both vectors are flat, in the order of the parameters."""
 
 
 def ours(problem: PeerProblem) -> Implementation:
-    """Our operator with its default chunk size."""
+    """Our Hessian operator with its default chunk size."""
     operator = HessianOperator(problem.own_model(), cross_entropy, (problem.inputs, problem.labels))
     return Implementation(
         power=lambda iterations: power_iteration(operator, iterations),
@@ -67,7 +67,7 @@ def ours(problem: PeerProblem) -> Implementation:
 
 
 def paper(problem: PeerProblem) -> Implementation:
-    """Algorithm 1 as in the paper's equations: one batch, and a new graph of the gradient for every product."""
+    """Algorithm 1 as written in the paper, with one batch. It rebuilds the graph of the gradient for each product."""
     model = problem.own_model()
     parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
@@ -86,7 +86,7 @@ def paper(problem: PeerProblem) -> Implementation:
 
 
 def _power_iteration(product: Product, size: int, device: torch.device) -> Callable[[int], float]:
-    """The textbook loop over products."""
+    """Textbook power iteration with the given product."""
 
     def power(iterations: int) -> float:
         vector, value = torch.randn(size, device=device), 0.0
@@ -122,7 +122,7 @@ def pyhessian(problem: PeerProblem, chunk: int) -> Implementation:
 
 
 def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
-    """hessian-eigenthings with batches of equal size, as it averages their means."""
+    """hessian-eigenthings. The batches have equal size because it averages the means of the batches."""
     from hessian_eigenthings.algorithms.power_iteration import power_iteration_one
     from hessian_eigenthings.algorithms.trace import hutchinson as their_hutchinson
     from hessian_eigenthings.loss_fns.standard import supervised_loss
@@ -137,7 +137,7 @@ def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
 
 
 def curvlinops(problem: PeerProblem, chunk: int, together: bool = False) -> Implementation:
-    """curvlinops. It has no power iteration, so this is a loop over its products.
+    """curvlinops. Power iteration is our loop over its products because it has none.
 
     With `together` the probes are the columns of one matrix, as in its `hutchinson_trace`.
     """
@@ -172,7 +172,7 @@ _PEERS: dict[str, tuple[str, dict[str, Build]]] = {
 
 
 def installed() -> dict[str, dict[str, Build]]:
-    """The installed libraries, each with the ways to call it."""
+    """Maps each installed library to the ways of calling it."""
     return {name: ways for name, (module, ways) in _PEERS.items() if importlib.util.find_spec(module)}
 
 

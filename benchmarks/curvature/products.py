@@ -1,4 +1,4 @@
-"""Time of Algorithm 1's 20 Hessian-vector products: ours, the paper's equations, and three libraries."""
+"""Time of Algorithm 1's 20 Hessian-vector products with our code, the paper's equations, and three libraries."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,19 +21,19 @@ from benchmarks.harness.trials import paper_cnn
 
 OURS, PAPER = "ours", "as the paper writes it"
 STEPS = 10
-"""Power iterations and probes, 10 each in Algorithm 1."""
+"""Number of power iterations, and of probes. Algorithm 1 uses 10 of each."""
 
 
 @dataclass(frozen=True)
 class ProductsSizes:
-    """The timed amounts."""
+    """The sizes to time."""
 
     images: int
     search_images: int
-    """Images of the search for every library's best chunk size."""
+    """Number of images in the search for each library's best chunk size."""
     chunks: tuple[int, ...]
     paper_steps: int
-    """Timed iterations and probes of the paper's equations. They all cost the same, so the total is extrapolated."""
+    """Timed iterations and probes of the paper's equations. All cost the same, so the total is extrapolated."""
     rounds: int
     steps: int = STEPS
 
@@ -53,7 +53,7 @@ def _sizes(settings: Settings) -> ProductsSizes:
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Finds every library's best chunk size, compares one product of each, and times 10 + 10, interleaved."""
+    """Finds each library's best chunk size, checks one product of each, and times 10 + 10 products, interleaved."""
     with quiet():
         yield _measured(settings)
 
@@ -64,7 +64,7 @@ def _measured(settings: Settings) -> dict[str, Any]:
     model = paper_cnn(data).eval().to(settings.device)
     problem = PeerProblem(model, *batch(data, sizes.images))
     for name in missing():
-        say(f"  {name} is not installed and is skipped: pip install 'hessian-dynamics[bench]'")
+        say(f"  {name} is skipped because it is not installed: pip install 'hessian-dynamics[bench]'")
     torch.manual_seed(0)  # for the vectors that the libraries draw
     built = {OURS: ours(problem), PAPER: paper(problem)}
     search, chosen = {}, {}
@@ -91,7 +91,7 @@ def _measured(settings: Settings) -> dict[str, Any]:
 
 
 def table(result: Result) -> str:
-    """Seconds of all products by every implementation, relative to ours and to the arithmetic limit."""
+    """Seconds per implementation, also relative to ours and to the arithmetic limit."""
     measured = result.measured
     totals = totals_by_name(measured)
     limit = _limit(result, PRODUCT_REBUILT)
@@ -114,7 +114,7 @@ def table(result: Result) -> str:
 
 
 def totals_by_name(measured: dict[str, Any]) -> Samples:
-    """Seconds of power iteration plus trace per round of every implementation; those of the paper are extrapolated."""
+    """Seconds of power iteration plus trace, by implementation and round. The paper's are extrapolated."""
     totals: Samples = {}
     for task, samples in measured["samples"].items():
         name, _, _ = task.rpartition(": ")
@@ -135,7 +135,7 @@ def _version(result: Result, name: str) -> str:
 
 
 def _best_chunk(problem: PeerProblem, ways: dict[str, Build], sizes: ProductsSizes) -> tuple[str, int, Samples]:
-    """The fastest way and chunk size for one iteration and two probes, and all samples by ``way|chunk``."""
+    """Returns the fastest way and chunk size for one iteration and two probes, and all samples by ``way|chunk``."""
     tasks = {
         f"{way}|{chunk}": partial(_few_products, build(problem, chunk))
         for way, build in ways.items()
@@ -162,7 +162,7 @@ def _tasks(built: dict[str, Implementation], sizes: ProductsSizes) -> dict[str, 
 
 
 def _relative_errors(built: dict[str, Implementation], size: int, device: torch.device) -> dict[str, float]:
-    """||theirs - ours|| / ||ours|| of the first product H v, with the same random v."""
+    """||theirs - ours|| / ||ours|| of one product H v with the same random v, by implementation."""
     vector = torch.randn(size, device=device)
     products = {name: implementation.product(vector) for name, implementation in built.items()}
     reference = products.pop(OURS)
@@ -170,12 +170,12 @@ def _relative_errors(built: dict[str, Implementation], size: int, device: torch.
     for name, error in errors.items():
         say(f"  {name}: relative difference of Hv from ours {error:.1e}")
         if error > 1e-3:
-            raise RuntimeError(f"{name} computes another product (relative difference {error:.2g})")
+            raise RuntimeError(f"{name} computes a different product than ours (relative difference {error:.2g})")
     return errors
 
 
 def _one_product(problem: PeerProblem) -> Callable[[], object]:
-    """A product by double backward, to count its operations."""
+    """Returns a function that computes one product by double backward, to count its operations."""
     parameters = list(problem.model.parameters())
 
     def product() -> None:

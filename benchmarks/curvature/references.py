@@ -1,4 +1,4 @@
-"""Reference values of lambda_max: converged Lanczos in float64, stored for every network."""
+"""Reference values of lambda_max, computed by converged Lanczos in float64 and stored for every network."""
 
 import copy
 import json
@@ -15,9 +15,9 @@ from estimators import HessianOperator, lanczos
 REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
 _TOLERANCE = 1e-4
-"""Of Lanczos in float32. With a larger one some random starts stagnate at an eigenvalue just below the largest."""
+"""Tolerance of Lanczos in float32. A larger one lets some starts stagnate just below the largest eigenvalue."""
 _RESIDUAL = 1e-4
-"""Of Lanczos in float64, relative to lambda_max. The error is residual^2 / gap."""
+"""Residual tolerance of Lanczos in float64, relative to lambda_max. The error of lambda_max is residual^2 / gap."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Reference:
     lambda_max: float
     residual: float
     second: float
-    """The second Ritz value in float32, which shows the gap."""
+    """The second-largest Ritz value in float32, which estimates the gap."""
 
 
 class References:
-    """References by digest of weights and images, stored in a file if a path is given."""
+    """Maps digests of weights and images to references. They are stored in a file if a path is given."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-        """The stored reference. If there is none it is computed with dozens of products, and stored."""
+        """Returns the stored reference. A missing one is computed with dozens of products and stored."""
         if self._path is None:
             return compute(snapshot, inputs, labels)
         key = digest(snapshot.model, inputs, labels)
@@ -50,7 +50,7 @@ class References:
         return kept[key]
 
     def recompute(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-        """Replaces a reference that is too small by one from another start."""
+        """Recomputes a reference that is too small, from a different random start."""
         found = compute(snapshot, inputs, labels, seed=1)
         if self._path is not None:
             _write(self._path, {**read(self._path), digest(snapshot.model, inputs, labels): found})
@@ -65,7 +65,7 @@ def read(path: Path) -> dict[str, Reference]:
 
 
 def _write(path: Path, kept: dict[str, Reference]) -> None:
-    # One line per reference, sorted, so that a change is one line of a diff.
+    # References are sorted, one per line, so that each change is one line of a diff.
     lines = [f"{json.dumps(key)}: {json.dumps(asdict(kept[key]))}" for key in sorted(kept)]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
@@ -73,7 +73,7 @@ def _write(path: Path, kept: dict[str, Reference]) -> None:
 def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor, seed: int = 0) -> Reference:
     """Runs Lanczos in float32 from a random start until it converges, then in float64 from the vector found.
 
-    Float64 takes five times as long per product, and few are left to do.
+    A product takes five times as long in float64, so most of them are computed in float32.
     """
     single = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
     rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=torch.Generator().manual_seed(100 + seed))

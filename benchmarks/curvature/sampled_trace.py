@@ -24,7 +24,7 @@ LEARNING_RATE, BATCH = 0.05, 32
 
 @dataclass(frozen=True)
 class SampledTraceSizes:
-    """The amounts of training and measurement."""
+    """The sizes of training and measurement."""
 
     training_images: int
     images: int
@@ -40,7 +40,7 @@ SIZES: dict[Scale, SampledTraceSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains and compares several draws with the exact trace of the same images after every epoch."""
+    """Trains a network. After every epoch, compares several draws with the exact trace on the same images."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, max(sizes.training_images, sizes.images))
     model = paper_cnn(data)
@@ -67,7 +67,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Root mean squared error of the draws and their reported error, by epoch."""
+    """Root mean squared error of the draws and the reported standard error, by epoch."""
     rows = []
     for epoch, found in enumerate(result.measured["epochs"]):
         reported = math.sqrt(sum(e**2 for e in found["standard_errors"]) / len(found["standard_errors"]))
@@ -87,7 +87,7 @@ def table(result: Result) -> str:
         f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} draws per epoch over "
         f"{result.measured['images']:,} images, training on {result.measured['training_images']:,}. Relative error: "
         f"{percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median epoch. Error over "
-        f"reported error over all draws: {number(calibration)} (1 if the error bar is right)."
+        f"reported error over all draws: {number(calibration)} (1 if the reported error is correct)."
     )
 
 

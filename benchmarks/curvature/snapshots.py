@@ -1,4 +1,4 @@
-"""Networks before training and early, in the middle and late in training, for the lambda_max benchmark."""
+"""Networks at four stages of training (untrained, early, middle, late) for the lambda_max benchmark."""
 
 import copy
 import hashlib
@@ -17,7 +17,7 @@ from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
-# For even and odd seeds. Different settings give different kinds of spectra.
+# Settings for even and odd seeds. They lead to different kinds of spectra.
 OPTIMIZERS: dict[str, tuple[SgdConfig | AdamConfig, ...]] = {
     "sgd": (SgdConfig(name="sgd", lr=0.05), SgdConfig(name="sgd", lr=0.01, momentum=0.9)),
     "adam": (AdamConfig(name="adam", lr=0.001), AdamConfig(name="adam", lr=0.0003)),
@@ -31,15 +31,15 @@ class Snapshot:
 
     network: str
     optimizer: str
-    """``-`` before the first step."""
+    """Name of the optimizer; ``-`` if untrained."""
     seed: int
     stage: str
     model: nn.Module
-    """A copy, in eval mode."""
+    """A copy of the model in eval mode."""
 
     @property
     def name(self) -> str:
-        """``cnn sgd 0 late``."""
+        """Name such as ``cnn sgd 0 late``."""
         return f"{self.network} {self.optimizer} {self.seed} {self.stage}"
 
 
@@ -52,15 +52,17 @@ def untrained(network: str, data: DataSplits, seed: int) -> Snapshot:
 def trained(
     network: str, optimizer: str, data: DataSplits, seed: int, stages: dict[str, int], threads: int
 ) -> Iterator[Snapshot]:
-    """Yields the network after every stage, trained by the loop of a trial; bit-identical on the same machine.
+    """Trains with the training loop of a trial and yields the network after each stage.
+
+    Two runs on the same machine are bit-identical.
 
     Args:
         network: one of ``NETWORKS``.
         optimizer: one of ``OPTIMIZERS``.
-        data: all its training images are used.
-        seed: of weights and order; its parity selects the optimizer settings.
-        stages: epochs by name, ascending.
-        threads: threads of torch.
+        data: the data set; all training images are used.
+        seed: seed of the weights and of the image order. Its parity selects the optimizer settings.
+        stages: maps the name of a stage to its epoch, ascending.
+        threads: number of torch threads.
     """
     config = trial_config(OPTIMIZERS[optimizer][seed % 2], 64, max(stages.values()), seed)
     model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)

@@ -34,11 +34,11 @@ Trace = Callable[[], float]
 
 @dataclass(frozen=True)
 class TracesSizes:
-    """The timed amounts."""
+    """The sizes to time."""
 
     images: int
     search_images: int
-    """Images of the search for BackPACK's best chunk size."""
+    """Number of images in the search for BackPACK's best chunk size."""
     chunks: tuple[int, ...]
     rounds: int
 
@@ -94,7 +94,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds, memory and values of both traces by both libraries."""
+    """Seconds, memory and values of both traces, computed by both libraries."""
     measured = result.measured
     rows = []
     for kind in KINDS:
@@ -120,7 +120,7 @@ def table(result: Result) -> str:
 
 
 def _limit(result: Result, kind: str) -> float:
-    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace, of 1 + 2 for the sampled one."""
+    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace, or of 1 + 2 for the sampled trace."""
     measured = result.measured
     forwards = 1 + 2 * (measured["classes"] - 1 if kind == "exact" else 1)
     return float(forwards * measured["forward_flops_per_image"] * measured["images"] / result.machine.best_gflops / 1e9)
@@ -133,7 +133,7 @@ def ours(problem: PeerProblem, kind: str) -> Trace:
 
 
 def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
-    """The sum of BackPACK's Gauss-Newton diagonal; the sampled kind uses one sample."""
+    """The sum of BackPACK's Gauss-Newton diagonal. The sampled trace uses one sample."""
     from backpack import backpack as entered
     from backpack import extend, extensions
 
@@ -157,7 +157,7 @@ def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
 
 
 def _peak_on_cuda(task: Trace) -> int:
-    """Peak bytes of a trace on the GPU beyond the memory in use before."""
+    """Peak GPU memory of a trace in bytes, minus the memory in use before."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     task()
@@ -165,15 +165,15 @@ def _peak_on_cuda(task: Trace) -> int:
 
 
 def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
-    """Peak bytes of a trace beyond the memory in use before, measured in a process of its own."""
-    # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
+    """Peak memory of a trace in bytes, minus the memory in use before, measured in a subprocess."""
+    # Passes arrays. torch passes tensors as file descriptors and closes some of these too early.
     arrays = problem.inputs.numpy(), problem.labels.numpy()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure_peak, name, arrays, chunks, threads).result()
 
 
 def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> int:
-    """Runs in the other process. Returns the increase of the peak resident size."""
+    """Runs in the subprocess. Returns the increase of the peak resident memory."""
     torch.set_num_threads(threads)
     inputs, labels = map(torch.from_numpy, arrays)
     model = build_model(CnnConfig(name="cnn"), SHAPE, int(labels.max()) + 1, seed=0).eval()
@@ -181,7 +181,7 @@ def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], th
     who, _, kind = name.partition(": ")
     with quiet():
         task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])
-        # A pass over two samples loads libraries and kernels.
+        # Warm-up on two images loads libraries and kernels.
         small = problem.part(2)
         (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
         before = _peak_resident()
@@ -190,7 +190,7 @@ def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], th
 
 
 def _peak_resident() -> int:
-    """Peak resident bytes of this process. (getrusage reports the parent's peak if that is larger.)"""
+    """Peak resident memory of this process in bytes. Avoids getrusage, which reports the parent's peak if larger."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

@@ -1,1 +1,1 @@
-"""Shared by all benchmarks: settings, machine, timing, results, tables."""
+"""Code shared by all benchmarks: settings, machine, timing, results, tables."""

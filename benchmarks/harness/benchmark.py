@@ -1,4 +1,4 @@
-"""The type of a benchmark."""
+"""The `Benchmark` class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,19 +16,19 @@ from orchestrator.store.provenance.provenance import capture
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A function that measures and a function that shows its result."""
+    """A benchmark: a function that measures and a function that formats the result."""
 
     name: str
     measure: Callable[[Settings], Iterator[dict[str, Any]]]
-    """Yields what it measures in one part or several."""
+    """Yields the measurements in one or more parts."""
     table: Callable[[Result], str]
-    """The result as Markdown."""
+    """Formats the result as Markdown."""
     figure: Callable[[Result, Path], None] | None = None
     """Draws the result into an SVG file."""
     needs_gpu: bool = False
 
     def run(self, settings: Settings) -> Result:
-        """Measures on this machine.
+        """Runs the benchmark on this machine.
 
         Raises:
             SkippedError: the benchmark needs a GPU and torch finds none.
@@ -42,7 +42,7 @@ class Benchmark:
         measured: dict[str, Any] = {}
         for part in self.measure(settings):
             measured |= part
-            if settings.scale == "full" and self.needs_gpu:  # time on a GPU may end at any moment
+            if settings.scale == "full" and self.needs_gpu:  # access to the GPU may end at any time
                 write(self._result(settings, machine, measured), RESULTS)
         return self._result(settings, with_best_rates(machine, settings), measured)
 
@@ -60,6 +60,6 @@ class Benchmark:
 
 
 def stored_measurements(name: str, settings: Settings, machine: Machine) -> dict[str, Any]:
-    """The stored cases of a benchmark on this machine, if only some cases are run now."""
+    """The stored cases of a benchmark on this machine if `only` selects cases; empty otherwise."""
     path = RESULTS / f"{name}-{machine.slug}.json"
     return dict(read(path).measured) if settings.only and settings.scale == "full" and path.exists() else {}

@@ -11,14 +11,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 PRODUCT_REBUILT = 9
-"""Cost of a Hessian-vector product by double backward in forward passes: 1 forward, 2 backward, 6 double backward."""
+"""Forward passes that cost as much as a Hessian-vector product: 1 forward, 2 backward, 6 double backward."""
 PRODUCT_KEPT = 6
-"""The same if the graph of the gradient is kept between products."""
+"""The same number if the graph of the gradient is kept between products."""
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations per image of a forward pass, and of forward and backward together."""
+    """Operations per image of a forward pass, and of a forward and backward pass together."""
 
     forward: int
     training: int
@@ -35,7 +35,7 @@ def network_flops(model: nn.Module, shape: tuple[int, int, int]) -> Flops:
 
 
 def counted(task: Callable[[], object]) -> int:
-    """Operations of a call."""
+    """Number of floating-point operations of a call."""
     with FlopCounterMode(display=False) as counter:
         task()
     return int(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""Images of the benchmarks: those of a folder, or random ones of CIFAR-10's shape, which need no download."""
+"""Images of the benchmarks. They come from a folder, or are random images of CIFAR-10's shape without a download."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
 def resident_data(settings: Settings, needed: int) -> DataSplits:
-    """A folder's images, or 45,000 random training images with validation and test images, on the CPU.
+    """Images on the CPU: those of a folder, or 45,000 random training images with validation and test images.
 
     Raises:
         ValueError: the folder has fewer than `needed` training images.
@@ -35,7 +35,7 @@ def resident_data(settings: Settings, needed: int) -> DataSplits:
 
 
 def on_device(data: DataSplits, device: torch.device) -> DataSplits:
-    """The same data on a device."""
+    """Copies the data to a device."""
     images = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
     return replace(
         data, **images, ood_noise=data.ood_noise.to(device), mean=data.mean.to(device), std=data.std.to(device)

@@ -1,4 +1,4 @@
-"""The machine of a benchmark and its matrix rate, an upper bound on the speed of training."""
+"""The machine of a benchmark and its speed in matrix products, an upper bound on the speed of training."""
 
 import os
 import platform
@@ -17,20 +17,20 @@ _LEAST_SECONDS, _LEAST_REPEATS = 0.5, 3
 
 @dataclass(frozen=True)
 class Machine:
-    """The measured machine."""
+    """The machine on which a benchmark ran."""
 
     processor: str
     cores: int
     threads: int
-    """Threads of torch."""
+    """Number of torch threads."""
     memory_gib: float
     system: str
     load: float
-    """Load average over the minute before. A value far above 0 means that other processes disturbed the benchmark."""
+    """Load average over the minute before the start. Far above 0, other processes disturbed the benchmark."""
     matrix_gflops: dict[str, float]
-    """GFLOP/s of float32 products of square matrices by size; the best before and after the benchmark."""
+    """Maps the size of square float32 matrices to GFLOP/s, the better rate of before and after the benchmark."""
     gpu: str = ""
-    """Name of the GPU, if it was measured and not the processor."""
+    """Name of the GPU if the benchmark ran on it; None if it ran on the CPU."""
 
     @property
     def best_gflops(self) -> float:
@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def slug(self) -> str:
-        """For file names: ``amd-epyc-7763-2-cores``."""
+        """Name for files, such as ``amd-epyc-7763-2-cores``."""
         if self.gpu:
             return "-".join(re.findall(r"[a-z0-9]+", self.gpu.lower()))
         words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", self.processor.lower())
@@ -54,7 +54,7 @@ class Machine:
 
 
 def describe(settings: Settings) -> Machine:
-    """This machine and the current matrix rates of the device. Sets torch's threads."""
+    """Describes this machine and measures the matrix rates of the device. Sets the number of torch threads."""
     load, device = os.getloadavg()[0], settings.device
     torch.set_num_threads(settings.threads)
     return Machine(
@@ -70,7 +70,7 @@ def describe(settings: Settings) -> Machine:
 
 
 def with_best_rates(machine: Machine, settings: Settings) -> Machine:
-    """The machine with the better of its earlier and current matrix rates, as either may have been disturbed."""
+    """Measures the matrix rates again and keeps the better ones, because other processes may disturb either run."""
     now = _matrix_rates(settings)
     return replace(machine, matrix_gflops={size: max(rate, now[size]) for size, rate in machine.matrix_gflops.items()})
 
@@ -80,7 +80,7 @@ def _matrix_rates(settings: Settings) -> dict[str, float]:
 
 
 def _matrix_rate(size: int, device: torch.device) -> float:
-    """GFLOP/s of float32 [size, size] @ [size, size]: 2 size^3 operations in the best of many times."""
+    """GFLOP/s of float32 [size, size] @ [size, size]: 2 size^3 operations over the shortest of many times."""
     a, b, out = (torch.randn(size, size, device=device) for _ in range(3))
     times: list[float] = []
     while len(times) < _LEAST_REPEATS or sum(times) < _LEAST_SECONDS:

@@ -15,7 +15,7 @@ def stored(folder: Path) -> list[Result]:
 
 
 def write_readme(benchmarks: Iterable[Benchmark]) -> None:
-    """Updates the tables of README.md and the figures of the stored results."""
+    """Updates the tables of README.md and redraws the figures of the stored results."""
     benchmarks, results = list(benchmarks), stored(RESULTS)
     for benchmark in benchmarks:
         for result in results:
@@ -25,7 +25,7 @@ def write_readme(benchmarks: Iterable[Benchmark]) -> None:
 
 
 def filled(text: str, results: Sequence[Result], benchmarks: Iterable[Benchmark]) -> str:
-    """A README with everything between ``<!-- results: NAME -->`` and ``<!-- end -->`` replaced.
+    """Replaces the text between ``<!-- results: NAME -->`` and ``<!-- end -->`` of a README by the tables.
 
     Raises:
         ValueError: the README has no section for a benchmark.

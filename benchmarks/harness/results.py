@@ -1,4 +1,4 @@
-"""Results of benchmarks: raw samples with machine, versions and commit, stored as JSON."""
+"""Results of benchmarks as JSON: raw samples with machine, versions and commit."""
 
 import json
 import platform
@@ -23,17 +23,17 @@ class Result:
     benchmark: str
     date: str
     commit: str | None
-    """Commit of this project, with ``-dirty`` if the work tree had changes."""
+    """Commit of this project, with the suffix ``-dirty`` if the working tree had changes."""
     scale: str
     data: str
     versions: dict[str, str]
     machine: Machine
     measured: dict[str, Any]
-    """Raw samples (in seconds unless stated otherwise) and how they were taken."""
+    """Raw samples (in seconds unless stated otherwise) and the parameters of the measurement."""
 
     @property
     def file_name(self) -> str:
-        """One file per benchmark and machine; a later run replaces the earlier one."""
+        """File name of the result. Runs of the same benchmark on the same machine share it."""
         return f"{self.benchmark}-{self.machine.slug}.json"
 
     @property
@@ -58,7 +58,7 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def read(path: Path) -> Result:
-    """The inverse of `write`.
+    """Reads a result written by `write`.
 
     Raises:
         ValueError: the file is not a result.

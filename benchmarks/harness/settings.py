@@ -9,12 +9,12 @@ from typing import Literal, TypeVar
 import torch
 
 Scale = Literal["full", "quick", "tiny"]
-"""``full`` gives the numbers, ``quick`` checks within a minute or two that everything runs, ``tiny`` is for tests."""
+"""``full`` runs the real benchmark, ``quick`` checks in a minute or two that it runs, ``tiny`` is for tests."""
 Case = TypeVar("Case")
 
 
 class SkippedError(Exception):
-    """A benchmark cannot run on this machine. The message states what is missing."""
+    """A benchmark cannot run on this machine. The message states the missing requirement."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Settings:
     """The options, shared by all benchmarks of a run."""
 
     data: Path | None = None
-    """An image folder. None: random images of CIFAR-10's shape, which cost the same."""
+    """An image folder. None selects random images of CIFAR-10's shape, which take the same time."""
     scale: Scale = "full"
     threads: int = os.cpu_count() or 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """The device of products, traces and measurement."""
+    """The device of the benchmarks `products`, `traces` and `measurement`."""
     only: tuple[str, ...] = ()
-    """Cases to run, of a benchmark with several; all if empty. Stored results of other cases are kept."""
+    """Names of the cases to run; all if empty. Stored results of other cases are kept."""
 
     @property
     def data_name(self) -> str:
-        """The data as named in results."""
+        """Name of the data in results."""
         return "random images" if self.data is None else f"image folder {self.data.name}"
 
     def chosen(self, cases: Mapping[str, Case]) -> dict[str, Case]:

@@ -20,17 +20,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1
 
 
 def spread(samples: Sequence[float], scale: float = 1.0) -> str:
-    """Median and range: ``17.2 (16.9-18.0)``."""
+    """Median and range, such as ``17.2 (16.9-18.0)``."""
     middle, low, high = (scale * value for value in (median(samples), min(samples), max(samples)))
     return f"{number(middle)} ({number(low)}-{number(high)})"
 
 
 def number(value: float) -> str:
-    """Three significant digits, with at most two decimals."""
+    """Formats a number with three significant digits and at most two decimals."""
     magnitude = abs(value)
     return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
 
 
 def percent(share: float) -> str:
-    """A fraction as a percentage with one decimal."""
+    """Formats a fraction as a percentage with one decimal."""
     return f"{share:.1%}"

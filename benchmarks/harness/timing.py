@@ -1,4 +1,4 @@
-"""Interleaved timing, which stays comparable on a shared machine, and ratios with their spread."""
+"""Interleaved timing, which gives comparable times on a shared machine, and ratios with confidence intervals."""
 
 import random
 import time
@@ -12,7 +12,7 @@ import torch
 from benchmarks.harness.settings import say
 
 Samples = dict[str, list[float]]
-"""Seconds by name, one per round."""
+"""Maps the name of a task to its seconds in each round."""
 RESAMPLES = 2000
 
 
@@ -36,14 +36,14 @@ def interleaved(
     rest: float = 0.0,
     on_sample: Callable[[str, int, float], None] | None = None,
 ) -> Samples:
-    """Times every task once per round, in turns, so that a disturbance affects all tasks.
+    """Times every task once per round, so that a disturbance affects all tasks equally.
 
-    Every round begins with another task, so that the order within a round varies.
+    Each round starts with a different task, which varies the order.
 
     Args:
-        tasks: called with the index of the round.
+        tasks: functions of the index of the round.
         rounds: at least 1.
-        rest: seconds to wait before each task, for background work of other tasks to end.
+        rest: seconds to wait before each task, so that background work of other tasks can end.
         on_sample: called with name, round and seconds.
     """
     samples: Samples = {name: [] for name in tasks}
@@ -59,12 +59,12 @@ def interleaved(
 
 
 def say_sample(name: str, number: int, sample: float) -> None:
-    """Prints a sample, as `on_sample` of `interleaved`."""
+    """Prints a sample. Used as `on_sample` of `interleaved`."""
     say(f"  round {number}: {name} {sample:.2f} s")
 
 
 def fastest(tasks: Mapping[str, Callable[[], object]]) -> tuple[str, Samples]:
-    """The name of the fastest task and the samples of two interleaved rounds."""
+    """Returns the name of the fastest task and the samples of two interleaved rounds."""
     samples = interleaved({name: lambda _, task=task: task() for name, task in tasks.items()}, rounds=2)  # type: ignore[misc]
     return min(samples, key=lambda name: min(samples[name])), samples
 
@@ -77,7 +77,7 @@ class Ratio:
     """The ratio of the medians."""
     low: float
     high: float
-    """Ends of the 95% bootstrap interval over the rounds."""
+    """Bounds of the 95% bootstrap interval over the rounds."""
 
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
@@ -86,8 +86,8 @@ class Ratio:
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
     """Median of `theirs` over median of `ours`, with a bootstrap interval.
 
-    Rounds are resampled as pairs, since both samples of a round had the same disturbances. With two rounds the interval
-    is the range.
+    Both samples of a round are resampled together because they had the same disturbances. With two rounds, the
+    interval is the range of the ratios.
 
     Raises:
         ValueError: the numbers of rounds differ or are zero.
@@ -96,7 +96,7 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
         raise ValueError(
             f"{len(theirs)} and {len(ours)} samples; expected equally many and at least 1: time them interleaved"
         )
-    draw = random.Random(0)  # the same samples must give the same table
+    draw = random.Random(0)  # fixed seed, so that the same samples give the same table
     rounds = range(len(ours))
     drawn = []
     for _ in range(RESAMPLES):

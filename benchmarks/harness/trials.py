@@ -18,7 +18,7 @@ def paper_cnn(data: DataSplits) -> nn.Module:
 def trial_config(
     optimizer: Optimizer, batch_size: int, epochs: int, seed: int = 0, measurement: MeasurementConfig | None = None
 ) -> TrialConfig:
-    """A trial on CIFAR-10. Its loop uses the images it is given, not those of the config."""
+    """Config of a trial on CIFAR-10. The benchmarks pass their own images to its training loop."""
     return TrialConfig(
         data=TorchvisionData(name="cifar10"),
         optimizer=optimizer,

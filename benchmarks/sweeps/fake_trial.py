@@ -1,4 +1,4 @@
-"""Trials without training that commit realistic records to a real store at any speed."""
+"""Trials that do not train. They commit realistic records to a real store as fast as it allows."""
 
 import hashlib
 import random
@@ -23,9 +23,9 @@ DATA_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class FakeTrial(TrainingJob):
-    """A job whose numbers are functions of the trial's config and of the state after the previous epoch.
+    """A job that computes its numbers from the config of the trial and the state after the previous epoch.
 
-    A trial that resumed from a wrong state differs from an undisturbed one, as a real trial would.
+    If a trial resumes from a wrong state, its numbers change, as in a real trial.
     """
 
     epoch_seconds: float = 0.0
@@ -50,12 +50,12 @@ class FakeTrial(TrainingJob):
         )
 
     def _train(self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]) -> State:
-        """Continues from the newest intact checkpoint."""
+        """Computes the missing epochs, starting from the newest intact checkpoint."""
         if stop():
             return State.INTERRUPTED
         known = trial.epochs()
         damaged = trial.damaged_timestamps()
-        # A gap is filled from the state before it. Recomputing all later epochs is cheap here.
+        # Resumes before the first gap. Recomputing all later epochs is cheap here.
         newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
         for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
@@ -71,7 +71,7 @@ class FakeTrial(TrainingJob):
 
 
 def step(config: TrialConfig, epoch: int, state: bytes, size: int) -> tuple[EpochRecord, bytes]:
-    """The record of an epoch and the state after it, from the previous state."""
+    """Computes the record of an epoch and the state after it from the previous state."""
     seed = hashlib.sha256(f"{config.trial_id} {epoch} ".encode() + state).digest()
     draw = random.Random(seed)
     loss = 2.3 * 0.9**epoch * draw.uniform(0.9, 1.1)

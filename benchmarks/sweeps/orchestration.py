@@ -1,4 +1,4 @@
-"""The share of a sweep's time that is not spent in its trials, with Ray and with local processes."""
+"""Overhead of a sweep: the fraction of its time that is not spent in trials, with Ray and with local processes."""
 
 import os
 import tempfile
@@ -30,9 +30,9 @@ class OrchestrationSizes:
     engines: tuple[str, ...] = ("ray", "local")
     rounds: int = 1
     fraction: float = 0.25
-    """Fraction of the training images measured after every epoch; that of the quickstart."""
+    """Fraction of the training images that is measured after every epoch, as in the quickstart."""
     idle_trials: int = 30
-    """Trials without work that run through Ray Tune."""
+    """Number of trials without work that run through Ray Tune."""
 
 
 SIZES: dict[Scale, OrchestrationSizes] = {
@@ -53,23 +53,26 @@ class TrialSpan:
 
 @dataclass(frozen=True)
 class SlotTime:
-    """Use of the time of all slots, in slot-seconds. `total`, wall time times slots, is the sum of the others."""
+    """Breakdown of the time of all slots, in slot-seconds.
+
+    `total` is the wall time times the number of slots. It equals the sum of the other fields.
+    """
 
     total: float
     start: float
-    """Before the first trial of a slot: imports, the engine, the tracker's database, new processes."""
+    """Time before the first trial of a slot: imports, the engine, the tracker's database, new processes."""
     own: float
     """Training, evaluation and measurement."""
     within: float
-    """Other time of trials: reading the data, building the model, committing epochs and checkpoints."""
+    """Remaining time of trials: reading the data, building the model, committing epochs and checkpoints."""
     between: float
-    """From the end of a trial to the start of the next one in its slot."""
+    """Time between the end of a trial and the start of the next one in its slot."""
     end: float
-    """After the last trial of a slot: waiting for other slots, shipping, shutting down."""
+    """Time after the last trial of a slot: waiting for other slots, upload to the tracker, shutdown."""
 
 
 def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int) -> SlotTime:
-    """Attributes the time of the slots. A trial is assigned to the slot that has been free longest.
+    """Breaks down the time of the slots. Assigns each trial to the slot that has been free longest.
 
     Raises:
         ValueError: there are fewer trials than slots.
@@ -96,7 +99,7 @@ def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs a sweep of the digits from scratch with each engine and derives the slots' time from the storage."""
+    """Runs a sweep on the digits from scratch with each engine. Derives the breakdown from the storage."""
     sizes = SIZES[settings.scale]
     slots = min(2, os.cpu_count() or 1)
     times: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
@@ -111,7 +114,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Wall time of the sweep by engine, and the costs of start, trial and end."""
+    """Wall time of the sweep by engine, and the time of start, trials and end."""
     measured = result.measured
     rows = [
         _row(engine, SlotTime(**values), measured["slots"], measured["trials"])
@@ -122,12 +125,12 @@ def table(result: Result) -> str:
     header += ["trials", "training and measuring", "engine"]
     text = (
         f"{measured['trials']} trials of {measured['epochs']} epochs on the digits, {measured['slots']} at a time, "
-        "one thread each. Start, between and end are seconds of one slot."
+        "one thread each. Start and end are mean seconds per slot."
     )
     if began := measured.get("idle_trials_began"):
         text += (
             f" {len(began)} trials without work through Ray Tune: the first began after {number(began[0])} s; in the "
-            f"second half each further one took {1000 * seconds_per_trial(began):.0f} ms."
+            f"second half each trial took {1000 * seconds_per_trial(began):.0f} ms."
         )
     return f"{markdown(header, rows)}\n\n{text}"
 
@@ -148,7 +151,7 @@ def _row(engine: str, taken: SlotTime, slots: int, trials: int) -> list[str]:
 
 
 def seconds_per_trial(began: list[float]) -> float:
-    """Cost of a trial without work once all processes run: the mean interval between starts in the second half."""
+    """Mean interval between starts in the second half: the cost of an empty trial once all processes run."""
     later = began[len(began) // 2 :]
     return (later[-1] - later[0]) / (len(later) - 1)
 
@@ -189,15 +192,15 @@ def _span(trial: TrialStore) -> TrialSpan:
 
 @dataclass(frozen=True)
 class IdleTrial(TrainingJob):
-    """A job that only records its start."""
+    """A job that only records its start time."""
 
     def run(self, trial_id: str, node: str = "") -> None:
-        """Writes the time into the storage folder."""
+        """Writes the current time into the storage folder."""
         (Path(self.storage_root) / trial_id).write_text(repr(time.time()))
 
 
 def idle_trials(count: int) -> list[float]:
-    """Runs trials without work through a new Ray. Returns the seconds until each began, ascending."""
+    """Runs trials without work in a new Ray instance. Returns the seconds until each began, ascending."""
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()

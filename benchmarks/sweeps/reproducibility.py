@@ -1,4 +1,4 @@
-"""Whether `trial --compare` reproduces every stored number bit for bit, with every optimizer."""
+"""Checks with `trial --compare` that reruns reproduce every stored number bit for bit, with every optimizer."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class ReproducibilitySizes:
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     epochs: int = 2
     folder_images: int = 2000
-    """Training images of an image folder, used for one epoch."""
+    """Number of training images taken from the image folder. Its trials run for one epoch."""
     fraction: float = 0.1
     """Fraction of the training images that is measured after every epoch."""
 
@@ -54,7 +54,7 @@ SIZES: dict[Scale, ReproducibilitySizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs a trial of every optimizer into a storage, then compares a rerun of each in its own process."""
+    """Runs one trial per optimizer and stores it. Then reruns each trial in a subprocess and compares the results."""
     sizes = SIZES[settings.scale]
     compared = {"digits": _compare({"name": "digits"}, sizes)}
     if settings.data is not None:
@@ -65,7 +65,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Compared numbers and whether all are identical, by optimizer and data."""
+    """Number of compared values and whether all are identical, by optimizer and data."""
     rows = [
         [optimizer, data, f"{found['numbers']:,}" if found["numbers"] else "", found["outcome"]]
         for data, optimizers in result.measured["compared"].items()
@@ -87,7 +87,7 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
         "grid": {"optimizer": optimizers},
     }
     with workplace(content) as place:
-        # Without a tracker. A failed trial shows up in its comparison.
+        # Runs without a tracker. The result is ignored because the comparison reports failed trials.
         run_sweep(place.sweep, place.storage, Console(quiet=True), RunOptions("local"))
         found = {}
         for name, trial_id in zip(sizes.optimizers, place.sweep.by_id, strict=True):
@@ -98,7 +98,10 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
 
 
 def outcome(code: int, output: str) -> dict[str, Any]:
-    """The result of `trial --compare`: yes with the count of numbers, no, or failed, with its output."""
+    """Parses the result of `trial --compare`.
+
+    The outcome is yes (with the number of values compared), no or failed (both with the command's output).
+    """
     same = re.search(r"identical: all (\d+) numbers", output)
     if code == 0 and same:
         return {"outcome": "yes", "numbers": int(same[1]), "said": ""}

@@ -1,6 +1,6 @@
-"""Scaling of a sweep over the nodes of a cluster, with sleeping trials, the real engine and a real store.
+"""Scaling of a sweep with the number of cluster nodes, with sleeping trials, the real engine and a real store.
 
-Every node is a raylet on this machine with logical cores. Sleeping trials leave the real cores to the engine.
+Every node is a raylet on this machine with logical cores. The trials sleep, so the engine can use the real cores.
 `python -m benchmarks scaling --only 8x1000` runs one case and keeps the stored results of the others.
 """
 
@@ -28,20 +28,20 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 
 SLOTS = 2
-"""Logical cores of a node."""
+"""Number of logical cores per node."""
 EPOCHS = 4
 LOSS = "loss"
 
 
 @dataclass(frozen=True)
 class ScalingSizes:
-    """The timed cases."""
+    """The cases to time."""
 
     cases: tuple[tuple[int, int], ...]
-    """Numbers of nodes and trials."""
+    """Pairs of (number of nodes, number of trials)."""
     epoch_seconds: float
     losses: int
-    """Number of runs that lose a node."""
+    """Number of runs in which a node is killed."""
 
 
 SIZES: dict[Scale, ScalingSizes] = {
@@ -53,14 +53,14 @@ SIZES: dict[Scale, ScalingSizes] = {
 
 @dataclass(frozen=True)
 class SleepingTrial:
-    """A job of known duration that sleeps and commits each missing epoch."""
+    """A job of known duration. For each missing epoch it sleeps, then commits."""
 
     storage_root: str
     epochs: int
     epoch_seconds: float
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
-        """Records time and node of the start, then sleeps and commits."""
+        """Records the time and node of the start, then sleeps and commits."""
         from ray import get_runtime_context
 
         began, where = time.time(), get_runtime_context().get_node_id()
@@ -76,7 +76,7 @@ class SleepingTrial:
         return None
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
-        """The number of committed epochs."""
+        """Returns a snapshot with the number of committed epochs."""
         return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).epochs()))
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
@@ -85,7 +85,7 @@ class SleepingTrial:
 
 @dataclass(frozen=True)
 class TrialStart:
-    """Time and place of a start."""
+    """Time and node of one start of a trial."""
 
     trial_id: str
     at: float
@@ -93,7 +93,7 @@ class TrialStart:
 
 
 def starts(storage: Path) -> list[TrialStart]:
-    """Every start of every trial, by time."""
+    """All starts of all trials, sorted by time."""
     fields = [path.name.split() for path in (storage / "starts").glob("*")]
     return sorted((TrialStart(name, float(at), node) for name, at, node in fields), key=lambda start: start.at)
 
@@ -115,7 +115,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Efficiency of every case, cost of the driver, and delay of a lost trial."""
+    """Efficiency of every case, CPU time of the driver, and delay of a trial whose node was lost."""
     measured = result.measured
     rows = [_row(found["found"], found["load"]) for found in _cases(measured)]
     header = ["nodes", "trials", "slots", "total, s", "ideal, s", "efficiency", "first trial after, s"]
@@ -131,7 +131,7 @@ def table(result: Result) -> str:
 
 
 def figure(result: Result, path: Path) -> None:
-    """Draws efficiency over nodes, one line per number of trials."""
+    """Plots efficiency against the number of nodes, with one line per number of trials."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -157,7 +157,7 @@ def _cases(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def least_seconds(nodes: int, trials: int, slots: int, trial_seconds: float) -> float:
-    """Time of the trials without waiting: rounds of all slots times the time of a trial."""
+    """Ideal time without waiting: the number of rounds that fill all slots, times the duration of a trial."""
     return -(-trials // (nodes * slots)) * trial_seconds
 
 
@@ -205,7 +205,7 @@ def _case(nodes: int, trials: int, sizes: ScalingSizes) -> dict[str, Any]:
 
 
 def _loss(sizes: ScalingSizes) -> dict[str, float]:
-    """Removes one of two nodes while a trial runs there. Returns the seconds until the trial runs on the other node."""
+    """Kills one of two nodes while it runs a trial. Returns the seconds until the trial starts on the other node."""
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         job = SleepingTrial(scratch, 60, sizes.epoch_seconds)
         lost: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Costs of many trials besides training: through Ray Tune, and in every command that reads the storage."""
+"""Overhead of many trials in Ray Tune and in every command that reads the storage."""
 
 import io
 import os
@@ -35,11 +35,11 @@ class VolumeSizes:
     """Numbers of trials, and of epochs per trial after epoch 0."""
 
     tune: tuple[int, int]
-    """Run through Ray Tune with two workers; skipped if 0."""
+    """Number of trials run through Ray Tune with two workers; skipped if 0."""
     stored: tuple[int, int]
-    """Written to a storage, read by the commands, and shipped to a new SQLite file."""
+    """Number of trials written to a storage, read by the commands, and uploaded to a new SQLite database."""
     frame: tuple[int, int]
-    """Read into one frame."""
+    """Number of trials read into one frame."""
 
 
 SIZES: dict[Scale, VolumeSizes] = {
@@ -50,7 +50,7 @@ SIZES: dict[Scale, VolumeSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs, writes and reads trials. Every number is taken in a process that does nothing else."""
+    """Runs, writes and reads trials. Each measurement has a separate process."""
     sizes = SIZES[settings.scale]
     yield {"sizes": asdict(sizes)}
     if sizes.tune[0]:
@@ -93,7 +93,7 @@ def _tune_rows(taken: dict[str, Any], trials: int, epochs: int) -> list[list[str
 
 
 def run_through_tune(place: Workplace, trials: int, epochs: int) -> dict[str, float]:
-    """Runs trials without training as the driver does. Returns seconds from first to last, and the driver's memory."""
+    """Runs trials without training, as the driver does. Returns their total seconds and the memory of the driver."""
     storage, sweep = place.storage, place.sweep
     store = storage.sweep(sweep.name)
     store.write_manifest(sweep, provenance())
@@ -118,7 +118,7 @@ def run_through_tune(place: Workplace, trials: int, epochs: int) -> dict[str, fl
 
 
 def read_frame(place: Workplace) -> dict[str, float]:
-    """Seconds to read a sweep into a frame, its points, and the memory of the process."""
+    """Reads a sweep into a frame. Returns the seconds, the number of points and the memory of the process."""
     from orchestrator.store.frames import read_frames
 
     began = time.perf_counter()
@@ -143,7 +143,7 @@ def _sweep_of(trials: int, epochs: int) -> AbstractContextManager[Workplace]:
 
 
 def _fill(place: Workplace) -> float:
-    """Commits all trials of a sweep. Returns the seconds."""
+    """Commits all trials of a sweep. Returns the seconds it took."""
     sweep, storage = place.sweep, place.storage
     storage.sweep(NAME).write_manifest(sweep, provenance())
     ids, began = list(sweep.by_id), time.perf_counter()
@@ -154,7 +154,7 @@ def _fill(place: Workplace) -> float:
 
 
 def commit_trials(root: str, trial_ids: list[str]) -> None:
-    """Commits trials without waiting for the disk, in a process of its own."""
+    """Commits trials without fsync. Runs in a subprocess."""
     os.fsync = lambda fd: None
     for trial_id in trial_ids:
         FakeTrial(root, NAME).run(trial_id)
@@ -166,7 +166,7 @@ def _in_own_process(task: Callable[..., dict[str, float]], *arguments: Any) -> d
 
 
 def _sample_memory(trials: Path, samples: list[tuple[float, float]], done: threading.Event) -> None:
-    """Records once a second the number of trials that have begun and this process's memory in MiB."""
+    """Once a second, records the number of trials that have begun and the memory of this process in MiB."""
     while not done.wait(1.0):
         samples.append((len(os.listdir(trials)) if trials.is_dir() else 0, _resident_mib()))
 

@@ -1,4 +1,4 @@
-"""Runs the command line on a sweep in a scratch folder, as a user would."""
+"""Runs the command-line interface on a sweep in a temporary folder."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ _TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class FinishedCommand:
-    """Exit code, output and cost of a command."""
+    """Exit code, output, time and memory of a command."""
 
     code: int
     output: str
@@ -32,23 +32,23 @@ class FinishedCommand:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder with a sweep file, its storage and its tracker."""
+    """A folder with a sweep file, its storage and its tracker database."""
 
     folder: Path
     name: str
 
     @property
     def sweep(self) -> Sweep:
-        """The sweep of the file."""
+        """The sweep in the sweep file."""
         return load_sweep(str(self.folder / f"{self.name}.yaml"))
 
     @property
     def storage(self) -> Storage:
-        """The storage, the default one of the commands."""
+        """The default storage of the commands."""
         return Storage(self.folder / "results")
 
     def call(self, command: str, *arguments: str) -> FinishedCommand:
-        """Runs ``hessian-dynamics COMMAND <the sweep> ARGUMENTS``."""
+        """Runs ``hessian-dynamics COMMAND SWEEP ARGUMENTS`` on the sweep of this folder."""
         log, began, peak = self.folder / f"{command}.txt", time.perf_counter(), 0.0
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -69,7 +69,7 @@ class Workplace:
 
 @contextmanager
 def workplace(content: dict[str, Any]) -> Iterator[Workplace]:
-    """A temporary folder with a sweep file of this content."""
+    """Creates a temporary folder with a sweep file of this content."""
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         place = Workplace(Path(scratch), content["name"])
         (place.folder / f"{place.name}.yaml").write_text(yaml.safe_dump(content))
@@ -77,7 +77,7 @@ def workplace(content: dict[str, Any]) -> Iterator[Workplace]:
 
 
 def _peak_mib(pid: int) -> float:
-    """The peak memory of a process. (That of wait4 includes the process it was forked from.)"""
+    """The peak memory of a process in MiB. Avoids wait4, whose value includes the memory of the parent at the fork."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:  # the process has just ended

@@ -1,4 +1,4 @@
-"""The parts of an epoch's time: training, evaluation of all splits, and measurement of curvature."""
+"""Time of the parts of an epoch: training, evaluation of all splits, and measurement of curvature."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class EvaluationSizes:
-    """The timed amounts."""
+    """The sizes to time."""
 
     portion: int
-    """Training images per round."""
+    """Number of training images per round."""
     measured: int
-    """Images of the timed measurement; its cost is proportional to them."""
+    """Number of images in the timed measurement. The time is proportional to it."""
     rounds: int
 
 
@@ -41,7 +41,7 @@ SIZES: dict[Scale, EvaluationSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Times a portion of training, a whole evaluation and a measurement on fewer images, interleaved."""
+    """Times part of a training epoch, a full evaluation and a measurement on fewer images, interleaved."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
     config = MeasurementConfig()
@@ -78,7 +78,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds and shares of an epoch with and without the measurement."""
+    """Seconds of each part, and its share of an epoch with and without the measurement."""
     measured = result.measured
     whole = {name: measured["scale"][name] * median(samples) for name, samples in measured["samples"].items()}
     unmeasured = whole["training"] + whole["evaluation"]

@@ -1,8 +1,8 @@
 """Epochs per hour of 1 to 16 concurrent trials on one GPU, with and without CUDA graphs.
 
-The trials are processes of the local engine. Each has its own copy of the data on the GPU. Ray and MLflow are not
-needed. `python -m benchmarks gpu --only 4-captured 4-plain` runs two cases of about a minute and keeps the stored
-results of the others. Under an MPS server (`nvidia-cuda-mps-control -d`) the names of cases end in `-mps`.
+The local engine runs each trial in a process with a separate copy of the data on the GPU. Ray and MLflow are not
+needed. `python -m benchmarks gpu --only 4-captured 4-plain` runs two cases of about a minute each and keeps the stored
+results of the others. If an MPS server is running (`nvidia-cuda-mps-control -d`), the case names end in `-mps`.
 """
 
 import json
@@ -40,9 +40,9 @@ from orchestrator.training.loop import train
 CAPTURED, PLAIN, MPS = "captured", "plain", "mps"
 BATCH = 64
 WARM_UP = 3
-"""Epochs before timing starts: the untrained model, the epoch of the capture, and one more."""
+"""Number of epochs before timing starts: the untrained model, the epoch that captures the graph, and one more."""
 LEAST = 3
-"""Least number of timed epochs per trial."""
+"""Minimum number of timed epochs per trial."""
 _TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
 _PATIENCE = 300.0
 """Seconds to wait for all trials of a case to be ready."""
@@ -50,11 +50,11 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class GpuSizes:
-    """The timed cases."""
+    """The cases to time."""
 
     trials: tuple[int, ...]
     seconds: float
-    """Approximate time of a case."""
+    """Approximate duration of a case."""
 
 
 SIZES: dict[Scale, GpuSizes] = {
@@ -122,7 +122,7 @@ class TimedTrial:
 
 
 def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[EpochRecord]:
-    """The epochs of a trial like those of the sweep `paper`, with Lanczos and the exact trace after each."""
+    """Runs a trial as in the sweep `paper` and yields its epochs. Each ends with Lanczos and the exact trace."""
     measurement = MeasurementConfig(
         fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1
     )
@@ -143,12 +143,12 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def served_by_mps() -> bool:
-    """Whether NVIDIA's Multi-Process Service runs on this machine."""
+    """Whether an NVIDIA Multi-Process Service (MPS) server runs on this machine."""
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
 def table(result: Result) -> str:
-    """Epochs per hour of every case, relative to one plain trial, and the resulting time of the sweep `paper`."""
+    """Epochs per hour of every case, the speedup over one plain trial, and the resulting time of the sweep `paper`."""
     measured = result.measured
     cases = sorted((int(name.split("-")[0]), name) for name in measured if "-" in name)
     alone = measured.get(f"1-{PLAIN}")
@@ -174,9 +174,9 @@ def table(result: Result) -> str:
     header += ["training, ms", "evaluation, ms", "measurement, ms", "products", "total GiB"]
     return (
         f"{markdown(header, rows)}\n\nThe paper's CNN, SGD, batches of {BATCH}, 45,000 images. Every epoch ends with "
-        f"an evaluation, lambda_max and lambda_min to 0.1% and the exact trace on a tenth of the images. Kernels of "
-        f"different processes run in turns without an MPS server, concurrently with one. `paper` has "
-        f"{measured['paper_epochs']:,} epochs. Times are per epoch of one trial."
+        f"an evaluation, and with lambda_max, lambda_min (to 0.1%) and the exact trace on a tenth of the images. "
+        f"Kernels of different processes run concurrently if an MPS server is running, and in turns otherwise. "
+        f"`paper` has {measured['paper_epochs']:,} epochs. Times are per epoch of one trial."
     )
 
 

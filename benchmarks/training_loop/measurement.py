@@ -1,4 +1,4 @@
-"""Time of a whole measurement (lambda_max, lambda_min and the trace) relative to the epoch it follows."""
+"""Time of a full measurement (lambda_max, lambda_min and the trace) relative to the training epoch before it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ WAYS: dict[str, tuple[Estimator, ...]] = {
 
 @dataclass(frozen=True)
 class MeasurementSizes:
-    """The timed amounts."""
+    """The sizes to time."""
 
     images: int
-    """Images of the measurement."""
+    """Number of images in the measurement."""
     epochs: int
 
 
@@ -48,7 +48,7 @@ SIZES: dict[Scale, MeasurementSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains epoch by epoch, measures after each in both ways, and times everything in one process."""
+    """Trains for several epochs and measures with both methods after each. Times everything in one process."""
     sizes = SIZES[settings.scale]
     data = on_device(resident_data(settings, sizes.images), settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
@@ -81,7 +81,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds of an epoch of training and of the measurements after it, with their products and residuals."""
+    """Seconds of a training epoch and of the measurements after it, with their numbers of products and residuals."""
     measured = result.measured
     training = measured["samples"]["training"]
     rows = [["an epoch of training", spread(training), "", "", ""]]

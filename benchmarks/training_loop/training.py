@@ -1,4 +1,4 @@
-"""Time of a training epoch by our loop, a bare loop over the same tensors, and a typical DataLoader loop."""
+"""Time of a training epoch with our loop, a minimal loop over the same tensors, and a typical DataLoader loop."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -32,17 +32,17 @@ from orchestrator.training.optimizers.build import build_optimizer
 LEARNING_RATE = 0.05
 WORKERS = 2
 EPOCH = 45_000
-"""Images per epoch: CIFAR-10's training images without the validation split."""
+"""Number of images per epoch: CIFAR-10's training images without the validation split."""
 _REST = 0.3
-"""Seconds in which the DataLoader's workers fill their queue, to leave the next portion undisturbed."""
+"""Seconds to wait until the DataLoader's workers have filled their queue, so that they do not disturb other loops."""
 
 
 @dataclass(frozen=True)
 class TrainingSizes:
-    """The timed amounts."""
+    """The sizes to time."""
 
     portion: int
-    """Images per sample. An epoch is timed in portions, so that the loops alternate every second or two."""
+    """Number of images per timing sample. It is less than an epoch so that the loops alternate every second or two."""
     rounds: int
     batch_sizes: tuple[int, ...] = (32, 64)
 
@@ -55,7 +55,7 @@ SIZES: dict[Scale, TrainingSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Times portions of all three loops, interleaved."""
+    """Times part of an epoch with all three loops, interleaved."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
     model = paper_cnn(data)
@@ -112,14 +112,14 @@ def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: Trainin
 
 
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
-    """A view of the training images of one round."""
+    """A view of the training images used in one round."""
     first = number * portion % (len(data.train) - portion + 1)
     images = Images(data.train.pixels[first : first + portion], data.train.labels[first : first + portion])
     return replace(data, train=images)
 
 
 def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, threads: int) -> Callable[[int], None]:
-    """The loop of a trial with its settings."""
+    """The training loop of a trial with its default settings."""
     config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), batch_size, epochs=1)
     optimizer = build_optimizer(config.optimizer, model.parameters())
 
@@ -131,7 +131,7 @@ def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, 
 
 
 def bare_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int) -> Callable[[int], None]:
-    """Only gather, normalise, forward, backward and fused step, over the same tensors."""
+    """A minimal loop over the same tensors: gather, normalise, forward, backward and fused optimizer step."""
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, fused=True)
     mean, std = data.mean, data.std
 
@@ -147,7 +147,7 @@ def bare_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int)
 
 
 class DataLoaderLoop:
-    """The loop of most tutorials: PIL images, transforms, a DataLoader with workers, a running loss."""
+    """The training loop of most tutorials: PIL images, transforms, a DataLoader with workers and a running loss."""
 
     def __init__(self, model: nn.Module, data: DataSplits, batch_size: int) -> None:
         self.model = model
@@ -160,12 +160,12 @@ class DataLoaderLoop:
         self._running = 0.0
 
     def start(self) -> None:
-        """Starts the workers and trains on a first batch, as at the start of an epoch."""
+        """Starts the workers and trains on the first batch of an epoch."""
         self._batches = chain.from_iterable(repeat(self.loader))
         self.train(1)
 
     def train(self, batches: int) -> None:
-        """Trains on the next batches. (No timed portion reaches the end of the epoch.)"""
+        """Trains on the next batches. Timed samples never reach the end of the epoch."""
         self.model.train()
         for inputs, labels in islice(self._batches, batches):
             self.optimizer.zero_grad()
@@ -180,7 +180,7 @@ class DataLoaderLoop:
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """A data set like torchvision's CIFAR10: an array in memory, and a transformed PIL image per access."""
+    """A data set like torchvision's CIFAR10. It keeps an array in memory and transforms a PIL image at each access."""
 
     def __init__(self, data: DataSplits) -> None:
         self.pixels = data.train.pixels.permute(0, 2, 3, 1).contiguous().numpy()

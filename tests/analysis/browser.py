@@ -23,7 +23,7 @@ _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"
 
 
 def look(page: Path, scratch: Path, *flags: str) -> tuple[dict[str, Any], list[str]]:
-    """Properties of the loaded page, and the lines of its console."""
+    """Returns properties of the loaded page and the lines of its console."""
     assert CHROMIUM
     watched = page.with_name("watched.html")
     watched.write_text(page.read_text().replace("</body>", f"{_PROBE}</body>"))

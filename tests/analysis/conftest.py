@@ -1,4 +1,4 @@
-"""Frames that several tests read and none changes."""
+"""Read-only frames shared by several tests."""
 
 import numpy as np
 import pytest

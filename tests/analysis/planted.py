@@ -1,4 +1,4 @@
-"""Synthetic sweeps with known answers."""
+"""Synthetic sweeps with planted effects of known size."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def walk(generator: np.random.Generator, trials: int, epochs: int, step: float =
 
 
 def explorers(generator: np.random.Generator, effect: float, seeds: int = 4, epochs: int = 20) -> Frames:
-    """log lambda_max is a random walk in each trial; the second group is higher by `effect`."""
+    """log lambda_max is a random walk in each trial. It is higher by `effect` in the second group."""
     trials = two_rates(seeds, epochs)
     group = np.repeat([0.0, 1.0], seeds)[:, None]
     logs = 2 + walk(generator, len(trials), epochs) + effect * group
@@ -65,7 +65,10 @@ def explorers(generator: np.random.Generator, effect: float, seeds: int = 4, epo
 
 
 def shift(generator: np.random.Generator, effect: float, seeds: int = 8, epochs: int = 40, test: float = 0.0) -> Frames:
-    """d(OOD) = 0.7 d(validation) + effect d(lambda_max) + noise correlated within trials; d(test) likewise."""
+    """d(OOD) = 0.7 d(validation) + effect d(lambda_max) + noise that is correlated within trials.
+
+    d(test) = 0.97 d(validation) + test d(lambda_max) + independent noise.
+    """
     trials = two_rates(seeds, epochs)
     shape = (len(trials), epochs)
     own = generator.normal(0, 0.1, (len(trials), 1))
@@ -84,7 +87,7 @@ def shift(generator: np.random.Generator, effect: float, seeds: int = 8, epochs:
 
 
 def stopping(generator: np.random.Generator, planted: bool, seeds: int = 6, epochs: int = 50) -> Frames:
-    """The trace falls to a third at a random epoch; the accuracy stops rising there, or anywhere if not planted."""
+    """The trace falls to a third at a random epoch. The accuracy stops rising there or, if not `planted`, anywhere."""
     trials = two_rates(seeds, epochs)
     count = len(trials)
     drops = generator.integers(10, 40, count)

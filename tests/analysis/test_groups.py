@@ -6,7 +6,7 @@ from orchestrator.analysis.groups import completed_trials, curves, group_by, var
 from tests.analysis import planted
 
 
-def test_blocks_agree_in_everything_but_the_key_and_the_seed() -> None:
+def test_trials_of_a_block_differ_only_in_the_key_and_the_seed() -> None:
     trials = [
         planted.trial(seed, 1, optimizer={"name": "sgd", "lr": lr}, batch_size=batch)
         for lr, batch in ((0.01, 32), (0.05, 32), (0.05, 64))

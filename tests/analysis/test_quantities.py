@@ -19,5 +19,5 @@ def test_missing_column_is_nan() -> None:
     assert in_shown_unit(pd.DataFrame({"epoch": [1, 2]}), "accuracy_test").isna().all()
 
 
-def test_remeasured_column_has_the_quantity_of_its_last_part() -> None:
+def test_quantity_of_a_remeasured_column_is_that_of_its_last_part() -> None:
     assert quantity("fraction-0.5/hessian_trace") == quantity("hessian_trace")

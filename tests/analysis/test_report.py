@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, and written whatever is missing."""
+"""The report is complete and self-contained, and is written even if data are missing."""
 
 import re
 import time
@@ -32,7 +32,7 @@ def report(frames: Frames, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 @pytest.fixture
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes seconds; these tests read the text of the page."""
+    """Skips drawing, which takes seconds. These tests only read the text of the page."""
     monkeypatch.setattr(report_module, "PAPER", ())
     monkeypatch.setattr(report_module, "BEYOND", ())
 
@@ -41,7 +41,7 @@ def _text(report: Report) -> str:
     return unescape(re.sub(r"<[^>]+>", "", report.page.read_text()))
 
 
-def test_every_figure_comes_with_its_numbers(report: Report) -> None:
+def test_every_figure_has_a_csv_with_its_numbers(report: Report) -> None:
     folder = report.page.parent
     for figure in (*PAPER, *BEYOND):
         drawn = figure.name not in report.missing
@@ -113,7 +113,7 @@ def test_page_is_written_for_any_number_of_epochs(frames: Frames, tmp_path: Path
         assert len(written.missing) == len(PAPER) + len(BEYOND)
 
 
-def test_columns_that_were_never_measured_do_not_hinder_other_figures(frames: Frames, tmp_path: Path) -> None:
+def test_missing_columns_do_not_affect_other_figures(frames: Frames, tmp_path: Path) -> None:
     bare = frames.epochs.copy()
     bare[[c for c in bare if c.startswith(("hessian", "algorithm1", "accuracy_ood"))]] = np.nan
     written = write_report(replace(frames, epochs=bare, samples=frames.samples.iloc[:0]), tmp_path)
@@ -122,7 +122,7 @@ def test_columns_that_were_never_measured_do_not_hinder_other_figures(frames: Fr
 
 
 @pytest.mark.usefixtures("_no_figures")
-def test_files_of_a_figure_that_cannot_be_drawn_any_more_are_removed(
+def test_old_files_are_removed_if_the_figure_can_no_longer_be_drawn(
     frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_module, "PAPER", (convergence.FIGURE,))

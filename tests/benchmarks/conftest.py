@@ -1,4 +1,4 @@
-"""Restores torch's number of threads, which benchmarks change."""
+"""Restores the number of torch threads after each test, because benchmarks change it."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,7 @@ from benchmarks.harness.settings import Settings, SkippedError
 
 TINY = Settings(scale="tiny", threads=1)
 FAST = ("training", "evaluation", "intervals")
-"""The others run for ten seconds or more."""
+"""Benchmarks that take less than ten seconds at tiny scale."""
 
 
 @pytest.mark.parametrize(

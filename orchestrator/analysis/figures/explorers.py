@@ -86,8 +86,8 @@ def summarise_explorers(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "figure1",
     "Groups of hyperparameters explore differently",
-    "Trials that differ only in one key and in their seeds; the largest block of such trials is shown. Lines: mean of "
-    "the last 5 epochs; bands: their standard deviation.",
+    "The largest set of trials that differ only in one key and in their seeds. Lines: mean of the last 5 epochs; "
+    "bands: their standard deviation.",
     "trials that differ in one key besides the seed",
     explorers_data,
     draw_explorers,

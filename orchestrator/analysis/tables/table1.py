@@ -108,7 +108,7 @@ def _csv_numbers(term: Term | None) -> dict[str, object]:
 def table1_latex(table: Table1) -> str:
     """A LaTeX tabular in the format of the paper. Each term has an estimate, a standard error and a clustered error."""
     lines = [
-        r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; in brackets errors by trial",
+        r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; clustered errors in brackets",
         r"\begin{tabular}{lrrrr}",
         r"\hline",
         r" & \multicolumn{2}{c}{In-Distribution Test Accuracy} & \multicolumn{2}{c}{OOD Test Accuracy} \\",

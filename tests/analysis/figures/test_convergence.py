@@ -10,7 +10,7 @@ from orchestrator.store.frames import Frames
 from tests.analysis import planted
 
 
-def test_error_is_relative_to_lanczos_and_nan_without_it(full: Frames) -> None:
+def test_error_is_relative_to_lanczos_and_nan_without_lanczos(full: Frames) -> None:
     data = convergence_data(full)
     row = data.iloc[3]
     truth = full.epochs[(full.epochs.trial_id == row.trial_id) & (full.epochs.epoch == row.epoch)]

@@ -6,7 +6,7 @@ from orchestrator.analysis.figures.cost import cost_data
 from orchestrator.store.frames import Frames
 
 
-def test_costs_are_means_over_epochs_that_trained(full: Frames) -> None:
+def test_costs_are_means_over_all_epochs_but_epoch_0(full: Frames) -> None:
     data = cost_data(full)
     trained = full.epochs[full.epochs.epoch > 0]
     assert data.group.tolist() == ["cnn, batch 64, cpu"]

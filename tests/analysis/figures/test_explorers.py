@@ -8,7 +8,7 @@ from orchestrator.store.frames import Frames
 from tests.analysis import planted
 
 
-def test_values_come_with_running_mean_and_standard_deviation_of_five_epochs(full: Frames) -> None:
+def test_running_mean_and_standard_deviation_cover_five_epochs(full: Frames) -> None:
     data = explorers_data(full)
     one = data[(data.trial_id == full.trials.trial_id[0]) & (data.quantity == "accuracy_validation")]
     values = 100 * full.epochs.accuracy_validation[:21]

@@ -7,7 +7,7 @@ from orchestrator.store.frames import Frames
 from orchestrator.store.gallery import Gallery
 
 
-def test_pixels_are_those_of_the_stored_gallery(full: Frames) -> None:
+def test_pixels_equal_the_stored_example_images(full: Frames) -> None:
     assert not len(noise_data(full))
     gallery = Gallery((0.0, 0.25), ("cat", "dog"), (2, 2, 3, 1, 2), bytes(range(24)))
     data = noise_data(replace(full, gallery=gallery))

@@ -1,4 +1,4 @@
-"""Figure 2 against `required_probes`."""
+"""Compares Figure 2 with `required_probes`."""
 
 import numpy as np
 import pytest

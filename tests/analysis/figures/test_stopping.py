@@ -6,7 +6,7 @@ from orchestrator.analysis.figures.stopping import stopping_data
 from tests.analysis import planted
 
 
-def test_twelve_trials_over_the_whole_sweep_with_their_drops() -> None:
+def test_shows_twelve_trials_evenly_spaced_over_the_sweep_with_their_drops() -> None:
     found = planted.stopping(np.random.default_rng(0), planted=True, seeds=20)
     data = stopping_data(found)
     assert data.trial_id.nunique() == 12

@@ -7,7 +7,7 @@ from orchestrator.analysis.figures.trace_fraction import fraction_data
 from tests.analysis import planted
 
 
-def test_fractions_are_compared_with_the_largest_at_the_same_epoch() -> None:
+def test_fractions_are_compared_with_the_largest_fraction_at_the_same_epoch() -> None:
     again = np.array([[np.nan, 100.0, 80.0]])
     columns = {"hessian_trace": np.array([[1.0, 110.0, 76.0]]), "fraction-1.0/hessian_trace": again}
     columns["fraction-0.5_lanczos_products-3/hessian_trace"] = np.array([[np.nan, 105.0, np.nan]])

@@ -19,7 +19,7 @@ def test_rows_hold_estimates_and_published_values(epochs: pd.DataFrame) -> None:
     assert {row.label for row in rows if not row.small} >= {"constant", "F", "AIC", "R²", "N (trials)"}
 
 
-def test_models_that_cannot_be_fitted_are_dashes(epochs: pd.DataFrame) -> None:
+def test_models_that_cannot_be_fitted_are_shown_as_dashes(epochs: pd.DataFrame) -> None:
     rows = display_rows(table1(epochs.iloc[:0]))
     assert rows[0].cells == ("-",) * 4
     assert rows[4].cells[0] == "-0.05*** (0.004)"

@@ -1,4 +1,4 @@
-"""The wild cluster bootstrap against refitting every draw, and its level."""
+"""Compares the wild cluster bootstrap with refitting every draw, and checks its significance level."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from orchestrator.analysis.tables.regression import fit, wild_bootstrap_p
 
 
 def test_bootstrap_holds_its_level_with_few_trials_while_plain_errors_do_not() -> None:
-    """Regressor and noise are nearly constant within a trial: the worst case for errors that ignore the clusters."""
+    """Regressor and noise are nearly constant within a trial, the worst case for errors that ignore the clusters."""
     naive = bootstrap = 0
     for seed in range(150):
         generator = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ def test_bootstrap_holds_its_level_with_few_trials_while_plain_errors_do_not() -
 
 
 def test_bootstrap_matches_refitting_every_draw() -> None:
-    """The same draws, each refitted."""
+    """Fits the model to each of the same draws."""
     generator = np.random.default_rng(1)
     clusters = np.repeat(np.arange(7), 6)
     design = np.column_stack([np.ones(42), generator.normal(size=(42, 2))])
@@ -48,7 +48,7 @@ def test_bootstrap_matches_refitting_every_draw() -> None:
     assert wild_bootstrap_p(design, y, clusters, 1, 3) == pytest.approx(expected)
 
 
-def test_too_few_changes_or_a_constant_regressor_give_no_model() -> None:
+def test_returns_none_for_too_few_changes_or_a_constant_regressor() -> None:
     rows = pd.DataFrame({"trial_id": ["a"] * 8, "x": [1.0] * 8, "y": np.arange(8.0)})
     assert fit(rows, "y", ["x"]) is None
     assert fit(rows.iloc[:0], "y", ["x"]) is None

@@ -1,4 +1,4 @@
-"""Table 1 against statsmodels and planted coefficients."""
+"""Compares Table 1 with statsmodels and with planted coefficients."""
 
 import pandas as pd
 import pytest
@@ -57,7 +57,7 @@ def test_csv_has_one_row_per_model_and_term_with_the_published_numbers(epochs: p
     assert len(TABLE1) == 4
 
 
-def test_csv_of_a_sweep_without_epochs_has_the_same_rows(epochs: pd.DataFrame) -> None:
+def test_csv_has_the_same_rows_if_the_sweep_has_no_epochs(epochs: pd.DataFrame) -> None:
     frame = table1_csv([table1(epochs.iloc[:0])])
     assert len(frame) == 10
     assert frame.estimate.isna().all()

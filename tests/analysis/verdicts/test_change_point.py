@@ -1,4 +1,4 @@
-"""Planted drops and peaks, and curves without them."""
+"""Drops and peaks in curves with and without planted ones."""
 
 import numpy as np
 import pytest
@@ -50,11 +50,11 @@ def test_noise_widens_the_interval() -> None:
     ],
     ids=["flat", "decay", "rise", "hill", "jump up", "small step"],
 )
-def test_curves_without_a_drop_have_none(curve: np.ndarray) -> None:
+def test_no_drop_is_found_in_curves_without_one(curve: np.ndarray) -> None:
     assert sum(find_drop(EPOCHS, curve * _noise(seed)) is not None for seed in range(20)) <= 1
 
 
-def test_random_walks_rarely_drop() -> None:
+def test_drops_are_rarely_found_in_random_walks() -> None:
     walks = (np.exp(4 + np.random.default_rng(seed).normal(0, 0.1, 60).cumsum()) for seed in range(200))
     assert sum(find_drop(EPOCHS, walk) is not None for walk in walks) <= 20
 

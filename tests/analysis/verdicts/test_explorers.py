@@ -1,4 +1,4 @@
-"""Conjecture 1, and the choice of the groups' key."""
+"""Conjecture 1, and the choice of the grouping key."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
-def test_two_seeds_per_group_are_not_enough_for_any_difference() -> None:
+def test_two_seeds_per_group_are_not_enough_data() -> None:
     verdict = judge_explorers(planted.explorers(np.random.default_rng(0), effect=9.0, seeds=2))
     assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert "no permutation reaches a p below 0.333" in verdict.sentence
@@ -41,7 +41,7 @@ def test_key_is_the_requested_one_or_the_first_that_can_reach_significance() -> 
         for seed in range(seeds)
     ]
     found = planted.frames(trials, {"hessian_lambda_max": np.ones((9, 6))})
-    assert group_key(found) == "batch_size", "one trial at 0.01 against four cannot reach significance"
+    assert group_key(found) == "batch_size", "one trial with 0.01 and four others cannot reach significance"
     assert group_key(found, "optimizer.lr") == "optimizer.lr"
     assert group_by(found, "batch_size").members.value.tolist() == [32] * 4 + [64] * 4
 

@@ -49,13 +49,13 @@ def test_nine_of_ten_planted_effects_are_supported(
     assert _supported(judged, draw, 30) >= 27
 
 
-def test_sweep_without_epochs_or_columns_has_three_verdicts() -> None:
+def test_three_verdicts_for_a_sweep_without_epochs_or_columns() -> None:
     found = planted.explorers(np.random.default_rng(0), effect=1.0)
     nothing = Frames(found.sweep, found.provenance, found.epochs.iloc[:0], found.trials, found.samples)
     assert [verdict.outcome for verdict in judge(nothing)] == [Conclusion.NOT_ENOUGH_DATA] * 3
     assert [verdict.outcome for verdict in judge(found)][1:] == [Conclusion.NOT_ENOUGH_DATA] * 2
 
 
-def test_one_trial_has_three_verdicts() -> None:
+def test_three_verdicts_for_a_single_trial() -> None:
     found = planted.full(np.random.default_rng(0), [planted.trial(0, 30)])
     assert [verdict.outcome for verdict in judge(found)] == [Conclusion.NOT_ENOUGH_DATA] * 3

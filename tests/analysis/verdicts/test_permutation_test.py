@@ -1,4 +1,4 @@
-"""The permutation test against a naive one."""
+"""Compares the permutation test with a naive implementation."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def test_smallest_p_of_a_number_of_seeds(sizes: tuple[int, ...], expected: float
     assert smallest_p(labels, np.zeros(len(labels), dtype=int)) == pytest.approx(expected)
 
 
-def test_blocks_multiply_arrangements_while_groups_are_renamed_in_all_blocks_together() -> None:
+def test_smallest_p_with_blocks() -> None:
     labels, blocks = np.tile(_labels(2, 2), 2), np.repeat([0, 1], 4)
     assert smallest_p(labels, blocks) == pytest.approx(2 / 36)
 
@@ -49,7 +49,7 @@ def test_p_matches_the_naive_test() -> None:
     assert found.smallest_p == pytest.approx(1 / 18)
 
 
-def test_difference_is_found_at_its_epoch_and_not_earlier() -> None:
+def test_difference_is_found_at_its_first_epoch() -> None:
     generator = np.random.default_rng(1)
     labels = _labels(4, 4)
     values = generator.normal(size=(8, 20))
@@ -67,5 +67,5 @@ def test_sampled_arrangements_are_reproducible_for_a_seed() -> None:
     assert first.p.max() <= 0.001
 
 
-def test_constant_values_never_differ() -> None:
+def test_p_of_constant_values_is_one() -> None:
     assert permutation_test(np.ones((8, 3)), _labels(4, 4), np.zeros(8, dtype=int)).p.tolist() == [1, 1, 1]

@@ -7,7 +7,7 @@ from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
-def test_short_trials_are_not_enough_data_and_traces_without_drops_not_supported() -> None:
+def test_short_trials_are_not_enough_data_and_missing_drops_are_not_supported() -> None:
     short = planted.full(np.random.default_rng(0), planted.two_rates(4, 8))
     assert judge_stopping(short).outcome is Conclusion.NOT_ENOUGH_DATA
     smooth = planted.stopping(np.random.default_rng(0), planted=True)

@@ -1,4 +1,4 @@
-"""References by digest, and the counting of hits."""
+"""Lookup of references by digest, and counts of hits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ LABELS = torch.arange(12) % 3
 def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
     path = tmp_path / "references.json"
     first = References(path).of(snapshot(0), IMAGES, LABELS)
-    # Cross-entropy of a linear layer: mean of (diag(p) - pp') (x) (x, 1)(x, 1)', in float64.
+    # Hessian of the cross-entropy of a linear layer: mean of (diag(p) - pp') (x) (x, 1)(x, 1)', in float64.
     model = snapshot(0).model.double()
     inputs = torch.cat([IMAGES.double(), torch.ones(12, 1).double()], dim=1)
     p = model(IMAGES.double()).softmax(1).detach()
@@ -56,7 +56,7 @@ def test_first_hit_counts_the_coarse_start() -> None:
     assert _first_hit({"history": [0.5], "products": 1.0}, 1.0, 1e-3) == 2.0
 
 
-def test_converged_misses_are_counted() -> None:
+def test_counts_estimates_that_converged_to_a_wrong_value() -> None:
     def case(value: float, converged: bool) -> dict[str, object]:
         found = {"lambda_max": value, "converged": converged, "products": 2.0, "history": [0.1, value]}
         return {"lambda_max": 1.0, "found": {"way": found}}

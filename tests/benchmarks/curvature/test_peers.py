@@ -1,4 +1,4 @@
-"""Other implementations compute the same product and take all their products."""
+"""Other implementations compute the same product and never stop early."""
 
 import importlib.util
 from typing import Any
@@ -34,7 +34,7 @@ def test_all_implementations_compute_the_same_product() -> None:
 
 
 class Counted(list[Any]):
-    """Batches that count the passes over them."""
+    """A list of batches that counts how often it is iterated."""
 
     passes = 0
 
@@ -61,7 +61,7 @@ def test_no_library_stops_before_its_last_product(name: str, monkeypatch: pytest
     assert seen[0].passes == before + 7
 
 
-def test_no_change_is_below_the_tolerance() -> None:
+def test_zero_change_is_not_below_the_tolerance() -> None:
     assert NEVER < -1e300
 
 

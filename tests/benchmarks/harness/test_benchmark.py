@@ -31,7 +31,7 @@ def test_parts_are_merged_and_described() -> None:
 
 
 @pytest.mark.parametrize("needs_gpu", [True, False])
-def test_only_a_gpu_benchmark_stores_parts_before_its_end(
+def test_only_gpu_benchmarks_store_parts_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needs_gpu: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -47,7 +47,7 @@ def test_only_a_gpu_benchmark_stores_parts_before_its_end(
     assert [read(path).measured for path in tmp_path.iterdir()] == ([{"a": 1}] if needs_gpu else [])
 
 
-def test_some_cases_keep_the_stored_results_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_some_cases_keeps_the_stored_results_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_module, "RESULTS", tmp_path)
     write(replace(result("scaling"), measured={"1x100": 1}), tmp_path)
     some = Settings(only=("2x100",))

@@ -1,4 +1,4 @@
-"""Operations counted by torch against the arithmetic of the layers."""
+"""Compares the operations counted by torch with formulas for the layers."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def cnn() -> nn.Module:
 
 def test_linear_layer() -> None:
     flops = network_flops(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))
-    # Backward only needs the gradient of the weights: the inputs are the images.
+    # The backward pass only computes the gradient of the weights, because the inputs are images.
     assert (flops.forward, flops.training) == (120, 240)
 
 
@@ -29,7 +29,7 @@ def test_cnn_of_the_paper(cnn: nn.Module) -> None:
     assert flops.training == 2 * first + 3 * rest
 
 
-def test_a_product_costs_about_nine_forward_passes(cnn: nn.Module) -> None:
+def test_hessian_vector_product_costs_about_nine_forward_passes(cnn: nn.Module) -> None:
     images, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
     parameters = list(cnn.parameters())
 
@@ -37,5 +37,5 @@ def test_a_product_costs_about_nine_forward_passes(cnn: nn.Module) -> None:
         gradients = torch.autograd.grad(cross_entropy(cnn(images), labels), parameters, create_graph=True)
         torch.autograd.grad(gradients, parameters, [torch.randn_like(parameter) for parameter in parameters])
 
-    # Slightly less, since the images need no gradient.
+    # Slightly less than nine, because the images need no gradient.
     assert PRODUCT_REBUILT - 1.5 < counted(product) / 4 / network_flops(cnn, (3, 32, 32)).forward <= PRODUCT_REBUILT

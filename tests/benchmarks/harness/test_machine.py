@@ -5,12 +5,12 @@ from benchmarks.harness.settings import Settings
 from tests.benchmarks.machines import MACHINE
 
 
-def test_machine_is_named_by_processor_and_cores() -> None:
+def test_slug_has_processor_and_number_of_cores() -> None:
     assert MACHINE.slug == "amd-epyc-7763-64-core-2-cores"
     assert MACHINE.best_gflops == 120.0
 
 
-def test_this_machine_is_described() -> None:
+def test_describe_this_machine() -> None:
     machine = describe(Settings(scale="tiny", threads=1))
     assert machine.threads == 1
     assert machine.cores >= 1

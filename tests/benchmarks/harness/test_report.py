@@ -28,7 +28,7 @@ def test_tables_replace_the_text_between_markers() -> None:
     assert report.filled(shown, [result()], TWO) == shown
 
 
-def test_disturbed_results_are_marked() -> None:
+def test_results_on_a_busy_machine_are_marked() -> None:
     busy = replace(MACHINE, load=4.2)
     shown = report.filled("<!-- results: one -->\n<!-- end -->", [result(machine=busy)], TWO[:1])
     assert "; disturbed by other processes (load 4.2).*" in shown

@@ -16,7 +16,7 @@ def test_tasks_alternate_in_varying_order() -> None:
     assert all(sample >= 0 for taken in samples.values() for sample in taken)
 
 
-def test_every_sample_is_passed_on() -> None:
+def test_on_sample_is_called_for_every_sample() -> None:
     seen: list[tuple[str, int]] = []
     interleaved(
         {"a": lambda number: None}, rounds=2, on_sample=lambda name, number, sample: seen.append((name, number))
@@ -24,13 +24,13 @@ def test_every_sample_is_passed_on() -> None:
     assert seen == [("a", 0), ("a", 1)]
 
 
-def test_ratio_is_that_of_the_medians() -> None:
+def test_ratio_is_computed_from_the_medians() -> None:
     found = ratio([2.0, 100.0, 4.0], [1.0, 2.0, 3.0])
     assert found.value == 4.0 / 2.0
     assert found.low <= found.value <= found.high
 
 
-def test_disturbances_of_both_samples_do_not_widen_the_interval() -> None:
+def test_disturbances_that_affect_both_samples_do_not_widen_the_interval() -> None:
     ours = [1.0, 5.0, 2.0, 9.0]
     found = ratio([3 * sample for sample in ours], ours)
     assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))

@@ -20,7 +20,7 @@ def case(nodes: int, trials: int, seconds: float) -> dict[str, object]:
     return {"load": 0.5, "found": {**found, "first_after": 5.0, "driver_cpu_seconds": 1.5}}
 
 
-def test_ideal_time_is_rounds_of_all_slots() -> None:
+def test_ideal_time_is_the_number_of_rounds_times_the_duration_of_a_trial() -> None:
     assert scaling.least_seconds(nodes=1, trials=100, slots=2, trial_seconds=4.0) == 200.0
     assert scaling.least_seconds(nodes=8, trials=100, slots=2, trial_seconds=4.0) == 28.0
 
@@ -35,7 +35,7 @@ def test_starts_are_sorted_by_time(tmp_path: Path) -> None:
     ]
 
 
-def test_table_shows_efficiency_and_the_delay_after_a_lost_node() -> None:
+def test_table_shows_efficiency_and_delay_after_a_node_loss() -> None:
     lost = {"load": 0.1, "found": [{"seconds": 5.04, "epochs": 60}, {"seconds": 6.0, "epochs": 60}]}
     measured = {"slots": 2, "trial_seconds": 4.0, "8x100": case(8, 100, 35.0), "1x100": case(1, 100, 250.0)}
     shown = scaling.table(result({**measured, "loss": lost}))

@@ -1,4 +1,4 @@
-"""The benchmark of trials that share a GPU."""
+"""Benchmark of concurrent trials on one GPU."""
 
 from pathlib import Path
 
