@@ -138,7 +138,7 @@ def hutchinson(
     if deflate is not None:
         _check_subspace(op, deflate)
     products_before = op.products
-    sums = _Sums(distribution, deflate)
+    sums = _ProbeStatistics(distribution, deflate)
     block = max(1, min(probes, _BLOCK_BYTES // (op.size * op.dtype.itemsize)))
     with keeping_graphs(op) if block < probes else nullcontext():
         for first in range(0, probes, block):
@@ -157,7 +157,7 @@ def check_probes(probes: int, distribution: str) -> None:
         raise ValueError(f'distribution is {distribution!r}, expected "gaussian" or "rademacher"')
 
 
-class _Sums:
+class _ProbeStatistics:
     """Statistics of the probes about M (A, or PAP with deflation), kept on the device until the end."""
 
     def __init__(self, distribution: Distribution, deflate: DeflatingSubspace | None) -> None:

@@ -66,7 +66,7 @@ class LoopState:
 
 
 @dataclass(frozen=True)
-class Step:
+class ShipperStep:
     """The decision after a round."""
 
     action: Action
@@ -74,7 +74,7 @@ class Step:
     pause: float = 0.0
 
 
-def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) -> tuple[LoopState, Step]:
+def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) -> tuple[LoopState, ShipperStep]:
     """Returns the state after a round and what to do next. `now` is in seconds."""
     state, messages = _report(state, bool(outcome.failure), now)
     idle_since = None if outcome.follows_driver else _since(state.idle_since, now)
@@ -83,20 +83,20 @@ def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) ->
     state = replace(state, idle_since=idle_since, failing_since=failing_since, recheck_at=recheck_at)
     if failing_since is not None:
         if idle_since is not None and now - max(idle_since, failing_since) > timing.patience:
-            return state, Step(Action.GIVE_UP, messages)
+            return state, ShipperStep(Action.GIVE_UP, messages)
         pause = min(timing.longest_pause, timing.poll * 2.0 ** min(state.failures - 1, 20))
-        return state, Step(Action.WAIT, messages, max(pause, outcome.retry_after))
+        return state, ShipperStep(Action.WAIT, messages, max(pause, outcome.retry_after))
     if recheck_at is not None and now > recheck_at:
-        return replace(state, recheck_at=None), Step(Action.LOOK_UP_RUNS, messages)
+        return replace(state, recheck_at=None), ShipperStep(Action.LOOK_UP_RUNS, messages)
     pause = max(timing.poll, outcome.read_seconds)
     if idle_since is None:
-        return state, Step(Action.WAIT, messages, pause)
+        return state, ShipperStep(Action.WAIT, messages, pause)
     if recheck_at is not None:
-        return state, Step(Action.WAIT, (*messages, Message.RECHECK), pause)
+        return state, ShipperStep(Action.WAIT, (*messages, Message.RECHECK), pause)
     if outcome.interrupted and now - idle_since < timing.linger:
-        return state, Step(Action.WAIT, messages, pause)
+        return state, ShipperStep(Action.WAIT, messages, pause)
     # A request to create a run may have been carried out twice, so the runs are checked before the end.
-    return state, Step(Action.LOOK_UP_RUNS if outcome.created_runs else Action.FINISH, messages)
+    return state, ShipperStep(Action.LOOK_UP_RUNS if outcome.created_runs else Action.FINISH, messages)
 
 
 def _report(state: LoopState, failed: bool, now: float) -> tuple[LoopState, tuple[Message, ...]]:

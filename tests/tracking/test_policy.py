@@ -11,7 +11,7 @@ from orchestrator.tracking.policy import (
     LoopState,
     Message,
     Outcome,
-    Step,
+    ShipperStep,
     next_step,
 )
 
@@ -29,7 +29,7 @@ class Loop:
         self.state = LoopState()
         self.messages: list[Message] = []
 
-    def step(self, outcome: Outcome, seconds: float = 0.0) -> Step:
+    def step(self, outcome: Outcome, seconds: float = 0.0) -> ShipperStep:
         """Returns the decision on an outcome `seconds` after the previous one."""
         self.now += seconds
         self.state, step = next_step(self.state, outcome, self.now, FOLLOW)
