@@ -14,8 +14,8 @@ import boto3
 ACCESS_KEY, SECRET = "AKIAEXAMPLEEXAMPLE", "a-secret-that-appears-nowhere"
 
 
-# S3 checks for an object and writes it atomically. moto does so in two steps, so that occasionally both of two writers
-# succeeded: the lock makes it atomic. The script takes host and port, and prints the port.
+# S3 performs a conditional PUT atomically. moto needs two steps, so two concurrent writers could both succeed. The lock
+# makes the PUT atomic. The script takes host and port as arguments, and prints the port.
 SERVER = """
 import sys
 import threading

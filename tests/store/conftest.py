@@ -13,7 +13,7 @@ from tests.store.stored import config
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_fsync() -> Iterator[None]:
-    """Skips fsync in this process: no test here cuts the power, and a loaded disk takes long for each."""
+    """Skips fsync in this process, because it is slow on a busy disk and no test simulates a power failure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield

@@ -1,4 +1,4 @@
-"""Records, attempts and checkpoints for tests, and processes that write concurrently or are killed."""
+"""Example records, attempts and checkpoints, and helpers that run processes which write concurrently or are killed."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ SWEEP = Sweep(
 
 
 def record(epoch: int, loss: float = 0.5) -> EpochRecord:
-    """The record of an epoch, different for every epoch."""
+    """A record that is different for every epoch."""
     return EpochRecord(epoch=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
 
 
@@ -103,7 +103,7 @@ def each(count, work):
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 def die_at(step):
-    # Exits at the given file operation without flushing or cleaning up, as kill -9 would.
+    # Exits at the file operation with this index. Does not flush or clean up, like kill -9.
     left = step
     watched = {"open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.listdir", "os.scandir"}
     def hook(event, arguments):
@@ -125,7 +125,7 @@ def python(code: str, *arguments: object) -> str:
 
 @contextmanager
 def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Runs code in another process until the block ends. The block begins once it has printed `ready`."""
+    """Runs code in another process, which must print `ready` first. Kills the process when the block ends."""
     process = subprocess.Popen(_command(code, arguments), stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
     try:
         assert process.stdout

@@ -13,7 +13,7 @@ def test_attempts_are_listed_oldest_first(trial: TrialStore) -> None:
     assert trial.attempts()[0].provenance == PROVENANCE
 
 
-def test_an_attempt_that_ended_replaces_the_one_that_began(trial: TrialStore) -> None:
+def test_end_of_an_attempt_replaces_its_first_record(trial: TrialStore) -> None:
     trial.write_attempt(attempt())
     assert trial.attempts()[0].ended is None
     ended = attempt(ended="failed", reason="Traceback: 'ö'\n")

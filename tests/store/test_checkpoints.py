@@ -1,4 +1,4 @@
-"""The last two checkpoints of a trial and those to keep are kept, and all others are deleted."""
+"""The last two checkpoints of a trial and those marked `keep` stay, and all others are deleted."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ def test_the_last_two_checkpoints_are_kept(files: DiskFiles, trial: TrialStore) 
     assert trial.epochs() == [0, 1, 2, 3, 4]
 
 
-def test_checkpoints_to_keep_stay_with_the_last_two(files: DiskFiles, trial: TrialStore) -> None:
+def test_marked_checkpoints_and_the_last_two_are_kept(files: DiskFiles, trial: TrialStore) -> None:
     for epoch in range(12):
         commit(trial, epoch, keep=every(5))
         expected = {e for e in range(epoch + 1) if e % 5 == 0} | {epoch, epoch - 1} - {-1}
@@ -31,7 +31,7 @@ def test_checkpoints_to_keep_stay_with_the_last_two(files: DiskFiles, trial: Tri
     assert [trial.read(epoch).keep for epoch in (0, 4, 5, 11)] == [True, False, True, False]
 
 
-def test_all_keeps_every_epoch(files: DiskFiles, trial: TrialStore) -> None:
+def test_all_checkpoints_are_kept_if_all_are_marked(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(6), keep=every(1))
     assert kept(files) == list(range(6))
 
@@ -48,8 +48,8 @@ def test_a_checkpoint_kept_by_one_sweep_is_not_deleted_by_another(files: DiskFil
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.sampled_from(["commit", "keep", "crash", "stale", "process"]), max_size=25))
-def test_exactly_the_kept_and_the_last_checkpoints_remain(steps: list[str]) -> None:
-    """Policies, crashes before a commit, late writers and new processes in any order."""
+def test_exactly_the_marked_and_the_last_two_checkpoints_remain(steps: list[str]) -> None:
+    """Commits, marks, crashes before a commit, late writers and new processes in random order."""
     with TemporaryDirectory() as folder:
         files = DiskFiles(Path(folder))
         trial = TrialStore(files, config().trial_id)
@@ -63,7 +63,7 @@ def test_exactly_the_kept_and_the_last_checkpoints_remain(steps: list[str]) -> N
                 assert kept(files) == sorted(to_keep | ({epoch, epoch - 1} - {-1}))
             elif what == "crash":
                 files.write(f"trials/{trial.trial_id}/checkpoints/{epoch + 1:05d}-dead-{number}", b"state of nobody")
-            elif what == "stale" and epoch >= 0:  # of an epoch committed by another writer meanwhile
+            elif what == "stale" and epoch >= 0:  # a second checkpoint of an epoch that is already committed
                 files.write(f"trials/{trial.trial_id}/checkpoints/{epoch:05d}-dead-{number}", b"state of nobody")
             else:
                 trial = TrialStore(files, trial.trial_id)
@@ -83,7 +83,7 @@ def test_the_checkpoint_of_a_damaged_commit_is_not_deleted(files: DiskFiles, tri
     assert kept(files) == [0, 2, 4, 5]
 
 
-def test_if_the_last_two_are_damaged_a_kept_one_is_used(files: DiskFiles, trial: TrialStore) -> None:
+def test_marked_checkpoint_is_used_if_the_last_two_are_damaged(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(5), keep=every(2))
     for epoch in (3, 4):
         damage_content(path_of(files, epoch))
@@ -126,7 +126,7 @@ def test_checkpoints_without_a_commit_are_ignored_and_deleted(files: DiskFiles, 
 
 
 def test_the_next_checkpoint_of_another_writer_is_not_deleted(files: DiskFiles, trial: TrialStore) -> None:
-    """It is written before its commit, so deleting it would damage that commit."""
+    """A checkpoint is written before its commit, so deleting it would damage the commit."""
     commit(trial, 0)
     files.write(f"trials/{trial.trial_id}/checkpoints/00002-other", b"about to be committed")
     commit(trial, 1)
@@ -134,7 +134,9 @@ def test_the_next_checkpoint_of_another_writer_is_not_deleted(files: DiskFiles, 
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_if_the_newest_is_damaged_the_one_before_is_used(files: DiskFiles, trial: TrialStore, damage: object) -> None:
+def test_previous_checkpoint_is_used_if_the_newest_is_damaged(
+    files: DiskFiles, trial: TrialStore, damage: object
+) -> None:
     assert callable(damage)
     commit(trial, 0, 1, 2)
     damage(path_of(files, 2))
@@ -147,9 +149,7 @@ def test_if_the_newest_is_damaged_the_one_before_is_used(files: DiskFiles, trial
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_if_both_checkpoints_are_damaged_the_trial_starts_over(
-    files: DiskFiles, trial: TrialStore, damage: object
-) -> None:
+def test_trial_starts_over_if_both_checkpoints_are_damaged(files: DiskFiles, trial: TrialStore, damage: object) -> None:
     assert callable(damage)
     commit(trial, 0, 1, 2, 3)
     damage(path_of(files, 2))
@@ -158,7 +158,7 @@ def test_if_both_checkpoints_are_damaged_the_trial_starts_over(
     assert trial.epochs() == [0, 1, 2, 3]
 
 
-def test_a_damaged_checkpoint_before_the_newest_does_not_matter(files: DiskFiles, trial: TrialStore) -> None:
+def test_damage_to_an_older_checkpoint_has_no_effect(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     damage_content(path_of(files, 0))
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)

@@ -13,7 +13,7 @@ from tests.store.stored import checkpoint, record
 from tests.store.trials import DIGEST, commit, every, kept
 
 
-def test_every_bit_of_a_record_is_kept(trial: TrialStore) -> None:
+def test_record_survives_a_commit_bit_for_bit(trial: TrialStore) -> None:
     odd = EpochRecord(
         epoch=0,
         timestamp_ms=5,
@@ -80,7 +80,7 @@ def test_a_single_changed_digit_is_detected(files: DiskFiles, trial: TrialStore)
         trial.read(0)
 
 
-def test_a_commit_of_another_epoch_or_of_a_path_is_damaged(files: DiskFiles, trial: TrialStore) -> None:
+def test_commit_with_wrong_epoch_or_path_as_checkpoint_is_damaged(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     folder = f"trials/{trial.trial_id}/epochs"
     content = files.read(f"{folder}/00000.json") or b""

@@ -1,4 +1,4 @@
-"""Claims and commits in any order, with a crash at any write: no committed epoch is lost or changed."""
+"""Random claims and commits with crashes at random writes. No committed epoch is lost or changed."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +15,11 @@ from tests.store.stored import checkpoint, config, record
 
 
 class DiedError(BaseException):
-    """Stands for SIGKILL."""
+    """Simulates SIGKILL."""
 
 
 class Mortal(DiskFiles):
-    """Raises `DiedError` before or after its k-th change."""
+    """Raises `DiedError` before or after the change with index `left`."""
 
     left: int | None = None
     after = False
@@ -43,7 +43,7 @@ class Mortal(DiskFiles):
         return bool(self._change(super().create, name, content))
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        if self.left == 0 and not self.after:  # only this file may be left in part by a crash
+        if self.left == 0 and not self.after:  # a crash may leave only this kind of file partially written
             super().write_in_place(name, content[: len(content) // 2])
         self._change(super().write_in_place, name, content)
 
@@ -113,6 +113,6 @@ TestTrials.settings = settings(max_examples=8, stateful_step_count=20, deadline=
 
 @pytest.mark.slow
 class TestStorm(Trials.TestCase):  # type: ignore[misc, name-defined]
-    """The same with ten times as many examples."""
+    """The same test with ten times as many examples."""
 
     settings = settings(max_examples=80, stateful_step_count=20, deadline=None)

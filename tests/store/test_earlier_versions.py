@@ -1,7 +1,7 @@
-"""A store written by an earlier version is read as before, and files are still written in the same format.
+"""A store written by an earlier version can still be read, and the format of the files has not changed.
 
-``fixtures/earlier`` was written by commit 419d696, without its checkpoints and with one of three trials left out.
-``fixtures/earlier_frames.json`` holds what that commit read from it.
+``fixtures/earlier`` was written by commit 419d696. Its checkpoints and one of its three trials were removed.
+``fixtures/earlier_frames.json`` contains the tables that this commit read from it.
 """
 
 import json
@@ -38,7 +38,7 @@ def test_trials_keep_their_ids_labels_and_status(storage: Storage) -> None:
     } == EXPECTED["statuses"]
 
 
-def test_tables_hold_the_same_values_in_the_same_columns(storage: Storage) -> None:
+def test_tables_contain_the_same_values_in_the_same_columns(storage: Storage) -> None:
     frames = read_frames(storage, "bits")
     assert frames.points == EXPECTED["points"]
     for name in ("epochs", "trials", "samples"):
@@ -89,8 +89,8 @@ def test_leases_claims_shipper_status_and_attachments_are_read(storage: Storage)
     assert "class Gelu(nn.Module)" in code
 
 
-def test_epochs_without_a_checkpoint_are_no_error(storage: Storage) -> None:
-    """The checkpoints were left out of the fixture."""
+def test_missing_checkpoints_are_not_an_error(storage: Storage) -> None:
+    """The fixture contains no checkpoints."""
     trial = storage.trial(TRIALS[0])
     assert trial.latest_checkpoint() is None
     assert trial.with_checkpoint(last_epoch=3) == []

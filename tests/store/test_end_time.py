@@ -29,17 +29,17 @@ def following(previous_ms: int | None) -> Commit:
     ],
     ids=[
         "the following commit first",
-        "an early commit has no such field",
+        "an early commit without the field",
         "then the name of the checkpoint",
-        "checkpoints that agree",
-        "not if checkpoints disagree",
-        "not from an early name, which begins with the start of the attempt",
+        "several checkpoints that agree",
+        "checkpoints that disagree",
+        "an early checkpoint name, which begins with the start of the attempt",
         "then the damaged file",
-        "nothing is left",
-        "not from the file of another epoch",
+        "no copy is left",
+        "the file of another epoch",
     ],
 )
-def test_the_most_reliable_copy_is_used(
+def test_end_time_comes_from_the_most_reliable_copy(
     commit: Commit | None, checkpoints: list[str], damaged: bytes, expected: int | None
 ) -> None:
     assert recovered_end_ms(2, commit, checkpoints, damaged) == expected

@@ -26,7 +26,7 @@ def _sweep(epochs: int = 2) -> Sweep:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """Seed 0 is completed with one epoch more than requested, 1 diverged, 2 failed, 3 did not begin."""
+    """Seed 0 is completed (with one epoch more than requested), seed 1 diverged, seed 2 failed, seed 3 is pending."""
     sweep, storage = _sweep(), Storage(tmp_path)
     storage.sweep("toy").write_manifest(sweep, stored.PROVENANCE)
     whole, diverged, failed, _ = (storage.trial(trial_id) for trial_id in sweep.by_id)
@@ -94,7 +94,7 @@ def test_vectors_are_in_a_separate_table(storage: Storage) -> None:
     assert [list(row) for row in frame.lanczos_history] == [[1.0, 2.0], [1.0, 3.0], [1.0, 4.0]]
 
 
-def test_values_with_names_keep_them() -> None:
+def test_names_of_vector_values_are_kept() -> None:
     key, column = VECTORS[0].key, VECTORS[0].column
     named = sample_columns({key: {"0.weight": 2.0, "0.bias": 1.0}})
     plain = sample_columns({key: [3.0]})
@@ -105,7 +105,7 @@ def test_values_with_names_keep_them() -> None:
     assert frame[f"{column}{NAMES}"].tolist() == [["0.weight", "0.bias"], None]
 
 
-def test_points_are_counted(storage: Storage) -> None:
+def test_measured_values_are_counted(storage: Storage) -> None:
     assert read_frames(storage, "toy").points == 6 * 2 + 1
 
 
@@ -132,7 +132,7 @@ def test_a_sweep_that_was_never_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_300_000_points_are_assembled_within_ten_seconds() -> None:
-    """A benchmark measures the time of reading them from files."""
+    """Reading the files is not included; a benchmark measures its time."""
     trials = tuple(
         TrialConfig.model_validate({**stored.config().model_dump(), "seed": seed, "epochs": 100}) for seed in range(150)
     )

@@ -1,4 +1,4 @@
-"""No name leads out of a storage, whether it comes from a user, a manifest, a commit or a tracker."""
+"""No name leads outside the storage, whether it comes from a user, a manifest, a commit or a tracker."""
 
 import json
 import string
@@ -34,7 +34,7 @@ HOSTILE = st.one_of(
 @example("../outside")
 @example("/etc/passwd")
 @example("a/../../outside")
-def test_every_path_stays_inside_or_is_refused(name: str) -> None:
+def test_every_path_stays_inside_the_storage_or_is_refused(name: str) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder) / "storage"
         root.mkdir()
@@ -118,7 +118,7 @@ def test_folders_that_are_not_sweeps_are_not_listed(tmp_path: Path) -> None:
 @settings(max_examples=100, deadline=None)
 @given(name=HOSTILE)
 @example("../../../outside")
-def test_a_commit_cannot_name_a_file_elsewhere(name: str) -> None:
+def test_commit_cannot_refer_to_a_file_outside_its_folder(name: str) -> None:
     with TemporaryDirectory() as folder:
         files = DiskFiles(Path(folder) / "storage")
         (Path(folder) / "outside").write_bytes(b"secret")

@@ -1,4 +1,4 @@
-"""How far the remeasurement of a trial is."""
+"""The progress of remeasuring a trial."""
 
 import math
 

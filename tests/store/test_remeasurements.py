@@ -1,4 +1,4 @@
-"""A remeasurement is stored whole or not at all, and only once."""
+"""A remeasurement is stored atomically, and only once."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
         assert trial.remeasurements.add(label, remeasured(epoch))
 
 
-def test_reading_without_remeasurements_leaves_no_file(tmp_path: Path, trial: TrialStore) -> None:
+def test_reading_without_remeasurements_creates_no_file(tmp_path: Path, trial: TrialStore) -> None:
     assert trial.remeasurements.labels() == []
     assert trial.remeasurements.epochs(LABEL) == []
     assert list(trial.remeasurements.records(LABEL, 99)) == []
@@ -39,7 +39,7 @@ def test_a_remeasurement_is_read_as_stored(tmp_path: Path, trial: TrialStore) ->
     ]
 
 
-def test_every_bit_of_a_remeasurement_is_kept(trial: TrialStore) -> None:
+def test_remeasurement_is_stored_bit_for_bit(trial: TrialStore) -> None:
     odd = EpochRecord(
         epoch=0,
         timestamp_ms=5,

@@ -1,4 +1,4 @@
-"""The files of a sweep and their places."""
+"""The files of a storage and their paths."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path / "storage")
 
 
-def test_reading_leaves_no_file(storage: Storage) -> None:
+def test_reading_creates_no_file(storage: Storage) -> None:
     sweep = storage.sweep("night")
     assert storage.sweeps() == []
     assert not sweep.stop_requested
@@ -25,14 +25,14 @@ def test_reading_leaves_no_file(storage: Storage) -> None:
 
 
 def test_a_storage_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker runs in another directory than the driver."""
+    """Workers do not run in the working directory of the driver."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert Storage("results").root == tmp_path.resolve() / "results"
     assert Storage("~/results").root == tmp_path.resolve() / "home/results"
 
 
-def test_all_files_are_in_their_documented_places(storage: Storage) -> None:
+def test_all_files_have_their_documented_paths(storage: Storage) -> None:
     sweep, trial = storage.sweep("night"), storage.trial(config().trial_id)
     sweep.write_manifest(SWEEP, PROVENANCE)
     sweep.request_stop()

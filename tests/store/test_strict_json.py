@@ -15,7 +15,7 @@ def refuse(token: str) -> None:
 
 
 @pytest.mark.parametrize("encode", [strict_json.to_bytes, lambda content: strict_json.to_line(content).encode()])
-def test_numbers_that_json_lacks_are_stored_as_texts(encode) -> None:  # type: ignore[no-untyped-def]
+def test_nan_and_infinity_are_stored_as_strings(encode) -> None:  # type: ignore[no-untyped-def]
     encoded = encode(CONTENT)
     plain = json.loads(encoded, parse_constant=refuse)
     assert plain == {"a": [1.5, "NaN", ["Infinity", "-Infinity"]], "b": {"c": 3, "d": "text", "e": None}}
@@ -26,6 +26,6 @@ def test_numbers_that_json_lacks_are_stored_as_texts(encode) -> None:  # type: i
     assert strict_json.may_have_texts(encoded)
 
 
-def test_finite_content_has_no_such_texts() -> None:
+def test_finite_content_has_no_encoded_nan_or_infinity() -> None:
     assert not strict_json.may_have_texts(strict_json.to_bytes({"a": [1.5, 2]}))
     assert strict_json.to_line([1, 2.5]) == "[1, 2.5]"

@@ -1,4 +1,4 @@
-"""Damage found by a reader is in the next plan, without reading intact epochs."""
+"""The next plan contains damage that a reader found, without reading intact epochs again."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_damage_is_unknown_until_it_is_read(storage: Storage) -> None:
     assert storage.suspects() == {}
 
 
-def test_damage_found_by_a_table_is_in_the_next_plan(storage: Storage) -> None:
+def test_damage_found_while_reading_tables_is_in_the_next_plan(storage: Storage) -> None:
     paths = [spoil(storage, FIRST, 2), spoil(storage, SECOND, 0)]
     with pytest.raises(DamagedError) as caught:
         read_frames(storage, "three")
@@ -60,7 +60,7 @@ def test_damage_found_by_a_table_is_in_the_next_plan(storage: Storage) -> None:
     ]
 
 
-def test_the_time_spent_skips_and_marks_damage(storage: Storage) -> None:
+def test_computing_the_time_spent_skips_and_marks_damaged_epochs(storage: Storage) -> None:
     spoil(storage, FIRST, 1)
     spending(reconcile(SWEEP, storage), storage)
     assert storage.suspects() == {FIRST: (1,)}

@@ -37,7 +37,7 @@ def test_a_manifest_without_keep_checkpoints_keeps_the_last(storage: Storage) ->
     assert not any(sweep.keeps(epoch) for epoch in range(20))
 
 
-def test_a_manifest_replaces_the_one_before(storage: Storage) -> None:
+def test_manifest_replaces_the_previous_manifest(storage: Storage) -> None:
     smaller = Sweep("night", "", SWEEP.trials[:1], Resources())
     for sweep in (SWEEP, smaller):
         storage.sweep("night").write_manifest(sweep, PROVENANCE)

@@ -1,4 +1,4 @@
-"""An epoch is committed whole or not at all, and a trial resumes from its newest intact checkpoint."""
+"""An epoch is committed atomically, and a trial resumes from its newest intact checkpoint."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_config_is_read_as_written(trial: TrialStore) -> None:
     assert trial.config() == config(epochs=20)
 
 
-def test_a_config_is_kept_under_its_own_id_only(trial: TrialStore) -> None:
+def test_config_with_another_trial_id_is_rejected(trial: TrialStore) -> None:
     with pytest.raises(AssertionError):
         trial.write_config(config(seed=1))
     assert trial.config() is None
@@ -68,7 +68,7 @@ def test_a_writer_overtaken_before_its_commit_deletes_its_checkpoint(files: Disk
             commit(trial, 0, by="other")
             files.write(
                 f"trials/{trial.trial_id}/checkpoints/00000-1000ms-late", checkpoint(0)
-            )  # deleted by nobody else
+            )  # only the late writer deletes it
             return super().create(name, content)
 
     late = TrialStore(Late(files.root), trial.trial_id)
@@ -95,7 +95,7 @@ def test_one_of_eight_concurrent_commits_wins(files: DiskFiles, trial: TrialStor
     assert [name[:5] for name in checkpoints(files)] == ["00003", "00004"]
 
 
-def test_damaged_epochs_are_set_aside_and_recomputed_with_their_time(files: DiskFiles, trial: TrialStore) -> None:
+def test_recomputed_epochs_keep_the_end_time_of_the_damaged_ones(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(4))
     path = files.root / "trials" / trial.trial_id / "epochs"
     path.joinpath("00001.json").write_bytes(path.joinpath("00001.json").read_bytes()[:-30])
@@ -117,7 +117,7 @@ def test_the_time_of_a_damaged_epoch_is_recovered_from_other_files(
     files: DiskFiles, trial: TrialStore, damaged: bytes, last: bool
 ) -> None:
     commit(trial, *range(3))
-    if not last:  # until its checkpoint is deleted too
+    if not last:  # commit more epochs, until the checkpoint of epoch 2 is deleted
         commit(TrialStore(files, trial.trial_id), *range(3, 6), by="second")
         assert kept(files) == [4, 5]
     files.write(f"trials/{trial.trial_id}/epochs/00002.json", damaged)
@@ -125,7 +125,7 @@ def test_the_time_of_a_damaged_epoch_is_recovered_from_other_files(
     assert trial.damaged_timestamps() == {2: 1002}
 
 
-def test_the_time_of_a_damaged_epoch_comes_last_from_its_own_file(files: DiskFiles, trial: TrialStore) -> None:
+def test_the_damaged_file_is_the_last_source_of_its_end_time(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, *range(3))
     path = files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
     path.write_bytes(path.read_bytes()[:-30])
@@ -139,7 +139,7 @@ def test_the_time_of_a_damaged_epoch_comes_last_from_its_own_file(files: DiskFil
 
 
 def test_the_start_of_an_attempt_is_not_used_as_the_end_of_an_epoch(files: DiskFiles, trial: TrialStore) -> None:
-    """Checkpoint names of early versions contain the attempt only, which begins with its start time."""
+    """Checkpoint names of early versions contain the start time of the attempt instead of the end time of the epoch."""
     commit(trial, *range(3))
     folder, path = f"trials/{trial.trial_id}", files.root / "trials" / trial.trial_id / "epochs" / "00002.json"
     files.delete(f"{folder}/checkpoints/00002-1002ms-first")
@@ -163,7 +163,7 @@ def test_other_files_are_ignored(files: DiskFiles, trial: TrialStore) -> None:
 
 
 def test_a_commit_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Each process dies one file operation later than the one before, until one finishes."""
+    """Each process dies one file operation later than the previous one, until a process finishes."""
     code = """
         existed = set()
         for step in range(100):
@@ -189,7 +189,7 @@ def test_a_commit_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
                 assert trial.latest_checkpoint().content == stored.checkpoint(epoch)
                 assert not trial.latest_checkpoint().damaged
             kept = files.list(f"trials/{trial.trial_id}/checkpoints")
-            third = ["00003-1003ms-dying"] if exists else []  # kept only if it was committed
+            third = ["00003-1003ms-dying"] if exists else []  # stays only if it was committed
             assert kept == ["00000-1000ms-before", *third, "00004-1004ms-after", "00005-1005ms-after"], (step, kept)
             if code == 0:
                 break

@@ -1,4 +1,4 @@
-"""The status of a trial, from its commits and the end of its last attempt."""
+"""The status of a trial, derived from its commits and the outcome of its last attempt."""
 
 import math
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_trial_without_files_is_pending(trial: TrialStore) -> None:
         (5000, "failed", 4.0, State.FAILED),
     ],
 )
-def test_an_unfinished_trial(
+def test_state_of_an_unfinished_trial(
     trial: TrialStore, started_ms: int, ended: str | None, driver_since: float | None, state: State
 ) -> None:
     commit(trial, 0, 1, 2)
@@ -51,7 +51,7 @@ def test_an_attempt_that_was_killed_before_epoch_0_leaves_the_trial_pending(tria
     assert trial_status(trial, config(), driver_since=0.5).state == State.RUNNING
 
 
-def test_a_trial_with_all_epochs_is_completed_however_its_attempt_ended(trial: TrialStore) -> None:
+def test_trial_with_all_epochs_is_completed_even_if_its_attempt_failed(trial: TrialStore) -> None:
     commit(trial, *range(11))
     trial.write_attempt(attempt(ended="failed"))
     stands = trial_status(trial, config(), driver_since=0.5)

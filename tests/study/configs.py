@@ -1,4 +1,4 @@
-"""Strategies for valid trial configs."""
+"""Hypothesis strategies for valid trial configs."""
 
 from typing import Any, get_args
 
@@ -40,7 +40,7 @@ def with_field(trial: TrialConfig, dotted: str, value: Any) -> TrialConfig:
 
 
 def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """All fields by dotted name, from the JSON; an oracle for `TrialConfig.flat`."""
+    """All fields by dotted name: an independent implementation to test `TrialConfig.flat`."""
     found: dict[str, Any] = {}
     for name in [*type(model).model_fields, *(model.model_extra or {})]:
         value = getattr(model, name)

@@ -164,7 +164,7 @@ OTHER: dict[str, Any] = {
     "epochs": 3,
     "data.path": "/elsewhere",
 }
-"""Another value for every field except names; the golden file has a config for each name."""
+"""A second value for every field except names. The golden file has a config for each name."""
 NOT_COUNTED = {"epochs", "data.path"}
 
 
@@ -224,12 +224,12 @@ def test_a_config_survives_json(trial: TrialConfig) -> None:
 
 
 @given(trials)
-def test_flat_has_every_field(trial: TrialConfig) -> None:
+def test_flat_contains_every_field(trial: TrialConfig) -> None:
     assert trial.flat() == leaves(trial)
 
 
 @given(trials)
-def test_the_chosen_fields_define_the_trial(trial: TrialConfig) -> None:
+def test_the_chosen_fields_determine_the_trial(trial: TrialConfig) -> None:
     chosen = trial.chosen()
     assert chosen.items() <= trial.flat().items()
     content: dict[str, Any] = {}
@@ -259,7 +259,7 @@ def _counted(trial: TrialConfig) -> dict[str, Any]:
 
 @given(trials, trials)
 def test_ids_differ_exactly_if_an_identity_field_differs(one: TrialConfig, two: TrialConfig) -> None:
-    # Two random trials are almost never equal; two that differ in one field often are.
+    # Two random trials almost never have equal ids, so change a single field of one trial instead.
     for key in ("seed", "batch_size", "measurement.fraction", "measurement.estimators", "optimizer.lr"):
         mixed = with_field(one, key, two.flat()[key])
         assert (mixed.trial_id == one.trial_id) == (mixed.flat()[key] == one.flat()[key])

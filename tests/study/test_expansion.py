@@ -1,4 +1,4 @@
-"""The grid of a sweep file becomes different trials."""
+"""The grid of a sweep file is expanded into distinct trials."""
 
 import time
 
@@ -9,7 +9,7 @@ from tests.study.configs import config
 from tests.study.sweep_files import BASE, Write, optimizer, problems
 
 
-def test_no_grid_is_one_trial(write: Write) -> None:
+def test_sweep_without_a_grid_has_one_trial(write: Write) -> None:
     sweep = load_sweep(write(BASE))
     assert sweep.trials == (config(),)
     assert (sweep.name, sweep.description, sweep.resources) == ("x", "", Resources())
@@ -21,16 +21,16 @@ def test_the_last_key_of_a_grid_varies_fastest(write: Write) -> None:
     assert sweep.label(sweep.trials[0]) == "lr=0.2 seed=1"
 
 
-def test_several_grids_are_their_union(write: Write) -> None:
+def test_several_grids_produce_the_union_of_their_trials(write: Write) -> None:
     sweep = load_sweep(write(BASE + "grid: [{seed: [0, 1]}, {seed: [1, 2], batch_size: [64]}, {batch_size: [32]}]\n"))
     assert [(t.seed, t.batch_size) for t in sweep.trials] == [(0, 64), (1, 64), (2, 64), (0, 32)]
 
 
-def test_an_empty_grid_among_others_is_the_base_trial(write: Write) -> None:
+def test_an_empty_grid_among_others_adds_the_base_trial(write: Write) -> None:
     assert [t.seed for t in load_sweep(write(BASE + "grid: [{}, {seed: [1]}]\n")).trials] == [0, 1]
 
 
-def test_a_whole_optimizer_in_a_grid_keeps_the_varied_learning_rates(write: Write) -> None:
+def test_varied_optimizer_does_not_overwrite_varied_learning_rates(write: Write) -> None:
     for keys in ("optimizer.lr: [1, 2], optimizer: [{name: adam, lr: 3}]",
                  "optimizer: [{name: adam, lr: 3}], optimizer.lr: [1, 2]"):  # fmt: skip
         sweep = load_sweep(write(BASE + f"grid: {{{keys}}}\n"))

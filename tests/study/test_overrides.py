@@ -26,13 +26,13 @@ def test_an_override_of_a_grid_key_replaces_its_values(write: Write) -> None:
     assert [t.seed for t in load_sweep(write(GRID), ["seed=5"]).trials] == [5, 5]
 
 
-def test_an_override_by_a_list_changes_every_grid(write: Write) -> None:
+def test_overriding_with_a_list_changes_every_grid(write: Write) -> None:
     source = write(BASE + "grid: [{seed: [0, 1]}, {batch_size: [32]}]\n")
     trials = load_sweep(source, ["seed=[5, 6]"]).trials
     assert [(t.seed, t.batch_size) for t in trials] == [(5, 64), (6, 64), (5, 32), (6, 32)]
 
 
-def test_an_override_reaches_into_a_grid_of_whole_optimizers(write: Write) -> None:
+def test_override_of_a_field_changes_optimizers_in_a_grid(write: Write) -> None:
     source = write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 2}]}\n")
     trials = load_sweep(source, ["optimizer.lr=0.5"]).trials
     assert [(t.optimizer.name, t.optimizer.lr) for t in trials] == [("sgd", 0.5), ("adam", 0.5)]

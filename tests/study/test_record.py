@@ -1,4 +1,4 @@
-"""Epoch records: JSON loses nothing, and two runs are compared bit for bit."""
+"""Epoch records survive JSON without loss, and two runs are compared bit for bit."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def test_columns_are_named_like_fields() -> None:
     assert VECTORS[-1].key == "trace/per_parameter", "mappings are last, so that tables keep the order of columns"
 
 
-def test_metrics_and_vectors_are_by_key() -> None:
+def test_metrics_and_vectors_use_keys() -> None:
     record = EpochRecord(
         epoch=1, timestamp_ms=5, loss_train=math.nan, hessian_trace=233.0, gradient_norm=0.0, lanczos_history=(1.0, 2.0)
     )
@@ -103,7 +103,7 @@ RECORD = EpochRecord(
         ({"lanczos_history": (1.0, 0.0, math.nan)}, "lanczos/history"),
     ],
 )
-def test_one_bit_is_a_difference(changes: dict[str, Any], key: str) -> None:
+def test_a_difference_of_one_bit_is_reported(changes: dict[str, Any], key: str) -> None:
     other = replace(RECORD, **changes)
     (name,) = changes
     differences = RECORD.differences(other)
@@ -136,5 +136,5 @@ def test_system_keys_are_not_reproducible() -> None:
     ("loss", "diverged"),
     [(0.5, False), (0.0, False), (1e300, False), (math.nan, True), (math.inf, True), (-math.inf, True), (None, True)],
 )
-def test_a_loss_that_is_not_finite_has_diverged(loss: float | None, diverged: bool) -> None:
+def test_record_with_a_loss_that_is_not_finite_has_diverged(loss: float | None, diverged: bool) -> None:
     assert EpochRecord(epoch=1, timestamp_ms=5, loss_train=loss).diverged == diverged

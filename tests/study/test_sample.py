@@ -1,4 +1,4 @@
-"""Trials drawn at random are the same whenever and wherever the file is read."""
+"""Random trials are the same each time and on every machine where the file is read."""
 
 import math
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_trials_of_a_file_keep_their_ids(load: Load) -> None:
 
 
 @pytest.mark.parametrize("method", ["random", "sobol"])
-def test_more_points_keep_the_first_ones(method: str) -> None:
+def test_a_larger_number_of_points_does_not_change_the_first_ones(method: str) -> None:
     assert draw(sample(trials=20, method=method))[:8] == draw(sample(method=method))
 
 
@@ -77,7 +77,7 @@ def test_values_follow_their_distribution(method: str) -> None:
     assert all(0 <= point["a"] <= 1 and 1e-4 <= point["b"] <= 1e-1 for point in drawn)
 
 
-def test_sobol_leaves_no_gaps() -> None:
+def test_sobol_points_cover_the_range_evenly() -> None:
     drawn = sorted(point["a"] for point in draw(sample(trials=64, method="sobol")))
     assert max(later - earlier for earlier, later in pairwise(drawn)) < 2 / 64 + 1e-3
 

@@ -1,4 +1,4 @@
-"""A sweep file becomes a list of trials, or a list of its issues."""
+"""Loading a sweep file returns its trials, or reports all of its issues."""
 
 import re
 import time
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 # --- trials of a sweep file ---
 
 
-def test_the_header_of_quickstart_is_right() -> None:
+def test_the_header_of_quickstart_matches_its_content() -> None:
     sweep = load_sweep(str(REPOSITORY / "sweeps/quickstart.yaml"))
     header = (REPOSITORY / "sweeps/quickstart.yaml").read_text().split("name:")[0]
     assert re.search(r"\b12 trials\b", header)
@@ -51,7 +51,7 @@ def test_a_sweep_in_the_current_directory_hides_an_installed_one(
     assert load_sweep("quickstart").name == "x"
 
 
-def test_a_file_without_a_name_is_named_after_itself(write: Write) -> None:
+def test_sweep_without_a_name_gets_the_name_of_its_file(write: Write) -> None:
     assert load_sweep(write(BASE.removeprefix("name: x\n"), "night.yaml")).name == "night"
 
 
@@ -93,7 +93,7 @@ def test_a_shared_name_is_reported_with_other_issues(write: Write) -> None:
     assert len(problems(write(BASE + "  sed: 1"))) == 2
 
 
-def test_a_name_may_not_equal_the_file_name_of_another_sweep(write: Write) -> None:
+def test_name_equal_to_the_file_name_of_another_sweep_is_refused(write: Write) -> None:
     other = write(BASE.removeprefix("name: x\n"), "night.yaml")
     assert problems(write(BASE.replace("name: x", "name: night"))) == [
         f"name = 'night': is also the name in {other}; give every sweep its own name"

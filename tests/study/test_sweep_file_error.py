@@ -1,4 +1,4 @@
-"""Issues of a sweep file say what is wrong and what is valid."""
+"""Issues of a sweep file state the error and the valid values."""
 
 import pytest
 import yaml
@@ -270,7 +270,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("content", "lines"), WRONG.values(), ids=WRONG)
-def test_issues_say_what_is_wrong_and_what_is_valid(write: Write, content: str, lines: list[str]) -> None:
+def test_issues_state_the_error_and_the_valid_values(write: Write, content: str, lines: list[str]) -> None:
     assert problems(write(content)) == lines
 
 

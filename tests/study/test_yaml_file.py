@@ -1,4 +1,4 @@
-"""YAML without surprises, and errors with their position."""
+"""Strict parsing of YAML, and errors with their position."""
 
 import re
 from pathlib import Path

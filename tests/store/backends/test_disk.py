@@ -1,4 +1,4 @@
-"""File operations on a disk: a reader sees a file whole or not at all, even if its writer is killed."""
+"""File operations on a disk. Readers never see a partial file, even if its writer is killed."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> DiskFiles:
     return DiskFiles(tmp_path / "storage")
 
 
-def test_what_is_written_is_read(files: DiskFiles) -> None:
+def test_written_content_is_read_back(files: DiskFiles) -> None:
     content = bytes(range(256)) * 1000
     files.write("a/b/c", content)
     assert files.read("a/b/c") == content
@@ -37,7 +37,7 @@ def test_missing_files(files: DiskFiles) -> None:
     assert not files.root.exists(), "reading must not create the folder"
 
 
-def test_create_makes_a_file_once(files: DiskFiles) -> None:
+def test_create_succeeds_only_once(files: DiskFiles) -> None:
     assert files.create("a/b", b"first")
     assert not files.create("a/b", b"second")
     assert files.read("a/b") == b"first"
@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_nothing(files: DiskFiles) -> None:
     assert os.listdir(files.root / ".partial") == []
 
 
-def test_the_umask_decides_who_may_read(files: DiskFiles) -> None:
+def test_permissions_follow_the_umask(files: DiskFiles) -> None:
     before = os.umask(0o027)
     try:
         files.write("written", b"")
@@ -97,8 +97,8 @@ def test_scratch_files_of_killed_writers_are_deleted_after_a_day(files: DiskFile
     assert (files.read("a"), files.read("b")) == (b"2", b"3")
 
 
-def test_a_create_whose_answer_was_lost_succeeds(tmp_path: Path) -> None:
-    """An NFS client that repeats a link whose answer was lost gets an error, but the existing file is its own."""
+def test_create_succeeds_if_the_reply_to_the_first_request_was_lost(tmp_path: Path) -> None:
+    """If the reply is lost, NFS repeats the link. The second link fails, although the first one created the file."""
 
     class Repeating(DiskFiles):
         def _scratch(self, content: bytes) -> Path:
@@ -140,7 +140,7 @@ def test_a_writer_killed_at_any_moment_leaves_no_torn_file(files: DiskFiles) -> 
     assert len(seen) > 1, "no writer had written anything"
 
 
-def test_a_reader_never_sees_half_a_file(files: DiskFiles) -> None:
+def test_readers_never_see_a_partial_file(files: DiskFiles) -> None:
     code = """
         files = DiskFiles(stored.Path(sys.argv[1]))
         files.write("a", b"0" * 500_000)
@@ -174,7 +174,7 @@ def test_one_of_eight_concurrent_creates_wins(files: DiskFiles) -> None:
     assert files.list("race") == [str(number) for number in range(8)]
 
 
-def test_a_create_loses_to_a_file_that_appears_just_before_it(files: DiskFiles) -> None:
+def test_create_fails_if_another_process_creates_the_file_just_before(files: DiskFiles) -> None:
     """Another process creates the file just before the system call, so a check beforehand would not help."""
     code = """
         root = stored.Path(sys.argv[1])
@@ -193,7 +193,7 @@ def test_a_create_loses_to_a_file_that_appears_just_before_it(files: DiskFiles) 
 
 
 @pytest.mark.parametrize("name", ["", "deeper/storage"])
-def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
+def test_storage_path_that_is_a_file_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     root = tmp_path / "file" / name
     with pytest.raises(StorageError) as caught:
@@ -206,7 +206,7 @@ def test_a_storage_that_is_a_file(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_a_storage_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_storage_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     files = DiskFiles(tmp_path / "file")
     for path, read in (("trials/a", files.read), ("trials", files.list), ("trials/a", files.age)):
@@ -230,7 +230,7 @@ def test_the_age_of_a_file_uses_the_clock_of_the_storage(files: DiskFiles, monke
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_storage_without_write_permission(tmp_path: Path) -> None:
+def test_missing_write_permission_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\)"):
         DiskFiles(tmp_path / "storage").check_writable()
@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_no_partial_file(small_disk: Path) -> None:
         files.write_in_place("c", b"x" * 100_000)
     assert files.read("a") == b"before"
     assert files_in(small_disk) == ["a"]
-    assert os.listdir(small_disk / ".partial") == [], "a full disk must not be filled with halves"
+    assert os.listdir(small_disk / ".partial") == [], "partial files must not fill the disk"
     files.check_writable()
 
 

@@ -1,4 +1,4 @@
-"""File operations in a bucket: the same guarantees as on a disk, over real sockets, with few requests."""
+"""File operations in a bucket, over real sockets. They have the same guarantees as on a disk, and use few requests."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def files(server: str, monkeypatch: pytest.MonkeyPatch) -> S3Files:
     return S3Files(S3Location(new_bucket(server), "some/prefix"))
 
 
-def test_what_is_written_is_read(server: str, files: S3Files) -> None:
+def test_written_content_is_read_back(server: str, files: S3Files) -> None:
     content = bytes(range(256)) * 1000
     files.write("a/b/c", content)
     assert files.read("a/b/c") == content
@@ -54,7 +54,7 @@ def test_missing_files(files: S3Files) -> None:
     files.delete("a")
 
 
-def test_create_makes_an_object_once(files: S3Files) -> None:
+def test_create_succeeds_only_once(files: S3Files) -> None:
     assert files.create("a/b", b"first")
     assert not files.create("a/b", b"first")
     assert files.read("a/b") == b"first"
@@ -76,7 +76,9 @@ def test_one_of_eight_concurrent_creates_wins(files: S3Files) -> None:
     assert files.read("race") == b"%d" % won.index(True)
 
 
-def test_a_create_whose_answer_was_lost_succeeds(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_succeeds_if_the_reply_to_the_first_request_was_lost(
+    files: S3Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put = files._fs.pipe_file
 
     def twice(path: str, content: bytes, **options: object) -> None:
@@ -88,7 +90,7 @@ def test_a_create_whose_answer_was_lost_succeeds(files: S3Files, monkeypatch: py
     assert not files.create("a", b"ours")
 
 
-def test_names_are_sorted_current_and_without_hidden_ones(files: S3Files) -> None:
+def test_listing_is_sorted_and_uncached_and_skips_hidden_names(files: S3Files) -> None:
     other = S3Files(files.root)
     for name in ("b", "a", "10", "9", ".hidden", "deeper/x"):
         other.write(f"folder/{name}", b"")
@@ -98,7 +100,7 @@ def test_names_are_sorted_current_and_without_hidden_ones(files: S3Files) -> Non
     assert files.list("folder") == ["10", "9", "b", "deeper"]
 
 
-def test_a_listing_of_several_pages(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_reads_all_pages(files: S3Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "_PAGE", 3)
     for number in range(7):
         files.write(f"many/{number}", b"")

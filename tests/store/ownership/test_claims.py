@@ -1,4 +1,4 @@
-"""Claims: their numbers increase, and a writer with an older one stops before it writes."""
+"""The numbers of claims increase, and a writer whose claim is not the newest stops before it writes."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -35,7 +35,7 @@ def driver(files: DiskFiles, owner: Owner) -> Lease:
     return Lease(files, f"sweeps/{owner.sweep}", "driver")
 
 
-def test_a_claim_names_its_owner_and_commits_hold_its_number(trial: TrialStore) -> None:
+def test_claim_stores_its_owner_and_commits_store_its_number(trial: TrialStore) -> None:
     claim = trial.claim(NIGHT, "first")
     assert trial.claims.newest() == claim == Claim(1, NIGHT, "first", Process.this())
     assert commit(trial, 0, "first")
@@ -105,13 +105,13 @@ def test_an_orphaned_worker_cannot_claim(files: DiskFiles, trial: TrialStore) ->
 # --- rivals ---
 
 
-def test_an_attempt_of_the_same_sweep_is_never_waited_for(files: DiskFiles, trial: TrialStore) -> None:
+def test_no_rival_within_the_same_sweep(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, NIGHT):
         trial.claim(NIGHT, "first")
         assert writer(files).claims.rival(NIGHT) is None
 
 
-def test_a_running_attempt_of_another_sweep_is_waited_for(files: DiskFiles, trial: TrialStore) -> None:
+def test_running_attempt_of_another_sweep_is_a_rival(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, DAY):
         claim = trial.claim(DAY, "first")
         assert trial.claims.rival(NIGHT) == claim
@@ -124,7 +124,7 @@ def test_a_running_attempt_of_another_sweep_is_waited_for(files: DiskFiles, tria
     assert trial.claims.rival(NIGHT) is None, "its driver has ended"
 
 
-def test_only_the_driver_of_the_claim_counts(files: DiskFiles, trial: TrialStore) -> None:
+def test_rival_must_belong_to_the_current_driver_of_its_sweep(files: DiskFiles, trial: TrialStore) -> None:
     with driver(files, DAY):
         pass
     with driver(files, DAY):
@@ -136,7 +136,7 @@ def test_only_the_driver_of_the_claim_counts(files: DiskFiles, trial: TrialStore
         assert trial.claims.rival(NIGHT) is None
 
 
-def test_an_attempt_by_hand_is_waited_for_while_its_process_is_alive(files: DiskFiles, trial: TrialStore) -> None:
+def test_attempt_by_hand_is_a_rival_while_its_process_is_alive(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.claims.rival(BY_HAND) is None
     for number, (process, waits) in enumerate([(Process.this(), True), (DEAD, False), (ELSEWHERE, False)], start=1):
         write(files, Claim(number, BY_HAND, "by-hand", process))

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, and no waiting for dead ones."""
+"""A lease has one holder at a time, and is free immediately after its holder dies."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def other(files: DiskFiles) -> Iterator["subprocess.Popen[str]"]:
 
 
 def written(files: DiskFiles) -> Holder:
-    """The content of the newest file."""
+    """The holder in the newest file."""
     name = files.list(f"{FOLDER}/driver-lease")[-1]
     return Holder(**json.loads(files.read(f"{FOLDER}/driver-lease/{name}") or b""))
 
@@ -54,7 +54,7 @@ def write(files: DiskFiles, holder: Holder, seconds_ago: float = 0.0) -> None:
 
 @pytest.fixture
 def ours(files: DiskFiles) -> Holder:
-    """The holder that this process writes."""
+    """The holder as stored when this process takes the lease."""
     with driver(files):
         return written(files)
 
@@ -125,7 +125,7 @@ def test_a_lease_is_released_by_an_error_too(files: DiskFiles) -> None:
     assert driver(files).holder() is None
 
 
-def test_another_purpose_and_another_sweep_are_other_leases(files: DiskFiles) -> None:
+def test_leases_of_different_purposes_and_sweeps_are_independent(files: DiskFiles) -> None:
     with driver(files), Lease(files, FOLDER, "ship"), Lease(files, "sweeps/day", "driver"):
         assert driver(files).holder() is not None
 
@@ -135,7 +135,7 @@ def test_another_purpose_and_another_sweep_are_other_leases(files: DiskFiles) ->
 
 def test_a_reused_pid_does_not_hold_the_lease(files: DiskFiles, ours: Holder) -> None:
     write(files, ours)
-    assert driver(files).holder() == ours, "unchanged it would be held"
+    assert driver(files).holder() == ours, "the unchanged holder must count as alive"
     write(files, replace(ours, process_started="1"))
     assert driver(files).holder() is None
     with driver(files):
@@ -154,7 +154,7 @@ def test_the_lease_of_another_host_expires_without_renewal(
     files: DiskFiles, ours: Holder, elsewhere: Callable[[Holder], Holder]
 ) -> None:
     now = time.time()
-    # A process of this number on this host does not matter.
+    # A process with the same pid on this host is irrelevant.
     there = replace(elsewhere(ours), pid=2**22 + 1, since=now - 9000)
     write(files, replace(there, renewed=now - EXPIRY_SECONDS + 20), EXPIRY_SECONDS - 20)
     with pytest.raises(LeaseHeldError, match=f"process {there.pid} on {re.escape(there.host)}, since "), driver(files):
@@ -208,7 +208,7 @@ def test_a_wrong_clock_on_another_host_does_not_matter(files: DiskFiles, ours: H
     write(files, there, seconds_ago=5)
     assert driver(files).holder() == there, "it is renewed"
     write(files, there, seconds_ago=EXPIRY_SECONDS + 5)
-    assert driver(files).holder() is None, "it is silent"
+    assert driver(files).holder() is None, "it was not renewed"
 
 
 # --- lost leases ---
@@ -235,13 +235,13 @@ def test_a_lease_taken_by_another_host_is_lost(files: DiskFiles, ours: Holder, m
     assert not written(files).released
 
 
-def test_a_lost_lease_hides_no_other_error(files: DiskFiles, ours: Holder) -> None:
+def test_lost_lease_does_not_hide_another_error(files: DiskFiles, ours: Holder) -> None:
     with pytest.raises(KeyError), driver(files):
         taken_over(files, ours)
         raise KeyError
 
 
-def test_a_disk_that_cannot_be_written_hides_no_error(files: DiskFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_disk_does_not_hide_another_error(files: DiskFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise StorageError("No space left on device")
 
@@ -303,7 +303,7 @@ def test_one_of_eight_concurrent_processes_gets_the_lease(files: DiskFiles) -> N
 
 
 class Late(DiskFiles):
-    """Runs `meanwhile` after the lease was checked and before its file is created."""
+    """Runs `meanwhile` between the check of the lease and the creation of its file."""
 
     def __init__(self, root: Path, meanwhile: Callable[[], object]) -> None:
         super().__init__(root)
@@ -331,7 +331,7 @@ def test_a_reader_sees_the_new_holder_while_the_lease_changes_hands(files: DiskF
     lease.__exit__(None, None, None)
 
 
-def test_a_process_that_comes_second_is_refused(files: DiskFiles) -> None:
+def test_process_that_creates_the_lease_second_is_refused(files: DiskFiles) -> None:
     first = driver(files)
     late = Lease(Late(files.root, first.__enter__), FOLDER, "driver")
     with pytest.raises(LeaseHeldError, match=r"^night: another driver began at the same moment$"), late:
@@ -341,7 +341,7 @@ def test_a_process_that_comes_second_is_refused(files: DiskFiles) -> None:
 
 
 def test_a_process_overtaken_by_two_others_is_refused(files: DiskFiles) -> None:
-    """The number that it wants is free again, but a newer lease is held."""
+    """The number that it tries to create is free again, but a newer lease is held."""
     second = driver(files)
 
     def come_and_go() -> None:

@@ -1,4 +1,4 @@
-"""Whether a process is alive, as far as this host can know."""
+"""The check whether a process is alive, which returns None if this host cannot know."""
 
 import os
 from dataclasses import replace

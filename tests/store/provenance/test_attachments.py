@@ -8,7 +8,7 @@ from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import DIFF
 
 
-def test_a_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
+def test_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
     files, text = DiskFiles(tmp_path), "+ a change, ä\n"
     digest = attachments.keep(DIFF, text)
     assert digest == hashlib.sha256(text.encode()).hexdigest()
@@ -24,7 +24,7 @@ def test_a_text_is_stored_once_under_its_digest(tmp_path: Path) -> None:
     assert attachments.read(files, DIFF, digest) == text
 
 
-def test_a_digest_without_a_kept_text_stores_nothing(tmp_path: Path) -> None:
+def test_nothing_is_stored_for_an_unknown_digest(tmp_path: Path) -> None:
     attachments.write(DiskFiles(tmp_path), DIFF, "0" * 64)
     attachments.write(DiskFiles(tmp_path), DIFF, None)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Provenance in a clean checkout, in a dirty one, and without one."""
+"""Provenance in a clean checkout, in a dirty checkout, and outside a checkout."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ GIT = [
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with a copy of the module, which reports the commit of that folder."""
+    """A git checkout with a copy of the module. The copy reports the commit of this checkout."""
     (tmp_path / "package").mkdir()
     shutil.copy(work_tree.__file__, tmp_path / "package/work_tree.py")
     (tmp_path / "other.py").write_text("")
@@ -69,7 +69,7 @@ def diff_in(folder: Path, **environment: str) -> str:
     ).stdout
 
 
-def test_uncommitted_changes_are_a_patch_that_applies(checkout: Path, tmp_path: Path) -> None:
+def test_uncommitted_changes_are_stored_as_a_patch_that_applies(checkout: Path, tmp_path: Path) -> None:
     committed(checkout)
     assert diff_in(checkout) == "None"
     (checkout / "other.py").write_text("x = 1\n")
@@ -163,7 +163,7 @@ def test_the_installed_packages_have_a_digest(tmp_path: Path) -> None:
     assert captured.platform == platform.platform()
 
 
-def test_user_code_is_stored_as_it_was(tmp_path: Path) -> None:
+def test_user_code_is_stored_unchanged(tmp_path: Path) -> None:
     path, files = tmp_path / "nets.py", DiskFiles(tmp_path / "storage")
     path.write_text("first\n")
     first = capture({"my.nets": path, "gone": tmp_path / "gone.py"})
