@@ -1,1 +1,1 @@
-"""Whether a network is piecewise linear in each single parameter, read from the autograd graph."""
+"""Tests whether a network is piecewise linear in each single parameter, by inspecting the autograd graph."""

@@ -1,7 +1,7 @@
-"""How each operation in autograd's graph depends on its differentiable inputs: linear, a product, or curved.
+"""How each operation of the autograd graph depends on its differentiable inputs: linearly, as a product, or curved.
 
-Inputs are numbered as in the ``next_functions`` of a node, the order in torch's ``derivatives.yaml``. An operation that
-is not listed is unknown and counts as curved.
+Inputs are numbered as in the ``next_functions`` of a node, which is the order in torch's ``derivatives.yaml``. An
+operation that is not listed is unknown and counts as curved.
 """
 
 import re
@@ -25,7 +25,7 @@ _LINEAR = """
     FftC2C FftC2R FftR2C ViewAsReal ViewAsComplex Complex Conj ConjPhysical
 """
 
-# Jointly piecewise linear in all inputs if they are real: |z| of a complex z is curved.
+# Jointly piecewise linear in all inputs if they are real. Complex inputs are excluded because |z| is curved.
 _PIECEWISE_LINEAR = """
     Relu LeakyRelu Threshold Hardtanh Hardsigmoid Hardshrink Softshrink Abs Clamp ClampMin ClampMax Maximum Minimum
     Fmax Fmin Max Min Amax Amin Aminmax Median Nanmedian Kthvalue Mode Sort Topk Cummax Cummin NanToNum
@@ -38,12 +38,12 @@ _PIECEWISE_CONSTANT = "Round Floor Ceil Trunc Sign"
 
 @dataclass(frozen=True)
 class AutogradRule:
-    """The exceptions to an operation being jointly piecewise linear in its inputs."""
+    """Exceptions to the default, an operation that is jointly piecewise linear in all its inputs."""
 
     products: tuple[tuple[int, int], ...] = ()
     """Pairs of inputs that are multiplied with each other."""
     curved: tuple[int, ...] = ()
-    """Inputs in which it is not piecewise linear."""
+    """Inputs in which the operation is not piecewise linear."""
     setting: str | None = None
     """The attribute of the operation that decides whether the rule holds."""
     allowed: tuple[object, ...] = ()
@@ -83,7 +83,7 @@ _PLAIN = (bool, int, float, str)
 
 
 def rule_of(node: Any) -> AutogradRule | None:
-    """The rule of a node of autograd's graph; None if there is none for the operation or its setting."""
+    """The rule for a node of the autograd graph. None if the operation or its setting has no rule."""
     rule = _listed_rule(node)
     if rule is None or (rule.real and _has_complex_input(node)):
         return None
@@ -91,7 +91,7 @@ def rule_of(node: Any) -> AutogradRule | None:
         value = _setting(node, rule)
         if not isinstance(value, _PLAIN) or value not in rule.allowed:
             return None
-    # An in-place write to a view leaves the rest of the tensor unchanged, which need not be constant.
+    # An in-place write to a view leaves the rest of the tensor unchanged, and the rest need not be constant.
     return replace(rule, constant=False) if _executed(node) is not node else rule
 
 
@@ -105,7 +105,7 @@ def operation_name(node: Any) -> str:
 
 
 def describe(node: Any) -> str:
-    """The operation with the setting that its rule depends on: "native_batch_norm with training=True"."""
+    """The operation with the setting that its rule depends on, such as "native_batch_norm with training=True"."""
     name, rule = operation_name(node), _listed_rule(node)
     if is_custom(_executed(node)):
         return f"the custom autograd.Function behind {name}"
@@ -117,20 +117,20 @@ def describe(node: Any) -> str:
 
 
 def is_leaf(node: Any) -> bool:
-    """Whether this is the node of a leaf tensor, its ``variable``."""
+    """Whether the node accumulates the gradient of a leaf tensor, which is its ``variable``."""
     return str(node.name()) == "torch::autograd::AccumulateGrad"
 
 
 def is_custom(node: Any) -> bool:
-    """Whether a torch.autograd.Function written in Python made this node: its backward pass may be anything."""
+    """Whether a Python torch.autograd.Function made this node. Its backward pass is unknown."""
     return isinstance(node, torch._C._FunctionBase)
 
 
 def _executed(node: Any) -> Any:
     """The node of the in-place operation if ``node`` wrote through a view, else ``node``.
 
-    Its inputs are those of ``node``, with the whole tensor in place of the view. Older versions of torch hide it, so
-    the operation is unknown.
+    The in-place node has the inputs of ``node``, but with the whole tensor instead of the view. Older versions of torch
+    do not expose it, so the operation is unknown.
     """
     return getattr(node, "_wrapped_node", None) or node
 
@@ -153,10 +153,10 @@ def _has_complex_input(node: Any) -> bool:
 
 
 def _short_name(node: Any) -> str | None:
-    """Relu for ReluBackward0; None for nodes outside autograd's generated code.
+    """Short name of the operation, such as Relu for ReluBackward0. None for nodes outside autograd's generated code.
 
-    The number distinguishes overloads. Names with a namespace, except CopyBackwards, belong to C++ extensions, which
-    name their nodes freely.
+    The number distinguishes overloads. Names with a namespace, except CopyBackwards, belong to C++ extensions, whose
+    node names are arbitrary.
     """
     if is_custom(node):
         return None

@@ -1,18 +1,19 @@
-"""Whether a network is piecewise linear in every single parameter. Then tr(H) = tr(GGN), exactly.
+"""Tests whether a network is piecewise linear in every single parameter, which implies tr(H) = tr(GGN) exactly.
 
 H = J'(d2L/dz2)J + sum_c (dL/dz_c) d2z_c. The second term has trace zero if every output's second derivative has a zero
-diagonal. The operations are read from the graph that autograd differentiates, not from the names of modules, so they
-include functional calls, in-place writes through aliases, detached tensors and custom functions. Every tensor in the
-graph is followed by the parameters it depends on:
+diagonal. The operations are read from the autograd graph, not from the names of modules. They therefore include
+functional calls, in-place writes through aliases, detached tensors and custom functions. The test tracks which
+parameters each tensor in the graph depends on:
 
-- a piecewise linear operation passes the dependence on;
-- a product of two tensors without a common parameter is harmless: its second derivatives are off the diagonal;
-- a product of tensors with a common parameter, a curved operation on a tensor that depends on a parameter, and an
-  unknown operation make the network not exact. `estimators.linearity.autograd_rules` lists the known operations.
+- The result of a piecewise linear operation depends on the parameters that its inputs depend on.
+- A product of two tensors without a common parameter is harmless, because its second derivatives are off the diagonal.
+- The network is not exact if it multiplies tensors with a common parameter, applies a curved operation to a tensor that
+  depends on a parameter, or uses an unknown operation. `estimators.linearity.autograd_rules` lists the known
+  operations.
 
-"Not exact" includes networks whose diagonal happens to be zero: dependence is followed by whole parameters, so the
-product of two halves of one parameter counts as a square. Hooks that rewrite saved tensors, and C++ code that gives its
-nodes torch's names, go unseen.
+A network may be reported as not exact although its diagonal is zero: dependence is tracked for whole parameters, so the
+product of two halves of one parameter counts as a square. The test cannot detect hooks that rewrite saved tensors, and
+C++ code that gives its nodes torch's names.
 """
 
 import functools
@@ -31,7 +32,7 @@ from estimators.problem.isolation import measuring
 
 _GRAD_FN: Any = Tensor.grad_fn
 
-# One sample may take a path of its own (squeezed dimensions); more than two would only cost memory.
+# A single sample may take a special path (squeezed dimensions). More than two samples would only cost memory.
 _SAMPLES = 2
 
 
@@ -42,16 +43,16 @@ class Linearity:
     exact: bool
     """True: tr(H) = tr(GGN) for every loss of the outputs. False: the traces may differ."""
     reason: str
-    """The operations found harmless; or the first that is not, and the parameters it acts on."""
+    """If exact, the operations that were found. If not, the first harmful operation and the parameters it acts on."""
 
 
 def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
-    """Whether every output of ``model`` is piecewise linear in each parameter that requires grad, so tr(H) = tr(GGN).
+    """Tests if each output of ``model`` is piecewise linear in each parameter that requires grad, so tr(H) = tr(GGN).
 
     Inspects the operations that the model executes in its current mode on the first two samples of ``inputs`` [n, ...].
-    The result holds for all inputs on which the model executes the same operations, except on kinks (almost
-    everywhere). Then every diagonal entry of H equals that of the GGN. Train-mode batch norm and active dropout are not
-    exact. The model, random number generators and flags are left bitwise unchanged.
+    The result holds for all inputs on which the model executes the same operations, except at kinks (a set of measure
+    zero). If exact, every diagonal entry of H equals the entry of the GGN. Train-mode batch norm and active dropout are
+    not exact. The model, random number generators and flags are left bitwise unchanged.
 
     Raises:
         ValueError: if there are no samples, the model cannot be measured, or its outputs do not have one row per
@@ -75,14 +76,14 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
         with _HookDetector() as hooks:
             outputs, _ = evaluate(model, lambda outputs, _: outputs.detach().real.sum(), samples, samples)
         if not torch.equal(state, torch.get_rng_state()):
-            return Linearity(False, "the forward pass draws random numbers, so every pass has another Hessian")
+            return Linearity(False, "the forward pass draws random numbers, so every pass has a different Hessian")
         if hooks.found:
-            return Linearity(False, "the forward pass hooks into its own backward pass, which can change any gradient")
+            return Linearity(False, "the forward pass registers backward hooks, which can change any gradient")
         return _linearity_of_graph(outputs, parameters)
 
 
 class _HookDetector(TorchFunctionMode):
-    """Detects hooks that the model registers on tensors or nodes of its graph, which does not show them."""
+    """Detects hooks that the model registers on tensors or graph nodes. They are not visible in the graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,9 +100,9 @@ class _Dependence:
     """How a tensor depends on the parameters."""
 
     parameters: int = 0
-    """Bit i is set if it depends on parameter i."""
+    """Bit i is set if the tensor depends on parameter i."""
     fault: str | None = None
-    """The first operation that is not known to keep it piecewise linear in each of them."""
+    """The first operation not known to be harmless. None if the tensor is piecewise linear in each parameter."""
 
 
 _CONSTANT = _Dependence()
@@ -143,7 +144,7 @@ def _execution_order(last: Any) -> Iterator[Any]:
 
 
 def _dependence(node: Any, sources: list[_Dependence], names: list[str]) -> _Dependence:
-    """How the results of ``node`` depend on the parameters, given how its inputs do."""
+    """How the results of ``node`` depend on the parameters, given the dependence of its inputs (``sources``)."""
     union = functools.reduce(operator.or_, (source.parameters for source in sources), 0)
     if not union:
         return _CONSTANT
@@ -155,7 +156,7 @@ def _dependence(node: Any, sources: list[_Dependence], names: list[str]) -> _Dep
 
 
 def _fault(node: Any, rule: AutogradRule | None, inputs: list[int], names: list[str]) -> str | None:
-    """Why ``node`` makes the network not exact; None if it does not. ``inputs`` are bits as in _Dependence."""
+    """Why ``node`` makes the network not exact, or None if it is harmless. ``inputs`` are bits as in _Dependence."""
     curved = range(len(inputs)) if rule is None else rule.curved
     for position in curved:
         if position < len(inputs) and inputs[position]:
@@ -169,7 +170,7 @@ def _fault(node: Any, rule: AutogradRule | None, inputs: list[int], names: list[
 
 
 def _listed(parameters: int, names: list[str]) -> str:
-    """Names the last two parameters, which are usually next to the operation, and counts the others."""
+    """Lists the last two parameters, which are usually close to the operation, and counts the others."""
     found = [name for bit, name in enumerate(names) if parameters >> bit & 1]
     named, more = found[-2:], len(found) - 2
     return " and ".join(named) if more <= 0 else f"{', '.join(named)} and {more} more"

@@ -1,1 +1,1 @@
-"""Symmetric matrices known by their products with a vector."""
+"""Symmetric matrices defined by matrix-vector products."""

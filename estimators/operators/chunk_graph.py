@@ -1,4 +1,4 @@
-"""The graph of one chunk of samples, which an operator differentiates for its products."""
+"""The autograd graph of one chunk of samples, which an operator differentiates for its products."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ChunkGraph(ABC):
-    """A chunk's contribution to a matrix; it can be differentiated as long as it is kept."""
+    """A chunk's contribution to a matrix. It can be differentiated repeatedly while its graph is kept."""
 
     samples: int
     """Number of samples of the chunk."""
@@ -19,7 +19,7 @@ class ChunkGraph(ABC):
     @property
     @abstractmethod
     def held(self) -> Sequence[Tensor]:
-        """The tensors that this object refers to, in addition to those saved by their operations."""
+        """The tensors that this object refers to, in addition to the tensors saved by their operations."""
 
     @abstractmethod
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
@@ -37,7 +37,7 @@ class ChunkGraph(ABC):
         weight: float,
         keep: bool,
     ) -> None:
-        """Adds weight * (Jacobian of the outputs in the parameters)' @ vectors to result."""
+        """Adds weight * (Jacobian of the outputs with respect to the parameters)' @ vectors to result."""
         products = torch.autograd.grad(outputs, self.parameters, vectors, retain_graph=keep, allow_unused=True)
         for total, product in zip(result, products, strict=True):
             if product is not None:
@@ -46,17 +46,17 @@ class ChunkGraph(ABC):
 
 @dataclass(frozen=True, eq=False)
 class GradientGraph(ChunkGraph):
-    """The gradient of a chunk's loss with its graph; its products are those of the Hessian. Building it costs 3F."""
+    """The gradient of a chunk's loss with its graph, for Hessian-vector products. Building it costs 3F."""
 
     gradients: dict[int, Tensor]
-    """By position of the parameter, for the parameters that the loss depends on."""
+    """Maps the position of each parameter that the loss depends on to its gradient."""
 
     @classmethod
     def of(cls, loss: Tensor, parameters: Sequence[Tensor], samples: int) -> "GradientGraph":
-        """The graph of a loss that has just been evaluated."""
+        """Creates the graph of a loss that has just been evaluated."""
         if not loss.requires_grad:
             return cls(samples, parameters, {})
-        # Not loss.backward(create_graph=True), which leaks: it ties parameters and graph in a reference cycle.
+        # loss.backward(create_graph=True) would leak memory: parameters and graph would form a reference cycle.
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         return cls(samples, parameters, {i: g for i, g in enumerate(gradients) if g is not None})
 
@@ -70,11 +70,11 @@ class GradientGraph(ChunkGraph):
         depending = {position: gradient for position, gradient in self.gradients.items() if gradient.requires_grad}
         # A gradient without a graph is constant: its rows of H are zero.
         if depending:
-            # With the vector as grad_outputs this differentiates the dot product of (11) without computing it.
+            # Passing the vector as grad_outputs differentiates the dot product of (11) without computing it.
             parts = [vector[position] for position in depending]
             self._add_vector_jacobian_product(list(depending.values()), parts, result, weight, keep)
 
     def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
-        """Adds weight * gradient to result, which costs no pass."""
+        """Adds weight * gradient to result, without a forward or backward pass."""
         for position, gradient in self.gradients.items():
             result[position].add_(gradient.detach(), alpha=weight)

@@ -21,7 +21,7 @@ Operator = TypeVar("Operator", bound="CurvatureOperator")
 
 
 class CurvatureOperator(LinearOperator):
-    """A matrix that is a mean over samples; a subclass says how to build the graph of one chunk.
+    """A matrix that is a mean over samples. A subclass builds the graph of one chunk.
 
     See `estimators.HessianOperator` for arguments and costs.
     """
@@ -48,7 +48,7 @@ class CurvatureOperator(LinearOperator):
         self, problem: Problem, chunk_size: int, memory: GraphMemory, parent: "CurvatureOperator | None" = None
     ) -> None:
         self.problem = problem
-        #: Samples differentiated at a time, at most; by default a function of model, input shape and kind of device.
+        #: Maximum samples differentiated at a time. The default depends on model, input shape and kind of device.
         self.chunk_size = chunk_size
         self._parameters = list(problem.parameters.values())
         self._graphs = GraphCache(problem.model, memory)
@@ -57,16 +57,16 @@ class CurvatureOperator(LinearOperator):
         self._mean_checked = False
 
     def _view(self, kind: type[Operator], problem: Problem, chunk_size: int) -> Operator:
-        """An operator that shares this one's memory budget and adds to its count of products."""
+        """Returns an operator that shares this one's memory budget and adds to its count of products."""
         view = kind.__new__(kind)
         view._set_up(problem, chunk_size, self._graphs.memory, parent=self)
-        # With another number of samples the last chunk is another one.
+        # With a different number of samples, the last chunk is different.
         view._mean_checked = self._mean_checked and problem is self.problem
         return view
 
     @abstractmethod
     def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
-        """The graph to differentiate for a chunk, after its forward pass."""
+        """Returns the graph to differentiate for a chunk, after its forward pass."""
 
     @property
     def size(self) -> int:
@@ -85,7 +85,7 @@ class CurvatureOperator(LinearOperator):
 
     @property
     def products(self) -> float:
-        """Passes over this operator's data so far; those of subsets count by their share of the samples."""
+        """Number of products so far. A product with a subset counts as its share of the samples."""
         return self._samples_seen / self.problem.count
 
     def __repr__(self) -> str:
@@ -95,9 +95,9 @@ class CurvatureOperator(LinearOperator):
         )
 
     def subset(self, fraction: float) -> Self:
-        """The matrix over the first ceil(fraction * n) of the n samples, which should be in random order.
+        """Returns the matrix over the first ceil(fraction * n) of the n samples, which should be in random order.
 
-        Its products count in this operator too, by their share of the samples.
+        Its products are also counted by this operator, by their share of the samples.
 
         Raises:
             ValueError: if fraction is outside (0, 1].
@@ -105,9 +105,9 @@ class CurvatureOperator(LinearOperator):
         return self._view(type(self), self.problem.subset(fraction), self.chunk_size)
 
     def in_chunks(self, fraction: float) -> Self:
-        """The same matrix in chunks of at most ceil(fraction * n) of the n samples.
+        """Returns the same matrix in chunks of at most ceil(fraction * n) of the n samples.
 
-        This operator itself if its chunks are small enough. Products count in this operator too.
+        Returns this operator itself if its chunks are small enough. Products are also counted by this operator.
 
         Raises:
             ValueError: if fraction is outside (0, 1].
@@ -116,19 +116,19 @@ class CurvatureOperator(LinearOperator):
         return self if self.chunk_size <= largest else self._view(type(self), self.problem, largest)
 
     def keeping_graphs(self) -> AbstractContextManager[None]:
-        """A context that keeps graphs between products, up to ``memory_budget``, and releases them at its end.
+        """A context that keeps graphs between products, up to ``memory_budget``, and releases them on exit.
 
-        Products still follow the model: after an optimizer's step, load_state_dict or a change of mode the graphs are
-        built again. Like autograd, it does not notice values written in place through ``.data`` or NumPy. Do not change
-        the data inside.
+        Products still follow the model: after an optimizer step, load_state_dict or a change of mode, the graphs are
+        built again. Like autograd, the operator cannot detect in-place writes through ``.data`` or NumPy. Do not change
+        the data inside the context.
         """
         return self._graphs.keeping()
 
     def chunkwise(self, vector: Tensor, update: Callable[[Tensor, Tensor], Tensor], max_chunks: int) -> Tensor:
-        """The vector [size] after a pass over at most ``max_chunks`` chunks that updates it after each of them.
+        """Passes over at most ``max_chunks`` chunks, updates the vector after each, and returns the last vector [size].
 
-        ``update(vector, product)`` gets the product [size] of the chunk's own matrix with the vector and returns the
-        next vector. The pass counts as a product, by its share of the samples.
+        ``update(vector, product)`` gets the product [size] of the current chunk's matrix with the vector. It returns
+        the next vector. The pass counts as a product, by its share of the samples.
 
         Raises:
             ValueError: as `matvec`.
@@ -145,7 +145,7 @@ class CurvatureOperator(LinearOperator):
         return vector
 
     def gradient(self) -> Tensor:
-        """The gradient [size] of the mean loss: free if graphs are kept, otherwise 3F. It counts as no product.
+        """Returns the gradient [size] of the mean loss. It costs 3F, or nothing with kept graphs, and is not counted.
 
         Raises:
             ValueError: if the model is now in train mode, or the loss is not a mean over samples.
@@ -171,13 +171,13 @@ class CurvatureOperator(LinearOperator):
 
     @contextmanager
     def _differentiating(self) -> Iterator[None]:
-        """The context of one pass over the data with the model's current state."""
+        """The context of one pass over the data in the current state of the model."""
         check_mode(self.problem.model)
         with self._graphs.one_pass(), self.problem.measuring():
             yield
 
     def _chunk_graphs(self) -> Iterator[tuple[ChunkGraph, float, bool]]:
-        """The graph of each chunk, the chunk's share of the samples, and whether the graph is kept."""
+        """Yields the graph of each chunk, the chunk's share of the samples, and whether the graph is kept."""
         count, kept = self.problem.count, list(self._graphs.graphs)
         yield from ((graph, graph.samples / count, True) for graph in kept)
         if sum(graph.samples for graph in kept) == count:

@@ -1,4 +1,4 @@
-"""The dense Hessian, row by row: slow and plain, a reference for tests."""
+"""The dense Hessian, computed row by row. It is slow and simple, and serves as a reference for tests."""
 
 import torch
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from estimators.problem.checks import LossFunction, check_deterministic, check_m
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
 
-# A float64 Hessian of this size takes 800 MB and as many backward passes as rows.
+# Maximum number of parameters. A float64 Hessian of this size takes 800 MB and one backward pass per row.
 _LARGEST = 10_000
 
 
 def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> Tensor:
-    """The Hessian [size, size] of the model's mean loss over all samples of ``batches``, differentiated as one batch.
+    """Computes the Hessian [size, size] of the model's mean loss over all samples of ``batches``, as one batch.
 
-    Arguments, order of rows and errors are those of `estimators.HessianOperator`. Use float64.
+    The arguments, the order of rows and the errors are the same as for `estimators.HessianOperator`. Use float64.
 
     Raises:
         ValueError: above 10,000 parameters, or if model, loss or data cannot be measured.

@@ -12,14 +12,14 @@ from estimators.operators.curvature import CurvatureOperator
 class FunctionalHessianOperator(CurvatureOperator):
     """H - G [size, size] = mean over samples of sum over outputs of dl_n/dz_c d2z_c (Singh et al., 2021).
 
-    It is the Hessian of the mean of r_n'z_n with r_n = dl_n/dz_n held constant. A product therefore costs as much as
-    one of H, not one of H and one of G, and no digits cancel. If the network is piecewise linear in each single
-    parameter, its trace is zero, though the matrix is not.
+    It is the Hessian of the mean of r_n'z_n with r_n = dl_n/dz_n held constant. A product with H - G therefore costs as
+    much as a product with H alone, and there is no cancellation. If the network is piecewise linear in each single
+    parameter, the trace of H - G is zero, although the matrix is not.
     """
 
     @classmethod
     def like(cls, op: CurvatureOperator) -> Self:
-        """The functional Hessian of ``op``'s problem; it shares op's memory budget and counts its products there."""
+        """The functional Hessian of ``op``'s problem. It shares op's memory budget and adds to op's product count."""
         return op._view(cls, op.problem, op.chunk_size)
 
     def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:

@@ -1,4 +1,4 @@
-"""The generalised Gauss-Newton matrix of a mean loss, known by its products with vectors."""
+"""The generalised Gauss-Newton matrix of a mean loss, defined by matrix-vector products."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from estimators.problem.checks import LossFunction
 class GaussNewtonOperator(CurvatureOperator):
     """G [size, size] = mean over samples of J_n'(d2l_n/dz_n2)J_n: the Hessian without the network's own curvature.
 
-    J_n is the Jacobian of sample n's outputs z_n in the parameters, l_n its loss (Schraudolph, 2002). G is positive
-    semidefinite if the loss is convex in the outputs, and the Fisher matrix for cross-entropy (Martens, 2020). The
-    Hessian is H = G + sum over outputs of dL/dz_c d2z_c. Arguments, order of vectors, subsets, counts, kept graphs and
-    errors are those of `estimators.HessianOperator`.
+    J_n is the Jacobian of sample n's outputs z_n with respect to the parameters, and l_n is its loss (Schraudolph,
+    2002). G is positive semidefinite if the loss is convex in the outputs. For cross-entropy it is the Fisher matrix
+    (Martens, 2020). The Hessian is H = G + sum over outputs of dL/dz_c d2z_c. Arguments, order of vectors, subsets,
+    product counts, kept graphs and errors are the same as for `estimators.HessianOperator`.
 
-    A product costs 7F, or 4F with kept graphs: 3F for the outputs and the graph of J'u, which is linear in u, 2F to
-    differentiate it for J times the vector, 2F for the product with J'.
+    A product costs 7F: 3F for the outputs and the graph of J'u, which is linear in u, 2F to differentiate that graph
+    for the product with J, and 2F for the product with J'. With kept graphs a product costs 4F.
 
     >>> from torch import nn
     >>> model = nn.Linear(3, 1)
@@ -35,24 +35,24 @@ class GaussNewtonOperator(CurvatureOperator):
 
 @dataclass(frozen=True, eq=False)
 class _JacobianGraph(ChunkGraph):
-    """A chunk's outputs z, J'u for a placeholder u, and the loss's gradient in z, each with its graph."""
+    """A chunk's outputs z, J'u for a placeholder u, and the loss's gradient with respect to z, each with its graph."""
 
     outputs: Tensor
     direction: Tensor
     """u, shaped like the outputs."""
     transposed: dict[int, Tensor]
-    """J'u by position of the parameter, for the parameters that the outputs depend on."""
+    """J'u: maps the position of each parameter that the outputs depend on to its entry."""
     loss_leaf: Tensor
     """The outputs, detached from the network."""
     loss_gradient: Tensor | None
-    """In ``loss_leaf``; None if the loss does not depend on the outputs."""
+    """Gradient of the loss with respect to ``loss_leaf``; None if the loss does not depend on the outputs."""
 
     @classmethod
     def of(
         cls, loss_fn: LossFunction, outputs: Tensor, targets: Tensor, parameters: Sequence[Tensor]
     ) -> "_JacobianGraph":
-        """The graphs after a forward pass."""
-        # Not forward mode, which some layers do not support. This supports every layer with a Hessian-vector product.
+        """Builds the graphs after a forward pass."""
+        # Some layers do not support forward-mode AD. This works for every layer that is twice differentiable.
         direction = torch.zeros_like(outputs, requires_grad=True)
         transposed: Sequence[Tensor | None] = []
         if outputs.requires_grad:
@@ -66,7 +66,7 @@ class _JacobianGraph(ChunkGraph):
 
     @property
     def held(self) -> Sequence[Tensor]:
-        """All its tensors."""
+        """All tensors of the graphs."""
         gradient = [] if self.loss_gradient is None else [self.loss_gradient]
         return [self.outputs, self.direction, self.loss_leaf, *gradient, *self.transposed.values()]
 
@@ -78,7 +78,7 @@ class _JacobianGraph(ChunkGraph):
             list(self.transposed.values()),
             self.direction,
             [vector[position] for position in self.transposed],
-            # The product with J' goes through the same graph.
+            # The product with J' uses the same graph.
             retain_graph=True,
             materialize_grads=True,
         )

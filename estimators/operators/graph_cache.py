@@ -1,4 +1,4 @@
-"""The graphs that are kept between products, within a memory budget."""
+"""Keeps graphs between products, within a memory budget."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ from estimators.operators.chunk_graph import ChunkGraph
 from estimators.problem.samples import Pair
 from estimators.problem.saved_tensors import recording_saved
 
-# Bytes of kept graphs by default: those of 6,000 images in the paper's CNN, at 0.17 MB per image.
+# Default for the bytes of kept graphs: 6,000 images in the paper's CNN, at 0.17 MB per image.
 DEFAULT_MEMORY_BUDGET = 2**30
 
 
 @dataclass
 class GraphMemory:
-    """The bytes that an operator and its views may hold in kept graphs, and those they hold."""
+    """Maximum and current number of bytes that an operator and its views hold in kept graphs."""
 
     budget: int
     held: int = 0
 
 
 class GraphCache:
-    """The graphs of the first chunks of a pass over the data, as many as fit into the memory.
+    """Keeps the graphs of the first chunks of a pass over the data, as many as fit into the memory budget.
 
-    They are valid for one state of the model and dropped when it changes. Without `keeping` nothing is kept.
+    Graphs are valid for one state of the model and are dropped when it changes. Outside `keeping`, nothing is kept.
     """
 
     def __init__(self, model: nn.Module, memory: GraphMemory) -> None:
@@ -39,7 +39,7 @@ class GraphCache:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Keeps graphs inside the context and releases them at its end. Nested contexts have no effect."""
+        """Keeps graphs inside the context and releases them on exit. Nested contexts have no effect."""
         if self._keeping or self.memory.budget == 0:
             yield
             return
@@ -52,25 +52,25 @@ class GraphCache:
 
     @contextmanager
     def one_pass(self) -> Iterator[None]:
-        """The context of a pass over the data: drops graphs of an earlier state of the model, and all on an error."""
+        """The context of one pass. Drops graphs of an earlier state of the model, and all graphs after an error."""
         if self._keeping and (state := _state(self._model)) != self._state:
             self._release()
             self._state = state
         try:
             yield
         except BaseException:
-            # The loss of kept chunks may not have been checked to its end.
+            # The check of the loss may not have been completed for kept chunks.
             self._release()
             raise
 
     def build(self, chunk: Pair, graph_of: Callable[[], ChunkGraph]) -> tuple[ChunkGraph, bool]:
-        """The graph of the next chunk, and whether it is kept: if it fits, and all graphs before it did."""
+        """Returns the graph of the next chunk, and whether it is kept: it and all graphs before it must fit."""
         if not self._keeping or self._full:
             return graph_of(), False
         with recording_saved() as saved:
             graph = graph_of()
         size = _bytes_of([*saved, *graph.held], self._model, chunk)
-        # If the forward pass changed a buffer, earlier graphs may have saved its previous values.
+        # If the forward pass modified a buffer, earlier graphs may have saved the previous values.
         unchanged = _state(self._model) == self._state
         self._full = not unchanged or self.memory.held + size > self.memory.budget
         if not self._full:
@@ -86,9 +86,10 @@ class GraphCache:
 
 
 def _bytes_of(tensors: Sequence[Tensor], model: nn.Module, chunk: Pair) -> int:
-    """Bytes of the tensors' storages, each once, without those of the model and of the caller's data."""
+    """Bytes of the tensors' storages, each counted once, except storages of the model and of the caller's data."""
     excluded = [*model.parameters(), *model.buffers()]
-    # A part that is smaller than its storage is a slice of the caller's tensor. Others may be copies on the device.
+    # A tensor smaller than its storage is a slice of the caller's tensor. Other tensors may be copies on the
+    # device.
     excluded += [part for part in chunk if part.nbytes < part.untyped_storage().nbytes()]
     addresses = {tensor.untyped_storage().data_ptr() for tensor in excluded}
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
@@ -96,7 +97,7 @@ def _bytes_of(tensors: Sequence[Tensor], model: nn.Module, chunk: Pair) -> int:
 
 
 def _state(model: nn.Module) -> tuple[Any, ...]:
-    """A value that changes with parameters, buffers and modes: all that autograd's versions show, and new storage."""
+    """A value that changes with parameters, buffers and modes. It detects new storage and autograd version changes."""
     tensors = [*model.parameters(), *model.buffers()]
     values = [(id(t), t.data_ptr(), None if t.is_inference() else t._version, t.requires_grad) for t in tensors]
     return (*values, *((id(module), module.training) for module in model.modules()))

@@ -1,4 +1,4 @@
-"""The Hessian of a mean loss, known by its products with vectors."""
+"""The Hessian of a mean loss, defined by matrix-vector products."""
 
 from torch import Tensor
 
@@ -14,22 +14,23 @@ class HessianOperator(CurvatureOperator):
     twice (equations (9)-(11) of the paper; Pearlmutter, 1994), chunk by chunk, and weight each chunk by its number of
     samples. Model, random streams and flags are left bitwise unchanged.
 
-    With F the arithmetic of a forward pass over the data, a product costs 9F: 3F for the graph of the gradient and 6F
-    to differentiate it. A block of k vectors shares the graph: 6F + 3F/k each. Algorithms keep graphs between their
-    products, which then cost 6F each except the first; ``with op.keeping_graphs():`` keeps them for several algorithms.
-    None of this changes a bit of any product. Memory, apart from kept graphs: the graph of one chunk, and vectors.
+    A product costs 9F, where F is the cost of a forward pass over the data: 3F to build the graph of the gradient and
+    6F to differentiate it. A block of k vectors shares the graph: 6F + 3F/k each. Algorithms keep graphs between their
+    products, so every product after the first costs 6F. ``with op.keeping_graphs():`` keeps them for several
+    algorithms. All of these give bit-identical products. Apart from kept graphs, memory holds the graph of one chunk
+    and vectors.
 
     Args:
-        model: in the mode to be measured in; no active dropout, no batch norm in train mode.
+        model: in the mode to be measured; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; checked against the losses of single samples
             during the first pass over the data.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order. Chunks are moved
             to the model's device.
-        chunk_size: samples differentiated at a time, at most (chunks do not span batches). None: chosen from model,
-            input shape and kind of device so that a chunk fits a CPU's cache; see ``op.chunk_size``.
+        chunk_size: maximum number of samples differentiated at a time (chunks do not span batches). None: chosen from
+            model, input shape and kind of device so that a chunk fits a CPU's cache; see ``op.chunk_size``.
         memory_budget: bytes of graphs that the operator and its subsets may keep between the products of an algorithm.
-            Graphs that do not fit are built again for every product. 0 keeps none. The default, 1 GiB, holds 6,000
-            images in the paper's CNN (0.17 MB each).
+            Graphs that do not fit are built again for every product. 0 keeps none. The default, 1 GiB, is enough for
+            6,000 images in the paper's CNN (0.17 MB each).
 
     Raises:
         ValueError: if model, loss or data cannot be measured; the message names the fix.

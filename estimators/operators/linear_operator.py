@@ -1,4 +1,4 @@
-"""The base class of operators: it checks vectors and multiplies them one by one or in blocks."""
+"""The base class of operators. It checks vectors and multiplies them one by one or in blocks."""
 
 from abc import ABC, abstractmethod
 
@@ -9,11 +9,11 @@ from estimators.operators.protocols import SymmetricOperator
 
 
 class LinearOperator(SymmetricOperator, ABC):
-    """A symmetric matrix [size, size] known by its products; a subclass provides ``_multiply``."""
+    """A symmetric matrix [size, size] defined by its products. A subclass implements ``_multiply``."""
 
     @abstractmethod
     def _multiply(self, vectors: list[Tensor]) -> list[Tensor]:
-        """The products with contiguous vectors, each [size]."""
+        """Returns the products with contiguous vectors, each [size]."""
 
     def matvec(self, vector: Tensor) -> Tensor:
         """A @ vector, both [size].
@@ -27,14 +27,14 @@ class LinearOperator(SymmetricOperator, ABC):
     def matmat(self, vectors: Tensor) -> Tensor:
         """A @ vectors, both [size, k]: k products that share their graphs.
 
-        Column i is bit for bit ``matvec(vectors[:, i])``. Takes memory for 3 k vectors, including the result.
+        Column i is bit-identical to ``matvec(vectors[:, i])``. Takes memory for 3 k vectors, including the result.
 
         Raises:
             ValueError: as `matvec`; for k = 0.
         """
         columns = vectors.shape[1] if vectors.ndim == 2 and vectors.shape[1] else 1
         self._check_vectors(vectors, (self.size, columns))
-        # Copies have the memory alignment of single vectors. With another one, kernels may round differently.
+        # Copies have the memory alignment of single vectors. With a different alignment, kernels may round differently.
         return torch.stack(self._multiply([vectors[:, column].clone() for column in range(columns)]), dim=1)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Symmetric matrices known by their products with vectors: the interface that algorithms use."""
+"""The interface of symmetric matrices that algorithms use, defined by matrix-vector products."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +32,7 @@ class SymmetricOperator(Protocol):
 
     @property
     def products(self) -> float:
-        """Number of products so far; a product over part of the data counts as its share."""
+        """Number of products so far. A product over part of the data counts as its share."""
         ...
 
     def matvec(self, vector: Tensor) -> Tensor:
@@ -57,12 +57,12 @@ class SampledOperator(SymmetricOperator, Protocol):
         ...
 
     def chunkwise(self, vector: Tensor, update: Callable[[Tensor, Tensor], Tensor], max_chunks: int) -> Tensor:
-        """The vector after a pass over at most ``max_chunks`` chunks that updates it after each of them."""
+        """Updates the vector after each of at most ``max_chunks`` chunks and returns the last vector."""
         ...
 
 
 def block_product(op: SymmetricOperator, vectors: Tensor) -> Tensor:
-    """A @ vectors, both [size, k]: with ``matmat`` if the operator has it, otherwise column by column."""
+    """A @ vectors, both [size, k], with ``matmat`` if the operator has it, otherwise column by column."""
     matmat = getattr(op, "matmat", None)
     if matmat is None:
         return torch.stack([op.matvec(vector) for vector in vectors.T.contiguous()], dim=1)
@@ -71,7 +71,7 @@ def block_product(op: SymmetricOperator, vectors: Tensor) -> Tensor:
 
 
 def keeping_graphs(op: SymmetricOperator) -> AbstractContextManager[None]:
-    """The operator's own ``keeping_graphs()`` if it has one, otherwise a context that does nothing."""
+    """The operator's ``keeping_graphs()`` if it has that method, otherwise a context that does nothing."""
     own = getattr(op, "keeping_graphs", None)
     context: AbstractContextManager[None] = nullcontext() if own is None else own()
     return context

@@ -1,4 +1,4 @@
-"""Random vectors for an operator, with the same numbers on every device."""
+"""Random vectors for an operator. The numbers do not depend on the operator's device."""
 
 from typing import Literal
 
@@ -13,9 +13,9 @@ Distribution = Literal["gaussian", "rademacher"]
 def random_vector(
     op: SymmetricOperator, generator: torch.Generator | None, distribution: Distribution = "gaussian"
 ) -> Tensor:
-    """Independent entries [size], standard normal or +-1, drawn on the generator's device and moved to the operator's.
+    """Draws a vector [size] of independent standard normal or +-1 entries on the generator's device.
 
-    Without a generator they are drawn from torch's global CPU stream.
+    The vector is then moved to the operator's device. Without a generator, torch's global CPU generator is used.
     """
     source = torch.device("cpu") if generator is None else generator.device
     if distribution == "gaussian":
@@ -23,5 +23,5 @@ def random_vector(
     else:
         vector = torch.randint(0, 2, (op.size,), generator=generator, dtype=op.dtype, device=source).mul_(2).sub_(1)
     from_host = op.device.type == "cuda" and source.type == "cpu"
-    # Pinned memory, so that the copy does not wait for the GPU.
+    # With pinned memory, the copy does not wait for the GPU.
     return vector.pin_memory().to(op.device, non_blocking=True) if from_host else vector.to(op.device)

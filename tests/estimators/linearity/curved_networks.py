@@ -226,8 +226,8 @@ CURVED = [
         "abs of complex numbers acts",
     ),
     Judged("mapped by vmap", net(lambda m, x: m.b(torch.func.vmap(F.gelu)(m.a(x)))), "gelu acts"),
-    Judged("gradient hook", net(hooked_gradient), "hooks into its own backward pass"),
-    Judged("hook on a node", net(hooked_node), "hooks into its own backward pass"),
+    Judged("gradient hook", net(hooked_gradient), "registers backward hooks"),
+    Judged("hook on a node", net(hooked_node), "registers backward hooks"),
 ]
 
 # The diagonal is zero, but linearity cannot see it: it follows whole parameters and trusts no names.

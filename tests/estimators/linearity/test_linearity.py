@@ -103,7 +103,7 @@ def test_the_result_is_for_the_current_mode() -> None:
 def test_active_dropout_is_reported_as_random() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
     assert linearity(model, torch.ones(2, 3)).reason == (
-        "the forward pass draws random numbers, so every pass has another Hessian"
+        "the forward pass draws random numbers, so every pass has a different Hessian"
     )
 
 
