@@ -1,9 +1,9 @@
-"""Which calls of layers use a parameter, read from the autograd graph of the outputs.
+"""Finds the layer calls that use each parameter, from the autograd graph of the outputs.
 
-A layer's rule gives the gradient of a parameter if the parameter affects the outputs through the layer's calls only.
-The names of modules do not show that: a weight may be shared, used by a function, or bypassed. The graph does: every
-path from the parameter must lead, without branching, to the output of a recorded call of a layer that owns it, and to
-each such call once.
+A layer's rule computes the gradient of a parameter if the parameter affects the outputs only through calls of the
+layer. The module structure does not guarantee this: a weight may be shared, used by a function, or bypassed. So the
+graph is checked: every path from the parameter must lead, without branching, to the output of a recorded call of a
+layer that owns the parameter. Each such call may be reached only once.
 """
 
 from collections import defaultdict
@@ -26,12 +26,12 @@ class RecordedCall:
     layer: nn.Module
     call: LayerCall
     rows: tuple[int, int]
-    """Lengths of input and output. The rule requires both to be the number of samples."""
+    """Lengths of input and output. The rule requires both to equal the number of samples."""
     edge: GradientEdge
-    """Of the output as the layer returned it, before any in-place write."""
+    """Gradient edge of the output as the layer returned it, before any in-place write."""
     inputs: Tensor
     version: int
-    """Version counter of the inputs at the call."""
+    """Version counter of the inputs at the time of the call."""
 
     def holds_for(self, samples: int) -> bool:
         """Whether input and output have one row per sample, and the input has not been modified since."""
@@ -40,7 +40,7 @@ class RecordedCall:
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """A use of a parameter, as ``attribute`` of the layer of a call."""
+    """A call that uses a parameter, and the parameter's attribute name in the called layer."""
 
     call: RecordedCall
     attribute: str
@@ -48,7 +48,7 @@ class Use:
 
 @contextmanager
 def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
-    """Records, inside the context, the calls of all layers with a rule and a parameter that requires grad."""
+    """Records calls inside the context, for all layers that have a rule and a parameter that requires grad."""
     calls: list[RecordedCall] = []
     handles: list[RemovableHandle] = []
 
@@ -64,7 +64,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
             calls.append(RecordedCall(layer, call, rows, get_gradient_edge(output), inputs, _version(inputs)))
 
     try:
-        # Before all other hooks, which may change the output.
+        # Prepended, because other hooks may change the output.
         handles.extend(
             layer.register_forward_hook(record, prepend=True, with_kwargs=True)
             for layer in model.modules()
@@ -77,7 +77,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
 
 
 def uses_of(graph: "Graph", calls: list[RecordedCall], parameters: Mapping[str, Tensor]) -> dict[str, list[Use] | None]:
-    """The uses of each parameter: empty if the outputs ignore it, None if any is not a recorded call."""
+    """Maps each parameter to its uses: empty if the outputs do not depend on it, None if a use is no recorded call."""
     by_node = {call.edge.node: call for call in calls}
     return {name: _uses(graph, by_node, parameter) for name, parameter in parameters.items()}
 
@@ -99,10 +99,10 @@ def _uses(graph: "Graph", by_node: Mapping[Node, RecordedCall], parameter: Tenso
 
 
 class Graph:
-    """The autograd graph of outputs, from inputs to consumers."""
+    """The autograd graph of the outputs, with edges from each node to its consumers."""
 
     def __init__(self, outputs: Tensor) -> None:
-        #: The nodes that use a node's result, once for each use.
+        #: Maps each node to the nodes that use its result, once per use.
         self.consumers: dict[Node, list[Node]] = defaultdict(list)
         seen: set[Node] = set()
         waiting = [] if outputs.grad_fn is None else [outputs.grad_fn]
@@ -118,5 +118,5 @@ class Graph:
 
 
 def _version(tensor: Tensor) -> int:
-    """The version counter of a tensor. Inference tensors have none, and cannot be saved for gradients either."""
+    """The version counter of a tensor; 0 for inference tensors, which have none and cannot be saved for gradients."""
     return 0 if tensor.is_inference() else tensor._version

@@ -1,8 +1,9 @@
-"""Squared norms of per-sample gradients of one layer, from its inputs and the gradients in its outputs.
+"""Squared norms of per-sample gradients of one layer, from its inputs and the gradients with respect to its outputs.
 
-For a call z = layer(a) and the gradient delta [n, ...] of a function in z: the weight gradient of a linear layer is
-delta_n'a_n for sample n, and its squared norm ||delta_n||^2 ||a_n||^2. A convolution is linear in the patches of a_n.
-No gradient of the batch is formed (Goodfellow, 2015, for linear layers; Dangel et al., 2020, for others).
+Let z = layer(a), and let delta [n, ...] be the gradient of a function with respect to z. The weight gradient of a
+linear layer for sample n is delta_n'a_n, and its squared norm is ||delta_n||^2 ||a_n||^2. A convolution is linear in
+the patches of a_n. The per-sample gradients themselves are never formed (Goodfellow, 2015, for linear layers; Dangel et
+al., 2020, for others).
 """
 
 import math
@@ -17,34 +18,34 @@ from estimators.kernels.max_pool import PooledGradients
 from estimators.per_sample.output_gradients import Columns, Sign
 from estimators.per_sample.products import InputMatrices, ProductNorms, norms_at_positions, squared_norms
 
-# With at least this many channels, patches are copied fastest with the channels of a pixel adjacent, else by channel.
+# With at least this many channels, patches are copied faster if the channels of a pixel are adjacent.
 _CHANNELS_LAST_FROM = 16
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-# Dimensions of the inputs.
+# Number of dimensions of the inputs.
 _CONVOLUTIONS: dict[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
 
 
 class LayerCall(ABC):
-    """One call of a layer on n samples. Sums the squared norms over columns (gradients in its output)."""
+    """One call of a layer on n samples. Sums squared norms over columns (gradients with respect to its output)."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
-        """The gradients [n, *shape] of the layer's parameters for one column [n, ...], by name in the layer."""
+        """Maps parameter names of the layer to their gradients [n, *shape] for one column [n, ...]."""
 
     def add(self, columns: Columns, wanted: Set[str]) -> None:
-        """Adds the squared norms of the wanted parameters."""
+        """Adds the squared norms of the gradients of the wanted parameters."""
         for delta, sign in zip(columns, columns.signs, strict=True):
             for name, gradient in self.gradients(delta).items():
                 if name in wanted:
                     self._add(name, squared_norms(gradient).unsqueeze(1), [sign])
 
     def take(self) -> dict[str, Tensor]:
-        """Returns the sums [n] since the last call, float64, by parameter."""
+        """Maps parameter names to their sums [n] since the last call, float64, and resets the sums."""
         sums, self._sums = self._sums, {}
         return sums
 
@@ -57,10 +58,10 @@ class LayerCall(ABC):
 
 
 def layer_call(layer: nn.Module, inputs: Tensor) -> LayerCall | None:
-    """The rule for a call; None if there is none for the layer or its settings, or if its weight is computed."""
+    """The rule for a call. None if the layer or its settings have no rule, or if the weight is not a parameter."""
     if "forward" in layer.__dict__ or not isinstance(layer._parameters.get("weight"), nn.Parameter):
         return None
-    # Exact types, since a subclass may compute anything.
+    # Exact types, since a subclass may override the computation.
     if type(layer) is nn.Linear and inputs.ndim > 1:
         return _LinearCall(inputs) if inputs.ndim == 2 else _SequenceCall(inputs)
     if isinstance(layer, Convolution) and inputs.ndim == _CONVOLUTIONS.get(type(layer)):
@@ -87,21 +88,21 @@ class _LinearCall(LayerCall):
 
 
 class _ProductCall(LayerCall):
-    """A layer whose weight gradient is D_n U_n, with D_n made of delta_n and U_n made of a_n."""
+    """A layer whose weight gradient is D_n U_n, with D_n built from delta_n and U_n built from a_n."""
 
     def __init__(self, inputs: InputMatrices) -> None:
         super().__init__()
-        # Must not refer to this call: the products hold it, and a cycle would delay freeing both.
+        # Must not refer to this call: the products hold the inputs, and a reference cycle would delay freeing them.
         self.inputs = inputs
         self._products: ProductNorms | None = None
 
     @abstractmethod
     def matrices(self, deltas: Tensor) -> Tensor:
-        """D [n * groups, columns, outputs, positions]."""
+        """The matrices D [n * groups, columns, outputs, positions]."""
 
     @abstractmethod
     def bias(self, delta: Tensor) -> Tensor:
-        """The bias's gradients [n, outputs]."""
+        """The gradients [n, outputs] of the bias."""
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         weight = self.matrices(delta.unsqueeze(1))[:, 0] @ self.inputs.rows(slice(None))
@@ -134,7 +135,7 @@ class _SequenceCall(_ProductCall):
 
 
 class _ConvolutionCall(_ProductCall):
-    """A convolution of inputs [n, channels, ...]: each group is linear in its patches."""
+    """A convolution of inputs [n, channels, ...]. Each group is linear in its patches."""
 
     def __init__(self, layer: Convolution, inputs: Tensor) -> None:
         size = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
@@ -158,7 +159,7 @@ class _ConvolutionCall(_ProductCall):
             super().add(columns, wanted)
 
     def _gathering_is_smaller(self, deltas: PooledGradients) -> bool:
-        """Whether the patches that a pool's entries multiply take less memory than all columns with their zeros."""
+        """Whether the patches at the pool's maxima take less memory than all columns with their zeros."""
         _, _, *windows = deltas.indices.shape
         return math.prod(windows) * self.inputs.inputs < len(deltas.columns) * math.prod(deltas.window.size[1:])
 
@@ -183,16 +184,16 @@ class _ConvolutionCall(_ProductCall):
 
 
 def _channels_last_patches(layer: Convolution) -> bool:
-    """Whether the channels of a pixel are adjacent in a patch, instead of the pixels of a channel."""
+    """Whether the channels of a pixel are adjacent in a patch. Otherwise the pixels of a channel are."""
     return layer.in_channels // layer.groups >= _CHANNELS_LAST_FROM
 
 
 def _patches(layer: Convolution, inputs: Tensor, samples: slice) -> Tensor:
-    """Patches [m * groups, positions, channels of a group * kernel] of a slice of m samples, in one copy."""
+    """Patches [m * groups, positions, channels of a group * kernel] of a slice of m samples, made with one copy."""
     inputs, channels_last = inputs[samples], _channels_last_patches(layer)
     channels, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
     matrices = len(inputs) * layer.groups
-    # The layer's own argument for functional.pad; it also covers "same", with different padding on the two sides.
+    # Conv layers keep this argument for functional.pad. It includes "same", with different padding on the two sides.
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
     padded = padded.movedim(1, -1).contiguous() if channels_last else padded.contiguous().movedim(1, -1)
@@ -217,7 +218,7 @@ class _NormCall(LayerCall):
         super().__init__()
         if isinstance(layer, nn.LayerNorm):
             self._normalised = nn.functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
-            # Sum over the dimensions between the sample and the normalised ones.
+            # Sum over the dimensions between the sample dimension and the normalised dimensions.
             self._summed = tuple(range(1, inputs.ndim - len(layer.normalized_shape)))
             return
         if isinstance(layer, nn.GroupNorm):

@@ -1,9 +1,9 @@
-"""||J_n's||^2 for every sample n and parameter, with the Jacobian J_n and vectors s in the outputs of a network.
+"""Computes ||J_n's||^2 for every sample n and parameter, with the Jacobian J_n and vectors s in output space.
 
-Parameters used by calls of layers with a rule only (`layer_rules`, `calls`) share one backward pass to the outputs of
-the layers. It takes about as long as a forward pass, and the norms as long again. Other parameters get per-sample
-gradients: vectorised if torch can, else one sample after the other. All three are compared with autograd on two
-samples. Parameters that disagree are computed one sample after the other.
+Parameters that are used only by calls of layers with a rule (`layer_rules`, `calls`) share one backward pass to the
+outputs of the layers. It takes about as long as a forward pass, and so do the norms. For other parameters, per-sample
+gradients are computed, vectorised if torch supports it, otherwise one sample at a time. All three methods are compared
+with autograd on two samples. Parameters that disagree are computed one sample at a time.
 """
 
 import warnings
@@ -20,13 +20,13 @@ from estimators.per_sample.output_gradients import Columns, Sign
 from estimators.per_sample.products import squared_norms
 from estimators.problem.memory_format import same_but_for_rounding
 
-# Bounds on the rounding of squared norms in float32, relative to those of the parameter and of the whole network, since
-# gradients of a bias may cancel. A wrong rule differs by more.
+# Bounds on the rounding of squared norms in float32, relative to the norms of the parameter and of the whole network.
+# The second is needed because gradients of a bias may cancel. A wrong rule differs by more.
 _RELATIVE, _OF_WHOLE = 1e-3, 1e-7
 # Bytes of per-sample gradients held at a time.
 _WORKSPACE = 128 * 2**20
-# Bytes of gradients in the outputs of layers held before their norms are taken. For 111 samples of the paper's CNN all
-# nine columns take 60 MiB.
+# Bytes of gradients with respect to layer outputs that are held before their norms are computed. For 111 samples of the
+# paper's CNN, all nine columns take 60 MiB.
 _HELD = {"cpu": 64 * 2**20}
 _HELD_ON_ACCELERATORS = 512 * 2**20
 
@@ -38,8 +38,8 @@ class SampleNorms:
 
     Args:
         model: deterministic; the outputs of a sample must not depend on other samples.
-        parameters: those to take norms of, by name.
-        inputs: [1 or 2, ...], samples to choose the computation by.
+        parameters: the parameters to compute norms for, by name.
+        inputs: [1 or 2, ...], samples used to choose the method of each parameter.
 
     Raises:
         ValueError: if the outputs of a sample change with the other samples of its batch.
@@ -47,14 +47,14 @@ class SampleNorms:
 
     def __init__(self, model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> None:
         self.model, self.parameters = model, dict(parameters)
-        #: Working memory for the norms of all chunks.
+        #: Working memory, reused for all chunks.
         self.scratch = Scratch()
         two = inputs if len(inputs) == 2 else torch.cat([inputs, inputs])
-        #: Layers with one row per sample in inputs and outputs. Two batch sizes exclude lengths equal by chance.
+        #: Layers with one row per sample in inputs and outputs. Two batch sizes are tried to exclude coincidences.
         self.by_row = self._layers_by_row(two[:1]) & self._layers_by_row(two)
         #: Parameters with per-sample gradients that torch can vectorise.
         self.vectorised: frozenset[str] = frozenset()
-        #: Parameters that are always computed one sample after the other.
+        #: Parameters that are always computed one sample at a time.
         self.one_by_one: frozenset[str] = frozenset()
         self._compare_with_autograd(two)
 
@@ -63,7 +63,7 @@ class SampleNorms:
         return ChunkNorms(self, inputs)
 
     def uses(self, graph: Graph, calls: list[RecordedCall], samples: int) -> dict[str, list[Use] | None]:
-        """The uses of each parameter in one chunk, or None if it needs per-sample gradients."""
+        """Maps each parameter to its uses in one chunk, or to None if it needs per-sample gradients."""
         calls = [call for call in calls if call.layer in self.by_row and call.holds_for(samples)]
         uses = uses_of(graph, calls, self.parameters)
         return {name: None if name in self.one_by_one else found for name, found in uses.items()}
@@ -76,7 +76,7 @@ class SampleNorms:
     def _compare_with_autograd(self, two: Tensor) -> None:
         chunk = self.chunk(two)
         _check_independent(chunk.outputs, self.model(two[:1]))
-        # A vector in all outputs, without drawing random numbers.
+        # A vector in output space, without drawing random numbers.
         column = torch.arange(1, chunk.outputs.numel() + 1, dtype=chunk.outputs.dtype, device=two.device).cos()
         column = column.reshape(chunk.outputs.shape)
         expected = one_by_one(self.model, self.parameters, two, column)
@@ -85,21 +85,21 @@ class SampleNorms:
 
 
 class ChunkNorms:
-    """The outputs of one chunk, and squared norms of per-sample gradients of any vector in them."""
+    """The outputs of one chunk, and squared norms of the per-sample gradients of their products with any vector."""
 
     def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
         self._plan, self._inputs = plan, inputs
         with PooledRelus() as relus, recorded_calls(plan.model) as calls:
-            #: [n, ...]
+            #: Outputs [n, ...].
             self.outputs: Tensor = plan.model(inputs)
         graph = Graph(self.outputs)
         uses = plan.uses(graph, calls, len(inputs))
         used = {name: found for name, found in uses.items() if found}
         self._calls = list(dict.fromkeys(use.call for found in used.values() for use in found))
-        # Max pools of first layers, by call.
+        # Maps calls of first layers to their max pools.
         self._pooled = {call: pool for call in self._calls if (pool := _sole_pool(call, graph, relus)) is not None}
         self._shared = {name: found for name, found in used.items() if len(found) > 1}
-        # By call, the parameters that no other call uses, with their names in its layer.
+        # Maps each call to the parameters that no other call uses, with their names in its layer.
         self._own: dict[RecordedCall, dict[str, str]] = {}
         for name, found in used.items():
             if len(found) == 1:
@@ -111,11 +111,11 @@ class ChunkNorms:
         self._one_by_one = {name: p for name, p in self.without_rule.items() if name not in fast}
 
     def summed(self, columns: Iterable[tuple[Tensor, Sign]], count: int) -> Norms:
-        """Sums sign ||J_n's_n||^2 over columns s: [n], float64, by parameter; 0 if the outputs ignore the parameter.
+        """Sums sign ||J_n's_n||^2 over columns s: [n], float64, by parameter; 0 for parameters without effect.
 
         Args:
             columns: vectors in the shape of ``outputs``, each with the sign of its norms: [n], or one for all samples.
-            count: about how many there are; it selects the algorithm.
+            count: approximate number of columns; it selects the algorithm.
         """
         zero = self.outputs.new_zeros(len(self.outputs), dtype=torch.float64)
         sums = {name: zero.clone() for name in self._plan.parameters}
@@ -168,15 +168,15 @@ class ChunkNorms:
 
 @dataclass(frozen=True, eq=False)
 class _ColumnGradients:
-    """The gradients of one column in the outputs of the layers."""
+    """The gradients of one column with respect to the outputs of the layers."""
 
     sign: Sign
     deltas: dict[RecordedCall, Tensor]
-    """By call: in its output, or in that of its max pool. Calls that do not affect the outputs are missing."""
+    """Maps calls to the gradient of their output or max pool. Calls without effect on the outputs are missing."""
 
 
 def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | None:
-    """The max pool of a first layer if nothing else uses the layer's output: its gradient can then stay sparse."""
+    """The max pool of a first layer if nothing else uses the layer's output. The gradient can then stay sparse."""
     pool = relus.pools.get(call.edge.node)
     sole = pool is not None and not call.inputs.requires_grad and graph.consumers[call.edge.node] == [pool.edge.node]
     return pool if sole else None
@@ -192,14 +192,14 @@ def vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tenso
     values = {name: parameter.detach() for name, parameter in parameters.items()}
     gradients = torch.func.vmap(torch.func.grad(product), in_dims=(None, 0, 0))
     step = max(1, _WORKSPACE // sum(value.nbytes for value in values.values()))
-    # No graph through other parameters; torch.func.grad enables gradients itself.
+    # No graph is needed for other parameters. torch.func.grad enables gradients itself.
     with torch.no_grad():
         parts = [gradients(values, *part) for part in zip(inputs.split(step), column.split(step), strict=True)]
     return {name: torch.cat([squared_norms(part[name]) for part in parts]) for name in values}
 
 
 def one_by_one(model: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor, column: Tensor) -> Norms:
-    """Squared norms [n] by differentiating one sample after the other: the slow reference."""
+    """Squared norms [n], differentiating one sample at a time. This is slow and serves as the reference."""
     rows = []
     for sample, vector in zip(inputs.split(1), column.split(1), strict=True):
         outputs = model(sample)
@@ -216,7 +216,7 @@ def _try_vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: 
         return {}
     try:
         with warnings.catch_warnings():
-            # torch.func warns if it falls back to a loop, which is slower than ours.
+            # torch.func warns if it falls back to a loop, which is slower than one_by_one.
             warnings.filterwarnings("error", message=".*(vmap|batching rule)")
             return vectorised(model, parameters, inputs, column)
     except Exception:  # torch.func does not support every model.
@@ -224,7 +224,7 @@ def _try_vectorised(model: nn.Module, parameters: Mapping[str, Tensor], inputs: 
 
 
 def _agreeing(found: Norms, expected: Norms) -> frozenset[str]:
-    """The parameters with the expected norms, within rounding; NaN equals NaN."""
+    """The parameters whose norms equal the expected ones within rounding. NaN equals NaN."""
     whole = torch.stack(list(expected.values())).sum(dim=0)
 
     def agrees(norms: Tensor, reference: Tensor) -> bool:
@@ -235,11 +235,11 @@ def _agreeing(found: Norms, expected: Norms) -> frozenset[str]:
 
 
 def _check_independent(outputs: Tensor, alone: Tensor) -> None:
-    """Raises ValueError if the first of two samples has other outputs in a batch of its own."""
+    """Raises ValueError if the outputs of the first of two samples change when it is the only one in its batch."""
     outputs, alone = outputs.detach(), alone.detach()
     if not same_but_for_rounding(outputs[:1], alone):
         raise ValueError(
             f"the outputs of a sample change by {float((outputs[:1] - alone).abs().max()):.3g} with the other samples"
-            " of its batch, expected outputs of one sample alone, since the trace is a sum over samples: replace layers"
-            " that compute statistics over a batch"
+            " of its batch, expected outputs that depend on this sample only, since the trace is a sum over samples:"
+            " replace layers that compute statistics over a batch"
         )

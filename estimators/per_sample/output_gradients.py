@@ -1,4 +1,4 @@
-"""Gradients of several functions in the output of one layer."""
+"""Gradients of several functions with respect to the output of one layer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ Sign = Tensor | float
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Gradients [n, ...] of several functions in the output [n, ...] of a layer, one function per column."""
+    """Gradients [n, ...] of several functions, one column each, with respect to a layer's output [n, ...]."""
 
     deltas: Sequence[Tensor] | PooledGradients
     signs: Sequence[Sign]
     """The sign of each column's norms: [n], or one for all samples."""
     total: int
-    """About how many columns there are with those still to come; it selects the algorithm."""
+    """Approximate total number of columns, including later ones; it selects the algorithm."""
     scratch: Scratch
     """Working memory, shared with other calls."""
 
@@ -30,7 +30,7 @@ class Columns:
         return iter(self.deltas)
 
     def entries(self) -> Iterator[Tensor]:
-        """The gradients without the zeros of a max pool, which do not change sums."""
+        """Yields the gradients without the zeros added by a max pool, which do not change sums."""
         if isinstance(self.deltas, PooledGradients):
             return (self.deltas.entries(column) for column in range(len(self.signs)))
         return iter(self.deltas)
@@ -42,7 +42,7 @@ class Columns:
         return len(some[0])
 
     def stacked(self, part: slice) -> Tensor:
-        """The gradients [m, columns, ...] of a slice of m samples, in their memory format."""
+        """The gradients [m, columns, ...] of a slice of m samples, in the memory format of the columns."""
         if isinstance(self.deltas, PooledGradients):
             deltas = [self.deltas.whole(column, part) for column in range(len(self.signs))]
         else:
@@ -51,7 +51,7 @@ class Columns:
         if len(deltas) == 1:
             return one.unsqueeze(1)
         if one.ndim == 4 and one.stride(1) == 1 and not one.is_contiguous():
-            # channels_last: the channels of a pixel are adjacent, column after column.
+            # In channels_last the channels of a pixel are adjacent. The columns follow each other.
             deltas = [delta.permute(0, 2, 3, 1) for delta in deltas]
             shape = *deltas[0].shape[:3], len(deltas), one.shape[1]
             return torch.stack(deltas, dim=3, out=self.scratch.of("columns", shape, one)).permute(0, 3, 4, 1, 2)

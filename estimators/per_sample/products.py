@@ -1,4 +1,4 @@
-"""||D_n U_n||^2 for every sample n and several matrices D_n: the norms of per-sample weight gradients."""
+"""||D_n U_n||^2 for every sample n and several matrices D_n, which are the norms of per-sample weight gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from estimators.kernels.blocks import Scratch, blocks
 
-# Matrices with fewer inputs are multiplied from the other side, which has many rows.
+# Matrices U with fewer inputs are multiplied from the other side, which has many rows.
 _NARROW = 64
 
 Slices = Callable[[slice], Tensor]
@@ -16,10 +16,10 @@ Slices = Callable[[slice], Tensor]
 
 @dataclass(frozen=True)
 class InputMatrices:
-    """Matrices U [positions, inputs] made of a layer's inputs, ``groups`` for each sample."""
+    """Matrices U [positions, inputs] built from a layer's inputs, ``groups`` per sample."""
 
     rows: Slices
-    """U [m * groups, positions, inputs] of a slice of m samples. Called repeatedly: cheap compared to products."""
+    """U [m * groups, positions, inputs] of a slice of m samples. Called repeatedly; cheap compared to products."""
     inputs: int
     groups: int = 1
 
@@ -34,7 +34,7 @@ class ProductNorms:
 
     Args:
         matrices: U.
-        columns: about how many matrices D of a sample will follow. It selects the algorithm, not the result.
+        columns: approximate number of matrices D per sample. It selects the algorithm and does not affect the result.
     """
 
     def __init__(self, matrices: InputMatrices, columns: int) -> None:
@@ -42,7 +42,7 @@ class ProductNorms:
         self._gram: Tensor | None = None
 
     def of(self, deltas: Slices, samples: int, scratch: Scratch) -> Tensor:
-        """[n, columns], float64, for D [m * groups, columns, outputs, positions] by slices of m samples."""
+        """Norms [n, columns], float64. ``deltas`` maps m samples to D [m * groups, columns, outputs, positions]."""
         inputs, groups = self._matrices.inputs, self._matrices.groups
         one = deltas(slice(0, 1))
         _, columns, outputs, positions = one.shape
@@ -81,13 +81,13 @@ def _by_gram(deltas: Tensor, gram: Tensor) -> Tensor:
 
 
 def norms_at_positions(matrices: InputMatrices, entries: Slices, positions: Tensor, scratch: Scratch) -> Tensor:
-    """||D_n U_n||^2 [n, columns], float64, for sparse D_n with non-zero entries at the same positions in every column.
+    """||D_n U_n||^2 [n, columns], float64, for sparse D_n with nonzero entries at the same positions in every column.
 
-    Gathers, for each output, the rows of U that its entries multiply.
+    For each output, gathers the rows of U that its entries multiply.
 
     Args:
         matrices: U. Each output belongs to one group.
-        entries: [m, outputs, columns, entries] of a slice of m samples.
+        entries: maps a slice of m samples to the entries [m, outputs, columns, entries].
         positions: [n, outputs, entries], the position of each entry.
         scratch: working memory.
     """

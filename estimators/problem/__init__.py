@@ -1,1 +1,1 @@
-"""Model, loss and data as one validated value: samples, checks, isolation, chunking, memory format."""
+"""Model, loss and data as one validated object: samples, checks, isolation, chunking, memory format."""

@@ -1,4 +1,4 @@
-"""Checks of model, loss and outputs: each raises a ValueError that names the fix."""
+"""Checks of model, loss and outputs. Each raises a ValueError that says how to fix the problem."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-# A mean loss and the mean over single samples differ by rounding only, relative to the mean absolute loss of a sample.
+# A mean loss and the mean over single samples may differ by rounding, relative to the mean absolute loss of a sample.
 _MEAN_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _REPEAT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -27,12 +27,12 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise ValueError("no parameter of the model requires grad, expected at least one: call requires_grad_(True)")
-    # The integer parameters of quantised layers do not matter.
+    # The integer parameters of quantised layers are irrelevant.
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
     for dtype in dtypes - {torch.float32, torch.float64}:
         raise ValueError(
-            f"a parameter of the model is {dtype}, expected torch.float32 or torch.float64, since second derivatives"
-            " drown in the rounding of other types: convert with model.float() or model.double()"
+            f"a parameter of the model is {dtype}, expected torch.float32 or torch.float64, since rounding errors of"
+            " other types can exceed second derivatives: convert with model.float() or model.double()"
         )
     if len(dtypes) > 1:
         raise ValueError(f"parameters have several dtypes, {_names(dtypes)}, expected one: convert with model.float()")
@@ -42,8 +42,8 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, parameter in model.named_parameters():
         if parameter._backward_hooks:
             raise ValueError(
-                f"parameter {name} has a gradient hook, which changes the gradients that are differentiated, expected"
-                " none: remove the hook while measuring"
+                f"parameter {name} has a gradient hook, which changes its gradients, expected none:"
+                " remove the hook while measuring"
             )
     return trainable
 
@@ -59,8 +59,8 @@ def check_mode(model: nn.Module) -> None:
         if isinstance(module, _BATCH_NORM) and (module.training or module.running_mean is None):
             reason = "is in train mode" if module.training else "has no running statistics"
             raise ValueError(
-                f"{type(module).__name__} {name!r} {reason}, so it couples the samples of a chunk and the chunk size"
-                " changes the loss, expected eval mode with running statistics: call model.eval() before measuring"
+                f"{type(module).__name__} {name!r} {reason}, so the loss depends on the chunk size,"
+                " expected eval mode with running statistics: call model.eval() before measuring"
             )
 
 
@@ -101,9 +101,9 @@ def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: T
 class MeanCheck:
     """Checks that the loss of each chunk is the mean of the losses of its single samples.
 
-    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample shows nothing.
-    Losses that are not finite pass: the result will be NaN, which is correct. Nothing waits for the device before
-    `conclude`.
+    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample proves nothing.
+    Losses that are not finite pass: the result will be NaN, which is correct. `add` does not synchronize with the
+    device; `conclude` does.
     """
 
     def __init__(self, loss_fn: LossFunction) -> None:
@@ -114,7 +114,7 @@ class MeanCheck:
 
     @torch.no_grad()
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Check one more chunk: outputs [n, ...] and targets [n, ...]."""
+        """Checks one more chunk: outputs [n, ...] and targets [n, ...]."""
         outputs = outputs.detach()
         if self._last is not None:
             outputs, targets = torch.cat([self._last[0], outputs]), torch.cat([self._last[1], targets])
@@ -129,11 +129,11 @@ class MeanCheck:
         if self._violation is None:
             self._violation = found
         else:
-            # In a violation the mean may be NaN (an ignored target), the loss never is.
+            # In a violation the mean may be NaN (an ignored target), but the loss is never NaN.
             self._violation = torch.where(self._violation[0].isnan(), found, self._violation)
 
     def conclude(self) -> None:
-        """Raises ValueError if a chunk's loss was not the mean over its samples; waits for the device."""
+        """Raises ValueError if a chunk's loss was not the mean over its samples. Synchronizes with the device."""
         if self._violation is None or math.isnan(self._violation[0].item()):
             return
         loss, mean = self._violation.tolist()
@@ -158,7 +158,7 @@ def _single_losses(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> T
     try:
         singles: Tensor = torch.func.vmap(loss_fn)(*pair)
         return singles.reshape(len(outputs))
-    except Exception:  # vmap does not support every loss; the loss's own errors are raised again here.
+    except Exception:  # vmap does not support every loss. Errors of the loss itself are raised again here.
         return torch.stack([loss_fn(output, target).reshape(()) for output, target in zip(*pair, strict=True)])
 
 

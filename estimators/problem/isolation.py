@@ -1,4 +1,4 @@
-"""The context in which models are measured: exact arithmetic inside, everything restored afterwards."""
+"""The context in which models are measured. Arithmetic is exact inside, and everything is restored on exit."""
 
 import random
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# Values of flags that already mean float32 arithmetic.
+# Values of flags that already select float32 arithmetic.
 _EXACT: tuple[Any, ...] = ("none", "ieee", False)
 
 
 @contextmanager
 def measuring(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Gradients enabled, autocast and TF32 disabled, attention twice differentiable; all restored at the end.
+    """Enables gradients and twice differentiable attention, disables autocast and TF32, and restores all on exit.
 
-    Buffers and the random streams of torch (CPU and ``device``) and ``random`` are restored too, after exceptions as
-    well. Parameters, ``.grad`` and modes are not changed inside.
+    Also restores buffers and the random streams of torch (CPU and ``device``) and ``random``, even after an exception.
+    Parameters, ``.grad`` and modes are not changed inside.
     """
     with ExitStack() as stack:
         stack.enter_context(_random_streams_restored(device))
@@ -56,8 +56,8 @@ def _buffers_restored(model: nn.Module) -> Iterator[None]:
     finally:
         for module, name, buffer, version, copy in found:
             module._buffers[name] = buffer
-            # Unchanged buffers are not written, since a graph of the caller's may have saved them. Batch norm in train
-            # mode updates its running statistics without increasing their version.
+            # Unchanged buffers are not written, since a graph of the caller may have saved them. Versions are not
+            # enough: train-mode batch norm updates its running statistics without increasing their version.
             unnoticed = module.training and buffer.layout is torch.strided and not torch.equal(buffer, copy)
             if buffer._version != version or unnoticed:
                 with torch.no_grad():
@@ -80,7 +80,7 @@ def _flags_restored(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _flags(model: nn.Module, device: torch.device) -> list[tuple[Any, str, Any]]:
-    """(owner, attribute, value while measuring) of the global flags that control the precision of arithmetic."""
+    """(owner, attribute, value while measuring) of the global flags that control arithmetic precision."""
     backends: Any = torch.backends
     if device.type == "cpu":
         owners = [backends.mkldnn.matmul, backends.mkldnn.conv] if hasattr(backends.mkldnn, "matmul") else []
@@ -93,5 +93,5 @@ def _flags(model: nn.Module, device: torch.device) -> list[tuple[Any, str, Any]]
     if hasattr(backends.cuda.matmul, "fp32_precision"):
         owners = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
         return [*flags, *((owner, "fp32_precision", "ieee") for owner in owners)]
-    # torch before 2.9
+    # torch before 2.9.
     return [*flags, (backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]

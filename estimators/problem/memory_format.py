@@ -1,7 +1,7 @@
-"""The memory format of images: channels_last on a CPU if the model computes the same from it.
+"""Chooses the memory format of images: channels_last on a CPU, if the model computes the same results from it.
 
-Convolution and pooling kernels of a CPU use channels_last internally. Given contiguous images they convert in every
-call, and an operation that mixes both formats takes several times as long.
+CPU kernels for convolution and pooling use channels_last internally. They convert contiguous images in every call, and
+an operation that mixes both formats takes several times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,31 +11,32 @@ from torch import Tensor, nn
 
 from estimators.kernels.channels_last import to_channels_last
 
-# Bound on differences in the order of sums, relative to the largest entry.
+# Bound on differences that a different order of sums may cause, relative to the largest entry.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 def prefers_channels_last(model: nn.Module, images: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]) -> bool:
-    """Whether to convert images to channels_last: on a CPU, for a model with convolutions whose results stay the same.
+    """Whether to convert images to channels_last: on a CPU, if the model has convolutions and the same results.
 
-    A model may view images as vectors, which raises an error, or read strides, which changes its results. So we try.
-    About one call in 500 hits a near-tie in max pooling. Then we keep the original format, which is only slower.
+    The results of both formats are compared, because a model that flattens images with ``view`` raises an error, and a
+    model that reads strides changes its results. About one call in 500 hits a near-tie in max pooling. It then keeps
+    the original format, which is only slower.
 
     Args:
         model: the model.
         images: a few inputs of the model [n, ...], of any shape.
-        compute: from such inputs, every result that must stay the same.
+        compute: computes every result that must stay the same, from such inputs.
     """
     if images.device.type != "cpu" or images.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
         return False
     try:
         expected, found = compute(images), compute(to_channels_last(images))
-    except Exception:  # An error of the model itself is raised again when it gets the original images.
+    except Exception:  # An error of the model itself is raised again with the original images.
         return False
     return all(same_but_for_rounding(*pair) for pair in zip(found, expected, strict=True))
 
 
 def same_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
-    """Whether all entries agree within rounding of the largest one; NaN agrees with everything."""
+    """Whether all entries agree up to rounding, relative to the largest entry. NaN agrees with everything."""
     bound = _ROUNDING.get(expected.dtype, max(_ROUNDING.values())) * expected.abs().max()
     return not bool(((found - expected).abs() > bound).any())

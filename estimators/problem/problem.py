@@ -1,4 +1,4 @@
-"""The mean loss of a model over samples, validated once and taken by every estimator."""
+"""The mean loss of a model over samples. It is validated once and is the input of every estimator."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -40,10 +40,10 @@ class Problem:
 
     @classmethod
     def of(cls, model: nn.Module, loss_fn: LossFunction, batches: Batches) -> "Problem":
-        """The problem of a model, a mean loss and data.
+        """Validates a model, a mean loss and data, and chooses the memory format.
 
         Raises:
-            ValueError: if model or data cannot be measured; the message names the fix.
+            ValueError: if model or data cannot be measured; the message says how to fix it.
         """
         parameters = trainable_parameters(model)
         check_mode(model)
@@ -74,16 +74,16 @@ class Problem:
         return replace(self, count=samples_in_fraction(fraction, self.count))
 
     def measuring(self) -> AbstractContextManager[None]:
-        """The context for evaluating and differentiating: see `estimators.problem.isolation.measuring`."""
+        """The context for evaluating and differentiating; see `estimators.problem.isolation.measuring`."""
         return measuring(self.model, self.device)
 
     def chunks(self, size: int) -> Iterator[Pair]:
-        """Chunks of at most ``size`` samples on the model's device, each within one batch."""
+        """Yields chunks of at most ``size`` samples on the model's device. A chunk does not span batches."""
         for inputs, targets in self.samples.chunks(size, self.device, self.count):
             yield to_channels_last(inputs) if self.channels_last else inputs, targets
 
     def first(self, size: int) -> Pair:
-        """At most ``size`` samples of the first batch."""
+        """Returns at most ``size`` samples of the first batch."""
         return next(self.chunks(size))
 
     def default_chunk_size(self) -> int:
@@ -104,7 +104,7 @@ class Problem:
         check_mean(self.loss_fn, outputs, targets)
 
     def flat_gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
-        """The gradient [size] of a scalar, zero if it does not depend on the parameters; its graph is kept."""
+        """Gradient [size] of a scalar, zero if the scalar does not depend on the parameters. Its graph is kept."""
         if not value.requires_grad:
             return torch.zeros(self.size, dtype=self.dtype, device=self.device)
         parameters = list(self.parameters.values())
@@ -117,7 +117,7 @@ class Problem:
         """Outputs, gradient and one Hessian-vector product."""
         outputs, loss = self.evaluate(inputs, targets)
         gradient = self.flat_gradient(loss, create_graph=True)
-        # The vector singles out no parameter, and no random stream is used.
+        # This vector gives every parameter a weight without drawing random numbers.
         vector = torch.arange(1, self.size + 1, dtype=self.dtype, device=self.device).cos()
         return [outputs.detach(), gradient.detach(), self.flat_gradient(gradient @ vector)]
 

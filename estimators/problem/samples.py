@@ -1,4 +1,4 @@
-"""The samples of a loss: (inputs, targets) pairs, split into chunks in a fixed order."""
+"""The samples of a loss, as (inputs, targets) pairs that are split into chunks in a fixed order."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,15 +11,15 @@ Batches = Pair | Iterable[Pair]
 
 
 class Samples:
-    """The samples of ``batches`` in order, counted and checked once.
+    """The samples of ``batches``, in order. They are counted and checked once.
 
     Args:
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs (a list, a DataLoader
             with ``shuffle=False``), whose first dimension counts samples.
 
     Raises:
-        ValueError: for a generator, for no samples, for a batch that is not a pair of tensors of equal length, or if
-            a second pass yields another order.
+        ValueError: if ``batches`` is a generator, has no samples, has a batch that is not a pair of tensors of equal
+            length, or yields a different order in a second pass.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -41,7 +41,9 @@ class Samples:
         self._refuse_changing_order()
 
     def chunks(self, size: int, device: torch.device, limit: int | None = None) -> Iterator[Pair]:
-        """Chunks of at most ``size`` of the first ``limit`` samples (or all), each within one batch, on ``device``.
+        """Yields chunks of at most ``size`` of the first ``limit`` samples (None: all), on ``device``.
+
+        A chunk does not span batches.
 
         Raises:
             ValueError: if the number of samples has changed since they were counted.
@@ -58,8 +60,8 @@ class Samples:
                 return
         if seen != self.count:
             raise ValueError(
-                f"batches yielded {seen} samples, {self.count} at its first pass: pass data that yields the same"
-                " samples in every pass"
+                f"batches yielded {seen} samples, expected {self.count} as in its first pass: pass data that yields the"
+                " same samples in every pass"
             )
 
     def whole(self, device: torch.device) -> Pair:
@@ -87,13 +89,13 @@ class Samples:
         first, second = (next((pair for pair in self._checked_pairs() if len(pair[0])), None) for _ in range(2))
         if first is None or second is None or not all(_same(a, b) for a, b in zip(first, second, strict=True)):
             raise ValueError(
-                "batches yielded another first batch at a second pass, expected the same samples in the same order:"
+                "batches yielded a different first batch in a second pass, expected the same samples in the same order:"
                 " turn off shuffling and random augmentation"
             )
 
 
 def samples_in_fraction(fraction: float, count: int) -> int:
-    """ceil(fraction * count), at least 1; rounding errors such as 0.07 * 100 = 7.000000000000001 are ignored."""
+    """ceil(fraction * count), at least 1. Ignores rounding errors such as 0.07 * 100 = 7.000000000000001."""
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"fraction is {fraction}, expected a number in (0, 1]: pass the share of samples to keep")
     return max(1, math.ceil(round(fraction * count, 9)))
@@ -108,7 +110,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return True
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    # NaN equals NaN here: it makes results NaN, but says nothing about the order.
+    # NaN equals NaN here, because a NaN in the data does not mean that the order has changed.
     return bool(torch.all((a == b) | ((a != a) & (b != b))))
 
 

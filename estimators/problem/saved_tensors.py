@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class SavedTensors:
-    """Iterable over the tensors that operations have saved, as long as their graphs exist."""
+    """Iterable over the tensors that operations have saved and whose graphs still exist."""
 
     def __init__(self) -> None:
         self._references: list[weakref.ref[Tensor]] = []
@@ -18,9 +18,9 @@ class SavedTensors:
         return (tensor for reference in self._references if (tensor := reference()) is not None)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Record a tensor; returns the one that the operation is to save."""
-        # Without detach(), a graph that is differentiated again would refer to itself, and the garbage collector does
-        # not see that cycle. Autograd restores the history.
+        """Records a tensor and returns the tensor that the operation should save."""
+        # Without detach(), a graph that is differentiated again would refer to itself, and the garbage collector cannot
+        # detect that cycle. Autograd restores the history.
         saved = tensor.detach()
         self._references.append(weakref.ref(saved))
         return saved

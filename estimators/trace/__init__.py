@@ -1,1 +1,1 @@
-"""Traces: Hutchinson's estimator, and the Gauss-Newton trace without probes."""
+"""Trace estimation: Hutchinson's method, and the trace of the Gauss-Newton matrix without probes."""

@@ -1,12 +1,12 @@
 """The trace of the Gauss-Newton matrix without probes: exact, or sampled with one random vector per sample.
 
-GGN is the mean over samples of J_n'(d2l_n/dz_n2)J_n, with the loss l_n of sample n and the Jacobian J_n of its outputs
-z_n (Schraudolph, 2002; Martens, 2020, section 8). With a root S_n S_n' = d2l_n/dz_n2,
+GGN is the mean over samples of J_n'(d2l_n/dz_n2)J_n. Here l_n is the loss of sample n and J_n the Jacobian of its
+outputs z_n (Schraudolph, 2002; Martens, 2020, section 8). With a root S_n S_n' = d2l_n/dz_n2,
 
     tr(GGN_n) = sum over the columns s of S_n of ||J_n's||^2.
 
-BackPACK's DiagGGNExact computes the sum over samples entry by entry (Dangel et al., 2020). If the network is piecewise
-linear in each single parameter, tr(GGN) = tr(H) exactly.
+BackPACK's DiagGGNExact computes the same sum for each diagonal entry of the GGN (Dangel et al., 2020). If the network
+is piecewise linear in each single parameter, tr(GGN) = tr(H) exactly.
 """
 
 from collections.abc import Iterator
@@ -22,40 +22,41 @@ from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
 from estimators.trace.trace_pass import Chunk, ChunkEstimator, GaussNewtonTrace, trace_pass
 
-# With one vector per sample, every eighth sample gets a second one for the standard error: an eighth more work. With
-# few samples more of them do, so that about 64 determine the error.
+# With one vector per sample, every eighth sample gets a second vector to estimate the standard error, at an eighth of
+# additional cost. If there are few samples, a larger share gets one, so that about 64 samples determine the error.
 _REPEAT_EVERY, _MIN_REPEATED = 8, 64
 
 
 @dataclass(frozen=True, eq=False)
 class SampledGaussNewtonTrace(GaussNewtonTrace):
-    """Result of `estimators.sampled_trace`: unbiased estimates of all numbers of the exact trace.
+    """Result of `estimators.sampled_trace`. All numbers of the exact trace are replaced by unbiased estimates.
 
-    ``sampling_error`` includes the error of the signs, since s / sqrt(n) of noisy contributions cannot separate them.
+    ``sampling_error`` includes the error of the random signs, because s / sqrt(n) cannot separate the two.
     """
 
     standard_error: float
-    """Of ``value`` as an estimate of tr(GGN) over *these* samples.
+    """Standard error of ``value`` as an estimate of tr(GGN) over *these* samples.
 
-    The error of the random signs, estimated from the samples with several vectors."""
+    It is the error caused by the random signs, estimated from the samples with several vectors."""
     vectors: int
-    """Random vectors per sample. If 1, some samples had a second one."""
+    """Random vectors per sample. If 1, a share of the samples had a second vector."""
 
 
 def exact_trace(
     model: nn.Module, loss_fn: LossFunction, batches: Batches, chunk_size: int | None = None
 ) -> GaussNewtonTrace:
-    """Computes tr(GGN) of the mean loss exactly, per parameter and per sample. It is tr(H) if ``.exact`` is true.
+    """Computes tr(GGN) of the mean loss exactly, per parameter and per sample. It equals tr(H) if ``.exact`` is true.
 
-    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes, and 1 + 2 C for other losses of C outputs: a
-    backward pass to the outputs of the layers for each column of S_n, and the norms of per-sample gradients.
-    Parameters used outside the calls of their layers cost more. The model is left bitwise unchanged.
+    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes, and 1 + 2 C for other losses of C outputs. Each
+    column of S_n needs a backward pass to the outputs of the layers, and the norms of per-sample gradients. Parameters
+    used outside the calls of their layers cost more. The model is left bitwise unchanged.
 
     Args:
         model: in the mode to be measured; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; it need not be convex in the outputs.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order.
-        chunk_size: maximum samples at a time. None: on a CPU two thirds of `estimators.HessianOperator`'s.
+        chunk_size: maximum samples at a time. None: two thirds of the default of `estimators.HessianOperator` on a CPU,
+            and the same as its default on other devices.
 
     Raises:
         ValueError: if the trace cannot be computed correctly; the message says how to fix it.
@@ -80,12 +81,12 @@ def sampled_trace(
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
 ) -> SampledGaussNewtonTrace:
-    """Estimates tr(GGN) without bias for about the cost of one gradient, as ||J_n'S_n e||^2 with random signs e.
+    """Estimates tr(GGN) without bias as the mean of ||J_n'S_n e||^2 with random signs e, for the cost of a gradient.
 
-    Every sample has its own signs, so the mean over n samples averages n estimates. The error falls with
-    1 / sqrt(n vectors); on the paper's network it was about 1% with 5,000 samples. Costs 1 + 2.5 forward passes with
-    one vector (every eighth sample gets a second one, for ``.standard_error``) and 1 + 2 ``vectors`` with more. Losses
-    that are not convex in the outputs take twice as many backward passes.
+    Every sample has different signs, so the mean over n samples averages n estimates. The error decreases as
+    1 / sqrt(n vectors). On the paper's network it was about 1% with 5,000 samples. Costs 1 + 2.5 forward passes with
+    one vector (every eighth sample gets a second vector, for ``.standard_error``) and 1 + 2 ``vectors`` with more.
+    Losses that are not convex in the outputs take twice as many backward passes.
 
     Args:
         model: as for `exact_trace`.
@@ -93,8 +94,8 @@ def sampled_trace(
         batches: as for `exact_trace`.
         vectors: random vectors per sample, at least 1.
         generator: draws the signs, on any device. None: a generator seeded by torch's global CPU generator, which
-            advances. The chunk size does not change the draws.
-        chunk_size: maximum samples at a time. None: `estimators.HessianOperator`'s.
+            advances. The draws do not depend on the chunk size.
+        chunk_size: maximum samples at a time. None: the default of `estimators.HessianOperator`.
 
     Raises:
         ValueError: as `exact_trace`, or if vectors is below 1.
@@ -130,10 +131,11 @@ class _RandomSigns(ChunkEstimator):
 
     def __init__(self, vectors: int, generator: torch.Generator | None) -> None:
         if generator is None:
-            # The state of the global generator is restored after the trace: drawing from it would repeat the signs.
+            # The state of the global generator is restored after the trace. Direct draws would be the same in every
+            # call.
             generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
         self._vectors, self._generator = vectors, generator
-        # Per sample: the number of its estimates, their mean square, and the variance of their mean (NaN for one).
+        # Per sample: the number of estimates, their mean square, and the variance of their mean (NaN for one estimate).
         self._counts: list[Tensor] = []
         self._squares: list[Tensor] = []
         self._variances: list[Tensor] = []
@@ -161,10 +163,10 @@ class _RandomSigns(ChunkEstimator):
         return {name: values / count for name, values in norms.items()}, passes
 
     def standard_error(self) -> float:
-        """The standard error of the mean over all samples.
+        """Standard error of the mean over all samples.
 
-        The variance of a single estimate is unknown, its square is not. Both are dominated by few samples, so their
-        ratio over the samples with two vectors is more reliable than the mean variance.
+        A single estimate has a known square but no variance. Few samples dominate both, so the ratio of variance to
+        square over the samples with two vectors is more reliable than their mean variance.
         """
         counts, squares, variances = (
             torch.cat(parts).cpu() for parts in (self._counts, self._squares, self._variances)
@@ -172,12 +174,12 @@ class _RandomSigns(ChunkEstimator):
         single = counts == 1.0
         total = variances[~single].sum()
         if single.any() and total != 0.0:
-            # A single estimate has twice the variance of the mean of two.
+            # The variance of a single estimate is twice the variance of the mean of two.
             total = total + 2.0 * total / squares[~single].sum() * squares[single].sum()
         return float(total.sqrt()) / len(counts)
 
     def _rounds(self, chunk: Chunk) -> Iterator[Tensor]:
-        """The signs of one vector for each sample and repetition of the chunk, drawn in the order of the samples."""
+        """Yields the signs of one vector for each sample and repetition of the chunk, drawn in the order of samples."""
         counts = torch.full((chunk.samples,), self._vectors)
         counts[chunk.again] = 2
         signs = self._drawn(counts.tolist(), chunk.root.signs)
@@ -186,7 +188,7 @@ class _RandomSigns(ChunkEstimator):
             yield signs[torch.cat([first + index, first[chunk.again] + 1]).to(signs.device)]
 
     def _drawn(self, counts: list[int], size: int) -> Tensor:
-        """Signs [sum of the counts, size]. A CPU generator draws the same numbers at once and sample by sample."""
+        """Signs [sum of the counts, size]. With a CPU generator they are the same as when drawn sample by sample."""
         device = self._generator.device
         draws = [sum(counts)] if device.type == "cpu" else counts
         drawn = [torch.randint(0, 2, (n, size), generator=self._generator, device=device) for n in draws]

@@ -1,4 +1,4 @@
-"""The trace of the Hessian of any network: exact if possible, else with probes for the network's own curvature."""
+"""The trace of the Hessian of any network. It is exact if possible, otherwise probes estimate tr(H - GGN)."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,30 +23,30 @@ class HessianTrace:
     value: float
     """tr(H) = ``gauss_newton`` + ``difference``; unbiased if not exact."""
     exact: bool
-    """Whether ``value`` is tr(H) to rounding: no probes are needed, which is proved, and nothing was sampled."""
+    """Whether ``value`` equals tr(H) up to rounding: tr(GGN) = tr(H) is proved and tr(GGN) was not sampled."""
     reason: str
     """Why tr(GGN) and tr(H) are equal, or why they may differ."""
     standard_error: float
-    """Of ``value`` as the trace over these samples: the errors of probes and sampled signs, added in quadrature.
+    """Standard error of ``value`` as an estimate of the trace over these samples.
 
-    0.0 if exact, NaN for a single probe."""
+    It adds the errors of probes and sampled signs in quadrature. 0.0 if exact, NaN for a single probe."""
     gauss_newton: float
     """tr(GGN), exact or sampled."""
     difference: float
-    """The estimate of tr(H - GGN); 0.0 if no probes were needed."""
+    """Estimate of tr(H - GGN); 0.0 if no probes were needed."""
     products: float
     """Products used, one per probe, in addition to ``gauss_newton_trace.backward_passes``."""
     samples: tuple[float, ...] = field(repr=False)
     """One unbiased estimate of ``difference`` per probe."""
     gauss_newton_trace: GaussNewtonTrace = field(repr=False)
-    """The full result for tr(GGN): per parameter, per sample, with its sampling error."""
+    """The full result for tr(GGN), per parameter and per sample, with its sampling error."""
     probes: HutchinsonResult | None = field(repr=False)
     """The full result for ``difference``; None if no probes were needed."""
 
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
         """The confidence interval (low, high) of the trace at ``level``; see `HutchinsonResult.interval`.
 
-        The error of sampled signs is a mean over all samples and treated as known. The width is zero if exact.
+        The error of sampled signs is treated as known, since it is averaged over all samples. The width is 0 if exact.
 
         Raises:
             ValueError: if level is outside (0, 1) or the method is unknown.
@@ -54,7 +54,7 @@ class HessianTrace:
         sampled = _standard_error_of_signs(self.gauss_newton_trace) ** 2
         probed, degrees = (0.0, 1.0) if self.probes is None else self.probes.variance_of_mean(method)
         total = probed + sampled
-        # Satterthwaite's degrees of freedom of a sum of variances, only the first of which is uncertain.
+        # Satterthwaite's degrees of freedom for a sum of two variances; only the first variance is uncertain.
         degrees *= (total / probed) ** 2 if probed else MAX_DEGREES_OF_FREEDOM / degrees
         half = half_width(total, min(degrees, MAX_DEGREES_OF_FREEDOM), level, method)
         return self.value - half, self.value + half
@@ -67,27 +67,27 @@ def hessian_trace(
     sampled: bool = False,
     generator: torch.Generator | None = None,
 ) -> HessianTrace:
-    """Computes tr(H) = tr(GGN) + tr(H - GGN): the first term exactly, the second with probes unless it is zero.
+    """Computes tr(H) = tr(GGN) + tr(H - GGN). The first term is exact; probes estimate the second unless it is zero.
 
-    If the network is piecewise linear in each single parameter, tr(H) = tr(GGN): the result is exact and needs no
+    If the network is piecewise linear in each single parameter, tr(H) = tr(GGN), so the result is exact and needs no
     probes (`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
-    2 ||H - GGN||_F^2, minus the diagonal's share for Rademacher probes; probes of H have 2 ||H||_F^2 instead. It is
-    small if the curvature comes from the loss rather than the network, as near a minimum, where the gradient in the
-    outputs vanishes.
+    2 ||H - GGN||_F^2 for Gaussian probes, and less for Rademacher probes by the share of the diagonal. (The variance of
+    z'Hz is 2 ||H||_F^2.) The variance is small if the curvature comes from the loss rather than the network, for
+    example near a minimum, where the gradient with respect to the outputs vanishes.
 
-    Costs an exact trace and one product per probe, counted in ``op.products``.
+    Costs an exact trace and one product per probe. The products are counted in ``op.products``.
 
     Args:
-        op: the Hessian, whose model, loss, samples (also of a subset), chunk size and memory budget are used. On a CPU
-            the exact trace takes chunks of two thirds of the size.
+        op: the Hessian. Its model, loss, samples (or subset), chunk size and memory budget are used. On a CPU the exact
+            trace uses two thirds of the chunk size.
         probes: at least 1, if any are needed; a standard error needs 2.
-        distribution: of the probes, "rademacher" or "gaussian".
-        sampled: whether to estimate tr(GGN) by `estimators.sampled_trace` for about the cost of one gradient. The
-            standard error includes its error.
-        generator: draws the signs, if sampled, then the probes. None: torch's global CPU generator.
+        distribution: distribution of the probes, "rademacher" or "gaussian".
+        sampled: whether to estimate tr(GGN) by `estimators.sampled_trace`, for about the cost of one gradient. The
+            standard error includes the error of this estimate.
+        generator: draws first the signs, if sampled, and then the probes. None: torch's global CPU generator.
 
     Raises:
-        ValueError: if op is not a HessianOperator; as `estimators.hutchinson` and `estimators.exact_trace`.
+        ValueError: if op is not a HessianOperator, or as in `estimators.hutchinson` and `estimators.exact_trace`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     >>> op = HessianOperator(model, torch.nn.functional.mse_loss, (torch.ones(8, 3), torch.zeros(8, 1)))

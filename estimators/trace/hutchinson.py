@@ -13,8 +13,8 @@ from estimators.operators.protocols import SymmetricOperator, block_product, kee
 from estimators.operators.random_vectors import Distribution, random_vector
 from estimators.trace.intervals import MIN_PROBES, Method, degrees_of_freedom, half_width, min_probes
 
-# Size of a block of probes; its products and their copies take three times as much again. It holds 16 float32 probes
-# of a million parameters. More would save little: a product in a block of k costs 6F + 3F/k.
+# Bytes of a block of probes; its products and copies need three times as much in addition. This is enough for 16
+# float32 probes of a million parameters. Larger blocks would save little: a product in a block of k costs 6F + 3F/k.
 _BLOCK_BYTES = 64 * 2**20
 
 
@@ -25,27 +25,28 @@ class HutchinsonResult:
     value: float
     """The mean of ``samples``: an unbiased estimate of the trace."""
     standard_error: float
-    """Standard deviation of the samples (with n - 1) / sqrt(n); NaN for a single probe."""
+    """Standard deviation of the samples (with n - 1), divided by sqrt(n). NaN for a single probe."""
     frobenius: float
     """Square root of an unbiased estimate of ||A||_F^2."""
     products: float
-    """Products used, excluding those behind the deflating basis."""
+    """Products used, excluding the products of the Lanczos run used for deflation."""
     samples: tuple[float, ...]
     """One unbiased estimate of the trace per probe."""
     squared_norms: tuple[float, ...]
-    """||M z||^2 per probe, with M = A, or PAP with deflation."""
+    """||M z||^2 per probe, with M = A without deflation and M = PAP with deflation."""
     variance: float
     """Unbiased estimate of the variance of one sample; NaN for a single probe.
 
-    2 ||M||_F^2 for Gaussian probes, 2 (||M||_F^2 - sum M_ii^2) for Rademacher probes. It uses M z, not the spread of
-    the samples, and is more precise than ``standard_error``."""
+    2 ||M||_F^2 for Gaussian probes, 2 (||M||_F^2 - sum M_ii^2) for Rademacher probes. It is computed from M z, not from
+    the spread of the samples, and is more precise than ``standard_error``."""
 
     @property
     def effective_rank(self) -> float:
-        """trace(A)^2 / ||A||_F^2: k for k equal eigenvalues, between 1 and the rank for semidefinite matrices.
+        """trace(A)^2 / ||A||_F^2, which is k for a matrix with k equal nonzero eigenvalues.
 
-        Between 0 and the rank for indefinite matrices. The numerator is unbiased, the ratio up to O(1 / n). NaN for a
-        single probe and for a zero matrix.
+        It is between 1 and the rank for semidefinite matrices, and between 0 and the rank for indefinite matrices. The
+        estimate of the numerator is unbiased; the ratio has a bias of O(1 / n). NaN for a single probe and for a zero
+        matrix.
         """
         if self.frobenius == 0.0:
             return math.nan
@@ -54,23 +55,26 @@ class HutchinsonResult:
 
     @property
     def too_few_probes(self) -> str | None:
-        """Why the coverage of Student's interval may differ from its level; None if there are enough probes."""
+        """Why the coverage of the Student t interval may differ from its level; None if there are enough probes."""
         count, (_, degrees) = len(self.samples), self.variance_of_mean("student")
         if count >= (expected := min_probes(self.samples, degrees)):
             return None
-        why = "" if expected == MIN_PROBES else ", since few eigenvalues of both signs make up the trace"
-        return f"{count} probes, expected {expected} for Student's interval{why}: take more probes, or Chebyshev's"
+        why = "" if expected == MIN_PROBES else ", since a few eigenvalues of both signs dominate the trace"
+        return (
+            f"{count} probes, expected at least {expected} for the Student t interval{why}: take more probes or use the"
+            " Chebyshev interval"
+        )
 
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
         """The confidence interval (low, high) of the trace at ``level``.
 
-        Its width comes from ``variance`` and allows for the uncertainty of ``variance``, which is large for few probes
-        or few eigenvalues. "student" assumes a nearly normal mean, and its coverage is off for very few probes: see
-        ``too_few_probes``. "chebyshev" assumes no distribution, uses the largest possible variance 2 ||M||_F^2, and is
-        at least twice as wide. For a single probe: (-inf, inf).
+        Its width is computed from ``variance`` and includes the uncertainty of ``variance``, which is large for few
+        probes or few eigenvalues. "student" assumes that the mean is close to normal. With very few probes its coverage
+        differs from ``level``; see ``too_few_probes``. "chebyshev" assumes no distribution, uses the largest possible
+        variance 2 ||M||_F^2, and is at least twice as wide. For a single probe: (-inf, inf).
 
-        Neither covers one case: a few Rademacher probes may all be orthogonal to an eigenvector that is non-zero in two
-        or three parameters only.
+        Both may miss the trace in one case: if an eigenvector is nonzero in two or three parameters only, a few
+        Rademacher probes may all be orthogonal to it.
 
         Raises:
             ValueError: if level is outside (0, 1) or the method is unknown.
@@ -95,7 +99,7 @@ class HutchinsonResult:
 
 
 class DeflatingSubspace(Protocol):
-    """The subspace that deflation needs, such as a `estimators.LanczosResult`."""
+    """The subspace that deflation needs, for example an `estimators.LanczosResult`."""
 
     @property
     def basis(self) -> Tensor:
@@ -115,20 +119,20 @@ def hutchinson(
 ) -> HutchinsonResult:
     """Estimates the trace of A as the mean of z'Az over random probes z (Hutchinson, 1990; Algorithm 1, equation (7)).
 
-    The variance of one sample is 2 ||A||_F^2 for Gaussian probes (the paper's) and 2 (||A||_F^2 - sum A_ii^2), never
-    more, for Rademacher probes. With ``deflate``, trace(Q'AQ) is exact and the probes estimate the rest with
-    P = I - QQ': trace(Q'AQ) + z'PAPz is unbiased with variance 2 ||PAP||_F^2 for Gaussian probes. The norms of the
-    products give ||A||_F, the effective rank and the width of the intervals at no cost.
+    The variance of one sample is 2 ||A||_F^2 for Gaussian probes (as in the paper). For Rademacher probes it is
+    2 (||A||_F^2 - sum A_ii^2), which is never larger. With ``deflate``, trace(Q'AQ) is exact and the probes estimate
+    the rest with P = I - QQ': trace(Q'AQ) + z'PAPz is unbiased, with variance 2 ||PAP||_F^2 for Gaussian probes. The
+    norms of the products also give ||A||_F, the effective rank and the width of the intervals at no extra cost.
 
     If the operator has ``matmat``, it multiplies blocks of k probes, up to 64 MiB, at 6F + 3F/k per product. The
-    results are those of single products, bit for bit.
+    results are bit-identical to those of single products.
 
     Args:
         op: the operator; one product per probe.
         probes: at least 1; the standard error needs 2.
         distribution: "gaussian" or "rademacher".
-        deflate: a Lanczos result of *this* operator over all of its data. Any other Q'AQ biases the trace, as does a
-            Lanczos start drawn from the same generator as the probes.
+        deflate: a Lanczos result of *this* operator over all of its data. The Q'AQ of another matrix biases the trace.
+            So does a Lanczos start vector drawn from the same generator as the probes.
         generator: draws the probes, on any device. None: torch's global CPU generator.
 
     Raises:
@@ -158,14 +162,14 @@ def check_probes(probes: int, distribution: str) -> None:
 
 
 class _ProbeStatistics:
-    """Statistics of the probes about M (A, or PAP with deflation), kept on the device until the end."""
+    """Statistics of the probes for M (A, or PAP with deflation), kept on the device until the end."""
 
     def __init__(self, distribution: Distribution, deflate: DeflatingSubspace | None) -> None:
         self._distribution, self._deflate = distribution, deflate
-        # Three scalars per probe: z'Mz, ||Mz||^2, and its contribution to ||A||_F^2.
+        # Three scalars per probe: z'Mz, ||Mz||^2, and the contribution to ||A||_F^2.
         self._scalars: list[Tensor] = []
         # The mean of z * Mz, an unbiased estimate of M's diagonal (Bekas et al., 2007), and the sum of squared
-        # deviations from it. Welford's recursion gives exactly zero if all are equal.
+        # deviations from the mean. Welford's recursion gives exactly zero if all values are equal.
         self._diagonal: Tensor | None = None
         self._deviations: Tensor | None = None
 
@@ -196,7 +200,7 @@ class _ProbeStatistics:
 
     def result(self, products: float) -> HutchinsonResult:
         deviations = torch.zeros_like(self._scalars[0]) if self._deviations is None else self._deviations
-        # One wait for the device, after the last product.
+        # Synchronizes with the device once, after the last product.
         *numbers, deviation = torch.stack([*self._scalars, deviations]).tolist()
         forms, norms, frobenius = numbers[::3], numbers[1::3], numbers[2::3]
         probes = len(forms)
@@ -226,12 +230,12 @@ def _products(op: SymmetricOperator, vectors: list[Tensor]) -> Iterator[Tensor]:
         return
     product = block_product(op, torch.stack(vectors, dim=1))
     for column in range(len(vectors)):
-        # A contiguous copy: dot products of a strided column may round differently.
+        # A contiguous copy, because dot products of a strided column may round differently.
         yield product[:, column].clone()
 
 
 def _mean(numbers: Sequence[float]) -> float:
-    # math.fsum refuses infinities of both signs, which occur in networks that diverge.
+    # math.fsum raises an error for infinities of both signs, which occur in diverged networks.
     total = math.fsum(numbers) if all(map(math.isfinite, numbers)) else sum(numbers)
     return total / len(numbers)
 

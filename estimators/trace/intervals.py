@@ -9,27 +9,27 @@ from estimators.trace.student_t import student_quantile
 
 Method = Literal["student", "chebyshev"]
 
-# With fewer probes, Student's interval covered the trace in 90% to 99% of the cases instead of 95%
-# (benchmarks/README.md): the norms of the products do not show yet how many eigenvalues carry the variance.
+# With fewer probes, the coverage of the Student t interval was 90% to 99% instead of 95% (benchmarks/README.md),
+# because so few norms ||Az|| do not reveal how many eigenvalues dominate the variance.
 MIN_PROBES = 10
-# If few eigenvalues of both signs carry the variance, the mean of ten samples is not normal yet: with two opposite
-# eigenvalues a sample has Laplace's distribution, and Student's interval covered the trace in 97.2%.
+# If a few eigenvalues of both signs dominate, the mean of ten samples is not yet close to normal. With two opposite
+# eigenvalues a sample has a Laplace distribution, and the coverage was 97.2%.
 MIN_PROBES_INDEFINITE = 20
 _FEW_EIGENVALUES = 3.0
 
-# Weight of the prior, in probes, that the squared norms vary as those of a single eigenvalue, the worst case: two or
-# three norms that agree by chance prove little.
+# Prior weight, in probes, of the worst case, a single dominant eigenvalue. Without it, two or three norms that agree by
+# chance would give too many degrees of freedom.
 _PRIOR_PROBES = 0.2
-# Beyond, Student's distribution is the normal distribution to 4 digits.
+# Above this, the t distribution equals the normal distribution to 4 digits.
 MAX_DEGREES_OF_FREEDOM = 10_000.0
 
 
 def degrees_of_freedom(squared_norms: Sequence[float], variance: float) -> float:
     """Degrees of freedom of ``variance``, the estimated variance of one sample z'Az.
 
-    At least the number of probes, and about as many times more as eigenvalues carry the variance. A squared norm
-    ||Az||^2 has relative variance 2 sum lambda^4 / (sum lambda^2)^2, like the mean of (sum lambda^2)^2 / sum lambda^4
-    squared normal variables (Satterthwaite, 1946).
+    At least the number of probes, and about k times that number if k eigenvalues dominate the variance. The relative
+    variance of ||Az||^2 is 2/k with k = (sum lambda^2)^2 / sum lambda^4, that of a chi-squared variable with k degrees
+    of freedom (Satterthwaite, 1946).
     """
     count = len(squared_norms)
     if variance == 0.0:
@@ -42,15 +42,15 @@ def degrees_of_freedom(squared_norms: Sequence[float], variance: float) -> float
 
 
 def min_probes(samples: Sequence[float], degrees: float) -> int:
-    """Number of probes from which Student's interval has its level, judged by these samples."""
+    """Minimum number of probes for the Student t interval to reach its nominal coverage, estimated from samples."""
     both_signs = min(samples) < 0.0 < max(samples)
     return MIN_PROBES_INDEFINITE if both_signs and degrees < _FEW_EIGENVALUES * len(samples) else MIN_PROBES
 
 
 def half_width(variance: float, degrees: float, level: float, method: Method) -> float:
-    """Half the width of the interval around a mean with this variance, known to ``degrees`` degrees of freedom.
+    """Half-width of the confidence interval of a mean whose variance was estimated with ``degrees`` degrees of freedom.
 
-    Infinite or NaN if the variance is.
+    Infinite or NaN if the variance is infinite or NaN.
 
     Raises:
         ValueError: if level is outside (0, 1) or the method is unknown.
@@ -64,7 +64,7 @@ def half_width(variance: float, degrees: float, level: float, method: Method) ->
     probability = (1.0 + level) / 2.0
     quantile = student_quantile(probability, degrees)
     if method == "chebyshev":
-        # Chebyshev's inequality assumes a known variance. Widen it as Student's t widens the normal interval.
+        # Chebyshev's inequality assumes a known variance. Widen by the ratio of the t quantile to the normal quantile.
         quantile *= 1.0 / math.sqrt(1.0 - level) / NormalDist().inv_cdf(probability)
     return quantile * math.sqrt(variance)
 
@@ -77,17 +77,18 @@ def required_probes(
     delta: float = 0.05,
     published: bool = False,
 ) -> float:
-    """Number of probes after which |estimate - trace| < max(epsilon |mean|, epsilon_abs) with probability 1 - delta.
+    """Number of probes for which |estimate - trace| < max(epsilon |mean|, epsilon_abs) with probability 1 - delta.
 
-    By Chebyshev's inequality. The mean of n samples of standard deviation s has variance s^2 / n, so
-    n >= s^2 / (delta max(...)^2). The paper divides by n^2 in equation (15); its equation (16) is the square root of
-    the right bound. Not rounded, since Figure 2 averages the numbers over epochs: draw math.ceil of it, at least 1.
+    Follows from Chebyshev's inequality. The mean of n samples of standard deviation s has variance s^2 / n, so
+    n >= s^2 / (delta max(...)^2). Equation (15) of the paper divides by n^2, so its equation (16) is the square root of
+    the correct bound. The result is not rounded because Figure 2 averages it over epochs. To choose a number of probes,
+    use max(1, math.ceil(result)).
 
     Args:
-        mean: of the samples, in place of the trace.
+        mean: mean of the samples, used in place of the trace.
         std: standard deviation of *one* sample, in the same units.
         epsilon: relative error, a fraction.
-        epsilon_abs: absolute error in the trace's units, sufficient if the trace is near zero.
+        epsilon_abs: absolute error in the trace's units. An error below it is accepted if the trace is close to zero.
         delta: probability of a larger error.
         published: return equation (16) as printed.
 

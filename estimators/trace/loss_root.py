@@ -1,8 +1,8 @@
-"""Roots of a loss's Hessian in the outputs, per sample: S_n with S_n diag(sign_n) S_n' = d2l_n/dz_n2.
+"""Roots of a loss's Hessian with respect to the outputs, per sample: S_n with S_n diag(sign_n) S_n' = d2l_n/dz_n2.
 
-tr(GGN_n) is the sum over the columns s of S_n of sign ||J_n's||^2. With independent random signs e, ||J_n'S_n e||^2 has
-the same expectation (the factorisation of Schraudolph, 2002; Dangel et al., 2020, section 2.3). l_n is the loss of
-sample n; the loss is their mean.
+Here l_n is the loss of sample n, and the loss is the mean of all l_n. tr(GGN_n) is the sum over the columns s of S_n of
+sign ||J_n's||^2. With independent random signs e, ||J_n'S_n e||^2 has the same expectation (the factorisation of
+Schraudolph, 2002; Dangel et al., 2020, section 2.3).
 """
 
 import math
@@ -13,32 +13,32 @@ from torch import Tensor, nn
 
 from estimators.problem.checks import LossFunction
 
-# The general root decomposes a matrix [outputs, outputs] per sample. 2,000 outputs take 32 MB and seconds per sample.
+# The general root decomposes an [outputs, outputs] matrix per sample. 2,000 outputs take 32 MB and seconds per sample.
 _MAX_OUTPUTS = 2_000
 
 
 class LossRoot(ABC):
-    """S [n, outputs, count] of the n samples of a chunk, by column. A column has the shape of the outputs."""
+    """S [n, outputs, count] for the n samples of a chunk, by column. A column has the shape of the outputs."""
 
     count: int
     """Number of columns."""
     signs: int
-    """Random signs per sample in a combination: the outputs of a sample, whatever ``count`` is."""
+    """Random signs per sample in a combination. Equals the number of outputs per sample, not ``count``."""
 
     @abstractmethod
     def column(self, index: int) -> tuple[Tensor, Tensor | float]:
-        """One column [n, ...] and the sign of its squared norms: [n], or one for all samples."""
+        """Returns one column [n, ...] and the sign of its squared norms: [n], or one for all samples."""
 
     @abstractmethod
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
-        """S e for signs e [n, ``signs``]: vectors [n, ...], each with the sign of its squared norms."""
+        """Returns S e for signs e [n, ``signs``] as vectors [n, ...], each with the sign of its squared norms."""
 
 
 def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRoot:
     """The root of a mean loss at outputs [n, ...].
 
-    In closed form if ``loss_fn`` is torch's cross_entropy or mse_loss, or their module; else by eigenvalues. A function
-    that calls them gets the general root of the same matrix.
+    It has a closed form if ``loss_fn`` is torch's cross_entropy or mse_loss, or their module. Otherwise it is computed
+    by an eigendecomposition. A function that wraps these losses gets the general root of the same matrix.
 
     Raises:
         ValueError: if the targets do not fit, or the general root is needed for more than 2,000 outputs per sample.
@@ -53,9 +53,9 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
 
 
 def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
-    """Raises ValueError if targets [n, ...] do not fit torch's cross_entropy or mse_loss of such outputs [any, ...].
+    """Raises ValueError if targets [n, ...] do not fit torch's cross_entropy or mse_loss for outputs [any, ...].
 
-    Outputs that are not a tensor with rows pass: they have an error of their own.
+    Outputs that are not a tensor with rows are not checked here; they raise a different error.
     """
     if not isinstance(outputs, Tensor) or outputs.ndim == 0:
         return
@@ -101,10 +101,10 @@ def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
 class _CrossEntropyRoot(LossRoot):
     """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the targets' total probability.
 
-    The columns are its Cholesky factor, one fewer than classes (Tanabe & Sagae, 1992): with r_c = p_c + ... + p_C,
-    s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). Logarithms keep them finite if p saturates.
-    Combinations use the root with columns sqrt(p_c) (e_c - p), which needs one sign per class and no loop. Smoothed
-    labels have the same Hessian.
+    The columns are its Cholesky factor and number C - 1 for C classes (Tanabe & Sagae, 1992): with r_c = p_c + ... +
+    p_C, s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). They are computed from logarithms, which
+    stay finite if p saturates. Combinations use the root with columns sqrt(p_c) (e_c - p), which needs one sign per
+    class and no loop. Label smoothing does not change this Hessian.
     """
 
     def __init__(self, outputs: Tensor, targets: Tensor, smoothing: float) -> None:
@@ -117,7 +117,7 @@ class _CrossEntropyRoot(LossRoot):
         self.count, self.signs = (self._classes - 1) * self._positions, outputs[0].numel()
         mass = torch.ones_like(outputs[:, :1])
         if targets.is_floating_point():
-            # Class probabilities need not sum to one; smoothing mixes in a distribution.
+            # Class probabilities need not sum to one. Label smoothing mixes in a distribution that does.
             mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
         # The loss is a mean over positions.
         self._scale = (mass / self._positions).sqrt()
@@ -140,7 +140,7 @@ class _CrossEntropyRoot(LossRoot):
 
 
 class _SquaredErrorRoot(LossRoot):
-    """Root of (2 / K) I for K outputs per sample: the mean squared error is a mean over outputs too."""
+    """Root of (2 / K) I for K outputs per sample, because the mean squared error is also a mean over outputs."""
 
     def __init__(self, outputs: Tensor) -> None:
         self._outputs = outputs
@@ -156,10 +156,10 @@ class _SquaredErrorRoot(LossRoot):
 
 
 class _GeneralRoot(LossRoot):
-    """U sqrt|L| for the eigenvalues L and eigenvectors U of d2l_n/dz_n2, found by differentiating the loss twice.
+    """U sqrt|L| with the eigenvalues L and eigenvectors U of d2l_n/dz_n2, found by differentiating the loss twice.
 
-    A negative eigenvalue of a loss that is not convex in the outputs gives its column the sign -1. Waits for the device
-    once, to count the non-zero columns.
+    If the loss is not convex in the outputs, the column of a negative eigenvalue has sign -1. Synchronizes with the
+    device once, to count the nonzero columns.
     """
 
     def __init__(self, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
@@ -169,7 +169,7 @@ class _GeneralRoot(LossRoot):
         # Eigenvalues below the rounding of the loss are indistinguishable from zero.
         rounding = 8.0 * torch.finfo(outputs.dtype).eps * values.abs().amax(dim=1, keepdim=True)
         values = torch.where(values.abs() > rounding, values, 0.0)
-        # Sorted by magnitude, so that columns that are zero for every sample come last and are cut off.
+        # Sorted by magnitude, so that columns that are zero for every sample come last and can be dropped.
         order = values.abs().argsort(dim=1, descending=True)
         values = values.gather(1, order)
         self.count, self.signs = int((values != 0).any(dim=0).sum()), values.shape[1]
@@ -183,7 +183,7 @@ class _GeneralRoot(LossRoot):
         return (self._vectors[:, :, index] * values.abs().sqrt().unsqueeze(1)).reshape(self._shape), values.sign()
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
-        # The symmetric root is the same for every choice of eigenvectors of a repeated eigenvalue.
+        # The symmetric root does not depend on the choice of eigenvectors of a repeated eigenvalue.
         weights = self._values.abs().sqrt() * (self._vectors.mT @ signs.unsqueeze(2)).squeeze(2)
         parts = [(self._values < 0, -1.0)] if self._has_negative else []
         return [
@@ -193,7 +193,7 @@ class _GeneralRoot(LossRoot):
 
 
 def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
-    """d2l_n/dz_n2 [n, outputs, outputs], by one backward pass through the loss per output."""
+    """d2l_n/dz_n2 [n, outputs, outputs], computed with one backward pass through the loss per output."""
     count, size = len(outputs), outputs[0].numel()
     if size > _MAX_OUTPUTS:
         raise ValueError(
@@ -206,7 +206,7 @@ def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) ->
     loss = loss_fn(flat.reshape(outputs.shape), targets).reshape(())
     if not loss.requires_grad:
         return rows
-    # Samples are independent: the gradient of the mean in one sample's outputs is that of its own loss / n.
+    # Samples are independent, so n times the mean has the same gradient in one sample's outputs as the sample's loss.
     (gradient,) = torch.autograd.grad(loss * count, flat, create_graph=True)
     if not gradient.requires_grad:
         return rows

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution, exact to rounding and without SciPy."""
+"""Quantiles of Student's t distribution, accurate to rounding and without SciPy."""
 
 import math
 
@@ -7,11 +7,11 @@ _TERMS = 10_000
 
 
 def student_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """The t with P(T <= t) = probability, for 1/2 <= probability < 1 and at least one degree of freedom.
+    """The quantile t with P(T <= t) = probability, for 1/2 <= probability < 1 and at least one degree of freedom.
 
-    Newton's method on P(|T| > t) = I_x(d / 2, 1 / 2) with d degrees of freedom and x = d / (d + t^2) (Abramowitz and
-    Stegun, 26.7.1). The function is convex for t > 0. The steps from zero therefore increase towards the quantile and,
-    except for rounding, never pass it.
+    Uses Newton's method on P(|T| > t) = I_x(d / 2, 1 / 2) with d degrees of freedom and x = d / (d + t^2) (Abramowitz
+    and Stegun, 26.7.1). The function is convex for t > 0. Newton's iterates from zero therefore increase towards the
+    quantile and, except for rounding, never exceed it.
     """
     assert 0.5 <= probability < 1.0
     assert degrees_of_freedom >= 1

@@ -1,4 +1,4 @@
-"""One pass over the data that sums what each sample and parameter contributes to tr(GGN)."""
+"""One pass over the data that sums the contributions of each sample and parameter to tr(GGN)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -28,10 +28,10 @@ class GaussNewtonTrace:
     sampling_error: float
     """Standard error of ``value`` as an estimate of the trace over the distribution of the samples.
 
-    s / sqrt(n) of ``per_sample``, NaN for one sample. For the trace over N samples, n of which were drawn at random,
-    multiply by sqrt(1 - n / N)."""
+    It is s / sqrt(n), with the standard deviation s of ``per_sample``; NaN for one sample. If the n samples were drawn
+    at random from N samples, multiply by sqrt(1 - n / N) to get the error of the trace over all N."""
     backward_passes: float
-    """Backward passes to the layers' outputs, over all samples. With its norms, one costs about two forward passes."""
+    """Backward passes over all samples to the outputs of the layers. Each costs about two forward passes with norms."""
     per_parameter: Mapping[str, float] = field(repr=False)
     """Trace of each parameter's diagonal block, by parameter name. ``value`` is their sum."""
     per_sample: Tensor = field(repr=False)
@@ -40,7 +40,7 @@ class GaussNewtonTrace:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """The outputs and loss root of some samples. Those in ``again`` are repeated at the end."""
+    """The outputs and loss root of a chunk of samples. The samples in ``again`` are repeated at the end."""
 
     samples: int
     """Number of samples without the repetitions."""
@@ -49,25 +49,25 @@ class Chunk:
     root: LossRoot
 
     def folded(self, values: Tensor) -> Tensor:
-        """Adds the values of the repetitions to those of their samples, [samples]."""
+        """Adds the values of repeated samples to the values of their originals. Returns [samples]."""
         sums = values[: self.samples].clone()
         sums[self.again] += values[self.samples :]
         return sums
 
 
 class ChunkEstimator(ABC):
-    """The computation of the trace of a chunk."""
+    """Computes or estimates the trace of a chunk."""
 
     @abstractmethod
     def contribution(self, chunk: Chunk) -> tuple[Norms, int]:
-        """tr(GGN_n) or an estimate of it ([n], float64, by parameter), and backward passes times samples."""
+        """Returns tr(GGN_n) or its estimate ([n], float64, by parameter), and backward passes times samples."""
 
     def default_chunk_size(self, chunk_size: int, device: torch.device) -> int:
-        """The default chunk size, given that of products."""
+        """The default chunk size, given the default chunk size of products."""
         return chunk_size
 
     def repeat_every(self, samples: int) -> int | None:
-        """The stride of the samples that are repeated in their chunk, given the number of samples. None: no sample."""
+        """Stride of the samples to repeat within their chunk, given the number of samples. None repeats no sample."""
         return None
 
 
@@ -95,7 +95,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
             root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
             mean_check.add(norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
-                # A loss that is no mean fails here, before the whole pass.
+                # Rejects a loss that is not a mean after the first chunk, not at the end of the pass.
                 mean_check.conclude()
             sums.add(*estimator.contribution(Chunk(len(inputs), again, norms, root)))
             del norms, root  # Frees the graph before the next one is built.
@@ -105,7 +105,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
 
 
 class _Sums:
-    """Sums of the contributions: float64, on the device until the end."""
+    """Sums of the contributions in float64, kept on the device until the end."""
 
     def __init__(self, parameters: Iterable[str]) -> None:
         self.samples = 0

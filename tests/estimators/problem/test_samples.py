@@ -42,7 +42,7 @@ REFUSED_BATCHES = [
     (3, "batches is a int, expected"),
     ([(X, Y, Y)], r"batch 0 is a tuple of \(Tensor, Tensor, Tensor\), expected a pair of tensors"),
     ([X, Y, Y], "batch 0 is a Tensor, expected a pair of tensors"),
-    (Shuffled(), "another first batch at a second pass.*turn off shuffling"),
+    (Shuffled(), "a different first batch in a second pass.*turn off shuffling"),
 ]
 
 
@@ -54,7 +54,7 @@ def test_unusable_data_is_refused(batches, message: str) -> None:  # type: ignor
 
 def test_data_that_runs_out_is_refused() -> None:
     op = HessianOperator(smooth().double(), nn.functional.mse_loss, Exhausted())
-    with pytest.raises(ValueError, match="yielded 3 samples, 9 at its first pass"):
+    with pytest.raises(ValueError, match="yielded 3 samples, expected 9 as in its first pass"):
         op @ random_vector(op)
 
 
@@ -114,6 +114,6 @@ class Augmented(Reshuffled):
 def test_every_estimator_refuses_data_that_change(batches: type[Reshuffled]) -> None:
     for call in (HessianOperator, GaussNewtonOperator, exact_trace, sampled_trace, dense_hessian):
         with pytest.raises(
-            ValueError, match="another first batch at a second pass.*turn off shuffling and random augm"
+            ValueError, match="a different first batch in a second pass.*turn off shuffling and random augm"
         ):
             call(smooth().double(), nn.functional.mse_loss, batches())

@@ -231,12 +231,12 @@ class Centred(nn.Linear):
 
 REJECTED = [
     (lambda: nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), F.mse_loss, "train mode"),
-    (lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), F.mse_loss, "couples the samples"),
+    (lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), F.mse_loss, "loss depends on the chunk size"),
     (lambda: nn.Linear(3, 2).half(), F.mse_loss, "torch.float16, expected torch.float32"),
     (
         lambda: Centred(3, 2),
         F.mse_loss,
-        "the outputs of a sample change by .* with the other samples of its batch.*one sample alone",
+        "the outputs of a sample change by .* with the other samples of its batch.*this sample only",
     ),
     (lambda: nn.Linear(3, 2), nn.MSELoss(reduction="sum"), "must be a mean over samples"),
     (lambda: nn.Linear(3, 2), lambda z, y: F.mse_loss(z + torch.rand_like(z), y), "two evaluations"),

@@ -112,12 +112,14 @@ def test_too_few_probes_are_reported_in_words_and_in_the_repr() -> None:
     enough = replace(result(10), samples=(1.0, 2.0) * 5)
     assert enough.too_few_probes is None and "too_few" not in repr(enough)
     few = result(9)
-    assert few.too_few_probes == "9 probes, expected 10 for Student's interval: take more probes, or Chebyshev's"
-    assert 'too_few_probes="9 probes, expected 10' in repr(few)
+    assert few.too_few_probes == (
+        "9 probes, expected at least 10 for the Student t interval: take more probes or use the Chebyshev interval"
+    )
+    assert "too_few_probes='9 probes, expected at least 10" in repr(few)
     opposite = replace(result(10), samples=(1.0, -1.0) * 5, squared_norms=(0.1, 4.0) * 5, variance=4.1)
     assert opposite.too_few_probes == (
-        "10 probes, expected 20 for Student's interval, since few eigenvalues of both signs make up the trace: take"
-        " more probes, or Chebyshev's"
+        "10 probes, expected at least 20 for the Student t interval, since a few eigenvalues of both signs dominate the"
+        " trace: take more probes or use the Chebyshev interval"
     )
 
 

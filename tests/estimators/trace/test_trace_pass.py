@@ -106,7 +106,7 @@ class Growing:
 
 @both
 def test_growing_data_is_rejected(trace: Callable[..., object]) -> None:
-    with pytest.raises(ValueError, match="batches yielded 18 samples, 12 at its first pass"):
+    with pytest.raises(ValueError, match="batches yielded 18 samples, expected 12 as in its first pass"):
         trace(network(), cross_entropy, Growing())
 
 
