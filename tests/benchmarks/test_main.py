@@ -21,7 +21,7 @@ def test_unknown_benchmark_or_folder_is_an_error(capsys: pytest.CaptureFixture[s
 
 def test_invalid_image_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
-        SystemExit, match="^error: data folder '.*train' does not exist; put one folder of images a class there"
+        SystemExit, match="^error: data folder '.*train' does not exist; put one folder of images per class there"
     ):
         main(["training", "--quick", "--data", str(tmp_path)])
 

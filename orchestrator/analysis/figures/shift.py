@@ -12,7 +12,7 @@ from orchestrator.analysis.tables.epoch_changes import epoch_changes
 from orchestrator.store.frames import Frames
 
 _CUT = 0.005
-"""Fraction of the changes that fall outside the axes on each side."""
+"""Fraction of the changes that is outside the axes on each side."""
 
 
 def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_shift(data: pd.DataFrame) -> Canvas:
-    """Draws points, line and band. The most extreme half percent on each side falls outside the axes."""
+    """Draws points, line and band. On each side, the outermost half percent of the points is outside the axes."""
     drawn, (panel,) = canvas(1, 1, width=5.2, height=3.4)
     dense = crowded(len(data))
     size, alpha = (6, 0.4) if dense else (11, 0.75)

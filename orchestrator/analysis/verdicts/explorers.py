@@ -34,7 +34,7 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
     verdict = partial(Verdict, 1, left_out=left_out(len(frames.trials), len(members), f"for groups by {key}"))
     blocks = members.groupby("block").value.nunique()
     if not values.size or not (blocks > 1).any():
-        text = f"No two values of {key} have trials that have lambda_max at every epoch and agree in everything else."
+        text = f"No complete trials (lambda_max at every epoch) with two values of {key} agree in all other keys."
         return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     labels, block_of = pd.factorize(members.value)[0], members.block.to_numpy()
     size = f"{len(members)} trials, {members.value.nunique()} values of {key}, {len(blocks)} blocks"
@@ -45,11 +45,11 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
     test = permutation_test(np.arcsinh(values), labels, block_of)
     first = test.first(ALPHA)
     if first is None:
-        text = f"lambda_max differs beyond seeds at no epoch (smallest adjusted p {test.p.min():.3f}; {size})."
+        text = f"Groups never differ in lambda_max by more than seeds (smallest adjusted p {test.p.min():.3f}; {size})."
         return verdict(Conclusion.NOT_SUPPORTED, text)
     moment, early = int(epochs[first]), max(1, int(EARLY * float(epochs[-1])))
     text = (
-        f"Groups differ in lambda_max beyond their seeds from epoch {moment} on (adjusted p {test.p[first]:.3g}; "
+        f"Groups differ in lambda_max by more than seeds do from epoch {moment} on (adjusted p {test.p[first]:.3g}; "
         f"early means up to epoch {early}; {size}). {_loss_sentence(frames, members)}"
     )
     return verdict(Conclusion.SUPPORTED if moment <= early else Conclusion.NOT_SUPPORTED, text)

@@ -26,7 +26,7 @@ def judge_shift(frames: Frames) -> Verdict:
         return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     ood, test = (fit(changes.rows, response, [LAMBDA_MAX, VALIDATION]) for response in (OOD, TEST))
     if ood is None or test is None:
-        text = "lambda_max and validation accuracy are constant or collinear, so a regression cannot separate them."
+        text = "lambda_max and validation accuracy are constant or collinear, so their effects cannot be separated."
         return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     return verdict(*_compare(changes.rows, ood, test))
 
