@@ -1,4 +1,4 @@
-"""The README matches the code: commands, sweep file, links, map, make targets."""
+"""The README matches the code: commands, sweep file, links, directory tree, make targets."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def test_every_link_leads_to_a_file() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_map_names_existing_folders() -> None:
+def test_every_folder_in_the_directory_tree_exists() -> None:
     (tree,) = re.findall(r"```\n(estimators/.*?)```", README, re.DOTALL)
     folder = ROOT
     for line in tree.splitlines():

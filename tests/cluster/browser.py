@@ -68,7 +68,7 @@ class Page:
 
 @asynccontextmanager
 async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Page]:
-    """A browser inside a network namespace that authenticates at every page."""
+    """Starts a browser inside a network namespace. It sends the credentials with every request."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory() as profile:
         port_file = Path(profile) / "DevToolsActivePort"

@@ -18,7 +18,7 @@ from tests.store.buckets import SERVER
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "c0ffee" * 6 + "c0ff"
-"""The commit that the image would carry; git refuses the containers' user, who does not own the checkout."""
+"""The commit recorded in place of the image's. git does not work for the containers' user, who is not the owner."""
 _OURS = "hessian-dynamics"
 _DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _PATH = os.pathsep.join(
@@ -37,7 +37,7 @@ fi
 
 
 def why_not() -> str | None:
-    """The reason why the cluster cannot start on this machine, or None."""
+    """Returns why the cluster cannot start on this machine, or None if it can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [name for name in ("ip", "unshare", "nsenter", "setpriv") if shutil.which(name) is None]
@@ -54,7 +54,7 @@ def why_not() -> str | None:
 
 
 class Cluster:
-    """A copy of docker/ with secrets of its own and the containers started from it. Ends everything on exit."""
+    """A copy of docker/ with new secrets, and the containers started from it. All of them are ended on exit."""
 
     def __init__(self, scratch: Path, **variables: str) -> None:
         self.scratch = scratch
@@ -85,7 +85,7 @@ class Cluster:
 
     @contextmanager
     def overridden(self, name: str) -> Iterator[None]:
-        """Within the block, new containers also follow another compose file; existing ones join its networks."""
+        """Applies another compose file to containers created in this block; existing ones join its networks."""
         before = self.services
         self.services = load([self.docker / "compose.yaml", self.docker / name], self._variables)
         self._make_networks()
@@ -107,7 +107,7 @@ class Cluster:
         return self.scratch / "volumes" / name
 
     def make(self, service: str, name: str | None = None, command: list[str] | None = None) -> Container:
-        """A container of a service, not started yet, optionally with another command."""
+        """Returns a container of a service that is not started yet, optionally with another command."""
         described = self.services[service]
         self._numbers += 1
         ours = described.image.startswith(f"{_OURS}:")
@@ -174,7 +174,7 @@ class Cluster:
             time.sleep(1)
 
     def cut(self, container: Container, away: float) -> None:
-        """Disconnects a container from its networks for some seconds."""
+        """Disconnects a container from its networks for `away` seconds."""
         links = [container.link(self.networks[name]) for name in container.addresses]
         for link in links:
             run("ip", "link", "set", link, "down")
@@ -183,7 +183,7 @@ class Cluster:
             run("ip", "link", "set", link, "up")
 
     def _stand_in(self, container: Container, service: Service) -> None:
-        """The command that replaces a foreign image: Debian's PostgreSQL, or moto as S3."""
+        """Sets the command that replaces a third-party image: Debian's PostgreSQL, or moto as S3."""
         if service.name == "postgres":
             given = "\n".join(f"{key}={shlex.quote(value)}" for key, value in container.environment.items())
             container.before = f"{given}\n{_INIT_POSTGRES}"

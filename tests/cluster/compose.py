@@ -1,4 +1,4 @@
-"""The parts of compose that docker/compose.yaml uses: interpolation, services, secrets, health checks, order."""
+"""Implements the Compose features that docker/compose.yaml uses: interpolation, secrets, health checks, start order."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def _merged(first: Any, second: Any, key: str = "") -> Any:
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """A value with its ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME:?message}`` filled in."""
+    """Replaces ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME:?message}`` in a text."""
 
     def fill(found: re.Match[str]) -> str:
         name, kind, rest = found[1], found[2], found[3] or ""
@@ -76,7 +76,7 @@ def interpolated(text: str, variables: Mapping[str, str]) -> str:
 
 
 def seconds(text: str) -> float:
-    """A duration such as ``1m30s``."""
+    """Returns a duration such as ``1m30s`` in seconds."""
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smh])", text))
 
 

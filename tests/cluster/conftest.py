@@ -1,4 +1,4 @@
-"""The cluster of compose.yaml, started once a session, and the sweep it computed under faults."""
+"""Fixtures: the cluster of compose.yaml, started once per session, and the sweep that it computed under faults."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def stray(cluster: Cluster) -> Container:
-    """A worker, not started yet, with another commit and a private folder instead of the storage."""
+    """A worker with another commit and a private folder instead of the storage. It is not started yet."""
     container = cluster.make("worker", "stray")
     container.environment["HESSIAN_DYNAMICS_COMMIT"] = STRAY_COMMIT
     container.service = replace(container.service, name="stray")

@@ -1,7 +1,7 @@
-"""Containers without a container engine: a command in namespaces of its own, on networks of its own.
+"""Containers without a container engine: commands in separate namespaces on separate networks.
 
-A service gets its own network, process, mount and host name, only the secrets and volumes it names, and its own user;
-it is started again as its restart policy says. What differs from a container: the files of the machine are there too.
+Each service has separate network, process, mount and host name namespaces and its configured user. It gets only the
+secrets and volumes that it lists, and follows its restart policy. Unlike in a container, it sees the machine's files.
 """
 
 import os
@@ -55,7 +55,7 @@ def run(*command: str) -> str:
 
 @dataclass
 class Network:
-    """A bridge whose members reach only one another."""
+    """A network bridge whose members can only reach each other."""
 
     name: str
     number: int
@@ -95,11 +95,11 @@ class Container:
     starts: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _wish: object = None
-    """A new event for every requested start; None if it must stay stopped."""
+    """A new event for every requested start; None while the container must stay stopped."""
 
     @property
     def hosts(self) -> Path:
-        """Its /etc/hosts, with the names of the others on its networks."""
+        """The container's /etc/hosts, with the names of all containers on its networks."""
         return self.log.with_suffix(".hosts")
 
     @property
@@ -114,7 +114,7 @@ class Container:
             self.join(network)
 
     def join(self, network: Network) -> None:
-        """Gets an address on a network."""
+        """Adds an interface with an address on a network."""
         link, address = self.link(network), network.next_address()
         run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth", "netns", self.namespace)
         run("ip", "-n", self.namespace, "link", "set", "eth", "name", f"eth{network.number}")
@@ -160,7 +160,7 @@ class Container:
             self._process.wait(30)
 
     def end(self) -> None:
-        """Removes it, whatever it is doing."""
+        """Kills the container if it is running, and removes it."""
         self._wish = None
         self.crash()
 

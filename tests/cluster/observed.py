@@ -1,4 +1,4 @@
-"""The cluster as seen from outside: storage, PostgreSQL, S3, responses of MLflow."""
+"""Functions that observe the cluster from outside: storage, PostgreSQL, S3, responses of MLflow."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.cluster.cluster import ROOT, Cluster
 
 EPOCHS = 16
-"""Records of a quickstart trial: the untrained network and 15 epochs."""
+"""Number of records of a quickstart trial: the untrained network and 15 epochs."""
 _BEGAN = time.monotonic()
 
 
@@ -52,7 +52,7 @@ def status(cluster: Cluster, host: str, password: str | None) -> int:
 
 
 def tracked(cluster: Cluster, sweep: str = "quickstart") -> dict[str, int]:
-    """The rows of a sweep in PostgreSQL."""
+    """Returns the numbers of a sweep's rows in PostgreSQL."""
     query = f"""
         WITH ours AS (SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)
                       WHERE experiments.name = '{sweep}' AND runs.lifecycle_stage = 'active'),

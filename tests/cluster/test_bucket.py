@@ -1,4 +1,4 @@
-"""compose.s3.yaml stores trials in the bucket. Workers without keys are refused, workers with keys compute."""
+"""With compose.s3.yaml, trials are stored in the bucket. Only workers with keys compute."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.cluster.observed import say, stored_objects, sweep_file, tracked, unt
 pytestmark = pytest.mark.cluster
 
 
-def test_trials_in_a_bucket_need_workers_with_keys_of_their_own(cluster: Cluster, finished: Container) -> None:
+def test_only_workers_with_bucket_keys_compute_trials(cluster: Cluster, finished: Container) -> None:
     with cluster.overridden("compose.s3.yaml"):
         compute_in_a_bucket(cluster)
 
@@ -56,7 +56,7 @@ def compute_in_a_bucket(cluster: Cluster) -> None:
 
 
 def driver(cluster: Cluster, name: str) -> Container:
-    """The started sweep service; logs and reports of a bucket are in its working folder."""
+    """Starts the sweep service. Its working folder has the logs and reports of the bucket."""
     service = cluster.services["sweep"]
     command = [word if word != "quickstart" else "/mnt/results/bucket.yaml" for word in service.command]
     container = cluster.make("sweep", name, command)

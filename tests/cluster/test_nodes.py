@@ -1,4 +1,4 @@
-"""`doctor --cluster` and `run` name an unfit node before anything is scheduled."""
+"""`doctor --cluster` and `run` report a node that fails the check before anything is scheduled."""
 
 import pytest
 
@@ -15,9 +15,7 @@ _COMMIT = f"versions: commit {STRAY_COMMIT}, expected {COMMIT} as the driver has
 _STORAGE = "storage: /mnt/results there is not the driver's storage"
 
 
-def test_an_unfit_node_is_named_by_the_doctor_and_stops_a_run(
-    cluster: Cluster, finished: Container, stray: Container
-) -> None:
+def test_doctor_reports_a_failing_node_and_run_stops(cluster: Cluster, finished: Container, stray: Container) -> None:
     stray.start()
     cluster.wait_healthy(stray)
     doctor = cluster.make("doctor")

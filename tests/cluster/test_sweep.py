@@ -1,4 +1,4 @@
-"""A sweep under faults: every trial once, every point once, and a second start computes nothing."""
+"""A sweep under faults computes every trial once and ships every point once. A second start computes nothing."""
 
 import time
 from collections import Counter
@@ -26,7 +26,7 @@ def test_every_trial_is_computed_once(cluster: Cluster, finished: Container) -> 
     assert {attempt.provenance.commit for attempt in attempts} == {COMMIT}
     hosts = Counter(attempt.provenance.host for attempt in attempts)
     say(f"attempts by node: {dict(hosts)}")
-    assert set(hosts) == {"worker-1", "worker-2"}, "a worker that joined with another commit computed"
+    assert set(hosts) == {"worker-1", "worker-2"}, "a worker with another commit computed trials"
     assert f"node stray: commit {STRAY_COMMIT}, expected {COMMIT} as the driver has it" in finished.output
     assert sum(hosts.values()) > 12, "nothing was interrupted, so nothing was shown"
 

@@ -54,7 +54,7 @@ def test_the_schema_refuses(spoil: Any) -> None:
 def test_services_have_a_health_check_and_restart() -> None:
     assert [name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"] == LONG_RUNNING
     for name, service in SERVICES.items():
-        # The image's own health check imports torch every minute and means nothing for a job.
+        # The image's health check imports torch every minute and is useless for a job, so jobs disable it.
         assert ("test" in service["healthcheck"]) == (name in LONG_RUNNING), name
         assert ("disable" in service["healthcheck"]) == (name not in LONG_RUNNING), name
 
@@ -70,7 +70,7 @@ def test_every_service_runs_as_the_owner_of_the_secrets() -> None:
     for name, service in SERVICES.items():
         assert re.fullmatch(r"\$\{CLUSTER_UID:\?[^}]+\}:0", service["user"]), name
         assert service["cap_drop"] == ["ALL"], name
-    # initdb cannot chmod a volume that another user owns, but a folder inside it.
+    # initdb cannot chmod a volume that another user owns, but it can chmod a folder inside it.
     volume, folder = SERVICES["postgres"]["volumes"][0], SERVICES["postgres"]["environment"]["PGDATA"]
     assert folder.startswith(f"{volume.partition(':')[2]}/")
 
@@ -128,7 +128,7 @@ def test_no_secret_is_inline() -> None:
             assert not re.search(r"://[^/@\s]*:[^/@\s]*@", word), (name, word)
     for file in DOCKER.rglob("*"):
         if file.is_file() and "secrets/" not in str(file.relative_to(DOCKER)):
-            # A generated secret has at least 32 characters and no word.
+            # A generated secret has at least 32 characters and contains no word.
             assert not re.search(r"\b(?=[A-Za-z]*\d)[A-Fa-f0-9]{32,}\b", file.read_text()), file
 
 
@@ -163,7 +163,7 @@ def test_the_doctor_checks_the_nodes() -> None:
     }
 
 
-def test_trials_in_the_bucket_have_keys_of_their_own() -> None:
+def test_trials_in_the_bucket_have_separate_keys() -> None:
     merged = load([DOCKER / "compose.yaml", DOCKER / "compose.s3.yaml"], {"CLUSTER_UID": "10001", "COMMIT": "c0ffee"})
     for name in ("worker", "sweep", "doctor", "report"):
         service = merged[name]

@@ -18,7 +18,7 @@ GPU = [DOCKER / "compose.yaml", DOCKER / "compose.gpu.yaml"]
 
 
 def trials_on_one(words: list[str]) -> float:
-    """The number of trials a GPU of the sweep that this command runs; each needs one CPU."""
+    """Returns how many trials share a GPU in the sweep that this command runs. Each trial needs one CPU."""
     sweep, *options = words
     overrides = [value for option, value in pairwise(options) if option == "--set"]
     resources = load_sweep(sweep, overrides).resources

@@ -49,10 +49,12 @@ def test_only_torch_and_torchvision_come_from_torchs_index() -> None:
     [line] = [each for each in re.findall(r"pip install.*", DOCKERFILE) if "--index-url" in each]
     assert "--no-deps" in line
     assert line.split()[-2:] == ["torch", "torchvision"]
-    assert DOCKERFILE.index(line) < DOCKERFILE.index("'/build[sweep,cluster]'"), "what brings their dependencies"
+    assert DOCKERFILE.index(line) < DOCKERFILE.index("'/build[sweep,cluster]'"), (
+        "the second install adds torch's dependencies"
+    )
 
 
-def test_the_lock_has_all_that_torch_needs() -> None:
+def test_the_lock_contains_every_dependency_of_torch() -> None:
     locked, needed = {canonicalize_name(name) for name in LOCK}, {"torch", "torchvision"}
     while more := {name for each in needed for name in requirements(each)} - needed:
         needed |= more
@@ -80,7 +82,7 @@ def test_copied_files_exist_and_are_not_ignored() -> None:
             assert source in kept, source
 
 
-def test_the_image_knows_its_commit() -> None:
+def test_the_image_records_its_commit() -> None:
     assert 'org.opencontainers.image.revision="$COMMIT"' in DOCKERFILE
     assert "HESSIAN_DYNAMICS_COMMIT=$COMMIT" in DOCKERFILE
     [check] = re.findall(r"^RUN (: .*COMMIT.*)$", DOCKERFILE, re.MULTILINE)
@@ -108,7 +110,7 @@ def test_scripts_have_no_syntax_errors(script: Path) -> None:
 
 
 def entrypoint(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The value it exports as DOOR_KEY, with `tmp_path` as /run/secrets."""
+    """Runs the entrypoint with `tmp_path` as /run/secrets. Prints the values that it exports."""
     script = (DOCKER / "entrypoint.sh").read_text().replace("/run/secrets", str(tmp_path))
     command = ["bash", "-c", script, "entrypoint", "sh", "-c", 'echo "$DOOR_KEY:${DOOR_KEY_FILE:-no file}"']
     path = {"PATH": os.environ["PATH"]}

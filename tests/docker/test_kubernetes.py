@@ -105,7 +105,7 @@ def test_a_worker_is_probed_independently_of_its_head() -> None:
     assert '"/api/healthz"' in public
 
 
-def test_mlflows_health_accepts_any_host() -> None:
+def test_mlflow_health_check_accepts_any_host() -> None:
     [server] = [container for pod in pods(manifest("Deployment", "mlflow")) for container in pod["containers"]]
     for kind in ("readinessProbe", "livenessProbe"):
         assert is_health_endpoint(server[kind]["httpGet"]["path"])

@@ -1,4 +1,4 @@
-"""How SeaweedFS is started: user, keys and reachable ports."""
+"""SeaweedFS starts with the right user, keys and reachable ports."""
 
 import json
 import os
@@ -18,7 +18,7 @@ printf '%s' "$WEED_JWT_FILER_SIGNING_KEY" > "$FOLDER/key"
 
 
 def start(folder: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
-    """Runs s3.sh with a fake weed that records its arguments, all folders below this one."""
+    """Runs s3.sh with a fake `weed` that records its arguments. All paths are mapped into `folder`."""
     for name in ("bin", "secrets", "data", "tmp"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "bin/weed").write_text(WEED)

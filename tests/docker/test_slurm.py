@@ -62,7 +62,7 @@ class Job:
 
 
 def submit(folder: Path, ray: str = RAY, mps: str = MPS, epoch: float = 0, code: int = 0, **environment: str) -> Job:
-    """A started job; its driver runs until it is asked to stop, and one epoch longer."""
+    """Starts a job. When its driver is asked to stop, it first finishes one epoch."""
     (folder / "bin").mkdir()
     driver = DRIVER.format(python=sys.executable, seconds=epoch, code=code)
     played = {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "ray": ray, "hessian-dynamics": driver}
@@ -154,5 +154,5 @@ def test_a_cancelled_job_does_not_requeue(tmp_path: Path) -> None:
     assert job.process.wait(30) == 143
     assert not job.requeued
     assert not job.token.exists()
-    # Slurm would end the steps; the test has to.
+    # Slurm would end the job's steps. Here the test has to do it.
     subprocess.run(["pkill", "-TERM", "-f", f"{tmp_path}/bin/hessian-dynamics"], check=True)

@@ -1,4 +1,4 @@
-"""Processes that ship, drive and serve, and a gate that makes a tracker reachable or not."""
+"""Shipper, driver and server processes for tests, and a gate that makes a tracker unreachable."""
 
 import logging
 import multiprocessing
@@ -26,7 +26,7 @@ _forks.set_forkserver_preload(["mlflow", "mlflow.store.tracking.sqlalchemy_store
 
 
 class ForkedProcess:
-    """A process forked from one that has imported MLflow, with the interface of `subprocess.Popen`."""
+    """A process with the interface of `subprocess.Popen`, forked from a server that has already imported MLflow."""
 
     def __init__(self, target: Callable[..., None], *arguments: object) -> None:
         self._process = _forks.Process(target=target, args=arguments, daemon=True)
@@ -125,7 +125,7 @@ class LineHandler(logging.Handler):
 
 
 def forked_shipper(root: Path, sweep: str, uri: str, log_file: Path) -> ShipperProcess:
-    """Replaces `background.start_shipper`, whose process imports everything anew."""
+    """Replaces `background.start_shipper`, whose process needs seconds to import everything."""
     return ShipperProcess(Storage(root), sweep, absolute_uri(uri), follow=True, log_file=log_file)
 
 
@@ -195,7 +195,7 @@ def stop_server(server: subprocess.Popen[bytes]) -> None:
 
 
 class Gate:
-    """A port that forwards to a server while open: an outage without the server's slow restart."""
+    """A port that forwards to a server while open. It simulates outages without the slow restart of a server."""
 
     def __init__(self, server: str) -> None:
         self._target = int(server.rpartition(":")[2])

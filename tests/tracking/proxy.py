@@ -27,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a request: wait, then answer or forward it `times` times, then cut the connection or answer."""
+    """What the proxy does with a request: wait, forward it `times` times or not, then answer or cut the connection."""
 
     delay: float = 0.0
     """Seconds before it is forwarded, even if its client gave up."""

@@ -1,4 +1,4 @@
-"""Stores sweeps without training, and reads trackers back."""
+"""Helpers that store sweeps without training, and read back what a tracker shows."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def manifest(folder: Path, desired: Sweep) -> Storage:
 def train(
     storage: Storage, config: TrialConfig, first: int, last: int, ended: State | None = None, **changes: Any
 ) -> None:
-    """Commits the epochs `first`..`last` in one attempt, which ends as `ended` or, if None, was killed."""
+    """Commits the epochs `first`..`last` in one attempt with the outcome `ended`; None means that it was killed."""
     trial = storage.trial(config.trial_id)
     trial.write_config(config)
     now = attempt(started_ms=changes.pop("started_ms", T0 - 500 + 1000 * first), ended=ended, **changes)
@@ -114,7 +114,7 @@ def trained(folder: Path, desired: Sweep) -> Storage:
 
 
 class Shown:
-    """A sweep as a tracker has it."""
+    """A sweep as read back from a tracker."""
 
     def __init__(self, uri: str, name: str = "toy") -> None:
         self._uri = uri
@@ -142,7 +142,7 @@ class Shown:
         return sorted((key, step, at, repr(math.nan if value is None else value)) for key, step, at, value in found)
 
     def _server_points(self, key: str) -> list[tuple[str, str, int, int, float | None]]:
-        """Returns the points of a key of all runs. A request per run and key would take seconds."""
+        """Returns the points of a key in all runs with one request, since a request per run would take seconds."""
         if key not in self._cached:
             runs = [("run_id", run.info.run_id) for run in self.runs]
             query = urlencode([*runs, ("metric_key", key), ("max_results", "25000")])
@@ -186,7 +186,7 @@ def assert_shows(uri: str, storage: Storage, desired: Sweep) -> Shown:
 
 
 def rows(database: Path) -> dict[str, list[Any]]:
-    """Returns all rows that shipping can change."""
+    """Returns all database rows that shipping can change."""
     with sqlite3.connect(database) as connection:
         return {
             table: sorted(map(repr, connection.execute(f"select * from {table}")))
@@ -220,13 +220,13 @@ def shipper_status(storage: Storage, name: str = "toy") -> ShipperStatus:
 
 
 def all_shipped(storage: Storage, name: str = "toy") -> bool:
-    """Returns whether a shipper works and nothing is pending."""
+    """Returns whether a shipper is active and nothing is pending."""
     status = shipper_status(storage, name)
     return status.state == "shipping" and status.pending_epochs == 0
 
 
 def shown_trials(uri: str, name: str = "toy") -> dict[str, Run]:
-    """Returns the trials' runs; none while a shipper is creating them."""
+    """Returns the trials' runs, or an empty dict while a shipper is still creating them."""
     try:
         return Shown(uri, name).trials
     except Exception:

@@ -7,7 +7,7 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, artifact_folder, database_file, secrets_of, ui_base
 
 
-def test_a_relative_database_means_the_same_file_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_database_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     uri = absolute_uri("sqlite:///mlflow.db")
     assert uri == f"sqlite:///{tmp_path}/mlflow.db"
@@ -80,7 +80,7 @@ def test_only_credentials_are_redacted(text: str, expected: str) -> None:
     assert redacted(text) == expected
 
 
-def test_passwords_are_known_encoded_and_decoded() -> None:
+def test_password_is_returned_encoded_and_decoded() -> None:
     assert secrets_of("http://me:p%40w@host") == ("p%40w", "p@w")
     assert secrets_of("http://host") == ()
 

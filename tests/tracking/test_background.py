@@ -1,4 +1,4 @@
-"""A shipper process beside a run."""
+"""A shipper process that works alongside a run."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_without_tracker(folder: Path) -> tuple[BackgroundShipper, str]:
-    """Trains a trial beside a shipper whose tracker is away. Returns the shipper and the tracker's URI."""
+    """Trains a trial while the shipper's tracker is unreachable. Returns the shipper and the tracker's URI."""
     desired, uri = sweep(), f"http://127.0.0.1:{free_port()}"
     storage = manifest(folder, desired)
     beside = BackgroundShipper(storage, "toy", uri)

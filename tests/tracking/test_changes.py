@@ -1,4 +1,4 @@
-"""Changes of a store are found; unchanged trials are not read."""
+"""Changes in a store are found, and unchanged trials are not read."""
 
 import os
 import time
@@ -77,7 +77,7 @@ def test_every_change_is_found(change: Callable[..., None], tmp_path: Path) -> N
     assert stored.read_changed(1.0) == set()
     change(storage, desired.trials[0])
     assert stored.read_changed(1.0) == {desired.trials[0].trial_id}
-    # A second change within the grain of the file system's clock is found as well.
+    # A second change is found even if the timestamp stays the same.
     assert stored.read_changed(1.0) == {desired.trials[0].trial_id}
 
 

@@ -1,4 +1,4 @@
-"""The description of a tracker."""
+"""One-line descriptions of trackers."""
 
 import socket
 import sqlite3

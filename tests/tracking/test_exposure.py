@@ -1,4 +1,4 @@
-"""Whole runs: which processes contact the tracker, and whether credentials are left anywhere."""
+"""In whole runs, only the expected processes contact the tracker, and no credentials are left anywhere."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ SWEEP = {
 
 
 def owner_of(port: int) -> tuple[int, str]:
-    """The process with a connection from a local port, and its command line."""
+    """Returns the id and the command line of the process that has a connection from a local port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
     for process in Path("/proc").glob("[0-9]*"):
@@ -97,6 +97,6 @@ def test_no_training_process_contacts_the_tracker_and_no_credential_is_left(
     assert any(path.name == "shipper.log" for path in files)
     for secret in (PASSWORD, KEY_ID, SECRET_KEY):
         assert secret not in said
-        assert not any(secret in lines for lines in seen), "a command line shows it to everybody"
+        assert not any(secret in lines for lines in seen), "a command line shows the password to every user"
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
     assert seen

@@ -1,4 +1,4 @@
-"""Network faults between shipper and tracker: in the end every stored epoch is shown exactly once."""
+"""After network faults between shipper and tracker, the tracker has every stored epoch exactly once."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from tests.tracking.stored import T0, assert_shows, manifest, sweep, train, trai
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half an hour in seconds: a request times out after 1 s instead of 5, a slow one takes 4 s instead of 30."""
+    """Shortens timeouts: a request times out after 1 s instead of 5, and a slow one takes 4 s instead of 30."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setattr(retry_after, "LONGEST_SECONDS", 2.0)
 
@@ -114,7 +114,7 @@ def test_an_outage_is_reported_twice_and_its_backlog_is_shipped_within_a_minute(
 
 
 @pytest.mark.parametrize("kind", ["cut", "twice", pytest.param("late", marks=pytest.mark.slow)])
-def test_lost_answers_change_nothing(kind: str, server: str, proxy: Proxy, tmp_path: Path, lines: list[str]) -> None:
+def test_lost_responses_change_nothing(kind: str, server: str, proxy: Proxy, tmp_path: Path, lines: list[str]) -> None:
     desired = sweep(name=f"lost-{kind}", seeds=1)
     storage = trained(tmp_path / "results", desired)
     hit: set[str] = set()

@@ -86,31 +86,31 @@ def test_a_long_outage_of_an_unstable_tracker_is_reported_later(loop: Loop) -> N
     assert loop.messages == [Message.OUTAGE, Message.RECOVERY]
 
 
-def test_an_active_driver_is_followed_through_any_outage(loop: Loop) -> None:
+def test_shipper_never_gives_up_while_a_driver_is_active(loop: Loop) -> None:
     for _ in range(100):
         assert loop.step(FAILED_ACTIVE, 100).action is Action.WAIT
         assert loop.step(ACTIVE, 100).action is Action.WAIT
 
 
-def test_patience_begins_when_the_driver_has_ended_and_the_tracker_fails(loop: Loop) -> None:
+def test_retry_limit_starts_when_driver_ended_and_tracker_fails(loop: Loop) -> None:
     loop.step(FAILED_ACTIVE)
     assert loop.step(FAILED, 1000).action is Action.WAIT
     assert loop.step(FAILED, FOLLOW.patience - 1).action is Action.WAIT
     assert loop.step(FAILED, 2).action is Action.GIVE_UP
 
 
-def test_patience_begins_with_the_outage_if_the_driver_ended_before(loop: Loop) -> None:
+def test_retry_limit_starts_with_outage_if_driver_ended_before(loop: Loop) -> None:
     waiting = replace(IDLE, interrupted=True)
     loop.step(waiting)
     assert loop.step(FAILED, 1000).action is Action.WAIT
     assert loop.step(FAILED, FOLLOW.patience + 1).action is Action.GIVE_UP
 
 
-def test_a_complete_round_ends_shipping_at_once(loop: Loop) -> None:
+def test_shipping_finishes_immediately_when_everything_is_uploaded(loop: Loop) -> None:
     assert loop.step(IDLE).action is Action.FINISH
 
 
-def test_workers_of_a_killed_driver_are_waited_for(loop: Loop) -> None:
+def test_shipper_waits_for_workers_of_a_killed_driver(loop: Loop) -> None:
     left = replace(IDLE, interrupted=True)
     assert loop.step(left).action is Action.WAIT
     assert loop.step(left, FOLLOW.linger / 2).action is Action.WAIT
@@ -123,7 +123,7 @@ def test_runs_are_looked_up_again_after_some_were_created(loop: Loop) -> None:
     assert loop.step(IDLE).action is Action.FINISH
 
 
-def test_an_unanswered_request_is_waited_for_and_checked(loop: Loop) -> None:
+def test_runs_are_looked_up_again_after_an_unanswered_request(loop: Loop) -> None:
     loop.step(replace(FAILED, unanswered=True))
     step = loop.step(IDLE, 1)
     assert step.action is Action.WAIT
@@ -139,7 +139,7 @@ def test_an_unanswered_request_is_checked_while_a_driver_works(loop: Loop) -> No
     assert loop.step(ACTIVE).action is Action.WAIT
 
 
-def test_a_pause_is_as_long_as_the_store_or_the_tracker_needs(loop: Loop) -> None:
+def test_pause_lasts_as_long_as_reading_the_store_or_retry_after(loop: Loop) -> None:
     assert loop.step(replace(ACTIVE, read_seconds=4.0)).pause == 4.0
     assert loop.step(ACTIVE).pause == FOLLOW.poll
     assert loop.step(replace(FAILED_ACTIVE, retry_after=30.0)).pause == 30.0

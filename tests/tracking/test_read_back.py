@@ -1,4 +1,4 @@
-"""The tables of a sweep from a tracker: those of the store, all of them, or an error."""
+"""Tables read from a tracker equal those read from the store; incomplete data raises an error."""
 
 import sqlite3
 from dataclasses import replace
@@ -27,7 +27,7 @@ def desired() -> Sweep:
 
 @pytest.fixture
 def storage(tmp_path: Path, desired: Sweep) -> Storage:
-    """Two trials completed, one failed, one not begun; one measured again."""
+    """A storage with two completed trials, one failed and one pending. One trial was measured again."""
     storage = stored.manifest(tmp_path / "results", desired)
     first, second, third, _ = desired.trials
     stored.train(storage, first, 0, 3, State.COMPLETED)
@@ -54,11 +54,11 @@ def _assert_equal(ours: Frames, theirs: Frames) -> None:
     assert ours.gallery == theirs.gallery
 
 
-def test_a_database_gives_the_tables_of_the_store(storage: Storage, database: Path) -> None:
+def test_tables_from_database_equal_those_of_the_store(storage: Storage, database: Path) -> None:
     _assert_equal(read_frames(storage, "toy"), frames_from_mlflow("toy", f"sqlite:///{database}"))
 
 
-def test_a_server_gives_the_tables_of_the_store_or_an_error(
+def test_tables_from_server_equal_those_of_the_store_or_raise(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desired = stored.sweep(seeds=2, epochs=3, name="read-back")

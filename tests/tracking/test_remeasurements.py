@@ -1,4 +1,4 @@
-"""Remeasured checkpoints are new keys of the same runs."""
+"""Remeasured checkpoints are shipped under new keys of the same runs."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_shipping_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
     assert rows(tmp_path / "mlflow.db") == before
 
 
-def test_remeasured_points_shipped_twice_stay_single(tmp_path: Path, uri: str) -> None:
+def test_remeasured_points_shipped_twice_are_stored_once(tmp_path: Path, uri: str) -> None:
     desired = sweep()
     storage = trained(tmp_path / "results", desired)
     config = desired.trials[0]
@@ -125,7 +125,7 @@ def test_an_empty_tracker_is_filled_from_the_store(tmp_path: Path, uri: str) -> 
     assert_shows(other, storage, desired)
 
 
-def test_more_points_than_one_request_holds(tmp_path: Path, uri: str) -> None:
+def test_points_that_exceed_one_request(tmp_path: Path, uri: str) -> None:
     desired = sweep(seeds=1, epochs=BATCH_METRICS // 4 + 10)
     storage = manifest(tmp_path / "results", desired)
     config = desired.trials[0]

@@ -1,4 +1,4 @@
-"""The shipper's loop: turns, outages, patience, messages."""
+"""The shipper's loop: takeovers, outages, time limits, messages."""
 
 import json
 import sqlite3
@@ -56,7 +56,7 @@ def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Pat
         wait_until(lambda: Shown(uri).statuses()[third.trial_id] == "FAILED")
         shown = assert_shows(uri, storage, desired)
         assert [shown.statuses()[i] for i in desired.by_id] == ["FINISHED", "RUNNING", "FAILED", "SCHEDULED"]
-        # Tried again, it runs again.
+        # The failed trial is retried and runs again.
         train(storage, third, 2, 2, started_ms=now_ms())
         wait_until(lambda: Shown(uri).statuses()[third.trial_id] == "RUNNING")
         assert Shown(uri).outcomes()[third.trial_id] is None
@@ -224,7 +224,7 @@ def test_an_unwritable_artifact_folder_is_one_outage(tmp_path: Path, uri: str, l
     assert_shows(uri, storage, desired)
 
 
-def test_a_short_outage_long_after_the_start_is_waited_for(
+def test_shipper_waits_out_a_short_outage_long_after_the_start(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     update, rounds = SweepSync._round, list[float]()

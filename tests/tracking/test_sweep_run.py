@@ -1,4 +1,4 @@
-"""The report among the files of the sweep's run."""
+"""The report is uploaded to the sweep's run."""
 
 from pathlib import Path
 

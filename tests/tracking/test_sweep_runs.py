@@ -33,7 +33,7 @@ from tests.tracking.stored import (
 )
 
 
-def test_a_trial_trained_anew_gets_a_run_of_its_own(tmp_path: Path, uri: str, lines: list[str]) -> None:
+def test_retrained_trial_gets_a_new_run(tmp_path: Path, uri: str, lines: list[str]) -> None:
     desired = sweep()
     ship(trained(tmp_path / "results", desired), "toy", uri)
     old = Shown(uri)

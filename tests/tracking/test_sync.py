@@ -1,4 +1,4 @@
-"""Shipping to real trackers, once and again."""
+"""Shipping to real trackers, once and repeatedly."""
 
 import json
 import time

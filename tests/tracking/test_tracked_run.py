@@ -19,7 +19,7 @@ from tests.tracking.stored import (
 )
 
 
-def test_every_quantity_has_a_key_that_mlflow_takes(tmp_path: Path, uri: str) -> None:
+def test_mlflow_accepts_the_key_of_every_quantity(tmp_path: Path, uri: str) -> None:
     desired = sweep(seeds=1)
     storage = manifest(tmp_path / "results", desired)
     every = EpochRecord.from_json(
@@ -32,7 +32,7 @@ def test_every_quantity_has_a_key_that_mlflow_takes(tmp_path: Path, uri: str) ->
     assert {key for key, *_ in points} == {quantity.key for quantity in SCALARS}
 
 
-def test_infinity_is_shown_as_not_a_number(tmp_path: Path, uri: str) -> None:
+def test_infinity_is_shipped_as_nan(tmp_path: Path, uri: str) -> None:
     desired = sweep(seeds=1)
     storage = manifest(tmp_path / "results", desired)
     storage.trial(desired.trials[0].trial_id).commit(record(0, loss=math.inf), b"", DIGEST, "a")
@@ -40,11 +40,11 @@ def test_infinity_is_shown_as_not_a_number(tmp_path: Path, uri: str) -> None:
     assert ("loss/train", 0, T0, "nan") in Shown(uri).points(desired.trials[0].trial_id)
 
 
-def test_points_shipped_twice_stay_single(tmp_path: Path, uri: str) -> None:
+def test_points_shipped_twice_are_stored_once(tmp_path: Path, uri: str) -> None:
     desired = sweep()
     storage = manifest(tmp_path / "results", desired)
     for config in desired.trials:
-        train(storage, config, 0, 3, State.DIVERGED)  # NaN among them, which equals nothing
+        train(storage, config, 0, 3, State.DIVERGED)  # includes NaN, which is not equal to itself
     ship(storage, "toy", uri)
     shown = Shown(uri)
     for run in shown.trials.values():
