@@ -1,4 +1,4 @@
-"""The networks, losses and data on which every estimator is tested, in float64, and a matrix as an operator."""
+"""Float64 networks, losses and data for testing every estimator, and an operator defined by a dense matrix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,7 +199,7 @@ def assert_relatively_close(found: Tensor, expected: Tensor, tolerance: float) -
 
 
 class Counting(nn.Module):
-    """A network that counts its forward passes and is another function in train mode."""
+    """A network that counts its forward passes and computes a different function in train mode."""
 
     def __init__(self) -> None:
         super().__init__()

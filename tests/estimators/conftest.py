@@ -1,4 +1,4 @@
-"""One thread: tests run beside each other, and the networks are tiny."""
+"""Limits torch to one thread, because tests run in parallel and the networks are tiny."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Models whose parameters are not simply used once per sample in the call of a layer."""
+"""Models with unusual uses of parameters, such as shared weights, reused layers or functional calls."""
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class TiedEmbedding(nn.Module):
 
 
 class UsedByAFunction(nn.Module):
-    """A layer's weight, used in its call and in a function."""
+    """A weight that is used by its layer and by a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class UsedByAFunction(nn.Module):
 
 
 class OnlyUsedByAFunction(nn.Module):
-    """The result of a layer's first call is discarded; its second call gets a function of its weight."""
+    """Discards the result of a layer's first call and calls the layer again on a function of its weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class BareParameter(nn.Module):
 
 
 class SequenceFirst(nn.Module):
-    """Its layers get [positions, n, ...], with 4 positions, as many as some chunks have samples."""
+    """The inputs of its layers are [positions, n, ...]. The 4 positions equal the number of samples of some chunks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class SequenceFirst(nn.Module):
 
 
 class Flattened(nn.Module):
-    """Its layers get [n * positions, ...]."""
+    """The inputs of its layers are [n * positions, ...]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class TwoTimesInOneCall(nn.Module):
 
 
 class Swapped(nn.Module):
-    """Its layer gets the samples in reverse order; its output is reversed again."""
+    """Reverses the order of samples before a layer and restores it afterwards."""
 
     def __init__(self) -> None:
         super().__init__()

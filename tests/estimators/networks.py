@@ -1,4 +1,7 @@
-"""Networks to compare traces with dense matrices: every layer with a rule, and uses of parameters without one."""
+"""Networks for comparing traces with dense matrices.
+
+They cover every layer type with a trace rule, and parameters used in ways that no rule covers.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,7 +181,7 @@ def values(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def not_convex(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A loss with an indefinite Hessian in the outputs."""
+    """A loss whose Hessian with respect to the outputs is indefinite."""
     return (torch.sin(2.0 * outputs).prod(dim=1) + (outputs * targets).sum(dim=1)).mean()
 
 

@@ -1,4 +1,4 @@
-"""Every estimator on Hessians with a closed form, on losses without curvature and on NaN."""
+"""Tests every estimator on Hessians with a closed form, on losses without curvature, and on NaN."""
 
 import math
 
@@ -59,7 +59,7 @@ def softmax_regression() -> tuple[nn.Module, LossFunction, Pair, Tensor]:
 
 
 @pytest.mark.parametrize("problem", [linear_regression, logistic_regression, softmax_regression])
-def test_every_estimator_gives_the_closed_form(problem) -> None:  # type: ignore[no-untyped-def]
+def test_every_estimator_matches_the_closed_form(problem) -> None:  # type: ignore[no-untyped-def]
     model, loss_fn, data, hessian = problem()
     trace, eigenvalues = float(hessian.trace()), torch.linalg.eigvalsh(hessian)
     op = HessianOperator(model, loss_fn, data, chunk_size=16)
@@ -74,7 +74,7 @@ def test_every_estimator_gives_the_closed_form(problem) -> None:  # type: ignore
     whole = hessian_trace(op)
     assert whole.exact and whole.value == pytest.approx(trace, rel=1e-12)
     sampled = sampled_trace(model, loss_fn, data, vectors=200, generator=seeded(0))
-    # A single output has a single sign, whose square is one.
+    # A single output has a single random sign, and its square is one. The sampled trace is therefore exact.
     assert abs(sampled.value - trace) <= 4 * sampled.standard_error + 1e-12 * trace
     for distribution in ("gaussian", "rademacher"):
         probed = hutchinson(op, 400, distribution, generator=seeded(0))  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def tanh_network() -> nn.Module:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nan_weights_give_nan_everywhere(dtype: torch.dtype) -> None:
+def test_nan_weights_give_nan_in_every_estimator(dtype: torch.dtype) -> None:
     model = tanh_network().to(dtype)
     with torch.no_grad():
         model[2].weight[1, 1] = math.nan  # type: ignore[index, operator]
@@ -145,7 +145,7 @@ def test_nan_weights_give_nan_everywhere(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss_fn", [lambda z, y: z.mean(), lambda z, y: 0.0 * z.square().mean()])
-def test_a_zero_hessian_is_zero_everywhere(loss_fn: LossFunction, dtype: torch.dtype) -> None:
+def test_zero_hessian_gives_zero_in_every_estimator(loss_fn: LossFunction, dtype: torch.dtype) -> None:
     """A linear model with a loss that is linear in its outputs, or zero."""
     model = nn.Linear(FEATURES, 2).to(dtype)
     data = features().to(dtype), torch.zeros(SAMPLES, dtype=dtype)
@@ -155,7 +155,7 @@ def test_a_zero_hessian_is_zero_everywhere(loss_fn: LossFunction, dtype: torch.d
 
 
 def test_lambda_max_of_both_matrices() -> None:
-    """G has the curvature of the loss only, H that of the network too."""
+    """G contains only the curvature of the loss; H also contains the curvature of the network."""
     model = tanh_network().double()
     data = features(), torch.randint(0, CLASSES, (SAMPLES,), generator=seeded(2))
     identity = torch.eye(sum(parameter.numel() for parameter in model.parameters()), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""On CUDA: products and traces do not wait for the device, and float32 is not rounded to TF32."""
+"""On CUDA, products and traces do not synchronize with the device, and float32 is not rounded to TF32."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def waiting_is_an_error() -> Iterator[None]:
 
 
 def waits(task: Callable[[], object]) -> int:
-    """How many times a call waits for the device."""
+    """Number of times a call synchronizes with the device."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as found:
@@ -56,7 +56,7 @@ def waits(task: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_products_do_not_wait(budget: int) -> None:
+def test_products_do_not_synchronize(budget: int) -> None:
     model, batches = on(CUDA)
     op = HessianOperator(model, cross_entropy, batches, chunk_size=100, memory_budget=budget)
     vector = torch.randn(op.size, device=CUDA)
@@ -67,7 +67,7 @@ def test_products_do_not_wait(budget: int) -> None:
             op.matmat(torch.stack([vector, vector], dim=1))
 
 
-def test_lanczos_waits_once_a_step() -> None:
+def test_lanczos_synchronizes_once_per_step() -> None:
     model, batches = on(CUDA)
     op = HessianOperator(model, cross_entropy, batches)
     with op.keeping_graphs():
@@ -79,7 +79,7 @@ def test_lanczos_waits_once_a_step() -> None:
     assert many - few <= 5
 
 
-def test_hutchinson_waits_once_for_all_probes() -> None:
+def test_hutchinson_synchronizes_once_for_all_probes() -> None:
     model, batches = on(CUDA)
     op = HessianOperator(model, cross_entropy, batches)
     with op.keeping_graphs():
@@ -88,7 +88,7 @@ def test_hutchinson_waits_once_for_all_probes() -> None:
     assert many == few
 
 
-def test_columns_of_a_trace_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_of_a_trace_do_not_synchronize(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = on(CUDA)
     contribution = gauss_newton_trace._AllColumns.contribution
 
@@ -112,7 +112,7 @@ def test_float32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_results_are_those_of_the_cpu() -> None:
+def test_results_match_the_cpu() -> None:
     (model, batches), (reference, data) = on(CUDA), on_double()
     ours, theirs = HessianOperator(model, cross_entropy, batches), HessianOperator(reference, cross_entropy, data)
     found, expected = (lanczos(op, 30, generator=torch.Generator().manual_seed(3)) for op in (ours, theirs))

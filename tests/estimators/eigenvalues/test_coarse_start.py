@@ -1,4 +1,4 @@
-"""The coarse start of Lanczos: the products it saves and counts, and the arguments it rejects."""
+"""Tests how many products the coarse start of Lanczos saves and counts, and which arguments it rejects."""
 
 import math
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_results_describe_the_matrix_over_all_samples() -> None:
     assert found == pytest.approx(result.residual, rel=1e-6)
 
 
-def test_it_reaches_a_thousandth_with_fewer_products_than_a_random_start() -> None:
+def test_coarse_start_reaches_relative_error_0_001_with_fewer_products_than_random_start() -> None:
     saved = []
     for seed in range(12):
         op = sampled(seed, count=5000)
@@ -121,7 +121,7 @@ def test_converged_results_are_within_the_tolerance() -> None:
 
 
 def test_the_second_vector_finds_an_eigenvector_missing_from_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two close eigenvalues, gradient along the second: from one vector Lanczos stagnates there, undetected."""
+    """Two eigenvalues are close and the gradient is along the second; with one vector, Lanczos stagnates there."""
     wrong = {0.0: 0, coarse_start_module._SECOND: 0}
     for share in wrong:
         monkeypatch.setattr(coarse_start_module, "_SECOND", share)
@@ -138,7 +138,7 @@ def test_the_second_vector_finds_an_eigenvector_missing_from_the_gradient(monkey
     assert with_it <= 5
 
 
-def test_the_generator_determines_the_result_and_the_global_one_is_unused() -> None:
+def test_given_generator_determines_the_result_and_global_one_is_unused() -> None:
     state = torch.get_rng_state()
     first, again, other = (
         lanczos(sampled(0), 5, tolerance=0.0, generator=seeded(seed), coarse_fraction=0.1).history for seed in (0, 0, 1)
@@ -147,7 +147,7 @@ def test_the_generator_determines_the_result_and_the_global_one_is_unused() -> N
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_start_has_a_random_part() -> None:
+def test_random_part_finds_an_eigenvector_orthogonal_to_the_start() -> None:
     """Neither the gradient nor its products have a component along the last coordinate."""
     samples = torch.zeros(100, 50, dtype=torch.float64)
     samples[::2, 0] = 1.0
@@ -165,8 +165,8 @@ def test_a_zero_gradient_is_replaced_by_a_random_start() -> None:
     assert result.converged and result.lambda_max == pytest.approx(exact(op), rel=1e-3)
 
 
-def test_a_pass_in_chunks_ends_near_the_top_eigenvectors() -> None:
-    """It gets closer than one product over all samples, since n chunks make n steps."""
+def test_chunkwise_pass_ends_near_the_top_eigenvectors() -> None:
+    """The result is closer than after one product over all samples, since n chunks make n steps."""
     op = sampled(4, count=5000)
     values, vectors = torch.linalg.eigh(op.samples.T @ op.samples / len(op.samples))
     start = coarse_start(op.in_chunks(0.1), torch.ones(op.size).double())
@@ -177,7 +177,7 @@ def test_a_pass_in_chunks_ends_near_the_top_eigenvectors() -> None:
     assert near > 0.9, values[-5:]
 
 
-def test_it_works_on_a_hessian() -> None:
+def test_coarse_start_works_with_a_hessian_operator() -> None:
     case = CASES[0]
     inputs, targets = images(60)
     op = HessianOperator(case.model(), case.loss_fn, (inputs, targets), chunk_size=7)
@@ -189,7 +189,7 @@ def test_it_works_on_a_hessian() -> None:
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_kept_graphs_do_not_change_a_bit(budget: int) -> None:
+def test_kept_graphs_give_bit_identical_results(budget: int) -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=7, memory_budget=budget)
     ones = torch.ones(op.size, dtype=op.dtype)
@@ -199,7 +199,7 @@ def test_kept_graphs_do_not_change_a_bit(budget: int) -> None:
         assert torch.equal(coarse_start(op, ones), start)
 
 
-def test_smaller_chunks_count_as_products_of_the_whole() -> None:
+def test_products_in_smaller_chunks_count_in_the_original_operator() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
     seen = []
@@ -225,7 +225,7 @@ def test_the_start_uses_at_most_24_chunks() -> None:
     assert op.products == 24 * 2 / 60
 
 
-def test_chunks_that_are_small_enough_are_kept() -> None:
+def test_in_chunks_returns_the_operator_if_its_chunks_are_small_enough() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=50)
     parts = op.in_chunks(0.1)
@@ -234,7 +234,7 @@ def test_chunks_that_are_small_enough_are_kept() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_coarse_stage_that_is_not_finite_gives_nan(value: float) -> None:
+def test_nonfinite_coarse_stage_gives_nan(value: float) -> None:
     op = sampled(0)
     op.samples[3, 4] = value
     result = lanczos(op, 5, generator=seeded(0), coarse_fraction=0.1)

@@ -12,7 +12,7 @@ from tests.estimators.eigenvalues.matrices import matrix_above_bulk
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_all_products_give_both_ends_exactly(case: Case) -> None:
+def test_as_many_products_as_dimensions_give_both_extreme_eigenvalues_exactly(case: Case) -> None:
     op = operator(case)
     eigenvalues = torch.linalg.eigvalsh(dense_hessian_of(case))
     result = lanczos(op, max_products=op.size, tolerance=0.0, generator=seeded(0))
@@ -23,7 +23,7 @@ def test_all_products_give_both_ends_exactly(case: Case) -> None:
     assert result.products == op.products <= op.size
 
 
-def test_a_more_negative_end_does_not_mislead_it() -> None:
+def test_lambda_max_is_the_algebraically_largest_eigenvalue() -> None:
     result = lanczos(MatrixOperator(matrix_above_bulk([-5.0, -4.0, 1.0])), max_products=30, generator=seeded(0))
     assert result.lambda_max == pytest.approx(1.0, rel=1e-3) and result.converged
     assert result.lambda_min == pytest.approx(-5.0, rel=1e-3)
@@ -69,7 +69,7 @@ def test_it_stops_at_an_invariant_subspace() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_start_at_another_eigenvector_finds_the_top_one(seed: int) -> None:
+def test_start_at_another_eigenvector_finds_the_top_eigenvector(seed: int) -> None:
     eigenvalues = torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(-0.1, 0.9, 200)]).double()
     start = torch.zeros(202, dtype=torch.float64)
     start[1] = 7.0
@@ -120,7 +120,7 @@ def test_nan_never_converges(value: float) -> None:
     assert result.products == 1
 
 
-def test_float32_reaches_its_precision() -> None:
+def test_float32_converges_to_float32_precision() -> None:
     matrix = matrix_above_bulk([3.0, 2.0, -4.0])
     result = lanczos(MatrixOperator(matrix.float()), max_products=40, tolerance=1e-5, generator=seeded(0))
     assert result.lambda_max == pytest.approx(3.0, rel=1e-5) and result.converged
@@ -128,12 +128,12 @@ def test_float32_reaches_its_precision() -> None:
     torch.testing.assert_close((result.basis.T @ result.basis).double(), identity, rtol=0, atol=1e-5)
 
 
-def test_the_length_of_a_given_start_does_not_matter() -> None:
+def test_result_does_not_depend_on_the_length_of_the_start() -> None:
     op = MatrixOperator(matrix_above_bulk([3.0]))
     start = torch.randn(201, dtype=torch.float64, generator=seeded(4))
     found = lanczos(op, 4, initial=100 * start, generator=seeded(5)).history
     assert found == pytest.approx(lanczos(op, 4, initial=start, generator=seeded(5)).history, rel=1e-9)
-    # A random part of a hundredth changes the first quotient by its square.
+    # A random part of relative length 1/100 changes the first Rayleigh quotient by the square of that.
     assert found[0] == pytest.approx(lanczos(op, 4, generator=seeded(4)).history[0], abs=0.05)
 
 

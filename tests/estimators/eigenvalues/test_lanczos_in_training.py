@@ -104,7 +104,7 @@ def test_a_coarse_start_converges_within_ten_products() -> None:
     assert all(one.coarse.products <= 10.0 + 1e-9 for one in measured())
 
 
-def test_the_estimated_error_is_at_most_three_times_too_small() -> None:
+def test_true_error_is_at_most_three_times_the_estimated_error() -> None:
     for one in measured():
         if one.coarse.converged:
             assert one.exact - one.coarse.lambda_max <= 3.0 * one.coarse.error + 1e-5 * one.exact, one.name

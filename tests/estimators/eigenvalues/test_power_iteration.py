@@ -26,7 +26,7 @@ def algorithm_1_max_eig(hessian: Tensor, v: Tensor, i_eig: int) -> float:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "linear in the" not in case.name], ids=lambda case: case.name
 )
-def test_it_equals_algorithm_1(case: Case, iterations: int) -> None:
+def test_power_iteration_equals_algorithm_1(case: Case, iterations: int) -> None:
     op = operator(case)
     result = power_iteration(op, iterations, seeded(3))
     start = torch.randn(op.size, dtype=torch.float64, generator=seeded(3))
@@ -38,7 +38,7 @@ def test_it_equals_algorithm_1(case: Case, iterations: int) -> None:
     assert result.products == op.products == iterations
 
 
-def test_it_returns_the_largest_magnitude_with_its_sign() -> None:
+def test_returns_signed_eigenvalue_of_largest_magnitude() -> None:
     result = power_iteration(MatrixOperator(symmetric([-3.0, 2.0, 1.0, 0.5])), 100, seeded(0))
     assert result.value == pytest.approx(-3.0, rel=1e-12)
 
@@ -66,7 +66,7 @@ def test_nan_gives_nan() -> None:
     assert math.isnan(result.value) and math.isnan(result.residual)
 
 
-def test_without_a_generator_it_uses_the_global_one() -> None:
+def test_global_generator_is_the_default() -> None:
     op = MatrixOperator(symmetric([1.0, 2.0, 3.0]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)

@@ -11,7 +11,7 @@ from tests.estimators.cases import MatrixOperator, seeded, symmetric
 from tests.estimators.eigenvalues.matrices import matrix_above_bulk
 
 
-def test_ritz_pairs_are_those_of_the_tridiagonal_matrix() -> None:
+def test_ritz_pairs_equal_the_eigenpairs_of_the_tridiagonal_matrix() -> None:
     ritz = Ritz.of([2.0, 1.0, 0.5], [0.3, 0.2], beta=0.1, eps=1e-16, full=False)
     matrix = torch.tensor([[2.0, 0.3, 0.0], [0.3, 1.0, 0.2], [0.0, 0.2, 0.5]], dtype=torch.float64)
     torch.testing.assert_close(ritz.tridiagonal, matrix)
@@ -31,7 +31,7 @@ def test_the_error_is_at_most_the_squared_residual_over_the_gap() -> None:
     assert single.error == single.residual
 
 
-def test_for_close_ritz_values_the_error_uses_the_last_steps() -> None:
+def test_error_of_close_ritz_values_is_extrapolated_from_the_last_steps() -> None:
     """Many small and a few large, close eigenvalues: the gap alone overestimates the error by a factor of two."""
     op = MatrixOperator(symmetric(torch.linspace(0, 1, 200, dtype=torch.float64) ** 8))
     by_steps, by_gap = [], []

@@ -5,7 +5,7 @@ import torch
 from estimators.kernels.channels_last import is_channels_last, to_channels_last
 
 
-def test_images_are_converted_once() -> None:
+def test_images_already_in_channels_last_are_not_copied() -> None:
     images = torch.arange(2.0 * 3 * 4 * 5).view(2, 3, 4, 5)
     converted = to_channels_last(images)
     assert converted.stride(1) == 1 and torch.equal(converted, images)

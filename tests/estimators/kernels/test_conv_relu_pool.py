@@ -1,4 +1,4 @@
-"""A fused first layer has the derivatives of its three parts, and only such layers are fused."""
+"""A fused first layer has the derivatives of its three parts, and no other layers are fused."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -97,10 +97,10 @@ def derivatives(network: Network, inputs: Tensor, modes: list[type]) -> list[Ten
 @pytest.mark.parametrize(
     "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
 )
-def test_derivatives_are_those_of_autograd(
+def test_derivatives_equal_autograd(
     network: Network, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In blocks of two images; the last has one."""
+    """Images are processed in blocks of two; the last block has one image."""
     monkeypatch.setattr(blocks, "_BYTES", {"cpu": 2 * 8 * 4 * 6 * 6})
     inputs = images().contiguous(memory_format=memory_format)
     expected = derivatives(network, inputs, [])
@@ -139,7 +139,7 @@ def test_the_output_of_the_convolution_is_not_saved() -> None:
     )
 
 
-def test_a_direction_in_a_single_parameter_has_its_second_derivative() -> None:
+def test_second_derivative_along_a_single_parameter() -> None:
     for index in (0, 1):
         ours, theirs = [], []
         for found, modes in ((ours, [LeanConvolutions, PooledRelus]), (theirs, [])):

@@ -1,4 +1,4 @@
-"""Lean convolutions have the bits of torch's own and never compute the gradient of the data."""
+"""Lean convolutions are bit-identical to torch's convolutions and never compute the gradient of the data."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ def frozen(convolution: nn.Conv2d, name: str) -> nn.Conv2d:
 
 
 class Functional(nn.Module):
-    """One weight in two calls, by position and by keyword, on a whole batch and on single images."""
+    """Uses one weight in two calls, as positional and keyword argument, on a batch and on single images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def product(build: Callable[[], nn.Module], lean: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("build", CONVOLUTIONS)
-def test_the_bits_of_a_first_layer_are_those_of_torch(build: Callable[[], nn.Module]) -> None:
+def test_first_layer_is_bit_identical_to_torch(build: Callable[[], nn.Module]) -> None:
     expected = product(build, lean=False)
     found = product(build, lean=True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -80,12 +80,12 @@ def test_the_bits_of_a_first_layer_are_those_of_torch(build: Callable[[], nn.Mod
 
 
 @pytest.mark.parametrize("build", STACKED)
-def test_stacked_convolutions_are_right_to_rounding(build: Callable[[], nn.Module]) -> None:
+def test_stacked_convolutions_are_correct_up_to_rounding(build: Callable[[], nn.Module]) -> None:
     for found, expected in zip(product(build, lean=True), product(build, lean=False), strict=True):
         assert_relatively_close(found, expected, 1e-5)
 
 
-def test_a_weight_used_several_times_is_right_to_rounding() -> None:
+def test_weight_used_several_times_is_correct_up_to_rounding() -> None:
     for found, expected in zip(product(Functional, lean=True), product(Functional, lean=False), strict=True):
         assert_relatively_close(found, expected, 1e-6)
 
@@ -139,7 +139,7 @@ def test_the_second_derivative_of_the_bias_has_its_shape() -> None:
     ],
 )
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_second_derivatives_are_those_of_torch(geometry: Any, with_bias: bool) -> None:
+def test_second_derivatives_equal_torch(geometry: Any, with_bias: bool) -> None:
     generator = seeded(0)
     shapes = [SHAPE, (8, 4 // geometry[3], 3, 2), *([(8,)] if with_bias else [])]
     arguments = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
@@ -161,7 +161,7 @@ def test_second_derivatives_are_those_of_torch(geometry: Any, with_bias: bool) -
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_a_direction_in_a_single_argument_has_its_second_derivative() -> None:
+def test_second_derivative_along_a_single_argument() -> None:
     generator = seeded(0)
     inputs, weight = (torch.randn(s, generator=generator, requires_grad=True) for s in (SHAPE, (8, 4, 3, 2)))
     outputs = _HiddenConvolution.apply(inputs, weight, None, ([1, 1], [1, 1], [1, 1], 1))
@@ -174,7 +174,9 @@ def test_a_direction_in_a_single_argument_has_its_second_derivative() -> None:
 
 
 @pytest.mark.parametrize("build", CONVOLUTIONS[:6])
-def test_the_gradient_from_patches_is_right(build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weight_gradient_from_patches_is_correct(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = product(build, lean=False)
     monkeypatch.setattr(convolutions, "_has_few_inputs", lambda *call: call[2][3] == 1)
     for found, reference in zip(product(build, lean=True), expected, strict=True):

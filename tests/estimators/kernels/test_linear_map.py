@@ -55,7 +55,7 @@ def test_unwanted_inputs_get_no_gradient() -> None:
     torch.testing.assert_close(gradient, 2 * scale)
 
 
-def test_it_can_be_vectorised() -> None:
+def test_linear_map_works_under_vmap() -> None:
     scale, output = constant_and_output()
     rows = torch.stack([output, 3 * output]).detach()
 

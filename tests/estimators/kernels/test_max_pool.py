@@ -1,4 +1,4 @@
-"""Max pooling as a linear map: pooling equals torch's, unpooling and gathering are transposes of each other."""
+"""Max pooling equals torch's, and unpooling and gathering are transposes of each other."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def window(images: Tensor) -> Window:
 
 
 @formats
-def test_maxima_and_indices_are_those_of_torch(memory_format: torch.memory_format) -> None:
+def test_maxima_and_indices_equal_torch(memory_format: torch.memory_format) -> None:
     images = relu(memory_format)
     pooled, indices = max_pool(images, window(images))
     expected, places = F.max_pool2d(images, 3, 2, 1, return_indices=True)
@@ -41,7 +41,7 @@ def test_unpooling_is_the_transpose_of_gathering(memory_format: torch.memory_for
 
 
 @formats
-def test_the_relu_stops_maxima_that_are_not_positive(memory_format: torch.memory_format) -> None:
+def test_gradient_of_nonpositive_maxima_is_zero(memory_format: torch.memory_format) -> None:
     pooled = torch.tensor([0.0, 2.0, torch.nan, 1.0]).view(1, 2, 2, 1).contiguous(memory_format=memory_format)
     found = relu_backward(torch.ones(1, 2, 2, 1), pooled)
     assert found.flatten().tolist() == [0.0, 1.0, 1.0, 1.0]
@@ -49,5 +49,5 @@ def test_the_relu_stops_maxima_that_are_not_positive(memory_format: torch.memory
     assert torch.equal(relu_backward(torch.ones(1, 2, 2, 1), pooled, out=out), found) and torch.equal(out, found)
 
 
-def test_a_pool_that_returns_indices_is_left_to_torch() -> None:
+def test_pool_that_returns_indices_is_not_replaced() -> None:
     assert Window.of(torch.zeros(1, 1, 2, 2), 2, return_indices=True) is None

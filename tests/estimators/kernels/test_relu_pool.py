@@ -1,4 +1,4 @@
-"""Max pooling of a ReLU changes no bit of any derivative; cases in which it could are left to torch."""
+"""Max pooling of a ReLU leaves all derivatives bit-identical. Cases in which it could not are left to torch."""
 
 from collections.abc import Callable
 
@@ -109,7 +109,7 @@ def derivatives(network: Network, inputs: Tensor, modes: list[PooledRelus]) -> l
 @pytest.mark.parametrize(
     "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
 )
-def test_no_bit_changes(network: Network, memory_format: torch.memory_format) -> None:
+def test_derivatives_are_bit_identical_to_autograd(network: Network, memory_format: torch.memory_format) -> None:
     inputs = images().contiguous(memory_format=memory_format)
     for ours, theirs in zip(
         derivatives(network, inputs, [PooledRelus()]), derivatives(network, inputs, []), strict=True
@@ -141,7 +141,7 @@ def test_the_output_of_the_relu_is_not_saved(network: Network) -> None:
 
 
 @networks
-def test_products_and_traces_are_those_of_the_dense_matrix(network: Network) -> None:
+def test_products_and_traces_match_the_dense_matrix(network: Network) -> None:
     model, inputs = Model(network).double(), images(torch.float64)
     pair = inputs, torch.randn(model(inputs).shape, generator=seeded(4)).double()
     dense = dense_hessian(model, F.mse_loss, pair)

@@ -1,4 +1,4 @@
-"""Networks that are not piecewise linear in each parameter, though some look as if they were."""
+"""Networks that are not piecewise linear in each parameter, although some of them look piecewise linear."""
 
 from typing import Any
 
@@ -103,7 +103,7 @@ def batch_norm_in_training() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 
 
-# With words that the reason must contain.
+# Each network with words that its reason must contain.
 CURVED = [
     Judged(
         "functional GELU",
@@ -230,7 +230,7 @@ CURVED = [
     Judged("hook on a node", net(hooked_node), "registers backward hooks"),
 ]
 
-# The diagonal is zero, but linearity cannot see it: it follows whole parameters and trusts no names.
+# The diagonal is zero, but `linearity` cannot detect it: it tracks whole parameters and does not rely on names.
 NOT_SEEN = [
     Judged(
         "halves of one layer multiplied",

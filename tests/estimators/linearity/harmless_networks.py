@@ -1,4 +1,4 @@
-"""Networks that are piecewise linear in each parameter, though some look as if they were not."""
+"""Networks that are piecewise linear in each parameter, although some of them look curved."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 def curvature_diagonal(outputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """sum_c u_c d2z_c/dtheta_i^2 with random u, for the parameters that affect the outputs.
 
-    Almost surely, an entry is zero only if that of every output is.
+    With probability 1, an entry is zero only if the second derivative of every output is zero.
     """
     weights = torch.randn(outputs.shape, dtype=outputs.dtype, generator=seeded(11))
     return _hessian((weights * outputs).sum(), parameters).diagonal()

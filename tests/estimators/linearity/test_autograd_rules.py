@@ -1,4 +1,4 @@
-"""Every autograd rule against second differences of the operation's values."""
+"""Tests every autograd rule against second differences of the operation's values."""
 
 import pytest
 import torch
@@ -12,12 +12,13 @@ from tests.estimators.linearity.autograd_calls import CALLS, EXCLUDED, Call
 # Operations that need a CUDA, ROCm or MPS device.
 ELSEWHERE = {"CudnnBatchNorm", "MiopenBatchNorm", "Linear"}
 STEP = 1e-3
-# Rounding contributes 1e-10 (values of order one over STEP^2), a curved operation about one.
+# Threshold for second differences. Rounding errors, divided by STEP^2, contribute about 1e-10. A curved
+# operation contributes about one.
 MAX_CURVATURE = 1e-6
 
 
 class Called(nn.Module):
-    """Outputs a call's result for every sample. The parameters are two matrices, or one number that shifts both."""
+    """Returns a call's result for every sample. The parameters are two matrices, or one number that shifts both."""
 
     def __init__(self, call: Call, joint: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`linearity` against dense second derivatives: never exact if the diagonal is not zero, mostly exact if it is."""
+"""Tests `linearity` against dense second derivatives: exact requires a zero diagonal."""
 
 import pytest
 import torch
@@ -37,7 +37,8 @@ def test_curved_networks_are_not_exact(case: Judged) -> None:
     found = linearity(model, case.inputs())
     assert not found.exact
     assert case.reason in found.reason
-    # One of both is enough: cross-entropy cancels the curvature of a log-softmax, and a hook may keep the outputs.
+    # Either is enough: cross-entropy cancels the curvature of a log-softmax, and a hook may leave the outputs
+    # unchanged.
     assert max(diagonal(case, model), gap(case, model)) > 1e-4
 
 
@@ -52,7 +53,7 @@ def test_halves_of_one_layer_have_a_zero_diagonal() -> None:
     assert diagonal(NOT_SEEN[0], NOT_SEEN[0].model()) < 1e-9
 
 
-def test_outputs_without_parameters() -> None:
+def test_outputs_that_depend_on_no_parameter_are_exact() -> None:
     model = Written(lambda m, x: m.a(x).tanh().detach() + x[:, :2].tanh(), a=nn.Linear(3, 2))
     found = linearity(model, torch.ones(2, 3))
     assert found.exact
@@ -87,13 +88,13 @@ def test_tensors_outside_the_model_are_constants() -> None:
     assert linearity(model, torch.ones(2, 3)).exact
 
 
-def test_the_result_is_for_the_path_of_the_inputs() -> None:
+def test_result_applies_to_the_code_path_of_the_inputs() -> None:
     model = Written(lambda m, x: m.a(x).tanh() if x.sum() > 0 else m.a(x), a=nn.Linear(3, 2))
     assert not linearity(model, torch.ones(2, 3)).exact
     assert linearity(model, -torch.ones(2, 3)).exact
 
 
-def test_the_result_is_for_the_current_mode() -> None:
+def test_result_applies_to_the_current_mode() -> None:
     for layer in (nn.BatchNorm1d(4), nn.Dropout(0.5), nn.RReLU()):
         model = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2))
         assert not linearity(model, torch.ones(2, 3)).exact
@@ -107,7 +108,7 @@ def test_active_dropout_is_reported_as_random() -> None:
     )
 
 
-def test_graphs_may_be_deeper_than_the_stack() -> None:
+def test_graphs_deeper_than_the_python_stack_are_supported() -> None:
     def chain(m: Written, x: Tensor) -> Tensor:
         hidden = m.get_submodule("a")(x)
         for _ in range(5000):

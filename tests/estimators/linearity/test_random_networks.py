@@ -1,4 +1,4 @@
-"""`linearity` on small random networks: never exact if the diagonal is not zero, mostly exact if it is."""
+"""Tests `linearity` on small random networks: exact requires a zero diagonal, and most zero diagonals are exact."""
 
 import random
 from collections.abc import Callable
@@ -107,6 +107,6 @@ def test_exact_networks_have_a_zero_diagonal_and_most_others_do_not() -> None:
             assert abs(trace_gap(outputs, trainable(model))) < 1e-9, (seed, found.reason)
         exact += found.exact
         harmless += curvature < 1e-9
-    # Both kinds occur. Missed are products of tensors that depend on different entries of one parameter.
+    # Both kinds occur. `linearity` misses products of tensors that depend on different entries of one parameter.
     assert 0.2 * NETWORKS < harmless < 0.8 * NETWORKS
     assert exact > 0.8 * harmless

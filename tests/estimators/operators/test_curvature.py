@@ -32,7 +32,7 @@ def expected(model: nn.Module, case: Case) -> Tensor:
 
 @every_operator
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_gradient_is_that_of_autograd(case: Case, kind: type[CurvatureOperator]) -> None:
+def test_gradient_equals_autograd(case: Case, kind: type[CurvatureOperator]) -> None:
     model = case.model()
     op = kind(model, case.loss_fn, case.batches(), case.chunk_size)
     torch.testing.assert_close(op.gradient(), expected(model, case), rtol=1e-10, atol=1e-13)
@@ -40,7 +40,7 @@ def test_the_gradient_is_that_of_autograd(case: Case, kind: type[CurvatureOperat
 
 
 @every_operator
-def test_the_gradient_changes_no_product(kind: type[CurvatureOperator]) -> None:
+def test_computing_the_gradient_does_not_change_products(kind: type[CurvatureOperator]) -> None:
     case = CASES[0]
     op = kind(case.model(), case.loss_fn, case.batches(), case.chunk_size)
     vector = random_vector(op)
@@ -71,7 +71,7 @@ def test_the_gradient_shares_a_pass_with_the_products_after_it() -> None:
 
 
 @every_operator
-def test_a_loss_linear_in_the_outputs_has_a_gradient(kind: type[CurvatureOperator]) -> None:
+def test_gradient_of_a_loss_linear_in_the_outputs(kind: type[CurvatureOperator]) -> None:
     inputs, targets = vectors(5)
     model = nn.Linear(inputs.shape[1], targets.shape[1]).to(inputs.dtype)
     op = kind(model, lambda outputs, _: outputs.sum(dim=1).mean(), (inputs, targets), 2)
@@ -81,7 +81,7 @@ def test_a_loss_linear_in_the_outputs_has_a_gradient(kind: type[CurvatureOperato
 
 
 @every_operator
-def test_a_loss_independent_of_the_outputs_has_no_gradient(kind: type[CurvatureOperator]) -> None:
+def test_gradient_of_a_loss_independent_of_the_outputs_is_zero(kind: type[CurvatureOperator]) -> None:
     inputs, targets = vectors(5)
     op = kind(nn.Linear(inputs.shape[1], 2).to(inputs.dtype), lambda _, labels: labels.mean(), (inputs, targets), 2)
     assert torch.count_nonzero(op.gradient()) == 0
@@ -112,7 +112,7 @@ def test_a_fraction_outside_its_range_is_refused() -> None:
             method(1.5)
 
 
-def test_smaller_chunks_give_the_same_matrix_and_count_in_the_operator() -> None:
+def test_smaller_chunks_give_the_same_matrix_and_add_to_the_product_count() -> None:
     op = mse_operator(chunk_size=5)
     view = op.in_chunks(0.2)
     assert view.chunk_size == 2 and op.in_chunks(0.5) is op
@@ -121,7 +121,7 @@ def test_smaller_chunks_give_the_same_matrix_and_count_in_the_operator() -> None
     assert (view.products, op.products) == (1.0, 2.0)
 
 
-def test_a_chunkwise_pass_counts_the_samples_it_takes() -> None:
+def test_chunkwise_pass_counts_as_its_share_of_the_samples() -> None:
     op = mse_operator(chunk_size=3)
     products: list[Tensor] = []
 

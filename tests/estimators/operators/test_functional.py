@@ -17,7 +17,7 @@ def test_products_are_differences(case: Case) -> None:
     torch.testing.assert_close(found, op @ vector - gauss_newton @ vector, rtol=1e-9, atol=1e-12)
 
 
-def test_products_count_in_the_hessian() -> None:
+def test_products_add_to_the_count_of_the_hessian() -> None:
     op = mse_operator()
     difference = FunctionalHessianOperator.like(op.subset(0.5))
     difference @ random_vector(op)

@@ -41,7 +41,7 @@ def test_matvec_for_every_network(network: Network) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_matvec_equals_that_of_curvlinops() -> None:
+def test_matvec_equals_curvlinops() -> None:
     case = CASES[0]
     model = case.model()
     op = GaussNewtonOperator(model, case.loss_fn, case.batches(), chunk_size=3)
@@ -52,7 +52,7 @@ def test_matvec_equals_that_of_curvlinops() -> None:
     assert_relatively_close(op @ vector, peer @ vector, 1e-10)
 
 
-def test_subsets_count_their_products() -> None:
+def test_products_of_subsets_are_counted() -> None:
     inputs, targets = vectors(10)
     model = smooth().double()
     op = GaussNewtonOperator(model, nn.functional.mse_loss, (inputs, targets), chunk_size=3)
@@ -64,7 +64,7 @@ def test_subsets_count_their_products() -> None:
     assert repr(subset).startswith("GaussNewtonOperator(size=54, samples=4")
 
 
-def test_it_is_semidefinite_where_the_hessian_is_not() -> None:
+def test_gauss_newton_matrix_is_semidefinite_if_the_hessian_is_indefinite() -> None:
     model = smooth().double()
     op = GaussNewtonOperator(model, nn.functional.mse_loss, vectors(scale=5.0))
     assert lanczos(op, max_products=54, tolerance=0.0, generator=seeded(0)).lambda_min > -1e-10
@@ -75,7 +75,7 @@ def test_it_is_semidefinite_where_the_hessian_is_not() -> None:
     assert abs(trace.value - float(dense.trace())) < 4 * trace.standard_error
 
 
-def test_errors_are_those_of_the_hessian() -> None:
+def test_invalid_input_raises_the_same_errors_as_the_hessian() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)).double()
     with pytest.raises(ValueError, match="train mode"):
         GaussNewtonOperator(model, nn.functional.mse_loss, vectors())

@@ -1,4 +1,4 @@
-"""Kept graphs change no bit, follow changes of the model and stay within the memory budget."""
+"""Kept graphs give bit-identical products, follow changes of the model and stay within the memory budget."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ HUGE = 2**40
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_kept_graphs_change_no_bit(case: Case) -> None:
+def test_products_with_kept_graphs_are_bit_identical(case: Case) -> None:
     op = operator(case)
     block = columns(op, 3)
     expected = op @ block

@@ -1,4 +1,4 @@
-"""HessianOperator against the dense Hessian at any chunk size, and against two independent libraries."""
+"""Tests HessianOperator against the dense Hessian for several chunk sizes, and against two independent libraries."""
 
 import warnings
 
@@ -40,7 +40,7 @@ def test_matvec_is_the_dense_product(case: Case) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @all_cases
-def test_the_chunk_size_changes_nothing(case: Case, dtype: torch.dtype, tolerance: float) -> None:
+def test_products_do_not_depend_on_the_chunk_size(case: Case, dtype: torch.dtype, tolerance: float) -> None:
     model = case.model().to(dtype)
     batches = [(x.to(dtype), y.to(dtype) if y.is_floating_point() else y) for x, y in as_list(case.batches())]
     products = []
@@ -64,7 +64,7 @@ PEERS_CASES = [case for case in CASES if case.name not in ("unused parameter", "
 
 @pytest.mark.parametrize("case", PEERS_CASES, ids=lambda case: case.name)
 @pytest.mark.filterwarnings("ignore")
-def test_matvec_equals_that_of_curvlinops(case: Case) -> None:
+def test_matvec_equals_curvlinops(case: Case) -> None:
     model = case.model()
     op = operator(case, model)
     vector = random_vector(op)
@@ -76,7 +76,7 @@ def test_matvec_equals_that_of_curvlinops(case: Case) -> None:
 
 @pytest.mark.parametrize("case", PEERS_CASES, ids=lambda case: case.name)
 @pytest.mark.filterwarnings("ignore")
-def test_matvec_equals_that_of_hessian_eigenthings(case: Case) -> None:
+def test_matvec_equals_hessian_eigenthings(case: Case) -> None:
     model = case.model()
     op = operator(case, model)
     vector = random_vector(op)

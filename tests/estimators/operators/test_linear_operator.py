@@ -1,4 +1,4 @@
-"""Products of vectors and blocks: a block has the bits of its single vectors."""
+"""Products of vectors and blocks. A block product is bit-identical to the products of its columns."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.estimators.cases import CASES, Case, columns, counting_operator, mse_
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_block_has_the_bits_of_single_products(case: Case, dtype: torch.dtype) -> None:
+def test_block_product_is_bit_identical_to_single_products(case: Case, dtype: torch.dtype) -> None:
     model = case.model().to(dtype)
     batches = case.batches()
     pairs = batches if isinstance(batches, list) else [batches]

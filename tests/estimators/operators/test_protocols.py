@@ -13,7 +13,7 @@ def test_a_block_product_without_matmat_goes_column_by_column() -> None:
     assert op.products == 2.0
 
 
-def test_graphs_are_kept_where_the_operator_can() -> None:
+def test_graphs_are_kept_if_the_operator_supports_it() -> None:
     model, op = counting_operator(memory_budget=2**40)
     with keeping_graphs(op):
         for _ in range(2):
@@ -23,6 +23,6 @@ def test_graphs_are_kept_where_the_operator_can() -> None:
         pass
 
 
-def test_only_curvature_operators_are_sampled() -> None:
+def test_only_curvature_operators_implement_sampled_operator() -> None:
     assert isinstance(mse_operator(), SampledOperator)
     assert not isinstance(MatrixOperator(symmetric([1.0])), SampledOperator)

@@ -9,7 +9,7 @@ from tests.estimators.cases import MatrixOperator, seeded
 OP = MatrixOperator(torch.zeros(2000, 2000, dtype=torch.float64))
 
 
-def test_a_gaussian_vector_is_the_generators() -> None:
+def test_gaussian_vector_is_drawn_from_the_generator() -> None:
     assert torch.equal(random_vector(OP, seeded(3)), torch.randn(2000, generator=seeded(3), dtype=torch.float64))
 
 

@@ -1,4 +1,4 @@
-"""The calls that use a parameter, read from the graph of many networks."""
+"""Tests which calls use a parameter, on the graphs of many networks."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ all_networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: 
 
 
 @all_networks
-def test_only_parameters_used_by_other_than_known_calls_need_gradients(network: Network) -> None:
+def test_only_parameters_used_outside_recorded_calls_need_per_sample_gradients(network: Network) -> None:
     model, inputs = network.model(), network.inputs(4)
     with measuring(model, inputs.device):
         chunk = SampleNorms(model, trainable_parameters(model), inputs[:2]).chunk(inputs)

@@ -14,8 +14,8 @@ all_networks = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: 
 
 
 @all_networks
-def test_norms_of_several_columns_equal_those_of_autograd(network: Network) -> None:
-    """With signs per sample, and with as many samples as sequences have positions."""
+def test_norms_of_several_columns_equal_autograd(network: Network) -> None:
+    """Includes signs per sample, and as many samples as there are positions in a sequence."""
     model, inputs = network.model(), network.inputs(4)
     parameters = trainable_parameters(model)
     columns = torch.randn(3, 4, 3, dtype=torch.float64, generator=seeded(6))
@@ -33,7 +33,7 @@ def test_norms_of_several_columns_equal_those_of_autograd(network: Network) -> N
 
 
 def test_a_wrong_rule_is_detected_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison with autograd makes no assumption of the rules."""
+    """The comparison with autograd does not rely on the rules."""
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(4)
     norms = layer_rules.squared_norms

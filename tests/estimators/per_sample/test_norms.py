@@ -1,4 +1,4 @@
-"""Per-sample norms against autograd: by rules, vectorised, and one sample after the other."""
+"""Tests per-sample norms against autograd, computed by rules, vectorised, or one sample at a time."""
 
 from collections.abc import Sequence
 
@@ -53,7 +53,7 @@ def test_vectorised_gradients_are_computed_in_parts(monkeypatch: pytest.MonkeyPa
 
 
 def test_memory_of_several_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms are taken as soon as the gradients reach the limit; the sums are the same."""
+    """Norms are computed as soon as the gradients reach the memory limit; the sums are the same."""
     network = NETWORKS[0]
     model, inputs = network.model(), network.inputs(4)
     columns = [(column, 1.0) for column in torch.randn(5, 4, 3, dtype=torch.float64, generator=seeded(6))]

@@ -18,7 +18,7 @@ from tests.estimators.cases import seeded
 def test_norms_equal_those_of_dense_products(
     shape: tuple[int, int, int], count: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in blocks of few samples, and with the columns in several parts."""
+    """Includes blocks of few samples, and columns that arrive in several parts."""
     positions, inputs, outputs = shape
     rows = torch.randn(5 * groups, positions, inputs, dtype=torch.float64, generator=seeded(0))
     deltas = torch.randn(5 * groups, count, outputs, positions, dtype=torch.float64, generator=seeded(1))

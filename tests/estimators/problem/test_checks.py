@@ -1,4 +1,4 @@
-"""Models, losses and outputs that cannot be measured are refused, with an error that names the fix."""
+"""Models, losses and outputs that cannot be measured are refused with an error that says how to fix it."""
 
 import pytest
 import torch
@@ -110,7 +110,7 @@ def compares_samples(outputs: Tensor, targets: Tensor) -> Tensor:
     ],
     ids=["sum", "class weights", "ignore_index", "compares samples"],
 )
-def test_a_loss_that_is_not_a_mean_is_refused(loss_fn: nn.Module, chunk_size: int | None) -> None:
+def test_loss_that_is_not_a_mean_is_refused(loss_fn: nn.Module, chunk_size: int | None) -> None:
     with pytest.raises(ValueError, match=r'must be a mean over samples.*reduction="sum", class weights, ignore_index'):
         op = HessianOperator(convolutional().double(), loss_fn, images(), chunk_size=chunk_size)
         op @ random_vector(op)
@@ -170,7 +170,7 @@ def test_every_estimator_refuses_half_precision(dtype: torch.dtype) -> None:
             call(model, nn.functional.mse_loss, data)  # type: ignore[arg-type]
 
 
-def test_trainable_parameters_have_names_and_order_of_the_model() -> None:
+def test_trainable_parameters_keep_names_and_order_of_the_model() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
     model[0].bias.requires_grad_(False)
     model[1].weight = model[0].weight = nn.Parameter(torch.ones(2, 2))

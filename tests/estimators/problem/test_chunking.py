@@ -9,7 +9,7 @@ from estimators.problem.chunking import exact_trace_chunk_size
 from tests.estimators.cases import Pair, convolutional, images, seeded
 
 
-def test_it_is_a_function_of_model_and_shape() -> None:
+def test_default_chunk_size_depends_only_on_model_and_shape() -> None:
     def default(inputs: Pair) -> int:
         return HessianOperator(convolutional().double(), nn.functional.cross_entropy, inputs).chunk_size
 
@@ -21,7 +21,7 @@ def test_it_is_a_function_of_model_and_shape() -> None:
     assert large_op.chunk_size < small_op.chunk_size
 
 
-def test_chunks_of_the_papers_network_fit_a_cache() -> None:
+def test_default_chunks_of_the_papers_network_fit_the_cache() -> None:
     block = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     block += [nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     head = [nn.Linear(2048, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 10)]

@@ -1,4 +1,4 @@
-"""Measuring leaves everything bitwise unchanged, after exceptions too."""
+"""Measuring leaves all state bitwise unchanged, even after exceptions."""
 
 import gc
 import random

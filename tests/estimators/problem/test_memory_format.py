@@ -1,4 +1,4 @@
-"""Images are converted to channels_last only if the model computes the same from them; results are the same."""
+"""Images are converted to channels_last only if the model then computes the same results."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ class ViewsBackwards(Flattens):
 
 
 class ReadsStrides(Flattens):
-    """Computes another function of images in channels_last format."""
+    """Computes a different function of images in channels_last format."""
 
     def features(self, images: Tensor) -> Tensor:
         return super().features(images) * images.stride(1)
@@ -81,7 +81,7 @@ def formats(model: nn.Module) -> list[bool]:
 
 
 @kinds
-def test_a_product_equals_the_dense_one(kind: Kind, channels_last: bool) -> None:
+def test_product_equals_the_dense_product(kind: Kind, channels_last: bool) -> None:
     model, images = case(kind)
     vector = torch.linspace(-1.0, 1.0, sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     expected = dense_hessian(model, cross_entropy, (images, TARGETS)) @ vector
@@ -93,13 +93,13 @@ def test_a_product_equals_the_dense_one(kind: Kind, channels_last: bool) -> None
 
 
 @kinds
-def test_a_trace_equals_that_of_the_matrix(kind: Kind, channels_last: bool) -> None:
+def test_trace_equals_the_dense_trace(kind: Kind, channels_last: bool) -> None:
     model, images = case(kind)
     size = sum(p.numel() for p in model.parameters())
     matrix = GaussNewtonOperator(model, cross_entropy, (images, TARGETS)) @ torch.eye(size, dtype=torch.float64)
     seen = formats(model)
     assert exact_trace(model, cross_entropy, (images, TARGETS)).value == pytest.approx(float(matrix.trace()), rel=1e-10)
-    # The last call is that of the proof of linearity.
+    # The last call is made by `linearity`.
     assert seen[-2:] == [channels_last, channels_last]
 
 

@@ -10,7 +10,7 @@ from tests.estimators.cases import convolutional, images, smooth, vectors
 F = nn.functional
 
 
-def test_it_has_the_sizes_of_model_and_data() -> None:
+def test_problem_has_the_sizes_of_model_and_data() -> None:
     model = smooth()
     problem = Problem.of(model, F.mse_loss, tuple(part.float() for part in vectors(10)))  # type: ignore[arg-type]
     assert (problem.size, problem.count, problem.dtype, problem.device.type) == (54, 10, torch.float32, "cpu")
@@ -29,7 +29,7 @@ def test_a_subset_has_the_first_samples_and_the_same_memory_format() -> None:
     assert subset.subset(0.2).count == 1
 
 
-def test_evaluation_has_the_value_and_gradient_of_the_model() -> None:
+def test_evaluate_matches_loss_and_gradient_of_the_model() -> None:
     inputs, targets = images(8)
     model = convolutional().double()
     problem = Problem.of(model, F.cross_entropy, (inputs, targets))
@@ -53,7 +53,7 @@ def test_the_first_chunk_must_have_a_mean_loss_that_is_not_random() -> None:
             problem.check_first_chunk(4)
 
 
-def test_building_it_draws_no_random_numbers_and_leaves_no_gradient() -> None:
+def test_building_a_problem_draws_no_random_numbers_and_leaves_no_gradient() -> None:
     torch.manual_seed(0)
     model = convolutional().double()
     state = torch.get_rng_state()

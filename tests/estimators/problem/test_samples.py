@@ -1,4 +1,4 @@
-"""The samples of a loss: what is refused, and the order of chunks."""
+"""Tests which data is refused, and the order of chunks."""
 
 from collections.abc import Iterator
 
@@ -52,7 +52,7 @@ def test_unusable_data_is_refused(batches, message: str) -> None:  # type: ignor
         HessianOperator(smooth().double(), nn.functional.mse_loss, batches)
 
 
-def test_data_that_runs_out_is_refused() -> None:
+def test_data_with_fewer_samples_in_a_later_pass_is_refused() -> None:
     op = HessianOperator(smooth().double(), nn.functional.mse_loss, Exhausted())
     with pytest.raises(ValueError, match="yielded 3 samples, expected 9 as in its first pass"):
         op @ random_vector(op)
@@ -91,7 +91,7 @@ def test_chunks_do_not_span_batches_and_end_at_the_limit() -> None:
 
 
 class Reshuffled:
-    """Another order of samples in each pass."""
+    """Yields a different order of samples in each pass."""
 
     def __init__(self) -> None:
         self.generator = seeded(0)
@@ -103,7 +103,7 @@ class Reshuffled:
 
 
 class Augmented(Reshuffled):
-    """Other noise in each pass."""
+    """Adds different noise in each pass."""
 
     def __iter__(self) -> Iterator[Pair]:
         inputs, targets = vectors()

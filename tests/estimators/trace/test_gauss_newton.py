@@ -1,4 +1,4 @@
-"""Traces without probes against dense matrices, per sample and per parameter; the error of sampled traces."""
+"""Tests traces without probes against dense matrices, and the error of sampled traces."""
 
 import gc
 import math
@@ -48,7 +48,7 @@ def by_parameter(model: nn.Module, matrix: Tensor) -> dict[str, float]:
 
 @all_networks
 @pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[6]], ids=lambda loss: loss[0])
-def test_the_exact_trace_equals_the_dense_one(network: Network, loss) -> None:  # type: ignore[no-untyped-def]
+def test_exact_trace_equals_the_dense_trace(network: Network, loss) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
     model, pair = network.model(), data(network, targets(SAMPLES))
     dense = dense_gauss_newton(model, loss_fn, pair)
@@ -60,7 +60,7 @@ def test_the_exact_trace_equals_the_dense_one(network: Network, loss) -> None:  
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss[0])
-def test_the_exact_trace_is_right_for_every_loss(loss) -> None:  # type: ignore[no-untyped-def]
+def test_exact_trace_is_correct_for_every_loss(loss) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
     network = NETWORKS[0]
     model, pair = network.model(), data(network, targets(SAMPLES))
@@ -86,7 +86,7 @@ def test_piecewise_linear_networks_are_exact_and_smooth_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_exact_trace_over_batches_equals_the_dense_one(case: Case) -> None:
+def test_exact_trace_over_batches_equals_the_dense_trace(case: Case) -> None:
     model, batches = case.model(), case.batches()
     pair = batches if isinstance(batches, tuple) else tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
     dense = dense_gauss_newton(model, case.loss_fn, pair).mean(dim=0)
@@ -95,7 +95,7 @@ def test_the_exact_trace_over_batches_equals_the_dense_one(case: Case) -> None:
 
 
 @all_networks
-def test_the_chunk_size_does_not_matter(network: Network) -> None:
+def test_exact_trace_does_not_depend_on_the_chunk_size(network: Network) -> None:
     model = network.model(torch.float32)
     pair = network.inputs(9, torch.float32), labels(9)
     for trace_of in (exact_trace, lambda *args, **kwargs: sampled_trace(*args, **kwargs, generator=seeded(5))):
@@ -105,7 +105,7 @@ def test_the_chunk_size_does_not_matter(network: Network) -> None:
             torch.testing.assert_close(trace.per_sample, traces[0].per_sample, rtol=2e-5, atol=1e-7)
 
 
-def test_the_exact_trace_equals_that_of_backpack() -> None:
+def test_exact_trace_equals_backpack() -> None:
     # BackPACK does not support average pooling in float64.
     network = Network("for BackPACK", convolutional)
     model, pair = network.model(), images(SAMPLES)
@@ -158,9 +158,9 @@ def smooth_features() -> nn.Module:
     [(LOSSES[0], 1), (LOSSES[0], 3), (LOSSES[3], 1), (LOSSES[4], 2), (LOSSES[6], 1)],
     ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
 )
-def test_the_sampled_trace_is_unbiased_and_its_error_right(loss, vectors_per_sample: int) -> None:  # type: ignore[no-untyped-def]
+def test_sampled_trace_is_unbiased_with_correct_error(loss, vectors_per_sample: int) -> None:  # type: ignore[no-untyped-def]
     _, loss_fn, targets = loss
-    # More than 128 samples, so that with one vector only some get a second one.
+    # More than 128 samples, so that with one vector per sample only a share of the samples gets a second vector.
     model, pair = smooth_features(), (vectors(200)[0], targets(200))
     exact = exact_trace(model, loss_fn, pair)
     generator = seeded(0)
@@ -188,7 +188,7 @@ def test_passes_and_vectors_of_the_sampled_trace() -> None:
     assert few.backward_passes == 2.0 and few.standard_error > 0
 
 
-def test_signs_come_from_the_generator_or_the_global_one() -> None:
+def test_signs_are_drawn_from_the_given_or_global_generator() -> None:
     network = NETWORKS[0]
     model, pair = network.model(), data(network, labels(20))
     first, again = (sampled_trace(model, F.cross_entropy, pair, generator=seeded(3)).value for _ in range(2))
@@ -280,7 +280,7 @@ def test_too_few_vectors_are_rejected(count: int) -> None:
 @all_networks
 @pytest.mark.parametrize("trace", [exact_trace, sampled_trace])
 def test_chunks_are_freed_without_the_garbage_collector(network: Network, trace: Callable[..., object]) -> None:
-    """The garbage collector would free them five chunks later, or after more."""
+    """The garbage collector would free them at least five chunks later."""
     model, pair = network.model(), data(network, labels(SAMPLES))
     trace(model, F.cross_entropy, pair, chunk_size=2)
     gc.disable()

@@ -1,4 +1,4 @@
-"""tr(H) of any network against dense matrices: unbiased, with a correct error, and without probes if exact."""
+"""Tests tr(H) against dense matrices: it is unbiased, has a correct error, and needs no probes if exact."""
 
 import math
 import statistics
@@ -37,7 +37,7 @@ smooth_cases = pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.nam
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_probed_matrix_is_the_difference_of_both(case: Case) -> None:
+def test_probed_matrix_is_hessian_minus_gauss_newton(case: Case) -> None:
     op = operator(case)
     identity = torch.eye(op.size, dtype=op.dtype)
     gauss_newton = GaussNewtonOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size)
@@ -47,7 +47,7 @@ def test_the_probed_matrix_is_the_difference_of_both(case: Case) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-def test_the_probed_matrix_is_the_difference_for_every_network(network: Network) -> None:
+def test_probed_matrix_is_hessian_minus_gauss_newton_for_every_network(network: Network) -> None:
     for loss_fn, targets in ((F.cross_entropy, labels(4)), (not_convex, values(4))):
         op = HessianOperator(network.model(), loss_fn, (network.inputs(4), targets), chunk_size=3)
         vector = torch.randn(op.size, dtype=op.dtype, generator=seeded(7))
@@ -69,7 +69,7 @@ def test_piecewise_linear_networks_are_exact_without_probes(case: Case) -> None:
     assert trace.interval() == trace.interval(method="chebyshev") == (trace.value, trace.value)
 
 
-def test_its_gauss_newton_trace_equals_the_exact_one_bit_for_bit() -> None:
+def test_gauss_newton_trace_is_bit_identical_to_exact_trace() -> None:
     model, pair = convolutional().double(), images(40)
     for chunk_size in (None, 6):
         op = HessianOperator(model, F.cross_entropy, pair, chunk_size)
@@ -83,7 +83,7 @@ def test_its_gauss_newton_trace_equals_the_exact_one_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 @smooth_cases
-def test_it_is_unbiased_and_its_error_right(case: Case, distribution: Distribution) -> None:
+def test_hessian_trace_is_unbiased_with_correct_error(case: Case, distribution: Distribution) -> None:
     # One chunk, since other tests cover chunks.
     op, count = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20), 600
     hessian = dense_hessian_of(case)
@@ -102,7 +102,7 @@ def test_it_is_unbiased_and_its_error_right(case: Case, distribution: Distributi
     assert trace.probes is not None and trace.probes.variance == pytest.approx(2 * squares, rel=0.1)
 
 
-def test_over_many_seeds_errors_and_intervals_are_right() -> None:
+def test_errors_and_intervals_are_correct_over_many_seeds() -> None:
     (case,) = (case for case in SMOOTH if case.name == "GELU")
     op = HessianOperator(case.model(), case.loss_fn, case.batches(), chunk_size=20)
     exact = float(dense_hessian_of(case).trace())
@@ -154,7 +154,7 @@ def test_the_sampled_part_equals_sampled_trace() -> None:
 
 
 @pytest.mark.parametrize("batches", [lambda: vectors(11), lambda: [vectors(11)[0:2], vectors(3)]])
-def test_a_subset_has_its_first_samples(batches: Callable[[], Pair | list[Pair]]) -> None:
+def test_trace_of_a_subset_uses_its_first_samples(batches: Callable[[], Pair | list[Pair]]) -> None:
     model = CASES[6].model()
     whole = HessianOperator(model, F.mse_loss, batches(), chunk_size=4)
     subset = whole.subset(0.5)
@@ -181,7 +181,7 @@ def test_kept_graphs_and_their_budget_are_shared() -> None:
     assert op._graphs.memory.held == 0
 
 
-def test_probes_come_from_the_generator_or_the_global_one() -> None:
+def test_probes_are_drawn_from_the_given_or_global_generator() -> None:
     op = operator(SMOOTH[0])
     for options in ({}, {"sampled": True}):
         first, again, other = (hessian_trace(op, generator=seeded(seed), **options).value for seed in (1, 1, 2))  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def test_norms_and_variances_have_no_bias(distribution: Distribution, deflated: 
 
 
 @both
-def test_deflating_everything_is_exact(distribution: Distribution) -> None:
+def test_deflating_the_whole_space_is_exact(distribution: Distribution) -> None:
     op = MatrixOperator(symmetric(EIGENVALUES))
     subspace = lanczos(op, 8, tolerance=0.0, generator=seeded(1))
     result = hutchinson(op, 3, distribution, deflate=subspace, generator=seeded(0))
@@ -167,7 +167,7 @@ def test_overflow_raises_no_exception(distribution: Distribution) -> None:
         assert not any(map(math.isfinite, result.interval(method=method)))  # type: ignore[arg-type]
 
 
-def test_required_probes_make_larger_errors_rare() -> None:
+def test_errors_above_the_bound_are_rare_with_required_probes() -> None:
     matrix = symmetric(EIGENVALUES)
     trace, std = sum(EIGENVALUES), math.sqrt(sample_variance(matrix, "gaussian"))
     count = math.ceil(required_probes(trace, std, epsilon=0.5, epsilon_abs=0.0, delta=0.2))
@@ -228,7 +228,7 @@ MODULE = importlib.import_module("estimators.trace.hutchinson")
 
 @pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 @pytest.mark.parametrize("deflated", [False, True])
-def test_the_block_size_does_not_change_the_samples(
+def test_samples_do_not_depend_on_the_block_size(
     distribution: str, deflated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     op = operator(CASES[0])

@@ -55,7 +55,7 @@ def test_intervals_cover_the_trace_at_their_level(name: str, distribution: Distr
         assert 0.93 <= coverage(trusted, trace, "student") <= 0.97
 
 
-def test_twenty_probes_suffice_for_two_opposite_eigenvalues() -> None:
+def test_twenty_probes_are_enough_for_two_opposite_eigenvalues() -> None:
     matrix = planted("two opposite")
     results = batched_results(matrix, draw((DRAWS, MIN_PROBES_INDEFINITE, len(matrix)), "gaussian"), "gaussian")
     assert not any(result.too_few_probes for result in results)
@@ -64,7 +64,7 @@ def test_twenty_probes_suffice_for_two_opposite_eigenvalues() -> None:
 
 @both
 @pytest.mark.parametrize("name", ["one eigenvalue", "both signs"])
-def test_two_probes_suffice_for_chebyshev_only(name: str, distribution: Distribution) -> None:
+def test_two_probes_are_enough_for_chebyshev_only(name: str, distribution: Distribution) -> None:
     matrix = planted(name)
     results = batched_results(matrix, draw((DRAWS, 2, len(matrix)), distribution), distribution)
     assert all(result.too_few_probes for result in results)
@@ -123,7 +123,7 @@ def test_too_few_probes_are_reported_in_words_and_in_the_repr() -> None:
     )
 
 
-def test_norms_that_are_not_finite_give_no_interval() -> None:
+def test_nonfinite_norms_give_a_nan_interval() -> None:
     broken = replace(result(), value=math.nan, variance=math.nan, squared_norms=(math.nan,) * 12)
     for method in ("student", "chebyshev"):
         assert all(math.isnan(end) for end in broken.interval(method=method))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Loss roots against the Hessian of the loss in the outputs: by column, and in the mean over random signs."""
+"""Tests loss roots against the Hessian with respect to the outputs, by column and as a mean over random signs."""
 
 import itertools
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def hessians(loss_fn: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targe
 
 
 @all_losses
-def test_columns_add_up_to_the_hessian(name: str) -> None:
+def test_sum_over_columns_equals_the_hessian(name: str) -> None:
     (loss_fn, targets), outputs = LOSSES[name], 2.0 * values(5)
     root = loss_root(loss_fn, outputs, targets)
     found = torch.zeros(5, 3, 3, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Inputs that traces without probes reject, and their results for trivial networks."""
+"""Tests which inputs traces without probes reject, and their results for trivial networks."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -112,7 +112,7 @@ def test_growing_data_is_rejected(trace: Callable[..., object]) -> None:
 
 @pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}])
 def test_pooled_relus_have_the_gradients_of_autograd(window: dict[str, int]) -> None:
-    """Bit for bit, with ties, zeros and NaN."""
+    """The gradients are bit-identical, even with ties, zeros and NaN."""
     inputs = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).round()
     inputs[0, 0, 0, 0] = math.nan
     inputs.requires_grad_()
