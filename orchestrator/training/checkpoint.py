@@ -1,4 +1,4 @@
-"""Checkpoints: the state after an epoch as bytes, independent of the device."""
+"""Checkpoints: the state of a trial after an epoch, as bytes that can be loaded on any device."""
 
 import io
 from typing import Any
@@ -22,11 +22,11 @@ def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
 
 
 def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> int:
-    """Loads a checkpoint into a model and its optimizer, on their device, and returns its epoch.
+    """Loads a checkpoint into a model and its optimizer on any device. Returns the epoch of the checkpoint.
 
-    The optimizer keeps its own settings, which come from the trial's config and suit its device.
+    The optimizer keeps its own hyperparameters and flags, which depend on the device, and ignores the checkpoint's.
     """
-    # To the CPU first: only the optimizer knows which of its counts stay there.
+    # Load to the CPU first. `load_state_dict` then moves the tensors; for some optimizers step counts stay on the CPU.
     state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     saved = state["optimizer"]
@@ -40,7 +40,7 @@ def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> 
 
 
 def load_model(config: TrialConfig, data: DataSplits, device: torch.device, checkpoint: bytes) -> nn.Module:
-    """Returns the model of a checkpoint, on a device."""
+    """Returns the trained model of a checkpoint on the given device."""
     model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
     model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
     return model

@@ -1,6 +1,6 @@
-"""The time that an epoch of a trial takes on this machine, from timing its parts: training, evaluating, measuring.
+"""Estimates the time of an epoch on this machine by timing its parts: training, evaluating, measuring.
 
-Parts of different trials that cost the same are equal, so that each is timed once for a whole sweep.
+Parts of different trials with the same cost compare equal, so each distinct part of a sweep is timed only once.
 """
 
 import copy
@@ -30,15 +30,15 @@ from orchestrator.training.models.user_code import user_code_errors
 from orchestrator.training.optimizers.build import build_optimizer
 
 _TRAINED_STEPS = 100
-"""Steps before a measurement is timed: Lanczos needs about twice as many products for an untrained model."""
+"""Training steps before a measurement is timed. Lanczos needs about twice as many products for an untrained model."""
 _TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
-"""Images per timed pass of training or evaluation: enough to outweigh costs per pass."""
+"""Images per timed pass of training or evaluation. This is enough to make the fixed cost of a pass negligible."""
 _TIMED_SECONDS = 0.25
-"""Shorter parts are repeated."""
+"""Minimum timed duration. Shorter passes are repeated."""
 _MEASURED_SECONDS = 4.0
-"""Longer measurements are timed on some of the images only."""
+"""Measurements that take longer are timed on a subset of the images."""
 _WARM_UP_PASSES = {"cpu": 1, "cuda": 5}
-"""Passes that are not timed. On CUDA the step is captured in the third batch."""
+"""Untimed passes at the start. On CUDA they include the capture of the step, which happens in the third batch."""
 
 
 class PartKind(StrEnum):
@@ -57,13 +57,13 @@ class EpochPart:
     key: str
     """Every setting on which the cost depends."""
     config: TrialConfig = field(compare=False)
-    """A trial that has this part."""
+    """One of the trials that contain this part."""
     epoch: int = field(compare=False)
-    """An epoch that has this part."""
+    """One of the epochs that contain this part."""
 
 
 def epoch_parts(config: TrialConfig, epochs: Sequence[int]) -> Counter[EpochPart]:
-    """The parts of some epochs of a trial, and how often each occurs."""
+    """Returns the parts of the given epochs of a trial, and how often each part occurs."""
     model, data, measurement = _cost_key(config.model), repr(config.data), config.measurement
     training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size)
     keys = [(PartKind.TRAINING, repr(training), epoch) for epoch in epochs if epoch > 0]
@@ -75,16 +75,16 @@ def epoch_parts(config: TrialConfig, epochs: Sequence[int]) -> Counter[EpochPart
 
 
 def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementConfig:
-    """A measurement with the estimators that are due at an epoch."""
+    """Returns the measurement config with only the estimators that are due in an epoch."""
     skipped = "algorithm1" if epoch % measurement.algorithm1_every else None
     estimators = tuple(name for name in measurement.estimators if name != skipped)
     return measurement.model_copy(update={"estimators": estimators, "algorithm1_every": 1})
 
 
 def _cost_key(config: Any) -> str:
-    """The settings of a model or optimizer that decide its cost.
+    """Returns the settings of a model or optimizer that affect its cost.
 
-    A number of a built-in one counts only as zero or not. The numbers of a user's network all count.
+    A float of a built-in model or optimizer matters only if it is zero. Every argument of a user's network may matter.
     """
     if isinstance(config, ModuleConfig):
         return repr(config)
@@ -92,11 +92,11 @@ def _cost_key(config: Any) -> str:
 
 
 def part_seconds(part: EpochPart, device: torch.device) -> float:
-    """The time of a part in an epoch on all the data, in seconds.
+    """Returns the time of a part of an epoch on all the data, in seconds.
 
     Raises:
         ValueError: if the model does not fit the data.
-        ModelCodeError: if a network of the user's raises.
+        ModelCodeError: if the user's own network raises.
     """
     data = probe_data(part.config.data, device)
     timed = {
@@ -109,7 +109,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
 
 
 def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
-    """Times steps of the true batch size and multiplies by the steps of an epoch."""
+    """Times some steps with the trial's batch size and extrapolates to all steps of an epoch."""
     config, size = part.config, part.config.batch_size
     steps = math.ceil(len(data.train) / size)
     timed_steps = min(steps, max(1, _TIMED_IMAGES[device.type] // size))
@@ -122,7 +122,7 @@ def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -
 
 
 def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
-    """Times the evaluation of some images and multiplies by the share of all images that they are."""
+    """Times the evaluation of some images and extrapolates to all images."""
     model = fitting_model(part.config, data).to(device)
     sizes = max(1, round(part.config.measurement.fraction * len(data.train))), len(data.validation), len(data.test)
     share = min(1.0, _TIMED_IMAGES[device.type] / _evaluated_images(*sizes))
@@ -137,9 +137,9 @@ def _evaluated_images(subset: int, validation: int, test: int) -> int:
 
 
 def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
-    """Times a measurement on some chunks of the true size and multiplies by the share of all images that they are.
+    """Times a measurement on a few chunks of the trial's chunk size and extrapolates to all images.
 
-    The time of two chunks decides how many to use.
+    The time of two chunks determines how many chunks are used.
     """
     settings = part.config.measurement
     model = _trained_model(part.config, device).eval()
@@ -149,7 +149,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
     def seconds(images: int) -> float:
         same_chunks = settings
         if settings.lanczos_coarse_fraction and images < len(inputs):
-            # The fraction bounds the chunk. Of fewer images it has to be larger for the same chunk.
+            # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images])
         record = EpochRecord(epoch=part.epoch, timestamp_ms=0, loss_train=1.0)
@@ -165,7 +165,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
 
 @functools.lru_cache(maxsize=1)
 def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
-    """A model after some steps of training, or untrained if these diverge."""
+    """Returns the model after `_TRAINED_STEPS` training steps, or the untrained model if training diverges."""
     data = probe_data(config.data, device)
     model = fitting_model(config, data).to(device)
     untrained = copy.deepcopy(model)
@@ -176,7 +176,7 @@ def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
 
 
 def _mean_seconds(run: Callable[[], object], device: torch.device, warm_ups: int) -> float:
-    """The mean time of a run. The first ones are not counted."""
+    """Returns the mean time of a run, after `warm_ups` untimed runs."""
     for _ in range(warm_ups):
         run()
     runs, started = 0, _synchronized_time(device)

@@ -1,4 +1,4 @@
-"""The processors, memory and GPUs that a trial can use, and whether they compute correctly."""
+"""The processors, memory and GPUs that a trial can use, and a check that they compute correctly."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Returns the cores that this process may use, limited by its affinity and its container's quota."""
+    """Returns the number of cores that this process may use, given its affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = cgroup.read_text().split()
@@ -41,7 +41,7 @@ def describe_gpu(device: torch.device) -> str:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns a CPU tensor on a device, without waiting for a GPU: it is copied from pinned memory."""
+    """Copies a CPU tensor to a device. The copy to a GPU is asynchronous, from pinned memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -49,7 +49,7 @@ def check_product(device: torch.device) -> None:
     """Multiplies two matrices with a known product.
 
     Raises:
-        RuntimeError: if torch cannot compute there, or the product is wrong.
+        RuntimeError: if torch cannot compute on the device, or the product is wrong.
     """
     size = 64
     ones = torch.ones(size, size, device=device)

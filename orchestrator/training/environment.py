@@ -1,4 +1,4 @@
-"""The process-wide settings that make a trial reproducible bit for bit."""
+"""Process-wide settings that make a trial bit-reproducible, and a description of its environment."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from torch.utils import deterministic
 
 @dataclass(frozen=True)
 class Environment:
-    """Everything that affects the bits of a trial, apart from its config. Recorded with every attempt."""
+    """Everything except the config that affects the exact results of a trial. Recorded with every attempt."""
 
     device: str
     """``cpu``, or the name of the GPU."""
@@ -19,9 +19,12 @@ class Environment:
     torch: str
     cuda: str | None
     cudnn: str | None = None
-    """Its version and the settings that decide its kernels; None on a CPU."""
+    """Version of cuDNN and the settings that affect its choice of kernels; None on a CPU."""
     vector_instructions: str = ""
-    """Instruction set of torch's CPU kernels, for example ``AVX2``. Another one sums in another order."""
+    """Instruction set of torch's CPU kernels, for example ``AVX2``.
+
+    A different instruction set adds numbers in a different order, which changes the rounding.
+    """
 
 
 def describe(device: torch.device, threads: int) -> Environment:

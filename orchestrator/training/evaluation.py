@@ -19,9 +19,9 @@ def evaluate(model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], 
 
     Args:
         model: on the device of the data. It stays in eval mode.
-        data: gives the validation and test images.
-        subset: inputs and labels of the measurement subset: the training images that are evaluated.
-        epoch: of the record.
+        data: contains the validation and test images.
+        subset: inputs and labels of the measurement subset, used for the training loss and accuracy.
+        epoch: epoch number of the record.
     """
     started = time.perf_counter()
     model.eval()
@@ -44,10 +44,11 @@ def evaluate(model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], 
 
 
 def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
-    """Returns the images per forward pass. It is fixed by device and shape, since the order of sums decides the bits.
+    """Returns the number of images per forward pass.
 
-    A CPU gets few, for its cache. A GPU gets 2,500 images of 32x32, or as many pixels of larger ones: 330 MB per layer
-    of the cnn.
+    It depends only on device type and image shape, since a different batch size changes the rounding. A CPU evaluates
+    few images at a time, which fit into its cache. A GPU evaluates 2,500 images of 32x32 at a time, or the same number
+    of pixels for larger images. This takes 330 MB per layer of the cnn.
     """
     if device.type == "cpu":
         return 100
@@ -65,7 +66,7 @@ def _batches(
 
 
 def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    # Sums stay on the device, so there is one wait per evaluation instead of one per batch.
+    # Sums stay on the device, which is synchronized once per evaluation instead of once per batch.
     losses, correct, count = [], [], 0
     memory_format = evaluation_memory_format(model)
     for inputs, labels in batches:

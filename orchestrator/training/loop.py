@@ -37,9 +37,9 @@ def train(
 ) -> Iterator[TrainedEpoch]:
     """Trains a model, evaluates and measures it after every epoch, and yields each epoch.
 
-    Starts after the epoch of the checkpoint; without one, with epoch 0, which is the untrained model. Ends after
-    `config.epochs` epochs, or after the epoch in which the training loss stopped being finite. Every random draw is
-    seeded by (seed, purpose, epoch), so the epochs after a checkpoint are bit for bit those of an uninterrupted trial.
+    Starts with the epoch after the checkpoint. Without a checkpoint it starts with epoch 0, the untrained model. Ends
+    after `config.epochs` epochs, or earlier if the training loss becomes infinite or NaN. Every random draw is seeded
+    by (seed, purpose, epoch), so a resumed trial is bit-identical to an uninterrupted one.
 
     Raises:
         ValueError: if model, batch size or augmentation do not fit the data.
@@ -88,20 +88,20 @@ def train_epoch(
     epoch: int,
     step: Step | None = None,
 ) -> None:
-    """Trains on all training images once, in the epoch's own random order.
+    """Trains on all training images once, in a random order seeded by the epoch.
 
-    On CUDA the whole epoch is launched without waiting for the device, except in the epoch that captures the graph.
+    On CUDA there is no synchronization within an epoch, except in the epoch that captures the graph.
 
     Args:
         model: on the device of the data.
-        optimizer: of the model's parameters.
+        optimizer: optimizer of the model's parameters.
         data: the data set.
-        config: of the trial.
+        config: config of the trial.
         epoch: counted from 1; seeds the order, the augmentation and dropout.
         step: a training step of this model, optimizer and data. The eager step by default.
     """
     model.train()
-    torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers draw from the global stream
+    torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers use the global generator
     train, device = data.train, data.train.labels.device
     step = step or EagerStep(model, optimizer, data)
     step.begin_epoch(draw_augmentation(config.augmentation, len(train), config.seed, epoch, device))

@@ -1,4 +1,4 @@
-"""One step of training."""
+"""A training step: its interface and the eager implementation."""
 
 from contextlib import nullcontext
 from typing import Protocol
@@ -15,7 +15,7 @@ class Step(Protocol):
     """Trains on one batch."""
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
-        """Sets the augmentation of the batches that follow."""
+        """Sets the augmentation of the following batches."""
         ...
 
     def __call__(self, index: Tensor) -> None:
@@ -28,7 +28,7 @@ class Step(Protocol):
 
 
 class EagerStep:
-    """Runs kernel by kernel: gather the batch, augment, normalise, loss, gradients, optimizer."""
+    """Training step without a CUDA graph."""
 
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
@@ -36,7 +36,7 @@ class EagerStep:
         self._on_cuda = data.train.labels.is_cuda
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
-        """Sets the augmentation of the batches that follow."""
+        """Sets the augmentation of the following batches."""
         self._augmentation = augmentation
 
     def __call__(self, index: Tensor) -> None:

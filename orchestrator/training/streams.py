@@ -1,4 +1,4 @@
-"""Random streams: one per purpose, so that changing one does not change another."""
+"""Random streams, one per purpose, so that a change to the draws for one purpose does not affect the others."""
 
 import hashlib
 

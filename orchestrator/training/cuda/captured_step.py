@@ -1,11 +1,12 @@
-"""The training step as a CUDA graph: one launch instead of one per kernel, with the same numbers.
+"""CUDA graph training step: bit-identical to the eager step, with one launch per step instead of one per kernel.
 
-The kernels of a small network take less time than their launches. A graph is captured once per trial and replayed for
-every batch. Its inputs have fixed memory: the batch's index, the augmentation, the learning rate. The network's Python
-code runs during the capture and never again. Therefore the step is first taken eagerly and as a graph, and both must
-agree to the last bit. A network that waits for the device, draws on the CPU, changes an attribute or raises keeps the
-eager step. One case is not detected: code that reads a global variable which other code changes. Set
-HESSIAN_DYNAMICS_CAPTURE=0 for it.
+For a small network, launching the kernels takes longer than running them. A graph is captured once per trial and
+replayed for every batch. Its inputs are in fixed memory: the batch's index, the augmentation, the learning rate.
+
+The network's Python code runs during the capture and never again. To make sure that this is valid, one step is taken
+both eagerly and as a graph, and the results must be bit-identical. Training falls back to the eager step if the network
+synchronizes with the device, draws random numbers on the CPU, changes an attribute or raises. One case is not detected:
+code that reads a global variable which other code changes. Set HESSIAN_DYNAMICS_CAPTURE=0 for such a network.
 """
 
 import logging
@@ -25,11 +26,11 @@ from orchestrator.training.step import EagerStep, Step
 
 CAPTURE_VARIABLE = "HESSIAN_DYNAMICS_CAPTURE"
 _EAGER_FIRST = 2
-"""Full batches before the capture. In the first one the optimizer creates its state and libraries are loaded."""
+"""Number of eager full batches before the capture. The first one creates the optimizer's state and loads libraries."""
 
 
 def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig) -> Step:
-    """Returns the step of a trial: captured on CUDA, unless $HESSIAN_DYNAMICS_CAPTURE is 0; eager elsewhere."""
+    """Returns a captured step on CUDA. Returns an eager step on a CPU or if $HESSIAN_DYNAMICS_CAPTURE is 0."""
     eager = EagerStep(model, optimizer, data)
     if data.train.labels.device.type != "cuda" or os.environ.get(CAPTURE_VARIABLE) == "0":
         return eager
@@ -37,16 +38,16 @@ def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits
 
 
 class _NotCapturedError(Exception):
-    """The reason why a step cannot be a graph."""
+    """A step cannot be captured. The message contains the reason."""
 
 
 class CapturedStep:
-    """Replays a graph for full batches, after a few eager steps. An epoch's last, smaller batch stays eager.
+    """Replays a CUDA graph for full batches, after a few eager steps. A smaller last batch of an epoch runs eagerly.
 
     Args:
         eager: the step to capture.
-        batch_size: of full batches.
-        name: of the model, for messages.
+        batch_size: number of images in a full batch.
+        name: name of the model, for the warning.
     """
 
     def __init__(self, eager: EagerStep, batch_size: int, name: str) -> None:
@@ -60,11 +61,11 @@ class CapturedStep:
 
     @property
     def is_graph(self) -> bool:
-        """Whether full batches are replayed."""
+        """Whether full batches replay a captured graph."""
         return self._graph is not None
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
-        """Sets the augmentation of the batches that follow: copies it into the memory that the graph reads."""
+        """Sets the augmentation of the following batches. It is copied into the memory that the graph reads."""
         if self._augmentation is None or augmentation is None:
             self._augmentation = augmentation
             self._eager.begin_epoch(augmentation)
@@ -90,7 +91,7 @@ class CapturedStep:
                 self._eager(index)
 
     def _step_and_capture(self) -> torch.cuda.CUDAGraph | None:
-        """Takes the step and returns its graph. If that fails, restores everything and returns None."""
+        """Takes one step and returns its graph. If the capture fails, undoes the step and returns None."""
         before = DeviceState(self._eager.model, self._eager.optimizer, self._device)
         host = None
         try:
@@ -102,8 +103,8 @@ class CapturedStep:
             graph = self._capture(stream)
             graph.replay()
             if host.changes() or not expected.holds():
-                raise _NotCapturedError("a graph of it gives other numbers")
-        except Exception as error:  # A trial must not fail here: real errors appear again in the eager step.
+                raise _NotCapturedError("the captured step computes different values")
+        except Exception as error:  # A failed capture must not end the trial. The eager step raises real errors again.
             before.restore()
             if host is not None:
                 host.restore()
@@ -112,7 +113,7 @@ class CapturedStep:
         return graph
 
     def _rehearse(self, stream: torch.cuda.Stream, host: HostState) -> None:
-        """Takes an eager step on the stream of the capture. Raises if anything waits for the device."""
+        """Takes an eager step on the capture stream. Raises if an operation synchronizes with the device."""
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream), _raising_on_sync():
             self._eager(self._index)
@@ -123,7 +124,7 @@ class CapturedStep:
     def _capture(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            # Entered first, since a capture that fails leaves its own stream current.
+            # A failed capture leaves its own stream current. The outer context manager restores ours.
             current = torch.cuda.stream(torch.cuda.current_stream(self._device))
             with current, torch.cuda.graph(graph, pool=pool, stream=stream):
                 self._eager(self._index)
@@ -134,12 +135,12 @@ class CapturedStep:
 
     def _warn(self, error: Exception) -> None:
         cause: BaseException = error
-        while cause.__context__ is not None:  # the first error is the reason; later ones end the capture
+        while cause.__context__ is not None:  # the first error is the cause; later ones come from ending the capture
             cause = cause.__context__
         reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
         logging.getLogger(__name__).warning(
-            "the training step of model %s is launched kernel by kernel, slower but with the same numbers, because it "
-            "cannot be a CUDA graph: %s",
+            "the training step of model %s runs eagerly, which is slower but gives identical results, as it cannot "
+            "be captured as a CUDA graph: %s",
             self._name,
             reason,
         )
@@ -147,7 +148,7 @@ class CapturedStep:
 
 @contextmanager
 def _raising_on_sync() -> Iterator[None]:
-    """Makes operations that wait for the device raise RuntimeError."""
+    """Makes operations that synchronize with the device raise RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that the mode does not detect everything

@@ -1,8 +1,8 @@
-"""First convolutions on CUDA, with a faster gradient of the weight.
+"""Faster weight gradient for the first convolution of a network on CUDA.
 
-For a first layer with few channels, cuDNN's deterministic weight gradient runs on two of a hundred multiprocessors and
-takes a third of a training step of the paper's CNN. A matrix product with the images' patches, summed over samples,
-takes a quarter of that time. It is deterministic too, and in float32.
+For a layer with few input channels, cuDNN's deterministic weight gradient uses only two of about a hundred
+multiprocessors. It takes a third of a training step of the paper's CNN. This module multiplies the output gradients by
+the image patches instead, and sums over samples. That takes a quarter of the time, is deterministic and uses float32.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,11 +15,11 @@ from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
 _LARGEST_INPUTS = 64
-"""Largest number of inputs per output pixel (channels times kernel pixels). Patches of more take too much memory."""
+"""Maximum number of inputs per output pixel (channels times kernel pixels). Larger patches take too much memory."""
 
 
 class FirstConvolutions(TorchFunctionMode):
-    """Replaces 2d convolutions on CUDA if their input needs no gradient."""
+    """Uses the faster weight gradient for 2d convolutions on CUDA whose input needs no gradient."""
 
     def __torch_function__(
         self,

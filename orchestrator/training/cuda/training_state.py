@@ -1,6 +1,6 @@
 """The state that a training step may change.
 
-A CUDA graph repeats changes on the device, but not those on the host.
+Replaying a CUDA graph repeats changes of device memory, but not changes that Python code makes on the host.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 _MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
-"""Attributes that every module has: parameters, buffers and hooks."""
+"""Attributes that every `nn.Module` has, such as parameters, buffers and hooks."""
 
 
 class DeviceState:
@@ -41,13 +41,13 @@ class DeviceState:
         torch.cuda.set_rng_state(self._random, self._device)
 
     def holds(self) -> bool:
-        """Returns whether the current state equals the copy, bit for bit. Waits for the device."""
+        """Returns whether the current state equals the copy bit for bit. Synchronizes with the device."""
         same = [torch.equal(_bytes(now), _bytes(held)) for now, held in zip(self._tensors, self._copies, strict=True)]
         return all(same) and torch.equal(torch.cuda.get_rng_state(self._device), self._random)
 
 
 class HostState:
-    """A copy of the state that Python code may change: the random streams of the host, and the attributes of modules.
+    """A copy of the state that Python code may change: host random generators and module attributes.
 
     Raises:
         Exception: if an attribute cannot be copied or pickled.
@@ -63,14 +63,14 @@ class HostState:
         self._streams = _streams()
 
     def changes(self) -> str:
-        """Returns a short description of the first change since the copy; empty if there is none."""
+        """Returns a short description of the first change since the copy, or an empty string if nothing changed."""
         if not _same_streams(self._streams, _streams()):
-            return "it draws random numbers on the CPU"
+            return "the model draws random numbers on the CPU"
         for (name, module), before, own in zip(
             self._model.named_modules(), self._before, self._attributes(), strict=True
         ):
             if pickle.dumps(own) != before:
-                return f"it changes an attribute of {type(module).__name__} {name!r}".removesuffix(" ''")
+                return f"the model changes an attribute of {type(module).__name__} {name!r}".removesuffix(" ''")
         return ""
 
     def restore(self) -> None:
@@ -92,7 +92,7 @@ class HostState:
 
 
 def _streams() -> tuple[Tensor, Any, Any]:
-    """Returns the states of the random streams of torch, Python and NumPy."""
+    """Returns the states of the CPU random generators of torch, Python and NumPy."""
     numpy = sys.modules.get("numpy")
     return torch.get_rng_state(), random.getstate(), numpy.random.get_state(legacy=True) if numpy else None
 
@@ -102,5 +102,5 @@ def _same_streams(one: tuple[Tensor, Any, Any], other: tuple[Tensor, Any, Any]) 
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    # As bytes, NaN is equal to itself.
+    # Bytes are compared, since NaN is not equal to itself.
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

@@ -44,9 +44,9 @@ class EpochAugmentation:
 def draw_augmentation(
     config: AugmentationConfig, images: int, seed: int, epoch: int, device: torch.device
 ) -> EpochAugmentation | None:
-    """Draws the flips and crops of one epoch, on the CPU from the epoch's own stream; None if both are turned off.
+    """Draws the flips and crops of one epoch on the CPU, seeded by the epoch. Returns None if both are turned off.
 
-    Both are always drawn, so turning one off does not change the other.
+    Flips and crops are always both drawn, so turning one off does not change the other.
     """
     if not config.flip and config.crop == 0:
         return None
@@ -62,5 +62,5 @@ def check_augmentation(config: AugmentationConfig, shape: tuple[int, int, int]) 
     if config.crop >= min(height, width):
         raise ValueError(
             f"augmentation.crop is {config.crop}, expected less than the size of the images, {width}x{height}: a crop "
-            "could hold nothing but the border; an eighth of the size is usual"
+            "could contain only border pixels; an eighth of the size is usual"
         )

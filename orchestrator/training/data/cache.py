@@ -1,9 +1,10 @@
 """Decoded data sets on this machine's disk. Processes map them into memory and share one copy.
 
 A decoded set is a folder of plain arrays. It is written to a scratch folder and then renamed, so it is complete or
-absent. One process of a machine decodes while the others wait. On a file system without locks several may decode at the
-same time: their copies are equal, and the first one is kept. Every process checks the digests of the files before it
-uses them. Training images are stored in the order of the split, so every part that a trial uses is a slice.
+absent. On each machine one process decodes while the others wait. On a file system without locks, several processes may
+decode at the same time. Their copies are identical, and the first to finish is kept. Every process checks the digests
+of the files before it uses them. Training images are stored in the order of the split, so the training and the
+validation images are slices.
 """
 
 import errno
@@ -29,9 +30,9 @@ from orchestrator.training.data.images import DataError, Images
 
 CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"
 _LAYOUT = 3
-"""Version of the files' layout. Copies with another one are not read."""
+"""Version of the file layout. Copies with a different version are not read."""
 _LARGEST_DIGESTED = 4 * 2**30
-"""Of larger files only the size is checked: reading takes about a second per gigabyte, in every process."""
+"""Maximum file size, in bytes, for checking the digest, which takes every process about a second per gigabyte."""
 _ZEROS = bytes(2**20)
 
 
@@ -47,7 +48,7 @@ class RawSplit:
     labels: Tensor
     """int64 [n]."""
     pixels: Iterable[bytes]
-    """One image after the other, each uint8 [channels, height, width]. Read once."""
+    """The bytes of each image, uint8 [channels, height, width]. Can be iterated only once."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ def decoded_folder(name: str, content: str) -> Path:
 
 
 def _made_by() -> tuple[int, str]:
-    # Another release of torch may draw another split and other noise.
+    # A different torch version may draw a different split and different noise.
     return _LAYOUT, torch.__version__.split("+")[0]
 
 
 def earlier_copies() -> list[Path]:
-    """Returns decoded copies of other versions, which this version does not read. They are never removed."""
+    """Returns the decoded copies made by other versions. This version neither reads nor removes them."""
     return [folder for folder in sorted(cache_folder().glob("decoded-*")) if _maker(folder) != [*_made_by()]]
 
 
@@ -86,20 +87,20 @@ def _maker(folder: Path) -> object:
 
 
 def is_decoded(folder: Path) -> bool:
-    """Returns whether the decoded copy exists. It is complete then."""
+    """Returns whether the decoded copy exists. A copy that exists is complete."""
     return (folder / "meta.json").exists()
 
 
 def load_or_decode(folder: Path, read: Callable[[Path], RawDataset]) -> DataSplits:
-    """Returns the decoded copy in a folder, memory-mapped. If it does not exist, writes it first.
+    """Returns the decoded copy in a folder, memory-mapped. Decodes the data set first if there is no copy.
 
     Args:
         folder: as returned by `decoded_folder`.
-        read: returns the data set; gets a scratch folder to unpack files into.
+        read: function that returns the data set. Its argument is a scratch folder for unpacked files.
 
     Raises:
         DataError: if the copy cannot be written or is damaged.
-        Exception: any exception of `read`.
+        Exception: if `read` raises it.
     """
     try:
         if not is_decoded(folder):
@@ -115,9 +116,9 @@ def load_or_decode(folder: Path, read: Callable[[Path], RawDataset]) -> DataSpli
 
 
 def _decode(folder: Path, read: Callable[[Path], RawDataset], locked: bool) -> None:
-    # Only scratch folders of this machine: machines that share the folder may not share their locks.
+    # Remove only scratch folders of this machine. Other machines may be decoding, since locks may not be shared.
     prefix = f".decoding-{folder.name}-{platform.node()}-"
-    for abandoned in folder.parent.glob(f"{prefix}*") if locked else ():  # by a process that was killed
+    for abandoned in folder.parent.glob(f"{prefix}*") if locked else ():  # left by a killed process
         shutil.rmtree(abandoned, ignore_errors=True)
     with TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as scratch:
         unpacked, complete = Path(scratch, "unpacked"), Path(scratch, "complete")
@@ -127,7 +128,7 @@ def _decode(folder: Path, read: Callable[[Path], RawDataset], locked: bool) -> N
         try:
             complete.rename(folder)
         except OSError:
-            # Without locks another process may have been first. Its copy is equal.
+            # Without locks, another process may have finished first. Its copy is identical.
             if not is_decoded(folder):
                 raise
 
@@ -161,7 +162,7 @@ def _write(folder: Path, raw: RawDataset) -> None:
 
 def _check_free_space(folder: Path, raw: RawDataset) -> None:
     channels, height, width = raw.shape
-    # A test image's noise takes four times the bytes of its pixels.
+    # The float32 noise of a test image takes four times as many bytes as its uint8 pixels.
     needed = (len(raw.train.labels) + 5 * len(raw.test.labels)) * channels * height * width
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -169,7 +170,7 @@ def _check_free_space(folder: Path, raw: RawDataset) -> None:
 
 
 def _write_split(path: Path, raw: RawSplit, order: Tensor, label_type: torch.dtype, digest: "hashlib._Hash") -> None:
-    """Writes pixels and labels in the given order. Updates the digest with them in published order."""
+    """Writes pixels and labels in the given order. Adds them to the digest in published order."""
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order))
     with path.with_suffix(".pixels").open("wb") as file:
@@ -184,7 +185,7 @@ def _write_split(path: Path, raw: RawSplit, order: Tensor, label_type: torch.dty
 
 def _write_noise(path: Path, images: int, shape: tuple[int, int, int]) -> None:
     size = images * shape[0] * shape[1] * shape[2] * torch.float32.itemsize
-    # Zeros first: on a full disk a write raises, but writing through a mapping kills the process.
+    # Allocate the file by writing zeros. On a full disk this raises, but writing to a memory map kills the process.
     _write_file(path, (_ZEROS[: size - start] for start in range(0, size, len(_ZEROS))))
     split.draw_ood_noise(_map_file(path, torch.float32, images, *shape, shared=True))
     with path.open("rb") as file:
@@ -198,7 +199,7 @@ def _write_file(path: Path, content: Iterable[bytes]) -> None:
 
 
 def _make_durable(file: BinaryIO) -> None:
-    # Otherwise a power cut could leave a folder of the right name without its content.
+    # Otherwise a power failure could leave a renamed folder with incomplete files.
     file.flush()
     os.fsync(file.fileno())
 
@@ -251,5 +252,5 @@ def _map(folder: Path) -> DataSplits:
 
 
 def _map_file(path: Path, dtype: torch.dtype, *shape: int, shared: bool = False) -> Tensor:
-    # Not shared: a write would copy the page and never reach the file.
+    # With shared=False the mapping is copy-on-write, so writes never reach the file.
     return torch.from_file(str(path), shared=shared, size=torch.Size(shape).numel(), dtype=dtype).view(shape)

@@ -15,7 +15,7 @@ class DataSplits:
     """A data set, split and ready to train on. On the CPU its images are memory-mapped from files in the cache."""
 
     train: Images
-    """In a fixed random order, so the first n images are nested subsets."""
+    """In a fixed random order, so the first n images are a random subset. Subsets are nested."""
     validation: Images
     test: Images
     ood_noise: Tensor
@@ -23,7 +23,7 @@ class DataSplits:
     mean: Tensor
     """float32 [channels, 1, 1]: mean of the training pixels, which are 0..255."""
     std: Tensor
-    """float32 [channels, 1, 1]: their standard deviation."""
+    """float32 [channels, 1, 1]: standard deviation of the training pixels."""
     classes: tuple[str, ...]
     digest: str
     """SHA-256 of all pixels, labels and class names in published order, before the split."""
@@ -35,26 +35,26 @@ class DataSplits:
         return channels, height, width
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Returns uint8 pixels [n, channels, height, width] as float32, scaled by the training mean and deviation."""
+        """Returns uint8 pixels [n, channels, height, width] as float32, standardised with `mean` and `std`."""
         return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
 
     def measurement_subset(self, fraction: float) -> tuple[Tensor, Tensor]:
         """Returns normalised inputs and labels of a fixed random fraction of the training images.
 
-        Curvature is measured on them. Subsets are nested.
+        Curvature is measured on this subset. Subsets of different fractions are nested.
         """
         order = torch.randperm(len(self.train), generator=stream(SPLIT_SEED, "measurement subset"))
         chosen = order[: max(1, round(fraction * len(order)))].to(self.train.labels.device)
         return self.normalise(self.train.pixels[chosen]), self.train.labels[chosen]
 
     def with_train_subset(self, images: int) -> "DataSplits":
-        """Returns the data with only the first n training images, normalised by their own mean and deviation."""
+        """Returns the data with only the first n training images, and with the mean and std of these images."""
         train = self.train[:images]
         mean, std = channel_statistics(train.pixels)
         return replace(self, train=train, mean=per_channel(mean), std=per_channel(std))
 
     def to(self, device: torch.device) -> "DataSplits":
-        """Returns the data on a device. Tensors that are there already are not copied."""
+        """Returns the data on a device. Tensors already on that device are not copied."""
         names = ("train", "validation", "test", "ood_noise", "mean", "std")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 

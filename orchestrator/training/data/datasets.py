@@ -19,13 +19,13 @@ from orchestrator.training.data.torchvision_data import (
 )
 
 
-# Trials of one process share the copy on its device. Only the latest data set is kept.
+# All trials of a process share one copy on the device. Only the most recent data set is kept.
 @functools.lru_cache(maxsize=1)
 def load_data(config: Data, device: torch.device) -> DataSplits:
     """Returns the data set of a trial, on its device.
 
     Raises:
-        DataError: naming the file, folder or value that is missing, damaged or too large.
+        DataError: if a file, folder or value is missing, damaged or too large. The message names it.
     """
     data = load_source(config)
     if config.train_subset is not None:
@@ -37,7 +37,7 @@ def load_source(config: Data) -> DataSplits:
     """Returns the whole data set on the CPU. Downloads and decodes it into the cache first if necessary.
 
     Raises:
-        DataError: naming the file, folder or value that is missing, damaged or too large.
+        DataError: if a file, folder or value is missing, damaged or too large. The message names it.
     """
     if size := published_size(config):  # checked before anything is downloaded
         _check_train_subset(config, size.train - validation_size(size.train))
@@ -52,7 +52,7 @@ def load_source(config: Data) -> DataSplits:
 
 
 def available(config: Data) -> str:
-    """Describes in one line where a data set is now: decoded, downloaded, absent or not usable. Uses no network."""
+    """Describes the state of a data set in one line: decoded, downloaded, absent or not usable. Uses no network."""
     try:
         return f"{config.name}: {_state(config)}"
     except DataError as error:
@@ -60,10 +60,10 @@ def available(config: Data) -> str:
 
 
 def obtainable(config: Data) -> str:
-    """Describes in one line where a data set is now. If it is absent, checks that its servers answer.
+    """Describes the state of a data set in one line. If it is absent, checks that its servers respond.
 
     Raises:
-        DataError: if a trial would not get it.
+        DataError: if a trial could not load it.
     """
     state = _state(config)
     if isinstance(config, TorchvisionData):

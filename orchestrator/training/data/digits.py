@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 images of 1x8x8, part of its package."""
+"""The digits data set of scikit-learn: 1,797 images of shape 1x8x8, included in its package."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from orchestrator.training.streams import stream
 
 
 def load_digits() -> DataSplits:
-    """Returns the digits. They have no published test set: a seeded fifth is held out.
+    """Returns the digits data set. It has no published test set, so a random fifth with a fixed seed is held out.
 
     Raises:
         DataError: if scikit-learn is not installed.

@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def exclusive_lock(path: Path, purpose: str) -> Iterator[bool]:
-    """Lets one process at a time into the block: one per machine, on NFS one of all machines that mount it.
+    """Ensures that one process at a time executes the block: one per machine or, on NFS, one across all machines.
 
-    The system releases the lock if its holder dies. A process that has to wait logs who holds it. Yields False, without
-    waiting, on a file system that has no locks.
+    The operating system releases the lock if its holder dies. A waiting process logs who holds the lock. Yields whether
+    the lock is held. On a file system without locks, it yields False without waiting.
 
     Args:
-        path: the lock file. It is created and stays.
-        purpose: the holder's task, for the message.
+        path: the lock file. It is created if missing and never removed.
+        purpose: what the holder of this lock does, for the log message of waiting processes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, fallback_to_soft=False)

@@ -1,6 +1,6 @@
 """Image folders: train/<class>/* and test/<class>/*, decoded once into the cache.
 
-The decoded copy is named by a digest of the listing: names, sizes and modification times.
+The name of the decoded copy contains a digest of all file names, sizes and modification times.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def image_folder_state(folder: Path) -> str:
 class _Listing:
     classes: tuple[str, ...]
     files: dict[str, list[tuple[Path, int]]]
-    """By split: path and label of every image, sorted by class and name."""
+    """Maps each split to the paths and labels of its images, sorted by class and name."""
     decoded: Path
     """The folder of the decoded copy."""
 
@@ -104,14 +104,14 @@ def _read(listing: _Listing) -> RawDataset:
 
 
 def _read_images(paths: list[Path], first: Tensor) -> Iterator[bytes]:
-    # Pillow decodes without the interpreter lock. In slices, since a pool's map would hold the whole set in memory.
+    # Pillow releases the GIL while decoding. Slices limit memory, since one pool.map could hold all images.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 1024):
             yield from pool.map(lambda path: _read_image(path, first).numpy().tobytes(), paths[start : start + 1024])
 
 
 def _read_image(path: Path, first: Tensor | None) -> Tensor:
-    """Returns an image as uint8 [channels, height, width]: grey if the first image is, else RGB."""
+    """Returns an image as uint8 [channels, height, width], in grey if the first image is grey and in RGB otherwise."""
     from PIL import Image, UnidentifiedImageError
     from torchvision.transforms.functional import pil_to_tensor
 

@@ -12,7 +12,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Images:
-    """Images and their labels. Read-only: they may be mapped from files that all processes share."""
+    """Images and their labels. Read-only, since they may be mapped from files shared by all processes."""
 
     pixels: Tensor
     """uint8 [n, channels, height, width]."""
@@ -23,7 +23,7 @@ class Images:
         return len(self.labels)
 
     def __getitem__(self, run: slice) -> "Images":
-        """Returns a run of the images, not copied."""
+        """Returns consecutive images as a view."""
         return Images(self.pixels[run], self.labels[run])
 
     def select(self, index: Tensor) -> "Images":
@@ -31,5 +31,5 @@ class Images:
         return Images(self.pixels[index], self.labels[index])
 
     def to(self, device: torch.device) -> "Images":
-        """Returns the images on a device, not copied if they are there already."""
+        """Returns the images on a device, without a copy if they are already there."""
         return Images(self.pixels.to(device), self.labels.to(device))

@@ -12,8 +12,8 @@ from orchestrator.training.data.split import OOD_STANDARD_DEVIATION
 def noisy_images(data: DataSplits, strengths: Sequence[float], count: int) -> tuple[Tensor, tuple[str, ...]]:
     """Returns the first test images of different classes at each noise strength, and their classes.
 
-    The noise is that of the OOD evaluation, scaled, and is added to the normalised images. Pixels are then mapped back
-    and clipped to 0..255.
+    The noise of the OOD evaluation is scaled to each strength and added to the normalised images. The result is
+    converted back to pixel values and clipped to 0..255.
 
     Returns:
         uint8 [strengths, images, channels, height, width], and one class name per image.

@@ -1,4 +1,4 @@
-"""One file of a published data set: downloaded by torch, checked by its MD5."""
+"""Downloads one file of a published data set and verifies its MD5."""
 
 import logging
 import platform
@@ -15,16 +15,16 @@ import torch.hub
 from orchestrator.training.data.images import DataError
 
 _SILENCE_SECONDS = 60.0
-"""Time after which a server that sends nothing is given up. Without it torch would wait for ever."""
+"""Timeout for a server that sends nothing. Without it, torch would wait forever."""
 _PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A published file, the addresses that offer it, and its MD5."""
+    """A published file, its download URLs and its MD5."""
 
     path: Path
-    """Its place on this machine."""
+    """Location of the file on this machine."""
     urls: tuple[str, ...]
     md5: str
 
@@ -32,7 +32,7 @@ class PublishedFile:
         """Returns whether the file is on this machine.
 
         Raises:
-            DataError: if it is damaged. It is never overwritten, since it may be the user's.
+            DataError: if it is damaged or unreadable. It is never overwritten, since it may belong to the user.
         """
         from torchvision.datasets.utils import calculate_md5
 
@@ -51,10 +51,10 @@ class PublishedFile:
         return True
 
     def download(self) -> None:
-        """Downloads the file from the first address that offers it. An incomplete or wrong file is never kept.
+        """Downloads the file from the first URL that works. Deletes an incomplete or wrong file.
 
         Raises:
-            DataError: if no address gave the file, with each reason.
+            DataError: if every URL failed. The message contains each reason.
         """
         failures = []
         for url in self.urls:
@@ -69,10 +69,10 @@ class PublishedFile:
     def _download_from(self, url: str) -> None:
         from torchvision.datasets.utils import check_md5
 
-        # With this machine's name, since machines may share the folder but not their locks.
+        # Contains this machine's name, since machines may share the folder without sharing locks.
         scratch = self.path.with_name(f".{self.path.name}.{platform.node()}")
         scratch.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in scratch.parent.glob(f"{scratch.name}*"):  # by a process that was killed
+        for abandoned in scratch.parent.glob(f"{scratch.name}*"):  # left by a killed process
             abandoned.unlink()
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_SILENCE_SECONDS)
@@ -86,7 +86,7 @@ class PublishedFile:
             scratch.unlink(missing_ok=True)
 
     def check_reachable(self) -> None:
-        """Raises DataError if no server answers for this file. Downloads nothing."""
+        """Raises DataError if no server offers this file. Downloads nothing."""
         failures = [failure for url in self.urls if (failure := _unreachable(url))]
         if len(failures) == len(self.urls):
             raise DataError("; ".join(failures))

@@ -1,4 +1,4 @@
-"""Draws shared by all trials on one data set: the validation split, the OOD noise, and the pixel statistics."""
+"""Values shared by all trials on a data set: the validation split, the OOD noise, and the pixel statistics."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,21 @@ from orchestrator.training.data.images import DataError
 from orchestrator.training.streams import stream
 
 SPLIT_SEED = 42
-"""Seeds what all trials on a data set share: the validation split, the measurement subset, the OOD noise."""
+"""Seed of the validation split, the measurement subset and the OOD noise, the same for all trials."""
 VALIDATION_FRACTION = 0.1
 OOD_STANDARD_DEVIATION = 0.25
 """Standard deviation of the Gaussian noise that is added to the normalised test images."""
 _SLICE = 2**20
-"""Values converted to float64 at a time. A large data set would not fit into memory at once."""
+"""Number of values converted to float64 at a time. A large data set might not fit into memory as float64."""
 
 
 def training_order(images: int) -> tuple[Tensor, int]:
-    """Returns the order of the split over the published training images, and the number of validation images.
+    """Returns a permutation of the published training images, and the number of validation images.
 
-    The validation images come first.
+    The validation images come first in the permutation.
 
     Raises:
-        DataError: if there are too few images to hold some out.
+        DataError: if there are too few images for a validation split.
     """
     held_out = validation_size(images)
     if not 0 < held_out < images:
@@ -30,7 +30,7 @@ def training_order(images: int) -> tuple[Tensor, int]:
 
 
 def validation_size(images: int) -> int:
-    """Returns how many of the published training images are held out for validation."""
+    """Returns the number of published training images that are held out for validation."""
     return round(VALIDATION_FRACTION * images)
 
 
@@ -42,8 +42,8 @@ def draw_ood_noise(noise: Tensor) -> Tensor:
 def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and standard deviation per channel, float64 [channels], of uint8 [n, channels, height, width].
 
-    The deviation is at least 1 (one grey value), so a constant channel is not divided by zero. Sums of integers are
-    exact in float64: the order of the images does not matter.
+    The deviation is at least 1 (one grey value), which avoids division by zero for a constant channel. Sums of integers
+    are exact in float64, so the order of the images does not matter.
     """
     mean = _channel_mean(pixels)
     return mean, (_channel_mean(pixels, power=2) - mean.square()).sqrt().clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""Data to time a trial with: the real images, or noise of the same size if they would have to be downloaded."""
+"""Data for timing a trial: noise of the same size for downloadable data sets, the real images for others."""
 
 import functools
 import math
@@ -15,10 +15,10 @@ from orchestrator.training.data.torchvision_data import PublishedSize, published
 
 
 def read_data(configs: Iterable[Data]) -> None:
-    """Reads every data set whose size is not known, and decodes it if necessary. Downloads nothing.
+    """Reads every data set whose size is not known in advance, and decodes it if necessary. Downloads nothing.
 
     Raises:
-        DataError: naming the missing or damaged folder or image.
+        DataError: if a folder or image is missing or damaged. The message names it.
     """
     for config in dict.fromkeys(configs):
         if published_size(config) is None:
@@ -27,7 +27,7 @@ def read_data(configs: Iterable[Data]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def probe_data(config: Data, device: torch.device) -> DataSplits:
-    """Returns the data of a trial, or noise of the same size, and so the same cost, for published data sets."""
+    """Returns noise of the same size, and thus the same cost, for published data sets, and the real data for others."""
     size = published_size(config)
     return load_data(config, device) if size is None else _noise(size, config.train_subset, device)
 
@@ -37,7 +37,7 @@ def _noise(size: PublishedSize, train_subset: int | None, device: torch.device) 
     generator = torch.Generator().manual_seed(0)
 
     def images(count: int) -> Images:
-        # 1,000 images are drawn and repeated: copying is faster than drawing.
+        # Draw 1,000 images and repeat them, since copying is faster than drawing.
         few = torch.randint(0, 256, (min(count, 1000), *size.shape), dtype=torch.uint8, generator=generator)
         labels = torch.randint(0, size.classes, (count,), generator=generator)
         return Images(few.repeat(math.ceil(count / len(few)), 1, 1, 1)[:count], labels).to(device)

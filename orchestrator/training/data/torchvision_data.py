@@ -1,6 +1,6 @@
-"""Published data sets: torchvision decodes their files, which are downloaded if they are missing.
+"""Published data sets. Missing files are downloaded, and torchvision decodes them.
 
-Files have the same places as torchvision gives them, so a folder filled by torchvision can be used as it is.
+The file layout is the same as in torchvision, so a folder that torchvision has downloaded can be used directly.
 """
 
 import json
@@ -32,7 +32,7 @@ class PublishedSize:
     shape: tuple[int, int, int]
     """Channels, height, width."""
     train: int
-    """Published training images, validation images included."""
+    """Number of published training images, including the validation images."""
     test: int
     classes: int
 
@@ -54,7 +54,7 @@ _CLASSES = {
 
 
 def published_size(config: Data) -> PublishedSize | None:
-    """Returns the size of a data set, whether it is on this machine or not; None if it has to be read first."""
+    """Returns the size of a published data set without reading it; None for other data."""
     return _SIZES.get(config.name)
 
 
@@ -68,7 +68,7 @@ def load_published(config: TorchvisionData) -> DataSplits:
 
 
 def published_state(config: TorchvisionData) -> str:
-    """Describes in one line where a published data set is now. Uses no network.
+    """Describes the state of a published data set in one line. Uses no network.
 
     Raises:
         DataError: if one of its files is damaged.
@@ -81,10 +81,10 @@ def published_state(config: TorchvisionData) -> str:
 
 
 def check_fetchable(config: TorchvisionData) -> None:
-    """Checks that a data set is on this machine, or that a server answers for each missing file. Downloads nothing.
+    """Checks that a data set is on this machine, or that a server offers each missing file. Downloads nothing.
 
     Raises:
-        DataError: if a trial would not get it.
+        DataError: if a trial could not load it.
     """
     if is_decoded(_decoded(config)):
         return
@@ -137,7 +137,7 @@ def _missing_files(config: TorchvisionData) -> list[PublishedFile]:
 
 
 def _is_unpacked(config: TorchvisionData) -> bool:
-    """Returns whether a user has unpacked the archive of a CIFAR set. The archive is not needed then."""
+    """Returns whether the user has unpacked the archive of a CIFAR data set. Then the archive itself is not needed."""
     kind, folder = _dataset_class(config.name), _folder(config)
     if config.name not in ("cifar10", "cifar100") or (folder / kind.filename).exists():
         return False
@@ -169,7 +169,7 @@ def _download(config: TorchvisionData, missing: list[PublishedFile]) -> None:
 
 
 def _unpack(config: TorchvisionData, scratch: Path) -> Path:
-    """Returns the folder that torchvision reads from: packed files are unpacked into the scratch folder."""
+    """Unpacks archives into the scratch folder if necessary. Returns the folder for torchvision to read."""
     from torchvision.datasets.utils import extract_archive
 
     folder = _folder(config)

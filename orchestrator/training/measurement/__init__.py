@@ -1,1 +1,1 @@
-"""Estimates of a record. The only package that calls the estimators."""
+"""Curvature estimates after an epoch. The only package that calls the estimators."""

@@ -17,24 +17,24 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.training.streams import stream
 
 _LARGEST_BUDGET = 2 * 2**30
-"""Bytes. The graphs of 4,500 images in the paper's CNN take 0.8 GB."""
+"""Maximum memory for kept graphs, in bytes. The graphs of 4,500 images in the paper's CNN take 0.8 GB."""
 
 
 class Measurement:
-    """The curvature of the mean training loss, without weight decay, over a fixed subset and in eval mode.
+    """Estimates the curvature of the mean training loss on a fixed subset, in eval mode and without weight decay.
 
-    It leaves the model bit for bit as it was, modes included, and draws from its own random streams.
+    A measurement changes neither the model nor any global random generator, so training is bit-identical without it.
     """
 
     def __init__(self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor) -> None:
         self.config, self.seed, self.inputs, self.targets = config, seed, inputs, targets
 
     def chunk_size(self, model: nn.Module) -> int:
-        """Returns the number of images that are differentiated at a time. The model must be in eval mode."""
+        """Returns the number of images in a chunk. The model must be in eval mode."""
         return self._operator(model).chunk_size
 
     def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
-        """Returns the record with all estimates that are due in its epoch; unchanged if the trial has diverged."""
+        """Returns the record with all estimates that are due in its epoch, or unchanged if the trial has diverged."""
         if record.diverged:
             return record
         started = time.perf_counter()
@@ -52,7 +52,7 @@ class Measurement:
         """Returns the estimates that are due, and the number of products they took."""
         operator, estimators = self._operator(model), self.config.estimators
         algorithm1 = "algorithm1" in estimators and epoch % self.config.algorithm1_every == 0
-        # A better estimate of the same quantity comes later and replaces the earlier one.
+        # The most accurate estimator runs last. Its value of a quantity replaces those of the others.
         with operator.keeping_graphs() if algorithm1 or "lanczos" in estimators else nullcontext():
             fields: dict[str, Any] = {"gradient_norm": float(operator.gradient().norm())}
             if algorithm1:
@@ -67,7 +67,7 @@ class Measurement:
         operator = HessianOperator(
             model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
         )
-        # The chunks of Lanczos, so that it can use the graphs of the estimates before it.
+        # All estimators use the chunks of Lanczos, so that it can reuse their graphs.
         fraction = self.config.lanczos_coarse_fraction
         return operator.in_chunks(fraction) if fraction else operator
 
@@ -85,7 +85,7 @@ class Measurement:
             "algorithm1_trace_samples": tuple(trace.samples),
             "hessian_trace": trace.value,
             "hessian_trace_standard_error": trace.standard_error,
-            # Power iteration finds the largest magnitude. A negative eigenvalue says nothing about lambda_max.
+            # Power iteration finds the eigenvalue of largest magnitude. If it is negative, lambda_max is unknown.
             "hessian_lambda_max": eigen.value if eigen.value >= 0 else None,
             "hessian_lambda_max_residual": eigen.residual if eigen.value >= 0 else None,
         }
@@ -107,7 +107,7 @@ class Measurement:
         }
 
     def _trace(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
-        """Returns the trace of the Hessian. Piecewise linear networks, as all built-in ones, need no probes."""
+        """Returns the trace of the Hessian. Piecewise linear networks, such as all built-in ones, need no probes."""
         signs = stream(self.seed, "trace signs", epoch)
         trace = hessian_trace(operator, sampled="sampled_trace" in self.config.estimators, generator=signs)
         return {
@@ -120,14 +120,14 @@ class Measurement:
 
 
 def _return_memory() -> None:
-    """Returns freed memory to the system. glibc would keep it, and more after every measurement."""
+    """Returns freed memory to the operating system. Otherwise glibc keeps more of it with every measurement."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
 
 
 def _memory_budget(device: torch.device) -> int:
-    """Returns the bytes for kept graphs: a share of this trial's memory. It affects the speed and no result."""
+    """Returns the memory budget for kept graphs in bytes, a share of this trial's memory. It affects only the speed."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return min(_LARGEST_BUDGET, free // 4)

@@ -19,10 +19,10 @@ Shape = tuple[int, int, int]
 
 
 class Cnn(nn.Sequential):
-    """Two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, then two hidden layers of 400.
+    """Two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, then two hidden layers of 400 units.
 
     994,154 parameters for 3x32x32 images and 10 classes: the paper's "about 1 million". Batch norm comes before every
-    ReLU, dropout after the ReLU of the hidden layers. Neither changes the weights that are drawn.
+    ReLU, dropout after the ReLU of the hidden layers. Neither changes the initial weights.
     """
 
     def __init__(self, shape: Shape, classes: int, dropout: float = 0.0, batch_norm: bool = False) -> None:
@@ -62,10 +62,10 @@ def _hidden(inputs: int, width: int, dropout: float, batch_norm: bool) -> list[n
 
 
 def build_model(config: CnnConfig | MlpConfig | ModuleConfig, shape: Shape, classes: int, seed: int) -> nn.Module:
-    """Returns a model with weights drawn on the CPU from the seed's stream, so they are the same for every device.
+    """Returns a model with initial weights drawn on the CPU from the seed, so they are the same for every device.
 
     Raises:
-        ValueError: if the user's own network cannot be imported or called, or the output does not fit the classes.
+        ValueError: if the user's own network cannot be imported or called, or its output has the wrong shape.
         ModelCodeError: if the user's own network raises.
     """
 
@@ -82,7 +82,7 @@ def build_model(config: CnnConfig | MlpConfig | ModuleConfig, shape: Shape, clas
             case MlpConfig():
                 seed_weights()
                 model = Mlp(shape, classes, config.hidden, config.dropout, config.batch_norm)
-        # Inside the fork: lazy layers draw their weights in the first pass.
+        # Must be inside `fork_rng`, since lazy layers draw their weights in the first forward pass.
         check_outputs(model, config.name, shape, classes)
     return model
 
@@ -105,14 +105,14 @@ def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> 
     """Raises ValueError if a model has batch norm and would train on a batch of one image.
 
     Args:
-        model: any model. Without batch norm it accepts every batch.
-        name: of the model, for the message.
+        model: any model. Without batch norm every batch size is accepted.
+        name: name of the model, for the error message.
         images: number of training images.
         batch_size: as configured. The last batch of an epoch may be smaller.
     """
     if (images % batch_size or batch_size) != 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         return
-    problem = "are batches of 1" if batch_size == 1 else f"leave a last batch of 1 of {images} training images"
+    problem = "have a single image each" if batch_size == 1 else f"leave a last batch of 1 of {images} training images"
     raise ValueError(
         f"batches of {batch_size} {problem}, and model {name!r} has batch norm, which needs at least 2 images to "
         "normalise over: set another batch_size or data.train_subset"
@@ -120,9 +120,9 @@ def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> 
 
 
 def evaluation_memory_format(model: nn.Module) -> torch.memory_format:
-    """Returns the memory format of images for the evaluation of a model.
+    """Returns the memory format of the images in the evaluation of a model.
 
-    With `channels_last` the cnn's forward pass is three times as fast on a CPU. The mlp flattens images, which would
-    copy them back; a user's own network may call `view`, which needs the contiguous format.
+    With `channels_last` the cnn's forward pass is three times as fast on a CPU. Other models get contiguous images. The
+    mlp would only convert them back, and a user's own network may call `view`, which fails on `channels_last`.
     """
     return torch.channels_last if isinstance(model, Cnn) else torch.contiguous_format

@@ -1,4 +1,4 @@
-"""The user's own networks: imports, checks and calls `package.module:Class`."""
+"""Imports, checks and instantiates the user's own networks, given as `package.module:Class`."""
 
 import contextlib
 import difflib
@@ -18,11 +18,11 @@ from orchestrator.study.model_config import ModuleConfig
 
 
 class ModelCodeError(RuntimeError):
-    """The user's own code raised. Not a ValueError, so that its traceback is shown."""
+    """The user's own code raised an exception. Not a ValueError, since those are shown without a traceback."""
 
 
 def importable_from(folder: str) -> None:
-    """Appends a folder to the import path of this process. Its modules do not hide installed ones."""
+    """Appends a folder to `sys.path`. Installed modules take precedence over its modules."""
     if folder not in sys.path:
         sys.path.append(folder)
 
@@ -30,7 +30,7 @@ def importable_from(folder: str) -> None:
 def build_user_model(
     config: ModuleConfig, shape: tuple[int, int, int], classes: int, before_call: Callable[[], None]
 ) -> nn.Module:
-    """Returns an instance of the class that a config names, called with the config's arguments by name.
+    """Instantiates the class named in a config, with the config's arguments as keyword arguments.
 
     `shape` and `classes` are passed too if the signature has them and the config does not set them.
 
@@ -38,7 +38,7 @@ def build_user_model(
         config: names the class.
         shape: channels, height and width of an image.
         classes: number of classes.
-        before_call: called between import and call. Seeds the draws of the class, whatever the import drew.
+        before_call: called after the import and before the class is instantiated. It seeds the random generator.
 
     Raises:
         ValueError: if the module or class does not exist, is not a torch.nn.Module, does not take the arguments, or
@@ -50,7 +50,7 @@ def build_user_model(
     before_call()
     with user_code_errors(config.name, f"called with {_shown(arguments)}"):
         model = network(**arguments)
-    # Parameters of lazy layers have no size before the first pass, so they are not counted.
+    # Lazy parameters have no size before the first pass, so this counts parameters, not their elements.
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model {config.name!r} has no parameter that requires grad: there is nothing to train")
     return model
@@ -61,7 +61,7 @@ def user_code_errors(name: str, doing: str) -> Iterator[None]:
     """Turns exceptions of the user's own network into ModelCodeError, with the original as its cause.
 
     Args:
-        name: of the model. Exceptions of built-in models pass unchanged.
+        name: name of the model. Exceptions of built-in models are not converted.
         doing: completes the message "model raised when ...".
     """
     if ":" not in name:
@@ -74,7 +74,7 @@ def user_code_errors(name: str, doing: str) -> Iterator[None]:
 
 
 def code_files(config: object) -> dict[str, Path]:
-    """Returns the file of the user's own network by module name; empty for built-in networks or if it is not found.
+    """Maps the module name of the user's own network to its file. Empty for built-in networks or if no file is found.
 
     Modules that the file imports are not included.
     """
@@ -83,7 +83,7 @@ def code_files(config: object) -> dict[str, Path]:
     path = config.name.partition(":")[0]
     try:
         spec = importlib.util.find_spec(path)
-    except Exception:  # importing its parent packages raised, which is reported when the network is built
+    except Exception:  # importing a parent package failed, which is reported when the network is built
         return {}
     return {path: Path(spec.origin)} if spec and spec.origin and Path(spec.origin).is_file() else {}
 
@@ -119,7 +119,7 @@ def _import(name: str, path: str) -> ModuleType:
 def _searched_folders() -> str:
     folders = [Path(entry or ".").resolve() for entry in sys.path]
     pythons = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
-    # Without the folders of Python itself.
+    # Leave out the folders of the Python installation.
     own = [str(folder) for folder in folders if folder.is_dir() and not any(map(folder.is_relative_to, pythons))]
     return ", ".join([*dict.fromkeys(own), "the installed packages"])
 

@@ -12,10 +12,10 @@ Config = SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig
 
 
 def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """Returns the optimizer of a trial, fused into one kernel over all parameters. torch has no fused RMSprop.
+    """Returns the optimizer of a trial, with fused kernels except for RMSprop, which torch does not fuse.
 
-    On CUDA the learning rate is a tensor and step counts are on the device, so a CUDA graph and separate launches do
-    the same arithmetic.
+    On CUDA the learning rate is a tensor and step counts are on the device. Therefore captured and eager steps do the
+    same arithmetic.
     """
     parameters = list(parameters)
     on_cuda = any(parameter.is_cuda for parameter in parameters)

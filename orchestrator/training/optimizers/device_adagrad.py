@@ -8,10 +8,10 @@ from torch import Tensor, nn, optim
 
 
 class DeviceAdagrad(optim.Adagrad):
-    """AdaGrad that reads the learning rate and the step count on the device, when a step runs.
+    """AdaGrad with learning rate and step count on the device, as a CUDA graph requires.
 
-    torch's AdaGrad reads the count on the host, and not every supported version has its fused CUDA kernel. Formula and
-    state are those of torch.
+    torch's AdaGrad reads the step count on the host, and its fused CUDA kernel is missing in some supported versions.
+    The update formula and the state are the same as in torch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Learning rate schedules: pure functions of the step, so a checkpoint stores nothing of them."""
+"""Learning rate schedules. They are pure functions of the step, so checkpoints contain no scheduler state."""
 
 from math import cos, pi
 
@@ -11,15 +11,16 @@ Schedule = ConstantSchedule | CosineSchedule | StepSchedule
 
 
 def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, step: int) -> float:
-    """Returns the factor on the optimizer's learning rate in one step.
+    """Returns the factor that multiplies the configured learning rate in a step.
 
-    Warm-up over w = `warmup_epochs * steps_per_epoch` steps: (step + 1) / w, so the last one has the full rate. Then:
+    In the w = `warmup_epochs * steps_per_epoch` steps of the warm-up, the factor is (step + 1) / w. It is 1 in the last
+    of these steps. After the warm-up it is:
 
     - constant: 1.
-    - cosine: final + (1 - final) (1 + cos(pi (step - s) / (l - s))) / 2. It falls from 1 at s, the last step of the
-      warm-up (or the first of the trial), to `final` at l, the last step of the trial (Loshchilov and Hutter, 2017,
-      without restarts).
-    - step: factor ** (finished epochs // every). Epochs of the warm-up count.
+    - cosine: final + (1 - final) (1 + cos(pi (step - s) / (l - s))) / 2. It falls from 1 in step s, the last step
+      of the warm-up (0 without a warm-up), to `final` in step l, the last step of the trial (Loshchilov and Hutter,
+      2017, without restarts).
+    - step: factor ** (finished epochs // every). Finished epochs include those of the warm-up.
 
     Args:
         schedule: from the trial's config.
@@ -35,7 +36,7 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
             return 1.0
         case CosineSchedule():
             start, last = max(warmup - 1, 0), epochs * steps_per_epoch - 1
-            # A trial of one step has the full rate.
+            # A trial with a single step uses the full learning rate.
             progress = (step - start) / (last - start) if last > start else 0.0
             return schedule.final + (1 - schedule.final) * (1 + cos(pi * progress)) / 2
         case StepSchedule():
@@ -43,7 +44,7 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
 
 
 def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per_epoch: int, step: int) -> None:
-    """Sets the learning rate of a step, unless the schedule is constant."""
+    """Sets the learning rate for a step. Does nothing for a constant schedule without a warm-up."""
     if isinstance(config.schedule, ConstantSchedule) and config.schedule.warmup_epochs == 0:
         return
     factor = learning_rate_factor(config.schedule, config.epochs, steps_per_epoch, step)

@@ -43,9 +43,9 @@ TRIALS: list[dict[str, object]] = [
 ]
 UNFIT = {
     "Waiting": "a synchronizing CUDA operation",
-    "Drawing": "it draws random numbers on the CPU",
-    "CountingCalls": "it changes an attribute of CountingCalls",
-    "Remembering": "it changes an attribute of Remembering",
+    "Drawing": "the model draws random numbers on the CPU",
+    "CountingCalls": "the model changes an attribute of CountingCalls",
+    "Remembering": "the model changes an attribute of Remembering",
     "Synchronising": "",
 }
 
@@ -157,9 +157,9 @@ def test_a_network_that_cannot_be_captured_trains_eagerly(name: str, caplog: pyt
     fields = {"model": {"name": f"tests.training.uncapturable_nets:{name}"}}
     captured = trained(**fields)
     (message,) = caplog.messages
-    assert f"the training step of model tests.training.uncapturable_nets:{name} is launched kernel by kernel" in message
+    assert f"the training step of model tests.training.uncapturable_nets:{name} runs eagerly" in message
     assert UNFIT[name] in message
-    assert "cannot be a CUDA graph: " in message
+    assert "captured as a CUDA graph: " in message
     assert_same(captured, trained(plain=True, **fields))
     # The next trial of the process can be captured.
     assert_same(trained(model=NOISY_CNN), trained(plain=True, model=NOISY_CNN))

@@ -17,9 +17,9 @@ IMAGES = torch.ones(4, 1, 8, 8)
     ("kind", "expected"),
     [
         (Waiting, ""),
-        (Drawing, "it draws random numbers on the CPU"),
-        (CountingCalls, "it changes an attribute of CountingCalls"),
-        (Remembering, "it changes an attribute of Remembering"),
+        (Drawing, "the model draws random numbers on the CPU"),
+        (CountingCalls, "the model changes an attribute of CountingCalls"),
+        (Remembering, "the model changes an attribute of Remembering"),
     ],
 )
 def test_changes_of_a_forward_pass_are_detected_and_restored(kind: type[nn.Module], expected: str) -> None:
@@ -43,7 +43,7 @@ def test_the_streams_of_python_and_numpy_are_checked() -> None:
     for draw in (random.random, np.random.rand):
         state = HostState(network)
         first = draw()
-        assert state.changes() == "it draws random numbers on the CPU"
+        assert state.changes() == "the model draws random numbers on the CPU"
         state.restore()
         assert draw() == first
 
@@ -52,6 +52,6 @@ def test_the_module_that_changes_is_named() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     state = HostState(network)
     network[1].calls = [1]
-    assert state.changes() == "it changes an attribute of ReLU '1'"
+    assert state.changes() == "the model changes an attribute of ReLU '1'"
     state.restore()
     assert not hasattr(network[1], "calls")

@@ -117,7 +117,11 @@ def test_a_model_whose_output_does_not_fit_the_classes_is_refused(model: nn.Modu
 @pytest.mark.parametrize(
     ("images", "batch_size", "message"),
     [
-        (1294, 1, "batches of 1 are batches of 1, and model 'cnn' has batch norm, which needs at least 2 images"),
+        (
+            1294,
+            1,
+            "batches of 1 have a single image each, and model 'cnn' has batch norm, which needs at least 2 images",
+        ),
         (
             129,
             64,
