@@ -19,7 +19,7 @@ from orchestrator.study.record import EpochRecord
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """The difference of two runs in one quantity. If it has many numbers, the largest difference counts."""
+    """The difference between two runs in one quantity. For a vector, the largest difference of its entries."""
 
     key: str
     first_epoch: int
@@ -44,7 +44,7 @@ class Comparison:
     keys: tuple[KeyDifference, ...]
     differing_epochs: int
     reasons: tuple[str, ...]
-    """Differences in how the two runs were computed, the likeliest cause first."""
+    """Differences between the conditions of the two runs, such as threads or device. The likeliest cause is first."""
 
     @property
     def same(self) -> bool:
@@ -52,7 +52,7 @@ class Comparison:
         return not self.keys
 
     def shown(self) -> Group:
-        """Returns the comparison for a terminal of 80 columns."""
+        """Formats the comparison for a terminal of 80 columns."""
         first, last = self.epochs[0], self.epochs[-1]
         if self.same:
             return Group(f"identical: all {self.numbers} numbers of epochs {first} to {last}, bit for bit")
@@ -67,12 +67,12 @@ class Comparison:
             table.add_row(each.key, str(each.first_epoch), ulps, f"{each.absolute:.2g}", f"{each.relative:.2g}")
         parts.append(table)
         if self.reasons:
-            parts.append("differences in how they were computed, the likeliest cause first:")
+            parts.append("differences between the conditions of the runs, the likeliest cause first:")
             parts += [f"  {number}. {reason}" for number, reason in enumerate(self.reasons, 1)]
         else:
             parts.append(
-                "data, code, threads, device and packages are the same as in the stored run, so the cause is not "
-                "recorded. Run it again; if it still differs, please report it."
+                "data, code, threads, device and packages are the same as in the stored run, so the cause is "
+                "unknown. Run it again; if it still differs, please report it."
             )
         return Group(*parts)
 
@@ -137,7 +137,7 @@ def _key_difference(key: str, differing: Mapping[int, Mapping[str, tuple[Any, An
 
 
 def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
-    """Yields the pairs of numbers of a quantity; NaN if one side has none."""
+    """Yields pairs of corresponding numbers of a quantity. A missing number is NaN."""
     if isinstance(ours, Mapping) or isinstance(theirs, Mapping):
         ours, theirs = ours or {}, theirs or {}
         names = dict.fromkeys([*ours, *theirs])
@@ -157,7 +157,7 @@ def _attempt_of(trial: TrialStore, epoch: int) -> Attempt:
 
 
 def _conditions(attempt: Attempt, data_digest: str) -> dict[str, Any]:
-    """Returns what may explain a difference, the likeliest cause first; None for what was not recorded."""
+    """Returns the conditions that may explain a difference, the likeliest first. Unrecorded ones are None."""
     made = attempt.provenance
     rest = {key: value for key, value in attempt.environment.items() if key not in ("threads", "device", "torch")}
     return {

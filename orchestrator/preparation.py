@@ -26,7 +26,7 @@ def prepare_data(sweep: Sweep) -> None:
         whole = config.model_copy(update={"train_subset": None})
         if (config.train_subset or 0) >= (largest.get(whole, whole).train_subset or 0):
             largest[whole] = config
-    for config in largest.values():  # if the largest subset of a set fits, all do
+    for config in largest.values():  # if the largest subset is available, so are smaller ones
         load_source(config)
 
 

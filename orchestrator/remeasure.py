@@ -1,4 +1,4 @@
-"""Measures curvature again, or other curvature, from the stored checkpoints of a trial."""
+"""Measures curvature from the stored checkpoints of a trial, with the same or other settings."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from orchestrator.trial import device_of, refuse_other_data
 
 @dataclass(frozen=True)
 class RemeasureOptions:
-    """What is measured again, and how."""
+    """Options of a remeasurement."""
 
     measurement: MeasurementConfig
     label: str
@@ -33,20 +33,20 @@ class RemeasureOptions:
     every: int = 1
     """Only epochs that are multiples of this are measured."""
     stop_requested: Callable[[], bool] = lambda: False
-    """Asked before every checkpoint; True ends the remeasurement."""
+    """Called before every checkpoint; True ends the remeasurement."""
     command: str | None = None
-    """The command line for the provenance; None is that of this process."""
+    """The command line stored as provenance; None stands for that of this process."""
 
 
 def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions) -> None:
     """Measures the epochs of a trial that have a checkpoint and no result under the label yet.
 
-    Model, random streams and threads are those of the trial, so an estimator whose settings are unchanged gives the
-    same result bit for bit.
+    The model, random streams and number of threads are the same as in training, so an estimator with unchanged settings
+    returns bit-identical results.
 
     Raises:
-        DataError: if the data is not what the trial was trained on.
-        StorageError: if a checkpoint is damaged. All others have been measured by then.
+        DataError: if the data differs from the data on which the trial was trained.
+        StorageError: if a checkpoint is damaged. It is raised after all others have been measured.
     """
     commits = remeasurement_status(store, config, options.label, options.every).due
     if not commits:
@@ -66,7 +66,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
             except StorageError as error:
                 damaged.append(str(error))
                 continue
-            if checkpoint is None:  # the trial has been trained further meanwhile and has deleted it
+            if checkpoint is None:  # deleted meanwhile, because the trial was trained further
                 continue
             record = _measure(config, measurement, data, device, commit.record, checkpoint)
             result = Remeasurement(

@@ -1,4 +1,4 @@
-"""Runs one trial in this process, and compares it with what is stored."""
+"""Runs one trial in this process, and compares it with the stored results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ def rerun(
 
 
 def line(record: EpochRecord) -> str:
-    """Returns an epoch in a line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
+    """Formats an epoch as one line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
     shown = {
         "loss": record.loss_train,
         "validation": record.accuracy_validation,
@@ -59,10 +59,10 @@ def line(record: EpochRecord) -> str:
 def _as_stored(
     config: TrialConfig, again: TrialStore, options: TrialOptions, original: TrialStore
 ) -> tuple[TrialConfig, TrialStore, TrialOptions]:
-    """Returns the arguments of `run_trial` that give as many epochs and threads as the stored trial had.
+    """Returns arguments of `run_trial` for a rerun with the same number of epochs and threads as the stored trial.
 
-    The number of threads decides the order of sums. If the schedule depends on the number of epochs, the config keeps
-    it and the run is stopped early instead, since fewer epochs would be another trial.
+    The number of threads affects the order of summation, and thereby rounding. If the schedule depends on the number of
+    epochs, changing that number would define another trial. The run is then stopped early instead.
     """
     epochs = original.epochs()
     if not epochs:

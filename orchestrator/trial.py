@@ -1,4 +1,4 @@
-"""Runs a trial: the epoch loop computes what the store does not have yet, and commits it epoch by epoch."""
+"""Runs a trial. The epoch loop computes the epochs that are not stored yet and commits them one by one."""
 
 import secrets
 import time
@@ -30,27 +30,27 @@ _RIVAL_POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class TrialOptions:
-    """How a trial is run, and for whom. None of it changes a number except the resources' threads."""
+    """Options of running a trial. Only `resources` can affect the computed numbers."""
 
     resources: Resources
     stop_requested: Callable[[], bool] = lambda: False
-    """Asked before the first epoch and after every epoch; True interrupts the trial."""
+    """Called before the first epoch and after every epoch; True interrupts the trial."""
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
     """Called with the record of each computed epoch."""
     keeps: Callable[[int], bool] = lambda epoch: False
-    """Whether an epoch's checkpoint is kept, besides the last two."""
+    """Returns whether to keep the checkpoint of an epoch. The last two are always kept."""
     owner: Owner = BY_HAND
     """The sweep and driver that train the trial."""
     node: str = ""
-    """Where it runs, as the engine names its nodes."""
+    """The engine's name of the node on which the trial runs."""
     command: str | None = None
-    """The command line for the provenance; None is that of this process."""
+    """The command line stored as provenance; None stands for that of this process."""
 
 
 def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> State:
     """Computes and commits the epochs that the store does not have.
 
-    If another sweep's driver is training the trial, this waits for it and then goes on from there.
+    If another sweep's driver is training the trial, this waits for it and then continues from its epochs.
 
     Returns:
         Completed, diverged, or interrupted. An exception is stored with the attempt and raised.
@@ -82,7 +82,7 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
 
 
 def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions, device: torch.device) -> Attempt:
-    """Claims the trial, clears what is damaged, and stores that an attempt began."""
+    """Claims the trial, sets damaged files aside, and stores the start of an attempt."""
     started_ms = time.time_ns() // 1_000_000
     name = f"{started_ms}-{secrets.token_hex(3)}"
     claim = store.claim(options.owner, name)
@@ -123,7 +123,7 @@ class _Training:
         """Trains from the newest checkpoint before the first missing epoch.
 
         Returns:
-            How the trial ended; None if it has to go on from another checkpoint.
+            The final state; None if training has to continue from another checkpoint.
         """
         known = self.store.epochs()
         refuse_other_data(self.store, known, self.data.digest)
@@ -137,16 +137,16 @@ class _Training:
             record = trained.record
             record = replace(record, timestamp_ms=end_times.get(record.epoch, record.timestamp_ms))
             if not self._commit(record, trained.checkpoint) and record.epoch not in known:
-                return None  # another process has just committed this epoch: go on from its state
+                return None  # another process has just committed this epoch: continue from its state
             self.options.on_epoch(record)
             if record.epoch == max(gaps, default=None):
-                return None  # all gaps are filled: go on from the newest checkpoint
+                return None  # all gaps are filled: continue from the newest checkpoint
             if record.epoch < self.config.epochs and not record.diverged and self.options.stop_requested():
                 return State.INTERRUPTED
         return State.DIVERGED if record and record.diverged else State.COMPLETED
 
     def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
-        """Returns whether the epoch was new. One that is recomputed for its checkpoint keeps its record."""
+        """Commits an epoch and returns whether it was new. If only its checkpoint was missing, the record is kept."""
         keep = self.options.keeps(record.epoch)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 
@@ -154,10 +154,11 @@ class _Training:
         try:
             yield from train(self.config, self.data, self.device, checkpoint.content if checkpoint else None)
         except UnpicklingError:
-            # The digest is right, so this was committed. Only tensors and numbers are loaded.
+            # The digest is correct, so the file is not damaged. `load` accepts only tensors and numbers.
             raise StorageError(
-                f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {self.store.trial_id} holds "
-                "more than tensors and is not loaded, since it could run code; delete it to use the one before"
+                f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {self.store.trial_id} "
+                "contains objects other than tensors. It is not loaded, because it could run code. Delete it to use "
+                "the previous one"
             ) from None
 
 

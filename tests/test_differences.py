@@ -1,4 +1,4 @@
-"""How far apart two runs of a trial are, and why."""
+"""Differences between two runs of a trial, and their reasons."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def test_units_in_the_last_place(ours: float, theirs: float, expected: int | Non
     assert ulps(ours, theirs) == expected
 
 
-def test_the_largest_difference_of_every_quantity_and_where_it_begins(tmp_path: Path) -> None:
+def test_comparison_shows_first_epoch_and_largest_difference_of_each_quantity(tmp_path: Path) -> None:
     theirs = stored(tmp_path / "theirs", *map(record, range(5)))
     ours = stored(
         tmp_path / "ours",
@@ -103,7 +103,7 @@ def test_equal_conditions_are_reported_as_equal(tmp_path: Path) -> None:
     assert "are the same as in the stored run" in said
 
 
-def test_equal_numbers_need_no_reasons(tmp_path: Path) -> None:
+def test_identical_numbers_are_reported_without_reasons(tmp_path: Path) -> None:
     theirs, ours = stored(tmp_path / "a", record(0), threads=1), stored(tmp_path / "b", record(0), threads=2)
     found, said = compared(ours, theirs)
     assert found.same
@@ -153,7 +153,7 @@ def test_reasons_are_ranked(tmp_path: Path) -> None:
     )
 
 
-def test_what_an_older_version_did_not_note_is_said(tmp_path: Path) -> None:
+def test_conditions_not_recorded_by_older_versions_are_reported(tmp_path: Path) -> None:
     theirs = stored(tmp_path / "theirs", record(0))
     attempts = theirs.root / "trials" / some_config().trial_id / "attempts"
     (path,) = attempts.iterdir()

@@ -1,4 +1,4 @@
-"""From a sweep file through Ray to MLflow's database; kills and stops of such runs are marked slow."""
+"""From a sweep file through Ray to MLflow's database; tests that kill or stop runs are marked slow."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ CONTENT = {
 
 
 class Place:
-    """A folder in which a user works."""
+    """A user's working folder."""
 
     def __init__(self, folder: Path, content: dict[str, object] = CONTENT) -> None:
         self.folder = folder
@@ -83,7 +83,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The sweep as nothing disturbed it, run with Ray."""
+    """An undisturbed run of the sweep with Ray."""
     place = Place(tmp_path_factory.mktemp("finished"))
     code, said = place.run()
     assert code == 0, said
@@ -101,12 +101,12 @@ def records(place: Place) -> dict[str, list[dict[str, object]]]:
 
 
 def assert_same(ours: Place, theirs: Place) -> None:
-    # repr makes NaN equal to NaN, and tells every other bit apart.
+    # repr makes NaN equal to NaN, and differs for all other numbers that are not bit-identical.
     assert repr(records(ours)) == repr(records(theirs))
 
 
 def assert_shipped_once(place: Place) -> None:
-    """One run a trial, one point a key and epoch, each with the record's own time."""
+    """Checks one run per trial, and one point per key and epoch with the time of the record."""
     runs = dict(place.query("select value, run_uuid from tags where key = 'trial_id'"))
     assert sorted(runs) == sorted(place.sweep.by_id)
     assert len(place.query("select run_uuid from runs where lifecycle_stage = 'active'")) == len(runs) + 1
@@ -121,7 +121,7 @@ def assert_shipped_once(place: Place) -> None:
     assert place.query("select count(*) from runs where status in ('RUNNING', 'SCHEDULED')") == [(0,)]
 
 
-def test_every_trial_has_its_epochs_and_its_run(finished: Place) -> None:
+def test_every_trial_has_all_epochs_and_one_mlflow_run(finished: Place) -> None:
     epochs = {trial_id: finished.storage.trial(trial_id).epochs() for trial_id in finished.sweep.by_id}
     *trained, diverged = epochs.values()
     assert trained == [[0, 1, 2, 3]] * 3
@@ -129,7 +129,7 @@ def test_every_trial_has_its_epochs_and_its_run(finished: Place) -> None:
     assert_shipped_once(finished)
 
 
-def test_params_tags_and_outcomes_are_there(finished: Place) -> None:
+def test_params_tags_and_outcomes_are_in_mlflow(finished: Place) -> None:
     params = {(key, value) for key, value in finished.query("select key, value from params")}
     assert {("optimizer.lr", "0.001"), ("optimizer.name", "adam"), ("batch_size", "64"), ("seed", "1")} <= params
     outcomes = Counter(value for (value,) in finished.query("select value from tags where key = 'outcome'"))
@@ -144,7 +144,7 @@ def test_params_tags_and_outcomes_are_there(finished: Place) -> None:
     assert all(str(source).startswith("hessian-dynamics run ./e2e.yaml") for (source,) in sources)
     assert len(sources) == 4
     keys = {key for (key,) in finished.query("select distinct key from metrics")}
-    # A network of ReLUs has one trace, not two.
+    # A ReLU network has only one trace, because the two are equal.
     assert keys == {quantity.key for quantity in SCALARS} - {"hessian/gauss_newton_trace"}
 
 
@@ -187,7 +187,7 @@ def test_a_killed_driver_loses_nothing(finished: Place, tmp_path: Path, engine: 
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_the_epoch_and_the_same_command_goes_on(finished: Place, tmp_path: Path) -> None:
+def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(finished: Place, tmp_path: Path) -> None:
     place = Place(tmp_path)
     process = place.start()
     place.wait_for_epochs(3)
@@ -198,7 +198,7 @@ def test_ctrl_c_finishes_the_epoch_and_the_same_command_goes_on(finished: Place,
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Stopping after the current epochs; nothing is lost." in said
-    assert "Stopped as asked; the same command goes on from here." in said
+    assert "Stopped on request. Run the same command again to continue." in said
     assert {attempt.ended for attempt in attempts(place)} <= {"interrupted", "completed", "diverged"}
     assert place.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]
     code, said = place.run()
@@ -212,7 +212,7 @@ def attempts(place: Place) -> list[object]:
 
 
 @pytest.mark.slow
-def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
+def test_adding_seeds_and_epochs_computes_only_the_missing_ones(tmp_path: Path) -> None:
     place = Place(tmp_path, {**CONTENT, "grid": {"seed": [0]}})
     assert place.run("--engine", "local")[0] == 0
     place.write({**CONTENT, "grid": {"seed": [0, 1]}, "trial": {**CONTENT["trial"], "epochs": 4}})  # type: ignore[dict-item]
@@ -225,7 +225,7 @@ def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tracker_that_is_away_stops_nothing(tmp_path: Path) -> None:
+def test_an_unreachable_tracker_does_not_stop_training(tmp_path: Path) -> None:
     place = Place(tmp_path, {**CONTENT, "grid": {"seed": [0]}})
     code, said = place.run("--engine", "local", "--tracking-uri", "http://127.0.0.1:9")
     assert code == 0, said
@@ -234,7 +234,7 @@ def test_a_tracker_that_is_away_stops_nothing(tmp_path: Path) -> None:
     status = place.storage.sweep("e2e").shipper_status()
     assert status is not None
     assert status.state == "unreachable"
-    os.kill(status.pid, signal.SIGTERM)  # it would go on trying for a minute
+    os.kill(status.pid, signal.SIGTERM)  # it would keep trying for a minute
     shipped = subprocess.run(
         [COMMAND, "ship", "e2e", "--tracking-uri", "sqlite:///mlflow.db"],
         cwd=tmp_path,

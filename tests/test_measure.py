@@ -21,7 +21,7 @@ CONTENT = {
 
 
 class Place:
-    """A folder in which a user works, with a sweep that was run."""
+    """A user's working folder, with a sweep that was run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Place:
         return invoke(self.folder, *arguments)
 
     def points(self, label: str) -> list[tuple[str, str, int, int, float]]:
-        """(trial, key, epoch, timestamp, value) of what the tracker shows under a label."""
+        """Returns (trial, key, epoch, timestamp, value) of the points that the tracker shows under a label."""
         with sqlite3.connect(self.folder / "mlflow.db") as database:
             return database.execute(
                 "select tags.value, metrics.key, step, timestamp, metrics.value from metrics join tags "
@@ -64,7 +64,7 @@ def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
     use_inline_engine(monkeypatch)
 
 
-def test_a_run_keeps_what_its_sweep_says(place: Place) -> None:
+def test_a_run_keeps_the_checkpoints_selected_by_its_sweep(place: Place) -> None:
     for trial_id in place.sweep.by_id:
         kept = [commit.record.epoch for commit in place.storage.trial(trial_id).with_checkpoint(99)]
         assert kept == [0, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_both_engines_measure_and_ship(place: Place, engine: str, products: int)
     assert f"measured again: {label}: 6 checkpoints of 2 trials" in place.invoke("status", "small")[1]
 
 
-def test_the_same_again_measures_nothing_and_a_path_names_the_sweep_too(place: Place) -> None:
+def test_repeating_measure_does_nothing_and_a_path_selects_the_sweep(place: Place) -> None:
     before = place.stored("lanczos_products-3")
     arguments = ("--set", "measurement.lanczos_products=3", "--every", "2", "--engine", "local")
     code, said = place.invoke("measure", "./small.yaml", *arguments)
@@ -99,7 +99,7 @@ def test_the_same_again_measures_nothing_and_a_path_names_the_sweep_too(place: P
     assert sorted(place.points("lanczos_products-3")) == sorted(before)
 
 
-def test_a_failure_is_said_with_exit_code_1_and_a_tracker_that_is_away_stops_nothing(place: Place) -> None:
+def test_failure_has_exit_code_1_and_an_unreachable_tracker_stops_nothing(place: Place) -> None:
     trial_id = next(iter(place.sweep.by_id))
     trial = place.storage.trial(trial_id)
     path = place.storage.root / "trials" / trial_id / "checkpoints" / trial.read(2).checkpoint
@@ -125,9 +125,7 @@ def test_a_failure_is_said_with_exit_code_1_and_a_tracker_that_is_away_stops_not
         (["--set", "measurement.fraction=2"], "measurement.fraction = 2: must be less than or equal to 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_starts(
-    place: Place, arguments: list[str], said: str
-) -> None:
+def test_invalid_changes_are_refused_before_measuring(place: Place, arguments: list[str], said: str) -> None:
     before = sorted(place.folder.rglob("*"))
     code, shown = place.invoke("measure", "small", *arguments)
     assert code == 2
@@ -136,7 +134,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
     assert sorted(place.folder.rglob("*")) == before
 
 
-def test_a_trial_that_is_adopted_keeps_what_its_sweep_says(tmp_path: Path) -> None:
+def test_an_adopted_trial_keeps_the_checkpoints_selected_by_its_sweep(tmp_path: Path) -> None:
     here = Place(tmp_path)
     first = next(iter(here.sweep.by_id))
     assert here.invoke("trial", "./small.yaml", first, "--adopt")[0] == 0

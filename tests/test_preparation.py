@@ -1,4 +1,4 @@
-"""Data is read and models are built before anything is scheduled, and what is wrong with them is reported."""
+"""Data is read and models are built before anything is scheduled, and errors in them are reported."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ ONE_CPU = Resources(cpu=1)
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
-    """Name and subset of every data set that is read."""
+    """Records the name and subset of every data set that is read."""
     seen = []
 
     def noted(config: Data) -> DataSplits:
@@ -39,7 +39,7 @@ def sweep(*data: dict[str, object]) -> Sweep:
     return Sweep("s", "", tuple(small_trial(data=content) for content in data), Resources(cpu=1))
 
 
-def test_every_set_is_read_once_whatever_its_subsets(
+def test_each_data_set_is_read_once_for_all_subsets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[tuple[str, int | None]]
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -52,13 +52,13 @@ def test_every_set_is_read_once_whatever_its_subsets(
 
 @pytest.mark.parametrize("others", [[], [None], [None, 7], [1294]])
 @pytest.mark.parametrize("first", [True, False])
-def test_the_subset_that_is_too_large_is_found_among_others(others: list[int | None], first: bool) -> None:
+def test_a_subset_that_is_too_large_is_reported(others: list[int | None], first: bool) -> None:
     subsets = [1295, *others] if first else [*others, 1295]
     with pytest.raises(DataError, match=r"data.train_subset = 1295: digits has 1294 images to train on"):
         prepare_data(sweep(*({"name": "digits", "train_subset": subset} for subset in subsets)))
 
 
-def test_each_of_two_folders_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_image_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     here = {"name": "image_folder", "path": str(make_folder(tmp_path / "here"))}
     with pytest.raises(DataError, match="gone' does not exist"):
@@ -78,7 +78,7 @@ def test_models_that_fit_their_data_pass() -> None:
     assert misfits(*(small_trial(model=model, seed=seed) for model in models for seed in (0, 1))) == []
 
 
-def test_everything_that_does_not_fit_is_reported_at_once() -> None:
+def test_all_misfits_are_reported_in_one_error() -> None:
     own = {"name": "tests.training.user_nets:Plain", "classes": 3}
     said = misfits(
         small_trial(),
@@ -105,12 +105,12 @@ def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytes
     assert said == ["model cnn pools twice and needs images of at least 4x4 pixels, not 3x8"]
 
 
-def test_a_bug_in_a_users_own_network_is_an_error_of_its_own() -> None:
+def test_a_bug_in_a_user_defined_network_raises_model_code_error() -> None:
     with pytest.raises(ModelCodeError, match="no width is good"):
         misfits(small_trial(model={"name": "tests.training.user_nets:Broken", "width": 1}))
 
 
-def test_the_gallery_of_a_sweep_is_stored_once(tmp_path: Path) -> None:
+def test_the_gallery_is_stored_once(tmp_path: Path) -> None:
     config = small_trial()
     sweep, store = Sweep("toy", "", (config,), Resources()), Storage(tmp_path).sweep("toy")
     store_gallery(sweep, store)

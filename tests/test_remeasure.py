@@ -1,4 +1,4 @@
-"""Remeasuring from checkpoints: unchanged settings give the same bits, and changed ones give new results."""
+"""Remeasuring from checkpoints: unchanged settings give bit-identical results, changed ones new results."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ CONFIGS = [
 
 
 def changed(config_fraction: float = 0.05, **changes: object) -> MeasurementConfig:
-    """The trials' own measurement with some values changed, as `measure` makes it."""
+    """Returns the measurement of the trials with changed values, as `measure` would."""
     return CONFIGS[0].measurement.model_copy(update={"fraction": config_fraction, "algorithm1_every": 1, **changes})
 
 
@@ -53,11 +53,11 @@ def test_kept_checkpoints_and_the_last_two_are_measured(trained) -> None:  # typ
     assert [record.epoch for record in again(trained, "some", changed(lanczos_products=1), every=2)] == [0, 2, 4]
 
 
-def test_an_estimator_left_as_it_was_gives_the_same_bits(trained) -> None:  # type: ignore[no-untyped-def]
+def test_an_unchanged_estimator_gives_bit_identical_results(trained) -> None:  # type: ignore[no-untyped-def]
     _, store = trained
     for record in again(trained, "products", changed(lanczos_products=5)):
         stored = store.read(record.epoch).record
-        # The same start vector: the first products are the same.
+        # The start vector is the same, so the first products are too.
         assert len(record.lanczos_history) == 5
         assert record.lanczos_history[:3] == stored.lanczos_history
         differing = {f"hessian/lambda_{end}" for end in ("max", "max_residual", "min", "min_residual")} | {
@@ -69,15 +69,15 @@ def test_an_estimator_left_as_it_was_gives_the_same_bits(trained) -> None:  # ty
         assert record.algorithm1_rayleigh_quotients == stored.algorithm1_rayleigh_quotients != ()
 
 
-def test_everything_left_as_it_was_gives_every_bit_again(trained) -> None:  # type: ignore[no-untyped-def]
+def test_unchanged_settings_give_bit_identical_results(trained) -> None:  # type: ignore[no-untyped-def]
     _, store = trained
     for record in again(trained, "same", changed()):
         differences = record.differences(store.read(record.epoch).record)
         assert all(key.startswith(("loss/", "accuracy/")) for key in differences), differences
 
 
-def test_it_gives_what_a_trial_that_measures_so_gives(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """The measurement is invisible, so such a trial goes the same way: an oracle for another fraction."""
+def test_result_equals_that_of_a_trial_trained_with_these_settings(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Measuring does not affect training, so a trial with this measurement is an oracle for the new fraction."""
     config, _ = trained
     measurement = changed(0.3, estimators=("lanczos",), lanczos_products=4)
     twin = config.model_copy(update={"measurement": measurement})
@@ -91,7 +91,7 @@ def test_it_gives_what_a_trial_that_measures_so_gives(trained, tmp_path: Path) -
     assert not records
 
 
-def test_every_measured_epoch_gets_every_estimator(tmp_path: Path) -> None:
+def test_every_estimator_runs_on_every_measured_epoch(tmp_path: Path) -> None:
     own = {"fraction": 0.05, "lanczos_products": 2, "algorithm1_every": 3, "algorithm1_iterations": 2}
     config = small_trial(epochs=2, measurement=own)
     store = Storage(tmp_path).trial(config.trial_id)
@@ -101,7 +101,7 @@ def test_every_measured_epoch_gets_every_estimator(tmp_path: Path) -> None:
     assert all(record.algorithm1_trace is not None for record in store.remeasurements.records(LABEL, 2))
 
 
-def test_where_it_comes_from_is_stored(trained) -> None:  # type: ignore[no-untyped-def]
+def test_provenance_is_stored(trained) -> None:  # type: ignore[no-untyped-def]
     _, store = trained
     measurement = changed(lanczos_products=2, estimators=("lanczos",))
     again(trained, "origin", measurement)
@@ -115,15 +115,15 @@ def test_where_it_comes_from_is_stored(trained) -> None:  # type: ignore[no-unty
     assert {key.partition("/")[0] for key in measured.record.metrics()} == {"hessian", "gradient", "time"}
 
 
-def test_what_is_measured_is_not_measured_again(trained) -> None:  # type: ignore[no-untyped-def]
+def test_measured_epochs_are_not_measured_again(trained) -> None:  # type: ignore[no-untyped-def]
     first = again(trained, "once", changed(lanczos_products=2), every=4)
     both = again(trained, "once", changed(lanczos_products=2))
     assert [record.epoch for record in both] == [0, 2, 3, 4]
-    assert [record for record in both if record.epoch % 4 == 0] == first  # timestamps too
+    assert [record for record in both if record.epoch % 4 == 0] == first  # including timestamps
     assert again(trained, "once", changed(lanczos_products=2)) == both
 
 
-def test_a_stop_is_heeded_after_a_checkpoint_and_it_goes_on_later(trained) -> None:  # type: ignore[no-untyped-def]
+def test_a_stop_request_ends_after_a_checkpoint_and_a_rerun_continues(trained) -> None:  # type: ignore[no-untyped-def]
     calls = iter([False, False, True])
     stopped = again(trained, "stop", changed(lanczos_products=2), stop_requested=lambda: next(calls))
     assert [record.epoch for record in stopped] == [0, 2]
@@ -134,7 +134,7 @@ def path_of(store: TrialStore, epoch: int) -> Path:
     return store._files.root / "trials" / store.trial_id / "checkpoints" / store.read(epoch).checkpoint
 
 
-def test_a_damaged_checkpoint_is_named_after_all_others_were_measured(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_after_measuring_all_others(tmp_path: Path) -> None:
     config = CONFIGS[0]
     store = Storage(tmp_path).trial(config.trial_id)
     run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: epoch == 1))
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_named_after_all_others_were_measured(tmp_path: 
     assert store.remeasurements.epochs(LABEL) == [1, 4]
 
 
-def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_deleted_meanwhile_is_skipped(tmp_path: Path) -> None:
     config = CONFIGS[0]
     store = Storage(tmp_path).trial(config.trial_id)
     run_trial(config, store, TrialOptions(ONE_CPU))
@@ -164,7 +164,7 @@ def test_a_checkpoint_forgotten_meanwhile_is_passed_over(tmp_path: Path) -> None
     assert store.remeasurements.epochs(LABEL) == [4]
 
 
-def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     images = make_folder(tmp_path / "images")
     config = small_trial(data={"name": "image_folder", "path": str(images)}, epochs=1)
@@ -177,7 +177,7 @@ def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert store.remeasurements.labels() == []
 
 
-def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
+def test_a_diverged_epoch_is_skipped(tmp_path: Path) -> None:
     config = small_trial(epochs=4, model=MLP, optimizer={"name": "sgd", "lr": 1e12})
     store = Storage(tmp_path).trial(config.trial_id)
     run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: True))
@@ -185,7 +185,7 @@ def test_a_diverged_epoch_is_passed_over(tmp_path: Path) -> None:
     assert store.remeasurements.epochs(LABEL) == store.epochs()[:-1]
 
 
-def test_the_process_gets_its_settings_back(trained) -> None:  # type: ignore[no-untyped-def]
+def test_torch_settings_of_the_process_are_restored(trained) -> None:  # type: ignore[no-untyped-def]
     import torch
 
     threads, random = torch.get_num_threads(), torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Rerunning a trial: it is identical bit for bit, or the difference and its reasons are reported."""
+"""Rerunning a trial: it is bit-identical, or the difference and its reasons are reported."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ def again(config, stored: Storage | None, scratch: Path) -> tuple[bool, str]:  #
 
 
 @pytest.mark.parametrize("config", [SGD, *OTHERS], ids=lambda c: f"{c.model.name} {c.optimizer.name}")
-def test_every_number_is_the_same(config, stored: Storage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_rerun_is_bit_identical(config, stored: Storage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     same, said = again(config, stored, tmp_path)
     assert same
     count = sum(
@@ -56,34 +56,32 @@ def test_every_number_is_the_same(config, stored: Storage, tmp_path: Path) -> No
     assert f"identical: all {count} numbers of epochs 0 to 2, bit for bit" in said
 
 
-def test_the_stored_epochs_are_compared_however_many_the_file_asks_for(stored: Storage, tmp_path: Path) -> None:
+def test_all_stored_epochs_are_compared_whatever_the_config(stored: Storage, tmp_path: Path) -> None:
     same, said = again(small_trial(epochs=9), stored, tmp_path)
     assert same
     assert "epochs 0 to 2" in said
 
 
-def test_an_unfinished_trial_whose_schedule_stretches_over_its_epochs_keeps_them(
-    stored: Storage, tmp_path: Path
-) -> None:
+def test_rerun_of_an_unfinished_trial_keeps_its_cosine_schedule(stored: Storage, tmp_path: Path) -> None:
     same, said = again(COSINE, stored, tmp_path)
     assert same, said
     assert "of epochs 0 to 2, bit for bit" in said
     assert Storage(tmp_path).trial(COSINE.trial_id).epochs() == [0, 1, 2]
-    # With fewer epochs the cosine would have been another.
+    # With fewer epochs the cosine schedule would be different.
     short = COSINE.model_copy(update={"epochs": 2})
     run_trial(short, Storage(tmp_path / "short").trial(short.trial_id), TrialOptions(ONE_CPU))
     ours = Storage(tmp_path / "short").trial(short.trial_id).read(2).record
     assert ours.differences(stored.trial(COSINE.trial_id).read(2).record)
 
 
-def test_a_difference_is_named_with_its_reasons(stored: Storage, tmp_path: Path) -> None:
+def test_a_difference_is_reported_with_its_reasons(stored: Storage, tmp_path: Path) -> None:
     other = Storage(tmp_path / "other")
     run_trial(SGD, other.trial(SGD.trial_id), TrialOptions(ONE_CPU))
     folder = other.root / "trials" / SGD.trial_id
     commit = folder / "epochs" / "00001.json"
     content = json.loads(commit.read_text())
     content["record"]["hessian_trace"] = 12.5
-    del content["digest"]  # sealed, the commit would tell that it is not what was written
+    del content["digest"]  # with a digest, the change would be detected as damage
     commit.write_text(json.dumps(content))
     (attempt,) = (folder / "attempts").iterdir()
     attempt.write_text(attempt.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
@@ -94,8 +92,8 @@ def test_a_difference_is_named_with_its_reasons(stored: Storage, tmp_path: Path)
     assert "device: here cpu, stored NVIDIA H100" in said
 
 
-def test_another_number_of_threads_is_the_reason(tmp_path: Path) -> None:
-    """The first epochs were computed by two threads, the last one by one; a rerun takes as many as the last."""
+def test_a_different_number_of_threads_is_reported_as_the_reason(tmp_path: Path) -> None:
+    """The first epochs were computed by two threads, the last one by one; a rerun uses as many as the last."""
     config = small_trial(epochs=2, batch_size=256)
     mixed = Storage(tmp_path / "mixed").trial(config.trial_id)
     run_trial(config, mixed, TrialOptions(Resources(cpu=2), lambda: mixed.epochs() == [0, 1]))
@@ -107,7 +105,7 @@ def test_another_number_of_threads_is_the_reason(tmp_path: Path) -> None:
     assert "  2. " not in said
 
 
-def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_user_code_is_reported_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, classes):\n"
         "        super().__init__(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, classes))\n"
@@ -120,7 +118,9 @@ def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pyt
     run_trial(config, storage.trial(config.trial_id), TrialOptions(ONE_CPU))
     monkeypatch.delitem(sys.modules, "nets_of_mine")
     assert again(config, storage, tmp_path / "as-it-was")[0]
-    changed = code.replace("ReLU", "Sigmoid")  # of another length: Python compares time and size with its bytecode
+    changed = code.replace(
+        "ReLU", "Sigmoid"
+    )  # of another length, since Python detects changes of source files by time and size
     (tmp_path / "nets_of_mine.py").write_text(changed)
     monkeypatch.delitem(sys.modules, "nets_of_mine")
     same, said = again(config, storage, tmp_path / "scratch")
@@ -133,11 +133,11 @@ def test_changed_code_of_ones_own_is_the_reason(tmp_path: Path, monkeypatch: pyt
     assert made.own_code == {"nets_of_mine": old}
 
 
-def test_nothing_to_compare_with_is_said(tmp_path: Path) -> None:
+def test_comparing_without_stored_epochs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no stored epochs to compare with; run the sweep first"):
         again(SGD, Storage(tmp_path / "empty"), tmp_path / "scratch")
 
 
-def test_an_epoch_in_a_line() -> None:
+def test_an_epoch_is_formatted_as_one_line() -> None:
     record = EpochRecord(epoch=3, timestamp_ms=0, loss_train=0.27134, accuracy_validation=0.915, hessian_trace=233.4)
     assert line(record) == "epoch   3  loss 0.2713  validation 0.915  trace 233.4"

@@ -1,4 +1,4 @@
-"""A trial continues from its last epoch, whatever happened to it."""
+"""A trial continues from its last epoch after any interruption or damage."""
 
 import io
 from dataclasses import replace
@@ -36,7 +36,7 @@ def run(config: TrialConfig, store: TrialStore, *options: Any, **more: Any) -> S
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> TrialStore:
-    """The trial as nothing disturbed it."""
+    """An undisturbed run of the trial."""
     store = Storage(tmp_path_factory.mktemp("twin")).trial(CONFIG.trial_id)
     assert run(CONFIG, store) is State.COMPLETED
     return store
@@ -66,7 +66,7 @@ def checkpoints(store: TrialStore) -> list[Path]:
     return sorted((store._files.root / "trials" / store.trial_id / "checkpoints").iterdir())
 
 
-def test_a_whole_trial(twin: TrialStore) -> None:
+def test_a_complete_trial(twin: TrialStore) -> None:
     assert twin.epochs() == [0, 1, 2, 3]
     (attempt,) = twin.attempts()
     assert (attempt.ended, attempt.first_epoch) == ("completed", 0)
@@ -75,7 +75,7 @@ def test_a_whole_trial(twin: TrialStore) -> None:
     assert len(checkpoints(twin)) == 2
 
 
-def test_checkpoints_to_keep_stay_and_change_no_number(store: TrialStore, twin: TrialStore) -> None:
+def test_kept_checkpoints_do_not_change_results(store: TrialStore, twin: TrialStore) -> None:
     run(small_trial(epochs=2, model=MLP), store, keeps=lambda epoch: epoch % 2 == 0)
     assert [path.name[:5] for path in checkpoints(store)] == ["00000", "00001", "00002"]
     run(CONFIG, store)  # as a sweep that keeps the last
@@ -83,7 +83,9 @@ def test_checkpoints_to_keep_stay_and_change_no_number(store: TrialStore, twin: 
     assert_equal(store, twin)
 
 
-def test_where_the_last_two_are_damaged_it_goes_on_from_one_that_was_kept(store: TrialStore, twin: TrialStore) -> None:
+def test_training_continues_from_a_kept_checkpoint_if_the_last_two_are_damaged(
+    store: TrialStore, twin: TrialStore
+) -> None:
     run(CONFIG, store, stop_after(3), keeps=lambda epoch: epoch == 0)
     for path in checkpoints(store)[1:]:
         path.unlink()
@@ -93,7 +95,7 @@ def test_where_the_last_two_are_damaged_it_goes_on_from_one_that_was_kept(store:
     assert_equal(store, twin)
 
 
-def test_interrupted_after_any_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
+def test_a_trial_interrupted_after_any_epoch_continues_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
     for _ in range(3):
         assert run(CONFIG, store, stop_after(1)) is State.INTERRUPTED
     assert run(CONFIG, store) is State.COMPLETED
@@ -102,7 +104,7 @@ def test_interrupted_after_any_epoch_it_goes_on_bit_for_bit(store: TrialStore, t
     assert [attempt.ended for attempt in store.attempts()] == ["interrupted"] * 3 + ["completed"]
 
 
-def test_killed_within_an_epoch_it_goes_on_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
+def test_a_trial_killed_within_an_epoch_continues_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
     def dies(record: EpochRecord) -> None:
         if record.epoch == 1:
             raise KeyboardInterrupt
@@ -163,7 +165,7 @@ def test_a_deleted_epoch_is_computed_again(store: TrialStore, twin: TrialStore) 
     assert_equal(store, twin)
 
 
-def test_superseded_it_stops_at_once_and_nothing_has_failed(store: TrialStore, twin: TrialStore) -> None:
+def test_a_superseded_attempt_stops_without_failing(store: TrialStore, twin: TrialStore) -> None:
     def supersede(record: EpochRecord) -> None:
         if record.epoch == 1:
             TrialStore(store._files, store.trial_id).claim(Owner("toy", 0), "successor")
@@ -177,7 +179,7 @@ def test_superseded_it_stops_at_once_and_nothing_has_failed(store: TrialStore, t
     assert [store.read(epoch).claim for epoch in store.epochs()] == [1, 1, 3, 3]
 
 
-def test_another_sweeps_living_attempt_is_waited_for_and_gone_on_from(
+def test_a_trial_waits_for_another_sweeps_attempt_and_continues_from_it(
     tmp_path: Path, store: TrialStore, twin: TrialStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = store._files
@@ -191,7 +193,7 @@ def test_another_sweeps_living_attempt_is_waited_for_and_gone_on_from(
         assert run(CONFIG, store, lambda: next(asked) == 2, owner=Owner("toy", 1)) is State.INTERRUPTED
         assert store.attempts() == []
 
-        def waited(seconds: float) -> None:  # meanwhile the other one commits an epoch and ends
+        def waited(seconds: float) -> None:  # meanwhile the other attempt commits an epoch and ends
             first = scratch.read(0)
             assert other.commit(first.record, checkpoint.content, first.data_digest, claim.attempt)
             other.write_attempt(replace(twin.attempts()[0], ended="interrupted", claim=claim.number))
@@ -202,7 +204,7 @@ def test_another_sweeps_living_attempt_is_waited_for_and_gone_on_from(
     assert store.read(0).claim == claim.number
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_and_named(tmp_path: Path, store: TrialStore) -> None:
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, store: TrialStore) -> None:
     class Malicious:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "owned",))
@@ -214,14 +216,14 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_named(tmp_path: Path, s
     path = store._files.root / "trials" / store.trial_id / "epochs" / "00001.json"
     path.unlink()
     assert store.commit(last.record, buffer.getvalue(), last.data_digest, "evil")
-    with pytest.raises(StorageError, match=rf"the checkpoint of epoch 1 of trial {store.trial_id} holds more than"):
+    with pytest.raises(StorageError, match=rf"the checkpoint of epoch 1 of trial {store.trial_id} contains objects"):
         run(CONFIG, store)
     assert not (tmp_path / "owned").exists()
     checkpoints(store)[-1].unlink()
     assert run(CONFIG, store) is State.COMPLETED
 
 
-def test_more_epochs_run_only_those(store: TrialStore, twin: TrialStore) -> None:
+def test_adding_epochs_computes_only_the_missing_ones(store: TrialStore, twin: TrialStore) -> None:
     run(small_trial(epochs=1, model=MLP), store)
     seen: list[int] = []
     run(CONFIG, store, on_epoch=lambda record: seen.append(record.epoch))
@@ -229,9 +231,7 @@ def test_more_epochs_run_only_those(store: TrialStore, twin: TrialStore) -> None
     assert_equal(store, twin)
 
 
-def test_where_another_process_was_first_its_epoch_stays_and_is_gone_on_from(
-    store: TrialStore, twin: TrialStore
-) -> None:
+def test_training_continues_from_an_epoch_that_another_process_committed(store: TrialStore, twin: TrialStore) -> None:
     def overtaken(record: EpochRecord) -> None:
         if record.epoch == 1:
             other = twin.read(2)
@@ -244,7 +244,7 @@ def test_where_another_process_was_first_its_epoch_stays_and_is_gone_on_from(
     assert_equal(store, twin)
 
 
-def test_a_diverged_trial_is_a_result_and_not_run_again(tmp_path: Path) -> None:
+def test_a_diverged_trial_is_not_run_again(tmp_path: Path) -> None:
     config = small_trial(epochs=4, model=MLP, optimizer={"name": "sgd", "lr": 1e12})
     store = Storage(tmp_path).trial(config.trial_id)
     assert run(config, store) is State.DIVERGED
@@ -265,7 +265,7 @@ def on_images(folder: Path, epochs: int) -> TrialConfig:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_going_on_with_other_data_is_refused(tmp_path: Path, images: Path, damaged: bool) -> None:
+def test_continuing_with_changed_data_is_refused(tmp_path: Path, images: Path, damaged: bool) -> None:
     store = Storage(tmp_path / "storage").trial(on_images(images, 1).trial_id)
     run(on_images(images, 1), store)
     for path in checkpoints(store) if damaged else []:
@@ -278,7 +278,7 @@ def test_going_on_with_other_data_is_refused(tmp_path: Path, images: Path, damag
     assert store.attempts()[-1].ended == "failed"
 
 
-def test_the_same_images_elsewhere_are_the_same_data(tmp_path: Path, images: Path) -> None:
+def test_the_same_images_in_another_folder_are_the_same_data(tmp_path: Path, images: Path) -> None:
     config = on_images(images, 1)
     store = Storage(tmp_path / "storage").trial(config.trial_id)
     run(config, store)
@@ -289,7 +289,7 @@ def test_the_same_images_elsewhere_are_the_same_data(tmp_path: Path, images: Pat
     assert run(moved, store) is State.COMPLETED
 
 
-def test_an_exception_is_noted_with_its_traceback(tmp_path: Path) -> None:
+def test_an_exception_is_stored_with_its_traceback(tmp_path: Path) -> None:
     config = on_images(tmp_path / "nowhere", 1)
     store = Storage(tmp_path / "storage").trial(config.trial_id)
     with pytest.raises(DataError):

@@ -11,14 +11,14 @@ from orchestrator.study.sweep import Sweep
 
 
 def check_sweep(sweep: Sweep) -> Iterator[Finding]:
-    """Whether every data set of a sweep is there, and every network of the user's can be imported."""
+    """Checks that every data set of a sweep is available and every user-defined network can be imported."""
     yield from map(check_data, dict.fromkeys(trial.data for trial in sweep.trials))
     names = dict.fromkeys(trial.model.name for trial in sweep.trials)
     yield from (check_own_model(name) for name in names if ":" in name)
 
 
 def check_data(config: Data, ask_servers: bool = False) -> Finding:
-    """Whether a data set is on this machine.
+    """Checks whether a data set is on this machine.
 
     Args:
         config: the data set.
@@ -37,7 +37,7 @@ def check_data(config: Data, ask_servers: bool = False) -> Finding:
 
 
 def check_own_model(name: str) -> Finding:
-    """Whether a network of the user's, ``module:Class``, can be imported."""
+    """Checks that a user-defined network, ``module:Class``, can be imported."""
     module, _, attribute = name.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:

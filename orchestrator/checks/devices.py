@@ -8,7 +8,7 @@ from orchestrator.study.sweep import Sweep
 
 
 def check_devices() -> Iterator[Finding]:
-    """Whether torch can be imported and multiplies matrices correctly on the CPU and on every GPU."""
+    """Checks that torch can be imported and multiplies matrices correctly on the CPU and on every GPU."""
     try:
         import torch
 
@@ -27,7 +27,7 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
-    """Usable cores and memory of this machine, and whether it has the GPUs that a sweep asks for."""
+    """Reports the usable cores and memory of this machine, and checks that it has the GPUs of a sweep."""
     try:
         from orchestrator.training.devices import gpus, memory_bytes, usable_cores
     except ImportError:  # reported by check_devices
@@ -47,7 +47,7 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
 
 
 def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:
-    """Whether this node has the CPUs and GPUs that Ray schedules on it."""
+    """Checks that this node has the CPUs and GPUs that Ray schedules on it."""
     try:
         from orchestrator.training import devices
     except ImportError:  # reported by check_devices

@@ -23,13 +23,13 @@ class Subject:
     tracking_uri: str
     ray_address: str | None = None
     load: Callable[[], Sweep] | None = None
-    """Returns the sweep whose data and networks are checked too."""
+    """Loads the sweep whose data and networks are also checked."""
     ask_cluster: bool = False
-    """Check every node of the cluster too, which creates and removes a file in the storage."""
+    """Also check every node of the cluster. This creates and removes files in the storage."""
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
-    """The findings of all checks, each as soon as it is known."""
+    """Yields the findings of all checks as they complete."""
     yield from check_versions()
     sweep, findings = _loaded(subject.load)
     yield from check_cores(sweep)
@@ -74,7 +74,7 @@ def _nodes(storage: Storage, address: str, sweep: Sweep | None) -> Iterator[Find
 
 
 def node_findings(report: NodeReport) -> Iterator[Finding]:
-    """One finding for a node without faults, else one for each fault."""
+    """Yields one finding for each fault of a node, or a single one if it has none."""
     faults = [finding for finding in report.findings if finding.severity is not Severity.OK]
     for fault in faults:
         yield Finding("node", fault.severity, f"{report.name}: {fault.subject}: {fault.text}", fault.fix)

@@ -11,7 +11,7 @@ class Severity(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """A run works, but less well than it could, or needs something first."""
+    """A run would work, but with limits or only after some preparation."""
     PROBLEM = "problem"
     """A run would fail."""
 
@@ -35,17 +35,17 @@ def ok(subject: str, text: str) -> Finding:
 
 
 def warning(subject: str, text: str, fix: str = "") -> Finding:
-    """A finding that a run survives."""
+    """A finding that does not prevent a run."""
     return Finding(subject, Severity.WARNING, text, fix)
 
 
 def problem(subject: str, text: str | BaseException, fix: str = "") -> Finding:
-    """A finding with which a run would fail. An exception without a message shows its type."""
+    """A finding that would make a run fail. If an exception has no message, its type is shown."""
     return Finding(subject, Severity.PROBLEM, str(text) or type(text).__name__, fix)
 
 
 def checked(subject: str, check: Callable[[], str]) -> Finding:
-    """The text that a check returns, or the error that it raises as a problem."""
+    """Runs a check. Its text becomes an ok finding, and an error that it raises becomes a problem."""
     try:
         return ok(subject, check())
     except (ValueError, OSError, RuntimeError, ImportError) as error:

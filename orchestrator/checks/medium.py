@@ -1,4 +1,4 @@
-"""The file system under a folder: whether it does what the store needs, its type, its free space."""
+"""Checks that the file system of a folder supports all operations of the store. Reports its type and free space."""
 
 import shutil
 import tempfile
@@ -18,9 +18,9 @@ class Medium:
     """A writable folder, or bucket, and the file system it is on."""
 
     exists: bool
-    """False if the folder is not there yet but can be created."""
+    """False if the folder does not exist yet but can be created."""
     file_system: str
-    """``ext4``, ``nfs4``, ...; ``unknown`` if the operating system does not tell."""
+    """``ext4``, ``nfs4``, ...; ``unknown`` if it cannot be determined."""
     free_bytes: int | None
     """None for a bucket."""
 
@@ -36,10 +36,10 @@ class Medium:
 
 
 def storage_medium(files: FileSystem) -> Medium:
-    """The medium of a storage, after trying all operations the store needs. Leaves no trace.
+    """Tests all operations that the store needs in a storage, and returns its medium. Leaves no files behind.
 
     Raises:
-        StorageError: if it cannot be written, or lets two writers create one file.
+        StorageError: if the storage is not writable, or two writers can both create the same file.
     """
     if isinstance(files.root, Path):
         return folder_medium(files.root)
@@ -48,12 +48,12 @@ def storage_medium(files: FileSystem) -> Medium:
 
 
 def folder_medium(folder: Path) -> Medium:
-    """The medium of a folder, after trying all operations the store needs in a scratch folder.
+    """Tests all operations that the store needs in a scratch folder, and returns the medium of a folder.
 
-    A folder that does not exist is not created; its nearest existing parent is tried instead.
+    A folder that does not exist is not created; its nearest existing parent is tested instead.
 
     Raises:
-        StorageError: if it cannot be written, or the file system cannot create files exclusively.
+        StorageError: if the folder is not writable, or the file system cannot create files exclusively.
     """
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
@@ -61,12 +61,12 @@ def folder_medium(folder: Path) -> Medium:
             _check_exclusive_creation(DiskFiles(Path(scratch)))
     except OSError as error:
         reason = error if isinstance(error, StorageError) else f"{place} cannot be written ({error.strerror or error})"
-        raise StorageError(f"{reason}; use a folder of yours on a local disk or NFS") from None
+        raise StorageError(f"{reason}; use a folder you can write to, on a local disk or NFS") from None
     return Medium(folder.is_dir(), file_system(place), shutil.disk_usage(place).free)
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """The type of the file system that holds a path."""
+    """Returns the type of the file system that contains a path."""
     try:
         lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
@@ -75,7 +75,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     # A space in a mount point is written as an octal escape.
     points = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in lines if len(fields) > 2]
     above = [
-        (len(point.parts), number, kind)  # of two mounts on one point the later one is visible
+        (len(point.parts), number, kind)  # if mounts share a point, the later one is visible
         for number, (point, kind) in enumerate(points)
         if resolved.is_relative_to(point)
     ]
@@ -85,4 +85,4 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 def _check_exclusive_creation(files: FileSystem) -> None:
     files.check_writable()
     if not files.create("once", b"1") or files.create("once", b"2") or files.read("once") != b"1":
-        raise StorageError(f"{files.root}: the file system lets two writers create one file, so epochs could be lost")
+        raise StorageError(f"{files.root}: two writers can both create the same file, so epochs could be lost")

@@ -1,4 +1,4 @@
-"""Checks that a node computes the same as the driver. They run on that node and need no Ray."""
+"""Checks that a node would compute the same numbers as the driver. They run on that node, without Ray."""
 
 import socket
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from orchestrator.study.data_config import Data
 
 @dataclass(frozen=True)
 class DriverState:
-    """The driver's software, lease and data. Workers compare it with theirs before each trial: nodes may join late."""
+    """The driver's software, lease and data. Workers compare theirs before each trial, because nodes may join late."""
 
     software: Software
     sweep: str
     lease: int
     token: str
-    """The token of the driver's lease, which no other storage has."""
+    """The token of the driver's lease. No other storage contains it."""
     digests: dict[Data, str]
-    """Digests of the driver's data: two machines may hold different images at one path."""
+    """Digests of the driver's data, because two machines may have different images at the same path."""
 
     def check(self, storage: Storage) -> None:
-        """Raises UnfitError if this node has other software or another storage than the driver."""
+        """Raises UnfitError if the software or storage of this node differs from the driver's."""
         if differences := software().differences(self.software):
             raise UnfitError(f"node {socket.gethostname()}: {'; '.join(differences)}; {INSTALL}")
         number, token = storage.sweep(self.sweep).driver_lease.newest_token()
@@ -39,12 +39,12 @@ class DriverState:
             raise UnfitError(f"node {socket.gethostname()}: {_other_storage(storage)}")
 
     def check_data(self, config: Data, digest: str) -> None:
-        """Raises UnfitError if a data set on this node is not the driver's."""
+        """Raises UnfitError if a data set on this node differs from the driver's."""
         expected = self.digests.get(config, digest)
         if digest != expected:
             raise UnfitError(
                 f"node {socket.gethostname()}: {config.name} has digest {digest[:12]} there, expected {expected[:12]} "
-                "as the driver has it; copy the driver's images there, with their times (rsync -a), or share the folder"
+                "as on the driver; copy the driver's images there, with their times (rsync -a), or share the folder"
             )
 
 
@@ -67,7 +67,7 @@ class NodeQuery:
 
 
 def check_node(query: NodeQuery) -> list[Finding]:
-    """The findings on this node."""
+    """Runs all checks on this node and returns their findings."""
     return [
         *check_against_driver(query.software),
         *_storage(query),

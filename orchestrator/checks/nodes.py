@@ -1,4 +1,4 @@
-"""Checks every node of a Ray cluster at once, before anything is scheduled there."""
+"""Checks all nodes of a Ray cluster in parallel, before anything is scheduled there."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 PATIENCE_SECONDS = 60.0
-"""Time to start a process that imports torch. A node that takes longer could not run trials either."""
+"""Maximum time to wait for a node, which starts a process and imports torch. A slower one could not run trials."""
 CLOCK_SECONDS = 5.0
-"""Allowed difference of a node's clock, which dates epochs and from which the remaining time is computed."""
+"""Maximum difference of a node's clock from the driver's. Nodes date the epochs, which gives the remaining time."""
 _PINGS = 5
 
 
 class UnfitNodesError(ValueError):
-    """Nodes of the cluster cannot run the sweep. The message lists each, what is wrong and how to fix it."""
+    """Nodes of the cluster cannot run the sweep. The message lists each node with its problem and the fix."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class NodeReport:
     """Host name and address."""
     findings: tuple[Finding, ...]
     cpus: float = 0.0
-    """CPUs that it offers to Ray."""
+    """CPUs that the node offers to Ray."""
     gpus: float = 0.0
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that forbid trials on the node."""
+        """The findings that prevent trials on the node."""
         return tuple(finding for finding in self.findings if finding.severity is Severity.PROBLEM)
 
 
@@ -60,11 +60,11 @@ def refuse_unfit(reports: Iterable[NodeReport]) -> None:
     """Raises UnfitNodesError if any node has a problem."""
     lines = [f"node {report.name}: {fault.subject}: {fault}" for report in reports for fault in report.problems]
     if lines:
-        raise UnfitNodesError("\n  ".join(["nothing was scheduled, since the cluster is not fit:", *lines]))
+        raise UnfitNodesError("\n  ".join(["nothing was scheduled, because nodes of the cluster are unfit:", *lines]))
 
 
 def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = PATIENCE_SECONDS) -> list[NodeReport]:
-    """The report of every live node with CPUs or GPUs, sorted by name. Ray must be connected.
+    """Returns a report on every live node with CPUs or GPUs, sorted by name. Ray must be connected.
 
     Args:
         storage: where trials will be written. Files created for the check are removed again.
@@ -85,7 +85,7 @@ def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = 
             heard = asked[node] in answered
             found = _findings(mark, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
             reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
-    remaining = {node.node_id for node in _live_nodes()}  # Ray schedules nothing on those that left meanwhile
+    remaining = {node.node_id for node in _live_nodes()}  # nodes that have left get no trials
     return [report for node_id, report in reports.items() if node_id in remaining]
 
 
@@ -105,7 +105,7 @@ class _Mark:
         return self.storage.files.read(self.answer(node)) == self.content
 
     def query(self, node: _Node, data: tuple[Data, ...]) -> bytes:
-        """The pickled query for a node, which may be unable to unpickle it."""
+        """Returns the query for a node as bytes, because the node may be unable to unpickle it."""
         root = str(self.storage.root)
         answer = self.answer(node)
         return pickle.dumps(NodeQuery(root, self.name, self.content, answer, software(), data, node.cpus, node.gpus))
@@ -113,7 +113,7 @@ class _Mark:
 
 @contextlib.contextmanager
 def _mark(storage: Storage, nodes: list[_Node]) -> Iterator[_Mark]:
-    # The store clears .partial of files that killed writers left.
+    # The store later deletes files in .partial that a killed process has left.
     mark = _Mark(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
     storage.files.create(mark.name, mark.content)
     try:
@@ -144,7 +144,7 @@ def _live_nodes() -> list[_Node]:
 
 @contextlib.contextmanager
 def _inspectors(nodes: list[_Node]) -> Iterator[dict[_Node, Any]]:
-    """An actor on each node while the block runs."""
+    """Runs an actor on each node during the block."""
     import ray
 
     inspectors = {node: _inspector(node) for node in nodes}
@@ -160,7 +160,7 @@ def _inspector(node: _Node) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     class Inspector:
-        """Defined inside a function so that Ray sends its code: the node may lack this module or have another one."""
+        """Defined in a function so that Ray sends its code, since the node may lack this module or this version."""
 
         def check(self, query: bytes) -> Any:
             # Ray hides GPUs from actors that reserve none.
@@ -219,10 +219,10 @@ def _clock(inspector: Any) -> Finding:
 
 
 def clock_finding(samples: list[tuple[float, float, float]]) -> Finding:
-    """How much a node's clock differs, from the quickest of some requests.
+    """Compares a node's clock with the driver's, using the request with the shortest round trip.
 
     Args:
-        samples: time of sending, the node's clock, time of arrival, in seconds of Unix time.
+        samples: (time of sending, time on the node, time of arrival) of each request, in Unix seconds.
     """
     sent, there, came = min(samples, key=lambda sample: sample[2] - sample[0])
     offset, error = there - (sent + came) / 2, (came - sent) / 2

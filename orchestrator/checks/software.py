@@ -21,18 +21,18 @@ _COMPARED = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
 
 @dataclass(frozen=True)
 class Software:
-    """Versions that run in one place."""
+    """Versions of the software in one process."""
 
     version: str
     commit: str | None
-    """As in provenance; None if unknown."""
+    """As in the provenance; None if unknown."""
     diff_digest: str | None
     """Digest of the uncommitted changes."""
     python: str
     packages: dict[str, str]
 
     def differences(self, driver: "Software") -> list[str]:
-        """How this software differs from the driver's: ``torch 2.13.0, expected 2.14.1 as the driver has it``."""
+        """Lists differences from the driver's software: ``torch 2.13.0, expected 2.14.1 as on the driver``."""
         pairs = [
             ("Python", self.python, driver.python),
             *((name, self.packages.get(name), driver.packages.get(name)) for name in _COMPARED),
@@ -43,7 +43,7 @@ class Software:
             if self.commit == driver.commit:
                 pairs.append(("uncommitted changes", self.diff_digest, driver.diff_digest))
         return [
-            f"{name} {found or 'none'}, expected {expected or 'none'} as the driver has it"
+            f"{name} {found or 'none'}, expected {expected or 'none'} as on the driver"
             for name, found, expected in pairs
             if _release(found) != _release(expected)
         ]
@@ -58,7 +58,7 @@ def software() -> Software:
 
 
 def check_against_driver(driver: Software) -> Iterator[Finding]:
-    """Whether the software of this process gives the numbers that the driver's would."""
+    """Checks that this process has the driver's software and would compute the same numbers."""
     here = software()
     if differences := here.differences(driver):
         yield problem("versions", "; ".join(differences), INSTALL)
@@ -70,7 +70,7 @@ def check_against_driver(driver: Software) -> Iterator[Finding]:
 
 
 def check_versions() -> Iterator[Finding]:
-    """The version of this program and of the packages it needs."""
+    """Reports the version of this program, and checks the packages it needs."""
     here = capture()
     dirty = "-dirty" if (here.commit or "").endswith("-dirty") else ""
     commit = f", commit {here.commit[:12]}{dirty}" if here.commit else ""
@@ -79,7 +79,7 @@ def check_versions() -> Iterator[Finding]:
 
 
 def check_packages(requirements: Iterable[str]) -> Iterator[Finding]:
-    """Whether the packages that a run needs are installed and recent enough.
+    """Checks that the packages that a run needs are installed and recent enough.
 
     Args:
         requirements: as in a distribution's metadata, for example ``ray[tune]>=2.59; extra == "sweep"``. Only those of
@@ -111,5 +111,5 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _release(version: str | None) -> str | None:
-    """A version without its local part: torch's wheels for CPUs (2.14.1+cpu) and GPUs are one release."""
+    """Removes the local part, since torch's wheels for CPUs (2.14.1+cpu) and GPUs are the same release."""
     return version.partition("+")[0] if version else version

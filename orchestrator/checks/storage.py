@@ -9,7 +9,7 @@ from orchestrator.store.storage import Storage
 
 
 def check_storage(storage: Storage) -> Finding:
-    """Whether the storage can be written and has space."""
+    """Checks that the storage is writable and has free space."""
     try:
         medium = storage_medium(storage.files)
         sweeps = len(storage.sweeps())
@@ -18,12 +18,14 @@ def check_storage(storage: Storage) -> Finding:
     content = f"{sweeps} sweep{'' if sweeps == 1 else 's'} there" if medium.exists else "no sweeps yet"
     text = f"{storage.root}: {medium}, {content}"
     if medium.low_space:
-        return warning("storage", text, "too little for checkpoints: free some, or use another folder with --storage")
+        return warning(
+            "storage", text, "too little space for checkpoints: free some, or use another folder with --storage"
+        )
     return ok("storage", text)
 
 
 def check_cache() -> Iterator[Finding]:
-    """Whether the cache can be written and has space."""
+    """Checks that the cache is writable and has free space."""
     try:
         from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
     except ImportError:  # torch, reported by check_devices
@@ -35,19 +37,19 @@ def check_cache() -> Iterator[Finding]:
         yield problem("cache", f"decoded data goes to {folder}: {error}", f"set {CACHE_VARIABLE} to that folder")
         return
     if medium.low_space:
-        fix = f"too little for decoded data: free some, or set {CACHE_VARIABLE} to another folder"
+        fix = f"too little space for decoded data: free some, or set {CACHE_VARIABLE} to another folder"
         yield warning("cache", f"{folder}: {medium}", fix)
     else:
         yield ok("cache", f"{folder}: {medium}")
 
 
 def check_old_copies() -> Iterator[Finding]:
-    """Decoded copies in the cache that only other versions of this program read."""
+    """Reports decoded copies in the cache that only other versions of this program use."""
     try:
         from orchestrator.training.data.cache import earlier_copies
     except ImportError:  # torch, reported by check_devices
         return
     if copies := earlier_copies():
         size = sum(path.stat().st_size for copy in copies for path in copy.iterdir()) / 2**30
-        text = f"{len(copies)} decoded by other versions, {size:.1f} GiB, not read by this one"
+        text = f"{len(copies)} decoded by other versions, {size:.1f} GiB, not used by this one"
         yield ok("cache", f"{text}; to free the space: rm -rf {' '.join(map(str, copies))}")

@@ -5,7 +5,7 @@ from orchestrator.tracking.describe import describe_tracker
 
 
 def check_tracker(uri: str) -> Finding:
-    """Whether MLflow can track at a URI."""
+    """Checks that MLflow can record at a tracking URI."""
     try:
         return ok("tracker", describe_tracker(uri))
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The command line. It composes the other packages and holds no logic of its own."""
+"""The command-line interface. It combines the other packages and contains no logic."""
 
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _USER_ERRORS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command, by default that of the process. Exits with code 2 after an error that the user can fix."""
+    """Runs a command, by default the one in ``sys.argv``. Exits with code 2 after an error that the user can fix."""
     try:
         app(arguments)
     except _USER_ERRORS as error:

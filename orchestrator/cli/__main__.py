@@ -1,4 +1,4 @@
-"""Lets `python -m orchestrator.cli` run a command."""
+"""Entry point of `python -m orchestrator.cli`."""
 
 from orchestrator.cli import main
 

@@ -41,10 +41,10 @@ def plan(
     engine: EngineOption = "ray",
     max_concurrent: ConcurrencyOption = None,
 ) -> None:
-    """Shows all trials, what is missing, and how long that would take here.
+    """Shows all trials, the missing epochs, and how long they would take on this machine.
 
-    The time comes from running parts of the trials for some seconds. Stores and downloads nothing. If the time cannot
-    be measured, the reason is shown and the exit code is still 0.
+    The time is estimated by running parts of the trials for a few seconds. Nothing is stored or downloaded. If the time
+    cannot be estimated, the reason is shown and the exit code is still 0.
     """
     current = reconcile(load_sweep(sweep, override or ()), Storage(storage))
     console.print(table(current), crop=False)
@@ -68,12 +68,12 @@ def run(
         bool, typer.Option("--verify", help="Read all stored epochs first, to find damaged ones.")
     ] = False,
 ) -> None:
-    """Trains and measures all trials of a sweep that are missing in the storage, and shows them in MLflow.
+    """Trains and measures all trials of a sweep that are missing in the storage, and uploads the results to MLflow.
 
-    Ctrl-C stops the run after the current epochs, and a second Ctrl-C at once. SIGTERM, the end of the terminal and
-    `--budget` stop it too. The same command continues.
+    Ctrl-C stops the run after the current epochs; a second Ctrl-C stops it at once. SIGTERM, closing the terminal and
+    `--budget` also stop it after the current epochs. Run the same command again to continue.
 
-    Damaged epochs that a command has found are computed again. `--verify` looks for them first.
+    Epochs that are known to be damaged are computed again. `--verify` checks all stored epochs first.
 
     Exit codes: 0 if all trials are done, 1 if some are missing, 2 if the run could not start, 130 if it was stopped at
     once.
@@ -113,7 +113,7 @@ def trial(
         bool, typer.Option("--adopt", help="Continue the trial in the storage instead of a scratch folder.")
     ] = False,
 ) -> None:
-    """Runs one trial in this process, for a debugger or to check that it can be reproduced.
+    """Runs one trial in this process, for debugging or to check that its results can be reproduced.
 
     It runs in a scratch folder and changes neither the storage nor MLflow, except with `--adopt`. With `--compare` the
     exit code is 1 if a number differs.
@@ -144,19 +144,20 @@ def measure(
         list[str] | None,
         typer.Option("--set", metavar="measurement.KEY=VALUE", help="Change a setting of the measurement."),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Only epochs that are multiples of this number.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Measure only epochs that are multiples of this number.")] = 1,
     engine: EngineOption = "ray",
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
 ) -> None:
-    """Measures the stored checkpoints of a sweep with other settings. The results are new keys of its runs in MLflow.
+    """Measures the stored checkpoints of a sweep with other settings. MLflow shows the results as new metrics.
 
     For example, `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` measures on all training
     images.
 
-    The last two checkpoints of a trial are always stored; `keep_checkpoints: every 10` in the sweep keeps more. Nothing
-    is measured twice. Ctrl-C stops after the current checkpoints. The exit codes are those of `run`.
+    The last two checkpoints of a trial are always stored; `keep_checkpoints: every 10` in the sweep keeps more.
+    Checkpoints already measured with these settings are skipped. Ctrl-C stops after the current checkpoints. The exit
+    codes are the same as for `run`.
     """
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.background import ship_now

@@ -1,4 +1,4 @@
-"""A finding of the doctor as a line of the terminal."""
+"""Formats a finding of the doctor as a line for the terminal."""
 
 from rich.text import Text
 
@@ -9,6 +9,6 @@ _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: 
 
 
 def finding_line(finding: Finding) -> Text:
-    """Severity, subject and text, without credentials."""
+    """Returns severity, subject and text, without credentials."""
     severity = (f"{finding.severity:<7}", _COLOURS[finding.severity])
     return Text.assemble(severity, f"  {finding.subject:<8}  {redacted(str(finding))}")

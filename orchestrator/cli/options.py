@@ -12,7 +12,8 @@ Source = Literal["store", "mlflow"]
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
 StorageOption = Annotated[
-    str, typer.Option("--storage", help="Folder for all results, or s3://BUCKET/PREFIX. Sweeps share trials there.")
+    str,
+    typer.Option("--storage", help="Folder for all results, or s3://BUCKET/PREFIX. Identical trials are stored once."),
 ]
 TrackingOption = Annotated[
     str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow's tracking URI.")
@@ -20,21 +21,24 @@ TrackingOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a value: `--set optimizer.lr=0.1`. This makes another sweep."
+        "--set", metavar="KEY=VALUE", help="Change a value: `--set optimizer.lr=0.1`. This defines another sweep."
     ),
 ]
 EngineOption = Annotated[EngineName, typer.Option(help="`ray`, or `local` for plain processes on this machine.")]
 AddressOption = Annotated[
-    str | None, typer.Option(envvar="RAY_ADDRESS", help="Address of a Ray cluster. By default Ray starts here.")
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="Address of a Ray cluster. By default Ray starts on this machine."),
 ]
 SourceOption = Annotated[Source, typer.Option("--from", help="Read the numbers from the storage or from MLflow.")]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of trials at a time.")]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Stop trials after their current epoch once this time is over: `2h`, `1h30m`."),
+    typer.Option(
+        metavar="TIME", help="Stop trials after their current epoch once this time has passed: `2h`, `1h30m`."
+    ),
 ]
 
 
 def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
-    """The sweep as it was last run, or from its file if it was never run."""
+    """Returns the sweep as it was last run, or loads its file if it was never run."""
     return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)

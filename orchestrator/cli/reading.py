@@ -1,4 +1,4 @@
-"""Commands that read what is stored, or check the machine: status, ship, export, report, doctor."""
+"""Commands that read the storage or check the machine: status, ship, export, report, doctor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
-    """Shows the state of all trials of a sweep, during a run and after. Reads the storage only."""
+    """Shows the state of all trials of a sweep, during or after a run. Reads only the storage."""
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
     state = reconcile(desired, store)
@@ -40,7 +40,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     for line in (state.summary, *damage(state), *failures(state), *remeasured_lines(desired, store), *spent):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
-    say(f"driver: {holder}" if holder else "driver: none at work")
+    say(f"driver: {holder}" if holder else "driver: none running")
     shipper = store.sweep(desired.name).shipper_status()
     if shipper:
         say(f"tracker: {shipper.message or shipper.state}, {shipper.pending_epochs} epochs to ship")
@@ -53,7 +53,7 @@ def ship(
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     follow: Annotated[bool, typer.Option("--follow", help="Continue until the sweep's run has ended.")] = False,
 ) -> None:
-    """Copies the stored numbers of a sweep into MLflow. Shipping again changes nothing; an empty tracker is filled."""
+    """Uploads the stored numbers of a sweep to MLflow. Numbers that are already there are not uploaded again."""
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.shipper import ship as ship_sweep
 
@@ -73,8 +73,8 @@ def export(
 ) -> None:
     """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
 
-    By default they are written into the sweep's folder in the storage. The tables from MLflow are the same as from the
-    storage; if MLflow lacks something, the command fails.
+    By default they are written into the sweep's folder in the storage. Tables read from MLflow are identical to those
+    from the storage; if MLflow lacks some data, the command fails.
     """
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)
@@ -101,7 +101,8 @@ def report(
 ) -> None:
     """Writes `report.html` for a sweep, finished or not: verdicts, tables, figures, and what is missing.
 
-    Each figure is also written as SVG, with its numbers as CSV. MLflow gets all files as artifacts of the sweep's run.
+    Each figure is also written as SVG, with its numbers as CSV. All files are uploaded to MLflow as
+    artifacts of the sweep's run.
     """
     from orchestrator.analysis.report import write_report
     from orchestrator.tracking.sweep_run import log_report
@@ -115,7 +116,7 @@ def report(
     for verdict in written.verdicts:
         say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
     if written.missing:
-        say(f"not drawn, the page says why: {', '.join(written.missing)}")
+        say(f"figures not drawn (the page explains why): {', '.join(written.missing)}")
     say(log_report(store, name, tracking_uri, written.page.parent))
     if isinstance(store.root, S3Location):
         say(f"in the storage: {published}")
@@ -124,16 +125,18 @@ def report(
 
 @app.command()
 def doctor(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Check its data and models too.")] = None,
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Also check the data and models of this sweep.")
+    ] = None,
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     address: AddressOption = None,
-    cluster: Annotated[bool, typer.Option("--cluster", help="Check every node of the Ray cluster too.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Also check every node of the Ray cluster.")] = False,
 ) -> None:
     """Checks what a run needs: packages, devices, folders, data, tracker. Shows how to fix each problem.
 
     With `--cluster` it compares the versions, storage, data and clock of every node with this machine's, and the
-    node's devices with those that Ray schedules on. `run` does the same before it schedules anything.
+    node's devices with those that Ray schedules on. `run` makes the same checks before it schedules trials.
 
     Changes and downloads nothing. The exit code is 1 if there is a problem, and 0 if there are only warnings.
     """

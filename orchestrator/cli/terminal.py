@@ -1,4 +1,4 @@
-"""The command, its output on the terminal, and its log messages."""
+"""The command-line application, its terminal output and its log messages."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ def say(line: str) -> None:
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints log messages, from WARNING on to standard error."""
+    """Prints log messages. WARNING and higher levels go to standard error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def configure_logging(
         bool, typer.Option("--verbose", help=f"Show debug messages. ${LOG_VARIABLE} sets any level.")
     ] = False,
 ) -> None:
-    """Prints the log messages of this program, and of no library."""
+    """Prints the log messages of this program but not those of libraries."""
     level = "DEBUG" if verbose else os.environ.get(LOG_VARIABLE, "INFO").upper()
     if level not in _LEVELS:
         raise ValueError(f"{LOG_VARIABLE}={os.environ[LOG_VARIABLE]!r}: expected one of {', '.join(_LEVELS)}")
@@ -62,10 +62,10 @@ def configure_logging(
 
 @contextlib.contextmanager
 def interruptible(name: str) -> Iterator[None]:
-    """Exits with code 130 and a message after Ctrl-C, SIGTERM or the end of the terminal."""
+    """Exits with code 130 and a message after Ctrl-C, SIGTERM or the closing of the terminal."""
     try:
         with handling(interrupt):
             yield
     except KeyboardInterrupt:
-        say(f"Stopped. All finished epochs are kept. The same command continues sweep {name!r}.")
+        say(f"Stopped. All finished epochs are kept. Run the same command again to continue sweep {name!r}.")
         raise typer.Exit(130) from None

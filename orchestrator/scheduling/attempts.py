@@ -16,19 +16,19 @@ log = logging.getLogger("hessian_dynamics.attempts")
 SAME_ERROR_TRIALS = 3
 """If the first trials to end all fail with the same error, the run stops after this many."""
 _BAD_NODE_TRIALS = 2
-"""A node is avoided once this many trials died on it with no epoch committed there since."""
+"""A node is avoided once this many trials died on it and none has committed an epoch there since."""
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class PlannedAttempt:
-    """An attempt that an engine is to run."""
+    """An attempt that an engine should run next."""
 
     trial_id: str
     alone: bool = False
-    """Whether nothing may run beside it on its GPU or machine."""
+    """Whether no other trial may run on its GPU or machine at the same time."""
     avoid: frozenset[str] = frozenset()
-    """Nodes on which it should not run if there are others."""
+    """Nodes to avoid if the cluster has others."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Trial:
     begun: TrialSnapshot = field(default_factory=TrialSnapshot)
     """Its progress when its last attempt began."""
     failures: Counter[FailureKind] = field(default_factory=Counter)
-    """Failures since it last committed an epoch."""
+    """Number of failures by kind since the trial last committed an epoch."""
     died_on: set[str] = field(default_factory=set)
 
 
@@ -49,7 +49,7 @@ class Attempts:
     Args:
         job: what is done for each trial.
         trial_ids: the trials, in the order in which they begin.
-        stopping: whether no further attempt may begin.
+        stopping: returns True once no further attempt may begin.
         stop: asks running attempts to end after their current epoch.
         gpu: whether trials compute on GPUs.
         jitter: returns a random number between 0 and 1.
@@ -74,12 +74,12 @@ class Attempts:
         self._lock = threading.RLock()
         self._first_ends: list[Failure | None] = []
         self._died_on_node: defaultdict[str, set[str]] = defaultdict(set)
-        """Trials that died on a node since one last committed an epoch there."""
+        """Maps a node to the trials that died on it since a trial last committed an epoch there."""
         self._unfit_nodes: set[str] = set()
         self._closed = False
 
     def __len__(self) -> int:
-        """Number of trials that wait for an attempt."""
+        """Number of trials waiting for an attempt."""
         with self._lock:
             return len(self._waiting)
 
@@ -91,7 +91,7 @@ class Attempts:
 
     @property
     def finished(self) -> bool:
-        """Whether no attempt is left to begin, now or later."""
+        """Whether no further attempt will begin."""
         with self._lock:
             if self._closed or self._stopping():
                 return True
@@ -101,8 +101,8 @@ class Attempts:
         """Returns the next attempt, or None if none may begin now.
 
         Args:
-            engine_keeps_alone: whether the engine itself gives a GPU of its own to a trial that must be alone. Other
-                trials may then run elsewhere at the same time.
+            engine_keeps_alone: whether the engine reserves a whole GPU for a trial that must be alone. Other trials
+                may then run on other GPUs at the same time.
         """
         with self._lock:
             if self.finished:
@@ -125,7 +125,7 @@ class Attempts:
         return None
 
     def close(self) -> None:
-        """Lets no further attempt begin."""
+        """Prevents further attempts from beginning."""
         with self._lock:
             self._closed = True
 
@@ -135,7 +135,7 @@ class Attempts:
             self.ended(trial_id, failure)
 
     def ended(self, trial_id: str, failure: Failure | None) -> None:
-        """Records how an attempt ended: with a failure, or as it should, which includes a requested stop."""
+        """Records the end of an attempt. `failure` is None if it completed or stopped on request."""
         with self._lock:
             trial = self._running.pop(trial_id)
             if failure is None:
@@ -158,7 +158,7 @@ class Attempts:
         now = time.monotonic()
         if any(trial.alone for trial in self._running.values()) and not engine_keeps_alone:
             return None
-        # Trials that must be alone come last: until then another trial could be beside them.
+        # Trials that must be alone run last, when no other trial is left to run beside them.
         candidates = [trial for trial in self._waiting if not trial.alone]
         if not candidates and (engine_keeps_alone or not self._running):
             candidates = list(self._waiting)
@@ -176,7 +176,7 @@ class Attempts:
         else:
             outcome = "failed" if step is NextStep.FAILED else "not finished; run the same command again to continue"
             log.info("trial %s: %s; %s", trial.trial_id, why or failure.line, outcome)
-        # If the storage is unreachable the attempt stays open, which reads as interrupted after the run.
+        # If the storage is unreachable, no end is stored. After the run such an attempt counts as interrupted.
         with contextlib.suppress(OSError):
             self.job.conclude(trial.trial_id, trial.begun, failure.reason, why, step is NextStep.FAILED)
         if step is NextStep.FAILED:

@@ -28,18 +28,18 @@ log = logging.getLogger("hessian_dynamics.driver")
 
 
 def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOptions) -> Plan:
-    """Computes what is desired and not stored yet. Returns the state of all trials at the end.
+    """Trains and measures the epochs of a sweep that are not stored yet. Returns the final status of all trials.
 
     Args:
-        sweep: what is desired.
-        storage: what is stored.
+        sweep: the trials to complete.
+        storage: holds the results, including those of earlier runs.
         console: shows progress.
         options: engine, limits and checks.
 
     Raises:
         StorageError: if the storage cannot be written.
-        LeaseHeldError: if another driver is at work on the sweep.
-        LeaseLostError: if another host's driver has taken over because this one was silent for too long.
+        LeaseHeldError: if another driver is running the sweep.
+        LeaseLostError: if another host's driver has taken over because this one did not renew its lease in time.
         DataError: if a data set is missing or damaged.
         ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
         ModelCodeError: if the code of a user's own network raises.
@@ -68,7 +68,7 @@ def exclusive_run(storage: Storage, name: str) -> Iterator[tuple[SweepStore, Lea
 
     Raises:
         StorageError: if the storage cannot be written.
-        LeaseHeldError: if another driver is at work on the sweep.
+        LeaseHeldError: if another driver is running the sweep.
         LeaseLostError: if another host's driver has taken over.
     """
     storage.files.check_writable()
@@ -85,7 +85,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
         DataError: if data is missing or damaged.
         ValueError: if a model cannot be built.
     """
-    # These import torch, which takes seconds.
+    # These imports load torch, which takes seconds.
     from orchestrator.preparation import check_models, prepare_data
     from orchestrator.training.models.user_code import importable_from
 
@@ -99,7 +99,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
 def compute(
     job: TrainingJob, sweep: Sweep, progress: Progress, options: RunOptions, lease: Lease | None = None
 ) -> None:
-    """Runs a job for every trial of a sweep on an engine, and lets the user stop it.
+    """Runs a job for every trial of a sweep on an engine, until all are done or the user stops the run.
 
     Losing the `lease` stops the run at once by KeyboardInterrupt.
 
@@ -117,7 +117,7 @@ def compute(
     attempts = Attempts(job, sweep.by_id, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
         stack.callback(stopping.cancel)
-        stack.enter_context(handlers_kept())  # Ray replaces one
+        stack.enter_context(handlers_kept())  # Ray replaces one of them
 
         def on_start() -> None:
             if preflight:
@@ -129,11 +129,11 @@ def compute(
 
         engine(options, sweep.resources).run(attempts, on_start)
     if store.stop_requested:
-        log.info("Stopped as asked; the same command goes on from here.")
+        log.info("Stopped on request. Run the same command again to continue.")
 
 
 def engine(options: RunOptions, resources: Resources) -> Engine:
-    """Returns the engine that the options name."""
+    """Returns the engine selected by the options."""
     if options.engine == "local":
         return LocalEngine(resources, options.max_concurrent)
     return RayEngine(resources, options.max_concurrent, options.address)

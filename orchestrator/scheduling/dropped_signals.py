@@ -1,7 +1,7 @@
-"""Repeats a signal whose exception Python has dropped.
+"""Sends a signal again if Python has discarded the exception of its handler.
 
-An exception raised in the callback of a weak reference or in ``__del__`` is only reported. A signal handler may run in
-the middle of one, and its exception, such as the KeyboardInterrupt of a single Ctrl-C, would be lost.
+Python prints an exception raised in ``__del__`` or in the callback of a weak reference, and discards it. If a signal
+handler runs during such a call, its exception (for example the KeyboardInterrupt of Ctrl-C) is discarded too.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ REPEAT_SECONDS = 0.05
 
 @contextlib.contextmanager
 def repeated_if_dropped(error: type[BaseException], number: signal.Signals) -> Iterator[None]:
-    """While the block runs, sends the main thread a signal again for every such exception that Python has dropped."""
+    """While the block runs, sends the signal to the main thread again whenever Python discards an `error`."""
     before = sys.unraisablehook
     repeats: list[threading.Timer] = []
 
@@ -23,7 +23,7 @@ def repeated_if_dropped(error: type[BaseException], number: signal.Signals) -> I
         if not issubclass(dropped.exc_type, error):
             before(dropped)
             return
-        # A signal sent from in here would be dropped again.
+        # If the signal were sent from this hook, the exception would be discarded again.
         main = threading.main_thread().ident or 0
         timer = threading.Timer(REPEAT_SECONDS, signal.pthread_kill, (main, number))
         timer.daemon = True

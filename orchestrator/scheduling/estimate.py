@@ -1,4 +1,4 @@
-"""The time that a run will take: the probed time of each missing epoch, scheduled as the run will do it."""
+"""Estimates the duration of a run from the probed time of each missing epoch and the order of the trials."""
 
 import heapq
 import time
@@ -21,22 +21,22 @@ Status = Callable[[str], AbstractContextManager[object]]
 """Shows a text while a block runs, as `rich.console.Console.status` does."""
 
 ENGINE_SECONDS: dict[EngineName, float] = {"local": 10.0, "ray": 16.0}
-"""From the command to the first process of a trial, and from the last one to the end; measured on two cores.
+"""Overhead: the time before the first trial process starts and after the last one ends, measured on two cores.
 
-The local engine waits for the tracker, in which the runs are created first. Ray 2.60 starts meanwhile:
+The local engine waits until the runs exist in the tracker. Ray 2.60 starts during that wait:
 `import ray.tune` 1-2 s, `ray.init` 3-7 s, the first trial after 4-7 s, shutdown 2 s.
 """
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The time that a run will take."""
+    """The estimated duration of a run."""
 
     trials: dict[str, Spent]
-    """The missing epochs of each trial."""
+    """Time of the missing epochs, by trial id."""
     at_a_time: int
     start_seconds: float
-    """Start of a process, once for each slot."""
+    """Time to start a trial process. The processes of all slots start at the same time."""
     engine_seconds: float
     probe_seconds: float
 
@@ -47,13 +47,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """From the command to its end."""
+        """Total duration of the command."""
         work = makespan([trial.seconds for trial in self.trials.values()], self.at_a_time)
         return self.engine_seconds + self.start_seconds + work
 
 
 def makespan(seconds: Iterable[float], slots: int) -> float:
-    """The end of the last of some jobs that start in this order, each on the slot that is free first."""
+    """Returns the time at which the last job ends. Jobs start in this order, each on the first free slot."""
     free = [0.0] * slots
     for job in seconds:
         heapq.heapreplace(free, free[0] + job)
@@ -61,20 +61,20 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
 
 
 def missing_epochs(plan: Plan) -> dict[str, range]:
-    """The epochs to compute of each trial that misses some. Epoch 0 is the untrained model."""
+    """Returns the missing epochs of each incomplete trial. Epoch 0 is the untrained model."""
     statuses = ((trial_id, plan.statuses[trial_id]) for trial_id in plan.todo)
     return {trial_id: range(status.epoch + 1, status.epochs + 1) for trial_id, status in statuses}
 
 
 def own_code(plan: Plan) -> list[str]:
-    """A line for each network of the user's that a run, and a probe, will import."""
+    """Returns a line for each user-defined network that a run or a probe will import."""
     names = Counter(plan.trial(trial_id).model.name for trial_id in plan.todo)
     counted = {name: f"{count} trial{'s' if count > 1 else ''}" for name, count in names.items() if ":" in name}
-    return [f"runs code of yours: {name} ({trials})" for name, trials in counted.items()]
+    return [f"runs your code: {name} ({trials})" for name, trials in counted.items()]
 
 
 def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> Estimate:
-    """The time of a run on this machine, from a probe of some seconds. Something must be missing.
+    """Estimates the duration of a run on this machine with a probe of some seconds. An epoch must be missing.
 
     Raises:
         DataError: if the data of a trial is missing or damaged.
@@ -83,7 +83,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
     began = time.monotonic()
     missing = missing_epochs(plan)
     with status("reading the data"):
-        # These import torch, which takes seconds: only if there is something to compute.
+        # These imports load torch, which takes seconds, so they are skipped if no epoch is missing.
         from orchestrator.training.cost import epoch_parts
         from orchestrator.training.data.stand_in import read_data
 
@@ -92,7 +92,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
     parts = _ordered(list(dict.fromkeys(part for mix in mixes.values() for part in mix)))
     resources = plan.sweep.resources
     at_a_time = min(trials_at_a_time(resources, max_concurrent), len(missing))
-    with status(f"probing: {len(parts)} things to time, {at_a_time} at a time"):
+    with status(f"probing: timing {len(parts)} parts of epochs, {at_a_time} at a time"):
         probed = probe(parts, at_a_time, resources)
     return Estimate(
         trials={trial_id: _spent(mix, probed.seconds) for trial_id, mix in mixes.items()},
@@ -104,7 +104,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
 
 
 def _ordered(parts: Sequence["EpochPart"]) -> list["EpochPart"]:
-    """By data set, since a process holds one; then the long ones, measuring, before the short ones."""
+    """Groups parts by data set, because a process holds only one. In each group the slowest parts come first."""
     data = list(dict.fromkeys(part.config.data for part in parts))
     return sorted(parts, key=lambda part: (data.index(part.config.data), part.kind != "measuring", part.kind))
 

@@ -1,4 +1,4 @@
-"""What an engine does for each trial, in a worker process: train it, from its last epoch, into the store."""
+"""The job that a worker process runs for a trial. It continues training after the last stored epoch."""
 
 import logging
 import os
@@ -33,10 +33,10 @@ class TrialSnapshot:
 
 
 class Job(Protocol):
-    """What an engine does for each trial. It is pickled and sent to worker processes."""
+    """The job that an engine runs for each trial. It is pickled and sent to worker processes."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
-        """Does the job for a trial, on a node as the engine names it. Returns how it failed, if it did."""
+        """Runs the job for a trial. `node` is the engine's name of the node. Returns the failure, or None."""
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
         """Returns the progress of a trial. Called in the driver."""
@@ -48,8 +48,8 @@ class Job(Protocol):
             trial_id: the trial.
             before: its progress before the attempt.
             reason: a traceback, or a line.
-            why: why the trial is not retried; empty if it is, or if the reason says so already.
-            failed: whether the trial has failed. If not, it is continued, now or by the next run.
+            why: why the trial is not retried; empty if it is retried or `reason` already explains it.
+            failed: whether the trial counts as failed. Otherwise it is continued, now or by the next run.
         """
 
 
@@ -60,13 +60,13 @@ class TrainingJob:
     storage_root: str
     sweep: str
     lease: int = 0
-    """Number of the driver's lease. Workers leave a trial alone once the sweep has another driver."""
+    """Number of the driver's lease. Workers stop training a trial once the sweep has another driver."""
     code_root: str = field(default_factory=os.getcwd)
     """The driver's working folder, from which users' own networks are imported."""
     command: str = field(default_factory=command_line)
-    """The driver's command line. That of a worker is Ray's."""
+    """The driver's command line. A worker's own command line only names Ray."""
     requirements: Requirements | None = None
-    """What a cluster node has to fulfil before each trial; None on the driver's own machine."""
+    """Requirements that a cluster node must meet before each trial; None on the driver's machine."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is returned as the trial's failure."""
@@ -76,11 +76,11 @@ class TrainingJob:
             self._run(trial_id, node)
         except UnfitError as error:
             return Failure(FailureKind.UNFIT, str(error), str(error), node)
-        except SupersededError as error:  # not a failure: another attempt has the trial
+        except SupersededError as error:  # not a failure: another attempt is training the trial
             log.warning("trial %s: %s", trial_id, error)
         except Exception as error:
             failure = failure_of(error)
-            if failure.kind not in STORAGE_FAILURES:  # for those, the line that the driver logs is enough
+            if failure.kind not in STORAGE_FAILURES:  # the driver logs one line, which is enough for these
                 log.exception("trial %s failed", trial_id)
             return replace(failure, node=node)
         return None
@@ -120,10 +120,10 @@ class TrainingJob:
         run_trial(config, storage.trial(trial_id), options)
 
     def _open(self, trial_id: str) -> tuple[Storage, SweepStore, Sweep, TrialConfig]:
-        """Opens the storage, reads the sweep, and makes this process ready for the trial.
+        """Opens the storage, reads the sweep, and checks the data on this node.
 
         Raises:
-            UnfitError: if the data of this node is not the driver's.
+            UnfitError: if the data on this node differs from the driver's.
         """
         from orchestrator.training.models.user_code import importable_from
         from orchestrator.trial import data_digest

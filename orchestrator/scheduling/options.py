@@ -1,4 +1,4 @@
-"""How a sweep is run, as chosen by the caller of the driver."""
+"""Options of a run, chosen by the caller of the driver."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ EngineName = Literal["ray", "local"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a sweep is run."""
+    """Options of a run."""
 
     engine: EngineName = "ray"
     """``ray``, or ``local`` for plain processes on this machine."""
@@ -26,11 +26,11 @@ class RunOptions:
     preflight: Preflight | None = None
     """Checks the nodes of a cluster; None trusts them."""
     on_manifest: Callable[[], None] = lambda: None
-    """Called once the sweep can be read from the storage."""
+    """Called after the sweep's manifest has been written."""
     before_trials: Callable[[], None] = lambda: None
     """Called once the engine is up, before the first trial is scheduled."""
 
     @property
     def on_cluster(self) -> bool:
-        """Whether trials run on a Ray cluster that exists already."""
+        """Whether trials run on an existing Ray cluster."""
         return self.engine == "ray" and self.address not in (None, "local")

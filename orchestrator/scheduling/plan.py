@@ -1,4 +1,4 @@
-"""Compares what a sweep asks for with what is stored: what is missing, and the status of every trial."""
+"""Compares a sweep with the storage: the status of every trial, and the missing epochs."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class Plan:
-    """The status of every trial of a sweep, in the order of the file."""
+    """The status of every trial of a sweep, in the order of the sweep file."""
 
     sweep: Sweep
     statuses: dict[str, TrialStatus]
@@ -39,7 +39,7 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """``quickstart: 12 of 12 trials done``, or what is missing."""
+        """One line, such as ``quickstart: 9 of 12 trials done, 1 failed, 21 epochs missing``."""
         done = len(self.statuses) - len(self.todo)
         diverged, failed = self.counts[State.DIVERGED], self.counts[State.FAILED]
         parts = [f"{self.sweep.name}: {done} of {len(self.statuses)} trials done"]
@@ -73,5 +73,5 @@ def reconcile(sweep: Sweep, storage: Storage, before: Plan | None = None) -> Pla
 
 
 def subset(sweep: Sweep, trial_ids: Iterable[str]) -> Sweep:
-    """Returns the sweep with only these of its trials."""
+    """Returns the sweep restricted to these trials."""
     return replace(sweep, trials=tuple(sweep.by_id[trial_id] for trial_id in trial_ids))

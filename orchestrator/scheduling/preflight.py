@@ -16,7 +16,7 @@ class Requirements(Protocol):
     """Requirements of a trial on its node. Sent to the workers by pickle."""
 
     def check(self, storage: Storage) -> None:
-        """Raises UnfitError if software or storage of this node differ from the driver's."""
+        """Raises UnfitError if the software or storage of this node differs from the driver's."""
 
     def check_data(self, config: Data, digest: str) -> None:
         """Raises UnfitError if a data set on this node differs from the driver's."""
@@ -29,5 +29,5 @@ class Preflight(Protocol):
         """Raises UnfitNodesError, a ValueError, if a node of the connected cluster cannot run trials."""
 
     def requirements(self, sweep: str, lease: Lease, digests: Mapping[Data, str]) -> Requirements:
-        """The driver's software, lease and data, which workers compare with their own before each trial."""
+        """Returns the driver's software, lease and data. Workers compare them with their own before each trial."""
         ...

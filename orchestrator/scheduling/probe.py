@@ -1,6 +1,6 @@
-"""Times parts of epochs in as many processes as trials will run at a time.
+"""Times parts of epochs in as many processes as the run will use.
 
-Trials side by side share memory bandwidth and cache, so a part timed alone would be too quick.
+Concurrent trials share memory bandwidth and cache, so a part timed alone would appear too fast.
 """
 
 import itertools
@@ -29,17 +29,17 @@ LEAST_SECONDS = 4.0
 
 
 class ProbeError(RuntimeError):
-    """A part could not be timed, so a trial could not be run either. The message says why."""
+    """A part could not be timed. A trial would fail for the same reason, which the message states."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The times that a probe found."""
+    """The times measured by a probe."""
 
     seconds: dict["EpochPart", float]
-    """Of each part in an epoch."""
+    """Time of each part of an epoch."""
     start_seconds: float
-    """From the start of a process until its data is read."""
+    """Time from the start of a process until it has read its data."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
     """Times parts under the load of a run.
 
     Args:
-        parts: what to time. Those with the same data should be neighbours, since a process holds one data set.
+        parts: the parts to time. Parts with the same data should be adjacent, since a process holds one data set.
         processes: how many trials will run at a time.
-        resources: of each trial.
+        resources: CPUs and GPUs of each trial.
 
     Raises:
         ProbeError: if a process died or a part raised.
@@ -69,8 +69,7 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
         timings = _timings(pool, parts, processes, resources)
     except BrokenProcessPool:
         raise ProbeError(
-            "a process of the probe died; is there enough memory for the trials that run at a time? "
-            "--max-concurrent 1 takes the least"
+            "a process of the probe died, possibly because memory ran out; lower --max-concurrent"
         ) from None
     finally:
         for process in set(multiprocessing.active_children()).difference(others):
@@ -83,7 +82,7 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
 def _timings(
     pool: ProcessPoolExecutor, parts: Sequence["EpochPart"], processes: int, resources: Resources
 ) -> dict["EpochPart", list[_Timing]]:
-    """At least one timing of each part. All processes are kept busy until the last one is known."""
+    """Returns at least one timing of each part. All processes stay busy until every part has been timed."""
     timings: dict[EpochPart, list[_Timing]] = {part: [] for part in parts}
     order = itertools.cycle(parts)
     running: dict[Future[_Timing], EpochPart] = {}
@@ -123,5 +122,5 @@ def _time(part: "EpochPart", resources: Resources) -> _Timing:
         with reproducible(resources.cpu):
             probe_data(part.config.data, device)
             return _Timing(time.time(), part_seconds(part, device))
-    except Exception as error:  # of the user's code, which may not survive pickling
+    except Exception as error:  # sent as text, since exceptions of the user's code may not be picklable
         return _Timing(0.0, 0.0, str(error) or type(error).__name__)

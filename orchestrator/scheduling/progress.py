@@ -1,4 +1,4 @@
-"""The progress line, read from the store, so that it is the same for every engine."""
+"""The progress line. It is computed from the store, so that it is the same for every engine."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from orchestrator.study.sweep import Sweep
 
 REFRESH_SECONDS = 1.0
 PLAIN_SECONDS = 15.0
-"""Between two lines if the output is no terminal."""
+"""Interval between two lines if the output is not a terminal."""
 RATE_WINDOW_SECONDS = 600.0
 
 

@@ -3,14 +3,14 @@
 | kind | retried | if retries do not help |
 |---|---|---|
 | out of memory | once, alone | failed, with advice |
-| lost: the process, its node or its GPU went away | up to 3 times in a row, with a growing pause | failed |
+| lost: the process, its node or its GPU died | up to 3 times in a row, with a growing pause | failed |
 | unfit: the node has other software or another storage | up to 3 times, on other nodes | left for the next run |
 | storage: a temporary error of the storage | up to 8 times in a row, with a growing pause | left for the next run |
 | no room: the storage is full or read-only | no, and the whole run stops | left for the next run |
 | damaged: a stored file is corrupt | once, since an attempt sets aside what can be recomputed | failed |
 | error: everything else, above all errors in user code | no | failed |
 
-A new epoch starts the counts again. Divergence is a result, not a failure.
+A committed epoch resets the counts. Divergence is a result, not a failure.
 """
 
 import errno
@@ -48,7 +48,7 @@ class FailureKind(StrEnum):
 
 
 STORAGE_FAILURES = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
-"""Kinds that no code is to blame for. Their message says everything, so no traceback is shown."""
+"""Kinds that are not caused by code. Their message is complete, so no traceback is shown."""
 
 
 class NextStep(StrEnum):
@@ -59,14 +59,14 @@ class NextStep(StrEnum):
     """Retried with nothing beside it on its GPU or machine."""
     FAILED = "failed"
     LEFT = "left"
-    """Left for the next run: the trial itself is fine."""
+    """Left for the next run, because the trial itself is fine."""
     STOP = "stop"
-    """Left for the next run, as is every other trial."""
+    """The run stops. This and every other trial are left for the next run."""
 
 
 @dataclass(frozen=True)
 class RetryRule:
-    """How often a kind of failure is retried, and what follows."""
+    """How often a kind of failure is retried, and the step after the last retry."""
 
     retries: int
     """Maximum number of retries without a new epoch in between."""
@@ -87,15 +87,15 @@ RULES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """How an attempt failed. It holds text only, since it travels from the worker to the driver."""
+    """A failed attempt. It holds only text, because it is sent from the worker to the driver."""
 
     kind: FailureKind
     reason: str
-    """The traceback, or a line if there is none."""
+    """The traceback, or one line if there is none."""
     signature: str
     """Type, place and message without numbers; equal for the same error in different trials."""
     node: str = ""
-    """Where it happened, as the engine names its nodes."""
+    """The engine's name of the node on which it failed."""
 
     @property
     def line(self) -> str:
@@ -126,16 +126,16 @@ def pause_seconds(count: int, jitter: float) -> float:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Returns the failure that an exception in a worker means."""
+    """Classifies an exception raised in a worker."""
     reason = "".join(traceback.format_exception(error))
     return Failure(_kind(error), reason, _signature(error))
 
 
 def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
-    """Returns the failure that the end of a worker's process means.
+    """Classifies the death of a worker process.
 
     Args:
-        exit_code: negative if a signal ended it, as in Python; None if unknown.
+        exit_code: the exit code; minus the signal number if a signal killed the process; None if unknown.
         killed_for_memory: whether it was killed because the machine ran out of memory.
     """
     if killed_for_memory:
@@ -146,7 +146,7 @@ def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
 
 
 def conclusion(failure: Failure, step: NextStep, count: int, gpu: bool) -> str:
-    """Returns why a trial is not retried, in a line; empty if the failure says it all."""
+    """Returns one line that explains why a trial is not retried; empty if the failure explains it."""
     if failure.kind is FailureKind.OUT_OF_MEMORY:
         if step is not NextStep.FAILED:
             return failure.line

@@ -1,4 +1,4 @@
-"""The state of a plan as tables and lines for the terminal."""
+"""Formats the state of a plan as tables and lines for the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 
 MOST_FRAMED = 1000
-"""Trials in a table with frames. rich wraps its cells, which takes seconds for ten thousand."""
+"""Larger tables are printed without frames, because rich takes seconds to lay out ten thousand rows."""
 
 
 def table(plan: Plan) -> "Table | PlainTable":
-    """A row for each trial: its id, label, state and epochs."""
+    """Returns a table with the id, label, state and epochs of each trial."""
     title = f"{plan.sweep.name}: {len(plan.statuses)} trials"
     header = ("trial", "what", "state", "epoch")
     rows = [
@@ -36,18 +36,18 @@ def table(plan: Plan) -> "Table | PlainTable":
 
 
 MOST_DAMAGED = 10
-"""Trials whose damaged epochs are listed."""
+"""Maximum number of trials whose damaged epochs are listed."""
 
 
 @dataclass(frozen=True)
 class PlainTable:
-    """Aligned columns, one line for each row. To be printed without cropping."""
+    """A table of aligned columns without frames. Print it with ``crop=False``."""
 
     title: str
     rows: Sequence[Sequence[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines, as rich prints them."""
+        """Yields the lines for rich."""
         widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
         yield Segment(f"{self.title}\n")
         for row in self.rows:
@@ -56,7 +56,7 @@ class PlainTable:
 
 
 def failures(plan: Plan) -> list[str]:
-    """The last line of each failed trial's traceback, and how to see the rest."""
+    """Returns the last line of each failed trial's traceback, and the command that reproduces one failure."""
     failed = {key: status for key, status in plan.statuses.items() if status.state is State.FAILED}
     lines = []
     for trial_id, status in failed.items():
@@ -64,12 +64,12 @@ def failures(plan: Plan) -> list[str]:
         reason = status.attempt.reason.strip().splitlines()[-1]
         lines.append(f"failed: {trial_id} ({plan.sweep.label(plan.trial(trial_id))}): {reason}")
     if failed:
-        lines.append(f"to see it happen: hessian-dynamics trial {plan.sweep.name} {next(iter(failed))}")
+        lines.append(f"to reproduce: hessian-dynamics trial {plan.sweep.name} {next(iter(failed))}")
     return lines
 
 
 def damage(plan: Plan) -> list[str]:
-    """The known damaged epochs and how to repair them."""
+    """Returns the known damaged epochs and the command that repairs them."""
     lines = [
         f"damaged: epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
         f"({plan.sweep.label(plan.trial(trial_id))})"
@@ -78,14 +78,14 @@ def damage(plan: Plan) -> list[str]:
     if len(plan.damaged) > MOST_DAMAGED:
         lines.append(f"damaged: epochs of {len(plan.damaged) - MOST_DAMAGED} more trials")
     if lines:
-        lines.append(f"to mend: hessian-dynamics run {plan.sweep.name} sets them aside and computes them again")
+        lines.append(f"to repair: hessian-dynamics run {plan.sweep.name} sets them aside and computes them again")
     return lines
 
 
 def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> list[str]:
-    """The expected time of a run on this machine and its shares, or why it is unknown. Empty if nothing is missing.
+    """Returns the expected duration of a run on this machine and its shares, or why it is unknown.
 
-    Downloads and stores nothing.
+    Empty if no epoch is missing. Downloads and stores nothing.
     """
     if not plan.todo:
         return []
@@ -101,7 +101,7 @@ def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
 
 
 def progress(plan: Plan, storage: Storage) -> list[str]:
-    """The shares of the time of stored epochs, and the time left if a driver is at work."""
+    """Returns the shares of the time spent on stored epochs, and the time left if a driver is running."""
     found = spending(plan, storage)
     left = [] if found.seconds_left is None else [f"about {about(found.seconds_left)} left"]
     return [*split(found.spent), *left]
@@ -117,7 +117,7 @@ def split(spent: Spent) -> list[str]:
 
 
 def about(seconds: float) -> str:
-    """A time with the precision of a forecast: ``45 s``, ``41 min``, ``5h 40m``, ``3 days 4h``."""
+    """Formats a time with the precision of a forecast: ``45 s``, ``41 min``, ``5h 40m``, ``3 days 4h``."""
     if seconds < 120:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Stops a run by signal or time budget: after the current epochs first, at once on a second signal."""
+"""Stops a run on a signal or after a time budget. Current epochs are finished; a second signal stops at once."""
 
 import contextlib
 import logging
@@ -13,17 +13,17 @@ from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 log = logging.getLogger("hessian_dynamics.stopping")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a request of a job scheduler or administrator, the end of the terminal."""
+"""Sent by Ctrl-C, by a job scheduler or administrator, and when the terminal closes."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class Stopping:
-    """Whether a run is to stop.
+    """Decides whether a run should stop.
 
     Args:
         request: asks the running trials, wherever they are, to end after their current epoch.
         budget_seconds: time after which trials are asked to end; None for no limit.
-        lost: whether another driver has taken over. Then no trial is asked to stop, since it may be the other's.
+        lost: returns True if another driver has taken over. Its trials must not be asked to stop.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Stopping:
         if self._lost():
             return True
         if self._asked and not self._written:
-            self.ask()  # the storage was unreachable before
+            self.ask()  # again, because the storage was unreachable before
         return self._asked
 
     def ask(self) -> None:
-        """Lets every trial finish its current epoch."""
+        """Asks every trial to stop after its current epoch."""
         self._asked = True
         with contextlib.suppress(OSError):
             self._request()
@@ -59,7 +59,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """While the block runs, the first signal lets every trial finish its epoch, and the second stops at once.
+        """In the block, the first signal asks every trial to stop after its epoch. The second stops at once.
 
         Raises:
             KeyboardInterrupt: at the second signal, or at the first if another driver has taken over.
@@ -89,7 +89,7 @@ class Stopping:
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handles the stop signals while the block runs. An ignored SIGHUP (nohup) stays ignored.
 
-    A KeyboardInterrupt of the handler is never lost, wherever the signal arrives (see `dropped_signals`).
+    A KeyboardInterrupt raised by the handler is never lost, even if Python discards it (see `dropped_signals`).
     """
     with handlers_kept(), repeated_if_dropped(KeyboardInterrupt, signal.SIGINT):
         for number in SIGNALS:
@@ -100,7 +100,7 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Restores the handlers of the stop signals after the block, whatever a library in it has set."""
+    """Restores the handlers of the stop signals after the block, in case a library has replaced them."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
@@ -110,12 +110,12 @@ def handlers_kept() -> Iterator[None]:
 
 
 def interrupt_main_thread() -> None:
-    """Interrupts the main thread as Ctrl-C does. For other threads."""
+    """Interrupts the main thread as Ctrl-C does. Meant to be called from other threads."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Signal handler that raises KeyboardInterrupt. For commands that have nothing to finish."""
+    """Signal handler that raises KeyboardInterrupt at once, without waiting for epochs to finish."""
     if number == signal.SIGHUP:
         _silence_terminal()
     raise KeyboardInterrupt
@@ -138,7 +138,7 @@ def read_budget(text: str | None) -> float | None:
 
 
 def _silence_terminal() -> None:
-    """Redirects output away from a terminal that is gone, where every write would be an error."""
+    """Redirects terminal output to /dev/null. After the terminal has closed, every write would raise an error."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         if os.isatty(descriptor):

@@ -1,4 +1,4 @@
-"""The time that trials took and the rate of epochs, from the records alone."""
+"""The time spent on trials and the rate of epochs, computed from the stored records."""
 
 import time
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from orchestrator.store.errors import DamagedError
 from orchestrator.store.storage import Storage
 
 WINDOW_SECONDS = 600.0
-"""The rate is taken over the last ten minutes, so that it follows the load of the machine."""
+"""The rate is averaged over the last ten minutes, so that it follows the load of the machine."""
 WINDOW_EPOCHS = 10
-"""The rate is taken over at least this many epochs."""
+"""The rate is averaged over at least this many epochs."""
 MOST_RECORDS = 10_000
-"""Records to read, which takes about a second. If there are more, a sample of the trials is read."""
+"""Maximum number of records to read, which takes about a second. If there are more, trials are sampled."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of trials by activity, summed over trials that run side by side."""
+    """Seconds by activity, summed over all trials, including concurrent ones."""
 
     training: float = 0.0
     evaluating: float = 0.0
@@ -27,7 +27,7 @@ class Spent:
 
     @property
     def seconds(self) -> float:
-        """The sum."""
+        """The sum over all activities."""
         return self.training + self.evaluating + self.measuring
 
     def __add__(self, other: Self) -> "Spent":
@@ -43,20 +43,20 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """The time of the stored epochs of a sweep, and of the missing ones."""
+    """The time spent on the stored epochs of a sweep, and the expected time of the missing ones."""
 
     spent: Spent
     """Extrapolated from a sample if there are many trials."""
     seconds_left: float | None
-    """None if no driver is at work, or too few epochs are known."""
+    """None if no driver is running, or too few epochs have ended."""
 
 
 def spending(plan: Plan, storage: Storage) -> Spending:
-    """The time spent on a sweep by all its drivers. Reads up to ten thousand records, so call it rarely."""
+    """Returns the time spent on a sweep by all its drivers. Reads up to ten thousand records, so call it rarely."""
     begun = [key for key, status in plan.statuses.items() if status.ended_ms is not None]
     latest = sorted(begun, key=lambda key: plan.statuses[key].ended_ms or 0, reverse=True)
     epochs = sum(plan.statuses[key].epoch + 1 for key in begun)
-    # Half of the records are from the most recent trials, for the rate; the other half are a sample of the others.
+    # Half of the records are from the most recent trials, for the rate; the other half sample the older trials.
     number = len(begun) if epochs <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // epochs // 2)
     recent, others = latest[:number], sorted(latest[number:])
     spent, ended = _read(plan, storage, recent)
@@ -67,7 +67,7 @@ def spending(plan: Plan, storage: Storage) -> Spending:
             plan.statuses[key].epoch + 1 for key in chosen
         )
         spent += sampled.times(share)
-        # Before the end of the last of the others, not all epochs have been read.
+        # Older trials are only sampled, so the end times are complete only after the last of them ended.
         known = max(plan.statuses[key].ended_ms or 0 for key in others) / 1000
         ended = [moment for moment in ended if moment > known]
     holder = storage.sweep(plan.sweep.name).driver_lease.holder()
@@ -76,7 +76,7 @@ def spending(plan: Plan, storage: Storage) -> Spending:
 
 
 def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent, list[float]]:
-    """The time that some trials took, and when each of their epochs ended."""
+    """Returns the time spent on these trials, and the Unix times at which their epochs ended."""
     spent = Spent()
     ended: list[float] = []
     for trial_id in trial_ids:
@@ -86,7 +86,7 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
                 break
             try:
                 record = trial.read(epoch).record
-            except DamagedError:  # recorded, and computed again by the next run
+            except DamagedError:  # `read` records the damage, and the next run computes the epoch again
                 continue
             ended.append(record.timestamp_ms / 1000)
             times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
@@ -95,12 +95,12 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
 
 
 def seconds_left(missing: int, ended: Iterable[float], since: float, now: float) -> float | None:
-    """The time of the missing epochs at the rate of the last ones; None if fewer than two are known.
+    """Returns the time for the missing epochs at the recent rate; None if fewer than two epochs have ended.
 
     Args:
         missing: number of epochs.
-        ended: when epochs ended, Unix time in seconds, in any order.
-        since: start of the current driver. Epochs that ended before say nothing about its rate.
+        ended: Unix times in seconds at which epochs ended, in any order.
+        since: start of the current driver. Epochs that ended earlier are ignored.
         now: Unix time in seconds.
     """
     times = sorted(moment for moment in ended if moment >= since)

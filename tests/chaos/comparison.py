@@ -27,7 +27,7 @@ class Damage:
 
     @property
     def lines(self) -> list[str]:
-        """All lines."""
+        """All lines of damage."""
         return [*self.lost, *self.doubled, *self.different, *self.left_running]
 
     @property
@@ -38,7 +38,7 @@ class Damage:
 
 
 def compare(sweep: Sweep, storage: Storage, twin: Storage, database: Path) -> Damage:
-    """Compares everything but times, bit for bit."""
+    """Compares everything except times, bit for bit."""
     damage = Damage()
     records = {trial_id: _compare_trial(trial_id, storage, twin, damage) for trial_id in sweep.by_id}
     with sqlite3.connect(database) as tracker:
@@ -117,5 +117,5 @@ def _compare_points(
 
 
 def _same(stored: float, stored_ms: int, tracked: float, tracked_ms: int) -> bool:
-    finite = stored if math.isfinite(stored) else math.nan  # as it is shipped
+    finite = stored if math.isfinite(stored) else math.nan  # as uploaded to the tracker
     return repr(float(finite)) == repr(float(tracked)) and stored_ms == tracked_ms

@@ -1,4 +1,4 @@
-"""`hessian-dynamics` with fake trials: everything but the training is real."""
+"""`hessian-dynamics` with fake trials: everything except the training is real."""
 
 import os
 import sys

@@ -35,7 +35,7 @@ def planned(seed: int, count: int, engine: str, disk: bool) -> list[Fault]:
     all_kinds = [("kill", role) for role in [*roles, "server"]] + [("stop", role) for role in [*roles, "server"]]
     all_kinds += [("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("corrupt", "epoch"), ("cut", "tracker")]
     all_kinds += [("fill", "disk")] if disk else []
-    # Faults of one trial or connection are cheap; a restart of the driver takes seconds.
+    # A fault of one trial or connection costs little time; a restart of the driver takes seconds.
     cheap = [("kill", "worker"), ("corrupt", "checkpoint"), ("truncate", "checkpoint"), ("kill", "shipper")]
     faults: list[Fault] = []
     while len(faults) < count:
@@ -110,7 +110,7 @@ def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
                 byte = stream.read(1)
                 stream.seek(at)
                 stream.write(bytes([byte[0] ^ 0xFF]))
-    except (FileNotFoundError, ValueError, DamagedError):  # the trial has moved on, or is damaged already
+    except (FileNotFoundError, ValueError, DamagedError):  # the trial has continued, or is already damaged
         return None
     return f"epoch {epoch} of {trial_id}"
 

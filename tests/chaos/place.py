@@ -39,7 +39,7 @@ def content(kind: Kind, trials: int, epochs: int) -> dict[str, Any]:
 
 @dataclass
 class Place:
-    """The folder of a storm. All its processes name this folder, or descend from one that does."""
+    """The folder of a storm. Every process names this folder in its command line, or descends from one that does."""
 
     folder: Path
     kind: Kind
@@ -71,7 +71,7 @@ class Place:
         return self.folder / "server.db"
 
     def start_server(self) -> None:
-        """Starts the tracker behind a gate. Its own port stays the same."""
+        """Starts the tracker behind a proxy (the gate). The tracker's port stays the same."""
         if self.gate is None:
             self.port = free_port()
             self.gate = Gate(f"http://127.0.0.1:{self.port}")
@@ -101,12 +101,12 @@ class Place:
             )
 
     def note_family(self) -> None:
-        """Remembers the descendants of the driver, so that orphans can be killed at the end."""
+        """Records the descendants of the driver, so that orphans can be killed at the end."""
         if self.driver and self.driver.poll() is None:
             self.family = list({*self.family, *descendants(self.driver.pid)})
 
     def finish(self, seconds: float) -> None:
-        """Runs to the end undisturbed, ships the rest, and runs the twin."""
+        """Finishes the sweep without faults, ships the rest, and runs the undisturbed twin."""
         if self.driver and self.driver.poll() is None:
             self._wait(seconds)
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The processes of a storm, found in /proc: its driver's descendants, and what names its storage."""
+"""Finds the processes of a storm in /proc: descendants of its driver, and processes that name its storage."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from a later one of the same pid by when it began."""
+    """A process. Its start time distinguishes it from a later process with the same pid."""
 
     pid: int
     parent: int
@@ -18,7 +18,7 @@ class Process:
     command: str
 
     def send(self, number: signal.Signals) -> bool:
-        """Sends a signal; False where the process has gone."""
+        """Sends a signal. Returns False if the process has ended."""
         if read(self.pid) != self:
             return False
         with suppress(ProcessLookupError):
@@ -28,7 +28,7 @@ class Process:
 
 
 def read(pid: int) -> Process | None:
-    """A living process."""
+    """Returns a process; None if it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -38,12 +38,12 @@ def read(pid: int) -> Process | None:
 
 
 def everything() -> list[Process]:
-    """All processes of this machine."""
+    """Returns all processes of this machine."""
     return [found for name in os.listdir("/proc") if name.isdigit() and (found := read(int(name)))]
 
 
 def descendants(pid: int) -> list[Process]:
-    """The children of a process, and theirs."""
+    """Returns all descendants of a process."""
     processes = everything()
     family = {pid}
     while more := {each.pid for each in processes if each.parent in family} - family:
@@ -52,7 +52,7 @@ def descendants(pid: int) -> list[Process]:
 
 
 def of_role(role: str, driver: int | None, storage: Path) -> list[Process]:
-    """The storm's own processes that are a ``driver``, ``worker``, ``raylet`` or ``shipper``."""
+    """Returns the storm's processes of a role: ``driver``, ``worker``, ``raylet`` or ``shipper``."""
     if role == "shipper":
         return [each for each in everything() if f"--storage {storage} --follow" in each.command]
     found = read(driver) if driver else None
@@ -66,12 +66,12 @@ def of_role(role: str, driver: int | None, storage: Path) -> list[Process]:
 def _is(role: str, command: str) -> bool:
     if role == "raylet":
         return "raylet/raylet " in command
-    # Ray's agents are named alike, but are parts of its raylet, which ends with them.
+    # Ray's agents have similar names, but they belong to the raylet, which ends if they do.
     return command.startswith("ray::ImplicitFunc") or "spawn_main" in command
 
 
 def end_all(storage: Path, family: list[Process]) -> None:
-    """kill -9 for what is left: processes that were the storm's, and what names its storage."""
+    """Kills the remaining processes of the storm, and all processes that name its storage."""
     for each in [*family, *(each for each in everything() if str(storage) in each.command)]:
         if each.pid != os.getpid():
             each.send(signal.SIGKILL)

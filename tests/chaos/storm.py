@@ -45,7 +45,7 @@ def run_storm(
     say: Callable[[str], None],
     pause: float = 2.0,
 ) -> Storm:
-    """Runs a storm with a number of faults in a folder, and then the sweep to its end."""
+    """Runs a storm with a number of faults in a folder, and then finishes the sweep without faults."""
     began, draw = time.monotonic(), random.Random(seed)
     storm = Storm(kind, engine, trials)
 
@@ -80,7 +80,7 @@ def run_storm(
 
 
 def table(storms: list[Storm]) -> str:
-    """Returns a table of faults by kind and target, and of the damage they did."""
+    """Returns a table of faults by kind and target, and of the damage they caused."""
     names = [f"{storm.kind} trials, {storm.engine}" for storm in storms]
     counts = [Counter((fault.kind, fault.target) for fault in storm.struck) for storm in storms]
     rows = [
@@ -112,7 +112,7 @@ def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pau
         assert here.driver
         code = here.driver.poll()
         if code == 0:
-            return  # everything is done
+            return  # all epochs are committed
         if code is not None:
             tell(f"the driver has ended ({code}) and is started again")
             here.start_driver()

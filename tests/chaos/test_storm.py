@@ -19,7 +19,7 @@ from tests.chaos.storm import run_storm, table
 
 
 @pytest.mark.slow
-def test_a_short_storm_does_no_damage(tmp_path: Path) -> None:
+def test_a_short_storm_causes_no_damage(tmp_path: Path) -> None:
     lines: list[str] = []
     storm = run_storm(
         tmp_path, "fake", "local", seed=5, faults=10, trials=60, epochs=6, epoch_seconds=0.2, say=lines.append
@@ -31,7 +31,7 @@ def test_a_short_storm_does_no_damage(tmp_path: Path) -> None:
     assert storm.damage.epochs == 60 * 7, said
 
 
-def test_the_seed_decides_the_faults() -> None:
+def test_the_seed_determines_the_faults() -> None:
     assert planned(3, 50, "ray", disk=True) == planned(3, 50, "ray", disk=True)
     assert planned(3, 50, "ray", disk=True) != planned(4, 50, "ray", disk=True)
     kinds = {(fault.kind, fault.target) for fault in planned(3, 50, "ray", disk=True)}
@@ -42,7 +42,7 @@ def test_the_seed_decides_the_faults() -> None:
     assert "disk" not in {fault.target for fault in planned(3, 50, "ray", disk=False)}
 
 
-def test_the_comparison_finds_what_is_lost_doubled_different_or_left_running(tmp_path: Path) -> None:
+def test_comparison_finds_lost_duplicate_different_and_unfinished_results(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content("fake", trials=4, epochs=2)))
     sweep = load_sweep(str(tmp_path / "sweep.yaml"))
     ours, twin = Storage(tmp_path / "ours"), Storage(tmp_path / "twin")

@@ -1,4 +1,4 @@
-"""The doctor's findings, and that it changes nothing."""
+"""The findings of the doctor, which changes nothing."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ def one_trial(**fields: object) -> Sweep:
     return Sweep("one", "", (small_trial(**fields),), Resources())
 
 
-def test_a_healthy_folder_has_no_problem_and_stays_unchanged(tmp_path: Path) -> None:
+def test_doctor_finds_no_problem_and_changes_nothing(tmp_path: Path) -> None:
     checks = look(tmp_path, load_sweep("quickstart"))
     assert [check for check in checks if check.severity is Severity.PROBLEM] == []
     assert list(tmp_path.iterdir()) == []
@@ -88,7 +88,7 @@ def test_a_broken_sweep_file_is_a_problem(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_networks_of_the_users_are_imported(
+def test_user_defined_networks_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, severity: Severity, expected: str
 ) -> None:
     (tmp_path / "doctors_nets.py").write_text("import torch\n\nclass Net(torch.nn.Linear):\n    pass\n")
@@ -101,7 +101,7 @@ def test_networks_of_the_users_are_imported(
     assert expected in text
 
 
-def test_an_absent_tracker_and_cluster_are_problems_without_passwords(tmp_path: Path) -> None:
+def test_unreachable_tracker_and_cluster_are_reported_without_passwords(tmp_path: Path) -> None:
     checks = look(tmp_path, tracking_uri="http://me:geheim@127.0.0.1:9", ray="127.0.0.1:9")
     ((tracker, said),) = of(checks, "tracker")
     ((ray, _),) = of(checks, "ray")
@@ -146,11 +146,11 @@ def test_a_folder_with_little_space_is_a_warning(tmp_path: Path, monkeypatch: py
         assert hint in text
 
 
-def test_decoded_copies_of_other_versions_are_listed_with_the_command_that_removes_them(tmp_path: Path) -> None:
+def test_unused_decoded_copies_are_listed_with_the_command_to_remove_them(tmp_path: Path) -> None:
     older = tmp_path / "cache" / "decoded-cifar10-0123"
     older.mkdir(parents=True)
     (older / "train.pixels").write_bytes(bytes(1000))
-    said = "1 decoded by other versions, 0.0 GiB, not read by this one; to free the space: rm -rf "
+    said = "1 decoded by other versions, 0.0 GiB, not used by this one; to free the space: rm -rf "
     assert of(look(tmp_path), "cache")[1] == (Severity.OK, f"{said}{older}")
     older.rename(tmp_path / "elsewhere")
     assert len(of(look(tmp_path), "cache")) == 1
@@ -161,14 +161,14 @@ def test_stored_sweeps_are_counted(tmp_path: Path) -> None:
     assert of(look(tmp_path), "storage")[0][1].endswith(", 1 sweep there")
 
 
-def test_a_missing_gpu_that_the_sweep_asks_for_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_but_missing_gpu_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     sweep = Sweep("wants", "", (small_trial(),), Resources(gpu=0.5))
     warnings = [text for severity, text in of(look(tmp_path, sweep), "devices") if severity is Severity.WARNING]
     assert any("torch finds no GPU, and sweep 'wants' asks for gpu: 0.5" in text for text in warnings)
 
 
-def test_fewer_usable_cores_than_the_machine_has_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limited_usable_cores_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.training.devices.usable_cores", lambda: 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     sweep = Sweep("wide", "", (small_trial(),), Resources(cpu=2))
@@ -178,14 +178,14 @@ def test_fewer_usable_cores_than_the_machine_has_is_a_warning(tmp_path: Path, mo
     assert text.endswith("--max-concurrent 2")
 
 
-def test_a_node_is_one_line_if_it_has_no_fault_else_one_for_each() -> None:
+def test_a_node_has_one_line_per_fault_or_a_single_one() -> None:
     fine = ok("storage", "the driver's storage, writable")
-    wrong = problem("versions", "torch 2.0.0, expected 2.14.1 as the driver has it", "install it")
+    wrong = problem("versions", "torch 2.0.0, expected 2.14.1 as on the driver", "install it")
     unknown = warning("versions", "its commit is not known")
     fit = NodeReport("a (10.0.0.2)", (fine, ok("clock", "clock 0.001 s ahead")), cpus=2.0)
     assert list(node_findings(fit)) == [ok("node", "a (10.0.0.2): the driver's storage, writable; clock 0.001 s ahead")]
     assert list(node_findings(NodeReport("b", (fine, wrong, unknown)))) == [
-        problem("node", "b: versions: torch 2.0.0, expected 2.14.1 as the driver has it", "install it"),
+        problem("node", "b: versions: torch 2.0.0, expected 2.14.1 as on the driver", "install it"),
         warning("node", "b: versions: its commit is not known"),
     ]
     assert offers(fit, None)

@@ -10,7 +10,7 @@ from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import StorageError
 
 
-def test_a_folder_is_tried_and_left_unchanged(tmp_path: Path) -> None:
+def test_a_folder_is_tested_and_left_unchanged(tmp_path: Path) -> None:
     medium = folder_medium(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert medium.exists
@@ -28,9 +28,9 @@ def test_a_medium_is_described_in_one_line() -> None:
     assert str(Medium(False, "ext4", 5000 * 2**30)) == "writable, will be created, 5,000.0 GiB free, ext4"
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match=r"file cannot be written \(Not a directory\); use a folder of yours on"):
+    with pytest.raises(StorageError, match=r"file cannot be written \(Not a directory\); use a folder you can write"):
         folder_medium(tmp_path / "file" / "results")
 
 
@@ -39,22 +39,26 @@ def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(StorageError, match=r"cannot be written \(Operation not permitted\).* use a folder of yours"):
+    with pytest.raises(
+        StorageError, match=r"cannot be written \(Operation not permitted\).* use a folder you can write"
+    ):
         folder_medium(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_writers_of_one_file_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_where_two_writers_create_one_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def create(self: DiskFiles, name: str, content: bytes) -> bool:
         self.write(name, content)
         return True
 
     monkeypatch.setattr(DiskFiles, "create", create)
-    with pytest.raises(StorageError, match="lets two writers create one file, so epochs could be lost"):
+    with pytest.raises(StorageError, match="two writers can both create the same file, so epochs"):
         folder_medium(tmp_path)
 
 
-def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+def test_file_system_is_taken_from_the_nearest_visible_mount(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
         "/dev/a / ext4 rw 0 0\nhost:/x /data nfs4 rw 0 0\nb /data/my\\040disk vfat rw 0 0\nc /data xfs rw 0\n"

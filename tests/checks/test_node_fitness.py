@@ -1,4 +1,4 @@
-"""Checks on a node, and nodes on which a worker refuses a trial."""
+"""Checks that run on a node, and workers that refuse a trial on an unfit node."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ def amiss(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
     return [(each.severity.value, str(each)) for each in findings if each.subject == subject and each.severity != "ok"]
 
 
-def test_a_node_that_shares_everything_answers_in_the_storage(tmp_path: Path) -> None:
+def test_a_fit_node_writes_its_answer_into_the_storage(tmp_path: Path) -> None:
     found = check_node(query(tmp_path, DigitsData(name="digits"), cpus=1.0))
     assert {each.severity for each in found} == {Severity.OK}, found
     assert {each.subject for each in found} == {"versions", "storage", "devices", "cache", "data"}
@@ -42,15 +42,15 @@ def test_a_node_that_shares_everything_answers_in_the_storage(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        ({"packages": {**HERE.packages, "torch": "2.0.0"}}, "torch 2.0.0, expected {torch} as the driver has it"),
-        ({"packages": {}}, "torch none, expected {torch} as the driver has it"),
-        ({"python": "3.9.1"}, "Python 3.9.1, expected {python} as the driver has it"),
-        ({"version": "0.0.1"}, "hessian-dynamics 0.0.1, expected {version} as the driver has it"),
-        ({"commit": "abc"}, "commit abc, expected def as the driver has it"),
-        ({"commit": "def", "diff_digest": "1"}, "uncommitted changes 1, expected none as the driver has it"),
+        ({"packages": {**HERE.packages, "torch": "2.0.0"}}, "torch 2.0.0, expected {torch} as on the driver"),
+        ({"packages": {}}, "torch none, expected {torch} as on the driver"),
+        ({"python": "3.9.1"}, "Python 3.9.1, expected {python} as on the driver"),
+        ({"version": "0.0.1"}, "hessian-dynamics 0.0.1, expected {version} as on the driver"),
+        ({"commit": "abc"}, "commit abc, expected def as on the driver"),
+        ({"commit": "def", "diff_digest": "1"}, "uncommitted changes 1, expected none as on the driver"),
     ],
 )
-def test_different_software_is_named_with_the_drivers(there: dict[str, object], said: str) -> None:
+def test_different_software_is_reported_with_both_versions(there: dict[str, object], said: str) -> None:
     driver = replace(HERE, commit="def", diff_digest=None)
     node = replace(driver, **there)  # type: ignore[arg-type]
     values = {"torch": HERE.packages["torch"], "python": HERE.python, "version": HERE.version}
@@ -62,13 +62,13 @@ def test_cpu_and_gpu_wheels_of_one_release_are_equal() -> None:
     assert node.differences(HERE) == []
 
 
-def test_an_unknown_commit_proves_nothing() -> None:
+def test_an_unknown_commit_is_not_a_difference() -> None:
     unknown = replace(HERE, commit=None)
     assert unknown.differences(replace(HERE, commit="def")) == []
     assert HERE.differences(unknown) == []
 
 
-def test_a_storage_without_the_drivers_file_is_another_storage(tmp_path: Path) -> None:
+def test_a_storage_without_the_drivers_file_is_a_problem(tmp_path: Path) -> None:
     asked = replace(query(tmp_path / "here"), storage_root=str(tmp_path / "there"))
     ((severity, text),) = amiss(check_node(asked), "storage")
     assert severity == "problem"
@@ -96,14 +96,14 @@ def test_a_bucket_without_credentials_is_a_problem(tmp_path: Path, monkeypatch: 
     assert "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in text
 
 
-def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_data_is_reported(tmp_path: Path) -> None:
     folder = ImageFolderData(name="image_folder", path=str(tmp_path / "images"))
     ((severity, text),) = amiss(check_node(query(tmp_path, folder)), "data")
     assert severity == "problem"
     assert text.startswith(f"image_folder: data folder '{tmp_path / 'images'}' does not exist")
 
 
-def test_cpus_and_gpus_that_only_ray_knows_are_reported(tmp_path: Path) -> None:
+def test_cpus_and_gpus_that_ray_schedules_but_torch_lacks_are_reported(tmp_path: Path) -> None:
     cores, gpus = amiss(check_node(query(tmp_path, cpus=4096.0, gpus=64.0)), "devices")
     assert cores[0] == "warning"
     assert "Ray schedules on 4096 CPUs" in cores[1]
@@ -111,7 +111,7 @@ def test_cpus_and_gpus_that_only_ray_knows_are_reported(tmp_path: Path) -> None:
     assert "Ray schedules on 64 GPUs" in gpus[1]
 
 
-def test_a_worker_on_a_late_node_with_another_storage_commit_or_data_starts_nothing(tmp_path: Path) -> None:
+def test_a_worker_with_another_storage_commit_or_data_refuses_trials(tmp_path: Path) -> None:
     ours, stray = Storage(tmp_path / "ours"), Storage(tmp_path / "stray")
     with ours.sweep("night").driver_lease as lease:
         digits = DigitsData(name="digits")
@@ -131,7 +131,7 @@ def test_a_worker_on_a_late_node_with_another_storage_commit_or_data_starts_noth
         with pytest.raises(UnfitError, match=f"hessian-dynamics {HERE.version}, expected 0.0.1"):
             older.check(ours)
         expected.check_data(digits, "0123456789abcdef")
-        with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as the driver"):
+        with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as on the driver"):
             expected.check_data(digits, "9999")
     with ours.sweep("night").driver_lease:
-        expected.check(ours)  # the trial's claim deals with a newer driver
+        expected.check(ours)  # a newer driver is handled by the trial's claim

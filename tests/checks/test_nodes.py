@@ -1,4 +1,4 @@
-"""Checks of a real cluster's nodes: one like the driver, one with another commit, one that does not answer."""
+"""Checks of nodes of a real cluster: one equals the driver, one has another commit, one does not answer."""
 
 import json
 import os
@@ -46,7 +46,7 @@ Path(storage, "reports.json").write_text(json.dumps([asdict(report) for report i
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[tuple[str, str, str]]]:
-    """Subject, severity and text of what is found, by the CPUs of the node."""
+    """Maps the number of CPUs of a node to its findings: subject, severity and text."""
     folder = tmp_path_factory.mktemp("nodes")
     for package in ("orchestrator", "estimators"):
         shutil.copytree(ROOT / package, folder / "shadow" / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -77,7 +77,7 @@ def problems(findings: list[tuple[str, str, str]]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_nodes_with_cores_are_asked_and_the_head_is_not(found: dict[float, list[tuple[str, str, str]]]) -> None:
+def test_only_nodes_with_cores_are_checked(found: dict[float, list[tuple[str, str, str]]]) -> None:
     assert set(found) == {1.0, 2.0, 3.0}
 
 
@@ -92,15 +92,15 @@ def test_a_node_like_the_driver_has_no_problem(found: dict[float, list[tuple[str
 
 
 @pytest.mark.slow
-def test_another_commit_and_missing_gpus_are_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
+def test_another_commit_and_missing_gpus_are_reported(found: dict[float, list[tuple[str, str, str]]]) -> None:
     commit, gpus = problems(found[2.0])
     assert commit.startswith("versions: commit 0ther, expected ")
-    assert "as the driver has it; start the node from the driver's image" in commit
+    assert "as on the driver; start the node from the driver's image" in commit
     assert gpus.startswith("devices: Ray schedules on 3 GPUs, torch finds 0")
 
 
 @pytest.mark.slow
-def test_a_node_that_does_not_answer_is_named(found: dict[float, list[tuple[str, str, str]]]) -> None:
+def test_a_node_that_does_not_answer_is_reported(found: dict[float, list[tuple[str, str, str]]]) -> None:
     (silent,) = problems(found[3.0])
     assert silent.startswith("node: did not answer within 3 s")
 
@@ -113,7 +113,7 @@ def test_a_node_that_does_not_answer_is_named(found: dict[float, list[tuple[str,
         (-CLOCK_SECONDS - 1, 0.01, Severity.PROBLEM),
     ],
 )
-def test_clocks_are_judged_by_the_quickest_answer(offset: float, seconds: float, severity: str) -> None:
+def test_clock_offset_is_computed_from_the_shortest_round_trip(offset: float, seconds: float, severity: str) -> None:
     slow = (100.0, 100.0 + 30, 130.0)
     quick = (200.0, 200.0 + seconds / 2 + offset, 200.0 + seconds)
     finding = clock_finding([slow, quick])
@@ -123,17 +123,17 @@ def test_clocks_are_judged_by_the_quickest_answer(offset: float, seconds: float,
     )
 
 
-def test_a_slow_answer_proves_no_wrong_clock() -> None:
+def test_a_slow_answer_is_not_taken_for_a_wrong_clock() -> None:
     assert clock_finding([(0.0, CLOCK_SECONDS + 6, 10.0)]).severity is Severity.OK
 
 
-def test_every_unfit_node_is_named_at_once() -> None:
+def test_all_unfit_nodes_are_listed_in_one_error() -> None:
     wrong = problem("storage", "another one", "mount it")
     reports = [NodeReport("a (10.0.0.1)", (wrong,)), NodeReport("b", (ok("clock", "fine"),))]
     with pytest.raises(UnfitNodesError) as refused:
         refuse_unfit([*reports, NodeReport("c", (wrong,))])
     assert str(refused.value).splitlines() == [
-        "nothing was scheduled, since the cluster is not fit:",
+        "nothing was scheduled, because nodes of the cluster are unfit:",
         "  node a (10.0.0.1): storage: another one; mount it",
         "  node c: storage: another one; mount it",
     ]

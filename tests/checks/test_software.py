@@ -6,7 +6,7 @@ from orchestrator.checks.finding import Severity
 from orchestrator.checks.software import check_packages
 
 
-def test_packages_are_compared_with_what_is_needed() -> None:
+def test_packages_are_checked_against_the_requirements() -> None:
     requirements = [
         "torch>=2.6",
         'pandas>=99.1; extra == "sweep"',
@@ -40,7 +40,7 @@ def test_packages_are_compared_with_what_is_needed() -> None:
         ("2.7.0.dev20250101", "2.6", True),
     ],
 )
-def test_versions_are_compared_by_their_numbers(
+def test_versions_are_compared_numerically(
     monkeypatch: pytest.MonkeyPatch, installed: str, needed: str, fits: bool
 ) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda name: installed)

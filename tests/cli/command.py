@@ -1,4 +1,4 @@
-"""Running the command, in this process or in one of its own, and a small sweep for it."""
+"""Helpers to run the command-line interface in this process or in a subprocess, and a small sweep to run."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ _NOT_INHERITED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "HESSIAN_DYNAMICS_LOG")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command in this process ended."""
+    """The result of a command run in this process."""
 
     returncode: object
     stdout: str
@@ -56,7 +56,7 @@ class Command:
 
 
 def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a process of its own."""
+    """Runs a command in a subprocess."""
     inherited = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
     return subprocess.run(
         [*COMMAND, *arguments],

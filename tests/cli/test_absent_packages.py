@@ -1,4 +1,4 @@
-"""Commands without Ray or MLflow, each in a process that cannot import them."""
+"""Commands without Ray or MLflow, each in a subprocess that cannot import them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ for arguments in json.loads(sys.argv[1]):
 
 
 def without(folder: Path, module: str) -> dict[str, str]:
-    """An environment in which a module cannot be imported."""
+    """Returns environment variables that make a module impossible to import."""
     (folder / "absent").mkdir()
     (folder / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")
     return {"PYTHONPATH": os.pathsep.join([str(folder / "absent"), *filter(None, [os.environ.get("PYTHONPATH")])])}
@@ -46,14 +46,14 @@ def test_trial_plan_status_and_doctor_need_neither_ray_nor_mlflow(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_run_without_ray_names_the_package_and_the_other_engine(tmp_path: Path) -> None:
+def test_run_without_ray_suggests_installing_it_or_the_local_engine(tmp_path: Path) -> None:
     refused = command(tmp_path, "run", write(tmp_path, SMALL), **without(tmp_path, "ray"))
     assert refused.returncode == 2
     assert "Ray is not installed: pip install 'hessian-dynamics[sweep]', or run with --engine local" in refused.stderr
 
 
 @pytest.mark.slow
-def test_run_without_mlflow_trains_and_ship_names_the_package(tmp_path: Path) -> None:
+def test_without_mlflow_run_trains_and_ship_suggests_installing_it(tmp_path: Path) -> None:
     hidden = without(tmp_path, "mlflow")
     done = command(tmp_path, "run", write(tmp_path, SMALL), "--engine", "local", **hidden)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Commands that compute: errors before anything starts, and results."""
+"""Commands that compute: their results, and errors reported before anything starts."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ FIRST = next(iter(load_sweep("quickstart").by_id))
 
 @pytest.fixture
 def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives every part of an epoch a second, without timing it."""
+    """Makes the probe report one second for every part of an epoch."""
 
     def probe(parts: Sequence[EpochPart], processes: int, resources: Resources) -> ProbeResult:
         return ProbeResult(dict.fromkeys(parts, 1.0), 1.0)
@@ -28,14 +28,14 @@ def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.scheduling.estimate.probe", probe)
 
 
-def test_help_teaches(run: Command, tmp_path: Path) -> None:
+def test_help_explains_the_commands(run: Command, tmp_path: Path) -> None:
     shown = run("--help").stdout
     for word in ("plan", "run", "trial", "status", "ship", "measure", "doctor", "quickstart"):
         assert word in shown
     assert "Ctrl-C" in run("run", "--help").stdout
 
 
-def test_all_errors_of_a_sweep_file_are_shown_and_nothing_starts(run: Command, tmp_path: Path) -> None:
+def test_all_errors_of_a_sweep_file_are_reported_together(run: Command, tmp_path: Path) -> None:
     bad = {**SMALL, "grid": {"optimizer.lr": [-0.1], "seed": ["x"]}, "resource": {}}
     done = run("run", write(tmp_path, bad))
     assert done.returncode == 2
@@ -67,7 +67,7 @@ def test_all_errors_of_a_sweep_file_are_shown_and_nothing_starts(run: Command, t
         ),
     ],
 )
-def test_bad_arguments_are_one_line_with_the_fix(
+def test_invalid_arguments_are_reported_in_one_line_with_a_fix(
     run: Command, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
     write(tmp_path, SMALL)
@@ -79,7 +79,9 @@ def test_bad_arguments_are_one_line_with_the_fix(
 
 
 def test_several_matching_ids_are_listed(run: Command, tmp_path: Path) -> None:
-    sweep = write(tmp_path, {**SMALL, "grid": {"seed": list(range(17))}})  # of 17 ids two have the same first character
+    sweep = write(
+        tmp_path, {**SMALL, "grid": {"seed": list(range(17))}}
+    )  # at least two of 17 ids start with the same character
     begins: dict[str, list[str]] = {}
     for trial_id in load_sweep(sweep).by_id:
         begins.setdefault(trial_id[0], []).append(trial_id)
@@ -99,7 +101,7 @@ def test_missing_data_is_an_error_before_anything_is_scheduled(run: Command, tmp
 
 
 @pytest.mark.usefixtures("known_times")
-def test_plan_shows_what_run_then_does(run: Command, tmp_path: Path) -> None:
+def test_plan_shows_missing_epochs(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     shown = run("plan", sweep).stdout
     desired = load_sweep(sweep)
@@ -108,7 +110,7 @@ def test_plan_shows_what_run_then_does(run: Command, tmp_path: Path) -> None:
     assert reconcile(desired, Storage(tmp_path / "results")).todo == list(desired.by_id)
 
 
-def test_one_trial_adopted_is_one_less_to_do(run: Command, tmp_path: Path) -> None:
+def test_an_adopted_trial_counts_as_done(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     first = next(iter(load_sweep(sweep).by_id))
     alone = run("trial", sweep, first[:6])
@@ -151,15 +153,15 @@ def test_plan_shows_the_time_and_run_computes_what_it_showed(run: Command, tmp_p
     assert "time: training " in run("status", longer).stdout
 
 
-def test_plan_lists_users_code_before_it_runs_it(run: Command, tmp_path: Path) -> None:
+def test_plan_lists_user_code_before_running_it(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "model": {"name": "talkative:Net"}}})  # type: ignore[dict-item]
     (tmp_path / "talkative.py").write_text("print('imported', flush=True)\n1 / 0\n")
     done = run("plan", sweep)
     assert done.returncode == 0
-    assert "runs code of yours: talkative:Net (2 trials)" in done.stdout
+    assert "runs your code: talkative:Net (2 trials)" in done.stdout
     assert "time unknown: " in done.stdout
     before, _, _ = done.stdout.partition("imported")
-    assert "runs code of yours" in before
+    assert "runs your code" in before
 
 
 def test_plan_of_missing_data_still_shows_the_trials(run: Command, tmp_path: Path) -> None:

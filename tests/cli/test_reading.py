@@ -26,9 +26,7 @@ def _command(*arguments: str) -> str:
     return result.output
 
 
-def test_both_sources_export_the_same_tables_and_the_report_comes_from_either(
-    shipped: tuple[list[str], Path], tmp_path: Path
-) -> None:
+def test_export_and_report_from_store_and_mlflow_are_equal(shipped: tuple[list[str], Path], tmp_path: Path) -> None:
     where, folder = shipped
     assert "340 points of 4 trials, 20 epochs" in _command("export", "toy", *where)
     _command("export", "toy", *where, "--from", "mlflow", "--to", str(tmp_path / "other"))
@@ -47,7 +45,7 @@ def test_both_sources_export_the_same_tables_and_the_report_comes_from_either(
     assert (folder / "report" / "table1.csv").read_bytes() == first
 
 
-def test_a_sweep_that_was_never_run_says_so(tmp_path: Path) -> None:
+def test_report_of_a_sweep_that_was_never_run_fails(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "quickstart", "--storage", str(tmp_path)])
     assert result.exit_code != 0
     assert "has no sweep 'quickstart'" in str(result.exception)

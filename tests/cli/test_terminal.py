@@ -1,4 +1,4 @@
-"""The log of the command."""
+"""Log messages of the command-line interface."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def _restored() -> Iterator[None]:
 def shown(
     run: Command, capfd: pytest.CaptureFixture[str], *options: str, **environment: str
 ) -> tuple[list[str], list[str]]:
-    """Lines on standard output and on standard error, after messages of three levels."""
+    """Returns the lines on standard output and on standard error after messages of three levels."""
     assert run(*options, "status", "quickstart", **environment).returncode == 0
     log = logging.getLogger("orchestrator.test")
     log.debug("a detail")

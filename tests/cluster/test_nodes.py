@@ -11,7 +11,7 @@ from tests.cluster.observed import say, sweep_file, until
 
 pytestmark = pytest.mark.cluster
 
-_COMMIT = f"versions: commit {STRAY_COMMIT}, expected {COMMIT} as the driver has it"
+_COMMIT = f"versions: commit {STRAY_COMMIT}, expected {COMMIT} as on the driver"
 _STORAGE = "storage: /mnt/results there is not the driver's storage"
 
 
@@ -36,7 +36,7 @@ def test_doctor_reports_a_failing_node_and_run_stops(cluster: Cluster, finished:
     code = sweep.wait(180)
     sweep.end()
     assert code == 2, sweep.output
-    assert "nothing was scheduled, since the cluster is not fit:" in sweep.output
+    assert "nothing was scheduled, because nodes of the cluster are unfit:" in sweep.output
     assert _COMMIT in sweep.output
     assert _STORAGE in sweep.output
     trials = [Storage(cluster.volume("results")).trial(trial.trial_id) for trial in load_sweep(str(file)).trials]

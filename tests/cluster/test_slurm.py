@@ -41,7 +41,7 @@ def test_a_preempted_slurm_job_finishes_epochs_requeues_and_continues(cluster: C
     until(lambda: sum(len(t.epochs()) for t in trials) >= 3, 120, f"epochs under Slurm: {job.output}")
     assert (results / ".ray-token-4711").stat().st_mode & 0o777 == 0o600
     assert job.stop() == 0, job.output
-    assert "Stopped as asked" in job.output
+    assert "Stopped on request" in job.output
     assert (results / "slurm.txt").read_text() == "scontrol requeue 4711\n"
     assert not (results / ".ray-token-4711").exists()
     left = sum(len(t.epochs()) for t in trials)

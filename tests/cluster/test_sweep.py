@@ -27,7 +27,7 @@ def test_every_trial_is_computed_once(cluster: Cluster, finished: Container) -> 
     hosts = Counter(attempt.provenance.host for attempt in attempts)
     say(f"attempts by node: {dict(hosts)}")
     assert set(hosts) == {"worker-1", "worker-2"}, "a worker with another commit computed trials"
-    assert f"node stray: commit {STRAY_COMMIT}, expected {COMMIT} as the driver has it" in finished.output
+    assert f"node stray: commit {STRAY_COMMIT}, expected {COMMIT} as on the driver" in finished.output
     assert sum(hosts.values()) > 12, "nothing was interrupted, so nothing was shown"
 
 
@@ -64,6 +64,6 @@ def test_stopping_the_sweep_service_lets_trials_finish_their_epoch(cluster: Clus
     began = time.monotonic()
     code = sweep.stop()
     say(f"docker stop took {time.monotonic() - began:.1f} s of {sweep.service.grace:.0f}, exit code {code}")
-    assert "Stopped as asked" in sweep.output
+    assert "Stopped on request" in sweep.output
     ended = [str(trial.attempts()[-1].ended) for trial in trials if trial.attempts()]
     assert set(ended) == {"interrupted"}, ended

@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Captures what is logged for the user; `.messages` lists it."""
+    """Captures the log messages shown to the user; `.messages` lists them."""
     caplog.set_level(logging.INFO, logger="hessian_dynamics")
     return caplog

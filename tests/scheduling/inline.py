@@ -26,7 +26,7 @@ def use_inline_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs a command in a folder. Returns its exit code and output; an error that `main` would print has code 2."""
+    """Runs a command in a folder. Returns its exit code and output; code 2 stands for an error that `main` prints."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("RAY_ADDRESS", raising=False)

@@ -1,4 +1,4 @@
-"""A network of a user's own that fails in training."""
+"""A user-defined network that fails in training."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Stores as trials would have left them, without training."""
+"""Writes the files of trials into a store without training."""
 
 import time
 from collections.abc import Iterable
@@ -18,5 +18,5 @@ def commit_epochs(store: TrialStore, epochs: Iterable[int], last_loss: float = 1
 
 
 def attempt(name: str, ended: str | None = None, reason: str = "") -> Attempt:
-    """An attempt that begins now."""
+    """Returns an attempt that begins now."""
     return Attempt(name, time.time_ns() // 1_000_000, 0, capture(), {"threads": 1}, ended, reason)

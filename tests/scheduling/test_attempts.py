@@ -1,4 +1,4 @@
-"""Which trial is attempted next, and when the whole run stops."""
+"""The choice of the next trial, and the conditions under which the whole run stops."""
 
 import threading
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ def lost(node: str = "") -> Failure:
 
 @dataclass
 class Desk:
-    """A job whose progress a test sets. It keeps what is logged and concluded."""
+    """A fake job. Tests set its progress, and read the log and the recorded conclusions."""
 
     captured: pytest.LogCaptureFixture
     epochs: dict[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def begin(attempts: Attempts) -> PlannedAttempt:
     return turn
 
 
-def test_trials_begin_in_their_order_and_end(desk: Desk) -> None:
+def test_trials_begin_in_order(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
     assert [begin(attempts), begin(attempts)] == [PlannedAttempt("a"), PlannedAttempt("b")]
     assert attempts.next() is None
@@ -76,7 +76,7 @@ def test_trials_begin_in_their_order_and_end(desk: Desk) -> None:
     assert desk.said == []
 
 
-def test_a_bug_fails_at_once_and_the_others_go_on(desk: Desk) -> None:
+def test_a_bug_fails_its_trial_and_others_continue(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", BUG)
@@ -85,7 +85,7 @@ def test_a_bug_fails_at_once_and_the_others_go_on(desk: Desk) -> None:
     assert desk.said == ["trial a: ZeroDivisionError: division by zero; failed"]
 
 
-def test_a_lost_process_is_tried_again_after_a_growing_pause(desk: Desk, clock: list[float]) -> None:
+def test_a_lost_trial_is_retried_with_growing_pauses(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a")
     for pause in (0.5, 1.0, 2.0):  # half of 1, 2, 4
         begin(attempts)
@@ -100,7 +100,7 @@ def test_a_lost_process_is_tried_again_after_a_growing_pause(desk: Desk, clock: 
     assert [failed for _, _, failed in desk.noted] == [False, False, False, True]
 
 
-def test_an_epoch_in_between_forgives_every_death(desk: Desk, clock: list[float]) -> None:
+def test_a_committed_epoch_resets_the_failure_counts(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a")
     for epoch in range(20):
         begin(attempts)
@@ -111,13 +111,13 @@ def test_an_epoch_in_between_forgives_every_death(desk: Desk, clock: list[float]
     assert not any(failed for _, _, failed in desk.noted)
 
 
-def test_out_of_memory_is_tried_once_more_alone_after_the_others(desk: Desk) -> None:
+def test_out_of_memory_is_retried_once_alone_after_the_others(desk: Desk) -> None:
     attempts = desk.attempts("a", "b", "c")
     begin(attempts), begin(attempts)
     attempts.ended("a", NO_MEMORY)
     assert begin(attempts) == PlannedAttempt("c")
     attempts.ended("c", None)
-    assert attempts.next() is None  # b is beside it
+    assert attempts.next() is None  # b is still running
     attempts.ended("b", None)
     assert begin(attempts) == PlannedAttempt("a", alone=True)
     attempts.ended("a", NO_MEMORY)
@@ -126,17 +126,17 @@ def test_out_of_memory_is_tried_once_more_alone_after_the_others(desk: Desk) -> 
     assert "it was alone on the machine: a smaller batch_size" in desk.noted[-1][1]
 
 
-def test_two_that_are_to_be_alone_are_not_beside_each_other(desk: Desk) -> None:
+def test_two_trials_that_must_be_alone_do_not_run_together(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts), begin(attempts)
     attempts.ended("a", NO_MEMORY)
     attempts.ended("b", NO_MEMORY)
     assert begin(attempts).alone
     assert attempts.next() is None
-    assert attempts.next(engine_keeps_alone=True) == PlannedAttempt("b", alone=True)  # each on a GPU of its own
+    assert attempts.next(engine_keeps_alone=True) == PlannedAttempt("b", alone=True)  # each on a separate GPU
 
 
-def test_one_that_is_lost_while_alone_stays_alone(desk: Desk, clock: list[float]) -> None:
+def test_a_trial_lost_while_alone_is_retried_alone(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a")
     begin(attempts)
     attempts.ended("a", NO_MEMORY)
@@ -146,7 +146,7 @@ def test_one_that_is_lost_while_alone_stays_alone(desk: Desk, clock: list[float]
     assert begin(attempts).alone
 
 
-def test_the_same_error_in_the_first_three_stops_the_sweep(desk: Desk) -> None:
+def test_the_same_error_in_the_first_three_trials_stops_the_run(desk: Desk) -> None:
     attempts = desk.attempts(*"abcdef")
     for trial in "abcd":
         assert begin(attempts).trial_id == trial
@@ -165,7 +165,9 @@ def test_the_same_error_in_the_first_three_stops_the_sweep(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("ends", [[BUG, None, BUG, BUG, BUG], [BUG, OTHER, BUG, BUG, BUG], [None, BUG, BUG, BUG]])
-def test_anything_else_among_the_first_three_does_not(desk: Desk, ends: list[Failure | None]) -> None:
+def test_different_outcomes_of_the_first_three_trials_do_not_stop_the_run(
+    desk: Desk, ends: list[Failure | None]
+) -> None:
     attempts = desk.attempts(*"abcdef")
     for trial, failure in zip("abcdef", ends, strict=False):
         begin(attempts)
@@ -174,7 +176,7 @@ def test_anything_else_among_the_first_three_does_not(desk: Desk, ends: list[Fai
     assert attempts.next() is not None
 
 
-def test_a_full_storage_stops_everything_and_fails_nothing(desk: Desk) -> None:
+def test_a_full_storage_stops_the_run_without_failing_trials(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", ROOM)
@@ -183,7 +185,7 @@ def test_a_full_storage_stops_everything_and_fails_nothing(desk: Desk) -> None:
     assert "No space left on device" in desk.said[-1]
 
 
-def test_nothing_begins_once_a_stop_is_asked_for(desk: Desk) -> None:
+def test_no_attempt_begins_after_a_stop_request(desk: Desk) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
     desk.stopped.set()
@@ -191,16 +193,16 @@ def test_nothing_begins_once_a_stop_is_asked_for(desk: Desk) -> None:
     assert attempts.wait() is None
 
 
-def test_a_trial_keeps_off_the_node_where_it_died(desk: Desk, clock: list[float]) -> None:
+def test_a_trial_avoids_the_node_where_it_died(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", lost("n1"))
-    assert begin(attempts) == PlannedAttempt("b")  # one death is no proof
+    assert begin(attempts) == PlannedAttempt("b")  # one death is not enough to avoid a node
     clock[0] += 10
     assert begin(attempts) == PlannedAttempt("a", avoid=frozenset({"n1"}))
 
 
-def test_a_node_on_which_two_trials_died_is_kept_off_by_all(desk: Desk, clock: list[float]) -> None:
+def test_all_trials_avoid_a_node_where_two_trials_died(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b", "c")
     begin(attempts), begin(attempts)
     attempts.ended("a", lost("n1"))
@@ -208,7 +210,7 @@ def test_a_node_on_which_two_trials_died_is_kept_off_by_all(desk: Desk, clock: l
     assert begin(attempts) == PlannedAttempt("c", avoid=frozenset({"n1"}))
 
 
-def test_an_epoch_on_a_node_clears_its_name(desk: Desk, clock: list[float]) -> None:
+def test_a_committed_epoch_on_a_node_clears_its_deaths(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b", "c", "d")
     for _ in range(3):
         begin(attempts)
@@ -219,7 +221,7 @@ def test_an_epoch_on_a_node_clears_its_name(desk: Desk, clock: list[float]) -> N
     assert begin(attempts) == PlannedAttempt("d")
 
 
-def test_a_dead_engine_loses_what_was_under_way(desk: Desk, clock: list[float]) -> None:
+def test_the_death_of_the_engine_counts_as_a_loss_of_all_running_attempts(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b", "c")
     begin(attempts), begin(attempts)
     attempts.lost(lost())
@@ -227,7 +229,9 @@ def test_a_dead_engine_loses_what_was_under_way(desk: Desk, clock: list[float]) 
     assert [begin(attempts).trial_id for _ in range(3)] == ["c", "a", "b"]
 
 
-def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_storage_counts_as_no_progress(
+    desk: Desk, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*arguments: object, **more: object) -> TrialSnapshot:
         raise OSError("away")
 
@@ -242,7 +246,7 @@ def test_a_storage_that_is_away_is_no_progress(desk: Desk, clock: list[float], m
     assert desk.said[-1].endswith("not finished; run the same command again to continue")
 
 
-def test_a_node_that_is_unfit_gets_no_trial_again(desk: Desk, clock: list[float]) -> None:
+def test_trials_avoid_an_unfit_node(desk: Desk, clock: list[float]) -> None:
     attempts = desk.attempts("a", "b")
     begin(attempts)
     attempts.ended("a", Failure(FailureKind.UNFIT, "node x: commit 1, expected 2", "unfit", "x"))

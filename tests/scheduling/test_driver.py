@@ -1,4 +1,4 @@
-"""The driver, with trials in this process: it computes what is missing, and stops as asked. See test_run_processes."""
+"""The driver with trials in this process: it computes missing epochs and stops on request. See test_run_processes."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def once_epochs_are_there(folder: Path, desired: Sweep, count: int, act: Callabl
     return thread
 
 
-def test_a_run_computes_everything_and_a_second_one_nothing(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+def test_a_second_run_computes_nothing(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     desired = sweep()
     assert run(tmp_path, desired).summary == "night: 2 of 2 trials done"
     assert ends(tmp_path, desired) == ["completed", "completed"]
@@ -69,7 +69,7 @@ def test_a_run_computes_everything_and_a_second_one_nothing(tmp_path: Path, mess
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")} == before
 
 
-def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
+def test_adding_seeds_and_epochs_computes_only_the_missing_ones(tmp_path: Path) -> None:
     run(tmp_path, sweep(epochs=1, seeds=1))
     desired = sweep(epochs=2, seeds=2)
     run(tmp_path, desired)
@@ -77,7 +77,7 @@ def test_more_seeds_and_epochs_run_only_those(tmp_path: Path) -> None:
     assert [[attempt.first_epoch for attempt in found] for found in attempts] == [[0, 2], [0]]
 
 
-def test_the_hooks_are_called_in_order_and_the_manifest_is_there(tmp_path: Path) -> None:
+def test_on_manifest_is_called_after_writing_the_manifest_and_before_trials(tmp_path: Path) -> None:
     called: list[str] = []
 
     def on_manifest() -> None:
@@ -88,20 +88,22 @@ def test_the_hooks_are_called_in_order_and_the_manifest_is_there(tmp_path: Path)
     assert called == ["manifest", "trials"]
 
 
-def test_verify_finds_damage_that_no_command_has_read(tmp_path: Path) -> None:
+def test_verify_finds_damage_that_was_not_known(tmp_path: Path) -> None:
     desired = sweep(seeds=1)
     run(tmp_path, desired)
     before = records(tmp_path, desired)
     (trial_id,) = desired.by_id
     path = tmp_path / "trials" / trial_id / "epochs" / "00001.json"
     path.write_bytes(path.read_bytes()[:-20])
-    assert run(tmp_path, desired).summary == "night: 1 of 1 trials done"  # the last epoch is intact, so nobody looked
+    assert (
+        run(tmp_path, desired).summary == "night: 1 of 1 trials done"
+    )  # only the last epoch is read, and it is intact
     run(tmp_path, desired, verify=True)
     assert records(tmp_path, desired) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_epoch_finish_and_a_rerun_continues(
+def test_a_signal_stops_after_the_current_epoch(
     tmp_path: Path, number: signal.Signals, messages: pytest.LogCaptureFixture
 ) -> None:
     desired = sweep(epochs=30)
@@ -109,13 +111,13 @@ def test_a_signal_lets_the_epoch_finish_and_a_rerun_continues(
     result = run(tmp_path, desired)
     waiting.join()
     assert messages.messages[0].startswith("Stopping after the current epochs; nothing is lost.")
-    assert messages.messages[-1] == "Stopped as asked; the same command goes on from here."
+    assert messages.messages[-1] == "Stopped on request. Run the same command again to continue."
     assert ends(tmp_path, desired) == ["interrupted"]
     assert set(result.counts) == {State.INTERRUPTED, State.PENDING}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     desired = sweep(epochs=30)
 
     def twice() -> None:

@@ -1,4 +1,4 @@
-"""Signals that arrive where Python drops exceptions."""
+"""Signals that arrive while Python discards exceptions."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 
 class Falls:
-    """Sends a signal from ``__del__``, where Python drops exceptions."""
+    """Sends a signal from ``__del__``, where Python discards exceptions."""
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = number
@@ -38,7 +38,7 @@ def raising() -> object:
 
 
 @pytest.mark.usefixtures("raising")
-def test_a_dropped_exception_is_raised_again() -> None:
+def test_a_discarded_exception_is_raised_again() -> None:
     hook = sys.unraisablehook
     thing = Falls(signal.SIGUSR2)
     with pytest.raises(Reported), repeated_if_dropped(Reported, signal.SIGUSR2):
@@ -48,7 +48,7 @@ def test_a_dropped_exception_is_raised_again() -> None:
 
 
 @pytest.mark.usefixtures("raising")
-def test_nothing_comes_after_the_block() -> None:
+def test_no_signal_is_sent_after_the_block() -> None:
     thing = Falls(signal.SIGUSR2)
     with repeated_if_dropped(Reported, signal.SIGUSR2):
         del thing

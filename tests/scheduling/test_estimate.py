@@ -1,4 +1,4 @@
-"""The time that a run will take."""
+"""Estimates of the duration of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,18 +29,18 @@ def test_jobs_start_in_order_on_the_slot_that_is_free_first() -> None:
     assert makespan([1.0] * 13, 2) == 7
     assert makespan([1.0] * 13, 13) == 1
     assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5
-    assert makespan([1.0, 1.0, 1.0, 5.0], 2) == 6  # a long job at the end prolongs the whole
+    assert makespan([1.0, 1.0, 1.0, 5.0], 2) == 6  # a long job at the end increases the total
     assert makespan([3.0], 1) == 3
 
 
-def test_the_time_is_that_of_the_slots_and_of_starting() -> None:
+def test_total_time_includes_makespan_and_startup() -> None:
     trials = {str(number): Spent(training=30.0, evaluating=10.0, measuring=20.0) for number in range(3)}
     found = Estimate(trials, at_a_time=2, start_seconds=4.0, engine_seconds=ENGINE_SECONDS["ray"], probe_seconds=9.0)
     assert found.seconds == 120 + 4 + ENGINE_SECONDS["ray"]
     assert found.spent == Spent(90.0, 30.0, 60.0)
 
 
-def test_missing_epochs_are_those_after_the_last_stored_one(tmp_path: Path) -> None:
+def test_missing_epochs_follow_the_last_stored_epoch(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     done, partly, diverged, failed, _ = (storage.trial(trial.trial_id) for trial in TRIALS)
     commit_epochs(done, range(5))
@@ -54,7 +54,7 @@ def test_missing_epochs_are_those_after_the_last_stored_one(tmp_path: Path) -> N
     assert sum(map(len, missing.values())) == plan.missing_epochs
 
 
-def test_as_many_trials_at_a_time_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_concurrent_trials_is_limited_by_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert trials_at_a_time(Resources(cpu=1)) == 8
     assert trials_at_a_time(Resources(cpu=3)) == 2
@@ -63,13 +63,13 @@ def test_as_many_trials_at_a_time_as_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert trials_at_a_time(Resources(cpu=4), 3) == 2  # an upper limit only
 
 
-def test_users_code_that_will_run_is_listed(tmp_path: Path) -> None:
+def test_user_code_to_be_run_is_listed(tmp_path: Path) -> None:
     mine = [small_trial(model={"name": name}, seed=seed) for name in ("a.b:Net", "c:Other") for seed in (0, 1)]
     plan = reconcile(Sweep("own", "", (*mine[:3], *TRIALS), Resources()), Storage(tmp_path))
-    assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)", "runs code of yours: c:Other (1 trial)"]
+    assert own_code(plan) == ["runs your code: a.b:Net (2 trials)", "runs your code: c:Other (1 trial)"]
     commit_epochs(Storage(tmp_path).trial(mine[2].trial_id), range(3))
     plan = reconcile(plan.sweep, Storage(tmp_path))
-    assert own_code(plan) == ["runs code of yours: a.b:Net (2 trials)"]
+    assert own_code(plan) == ["runs your code: a.b:Net (2 trials)"]
 
 
 def test_nothing_is_probed_if_nothing_is_missing(tmp_path: Path) -> None:
@@ -79,14 +79,14 @@ def test_nothing_is_probed_if_nothing_is_missing(tmp_path: Path) -> None:
     assert forecast(reconcile(SWEEP, storage), "ray", None, status) == []
 
 
-def test_missing_data_makes_the_time_unknown(tmp_path: Path) -> None:
+def test_duration_is_unknown_if_data_is_missing(tmp_path: Path) -> None:
     trial = small_trial(data={"name": "image_folder", "path": str(tmp_path / "none")})
     plan = reconcile(Sweep("none", "", (trial,), Resources()), Storage(tmp_path))
     (line,) = forecast(plan, "ray", None, status)
     assert line.startswith(f"time unknown: data folder '{tmp_path}/none' does not exist; put images into train/")
 
 
-def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forecast_shows_total_time_and_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     @contextmanager
@@ -100,5 +100,5 @@ def test_a_forecast_is_a_time_and_its_shares(tmp_path: Path, monkeypatch: pytest
     assert total.startswith("about ")
     assert " on this machine, 1 trial at a time (probe: " in total
     assert split.startswith("time: training ")
-    assert said == ["reading the data", "probing: 3 things to time, 1 at a time"]
+    assert said == ["reading the data", "probing: timing 3 parts of epochs, 1 at a time"]
     assert not (tmp_path / "results").exists()

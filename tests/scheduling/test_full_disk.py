@@ -1,4 +1,4 @@
-"""A storage that becomes full or read-only during a run: the run ends clearly, and a rerun continues."""
+"""A storage that becomes full or read-only during a run: the run ends with a clear message, and a rerun continues."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[d
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What an undisturbed run gives."""
+    """The results of an undisturbed run."""
     place = Place(tmp_path_factory.mktemp("twin"), CONTENT)
     code, said = place.run("--engine", "local")
     assert code == 0, said
@@ -27,7 +27,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Work on a disk of 64 MiB."""
+    """A working folder on a disk of 64 MiB."""
     with small_disk(tmp_path / "results", 64 * 2**20) as mounted:
         if not mounted:
             pytest.skip("no small disk can be mounted here: that takes root")
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def end(place: Place, process: subprocess.Popen[str]) -> str:
-    """What a run says whose storage cannot be written any more. Nothing is torn then."""
+    """Runs until the storage is no longer writable, checks that no file is torn, and returns the message."""
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert "stopping, since no other trial can continue either" in said
@@ -48,7 +48,7 @@ def end(place: Place, process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_full_and_a_read_only_disk_end_a_run_clearly_and_change_nothing(place: Place, twin: str, engine: str) -> None:
+def test_full_or_read_only_disk_stops_the_run_and_a_rerun_continues(place: Place, twin: str, engine: str) -> None:
     root = place.folder / "results"
     process = place.start("--engine", engine)
     place.wait_for_epochs(3)

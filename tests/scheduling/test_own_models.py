@@ -1,4 +1,4 @@
-"""A user's network beside the sweep file is found by the driver, its worker processes and a rerun."""
+"""A user-defined network next to the sweep file is found by the driver, its workers and a rerun."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ CONTENT = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a user works: a package of their own and a sweep."""
+    """A user's folder with a package and a sweep file."""
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "__init__.py").touch()
     (tmp_path / "nets" / "small.py").write_text(CODE)
@@ -63,7 +63,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_spawned_process_imports_from_the_drivers_folder(folder: Path) -> None:
+def test_worker_imports_from_the_drivers_folder(folder: Path) -> None:
     sweep, storage = sweep_of(folder), Storage(folder / "results")
     storage.sweep("own").write_manifest(sweep, capture())
     (trial,) = sweep.trials
@@ -76,7 +76,7 @@ def test_a_spawned_process_imports_from_the_drivers_folder(folder: Path) -> None
 
 
 @pytest.mark.slow
-def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder: Path, tmp_path: Path) -> None:
+def test_import_error_lists_the_folders_searched(folder: Path, tmp_path: Path) -> None:
     sweep, storage = sweep_of(folder), Storage(folder / "results")
     storage.sweep("own").write_manifest(sweep, capture())
     (trial,) = sweep.trials
@@ -92,7 +92,7 @@ def test_elsewhere_it_is_not_found_and_the_trial_says_where_python_looked(folder
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_from_the_command_line_to_a_rerun(folder: Path, engine: str) -> None:
+def test_user_defined_network_runs_and_reproduces(folder: Path, engine: str) -> None:
     code, said = run(folder, "run", "./own.yaml", "--engine", engine)
     assert code == 0, said
     assert "own: 1 of 1 trials done" in said
@@ -103,7 +103,7 @@ def test_from_the_command_line_to_a_rerun(folder: Path, engine: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_it_is_said_before_anything_is_scheduled(folder: Path) -> None:
+def test_invalid_user_network_is_reported_before_scheduling(folder: Path) -> None:
     trial = {**CONTENT["trial"], "model": {"name": "nets.small:Nut"}}  # type: ignore[dict-item]
     (folder / "own.yaml").write_text(yaml.safe_dump({**CONTENT, "trial": trial}))
     code, said = run(folder, "run", "./own.yaml", "--engine", "local")
@@ -114,7 +114,7 @@ def test_what_is_wrong_with_it_is_said_before_anything_is_scheduled(folder: Path
 
 
 @pytest.mark.slow
-def test_a_bug_in_it_is_shown_with_its_line(folder: Path) -> None:
+def test_bug_in_a_user_network_is_reported_with_its_line(folder: Path) -> None:
     (folder / "nets" / "small.py").write_text(CODE.replace("nn.Linear(64, width)", "nn.Linear(64, widht)"))
     code, said = run(folder, "run", "./own.yaml", "--engine", "local")
     assert code == 1

@@ -1,4 +1,4 @@
-"""Desired minus stored."""
+"""Comparison of a sweep with the storage."""
 
 import io
 import shutil
@@ -19,7 +19,7 @@ TRIALS = tuple(small_trial(seed=seed, epochs=4) for seed in range(5))
 SWEEP = Sweep("five", "", TRIALS, Resources())
 
 
-def test_a_final_trial_is_not_looked_at_again(tmp_path: Path) -> None:
+def test_complete_trials_are_not_read_again(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     done, partly, *_ = (storage.trial(trial.trial_id) for trial in TRIALS)
     commit_epochs(done, range(5))
@@ -32,7 +32,7 @@ def test_a_final_trial_is_not_looked_at_again(tmp_path: Path) -> None:
     assert reconcile(SWEEP, storage).statuses[done.trial_id].state.value == "pending"
 
 
-def test_the_table_of_many_trials_is_plain_lines(tmp_path: Path) -> None:
+def test_a_table_of_many_trials_has_no_frames(tmp_path: Path) -> None:
     trials = tuple(small_trial(seed=seed, epochs=4) for seed in range(MOST_FRAMED + 1))
     output = io.StringIO()
     plan = reconcile(Sweep("many", "", trials, Resources()), Storage(tmp_path))
@@ -43,7 +43,7 @@ def test_the_table_of_many_trials_is_plain_lines(tmp_path: Path) -> None:
     assert [line.split() for line in lines] == [[t.trial_id, f"seed={t.seed}", "pending", "0/4"] for t in trials]
 
 
-def test_states_epochs_and_what_is_left(tmp_path: Path) -> None:
+def test_summary_table_and_failures_of_a_plan(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     done, partly, diverged, failed, _ = (storage.trial(trial.trial_id) for trial in TRIALS)
     commit_epochs(done, range(5))
@@ -59,14 +59,14 @@ def test_states_epochs_and_what_is_left(tmp_path: Path) -> None:
     assert table(plan).row_count == 5
     assert failures(plan) == [
         f"failed: {TRIALS[3].trial_id} (seed=3): ValueError: boom",
-        f"to see it happen: hessian-dynamics trial five {TRIALS[3].trial_id}",
+        f"to reproduce: hessian-dynamics trial five {TRIALS[3].trial_id}",
     ]
     assert describe(plan, Pace(1350.4, 242.0)) == (
         "5 trials: 2 done (1 diverged), 0 running, 1 failed, 2 waiting | 12 of 25 epochs, 1,350 an hour, 4m 02s left"
     )
 
 
-def test_an_open_attempt_runs_only_under_the_driver_that_began_it(tmp_path: Path) -> None:
+def test_an_open_attempt_counts_as_running_only_under_its_driver(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     storage.sweep("five").write_manifest(SWEEP, capture())
     storage.trial(TRIALS[0].trial_id).write_attempt(attempt("1"))
@@ -77,5 +77,5 @@ def test_an_open_attempt_runs_only_under_the_driver_that_began_it(tmp_path: Path
         assert reconcile(SWEEP, storage).statuses[TRIALS[1].trial_id].state == "running"
 
 
-def test_durations_read_well() -> None:
+def test_durations_are_formatted() -> None:
     assert [duration(seconds) for seconds in (0.4, 59.6, 242, 11220)] == ["0s", "1m 00s", "4m 02s", "3h 07m"]

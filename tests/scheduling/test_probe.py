@@ -1,4 +1,4 @@
-"""Timing parts in processes, side by side."""
+"""Timing of parts in concurrent processes."""
 
 import os
 import signal
@@ -38,5 +38,5 @@ def _die(*arguments: object) -> None:
 
 def test_a_process_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_module, "_time", _die)
-    with pytest.raises(ProbeError, match=r"died; is there enough memory .* --max-concurrent 1 takes the least"):
+    with pytest.raises(ProbeError, match=r"died, possibly because memory ran out; lower --max-concurrent"):
         probe(list(epoch_parts(small_trial(), range(1))), 1, Resources())

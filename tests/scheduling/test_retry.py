@@ -1,4 +1,4 @@
-"""What each way of ending leads to, row by row."""
+"""Classification of failures, and the next step after each."""
 
 import errno
 import pickle
@@ -32,7 +32,7 @@ def raised(error: BaseException) -> Failure:
 
 
 def storage_error(number: int) -> StorageError:
-    """As the store raises it: the system's error is hidden behind one that says what to do."""
+    """Returns an error as raised by the store: its message has a fix, and the system's error is hidden behind it."""
     try:
         try:
             raise OSError(number, "said by the system")
@@ -92,7 +92,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ],
     ids=lambda value: value.value if isinstance(value, FailureKind) else f"{type(value).__name__} {value}"[:50],
 )
-def test_an_exception_has_its_kind(error: Exception, kind: FailureKind) -> None:
+def test_exceptions_are_classified(error: Exception, kind: FailureKind) -> None:
     failure = raised(error)
     assert failure.kind is kind
     assert pickle.loads(pickle.dumps(failure)) == failure
@@ -120,7 +120,7 @@ def test_an_exception_has_its_kind(error: Exception, kind: FailureKind) -> None:
         (FailureKind.ERROR, 1, True, NextStep.FAILED),
     ],
 )
-def test_a_kind_has_its_consequence(kind: FailureKind, count: int, alone: bool, verdict: NextStep) -> None:
+def test_next_step_of_each_kind(kind: FailureKind, count: int, alone: bool, verdict: NextStep) -> None:
     assert decide(kind, count, alone) is verdict
 
 
@@ -128,15 +128,15 @@ def test_every_kind_has_a_rule() -> None:
     assert set(RULES) == set(FailureKind)
 
 
-def test_pauses_grow_up_to_a_minute_and_no_two_are_alike() -> None:
+def test_pauses_double_up_to_a_minute_with_jitter() -> None:
     assert [pause_seconds(count, jitter=0.0) for count in range(1, 8)] == [1, 2, 4, 8, 16, 32, 60]
     assert pause_seconds(40, jitter=0.0) == LONGEST_PAUSE_SECONDS
     assert pause_seconds(3, jitter=1.0) == 2.0
-    # Eight tries outlast a storage that is away for two minutes, even at the shortest.
+    # Even the shortest pauses of eight retries add up to more than two minutes without storage.
     assert sum(pause_seconds(count, jitter=0.5) for count in range(1, RULES[FailureKind.STORAGE].retries + 1)) > 120
 
 
-def test_the_death_of_a_process_says_what_is_known() -> None:
+def test_process_death_reports_signal_or_exit_code() -> None:
     assert death(-signal.SIGSEGV).line == "its process died (killed by SIGSEGV)"
     assert death(3).line == "its process died (exit code 3)"
     assert death(None).line == "its process died (for an unknown reason)"
@@ -151,7 +151,7 @@ def bug(seed: int) -> Failure:
         return failure_of(error)
 
 
-def test_one_bug_has_one_signature_whatever_its_numbers() -> None:
+def test_signature_ignores_numbers_in_the_message() -> None:
     assert bug(1).signature == bug(27).signature
     assert bug(1).reason != bug(27).reason
     assert raised(RuntimeError("a")).signature != raised(RuntimeError("b")).signature

@@ -1,4 +1,4 @@
-"""Runs in processes of their own that signals, a budget or a bug stop: nothing keeps running, and a rerun continues."""
+"""Runs in subprocesses, stopped by signals, a budget or a bug. No process is left running, and a rerun continues."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ class Net(nn.Sequential):
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """The processes below one, by their command line. The shipper, which has a session of its own, is none of them."""
+    """Maps the descendants of a process to their command lines. The shipper is excluded: it has its own session."""
     found: dict[int, str] = {}
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
@@ -47,7 +47,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def workers(pid: int) -> list[int]:
-    """The processes that train."""
+    """Returns the worker processes."""
     return [child for child, command in descendants(pid).items() if "spawn_main" in command or "ray::Impl" in command]
 
 
@@ -74,7 +74,7 @@ def states(place: Place) -> set[State]:
 
 
 def records(place: Place) -> str:
-    """All that is reproducible, of every trial."""
+    """Returns the reproducible values of every trial."""
     trials = [place.storage.trial(trial_id) for trial_id in place.sweep.by_id]
     return repr([[record.reproducible() for record in trial.records()] for trial in trials])
 
@@ -88,7 +88,7 @@ def own_model(folder: Path, raises: str, *bad: bool) -> Place:
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What an undisturbed run gives."""
+    """The results of an undisturbed run."""
     place = Place(tmp_path_factory.mktemp("twin"), SHORT)
     code, said = place.run("--engine", "local")
     assert code == 0, said
@@ -96,7 +96,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_epochs_finish(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_after_the_current_epochs(tmp_path: Path, number: signal.Signals) -> None:
     place = Place(tmp_path, LONG)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
@@ -104,13 +104,13 @@ def test_a_signal_lets_the_epochs_finish(tmp_path: Path, number: signal.Signals)
     process.send_signal(number)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said
-    assert "Stopped as asked; the same command goes on from here." in said
+    assert "Stopped on request. Run the same command again to continue." in said
     ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
     assert ends and set(ends) == {"interrupted"}
     wait_until_gone(below)
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path, LONG)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
@@ -128,7 +128,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     "number",
     [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
 )
-def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_before_the_first_trial_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
     place = Place(tmp_path, LONG)
     process = place.start("--engine", "local")
     deadline = time.monotonic() + 60
@@ -139,20 +139,20 @@ def test_before_the_first_trial_a_signal_ends_at_once(tmp_path: Path, number: si
     said, _ = process.communicate(timeout=60)
     assert process.returncode in (1, 130), said
     assert "Traceback" not in said
-    assert "the same command goes on" in said
+    assert "Run the same command again to continue" in said
     assert State.RUNNING not in states(place)
 
 
-def test_the_budget_stops_as_ctrl_c_does(tmp_path: Path) -> None:
+def test_an_expired_budget_stops_after_the_current_epochs(tmp_path: Path) -> None:
     place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local", "--budget", "6s")
     assert code == 1, said
     assert "The time budget is used up: stopping after the current epochs." in said
-    assert "Stopped as asked; the same command goes on from here." in said
+    assert "Stopped on request. Run the same command again to continue." in said
     assert states(place) <= {State.INTERRUPTED, State.PENDING}
 
 
-def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_budget_is_refused(tmp_path: Path) -> None:
     place = Place(tmp_path, SHORT)
     code, said = place.run("--budget", "2d")
     assert code == 2
@@ -160,7 +160,7 @@ def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_an_unreachable_cluster_is_reported_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path, SHORT)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -168,7 +168,7 @@ def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     code, said = place.run("--address", f"127.0.0.1:{port}")
     assert code == 2
     assert f"nothing answers at Ray address '127.0.0.1:{port}'" in said
-    assert time.monotonic() - began < 45  # Ray itself waits longer than that, beside the imports
+    assert time.monotonic() - began < 45  # Ray itself would wait longer than that
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     assert process.wait(60) == 1
 
 
-def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path: Path, twin: str) -> None:
+def test_a_killed_worker_is_replaced_and_results_are_identical(tmp_path: Path, twin: str) -> None:
     place = Place(tmp_path, SHORT)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
@@ -195,7 +195,7 @@ def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path: Path, twin: s
     assert sorted(map(str, ends)) == ["completed", "completed", "interrupted"]
 
 
-def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None:
+def test_ray_listens_only_on_loopback_and_is_restarted_if_it_dies(tmp_path: Path) -> None:
     content = {**SHORT, "trial": {**SHORT["trial"], "epochs": 25}}  # type: ignore[dict-item]
     place = Place(tmp_path, content)
     process = place.start()
@@ -208,7 +208,7 @@ def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None
     os.kill(raylet, signal.SIGKILL)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
-    assert "Ray died under it; retrying from its last epoch" in said
+    assert "Ray died during the attempt; retrying from its last epoch" in said
     (tmp_path / "twin").mkdir()
     alone = Place(tmp_path / "twin", content)
     assert alone.run("--engine", "local")[0] == 0
@@ -217,14 +217,14 @@ def test_ray_listens_on_the_loopback_address_and_may_die(tmp_path: Path) -> None
 
 
 def listening(pids: list[int]) -> set[str]:
-    """The addresses on which processes listen for TCP connections."""
+    """Returns the addresses on which processes listen for TCP connections."""
     done = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if any(f"pid={pid}," in line for pid in pids)]
     assert lines, "Ray listens"
     return {line.split()[3].replace("[::ffff:", "").replace("]", "") for line in lines}
 
 
-def test_a_bug_fails_its_trials_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_bug_fails_its_trials_and_others_continue(tmp_path: Path) -> None:
     place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", False, True)
     place.write(
         {
@@ -246,7 +246,7 @@ def test_a_bug_fails_its_trials_and_the_others_go_on(tmp_path: Path) -> None:
     assert "nets.py" in artifact.read_text()
 
 
-def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None:
+def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) -> None:
     place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
     code, said = place.run("--engine", "local", "--max-concurrent", "1")
     assert code == 1, said
@@ -259,7 +259,7 @@ def test_the_same_bug_in_the_first_three_stops_the_sweep(tmp_path: Path) -> None
     assert states(place) == {State.COMPLETED}
 
 
-def test_out_of_memory_ends_with_advice_after_a_second_try(tmp_path: Path) -> None:
+def test_out_of_memory_is_retried_once_and_then_fails_with_advice(tmp_path: Path) -> None:
     place = own_model(tmp_path, "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')", True)
     place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local")

@@ -1,4 +1,4 @@
-"""Signals and the time budget: the first request lets epochs finish, the second ends everything."""
+"""Signals and the time budget: the first stops after the current epochs, the second at once."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ class Desk:
 
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_ends(
+def test_first_signal_requests_a_stop_and_second_raises(
     messages: pytest.LogCaptureFixture, first: signal.Signals, second: signal.Signals
 ) -> None:
     desk = Desk()
@@ -45,7 +45,7 @@ def test_the_first_signal_asks_and_the_second_ends(
     assert desk.asked == 1
 
 
-def test_the_request_is_repeated_where_the_storage_was_away() -> None:
+def test_the_stop_request_is_repeated_after_a_storage_error() -> None:
     desk = Desk(storage_away=2)
     stopping = desk.stopping()
     assert not stopping.requested
@@ -57,7 +57,7 @@ def test_the_request_is_repeated_where_the_storage_was_away() -> None:
     assert desk.asked == 1
 
 
-def test_the_budget_asks_once_it_is_used_up(messages: pytest.LogCaptureFixture) -> None:
+def test_an_expired_budget_requests_a_stop(messages: pytest.LogCaptureFixture) -> None:
     desk = Desk()
     stopping = desk.stopping(budget_seconds=0.05)
     assert not stopping.requested
@@ -66,7 +66,7 @@ def test_the_budget_asks_once_it_is_used_up(messages: pytest.LogCaptureFixture) 
     assert messages.messages == ["The time budget is used up: stopping after the current epochs."]
 
 
-def test_a_cancelled_budget_asks_nobody() -> None:
+def test_a_cancelled_budget_requests_no_stop() -> None:
     desk = Desk()
     stopping = desk.stopping(budget_seconds=0.2)
     stopping.cancel()
@@ -74,7 +74,7 @@ def test_a_cancelled_budget_asks_nobody() -> None:
     assert not stopping.requested
 
 
-def test_a_run_that_another_driver_has_taken_over_ends_at_once_and_asks_nobody() -> None:
+def test_a_run_taken_over_by_another_driver_requests_no_stop() -> None:
     asked: list[None] = []
     lost = threading.Event()
     stopping = Stopping(lambda: asked.append(None), lost=lost.is_set)
@@ -87,22 +87,22 @@ def test_a_run_that_another_driver_has_taken_over_ends_at_once_and_asks_nobody()
     assert stopping.requested
 
 
-def test_handlers_are_as_before_afterwards() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with handlers_kept(), handling(interrupt):
         assert signal.getsignal(signal.SIGTERM) is interrupt
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library might
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a library might do
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_signal_that_falls_into_a_callback_is_not_lost() -> None:
+def test_a_signal_during_del_is_not_lost() -> None:
     thing = Falls(signal.SIGTERM)
     with handlers_kept(), pytest.raises(KeyboardInterrupt), handling(interrupt):
         del thing
         time.sleep(5)
 
 
-def test_nohup_stays_nohup() -> None:
+def test_an_ignored_sighup_stays_ignored() -> None:
     with handlers_kept():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with handling(interrupt):
@@ -113,13 +113,13 @@ def test_nohup_stays_nohup() -> None:
     ("text", "seconds"),
     [("2h", 7200), ("30m", 1800), ("1h30m", 5400), ("90s", 90), ("1h0m5s", 3605), ("0.5h", 1800), (" 2h ", 7200)],
 )
-def test_a_budget_is_read(text: str, seconds: float) -> None:
+def test_valid_budgets_are_parsed(text: str, seconds: float) -> None:
     assert read_budget(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", "2", "h", "2d", "-1h", "30m1h", "0s", "two hours", "1e9h", "2 h", "inf", "99999999h"]
 )
-def test_what_is_no_budget_is_refused(text: str) -> None:
+def test_invalid_budgets_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"--budget {text!r}: expected a time such as 2h, 30m, 1h30m or 90s"):
         read_budget(text)

@@ -1,4 +1,4 @@
-"""If a driver is silent for a minute and another host's driver takes its sweep over, the first one stops."""
+"""A driver that was suspended for a minute stops if a driver on another host has taken over its sweep."""
 
 import os
 import shlex
@@ -21,7 +21,7 @@ OTHER_HOST = "another-host"
 
 
 def on_another_host(place: Place) -> subprocess.Popen[str]:
-    """The same command in a UTS namespace of its own: a host of another name, whose processes nobody here can ask."""
+    """Starts the same command in a separate UTS namespace, where it has another host name, as on another machine."""
     command = shlex.join([COMMAND, "run", "./e2e.yaml", "--engine", "local"])
     return subprocess.Popen(
         ["unshare", "--uts", "sh", "-c", f"hostname {OTHER_HOST} && exec {command}"],
@@ -35,7 +35,7 @@ def on_another_host(place: Place) -> subprocess.Popen[str]:
 
 @contextmanager
 def ended_with(*processes: subprocess.Popen[str]) -> Iterator[None]:
-    """Leaves none of them behind."""
+    """Kills the processes after the block."""
     try:
         yield
     finally:
@@ -44,7 +44,7 @@ def ended_with(*processes: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def written_by(place: Place, attempts: set[str]) -> dict[str, bytes | str]:
-    """Epochs that some attempts have committed, and what they say of themselves."""
+    """Returns the epochs committed by these attempts, and the stored attempts."""
     found: dict[str, bytes | str] = {}
     for trial_id in place.sweep.by_id:
         trial = place.storage.trial(trial_id)
@@ -62,7 +62,7 @@ def names(place: Place) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_driver_that_wakes_up_after_another_took_over_stops_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_driver_resumed_after_a_takeover_stops_and_writes_nothing(tmp_path: Path) -> None:
     if os.geteuid() or not shutil.which("unshare") or subprocess.run(["unshare", "--uts", "true"]).returncode:
         pytest.skip("no host of another name can be made here: that takes root")
     place = Place(tmp_path, CONTENT)

@@ -1,4 +1,4 @@
-"""The time that trials took, from the records alone."""
+"""The time spent on trials, computed from the stored records."""
 
 import time
 from pathlib import Path
@@ -30,13 +30,13 @@ def commit(storage: Storage, trial: int, epoch: int, ended: float = 1.0) -> None
     assert storage.trial(TRIALS[trial].trial_id).commit(record, b"state", "digest", "attempt")
 
 
-def test_nothing_stored_is_nothing_spent(tmp_path: Path) -> None:
+def test_no_time_is_spent_if_nothing_is_stored(tmp_path: Path) -> None:
     found = spending(reconcile(SWEEP, Storage(tmp_path)), Storage(tmp_path))
     assert found.spent == Spent()
     assert found.seconds_left is None
 
 
-def test_many_records_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_read_if_there_are_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = tuple(small_trial(seed=seed, epochs=3) for seed in range(12))
     sweep, storage, began = Sweep("many", "", trials, Resources()), Storage(tmp_path), time.time()
     for number, trial in enumerate(trials):
@@ -56,14 +56,14 @@ def test_many_records_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("orchestrator.scheduling.time_spent.MOST_RECORDS", 12)
         some = spending(plan, storage)
     assert len(read) <= 4
-    assert {trials[-1].trial_id, trials[-2].trial_id} <= set(read)  # the most recent ones give the rate
+    assert {trials[-1].trial_id, trials[-2].trial_id} <= set(read)  # the rate is computed from the most recent ones
     assert some.spent == whole.spent == Spent(training=72.0)
     assert some.seconds_left is not None
     assert whole.seconds_left is not None
     assert some.seconds_left == pytest.approx(whole.seconds_left, rel=0.3)
 
 
-def test_times_of_all_trials_add_up_without_epochs_beyond_the_sweeps(tmp_path: Path) -> None:
+def test_times_are_summed_over_the_epochs_of_the_sweep(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     for epoch in range(6):
         commit(storage, 0, epoch)
@@ -73,17 +73,17 @@ def test_times_of_all_trials_add_up_without_epochs_beyond_the_sweeps(tmp_path: P
     assert found.seconds_left is None
 
 
-def test_the_shares_are_one_line() -> None:
+def test_shares_are_formatted_as_one_line() -> None:
     assert split(Spent(4758.0, 312.0, 2730.0)) == [
         "time: training 61%, evaluating 4%, measuring 35% of 2h 10m (trial time)"
     ]
     assert split(Spent()) == []
 
 
-def test_the_time_left_is_shown_while_a_driver_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_is_shown_while_a_driver_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(tmp_path)
     storage.sweep("two").write_manifest(SWEEP, capture())
-    commit(storage, 1, 0, ended=time.time() - 3600)  # by an earlier driver, so of no use for the rate of this one
+    commit(storage, 1, 0, ended=time.time() - 3600)  # by an earlier driver, so ignored for the rate of this one
     with storage.sweep("two").driver_lease:
         now = time.time()
         assert len(progress(reconcile(SWEEP, storage), storage)) == 1
@@ -97,7 +97,7 @@ def test_the_time_left_is_shown_while_a_driver_is_at_work(tmp_path: Path, monkey
     assert len(progress(reconcile(SWEEP, storage), storage)) == 1
 
 
-def test_the_rate_is_that_of_the_last_epochs() -> None:
+def test_rate_is_computed_from_recent_epochs() -> None:
     assert seconds_left(10, [100.0], 0, 110.0) is None
     assert seconds_left(0, [100.0, 101.0], 0, 110.0) is None
     assert seconds_left(10, [105.0, 100.0], 0, 110.0) == 100.0  # one epoch in ten seconds
@@ -106,7 +106,7 @@ def test_the_rate_is_that_of_the_last_epochs() -> None:
     fast = [2000.0 + number for number in range(701)]
     assert seconds_left(60, slow + fast, 0, 2700.0) == 60.0
     hours = [3600.0 * number for number in range(20)]
-    assert seconds_left(5, hours, 0, hours[-1]) == 5 * 3600  # epochs of an hour: the last ten of them
+    assert seconds_left(5, hours, 0, hours[-1]) == 5 * 3600  # epochs of one hour: the rate uses the last ten
 
 
 def test_times_have_the_precision_of_a_forecast() -> None:

@@ -56,7 +56,7 @@ def test_damage_found_while_reading_tables_is_in_the_next_plan(storage: Storage)
     assert damage_lines(plan) == [
         f"damaged: epoch 2 of {FIRST} (seed=0)",
         f"damaged: epoch 0 of {SECOND} (seed=1)",
-        "to mend: hessian-dynamics run three sets them aside and computes them again",
+        "to repair: hessian-dynamics run three sets them aside and computes them again",
     ]
 
 

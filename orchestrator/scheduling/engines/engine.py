@@ -1,4 +1,4 @@
-"""The interface of the engines, which run attempts somewhere."""
+"""The interface of the engines, which run attempts."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,13 +7,13 @@ from orchestrator.scheduling.attempts import Attempts
 
 
 class Engine(Protocol):
-    """Runs attempts at trials, several at a time. `Attempts` decides which come next and what follows a failure."""
+    """Runs attempts at trials, several at a time. `Attempts` chooses the next attempt and handles failures."""
 
     def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
         """Runs attempts until none is left.
 
         Args:
-            attempts: supplies the attempts and takes their outcomes.
+            attempts: supplies the attempts and records their outcomes.
             on_start: called once the engine is up, before the first attempt.
 
         Raises:

@@ -37,7 +37,7 @@ class LocalEngine:
             try:
                 waiting = {pool.submit(_run_attempts, process, attempts) for process in processes}
                 while waiting:
-                    # The timeout lets the main thread handle signals that another thread has received.
+                    # The main thread wakes up regularly to handle signals that another thread has received.
                     ended, waiting = wait(waiting, _WAKE_SECONDS, FIRST_COMPLETED)
                     for future in ended:
                         future.result()
@@ -66,7 +66,7 @@ def _run_attempts(process: "_WorkerProcess", attempts: Attempts) -> None:
 
 
 class _WorkerProcess:
-    """A process that receives trial ids. It starts when first needed, and again after it died."""
+    """A process that runs trials. It starts when first needed, and again if it has died."""
 
     def __init__(self, job: Job, slot: int, gpu: bool) -> None:
         self.killed = False
@@ -76,7 +76,7 @@ class _WorkerProcess:
         self._lock = threading.Lock()
 
     def run(self, trial_id: str) -> Failure | None:
-        """Runs a trial in the process. Returns how it failed, if it did or if the process died."""
+        """Runs a trial in the process. Returns None, or the failure of the trial or the process."""
         kills_before = memory_kills()
         with self._lock:
             if self.killed:
@@ -113,7 +113,7 @@ class _WorkerProcess:
 
 
 def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
-    for number in SIGNALS:  # a terminal sends them to all processes; the driver decides what they mean
+    for number in SIGNALS:  # a terminal sends them to all processes; only the driver reacts
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
@@ -121,7 +121,7 @@ def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
     with contextlib.suppress(EOFError):
         while (failure := job.run(connection.recv())) is None:
             connection.send(None)
-        # A failure may leave the process in any state, such as a GPU that no longer answers: the process ends.
+        # The process ends after a failure, which may have corrupted its state, for example its CUDA context.
         connection.send(failure)
 
 
@@ -134,7 +134,7 @@ def choose_gpu(slot: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Waits for the parent process and exits with it: an orphan must not work beside its successor."""
+    """Waits for the parent process and exits with it, so that no orphan competes with its replacement."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Watches processes: ends a block if the process it relies on dies, and a worker if its parent dies."""
+"""Watches processes. A block ends if the process that it relies on dies; a worker exits if its parent dies."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
 _INTERVAL_SECONDS = 1.0
 _DIED = signal.SIGUSR2
-"""The watching thread sends it to the main thread."""
+"""Sent by the watching thread to the main thread."""
 
 
 class _DiedError(BaseException):
@@ -31,7 +31,7 @@ class ProcessWatch:
 
 @contextlib.contextmanager
 def watched(alive: Callable[[], bool]) -> Iterator[ProcessWatch]:
-    """Ends the block once `alive` returns False, instead of letting it wait for ever. For the main thread."""
+    """Ends the block once `alive` returns False, so that it does not wait forever. Only for the main thread."""
     watch, done = ProcessWatch(), threading.Event()
 
     def poll() -> None:
@@ -53,7 +53,7 @@ def watched(alive: Callable[[], bool]) -> Iterator[ProcessWatch]:
             yield watch
     except KeyboardInterrupt:
         raise
-    except BaseException:  # C code turns an exception that is raised in it into others
+    except BaseException:  # C extensions may replace the exception with another type
         if not watch.died:
             raise
     finally:
@@ -73,7 +73,7 @@ def child_named(name: str) -> int | None:
 
 
 def process_lives(pid: int | None) -> Callable[[], bool]:
-    """Returns a check whether a process is alive. An unknown process (None) counts as alive, a zombie as dead."""
+    """Returns a function that checks whether a process is alive. None counts as alive, a zombie as dead."""
 
     def lives() -> bool:
         try:
@@ -86,7 +86,7 @@ def process_lives(pid: int | None) -> Callable[[], bool]:
 
 @functools.cache
 def exit_with_parent() -> None:
-    """Makes this process exit soon after its parent: an orphan must not work beside its successor."""
+    """Makes this process exit soon after its parent, so that an orphan does not compete with its replacement."""
     parent = os.getppid()
 
     def poll() -> None:

@@ -1,4 +1,4 @@
-"""The Ray engine: runs attempts on a Ray cluster, or on one that it starts on this machine."""
+"""The Ray engine: runs attempts on an existing Ray cluster, or starts Ray on this machine."""
 
 import contextlib
 import logging
@@ -14,12 +14,12 @@ from orchestrator.scheduling.retry import Failure, FailureKind
 from orchestrator.study.sweep import Resources
 
 RESTARTS = 2
-"""How often a Ray of this machine is started again if it dies during a run."""
+"""How often Ray on this machine is restarted if it dies during a run."""
 _FORWARDED = ("HESSIAN_DYNAMICS_CACHE",)
-"""Environment variables that workers on other nodes get from the driver.
+"""Environment variables passed from the driver to workers on other nodes.
 
-None may hold a secret, since Ray shows them in its logs and pages. Credentials of a storage have to be in the
-environment of each node. Each node also has to state its own commit.
+They must not hold secrets, because Ray shows them in its logs and dashboard. Set storage credentials, and the commit of
+the installed code, in the environment of each node.
 """
 # Ray reads these when it is imported.
 _ENVIRONMENT = {
@@ -40,7 +40,7 @@ _LOCAL_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs attempts on Ray. A Ray that was started here is started again if it dies."""
+    """Runs attempts on Ray. If Ray was started by this engine and dies, it is restarted."""
 
     resources: Resources
     max_concurrent: int | None = None
@@ -67,7 +67,7 @@ class RayEngine:
                     run_tune(attempts, self.resources, self.max_concurrent)
                 if not watch.died:
                     return
-            attempts.lost(Failure(FailureKind.LOST, "Ray died under it", "Ray died"))
+            attempts.lost(Failure(FailureKind.LOST, "Ray died during the attempt", "Ray died"))
         raise ConnectionError(
             f"Ray on this machine died {1 + RESTARTS} times. Finished epochs are kept; run the same command again to "
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
@@ -75,17 +75,17 @@ class RayEngine:
 
 
 def check_reachable(address: str, timeout_seconds: float = 3.0) -> str:
-    """Checks that something listens at a cluster's address; Ray itself takes a minute to find out.
+    """Checks that a server listens at a cluster's address. Ray itself would take a minute to report that none does.
 
     Returns:
-        A line that says so.
+        One line that describes the cluster.
 
     Raises:
-        ConnectionError: if nothing listens.
+        ConnectionError: if no server listens.
         ValueError: if the address is malformed.
     """
     if address in ("auto", "local"):
-        return f"RAY_ADDRESS {address}: known when a run starts"
+        return f"RAY_ADDRESS {address}: resolved when a run starts"
     try:
         parts = urlsplit(address if "://" in address else f"ray://{address}")
         host, port = parts.hostname, parts.port

@@ -1,7 +1,7 @@
-"""Runs attempts as trials of Ray Tune: each attempt is one Tune trial that returns once. Progress is in the store.
+"""Runs attempts as trials of Ray Tune, one Tune trial per attempt. Progress is recorded in the store.
 
 Tune only places the attempts. `Attempts` decides what runs next and what is retried, so Tune never repeats a trial.
-Ray reads its environment when it is imported: import this module inside `cluster` only.
+Import this module only inside `cluster`, because Ray reads environment variables when it is imported.
 """
 
 import itertools
@@ -25,15 +25,15 @@ from orchestrator.scheduling.retry import Failure, FailureKind, death, failure_o
 from orchestrator.study.sweep import Resources
 
 _NODES_SECONDS = 5.0
-"""How long a list of the cluster's nodes is used before it is read again."""
+"""Time after which the list of the cluster's nodes is read again."""
 _NODE_LABEL = "ray.io/node-id"
 
 Bundle = dict[str, float]
-"""What one trial needs, as Ray names resources."""
+"""The resources of one trial, by Ray's names."""
 
 
 class FailedError(Exception):
-    """Ends the process of a failed attempt and carries the failure to the driver."""
+    """Ends the process of a failed attempt and sends the failure to the driver."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -63,14 +63,14 @@ def run_tune(attempts: Attempts, resources: Resources, max_concurrent: int | Non
 
 
 class _NotSaved:
-    """Tune pickles its parts so that it could be restored. We never restore it, so nothing is saved."""
+    """Pickles to an empty object. Tune pickles its components to restore them later, which we never do."""
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
 
 class AttemptSearcher(_NotSaved, Searcher):
-    """Suggests the next attempt whenever Tune has room for a trial."""
+    """Suggests the next attempt whenever Tune has a free slot."""
 
     def __init__(self, attempts: Attempts, max_concurrent: int | None, gpu: bool) -> None:
         super().__init__()
@@ -96,14 +96,14 @@ class AttemptSearcher(_NotSaved, Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Does nothing: `OutcomeCallback` gets the error too."""
+        """Does nothing, because `OutcomeCallback` records the outcome."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Saves nothing: the state is in the store."""
 
 
 class OutcomeCallback(_NotSaved, TrialProgressCallback):
-    """Passes the outcome of every Tune trial on. It replaces Tune's callback that prints each trial."""
+    """Passes the outcome of every Tune trial to `Attempts`. It replaces Tune's callback that prints each trial."""
 
     def __init__(self, attempts: Attempts) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Slots:
         self._count, self._valid_until = 0, 0.0
 
     def count(self) -> int:
-        """Returns the number of trials, at most a few seconds old."""
+        """Returns the number of trials that fit. It may be a few seconds old."""
         if (now := time.monotonic()) > self._valid_until:
             self._count = sum(_fitting(node, self._bundle) for node in _living_nodes())
             self._valid_until = now + _NODES_SECONDS
@@ -137,12 +137,12 @@ class Slots:
 
 
 class SlotFillingScheduler(FIFOScheduler):
-    """Lets processes that are starting finish, until every slot has one.
+    """Starts the youngest pending trial until every slot has a process, and then trials in order.
 
-    A trial that ends passes its process on, and Tune stops the process that was starting for the trial that gets it.
-    In order of age that is the process that has been starting for longest. If trials end sooner than a process starts,
-    a cluster would then never run more than the first few. So the youngest trial gets the process until all slots are
-    filled; from then on trials run in order.
+    When a trial ends, Tune reuses its process for a pending trial and stops the process that was starting for it. If
+    the oldest pending trial came first, that would be the process that has been starting for longest. If trials take
+    less time than the start of a process, the cluster would then never run more than the first few processes. Choosing
+    the youngest trial instead lets the older processes finish starting.
     """
 
     def __init__(self, slots: Slots) -> None:
@@ -153,7 +153,7 @@ class SlotFillingScheduler(FIFOScheduler):
         """Returns the trial that starts next, or None."""
         live = tune_controller.get_live_trials()
         pending = [trial for trial in live if trial.status == "PENDING"]
-        processes = len(live) - len(pending) + 1  # the one that is free now, if any is
+        processes = len(live) - len(pending) + 1  # one is free now
         choose = max if processes < self._slots.count() else min
         return choose(pending, key=lambda trial: trial.config["order"], default=None)
 
@@ -163,7 +163,7 @@ def _trainable(job: Job) -> Callable[[dict[str, Any]], None]:
         exit_with_parent()
         failure = job.run(config["trial_id"], ray.get_runtime_context().get_node_id())
         if failure is not None:
-            raise FailedError(failure)  # ends the process, which a failure may have left in any state
+            raise FailedError(failure)  # ends the process, because a failure may have corrupted its state
 
     return run_attempt
 
@@ -197,7 +197,7 @@ def _fitting(node: dict[str, Any], bundle: Bundle) -> int:
 
 
 def _read_error(file: str | None) -> BaseException | None:
-    """Reads the error that Tune has written. `get_pickled_error` finds it only once it is in Tune's storage."""
+    """Reads the error file of a Tune trial. `get_pickled_error` finds it only after Tune has uploaded it."""
     try:
         error = cloudpickle.loads(Path(file).read_bytes()) if file else None
     except OSError:
@@ -206,13 +206,13 @@ def _read_error(file: str | None) -> BaseException | None:
 
 
 def failure_of_trial(error: BaseException | None) -> Failure:
-    """Returns the failure of a Tune trial that did not return. None is a process that died without an error."""
+    """Classifies the error of a Tune trial. None means that its process died without an error."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     if isinstance(cause, FailedError):
         return cause.failure
     if isinstance(cause, ray.exceptions.RayActorError) or cause is None:
         text = str(cause or "")
-        if "running low on memory" in text:  # only the message tells that Ray's memory monitor killed the process
+        if "running low on memory" in text:  # only the message shows that Ray's memory monitor killed it
             return death(None, killed_for_memory=True)
         if "node has died" in text:
             return Failure(FailureKind.LOST, "its node was lost", "its node was lost")

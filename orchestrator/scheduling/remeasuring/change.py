@@ -1,4 +1,4 @@
-"""Reads from ``--set`` what is measured differently than in training, and derives a label from it."""
+"""Parses the ``--set`` overrides of a measurement and derives a label from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ _EVERY = "algorithm1_every"
 
 @dataclass(frozen=True)
 class MeasurementChange:
-    """New values for settings of a measurement, in the order of its fields."""
+    """New values for settings of a measurement, in the order of the fields of `MeasurementConfig`."""
 
     settings: tuple[tuple[str, Any], ...]
 
     def apply(self, measurement: MeasurementConfig) -> MeasurementConfig:
-        """Returns a trial's measurement with the change. Every measured epoch gets every estimator."""
+        """Returns a trial's measurement with the change applied. Every estimator runs on every measured epoch."""
         return self._changed(measurement).model_copy(update={_EVERY: 1})
 
     def changes(self, measurement: MeasurementConfig) -> bool:
-        """Returns whether anything would be measured differently than before."""
+        """Returns whether the change affects this measurement."""
         return _effective(self._changed(measurement)) != _effective(measurement)
 
     @property
@@ -41,9 +41,9 @@ class MeasurementChange:
 
 
 def read_change(overrides: Sequence[str], sweep: Sweep) -> MeasurementChange:
-    """Returns what ``--set`` changes in the measurement of a sweep's trials.
+    """Parses the ``--set`` overrides of the measurement of a sweep's trials.
 
-    Settings are in a fixed order, and those that change no trial are left out, so that equal changes have equal labels.
+    Settings have a fixed order, and settings that affect no trial are dropped, so that equal changes have equal labels.
 
     Raises:
         SweepFileError: if settings are invalid; names all of them.
@@ -68,8 +68,8 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
     for given in overrides:
         if not given.startswith(f"{_SECTION}."):
             raise ValueError(
-                f"--set {given!r}: only measurement.KEY=VALUE can be set here, {_EXAMPLE}, since the trials are "
-                "trained already; another model, data set or optimizer is another sweep: hessian-dynamics run --set"
+                f"--set {given!r}: only measurement.KEY=VALUE can be set here, {_EXAMPLE}, because the trials "
+                "are already trained; for another model, data set or optimizer: hessian-dynamics run --set"
             )
     return {key.removeprefix(f"{_SECTION}."): value for key, value in parse_overrides(overrides).items()}
 
@@ -84,7 +84,7 @@ def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]
         except ValidationError as error:
             problems += explain(error, MeasurementConfig, root=_SECTION)
     if settings.get(_EVERY, 1) != 1:
-        text = "must be 1: every measured epoch gets every estimator; choose epochs with --every K"
+        text = "must be 1, since every estimator runs on every measured epoch; choose epochs with --every K"
         problems.append(ConfigIssue(f"{_SECTION}.{_EVERY}", settings[_EVERY], text))
     if problems:
         raise SweepFileError(Path("--set"), list(dict.fromkeys(problems)))

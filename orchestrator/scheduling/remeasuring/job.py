@@ -1,4 +1,4 @@
-"""The job of an engine that measures the checkpoints of trials again."""
+"""The job that measures the checkpoints of a trial again."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class RemeasureJob(TrainingJob):
         return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).remeasurements.epochs(self.change.label)))
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
-        """Stores with the sweep why a trial could not be measured. The trial itself is unchanged."""
+        """Stores the failure in the sweep. The trial itself stays unchanged."""
         if failed:
             note = f"{reason.rstrip()}\n{why}" if why else reason
             Storage(self.storage_root).sweep(self.sweep).note_failure(trial_id, note)

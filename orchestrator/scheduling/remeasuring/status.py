@@ -1,4 +1,4 @@
-"""How far the remeasurement of a sweep is, and what of it is missing."""
+"""The state of the remeasurement of a sweep: measured, missing and failed checkpoints."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,16 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class SweepRemeasurement:
-    """How far the remeasurement of a sweep is."""
+    """The state of the remeasurement of a sweep."""
 
     sweep: Sweep
     label: str
     trials: dict[str, RemeasurementStatus]
-    """Trials whose measurement the change alters, in the order of the file."""
+    """Trials whose measurement is affected by the change, in the order of the sweep file."""
     unchanged: int
-    """Number of trials that were measured like this in training."""
+    """Number of trials that were already measured with these settings in training."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Why trials could not be measured, by id: tracebacks, or a line."""
+    """Maps the id of a trial that could not be measured to the reason: a traceback or one line."""
 
     def due_epochs(self, trial_id: str) -> set[int]:
         """Returns the epochs of a trial that are still to be measured."""
@@ -42,7 +42,7 @@ class SweepRemeasurement:
 
     @property
     def without_checkpoint(self) -> list[str]:
-        """Trials without anything measured or measurable."""
+        """Trials with no measured checkpoint and none to measure."""
         return [trial_id for trial_id, trial in self.trials.items() if trial.without_checkpoint]
 
     @property
@@ -67,7 +67,7 @@ class SweepRemeasurement:
 
 
 def sweep_remeasurement(sweep: Sweep, storage: Storage, change: MeasurementChange, every: int) -> SweepRemeasurement:
-    """Returns how far the remeasurement of a sweep is."""
+    """Returns the state of the remeasurement of a sweep."""
     changed = {key: trial for key, trial in sweep.by_id.items() if change.changes(trial.measurement)}
     return SweepRemeasurement(
         sweep,
@@ -78,7 +78,7 @@ def sweep_remeasurement(sweep: Sweep, storage: Storage, change: MeasurementChang
 
 
 def shortcomings(result: SweepRemeasurement, every: int) -> list[str]:
-    """Returns what could not be measured, why, and what to do: a line per failed trial, and one for all the others."""
+    """Returns a line for each failed trial, and lines about trials without checkpoints and how to get some."""
     label, by_id = result.sweep.label, result.sweep.by_id
     lines = [
         f"failed: {key} ({label(by_id[key])}): {reason.strip().splitlines()[-1]}"
@@ -87,7 +87,7 @@ def shortcomings(result: SweepRemeasurement, every: int) -> list[str]:
     begun = [key for key in result.without_checkpoint if result.trials[key].begun]
     others = [key for key in result.without_checkpoint if key not in begun]
     if begun:
-        missing = "no checkpoint" if every == 1 else f"no checkpoint of an epoch that {every} divides"
+        missing = "no checkpoint" if every == 1 else f"no checkpoint of an epoch that is a multiple of {every}"
         lines.append(
             f"{missing}: {', '.join(begun)}; keep_checkpoints: every {every if every > 1 else 10} in the sweep keeps "
             "those of future epochs; for those of past epochs run the sweep into another --storage"

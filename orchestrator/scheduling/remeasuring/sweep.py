@@ -21,19 +21,19 @@ log = logging.getLogger("hessian_dynamics.remeasure")
 def remeasure_sweep(
     sweep: Sweep, storage: Storage, console: Console, change: MeasurementChange, every: int, options: RunOptions
 ) -> SweepRemeasurement:
-    """Measures what a change asks for and is not stored yet. Returns how far the remeasurement is at the end.
+    """Measures the stored checkpoints that lack a result. Returns the final state of the remeasurement.
 
     Args:
         sweep: the sweep as it was last run.
-        storage: what is stored.
+        storage: holds the checkpoints and receives the results.
         console: shows progress.
-        change: what is measured differently than in training.
+        change: the settings that differ from those in training.
         every: only epochs that are multiples of it are measured.
         options: engine, limits and checks.
 
     Raises:
         StorageError: if the storage cannot be written.
-        LeaseHeldError: if a driver is at work on the sweep.
+        LeaseHeldError: if a driver is running the sweep.
         DataError: if a data set is missing or damaged.
         KeyboardInterrupt: if the user asked twice to stop.
     """
@@ -50,7 +50,7 @@ def remeasure_sweep(
         failures = store.failures()
         after = sweep_remeasurement(sweep, storage, change, every)
         if not store.stop_requested:
-            # Epochs that another sweep with the same trial has trained meanwhile were not due.
+            # Epochs that another sweep trained meanwhile were not due at the start, so they are not failures.
             left = (key for key in after.todo if before.due_epochs(key) & after.due_epochs(key))
             failures = {**dict.fromkeys(left, "not measured; the same command tries it again"), **failures}
     return replace(after, failures=failures)

@@ -1,4 +1,4 @@
-"""The local engine: a process that dies is replaced, and none outlives the driver."""
+"""The local engine: dead processes are replaced, and none outlives the driver."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from orchestrator.study.sweep import Resources
 
 @dataclass(frozen=True)
 class Recorded(TrainingJob):
-    """Records what a worker does in files. It is fast since it needs no torch."""
+    """A fake job that records its calls in files. It is fast because it does not import torch."""
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         folder = Path(self.storage_root)
@@ -59,9 +59,7 @@ def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path, messages: 
     assert len({pid for name in names for pid in pids(tmp_path, name)}) <= 2
 
 
-def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(
-    tmp_path: Path, messages: pytest.LogCaptureFixture
-) -> None:
+def test_a_dead_process_is_replaced_and_its_trial_retried(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["dies1", "after"], slots=1)
     assert len(set(pids(tmp_path, "dies1"))) == 2
     assert len(pids(tmp_path, "after")) == 1
@@ -69,13 +67,13 @@ def test_a_process_that_dies_is_replaced_and_its_trial_tried_again(
     assert messages.messages == [f"trial dies1: {died}; retrying from its last epoch, in 0 s"]
 
 
-def test_a_trial_that_kills_every_process_has_failed(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+def test_a_trial_that_always_kills_its_process_fails(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["dies99", "after"], slots=1)
     assert len(pids(tmp_path, "dies99")) == 1 + RULES[FailureKind.LOST].retries
     assert len(pids(tmp_path, "after")) == 1
     line = "its process died (killed by SIGKILL), 4 times without a new epoch"
     assert messages.messages[-1] == f"trial dies99: {line}; failed"
-    (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # it never came to note one itself
+    (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # the worker died before it could store an attempt
     assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
 
 
@@ -85,7 +83,7 @@ def test_a_failure_ends_its_process(tmp_path: Path, messages: pytest.LogCaptureF
     assert pids(tmp_path, "bug") != pids(tmp_path, "after")
 
 
-def test_a_trial_without_memory_is_tried_once_more_alone(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+def test_a_trial_out_of_memory_is_retried_once_alone(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
     assert messages.messages == [
         "trial memory1: MemoryError; retrying from its last epoch, alone, when the others are done"

@@ -21,7 +21,7 @@ def test_a_block_ends_if_its_process_dies() -> None:
     relied_on.wait()
 
 
-def test_a_death_is_noticed_even_if_python_drops_the_exception() -> None:
+def test_a_death_is_detected_even_if_python_discards_the_exception() -> None:
     class Late:
         def __del__(self) -> None:
             while not watch.died:
@@ -42,7 +42,7 @@ def test_a_block_that_ends_by_itself_is_not_interrupted() -> None:
     assert not watch.died
 
 
-def test_a_zombie_is_dead_and_an_unknown_process_alive() -> None:
+def test_a_zombie_counts_as_dead_and_an_unknown_process_as_alive() -> None:
     zombie = subprocess.Popen(["true"])
     time.sleep(0.3)
     assert not process_lives(zombie.pid)()

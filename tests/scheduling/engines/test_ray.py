@@ -1,4 +1,4 @@
-"""The Ray engine on real clusters: it handles failures as the local engine does, and avoids nodes that kill workers."""
+"""The Ray engine on real clusters: failures are handled as by the local engine, nodes that kill workers are avoided."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Played(TrainingJob):
-    """Ends as a trial's name says. It is fast since it needs no torch."""
+    """A fake job whose outcome depends on the trial's name. It is fast because it does not import torch."""
 
     bad_node: str = ""
 
@@ -50,7 +50,7 @@ class Played(TrainingJob):
 
 
 def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = False) -> None:
-    """Plays trials on a Ray of their own: on a number of nodes with two logical cores each, or on this machine."""
+    """Runs fake trials on a separate Ray: on nodes with two logical cores each, or on this machine."""
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -107,7 +107,7 @@ def test_failures_are_handled_as_in_the_local_engine(tmp_path: Path) -> None:
     assert ends == {"bug": ["failed"], "dies": ["interrupted", None]}
 
 
-def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> None:
+def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) -> None:
     _, said = play(tmp_path, [*(f"bug{number}" for number in range(12)), "one", "two"])
     assert sum(line.startswith("the first 3 trials to end all failed with this error") for line in said) == 1
     assert any(line.startswith("Traceback") or "ZeroDivisionError: a bug" in line for line in said)
@@ -115,14 +115,14 @@ def test_the_same_bug_in_the_first_three_stops_the_others(tmp_path: Path) -> Non
     assert sum(line.endswith("; failed") for line in said) < 12
 
 
-def test_trials_that_end_sooner_than_a_process_starts_fill_every_slot(tmp_path: Path) -> None:
-    """A trial that ends passes its process on. If that ended a starting process, no process would ever be added."""
+def test_short_trials_fill_every_slot(tmp_path: Path) -> None:
+    """A finished trial's process is reused. If that stopped a starting process, no process would ever be added."""
     names = [f"trial{number:03}" for number in range(300)]
     play(tmp_path, names, nodes=4)
     done = spans(tmp_path)
     assert sorted(done) == names
     assert len({pid for *_, pid in done.values()}) >= 8
-    # Late trials wait for a place, and each takes the next: the order is that of the sweep.
+    # Later trials wait for a free slot and start in the order of the sweep.
     last = sorted(names, key=lambda name: done[name][0])[-100:]
     assert min(last) > names[150]
 

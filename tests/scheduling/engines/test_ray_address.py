@@ -1,4 +1,4 @@
-"""Checks whether a cluster answers, faster than Ray does."""
+"""The check that a cluster is reachable, which is faster than Ray's."""
 
 import socket
 
@@ -8,13 +8,13 @@ from orchestrator.scheduling.engines.ray import check_reachable
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_that_listens_answers(form: str) -> None:
+def test_a_listening_address_is_reachable(form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = form.format(listening.getsockname()[1])
         assert check_reachable(address) == f"cluster at {address} answers"
 
 
-def test_an_address_that_does_not_listen_is_reported() -> None:
+def test_an_address_without_a_server_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     said = rf"nothing answers at Ray address '127.0.0.1:{port}' \(Connection refused\); .* or unset it"
@@ -23,7 +23,7 @@ def test_an_address_that_does_not_listen_is_reported() -> None:
 
 
 def test_the_cluster_of_this_machine_is_not_checked() -> None:
-    assert check_reachable("auto") == "RAY_ADDRESS auto: known when a run starts"
+    assert check_reachable("auto") == "RAY_ADDRESS auto: resolved when a run starts"
 
 
 @pytest.mark.parametrize("address", ["host", "host:port", "http://", "10.0.0.5:99999"])

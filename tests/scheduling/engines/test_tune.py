@@ -47,7 +47,7 @@ def test_attempts_are_suggested_in_order_until_none_is_left(desk: Desk) -> None:
     assert searcher.suggest("4") == AttemptSearcher.FINISHED
 
 
-def test_no_more_attempts_than_allowed_run_at_a_time(desk: Desk) -> None:
+def test_concurrent_attempts_are_limited(desk: Desk) -> None:
     searcher = AttemptSearcher(desk.attempts("a", "b"), max_concurrent=1, gpu=False)
     assert searcher.suggest("1") is not None
     assert searcher.suggest("2") is None
@@ -70,7 +70,7 @@ def test_a_node_is_avoided_only_if_another_one_has_room(monkeypatch: pytest.Monk
     assert avoidable(["a"], {"CPU": 1, "GPU": 1}) == []
 
 
-def test_slots_are_counted_per_node_and_dead_nodes_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_are_counted_on_live_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     dead = {"NodeID": "d", "Alive": False, "Resources": {"CPU": 64}}
     monkeypatch.setattr(ray, "nodes", lambda: [*nodes(a=4, b=3, c=1), dead])
     assert Slots({"CPU": 2.0, "GPU": 0.0}).count() == 3
@@ -80,7 +80,7 @@ def test_slots_are_counted_per_node_and_dead_nodes_have_none(monkeypatch: pytest
 def test_the_youngest_trial_starts_until_all_slots_have_a_process_then_the_oldest(
     monkeypatch: pytest.MonkeyPatch, running: int, chosen: int
 ) -> None:
-    """The process that is free counts as one, so three slots are filled once two trials run."""
+    """The free process counts too, so three slots are filled if two trials are running."""
     monkeypatch.setattr(ray, "nodes", lambda: nodes(a=3))
     trials = [SimpleNamespace(status="RUNNING", config={"order": -1 - number}) for number in range(running)]
     trials += [SimpleNamespace(status="PENDING", config={"order": order}) for order in (2, 1, 3)]
@@ -89,13 +89,13 @@ def test_the_youngest_trial_starts_until_all_slots_have_a_process_then_the_oldes
     assert scheduler.choose_trial_to_run(controller).config["order"] == chosen
 
 
-def test_without_a_pending_trial_none_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_trial_is_chosen_if_none_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", list)
     controller = SimpleNamespace(get_live_trials=list)
     assert SlotFillingScheduler(Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
 
 
-def test_the_failure_of_a_worker_travels_to_the_driver() -> None:
+def test_the_failure_of_a_worker_is_sent_to_the_driver() -> None:
     assert failure_of_trial(FailedError(LOST)) == LOST
 
 
@@ -107,13 +107,13 @@ def test_the_failure_of_a_worker_travels_to_the_driver() -> None:
         ("The actor died because its node has died", FailureKind.LOST, "its node was lost"),
     ],
 )
-def test_a_dead_process_is_classified_by_what_ray_says(message: str, kind: FailureKind, line: str) -> None:
+def test_a_dead_process_is_classified_by_rays_message(message: str, kind: FailureKind, line: str) -> None:
     failure = failure_of_trial(ray.exceptions.RayActorError(error_msg=message))
     assert failure.kind is kind
     assert line in failure.line
 
 
-def test_a_process_that_died_without_an_error_is_lost() -> None:
+def test_a_death_without_an_error_counts_as_lost() -> None:
     assert failure_of_trial(None).kind is FailureKind.LOST
 
 
@@ -122,11 +122,11 @@ def test_another_error_keeps_its_traceback() -> None:
     assert failure_of_trial(error) == failure_of(error)
 
 
-def test_an_error_file_that_is_missing_is_no_error() -> None:
+def test_a_missing_error_file_means_no_error() -> None:
     assert tune._read_error(None) is None
     assert tune._read_error("/nowhere/error.pkl") is None
 
 
-def test_tune_saves_none_of_these() -> None:
+def test_tune_components_pickle_to_empty_objects() -> None:
     for part in (AttemptSearcher, OutcomeCallback):
         assert part.__reduce__(object.__new__(part)) == (object, ())

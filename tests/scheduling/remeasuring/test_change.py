@@ -1,4 +1,4 @@
-"""Changes of a measurement: read, validated, and given a label that does not depend on their order."""
+"""Changes of a measurement: parsing, validation, and labels that do not depend on the order of settings."""
 
 import itertools
 import re
@@ -29,14 +29,14 @@ def sweep(*measurements: dict[str, object]) -> Sweep:
         (["algorithm1_every=1", "algorithm1_probes=50"], "algorithm1_every-1_algorithm1_probes-50"),
     ],
 )
-def test_a_label_says_what_is_changed_in_any_order(overrides: list[str], label: str) -> None:
+def test_label_does_not_depend_on_the_order_of_settings(overrides: list[str], label: str) -> None:
     desired = sweep({"fraction": 0.1, "algorithm1_every": 5})
     for order in itertools.permutations(overrides):
         assert read_change([f"measurement.{each}" for each in order], desired).label == label
     assert re.fullmatch(r"[A-Za-z0-9._-]+", label)
 
 
-def test_the_order_of_estimators_decides_nothing() -> None:
+def test_the_order_of_estimators_does_not_matter() -> None:
     desired = sweep({"estimators": ["lanczos"]})
     labels = {
         read_change([f"measurement.estimators={names}"], desired).label
@@ -45,14 +45,14 @@ def test_the_order_of_estimators_decides_nothing() -> None:
     assert labels == {"estimators-lanczos-algorithm1"}
 
 
-def test_what_changes_no_trial_leaves_no_trace() -> None:
+def test_settings_that_affect_no_trial_are_dropped() -> None:
     desired = sweep({"lanczos_products": 7}, {"lanczos_products": 7, "fraction": 0.5})
     change = read_change(["measurement.lanczos_products=7", "measurement.fraction=0.2"], desired)
     assert change.label == "fraction-0.2"
     assert read_change(["measurement.fraction=0.5"], desired).label == "fraction-0.5"
 
 
-def test_a_change_is_put_over_each_trials_own_measurement() -> None:
+def test_a_change_is_applied_to_the_measurement_of_each_trial() -> None:
     change = MeasurementChange((("fraction", 0.5),))
     own = MeasurementConfig(fraction=0.1, lanczos_products=7, algorithm1_every=5)
     assert change.apply(own) == MeasurementConfig(fraction=0.5, lanczos_products=7, algorithm1_every=1)
@@ -71,8 +71,8 @@ def test_a_change_is_put_over_each_trials_own_measurement() -> None:
         (
             ["optimizer.lr=0.1"],
             "--set 'optimizer.lr=0.1': only measurement.KEY=VALUE can be set here, for example --set "
-            "measurement.fraction=0.5, since the trials are trained already; another model, data set or optimizer is "
-            "another sweep: hessian-dynamics run --set",
+            "measurement.fraction=0.5, because the trials are already trained; for another model, data set or "
+            "optimizer: hessian-dynamics run --set",
         ),
         (["fraction=0.5"], "--set 'fraction=0.5': only measurement.KEY=VALUE can be set here"),
         (["measurement={fraction: 0.5}"], "only measurement.KEY=VALUE can be set here"),
@@ -92,12 +92,12 @@ def test_a_change_is_put_over_each_trials_own_measurement() -> None:
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused(overrides: list[str], said: str) -> None:
+def test_invalid_overrides_are_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         read_change(overrides, sweep({}))
 
 
-def test_fields_of_an_estimator_that_is_not_used_change_nothing() -> None:
+def test_settings_of_unused_estimators_have_no_effect() -> None:
     desired = sweep({"estimators": ["lanczos"]})
     with pytest.raises(ValueError, match="would measure the same again"):
         read_change(["measurement.algorithm1_probes=50"], desired)
@@ -105,7 +105,7 @@ def test_fields_of_an_estimator_that_is_not_used_change_nothing() -> None:
     assert read_change(both, desired).label == "estimators-lanczos-algorithm1_algorithm1_probes-50"
 
 
-def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file() -> None:
+def test_all_errors_are_reported_together_as_in_a_sweep_file() -> None:
     overrides = [
         "measurement.fraction=2",
         "measurement.estimators=[lanczos,lanczsos]",
@@ -113,7 +113,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file()
         "measurement.algorithm1_every=5",
     ]
     with pytest.raises(SweepFileError) as caught:
-        read_change(overrides, sweep({}, {"lanczos_products": 7}))  # two measurements, and each problem once
+        read_change(overrides, sweep({}, {"lanczos_products": 7}))  # two measurements, but each problem is listed once
     header, *problems = str(caught.value).splitlines()
     assert header == "--set: 4 problems, nothing was started"
     estimators, fields = ", ".join(sorted(get_args(Estimator))), ", ".join(sorted(MeasurementConfig.model_fields))
@@ -121,6 +121,6 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_words_of_a_sweep_file()
         "  measurement.fraction = 2: must be less than or equal to 1",
         f"  measurement.estimators.1 = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
         f"  measurement.lanczos_product = 3: unknown key; did you mean 'lanczos_products'? valid here: {fields}",
-        "  measurement.algorithm1_every = 5: must be 1: every measured epoch gets every estimator; "
+        "  measurement.algorithm1_every = 5: must be 1, since every estimator runs on every measured epoch; "
         "choose epochs with --every K",
     ]

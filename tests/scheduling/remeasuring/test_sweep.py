@@ -1,4 +1,4 @@
-"""Remeasuring a sweep: what is measured and reported, nothing twice, and never beside another driver."""
+"""Remeasuring a sweep: each checkpoint once, with a report, and never at the same time as another driver."""
 
 import io
 import os
@@ -82,12 +82,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def two(trained: Path, tmp_path: Path) -> Place:
-    """A storage of its own with the two trials, trained."""
+    """A separate storage with the two trained trials."""
     shutil.copytree(trained / "results", tmp_path / "results")
     return place(tmp_path, FIRST, SECOND, begun=0)
 
 
-def test_every_trial_is_measured_once_and_its_progress_shown(
+def test_every_checkpoint_is_measured_once_and_progress_is_shown(
     two: Place, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
 ) -> None:
     assert PLAIN_SECONDS > 1
@@ -119,9 +119,7 @@ def test_a_second_driver_is_refused(two: Place) -> None:
     assert here.epochs(FIRST) == []
 
 
-def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(
-    two: Place, messages: pytest.LogCaptureFixture
-) -> None:
+def test_ctrl_c_stops_after_a_checkpoint_and_a_rerun_continues(two: Place, messages: pytest.LogCaptureFixture) -> None:
     here = two
 
     def interrupt() -> None:
@@ -137,7 +135,7 @@ def test_the_first_ctrl_c_ends_after_a_checkpoint_and_the_same_goes_on(
     assert result.summary.endswith(f"0 failed; {6 - result.measured} checkpoints still to measure")
     assert shortcomings(result, 1) == []
     assert "Stopping after the current epochs; nothing is lost." in messages.text
-    assert "Stopped as asked; the same command goes on from here." in messages.messages
+    assert "Stopped on request. Run the same command again to continue." in messages.messages
     assert here.measure().measured == 6
 
 
@@ -159,7 +157,7 @@ def test_a_failure_is_reported_with_its_reason_and_the_others_continue(two: Plac
     assert line.startswith(
         f"failed: {FIRST.trial_id} (seed=0): orchestrator.store.errors.StorageError: checkpoint {path} is damaged: "
     )
-    path.unlink()  # as the message says
+    path.unlink()  # as the message advises
     assert here.measure().summary == "measured 5 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
 
 
@@ -181,7 +179,7 @@ def test_a_worker_that_dies_is_reported(
     assert "its process died (killed by SIGKILL); retrying" in messages.text
 
 
-def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) -> None:
+def test_trials_without_a_checkpoint_are_listed_with_a_fix(tmp_path: Path) -> None:
     here = place(tmp_path, FIRST, SECOND, begun=1)
     result = here.measure(every=5)
     assert result.summary == "measured 1 checkpoint of 1 trial as fraction-0.1/...; 0 failed; 1 trial has no checkpoint"
@@ -190,7 +188,7 @@ def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) 
     ]
     for path in (here.storage.root / "trials" / FIRST.trial_id / "checkpoints").iterdir():
         path.unlink()
-    for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that 7 divides", 7)):
+    for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that is a multiple of 7", 7)):
         gone = replace(here.sweep, trials=(FIRST,))
         other = MeasurementChange((("lanczos_products", 4),))
         assert shortcomings(sweep_remeasurement(gone, here.storage, other, every), every) == [
@@ -199,7 +197,7 @@ def test_trials_without_a_checkpoint_are_listed_with_what_to_do(tmp_path: Path) 
         ]
 
 
-def test_diverged_epochs_and_trials_measured_so_already_are_counted(tmp_path: Path) -> None:
+def test_diverged_epochs_and_unchanged_trials_are_counted(tmp_path: Path) -> None:
     here = place(tmp_path, DIVERGING, small_trial(epochs=1, model=MLP, measurement=FULL))
     last = here.storage.trial(DIVERGING.trial_id).epochs()[-1]
     kept = len({epoch for epoch in range(last) if epoch % 2 == 0} | {last - 1})
@@ -209,7 +207,7 @@ def test_diverged_epochs_and_trials_measured_so_already_are_counted(tmp_path: Pa
     )
 
 
-def test_what_another_sweep_trains_beyond_this_one_is_not_measured(tmp_path: Path) -> None:
+def test_epochs_beyond_the_sweep_are_not_measured(tmp_path: Path) -> None:
     here = place(tmp_path, FIRST)
     run_trial(small_trial(epochs=5, model=MLP), here.storage.trial(FIRST.trial_id), TrialOptions(Resources()))
     here.measure()
