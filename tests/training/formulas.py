@@ -1,4 +1,4 @@
-"""Reference for the data of a trial: plain formulas on the published order, all in memory."""
+"""Reference implementation of a trial's data: plain formulas, with all images in memory."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def listed_folder(folder: Path) -> Listed:
 
 
 def assert_as_by_the_formulas(data: DataSplits, listed: Listed, subset: int | None = None) -> None:
-    """Compares every tensor of a trial's data bit for bit, and the digest."""
+    """Asserts that every tensor of a trial's data and the digest are identical to the reference."""
     count = len(listed.train_labels)
     order = torch.randperm(count, generator=_generator("validation split"))
     held_out = round(0.1 * count)

@@ -1,4 +1,4 @@
-"""Small data sets in the file formats of the published ones, with checksums and addresses."""
+"""Small random data sets in the file formats of the published ones, with checksums and URLs."""
 
 import gzip
 import hashlib
@@ -42,7 +42,7 @@ class Small:
     files: tuple[str, ...]
     """Relative to the folder."""
     attributes: dict[str, Any]
-    """Attributes of torchvision's class that make it expect these files."""
+    """Attributes to set on torchvision's class, so that it expects these files."""
 
     def announce(self, patch: pytest.MonkeyPatch) -> None:
         """Makes torchvision in this process expect these files."""
@@ -55,7 +55,7 @@ class Small:
 
 
 def publish(name: str, folder: Path, address: str, train: int = 60, test: int = 20) -> Small:
-    """Writes a data set of random images into a folder, with URLs at an address."""
+    """Writes a data set of random images into a folder. Its download URLs start with the address."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(len(name))
     shape = (1, 28, 28) if "mnist" in name else (3, 32, 32)

@@ -11,7 +11,7 @@ from tests.training.trials import CPU, digits, small_trial
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer["name"])
-def test_a_checkpoint_holds_all_of_an_optimizer(optimizer: dict[str, object]) -> None:
+def test_checkpoint_contains_the_whole_optimizer_state(optimizer: dict[str, object]) -> None:
     first, last = trained(epochs=1, model=NOISY_MLP, optimizer=optimizer, measurement=NOTHING)
     model = build_model(small_trial(model=NOISY_MLP).model, (1, 8, 8), 10, 7)
     restored = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
@@ -22,14 +22,14 @@ def test_a_checkpoint_holds_all_of_an_optimizer(optimizer: dict[str, object]) ->
     assert steps == (set() if optimizer["name"] == "sgd" else {21.0})  # 1294 images in batches of 64
 
 
-def test_batch_norm_keeps_its_running_statistics_in_the_checkpoint() -> None:
+def test_checkpoint_contains_batch_norm_statistics() -> None:
     first, last = trained(epochs=1, model=NOISY_CNN, measurement=NOTHING)
     assert torch.equal(state(first)["1.running_mean"], torch.zeros(32))
     assert not torch.equal(state(last)["1.running_mean"], torch.zeros(32))
     assert int(state(last)["1.num_batches_tracked"]) == 21
 
 
-def test_the_model_of_a_checkpoint_is_loaded() -> None:
+def test_load_model_returns_the_trained_model() -> None:
     last = trained(epochs=1, model=NOISY_MLP, measurement=NOTHING)[-1]
     loaded = load_model(small_trial(model=NOISY_MLP, seed=5), digits(), CPU, last.checkpoint).state_dict()
     assert loaded.keys() == state(last).keys()

@@ -1,4 +1,4 @@
-"""The parts of an epoch, and the extrapolation from some images to all."""
+"""Cost estimates: the parts of an epoch, and the extrapolation from a few images to all."""
 
 import math
 import time
@@ -42,9 +42,9 @@ def with_measurement(**changes: Any) -> TrialConfig:
     return small_trial(measurement={**small_trial().measurement.model_dump(), **changes})
 
 
-def test_parts_are_those_of_the_missing_epochs() -> None:
+def test_parts_cover_the_given_epochs() -> None:
     every_third = with_measurement(algorithm1_every=3)
-    # Epochs 0, 3, 6 with Algorithm 1, five others; epoch 0 trains nothing.
+    # Algorithm 1 runs in epochs 0, 3 and 6, but not in the five others. Epoch 0 has no training.
     assert kinds(every_third, range(8)) == {"training": [7], "evaluating": [8], "measuring": [3, 5]}
     assert kinds(every_third, range(7, 8)) == {"training": [1], "evaluating": [1], "measuring": [1]}
     assert kinds(every_third, range(4, 8)) == {"training": [4], "evaluating": [4], "measuring": [1, 3]}
@@ -52,7 +52,7 @@ def test_parts_are_those_of_the_missing_epochs() -> None:
     assert kinds(with_measurement(estimators=["lanczos"], algorithm1_every=3), range(8))["measuring"] == [8]
 
 
-def test_an_epoch_without_algorithm1_measures_the_rest() -> None:
+def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
     trial = with_measurement(algorithm1_every=4)
     measured = {
         due_measurement(trial.measurement, part.epoch).estimators: count
@@ -71,7 +71,7 @@ def test_an_epoch_without_algorithm1_measures_the_rest() -> None:
         {"schedule": {"name": "step", "every": 2}},
     ],
 )
-def test_settings_without_cost_make_no_other_part(change: dict[str, Any]) -> None:
+def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any]) -> None:
     assert epoch_parts(small_trial(**change), range(3)) == epoch_parts(small_trial(), range(3))
 
 
@@ -79,7 +79,7 @@ def test_settings_without_cost_make_no_other_part(change: dict[str, Any]) -> Non
     ("change", "differing"),
     [
         ({"batch_size": 32}, {"training"}),
-        ({"optimizer": {"name": "sgd", "lr": 0.05}}, {"training"}),  # no momentum, no buffer
+        ({"optimizer": {"name": "sgd", "lr": 0.05}}, {"training"}),  # without momentum there is no buffer
         ({"optimizer": {"name": "adam", "lr": 0.05}}, {"training"}),
         ({"augmentation": {"flip": True}}, {"training"}),
         ({"model": {"name": "cnn", "batch_norm": True}}, {"training", "evaluating", "measuring"}),
@@ -89,12 +89,12 @@ def test_settings_without_cost_make_no_other_part(change: dict[str, Any]) -> Non
         ({"measurement": {"fraction": 0.05, "lanczos_products": 9}}, {"measuring"}),
     ],
 )
-def test_settings_that_cost_make_another_part(change: dict[str, Any], differing: set[str]) -> None:
+def test_settings_that_affect_cost_give_different_parts(change: dict[str, Any], differing: set[str]) -> None:
     ours, theirs = epoch_parts(small_trial(**change), range(3)), epoch_parts(small_trial(), range(3))
     assert {part.kind.value for part in ours if part not in theirs} == differing
 
 
-def test_numbers_of_a_users_network_matter() -> None:
+def test_arguments_of_a_users_network_affect_its_cost() -> None:
     def wide(width: float) -> Counter[EpochPart]:
         return epoch_parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
 
@@ -102,7 +102,7 @@ def test_numbers_of_a_users_network_matter() -> None:
 
 
 class Clock:
-    """Replaces the parts of an epoch by ones whose time is known, on a clock that only they advance."""
+    """Replaces the parts of an epoch by fakes with known durations, which advance a fake clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, measure_image: float = 0.1) -> None:
         self.now = 0.0
@@ -148,7 +148,9 @@ def test_times_are_extrapolated_to_all_images(
 
 
 @pytest.mark.parametrize("coarse_fraction", [0.0, 0.1])
-def test_chunks_are_those_of_the_whole_subset(monkeypatch: pytest.MonkeyPatch, coarse_fraction: float) -> None:
+def test_timed_chunks_have_the_size_of_those_of_the_whole_subset(
+    monkeypatch: pytest.MonkeyPatch, coarse_fraction: float
+) -> None:
     clock = Clock(monkeypatch)
     measurement = {"fraction": 0.5, "estimators": ["lanczos"], "lanczos_coarse_fraction": coarse_fraction}
     trial = small_trial(measurement=measurement)
@@ -175,8 +177,8 @@ def test_a_model_that_diverges_is_measured_untrained() -> None:
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
-def test_the_estimate_agrees_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Processor time: other processes on the machine must not decide.
+def test_estimated_times_agree_with_the_training_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # CPU time, so that other processes on the machine do not affect the result.
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     trial = small_trial(epochs=2, measurement={"fraction": 0.25, "estimators": ["lanczos"]})
     estimated = {kind: part_seconds(part_of(trial, kind), CPU) for kind in PartKind}

@@ -10,7 +10,7 @@ from torch import Tensor
 from orchestrator.training.devices import check_product, describe_gpu, gpus, memory_bytes, usable_cores
 
 
-def test_cores_are_those_of_affinity_and_quota(tmp_path: Path) -> None:
+def test_usable_cores_respect_affinity_and_quota(tmp_path: Path) -> None:
     here = len(os.sched_getaffinity(0))
     quota = tmp_path / "cpu.max"
     assert usable_cores(quota) == here
@@ -31,7 +31,7 @@ def test_cores_are_those_of_affinity_and_quota(tmp_path: Path) -> None:
         os.sched_setaffinity(0, before)
 
 
-def test_memory_is_total_and_available(tmp_path: Path) -> None:
+def test_total_and_available_memory_are_read(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:       100 kB\nMemFree:  3 kB\nMemAvailable:   40 kB\n")
     assert memory_bytes(meminfo) == (102400, 40960)
@@ -53,7 +53,7 @@ def test_a_wrong_product_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
         check_product(torch.device("cpu"))
 
 
-def test_gpus_are_those_torch_can_use() -> None:
+def test_all_gpus_of_torch_are_listed() -> None:
     assert len(gpus()) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
     for gpu in gpus():
         check_product(gpu)

@@ -1,4 +1,4 @@
-"""Training is bit-identical with every estimator called between its steps."""
+"""Training is bit-identical if estimators run between its steps."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ Data = tuple[Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread is faster for such small work."""
+    """Uses one thread, which is faster for such small networks."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -116,7 +116,7 @@ def without_identities(state: dict[str, object]) -> dict[str, object]:
 
 
 def trained(build: Callable[[], nn.Module], optimizer: dict[str, Any], measure: bool) -> dict[str, object]:
-    """Returns the state after five steps, with a different measurement at each step, or none."""
+    """Returns the state after five steps. If `measure` is set, a different estimator runs in each step."""
     torch.manual_seed(0)
     model = build()
     built = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
@@ -126,7 +126,7 @@ def trained(build: Callable[[], nn.Module], optimizer: dict[str, Any], measure: 
         built.zero_grad()
         cross_entropy(model(inputs), labels).backward()
         if measure:
-            # Between the gradients and the step that uses them.
+            # Measure between the backward pass and the optimizer step.
             model.eval()
             before = copy.deepcopy(state_of(model, built))
             call(model, measured)

@@ -1,4 +1,4 @@
-"""The epoch loop: epoch 0, resuming bit for bit, divergence, and learning."""
+"""The epoch loop: epoch 0, bit-identical resuming, divergence and learning."""
 
 import io
 
@@ -57,7 +57,7 @@ def state(epoch: TrainedEpoch) -> dict[str, torch.Tensor]:
     return torch.load(io.BytesIO(epoch.checkpoint), weights_only=True)["model"]
 
 
-def test_epoch_0_is_the_untrained_model_measured_like_others() -> None:
+def test_epoch_0_measures_the_untrained_model() -> None:
     first, *rest = trained(epochs=1)
     assert [first.record.epoch, *(epoch.record.epoch for epoch in rest)] == [0, 1]
     assert first.record.metrics().keys() == rest[0].record.metrics().keys()
@@ -72,7 +72,7 @@ def assert_same(ours: TrainedEpoch, theirs: TrainedEpoch) -> None:
 
 
 @pytest.mark.parametrize("fields", RESUMED, ids=str)
-def test_resuming_gives_the_same_bits(fields: dict[str, object]) -> None:
+def test_resumed_trial_is_bit_identical(fields: dict[str, object]) -> None:
     whole = trained(epochs=3, **fields)
     resumed = trained(whole[1].checkpoint, epochs=3, **fields)
     assert [epoch.record.epoch for epoch in resumed] == [2, 3]
@@ -80,7 +80,7 @@ def test_resuming_gives_the_same_bits(fields: dict[str, object]) -> None:
         assert_same(ours, theirs)
 
 
-def test_more_epochs_do_not_change_the_first_ones() -> None:
+def test_more_epochs_do_not_change_earlier_epochs() -> None:
     shorter, longer = (trained(epochs=epochs, model=NOISY_MLP) for epochs in (1, 2))
     for ours, theirs in zip(shorter, longer[:2], strict=True):
         assert ours.record.differences(theirs.record) == {}
@@ -153,13 +153,13 @@ def test_every_model_learns(model: dict[str, object]) -> None:
     assert last.accuracy_test > 0.7
 
 
-def test_it_learns() -> None:
+def test_adam_learns_to_80_percent_test_accuracy() -> None:
     last = trained(epochs=4, optimizer=ADAM, measurement={"fraction": 0.5, "estimators": []})[-1].record
     assert last.accuracy_test is not None
     assert last.accuracy_test > 0.8
 
 
-def test_an_infinite_loss_ends_the_trial_with_its_record() -> None:
+def test_infinite_loss_is_recorded_and_ends_the_trial() -> None:
     epochs = trained(epochs=5, optimizer={"name": "sgd", "lr": 1e12})
     last = epochs[-1].record
     assert last.diverged
@@ -169,7 +169,7 @@ def test_an_infinite_loss_ends_the_trial_with_its_record() -> None:
     assert not epochs[0].record.diverged
 
 
-def test_seeds_differ() -> None:
+def test_different_seeds_give_different_losses() -> None:
     first, second = (trained(seed=seed, model=SMALL, epochs=1, measurement=NOTHING)[-1].record for seed in (0, 1))
     assert "loss/train" in first.differences(second)
 
@@ -189,12 +189,12 @@ def test_evaluation_and_measurement_use_images_without_augmentation() -> None:
         ({"model": {"name": "tests.training.user_nets:Plian"}}, "has no class 'Plian'; did you mean 'Plain'"),
     ],
 )
-def test_a_misfit_is_reported_before_training(fields: dict[str, object], message: str) -> None:
+def test_unfit_config_is_reported_before_training(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         next(train(small_trial(**fields), digits(), CPU))
 
 
-def test_an_exception_during_training_is_the_users() -> None:
+def test_exception_of_the_users_network_during_training_is_reported() -> None:
     own = {"name": "tests.training.user_nets:BrokenPass", "in_training": True}
     with pytest.raises(
         ModelCodeError, match="raised when trained and evaluated in epoch 1: ValueError: a bug in the pa"

@@ -1,4 +1,4 @@
-"""Networks that cannot be captured as a CUDA graph, each for another reason."""
+"""Networks that cannot be captured as a CUDA graph, each for a different reason."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class _Net(nn.Sequential):
 
 
 class Waiting(_Net):
-    """Branches on a number on the device."""
+    """Branches on a value computed on the device."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = super().forward(images)

@@ -9,7 +9,7 @@ torch.rand(3)  # a draw during the import must not change weights
 
 
 class Plain(nn.Module):
-    """Takes shape and classes, and two arguments."""
+    """Takes shape, classes and two more arguments."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 5, sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class KeywordOnly(Fixed):
 
 
 class Consuming(Fixed):
-    """EpochAugmentation the list it is given."""
+    """Modifies the list that it receives."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()

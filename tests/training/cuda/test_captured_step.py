@@ -1,4 +1,4 @@
-"""The CUDA graph gives the numbers of the eager step, never waits within an epoch, and falls back after any failure."""
+"""CUDA graph step: bit-identical to the eager step, no synchronization, fallback to eager if the capture fails."""
 
 import functools
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_steps_are_eager_on_a_cpu() -> None:
 
 
 @needs_cuda
-def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capture_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = small_trial()
     model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
     optimizer = build_optimizer(trial.optimizer, model.parameters())
@@ -93,7 +93,7 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_cuda
 @pytest.mark.parametrize("fields", TRIALS, ids=str)
-def test_captured_and_eager_steps_give_the_same_bits(
+def test_captured_and_eager_steps_are_bit_identical(
     fields: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     captured = trained(**fields)
@@ -103,13 +103,13 @@ def test_captured_and_eager_steps_give_the_same_bits(
 
 @needs_cuda
 @pytest.mark.parametrize("fields", TRIALS[8:16:2], ids=str)
-def test_resuming_gives_the_same_bits(fields: dict[str, object]) -> None:
+def test_resumed_trial_is_bit_identical(fields: dict[str, object]) -> None:
     whole = trained(epochs=3, **fields)
     assert_same(trained(checkpoint=whole[1].checkpoint, epochs=3, **fields), whole[2:])
 
 
 @needs_cuda
-def test_measuring_in_between_changes_nothing() -> None:
+def test_measurement_does_not_change_captured_training() -> None:
     measured = list(train(small_trial(model=NOISY_CNN), on_cuda(), CUDA))
     for one, other in zip(measured, trained(model=NOISY_CNN), strict=True):
         assert one.checkpoint == other.checkpoint
@@ -117,7 +117,7 @@ def test_measuring_in_between_changes_nothing() -> None:
 
 @needs_cuda
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-def test_a_checkpoint_moves_between_devices(optimizer: dict[str, object]) -> None:
+def test_checkpoint_can_be_resumed_on_another_device(optimizer: dict[str, object]) -> None:
     trial = small_trial(optimizer=optimizer, measurement=NOTHING, epochs=2)
     here = list(train(trial, digits(), torch.device("cpu")))
     moved = list(train(trial, on_cuda(), CUDA, here[1].checkpoint))
@@ -136,7 +136,7 @@ def _loss(record: EpochRecord) -> float:
 @needs_cuda
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-def test_nothing_waits_for_the_device_within_an_epoch(optimizer: dict[str, object], plain: bool) -> None:
+def test_no_device_synchronization_within_an_epoch(optimizer: dict[str, object], plain: bool) -> None:
     trial = small_trial(optimizer=optimizer, schedule=COSINE, model=NOISY_CNN, augmentation=AUGMENTED, epochs=3)
     model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
     built = build_optimizer(trial.optimizer, model.parameters())
@@ -153,7 +153,7 @@ def test_nothing_waits_for_the_device_within_an_epoch(optimizer: dict[str, objec
 
 @needs_cuda
 @pytest.mark.parametrize("name", UNFIT)
-def test_a_network_that_cannot_be_captured_trains_eagerly(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_uncapturable_network_falls_back_to_eager_step(name: str, caplog: pytest.LogCaptureFixture) -> None:
     fields = {"model": {"name": f"tests.training.uncapturable_nets:{name}"}}
     captured = trained(**fields)
     (message,) = caplog.messages
@@ -161,19 +161,19 @@ def test_a_network_that_cannot_be_captured_trains_eagerly(name: str, caplog: pyt
     assert UNFIT[name] in message
     assert "captured as a CUDA graph: " in message
     assert_same(captured, trained(plain=True, **fields))
-    # The next trial of the process can be captured.
+    # A failed capture does not prevent the capture of the next trial.
     assert_same(trained(model=NOISY_CNN), trained(plain=True, model=NOISY_CNN))
 
 
 @needs_cuda
-def test_infinite_numbers_do_not_prevent_the_capture(caplog: pytest.LogCaptureFixture) -> None:
+def test_infinite_values_do_not_prevent_capture(caplog: pytest.LogCaptureFixture) -> None:
     fields = {"optimizer": {"name": "sgd", "lr": 1e30}}
     assert_same(trained(**fields), trained(plain=True, **fields))
     assert caplog.messages == []
 
 
 @needs_cuda
-def test_few_batches_are_never_captured() -> None:
+def test_no_capture_if_an_epoch_has_too_few_full_batches() -> None:
     trial = small_trial(batch_size=1000)
     data = on_cuda()
     model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)

@@ -1,4 +1,4 @@
-"""Gradients from patches equal those of torch."""
+"""Gradients computed from image patches equal those of `torch.conv2d`."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ GEOMETRIES = [([1, 1], [1, 1], [1, 1]), ([2, 1], [0, 1], [1, 2]), ([1, 3], [2, 0
 
 @pytest.mark.parametrize(("stride", "padding", "dilation"), GEOMETRIES)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_gradients_are_torchs(stride: list[int], padding: list[int], dilation: list[int], with_bias: bool) -> None:
+def test_gradients_equal_those_of_torch_conv2d(
+    stride: list[int], padding: list[int], dilation: list[int], with_bias: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(5, 3, 9, 8, generator=generator, dtype=torch.float64)
     shapes = [(6, 3, 3, 2), *([(6,)] if with_bias else [])]
@@ -25,7 +27,7 @@ def test_gradients_are_torchs(stride: list[int], padding: list[int], dilation: l
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_on_a_cpu_nothing_changes() -> None:
+def test_convolutions_on_a_cpu_are_unchanged() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3, padding="same"))
     images = torch.randn(2, 1, 8, 8)
     with FirstConvolutions():
@@ -35,7 +37,7 @@ def test_on_a_cpu_nothing_changes() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine lacks")
-def test_on_cuda_only_a_first_layer_of_few_channels_is_replaced() -> None:
+def test_only_first_layers_with_few_channels_are_replaced_on_cuda() -> None:
     network = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 4, 3, padding=1)).cuda()
     with FirstConvolutions():
         first = network[0](torch.randn(2, 3, 8, 8, device="cuda"))

@@ -1,4 +1,4 @@
-"""Changes of the host's state are detected and restored."""
+"""Changes of host random generators and module attributes are detected and undone."""
 
 import random
 
@@ -22,11 +22,11 @@ IMAGES = torch.ones(4, 1, 8, 8)
         (Remembering, "the model changes an attribute of Remembering"),
     ],
 )
-def test_changes_of_a_forward_pass_are_detected_and_restored(kind: type[nn.Module], expected: str) -> None:
+def test_changes_by_a_forward_pass_are_detected_and_undone(kind: type[nn.Module], expected: str) -> None:
     network = kind(10)
     network.eval()(IMAGES)
     network.train()
-    network[3].p = 0.0  # type: ignore[index]  # a CPU's dropout draws on the CPU
+    network[3].p = 0.0  # type: ignore[index]  # on a CPU, dropout would draw random numbers there
     before, drawn = dict(vars(network)), torch.get_rng_state()
     state = HostState(network)
     assert state.changes() == ""
@@ -38,7 +38,7 @@ def test_changes_of_a_forward_pass_are_detected_and_restored(kind: type[nn.Modul
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_the_streams_of_python_and_numpy_are_checked() -> None:
+def test_random_draws_of_python_and_numpy_are_detected() -> None:
     network = nn.Sequential(nn.Linear(2, 2))
     for draw in (random.random, np.random.rand):
         state = HostState(network)
@@ -48,7 +48,7 @@ def test_the_streams_of_python_and_numpy_are_checked() -> None:
         assert draw() == first
 
 
-def test_the_module_that_changes_is_named() -> None:
+def test_changed_module_is_named() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     state = HostState(network)
     network[1].calls = [1]

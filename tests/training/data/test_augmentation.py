@@ -1,4 +1,4 @@
-"""Flips and crops, compared with one image at a time."""
+"""Batched flips and crops equal a pixel-by-pixel reference."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def drawn(images: int = 40, seed: int = 0, epoch: int = 1, **fields: object) -> 
 
 
 def one_by_one(pixels: Tensor, index: Tensor, changes: EpochAugmentation) -> Tensor:
-    """Reference: copies pixel by pixel, black outside the image."""
+    """Reference implementation that copies pixel by pixel. Pixels outside the image are black."""
     count, _, height, width = pixels.shape
     result = torch.zeros_like(pixels)
     for image in range(count):
@@ -34,7 +34,7 @@ def one_by_one(pixels: Tensor, index: Tensor, changes: EpochAugmentation) -> Ten
 
 
 @pytest.mark.parametrize("fields", [{"flip": True}, {"crop": 2}, {"flip": True, "crop": 4}])
-def test_every_pixel_is_where_it_belongs(fields: dict[str, object]) -> None:
+def test_augmented_batch_equals_the_pixel_by_pixel_reference(fields: dict[str, object]) -> None:
     changes = drawn(**fields)
     index = torch.randperm(40, generator=stream(1, "a batch"))[:17]
     before = PIXELS[index]
@@ -45,7 +45,7 @@ def test_every_pixel_is_where_it_belongs(fields: dict[str, object]) -> None:
     assert after.is_contiguous()
 
 
-def test_flipping_twice_and_cutting_the_middle_change_nothing() -> None:
+def test_flip_mirrors_and_central_crop_is_the_identity() -> None:
     index = torch.arange(40)
     mirror = EpochAugmentation(torch.ones(40, dtype=torch.bool), torch.full((40, 2), 3), 3)
     assert torch.equal(mirror.apply(PIXELS, index), PIXELS.flip(3))
@@ -53,13 +53,13 @@ def test_flipping_twice_and_cutting_the_middle_change_nothing() -> None:
     assert torch.equal(middle.apply(PIXELS, index), PIXELS)
 
 
-def test_the_given_batch_is_not_changed() -> None:
+def test_input_batch_is_not_modified() -> None:
     before = PIXELS.clone()
     drawn(flip=True, crop=2).apply(PIXELS, torch.arange(40))
     assert torch.equal(before, PIXELS)
 
 
-def test_draws_are_fair_and_reach_every_offset() -> None:
+def test_flips_and_offsets_are_uniform() -> None:
     changes = drawn(images=20_000, flip=True, crop=2)
     assert abs(float(changes.flip.double().mean()) - 0.5) < 0.02
     for axis in (0, 1):
@@ -68,7 +68,7 @@ def test_draws_are_fair_and_reach_every_offset() -> None:
         assert bool(((counts - 4000).abs() < 300).all())
 
 
-def test_seed_and_epoch_decide_the_draws() -> None:
+def test_draws_depend_on_seed_and_epoch() -> None:
     first, again = drawn(flip=True, crop=3), drawn(flip=True, crop=3)
     assert torch.equal(first.flip, again.flip) and torch.equal(first.offset, again.offset)
     for other in (drawn(flip=True, crop=3, epoch=2), drawn(flip=True, crop=3, seed=1)):
@@ -76,14 +76,14 @@ def test_seed_and_epoch_decide_the_draws() -> None:
         assert not torch.equal(first.offset, other.offset)
 
 
-def test_turning_one_off_does_not_change_the_other() -> None:
+def test_turning_off_flips_or_crops_does_not_change_the_other() -> None:
     both = drawn(flip=True, crop=3)
     assert torch.equal(drawn(flip=True).flip, both.flip)
     assert torch.equal(drawn(crop=3).offset, both.offset)
     assert not drawn(crop=3).flip.any()
 
 
-def test_nothing_is_drawn_if_both_are_off() -> None:
+def test_no_augmentation_if_flips_and_crops_are_off() -> None:
     assert draw_augmentation(AugmentationConfig(), 40, 0, 1, CPU) is None
 
 

@@ -1,4 +1,4 @@
-"""The decoded copy: shared in memory, complete or absent, and checked."""
+"""The decoded copy of a data set is shared in memory, complete or absent, and verified."""
 
 import errno
 import fcntl
@@ -72,7 +72,7 @@ from orchestrator.training.data.datasets import load_data
 def memory(kind):
     return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind + ":")) / 1024
 
-# Memory of any trial before it has data.
+# Memory that every trial uses before it loads data.
 torch.ones(1000).sum()
 kinds = ("Rss", "Anonymous", "Private_Dirty")
 before = [memory(kind) for kind in kinds]
@@ -81,7 +81,7 @@ data = load_data(TorchvisionData(name="cifar10", path=sys.argv[1]), torch.device
 tensors = [t for p in (data.train, data.validation, data.test) for t in (p.pixels, p.labels)] + [data.ood_noise]
 size = sum(t.numel() * t.element_size() for t in tensors) / 2**20
 for tensor in tensors:
-    tensor.flatten()[:: 1024].max()  # every page is read
+    tensor.flatten()[:: 1024].max()  # reads every page
 print(size, *(memory(kind) - old for kind, old in zip(kinds, before)))
 """
 
@@ -90,7 +90,7 @@ print(size, *(memory(kind) - old for kind, old in zip(kinds, before)))
 def test_a_reading_process_has_almost_no_private_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = publish("cifar10", tmp_path / "published", closed_address(), train=4000, test=2000)
     small.announce(monkeypatch)
-    load_data(small.config(tmp_path / "published"), CPU)  # decoded here, read there
+    load_data(small.config(tmp_path / "published"), CPU)  # decoded in this process, read in the subprocess
     program = [sys.executable, "-c", MEMORY, str(tmp_path / "published"), small.attributes["tgz_md5"]]
     size, seen, anonymous, dirty = map(float, subprocess.check_output(program, text=True).split())
     assert size > 40
@@ -106,13 +106,13 @@ def test_training_does_not_write_to_the_mapped_images(tmp_path: Path) -> None:
     config = small_trial(data=data_config, epochs=1, batch_size=8, measurement=measurement)
     data = load_data(config.data, CPU)
     assert len(list(train(config, data, CPU))) == 2
-    # A mapping that was written to would differ from its file.
+    # A write to the memory map would make its content differ from the file.
     assert_as_by_the_formulas(data, listed_folder(folder))
     load_data.cache_clear()
     assert_as_by_the_formulas(load_data(config.data, CPU), listed_folder(folder))
 
 
-def test_files_are_readable_by_all_and_read_only() -> None:
+def test_files_are_read_only_for_everyone() -> None:
     mask = os.umask(0o022)
     try:
         load_or_decode(place(), lambda unpacked: images())
@@ -153,7 +153,7 @@ def test_a_failed_read_leaves_no_copy() -> None:
     assert [path.name for path in cache_folder().iterdir()] == [f".{place().name}.lock"]
 
 
-def test_the_copy_of_an_earlier_layout_is_not_read(tmp_path: Path) -> None:
+def test_copy_with_an_earlier_layout_is_not_read(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     config = ImageFolderData(name="image_folder", path=str(folder))
     load_data(config, CPU)
@@ -168,7 +168,7 @@ def test_the_copy_of_an_earlier_layout_is_not_read(tmp_path: Path) -> None:
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A disk on which a write fails, as far as a process can make one for itself."""
+    """Simulates a full disk: limits the size of the files that this process can write."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -179,7 +179,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-# The first write fails in the pixels, the second in the larger noise.
+# With 3,000 bytes, writing the pixels fails. With 20,000 bytes, writing the larger noise fails.
 @pytest.mark.parametrize("size", [3000, 20_000])
 def test_a_failed_write_names_the_folder_and_the_fix(size: int) -> None:
     with (
@@ -209,7 +209,7 @@ def test_a_cache_folder_that_cannot_be_created_is_reported(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["train.pixels", "train.labels", "test.noise", "meta.json"])
-def test_a_damaged_copy_is_named(name: str) -> None:
+def test_truncated_file_is_reported(name: str) -> None:
     load_or_decode(place(), lambda unpacked: images())
     (place() / name).chmod(0o644)
     os.truncate(place() / name, (place() / name).stat().st_size // 2)
@@ -217,7 +217,7 @@ def test_a_damaged_copy_is_named(name: str) -> None:
         load_or_decode(place(), lambda unpacked: images())
 
 
-def test_a_copy_with_a_missing_file_is_named() -> None:
+def test_missing_file_of_a_copy_is_reported() -> None:
     load_or_decode(place(), lambda unpacked: images())
     (place() / "test.noise").unlink()
     with pytest.raises(DataError, match=rf"decoded copy '{place()}' is damaged \(.*test.noise.*\); remove that"):
@@ -251,7 +251,7 @@ def test_the_scratch_folder_of_a_killed_process_is_removed(tmp_path: Path) -> No
     assert "another.machine" in elsewhere.name
 
 
-def test_one_of_many_decodes_and_the_others_wait(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_one_decodes_while_the_others_wait(caplog: pytest.LogCaptureFixture) -> None:
     decoding = threading.Event()
 
     def read(unpacked: Path) -> RawDataset:
@@ -288,7 +288,7 @@ def test_files_are_digested_once_per_process(monkeypatch: pytest.MonkeyPatch) ->
     load_or_decode(place(), lambda unpacked: images())
     before = len(read)
     load_or_decode(place(), lambda unpacked: images())
-    assert len(read) == before == 2 * 5, "once when written, once when checked"
+    assert len(read) == before == 2 * 5, "each file is digested once when written and once when checked"
 
 
 def test_copies_of_other_versions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_decoding_works_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(load_or_decode(place(), lambda unpacked: images()).train) == 36
 
 
-def test_the_first_of_two_simultaneous_copies_is_kept() -> None:
+def test_first_of_two_simultaneous_copies_is_kept() -> None:
     def read(unpacked: Path) -> RawDataset:
         # Without locks, another process may finish while this one reads.
         load_or_decode(place("other"), lambda unpacked: images()).train.pixels.sum()
@@ -322,7 +322,7 @@ def test_the_first_of_two_simultaneous_copies_is_kept() -> None:
     assert len([path for path in cache_folder().iterdir() if path.name.startswith("decoded")]) == 1
 
 
-def test_the_digest_is_that_of_the_published_order() -> None:
+def test_digest_is_computed_in_published_order() -> None:
     published = images()
     pixels = {name: [*part.pixels] for name, part in (("train", published.train), ("test", published.test))}
     listed = Listed(
@@ -335,7 +335,7 @@ def test_the_digest_is_that_of_the_published_order() -> None:
     assert load_or_decode(place(), lambda unpacked: images()).digest == listed.digest
 
 
-def test_other_content_or_draws_have_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_depends_on_name_content_split_seed_and_torch_version(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {place(), decoded_folder("some", "other"), decoded_folder("else", "content")}
     monkeypatch.setattr("orchestrator.training.data.split.SPLIT_SEED", 43)
     folders.add(place())

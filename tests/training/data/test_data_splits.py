@@ -23,11 +23,11 @@ def test_the_measurement_subset_is_fixed_random_and_nested() -> None:
     assert not torch.equal(small, DIGITS.normalise(DIGITS.train.pixels[:129]))
 
 
-def test_a_constant_channel_is_not_divided_by_zero() -> None:
+def test_std_of_a_constant_channel_is_at_least_1() -> None:
     assert bool((DIGITS.std >= 1).all())
 
 
-def test_a_subset_is_normalised_by_itself() -> None:
+def test_train_subset_is_normalised_with_its_own_statistics() -> None:
     small = DIGITS.with_train_subset(64)
     inputs = small.normalise(small.train.pixels).double()
     assert abs(float(inputs.mean())) < 1e-6
@@ -35,7 +35,7 @@ def test_a_subset_is_normalised_by_itself() -> None:
     assert not torch.equal(small.mean, DIGITS.mean)
 
 
-def test_curvature_is_measured_on_a_fraction_of_the_subset() -> None:
+def test_measurement_subset_is_a_fraction_of_the_train_subset() -> None:
     small = DIGITS.with_train_subset(64)
     inputs, _ = small.measurement_subset(0.25)
     assert len(inputs) == 16

@@ -1,4 +1,4 @@
-"""Data sets by config: subsets and errors."""
+"""Loading the data set of a config: subsets and errors."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 DIGITS = load_data(DigitsData(name="digits"), CPU)
 
 
-def test_loading_again_gives_the_very_same_data() -> None:
+def test_loading_again_returns_identical_data() -> None:
     load_data.cache_clear()
     again = load_data(DigitsData(name="digits"), CPU)
     assert again is not DIGITS
@@ -27,11 +27,11 @@ def test_loading_again_gives_the_very_same_data() -> None:
     assert torch.equal(again.train.pixels, DIGITS.train.pixels)
 
 
-def test_trials_of_one_process_share_the_copy() -> None:
+def test_trials_of_one_process_share_one_copy() -> None:
     assert load_data(DigitsData(name="digits"), CPU) is load_data(DigitsData(name="digits"), CPU)
 
 
-def test_subsets_are_nested_and_leave_validation_and_test_alone() -> None:
+def test_subsets_are_nested_and_do_not_change_validation_and_test() -> None:
     small, large = (load_data(DigitsData(name="digits", train_subset=count), CPU) for count in (100, 1000))
     assert (len(small.train), len(large.train)) == (100, 1000)
     for pixels in (large.train.pixels, DIGITS.train.pixels):
@@ -44,7 +44,7 @@ def test_subsets_are_nested_and_leave_validation_and_test_alone() -> None:
 
 
 @pytest.mark.parametrize("subset", [1, 10, 54])
-def test_a_subset_of_a_decoded_set_equals_the_formulas(
+def test_subset_of_a_decoded_data_set_equals_the_reference(
     subset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -53,14 +53,14 @@ def test_a_subset_of_a_decoded_set_equals_the_formulas(
     assert_as_by_the_formulas(load_data(small.config(tmp_path / "published", subset), CPU), small.listed, subset)
 
 
-def test_all_images_as_a_subset_are_all_images() -> None:
+def test_subset_of_all_images_equals_the_whole_data() -> None:
     whole = load_data(DigitsData(name="digits", train_subset=1294), CPU)
     for name in ("mean", "std"):
         assert torch.equal(getattr(whole, name), getattr(DIGITS, name))
     assert torch.equal(whole.train.pixels, DIGITS.train.pixels)
 
 
-def test_a_subset_that_is_too_large_is_refused() -> None:
+def test_too_large_subset_is_refused() -> None:
     expected = (
         r"data.train_subset = 1295: digits has 1294 images to train on, after 10% are held out for validation; "
         r"take at most 1294, or null for all of them"
@@ -69,7 +69,7 @@ def test_a_subset_that_is_too_large_is_refused() -> None:
         load_data(DigitsData(name="digits", train_subset=1295), CPU)
 
 
-def test_scikit_learn_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scikit_learn_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available(DigitsData(name="digits")) == "digits: part of scikit-learn"
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r"the digits data needs scikit-learn: pip install 'hessian-dynamics\[sweep\]'"):

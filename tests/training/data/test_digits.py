@@ -1,4 +1,4 @@
-"""The digits: every image is used once, and stored trials keep their digest."""
+"""The digits data set: every image is used exactly once, and the digest never changes."""
 
 import torch
 
@@ -15,7 +15,7 @@ def test_digits_are_split_without_overlap() -> None:
     from sklearn.datasets import load_digits
 
     original = torch.as_tensor(load_digits().data).mul(255 / 16).round().to(torch.uint8)
-    # The same images in another order, each exactly as often.
+    # The same images in a different order, each with the same number of copies.
     assert sorted(map(bytes, everything.numpy())) == sorted(map(bytes, original.numpy()))
 
 
@@ -31,11 +31,11 @@ def test_labels_belong_to_their_images() -> None:
         assert label in by_image[bytes(image)]
 
 
-def test_ood_noise_has_its_standard_deviation_after_normalisation() -> None:
+def test_ood_noise_has_the_specified_standard_deviation() -> None:
     assert DIGITS.ood_noise.shape == DIGITS.test.pixels.shape
     assert abs(float(DIGITS.ood_noise.std()) - OOD_STANDARD_DEVIATION) < 0.005
     assert abs(float(DIGITS.ood_noise.mean())) < 0.005
 
 
-def test_the_digest_of_the_digits_is_that_of_stored_trials() -> None:
+def test_digest_never_changes() -> None:
     assert DIGITS.digest == "0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382"

@@ -1,4 +1,4 @@
-"""The lock between processes. Threads contend for it like processes: each opens the lock file separately."""
+"""The lock between processes. Threads stand in for processes, since each opens the lock file separately."""
 
 import errno
 import fcntl
@@ -27,7 +27,7 @@ with exclusive_lock(Path(sys.argv[1]), "sleeping"):
 """
 
 
-def test_a_killed_holder_loses_the_lock_and_is_named_by_those_who_wait(
+def test_killed_holder_releases_the_lock_and_waiters_log_who_holds_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lock = tmp_path / "lock"
@@ -53,7 +53,7 @@ def test_a_killed_holder_loses_the_lock_and_is_named_by_those_who_wait(
     assert caplog.messages == [f"waiting for process {holder.pid} on {platform.node()}, which is reading"]
 
 
-def test_one_at_a_time_is_in_the_block(tmp_path: Path) -> None:
+def test_only_one_holder_at_a_time(tmp_path: Path) -> None:
     inside, together = 0, threading.Barrier(6)
 
     def count(number: int) -> int:
@@ -71,7 +71,7 @@ def test_one_at_a_time_is_in_the_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_without_locks_nobody_waits(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_waiting_on_a_file_system_without_locks(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(code, os.strerror(code))
 

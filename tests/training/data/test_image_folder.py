@@ -1,4 +1,4 @@
-"""Image folders: decoded once, and errors name the folder or image."""
+"""Image folders are decoded once, and errors name the folder or image."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return make_folder(tmp_path / "images")
 
 
-def test_pixels_labels_and_classes_are_those_of_the_files(folder: Path) -> None:
+def test_pixels_labels_and_classes_match_the_files(folder: Path) -> None:
     source = load_image_folder(folder)
     assert source.classes == ("cat", "dog")
     assert source.train.pixels.shape == (27, 3, 6, 8)
@@ -41,8 +41,8 @@ def test_pixels_labels_and_classes_are_those_of_the_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_the_data_of_a_trial_equals_the_formulas_bit_for_bit(tmp_path: Path, mode: str) -> None:
-    # An odd size: noise is drawn sixteen values at a time.
+def test_data_of_a_trial_is_bit_identical_to_the_reference(tmp_path: Path, mode: str) -> None:
+    # An odd size, since torch draws normal random numbers in blocks of sixteen.
     folder = make_folder(tmp_path / "images", per_class=13, size=(7, 5), mode=mode)
     config = ImageFolderData(name="image_folder", path=str(folder))
     for _ in range(2):
@@ -76,7 +76,7 @@ def test_jpegs_are_decoded(tmp_path: Path) -> None:
     assert len(source.train) + len(source.validation) == 31
 
 
-def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> None:
+def test_images_are_decoded_again_only_if_a_file_changes(folder: Path) -> None:
     first = load_image_folder(folder)
     made = {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")}
     again = load_image_folder(folder)
@@ -89,7 +89,7 @@ def test_decoding_happens_once_and_again_when_a_file_changes(folder: Path) -> No
     assert torch.equal(changed.test.pixels[1:], first.test.pixels[1:])
 
 
-def test_the_digest_depends_on_the_content_only(folder: Path, tmp_path: Path) -> None:
+def test_digest_depends_only_on_the_content(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     os.utime(tmp_path / "copy" / "train" / "cat" / "000.png", (1, 1))
     assert load_image_folder(folder).digest == load_image_folder(tmp_path / "copy").digest
@@ -102,7 +102,7 @@ def test_simultaneous_decoding_gives_equal_data(folder: Path) -> None:
     assert len([path for path in cache_folder().iterdir() if path.is_dir()]) == 1
 
 
-def test_it_loads_as_the_data_of_a_trial(folder: Path) -> None:
+def test_load_data_splits_and_normalises_an_image_folder(folder: Path) -> None:
     data = load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
     assert data.shape == (3, 6, 8)
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 30)
@@ -141,7 +141,7 @@ def test_one_class_is_too_few(folder: Path) -> None:
         load_image_folder(folder)
 
 
-def test_classes_that_differ_are_named(folder: Path) -> None:
+def test_different_classes_in_train_and_test_are_named(folder: Path) -> None:
     (folder / "test" / "dog").rename(folder / "test" / "fox")
     with pytest.raises(DataError, match=r"only one of them has: dog, fox"):
         load_image_folder(folder)
@@ -156,25 +156,25 @@ def test_an_unreadable_image_is_named_and_nothing_is_cached(folder: Path) -> Non
     assert lock.suffix == ".lock"
 
 
-def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
+def test_file_that_is_not_an_image_is_named(folder: Path) -> None:
     (folder / "test" / "cat" / "note.png").write_text("not an image")
     with pytest.raises(DataError, match=r"note.png' cannot be read"):
         load_image_folder(folder)
 
 
-def test_an_image_of_another_size_is_named(folder: Path) -> None:
+def test_image_of_a_different_size_is_named(folder: Path) -> None:
     write_image(folder / "test" / "cat" / "big.png", seed=1, size=(9, 6))
     with pytest.raises(DataError, match=r"big.png' is 9x6, expected 8x6 like the first image; resize it"):
         load_image_folder(folder)
 
 
-def test_too_few_images_to_validate(tmp_path: Path) -> None:
+def test_too_few_images_for_a_validation_split_are_reported(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "few", per_class=2)
     with pytest.raises(DataError, match=r"4 training images are too few to hold out 10%"):
         load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
 
 
-def test_the_state_of_a_folder(folder: Path) -> None:
+def test_available_describes_the_state_of_a_folder(folder: Path) -> None:
     config = ImageFolderData(name="image_folder", path=str(folder))
     assert available(config) == f"image_folder: 60 images in {folder}, not decoded yet"
     load_image_folder(folder)

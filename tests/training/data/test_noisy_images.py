@@ -14,7 +14,7 @@ def data() -> DataSplits:
     return load_data(DigitsData(name="digits"), torch.device("cpu"))
 
 
-def test_without_noise_they_are_the_first_test_images_of_different_classes(data: DataSplits) -> None:
+def test_strength_0_returns_the_first_test_images_of_different_classes(data: DataSplits) -> None:
     pixels, labels = noisy_images(data, (0.0,), 4)
     assert pixels.shape == (1, 4, 1, 8, 8)
     assert len(set(labels)) == 4

@@ -31,7 +31,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_it_is_downloaded_from_the_first_server_that_has_it(folder: Path) -> None:
+def test_file_is_downloaded_from_the_first_server_that_has_it(folder: Path) -> None:
     with Server(folder.parent / "server") as server, Server(folder.parent) as without:
         file = published(folder, closed_address(), without.address, server.address)
         assert not file.is_present()
@@ -51,7 +51,7 @@ def test_an_incomplete_or_wrong_file_is_not_kept(folder: Path) -> None:
     assert files(folder) == []
 
 
-def test_parts_of_killed_downloads_are_removed(folder: Path) -> None:
+def test_partial_files_of_killed_downloads_are_removed(folder: Path) -> None:
     with Server(folder.parent / "server") as server:
         file = published(folder, server.address)
         file.path.parent.mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_every_failed_server_is_reported(folder: Path) -> None:
             file.download()
 
 
-def test_a_server_is_asked_without_a_download(folder: Path) -> None:
+def test_check_reachable_downloads_nothing(folder: Path) -> None:
     with Server(folder.parent / "server") as server, Server(folder.parent) as without:
         published(folder, server.address).check_reachable()
         published(folder, closed_address(), server.address).check_reachable()

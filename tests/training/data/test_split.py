@@ -1,4 +1,4 @@
-"""Statistics of the channels. Order and noise are compared with the formulas in the tests of each data set."""
+"""Channel statistics. The tests of each data set compare the order and the noise with reference formulas."""
 
 import torch
 
@@ -13,7 +13,7 @@ def test_a_constant_channel_has_a_deviation_of_one_grey_value() -> None:
     assert std.tolist() == [1, 1]
 
 
-def test_statistics_are_exact_in_any_order_and_in_slices() -> None:
+def test_statistics_are_exact_for_any_order_and_number_of_images() -> None:
     pixels = torch.randint(0, 256, (3000, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     mean, std = channel_statistics(pixels)
     assert [values.tolist() for values in channel_statistics(pixels.flip(0))] == [mean.tolist(), std.tolist()]

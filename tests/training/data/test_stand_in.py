@@ -16,7 +16,7 @@ def published(name: str, **fields: object) -> TrialConfig:
 
 
 def no_network(*arguments: object, **options: object) -> None:
-    raise AssertionError("a plan asks no network")
+    raise AssertionError("planning must not use the network")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def no_network(*arguments: object, **options: object) -> None:
         ("svhn", (3, 32, 32), 10, (65_931, 7_326, 26_032)),
     ],
 )
-def test_published_sets_are_noise_of_their_size(
+def test_published_data_sets_are_replaced_by_noise_of_the_same_size(
     monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, ...], classes: int, sizes: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(socket, "socket", no_network)
@@ -47,13 +47,13 @@ def test_published_sets_are_noise_of_their_size(
     probe_data.cache_clear()
 
 
-def test_a_subset_of_a_published_set() -> None:
+def test_noise_has_the_size_of_the_train_subset() -> None:
     data = probe_data(published("mnist", train_subset=1000).data, CPU)
     assert (len(data.train), len(data.validation), len(data.test)) == (1000, 6_000, 10_000)
     probe_data.cache_clear()
 
 
-def test_data_on_this_machine_is_used_itself() -> None:
+def test_local_data_is_used_directly() -> None:
     assert probe_data(small_trial().data, CPU) is digits()
 
 

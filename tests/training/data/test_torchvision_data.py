@@ -51,7 +51,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 @each_set
-def test_the_data_of_a_trial_equals_the_formulas_bit_for_bit(
+def test_data_of_a_trial_is_bit_identical_to_the_reference(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = announced(name, folder, monkeypatch)
@@ -65,7 +65,9 @@ def test_the_data_of_a_trial_equals_the_formulas_bit_for_bit(
 
 
 @each_set
-def test_a_decoded_set_does_not_need_its_files(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_data_set_does_not_need_the_downloaded_files(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = announced(name, folder, monkeypatch)
     first = load_source(small.config(folder))
     shutil.rmtree(folder)
@@ -106,7 +108,7 @@ def test_without_a_network_the_missing_files_are_listed(
     assert [line[0] for line in wanted] == [str(place / file) for file in small.files]
     for line in wanted:
         assert line[1:3] == ["from", *[url for url in line if url.startswith("http")]]
-        # Files copied as the message asks are sufficient.
+        # Copying the files as the message asks is sufficient.
         Path(line[0]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / Path(line[0]).relative_to(place), line[0])
     assert load_source(small.config()).digest == small.listed.digest
@@ -122,7 +124,7 @@ def test_only_missing_files_are_listed(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @each_set
-def test_it_is_downloaded_checked_and_decoded(
+def test_data_set_is_downloaded_checked_and_decoded(
     name: str,
     folder: Path,
     tmp_path: Path,
@@ -164,7 +166,7 @@ def test_an_incomplete_file_is_not_kept(folder: Path, tmp_path: Path, monkeypatc
         assert available(small.config(tmp_path / "mine")).startswith("svhn: absent")
 
 
-def test_an_address_without_the_file_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_error_is_reported(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     with Server(tmp_path / "empty") as server:
         small = announced("cifar10", folder, monkeypatch, server.address)
@@ -232,7 +234,7 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.M
         load_source(small.config(folder))
 
 
-def test_torchvision_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_torchvision_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(DataError, match=r"the svhn data needs torchvision: pip install 'hessian-dynamics\[sweep\]'"):
         load_source(TorchvisionData(name="svhn"))
@@ -248,14 +250,14 @@ def test_torchvision_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPa
         ("svhn", PublishedSize((3, 32, 32), 73257, 26032, 10)),
     ],
 )
-def test_sizes_are_known_before_anything_is_read(name: str, facts: PublishedSize, folder: Path) -> None:
+def test_published_sizes_are_known_in_advance(name: str, facts: PublishedSize, folder: Path) -> None:
     assert published_size(TorchvisionData.model_validate({"name": name})) == facts
     small = publish(name, folder, "", train=20, test=5)
     assert facts.shape == tuple(small.listed.train_pixels.shape[1:])
     assert facts.classes == len(small.listed.classes)
 
 
-def test_sizes_of_other_data_are_not_known() -> None:
+def test_sizes_of_other_data_are_not_known_in_advance() -> None:
     assert published_size(DigitsData(name="digits")) is None
     assert published_size(ImageFolderData(name="image_folder", path="/nowhere")) is None
 
@@ -267,7 +269,7 @@ def test_too_large_a_subset_is_refused_before_the_download(monkeypatch: pytest.M
 
 
 @each_set
-def test_the_state_of_a_set_needs_no_network(
+def test_available_describes_the_state_without_network(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = announced(name, tmp_path / "other", monkeypatch)

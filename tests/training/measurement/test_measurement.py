@@ -1,4 +1,4 @@
-"""Measurements do not change the model, equal the dense Hessian, and carry their errors."""
+"""Measurements do not change the model, agree with the dense Hessian and report standard errors."""
 
 import ctypes
 import json
@@ -51,7 +51,7 @@ def test_the_model_is_not_changed(model: nn.Module, data: tuple[Tensor, Tensor])
     assert torch.equal(random, torch.get_rng_state())
 
 
-def test_the_numbers_are_those_of_the_dense_hessian(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_estimates_agree_with_the_dense_hessian(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     model.double().eval()
     inputs, targets = data[0].double(), data[1]
     config = MeasurementConfig(lanczos_products=60, algorithm1_iterations=300, algorithm1_probes=1000)
@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_the_dense_hessian(model: nn.Module, data: tupl
     assert record.gradient_norm == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).norm()), rel=1e-12)
 
 
-def test_the_raw_samples_and_the_cost_are_kept(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_record_contains_raw_samples_and_number_of_products(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     record = Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
     assert [len(v) for v in record.vectors().values()] == [10, 10, 10]
     assert record.hessian_products == 30
@@ -89,7 +89,7 @@ def test_algorithm1_runs_every_n_epochs(model: nn.Module, data: tuple[Tensor, Te
     assert measurement.complete(replace(RECORD, epoch=4), model).hessian_trace is not None
 
 
-def test_algorithm1_alone_gives_lambda_max_unless_negative(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_algorithm1_alone_estimates_lambda_max_unless_negative(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     config = MeasurementConfig(estimators=("algorithm1",), algorithm1_iterations=30)
     record = Measurement(config, 0, *data).complete(RECORD, model)
     assert record.hessian_lambda_min is None
@@ -99,7 +99,9 @@ def test_algorithm1_alone_gives_lambda_max_unless_negative(model: nn.Module, dat
 
 
 @pytest.mark.parametrize("estimator", ["exact_trace", "sampled_trace"])
-def test_the_trace_without_probes(estimator: Estimator, model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_trace_of_a_relu_network_without_probes(
+    estimator: Estimator, model: nn.Module, data: tuple[Tensor, Tensor]
+) -> None:
     model.double().eval()
     inputs, targets = data[0].double(), data[1]
     config = MeasurementConfig(estimators=(estimator, "algorithm1"))
@@ -118,7 +120,7 @@ def test_the_trace_without_probes(estimator: Estimator, model: nn.Module, data: 
         assert abs(record.hessian_trace - float(diagonal.sum())) < 4 * record.hessian_trace_standard_error
         assert sum(record.trace_per_parameter.values()) == pytest.approx(record.hessian_trace)
         assert record.trace_per_parameter.keys() == expected.keys()
-    # Algorithm 1's own estimate is kept separately. A ReLU network needs no probes for the rest.
+    # The estimate of Algorithm 1 is stored separately. The trace of a ReLU network needs no other probes.
     assert record.algorithm1_trace != record.hessian_trace
     assert record.hessian_gauss_newton_trace is None
     assert record.trace_samples == ()
@@ -152,7 +154,7 @@ def test_lanczos_stops_at_the_tolerance(model: nn.Module, data: tuple[Tensor, Te
     assert record.hessian_lambda_max == pytest.approx(float(largest), rel=0.1)
 
 
-def test_seed_and_epoch_decide_the_probes(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+def test_probes_depend_on_the_seed(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     first, again, other = (
         Measurement(MeasurementConfig(), seed, *data).complete(replace(RECORD, epoch=epoch), model)
         for seed, epoch in [(0, 3), (0, 3), (1, 3)]

@@ -1,4 +1,4 @@
-"""The networks, and the checks of their output and batches."""
+"""Built-in networks, and checks of model outputs and batch sizes."""
 
 import pytest
 import torch
@@ -24,8 +24,8 @@ def test_the_papers_network_has_about_a_million_parameters() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == 994_154
 
 
-def test_its_weights_never_change() -> None:
-    # Another order of layers or draws would make stored trials irreproducible.
+def test_initial_weights_never_change() -> None:
+    # A different order of layers or random draws would make stored trials irreproducible.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(3, "initial weights"))
         expected = nn.Sequential(
@@ -40,7 +40,9 @@ def test_its_weights_never_change() -> None:
 
 @pytest.mark.parametrize("config", [CNN, CnnConfig(name="cnn", **EVERYTHING), MLP, MlpConfig(name="mlp", **EVERYTHING)])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (1, 28, 28), (3, 33, 47), (1, 4, 4)])
-def test_it_is_built_from_the_shape_of_the_data(config: CnnConfig | MlpConfig, shape: tuple[int, int, int]) -> None:
+def test_models_are_built_from_the_shape_of_the_data(
+    config: CnnConfig | MlpConfig, shape: tuple[int, int, int]
+) -> None:
     model = build_model(config, shape, 7, seed=0)
     assert model(torch.zeros(5, *shape)).shape == (5, 7)
 
@@ -57,20 +59,20 @@ def test_order_of_layers() -> None:
     assert kinds(MlpConfig(name="mlp", hidden=(5,))) == ["Flatten", "Linear", "ReLU", "Linear"]
 
 
-def test_dropout_has_its_probability() -> None:
+def test_dropout_has_the_configured_probability() -> None:
     for config in (CnnConfig(name="cnn", dropout=0.3), MlpConfig(name="mlp", dropout=0.3)):
         model = build_model(config, (1, 8, 8), 10, seed=0)
         assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.3, 0.3]
 
 
-def test_hidden_layers_of_the_mlp_have_their_sizes() -> None:
+def test_hidden_layers_of_the_mlp_have_the_configured_sizes() -> None:
     model = build_model(MlpConfig(name="mlp", hidden=(7, 5, 3)), (3, 4, 2), 10, seed=0)
     sizes = [(layer.in_features, layer.out_features) for layer in model if isinstance(layer, nn.Linear)]
     assert sizes == [(24, 7), (7, 5), (5, 3), (3, 10)]
     assert sum(p.numel() for p in build_model(MLP, (3, 32, 32), 10, seed=0).parameters()) == 1_393_610
 
 
-def test_batch_norm_and_dropout_draw_no_weights() -> None:
+def test_batch_norm_and_dropout_do_not_change_initial_weights() -> None:
     def weights(config: CnnConfig | MlpConfig) -> list[torch.Tensor]:
         layers = build_model(config, (1, 8, 8), 10, seed=4)
         return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
@@ -79,12 +81,12 @@ def test_batch_norm_and_dropout_draw_no_weights() -> None:
         assert all(map(torch.equal, weights(plain), weights(other)))
 
 
-def test_images_too_small_for_it_are_refused() -> None:
+def test_cnn_refuses_too_small_images() -> None:
     with pytest.raises(ValueError, match=r"at least 4x4 pixels, not 3x8"):
         build_model(CNN, (1, 8, 3), 10, seed=0)
 
 
-def test_weights_come_from_the_seed_alone() -> None:
+def test_initial_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(1)
     first = build_model(CNN, (1, 8, 8), 10, seed=5)
     torch.manual_seed(2)
@@ -135,7 +137,7 @@ def test_batch_norm_refuses_a_batch_of_one_image(images: int, batch_size: int, m
     with pytest.raises(ValueError, match=message):
         check_batches(model, "cnn", images, batch_size)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        model.train()(torch.zeros(1, 1, 8, 8))  # the error of torch that this avoids
+        model.train()(torch.zeros(1, 1, 8, 8))  # the torch error that the check prevents
     check_batches(build_model(CNN, (1, 8, 8), 10, seed=0), "cnn", images, batch_size)
 
 

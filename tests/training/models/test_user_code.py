@@ -1,4 +1,4 @@
-"""The user's own networks: found, called with the sweep file's arguments, and their errors."""
+"""Importing the user's own networks, calling them with the sweep file's arguments, and reporting errors."""
 
 import sys
 import traceback
@@ -36,9 +36,9 @@ def test_the_sweep_files_arguments_take_precedence() -> None:
     assert build("Plain", shape=[4, 4, 4]).given[0] == [4, 4, 4]
 
 
-def test_its_weights_come_from_the_seed_alone() -> None:
+def test_initial_weights_depend_only_on_the_seed() -> None:
     for name in ("Plain", "Lazy"):
-        sys.modules.pop(HERE, None)  # import again, since the import draws
+        sys.modules.pop(HERE, None)  # repeat the import, since it draws random numbers
         torch.manual_seed(1)
         first = build(name, seed=5)
         torch.manual_seed(2)
@@ -50,7 +50,7 @@ def test_its_weights_come_from_the_seed_alone() -> None:
         assert not all(map(torch.equal, first.parameters(), other.parameters()))
 
 
-def test_a_class_that_changes_its_arguments_changes_no_config() -> None:
+def test_class_that_modifies_its_arguments_does_not_change_the_config() -> None:
     given = config(f"{HERE}:Consuming", widths=[1, 2])
     build_model(given, SHAPE, 10, 0)
     assert given.arguments == {"widths": [1, 2]}
@@ -129,7 +129,7 @@ def test_an_exception_of_the_users_network_keeps_its_traceback(
         build(name, **arguments)
     assert message in str(caught.value)
     assert line in shown(caught.value)
-    assert not isinstance(caught.value, ValueError)  # those are shown without a traceback
+    assert not isinstance(caught.value, ValueError)  # a ValueError would be shown without a traceback
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_module_without_networks_is_reported(tmp_path: Path, monkeypatch: pyte
         build_model(config("empty_of_networks:Net"), SHAPE, 10, 0)
 
 
-def test_an_importable_folder_comes_last_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importable_folder_is_appended_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "yaml.py").write_text("raise RuntimeError('hides what is installed')\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Each optimizer compared with its formula in float64, for a few steps."""
+"""A few steps of each optimizer agree with its formula in float64."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_adam(decay: float) -> None:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01])
-def test_adamw_decays_apart_from_the_gradient(decay: float) -> None:
+def test_adamw_decouples_weight_decay_from_the_gradient(decay: float) -> None:
     config = AdamWConfig(name="adamw", lr=0.01, beta1=0.8, beta2=0.99, eps=1e-6, weight_decay=decay)
     where, first, second = START.clone(), torch.zeros_like(START), torch.zeros_like(START)
     for step, (gradient, visited) in enumerate(zip(GRADIENTS, steps_taken(config, GRADIENTS, START), strict=True), 1):
@@ -86,7 +86,7 @@ def test_rmsprop(momentum: float, decay: float) -> None:
         torch.testing.assert_close(visited, where, rtol=1e-10, atol=1e-10)
 
 
-def test_the_default_decay_of_adamw_is_torchs() -> None:
+def test_defaults_of_adamw_equal_those_of_torch() -> None:
     parameter = nn.Parameter(START.clone())
     ours = build_optimizer(AdamWConfig(name="adamw", lr=0.01), [parameter]).param_groups[0]
     theirs = optim.AdamW([parameter]).param_groups[0]
@@ -111,7 +111,7 @@ def test_no_optimizer_loops_over_parameters_in_python(config: Config) -> None:
 
 
 @pytest.mark.parametrize(("rate_decay", "initial", "decay"), [(0.0, 0.0, 0.0), (0.1, 0.5, 0.01)])
-def test_the_adagrad_of_graphs_is_torchs(rate_decay: float, initial: float, decay: float) -> None:
+def test_device_adagrad_equals_torch_adagrad(rate_decay: float, initial: float, decay: float) -> None:
     ours, theirs = nn.Parameter(START.clone()), nn.Parameter(START.clone())
     unused = nn.Parameter(START.clone())
     rate = torch.tensor(0.1, dtype=torch.float64)
@@ -121,7 +121,7 @@ def test_the_adagrad_of_graphs_is_torchs(rate_decay: float, initial: float, deca
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         one.step()
         other.step()
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)  # its counts are float32
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)  # DeviceAdagrad counts steps in float32
         rate.mul_(0.5)
         other.param_groups[0]["lr"] *= 0.5
     assert torch.equal(unused, START)

@@ -1,4 +1,4 @@
-"""Learning rates compared with torch's schedulers, stepped once per batch."""
+"""Learning rates equal those of torch's schedulers, stepped once per batch."""
 
 import itertools
 import math
@@ -75,20 +75,20 @@ def test_step(every: int, factor: float) -> None:
     assert factors(StepSchedule(name="step", every=every, factor=factor)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_step_counts_the_epochs_of_its_warm_up() -> None:
+def test_step_schedule_counts_the_epochs_of_the_warm_up() -> None:
     ours = factors(StepSchedule(name="step", every=2, factor=0.1, warmup_epochs=1))
     assert ours[:STEPS] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert ours[STEPS:] == [1.0] * STEPS + [0.1] * 2 * STEPS + [0.1**2] * 2 * STEPS
 
 
-def test_a_trial_of_one_step_has_the_full_rate() -> None:
+def test_trial_with_a_single_step_uses_the_full_rate() -> None:
     assert factors(CosineSchedule(name="cosine"), epochs=1, steps=1) == [1.0]
 
 
 @pytest.mark.parametrize(
     "schedule", [CONSTANT, ConstantSchedule(name="constant", warmup_epochs=3), StepSchedule(name="step", every=2)]
 )
-def test_more_epochs_do_not_change_the_first_rates(schedule: Schedule) -> None:
+def test_more_epochs_do_not_change_earlier_rates(schedule: Schedule) -> None:
     assert factors(schedule, epochs=20)[: EPOCHS * STEPS] == factors(schedule)
 
 
@@ -99,7 +99,7 @@ def rate_of(step: int, **schedule: object) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def test_the_optimizer_gets_the_trials_rate_times_the_factor() -> None:
+def test_learning_rate_is_the_configured_rate_times_the_factor() -> None:
     assert rate_of(4, name="constant", warmup_epochs=2) == 0.4 * 0.5
     assert rate_of(25, name="step", every=5) == 0.4 * 0.1
     assert rate_of(29, name="cosine", final=0.25) == 0.1
