@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check: what was found, and how to fix it."""
+    """The result of one check, with a fix if there is a problem."""
 
     subject: str
     severity: Severity

@@ -1,1 +1,1 @@
-"""Brings what is stored to what is desired: plans, runs trials with Ray or in plain processes, shows progress."""
+"""Completes sweeps: plans the missing trials, runs them with Ray or in plain processes, and shows progress."""

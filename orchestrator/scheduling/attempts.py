@@ -1,4 +1,4 @@
-"""Decides which trial is attempted next, and what happens to a trial whose attempt failed. Used by every engine."""
+"""Chooses the next trial to attempt and handles failed attempts. Used by every engine."""
 
 import contextlib
 import logging
@@ -47,7 +47,7 @@ class Attempts:
     """The trials of a run that are still to be attempted. Engines call it from any thread.
 
     Args:
-        job: what is done for each trial.
+        job: the work to do for each trial.
         trial_ids: the trials, in the order in which they begin.
         stopping: returns True once no further attempt may begin.
         stop: asks running attempts to end after their current epoch.

@@ -1,4 +1,4 @@
-"""Runs a sweep: takes its lease, writes its manifest, and computes what is missing."""
+"""Runs a sweep: takes its lease, writes its manifest, and computes the missing epochs."""
 
 import logging
 from collections.abc import Iterator

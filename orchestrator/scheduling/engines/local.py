@@ -23,7 +23,7 @@ _WAKE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs attempts in processes of this machine, each of which runs one attempt after the other."""
+    """Runs attempts in worker processes on this machine. Each process runs one attempt at a time."""
 
     resources: Resources
     max_concurrent: int | None = None
