@@ -34,10 +34,10 @@ report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimiz
 	@$(BIN)/hessian-dynamics report $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI) $(if $(BY),--by $(BY))
 
 test: $(DEVELOP)  ## runs the tests, about five minutes on two cores; COVERAGE=1 reports the coverage
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST)
 
 test-slow: $(DEVELOP)  ## runs the slow tests: storms, full disks, kills through Ray, whole benchmarks
-	$(BIN)/pytest -n 2 --dist worksteal -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow $(PYTEST)
 
 chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour and compares; SEED=n draws other faults
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))

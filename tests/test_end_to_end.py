@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import SCALARS
@@ -67,7 +68,7 @@ class Place:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         process = self.start(*arguments)
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=600)
         return process.returncode, said
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
@@ -83,13 +84,20 @@ class Place:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An undisturbed run of the sweep with Ray."""
-    place = Place(tmp_path_factory.mktemp("finished"))
-    code, said = place.run()
-    assert code == 0, said
-    assert "e2e: 4 of 4 trials done (1 diverged)" in said
-    assert "shipped to sqlite:///" in said
-    assert "/runs?compareRunsMode=CHART" in said
+    """An undisturbed run of the sweep with Ray, computed once for all workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if (folder / "complete").exists():
+            return Place(folder)
+        folder.mkdir()
+        place = Place(folder)
+        code, output = place.run()
+        assert code == 0, output
+        assert "e2e: 4 of 4 trials done (1 diverged)" in output
+        assert "shipped to sqlite:///" in output
+        assert "/runs?compareRunsMode=CHART" in output
+        (folder / "complete").touch()
     return place
 
 
@@ -195,7 +203,7 @@ def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(finished: Place, tmp_pa
     assert code == 2
     assert f"e2e: another driver is at work: process {process.pid} on " in refused
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "Stopping after the current epochs; nothing is lost." in said
     assert "Stopped on request. Run the same command again to continue." in said
@@ -240,7 +248,7 @@ def test_an_unreachable_tracker_does_not_stop_training(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert shipped.returncode == 0, shipped.stdout + shipped.stderr
     assert_shipped_once(place)

@@ -58,7 +58,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def said(folder: Path, *arguments: str) -> str:
     process = start(folder, *arguments)
-    told, _ = process.communicate(timeout=240)
+    told, _ = process.communicate(timeout=600)
     assert process.returncode == 0, told
     return told
 

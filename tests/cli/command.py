@@ -64,7 +64,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
         env={**inherited, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         stdin=subprocess.DEVNULL,
     )
 

@@ -40,7 +40,7 @@ def test_trial_plan_status_and_doctor_need_neither_ray_nor_mlflow(tmp_path: Path
         env={**os.environ, **without(tmp_path, module)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def end(place: Place, process: subprocess.Popen[str]) -> str:
     """Runs until the storage is no longer writable, checks that no file is torn, and returns the message."""
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 1, said
     assert "stopping, since no other trial can continue either" in said
     assert "Traceback" not in said

@@ -82,7 +82,7 @@ def test_no_training_process_contacts_the_tracker_and_no_credential_is_left(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert f"6 epochs shipped to {proxy.uri.replace('://', '://***@')}" in said
     peers.pop(0, None)

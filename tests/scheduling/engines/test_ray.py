@@ -82,7 +82,7 @@ def play(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = Fa
         env={**kept, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     bad, *said = json.loads((folder / "said.json").read_text())
