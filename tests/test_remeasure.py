@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_reported_after_measuring_all_others(tmp_path: P
     content = bytearray(path_of(store, 3).read_bytes())
     content[1000] ^= 1
     path_of(store, 3).write_bytes(content)
-    with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it to resume from an earlier"):
+    with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it to resume"):
         remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
     assert store.remeasurements.epochs(LABEL) == [1, 4]
     path_of(store, 3).unlink()
