@@ -1,10 +1,25 @@
 """Settings of every test."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 # Tests run in parallel on few cores, where several threads each would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # `nohup` ignores SIGHUP, and the tests and their subprocesses would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def loggers_are_restored() -> Iterator[None]:
+    """Removes the handlers that an in-process command installs."""
+    loggers = [logging.getLogger(name) for name in ("hessian_dynamics", "orchestrator")]
+    before = [(log.level, log.handlers, log.propagate) for log in loggers]
+    yield
+    for log, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        log.setLevel(level)  # also clears the logger's cache
+        log.handlers, log.propagate = handlers, propagate

@@ -53,7 +53,7 @@ def written_by(place: Place, attempts: set[str]) -> dict[str, bytes | str]:
             for epoch in trial.epochs()
             if (attempt := trial.read(epoch).attempt) in attempts
         }
-        found |= {each.name: each.to_json() for each in trial.attempts() if each.name in attempts}
+        found |= {each.name: each.to_bytes() for each in trial.attempts() if each.name in attempts}
     return found
 
 
