@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from orchestrator.store.errors import StorageError
+from orchestrator.store.files.remeasurements import Remeasurement
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.remeasurement_status import remeasurement_status
-from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord

@@ -105,7 +105,7 @@ def report(
     artifacts of the sweep's run.
     """
     from orchestrator.analysis.report import write_report
-    from orchestrator.tracking.sweep_run import log_report
+    from orchestrator.tracking.runs.sweep_run import log_report
 
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from orchestrator.store import strict_json
+from orchestrator.store.files import strict_json
 from orchestrator.store.provenance.provenance import Provenance
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.store import strict_json
 from orchestrator.store.errors import DamagedError
+from orchestrator.store.files import strict_json
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import failure_line

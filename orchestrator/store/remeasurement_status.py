@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.store.commit import Commit
+from orchestrator.store.files.commit import Commit
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 

@@ -10,8 +10,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.store import suspects
 from orchestrator.store.backends import files_at
+from orchestrator.store.files import suspects
 from orchestrator.store.sweep import SweepStore, sweep_names
 from orchestrator.store.trial import TrialStore
 

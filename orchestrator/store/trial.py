@@ -13,17 +13,18 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.store import names, strict_json, suspects
+from orchestrator.store import names
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.backends.file_system import FileSystem
-from orchestrator.store.checkpoints import Checkpoints
-from orchestrator.store.commit import Commit, digest
-from orchestrator.store.end_time import recovered_end_ms
 from orchestrator.store.errors import DamagedError, StorageError
-from orchestrator.store.numbered_files import NumberedFiles
+from orchestrator.store.files import strict_json, suspects
+from orchestrator.store.files.checkpoints import Checkpoints
+from orchestrator.store.files.commit import Commit, digest
+from orchestrator.store.files.end_time import recovered_end_ms
+from orchestrator.store.files.numbered_files import NumberedFiles
+from orchestrator.store.files.remeasurements import Remeasurements
 from orchestrator.store.ownership.claims import Claim, Claims, Owner, SupersededError
 from orchestrator.store.provenance.provenance import write_attachments
-from orchestrator.store.remeasurements import Remeasurements
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 

@@ -18,10 +18,10 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.sweep import manifest_content
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking import artifacts, labels
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.tracked_run import TrackedRun, find_runs
+from orchestrator.tracking.runs import artifacts, labels
+from orchestrator.tracking.runs.tracked_run import TrackedRun, find_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,14 +14,14 @@ from orchestrator.store.ownership.lease import Holder
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import artifacts, labels, trial_run
-from orchestrator.tracking.changes import StoredSweep
 from orchestrator.tracking.client import missing_resource, reason, refused, unanswered
 from orchestrator.tracking.policy import Outcome
-from orchestrator.tracking.stored_trial import DamagedTrialError, StoredTrial
-from orchestrator.tracking.sweep_run import ship_gallery, ship_sweep_outcome
-from orchestrator.tracking.sweep_runs import SweepRuns, TrackerLostRunsError
-from orchestrator.tracking.tracked_run import TrackedRun
+from orchestrator.tracking.runs import artifacts, labels, trial_run
+from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial
+from orchestrator.tracking.runs.sweep_run import ship_gallery, ship_sweep_outcome
+from orchestrator.tracking.runs.sweep_runs import SweepRuns, TrackerLostRunsError
+from orchestrator.tracking.runs.tracked_run import TrackedRun
 
 log = logging.getLogger("hessian_dynamics.tracking")
 

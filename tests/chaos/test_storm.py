@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.sweeps.fake_trial import FakeTrial, provenance
-from orchestrator.store.commit import Commit
+from orchestrator.store.files.commit import Commit
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep
 from orchestrator.tracking.shipper import ship

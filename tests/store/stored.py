@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store.attempt import Attempt
+from orchestrator.store.files.remeasurements import Remeasurement
 from orchestrator.store.provenance.provenance import Provenance
-from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources, Sweep

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.attempt import Attempt
-from orchestrator.store.commit import Commit
+from orchestrator.store.files.commit import Commit
 from orchestrator.store.frames import read_frames
 from orchestrator.store.ownership.claims import Claim, Owner
 from orchestrator.store.provenance import attachments

@@ -12,8 +12,8 @@ from urllib.request import urlopen
 from mlflow.entities import Run
 
 from orchestrator.store.attempt import Attempt
+from orchestrator.store.files.remeasurements import Remeasurement
 from orchestrator.store.provenance.provenance import Provenance
-from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus
 from orchestrator.store.trial_status import State

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orchestrator.store.files.remeasurements import Remeasurement
 from orchestrator.store.frames import Frames, read_frames
 from orchestrator.store.gallery import Gallery
-from orchestrator.store.remeasurements import Remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig

@@ -12,8 +12,8 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
+from orchestrator.tracking.runs.tracked_run import BATCH_METRICS
 from orchestrator.tracking.shipper import ship
-from orchestrator.tracking.tracked_run import BATCH_METRICS
 from tests.tracking.processes import (
     ShipperProcess,
     driving,

@@ -207,7 +207,7 @@ def test_a_refusal_is_distinguished_from_an_outage(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     storage = manifest(tmp_path / "results", sweep(name="taken"))
-    monkeypatch.setattr("orchestrator.tracking.labels.trial_params", lambda config: {"no=": "name MLflow takes?"})
+    monkeypatch.setattr("orchestrator.tracking.runs.labels.trial_params", lambda config: {"no=": "name MLflow takes?"})
     assert not ship(storage, "taken", server, timing=IMPATIENT).complete
     assert lines[0].startswith(f"tracker {server} refuses (INVALID_PARAMETER_VALUE: ")
 

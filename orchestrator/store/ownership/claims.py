@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from orchestrator.store import names
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import StorageError
-from orchestrator.store.numbered_files import NumberedFiles
+from orchestrator.store.files.numbered_files import NumberedFiles
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.ownership.process import Process
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.store.backends.file_system import FileSystem
-from orchestrator.store.numbered_files import NumberedFiles
+from orchestrator.store.files.numbered_files import NumberedFiles
 from orchestrator.store.ownership.process import Process
 
 EXPIRY_SECONDS = 60.0

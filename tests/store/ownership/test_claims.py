@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from orchestrator.store import strict_json
 from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.files import strict_json
 from orchestrator.store.ownership.claims import BY_HAND, Claim, Owner, SupersededError
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.ownership.process import Process

@@ -10,7 +10,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import manifest_content
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking.stored_trial import DamagedTrialError, StoredTrial, read_trial, unshipped_measurements
+from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial, read_trial, unshipped_measurements
 
 ENDED_TRIALS_SECONDS = 10.0  # interval between checks of ended trials, which only `measure` still changes
 TIMESTAMP_SECONDS = 2.0  # coarsest timestamp resolution: two changes within this time may look like one

@@ -8,12 +8,12 @@ from pathlib import Path
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import artifacts, labels
 from orchestrator.tracking.address import absolute_uri, database_file
-from orchestrator.tracking.changes import StoredSweep
 from orchestrator.tracking.client import connect, reason
 from orchestrator.tracking.links import ship_command
-from orchestrator.tracking.tracked_run import TrackedRun, find_runs
+from orchestrator.tracking.runs import artifacts, labels
+from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.tracked_run import TrackedRun, find_runs
 
 REPORT_FOLDER = "report"
 

@@ -11,8 +11,8 @@ from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.tracking import changes
-from orchestrator.tracking.changes import StoredSweep
+from orchestrator.tracking.runs import changes
+from orchestrator.tracking.runs.changes import StoredSweep
 from tests.tracking.stored import attempt, manifest, measure, sweep, train
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from orchestrator.store.commit import Commit
+from orchestrator.store.files.commit import Commit
 
 _CHECKPOINT = re.compile(r"[0-9]{5,}-([0-9]+)ms-.+")
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-from orchestrator.store.commit import Commit
+from orchestrator.store.files.commit import Commit
 from orchestrator.store.provenance.redaction import failure_line, redacted
 from orchestrator.store.trial import first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking import artifacts, labels
-from orchestrator.tracking.changes import StoredSweep
-from orchestrator.tracking.stored_trial import DamagedTrialError, StoredTrial, reading, unshipped_measurements
-from orchestrator.tracking.tracked_run import TrackedRun
+from orchestrator.tracking.runs import artifacts, labels
+from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial, reading, unshipped_measurements
+from orchestrator.tracking.runs.tracked_run import TrackedRun
 
 EPOCHS_PER_BATCH = 30
 _STATUS = {

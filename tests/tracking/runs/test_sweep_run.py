@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking.runs.sweep_run import log_report
 from orchestrator.tracking.shipper import ship
-from orchestrator.tracking.sweep_run import log_report
 from tests.tracking import stored
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.store.commit import Commit
-from orchestrator.store.end_time import recovered_end_ms
+from orchestrator.store.files.commit import Commit
+from orchestrator.store.files.end_time import recovered_end_ms
 from tests.store.stored import record
 
 OWN = b'{"record": {"epoch": 2,\n "timestamp_ms": 9002, "loss_tr'

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from orchestrator.store.backends.disk import DiskFiles
-from orchestrator.store.numbered_files import NumberedFiles
+from orchestrator.store.files.numbered_files import NumberedFiles
 
 
 def test_numbers_are_sorted_as_numbers_and_other_names_are_ignored(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.labels import SHIPPED_EPOCH, experiment_tags
+from orchestrator.tracking.runs.labels import SHIPPED_EPOCH, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ from orchestrator.store.provenance.attachments import DIFF, OWN_CODE
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.record import EpochRecord
-from orchestrator.tracking.artifacts import curvature_json
+from orchestrator.tracking.runs.artifacts import curvature_json
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import (
     PROVENANCE,

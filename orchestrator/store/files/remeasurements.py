@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.store import strict_json
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
-from orchestrator.store.numbered_files import NumberedFiles
+from orchestrator.store.files import strict_json
+from orchestrator.store.files.numbered_files import NumberedFiles
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord

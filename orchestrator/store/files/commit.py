@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store import strict_json
+from orchestrator.store.files import strict_json
 from orchestrator.study.record import EpochRecord
 
 _CHECKPOINT = re.compile(r"[0-9]{5,}-[A-Za-z0-9_.-]+")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from orchestrator.store import strict_json
+from orchestrator.store.files import strict_json
 
 CONTENT = {"a": [1.5, math.nan, (math.inf, -math.inf)], "b": {"c": 3, "d": "text", "e": None}}
 

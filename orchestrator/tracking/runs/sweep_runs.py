@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking import labels
 from orchestrator.tracking.address import artifact_folder, database_file
-from orchestrator.tracking.changes import StoredSweep
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.stored_trial import DamagedTrialError, origin, started_ms
-from orchestrator.tracking.sweep_run import describe_sweep, storage_id
-from orchestrator.tracking.tracked_run import TrackedRun, create_run, find_runs, open_experiment
-from orchestrator.tracking.trial_run import run_tags
+from orchestrator.tracking.runs import labels
+from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.stored_trial import DamagedTrialError, origin, started_ms
+from orchestrator.tracking.runs.sweep_run import describe_sweep, storage_id
+from orchestrator.tracking.runs.tracked_run import TrackedRun, create_run, find_runs, open_experiment
+from orchestrator.tracking.runs.trial_run import run_tags
 
 CHECK_SECONDS = 10.0  # interval between checks that the tracker still has the sweep's run
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store.backends.disk import DiskFiles
-from orchestrator.store.checkpoints import LAST_CHECKPOINTS
 from orchestrator.store.errors import StorageError
+from orchestrator.store.files.checkpoints import LAST_CHECKPOINTS
 from orchestrator.store.trial import Checkpoint, TrialStore
 from tests.store.stored import checkpoint, config, python, record
 from tests.store.trials import DAMAGES, DIGEST, checkpoints, commit, damage_content, every, kept, path_of

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.store.trial_status import State
 from orchestrator.study.record import EpochRecord
-from orchestrator.tracking import sweep_runs
+from orchestrator.tracking.runs import sweep_runs
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import (
     Gate,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from orchestrator.store.backends.file_system import FileSystem
-from orchestrator.store.commit import Commit, digest
 from orchestrator.store.errors import DamagedError
+from orchestrator.store.files.commit import Commit, digest
 from orchestrator.study.record import EpochRecord
 
 LAST_CHECKPOINTS = 2

@@ -10,7 +10,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, TrialStatus, trial_status
 from orchestrator.study.config import TrialConfig
-from orchestrator.tracking import labels
+from orchestrator.tracking.runs import labels
 
 
 class DamagedTrialError(Exception):

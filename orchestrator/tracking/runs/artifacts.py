@@ -3,15 +3,15 @@
 import json
 from collections.abc import Iterable, Iterator
 
-from orchestrator.store import strict_json
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.backends.file_system import FileSystem
+from orchestrator.store.files import strict_json
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.record import EpochRecord
-from orchestrator.tracking import labels
-from orchestrator.tracking.tracked_run import TrackedRun
+from orchestrator.tracking.runs import labels
+from orchestrator.tracking.runs.tracked_run import TrackedRun
 
 CURVATURE = "curvature.json"
 TRACEBACK = "traceback.txt"
