@@ -17,9 +17,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.fixture(autouse=True)
 def loggers_are_restored() -> Iterator[None]:
     """Removes the handlers that an in-process command installs."""
-    loggers = [logging.getLogger(name) for name in ("hessian_dynamics", "orchestrator")]
-    before = [(log.level, log.handlers, log.propagate) for log in loggers]
+    log = logging.getLogger("orchestrator")
+    level, handlers, propagate = log.level, log.handlers, log.propagate
     yield
-    for log, (level, handlers, propagate) in zip(loggers, before, strict=True):
-        log.setLevel(level)  # also clears the logger's cache
-        log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)  # also clears the logger's cache
+    log.handlers, log.propagate = handlers, propagate

@@ -54,10 +54,9 @@ def configure_logging(
     level = "DEBUG" if verbose else os.environ.get(LOG_VARIABLE, "INFO").upper()
     if level not in _LEVELS:
         raise ValueError(f"{LOG_VARIABLE}={os.environ[LOG_VARIABLE]!r}: expected one of {', '.join(_LEVELS)}")
-    for name in ("hessian_dynamics", "orchestrator"):
-        log = logging.getLogger(name)
-        log.setLevel(level)
-        log.handlers = [ConsoleHandler()]
+    log = logging.getLogger("orchestrator")
+    log.setLevel(level)
+    log.handlers = [ConsoleHandler()]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.scheduling.job import Job, TrialSnapshot
 from orchestrator.scheduling.retry import Failure, FailureKind, NextStep, conclusion, decide, pause_seconds
 
-log = logging.getLogger("hessian_dynamics.attempts")
+log = logging.getLogger(__name__)
 SAME_ERROR_TRIALS = 3
 """If the first trials to end all fail with the same error, the run stops after this many."""
 _BAD_NODE_TRIALS = 2

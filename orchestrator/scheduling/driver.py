@@ -24,7 +24,7 @@ from orchestrator.store.sweep import SweepStore
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 
-log = logging.getLogger("hessian_dynamics.driver")
+log = logging.getLogger(__name__)
 
 
 def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOptions) -> Plan:

@@ -17,7 +17,7 @@ from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
 
-log = logging.getLogger("hessian_dynamics.worker")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

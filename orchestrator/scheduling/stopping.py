@@ -11,7 +11,7 @@ from types import FrameType
 
 from orchestrator.scheduling.dropped_signals import repeated_if_dropped
 
-log = logging.getLogger("hessian_dynamics.stopping")
+log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent by Ctrl-C, by a job scheduler or administrator, and when the terminal closes."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}

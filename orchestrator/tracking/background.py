@@ -16,7 +16,7 @@ from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.links import curves_line, ship_command
 from orchestrator.tracking.shipper import ship
 
-log = logging.getLogger("hessian_dynamics.tracking")
+log = logging.getLogger(__name__)
 SHIP_VARIABLE = "HESSIAN_DYNAMICS_SHIP_SECONDS"
 INTERACTIVE_SECONDS = 20.0
 """How long a run waits for the shipper if the variable is not set. Short, because a user may wait for the prompt."""

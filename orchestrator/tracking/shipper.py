@@ -30,7 +30,7 @@ from orchestrator.tracking.policy import (
 )
 from orchestrator.tracking.sync import Amount, SweepSync
 
-log = logging.getLogger("hessian_dynamics.tracking")
+log = logging.getLogger(__name__)
 _STATUS_SECONDS = 1.0  # shortest interval between two status files within a round
 
 

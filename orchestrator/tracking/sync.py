@@ -23,7 +23,7 @@ from orchestrator.tracking.runs.sweep_run import ship_gallery, ship_sweep_outcom
 from orchestrator.tracking.runs.sweep_runs import SweepRuns, TrackerLostRunsError
 from orchestrator.tracking.runs.tracked_run import TrackedRun
 
-log = logging.getLogger("hessian_dynamics.tracking")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

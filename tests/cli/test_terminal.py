@@ -11,10 +11,9 @@ from tests.cli.command import Command
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     yield
-    for name in ("hessian_dynamics", "orchestrator"):
-        log = logging.getLogger(name)
-        log.setLevel(logging.NOTSET)
-        log.handlers = []
+    log = logging.getLogger("orchestrator")
+    log.setLevel(logging.NOTSET)
+    log.handlers = []
 
 
 def shown(

@@ -8,5 +8,5 @@ import pytest
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Captures the log messages shown to the user; `.messages` lists them."""
-    caplog.set_level(logging.INFO, logger="hessian_dynamics")
+    caplog.set_level(logging.INFO, logger="orchestrator")
     return caplog

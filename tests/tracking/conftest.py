@@ -44,7 +44,7 @@ def uri(tmp_path: Path, blank_database: Path) -> str:
 def lines() -> Iterator[list[str]]:
     """The messages that tracking logs in this process."""
     handler = LineHandler([])
-    log = logging.getLogger("hessian_dynamics")
+    log = logging.getLogger("orchestrator")
     level = log.level
     log.setLevel(logging.INFO)
     log.addHandler(handler)

@@ -78,7 +78,7 @@ class ShipperProcess(ForkedProcess):
 def _ship(root: Path, name: str, uri: str, follow: bool, output: Path) -> None:
     with output.open("w", buffering=1) as stream, redirect_stdout(stream):
         logging.basicConfig(stream=stream, format="%(message)s")
-        logging.getLogger("hessian_dynamics").setLevel(logging.INFO)
+        logging.getLogger("orchestrator").setLevel(logging.INFO)
         print(ship(Storage(root), name, uri, follow))
 
 
@@ -98,7 +98,7 @@ class ShipperThread(threading.Thread):
     def run(self) -> None:
         handler = LineHandler(self.lines)
         handler.addFilter(lambda record: record.thread == self.ident)
-        log = logging.getLogger("hessian_dynamics")
+        log = logging.getLogger("orchestrator")
         log.setLevel(logging.INFO)
         log.addHandler(handler)
         try:

@@ -54,8 +54,8 @@ def main(folder: Path, trial_ids: list[str], nodes: int = 0, bad_node: bool = Fa
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("hessian_dynamics").addHandler(handler)
-    logging.getLogger("hessian_dynamics").setLevel(logging.INFO)
+    logging.getLogger("orchestrator").addHandler(handler)
+    logging.getLogger("orchestrator").setLevel(logging.INFO)
     bad, address = "", None
     if nodes:
         from ray.cluster_utils import Cluster
