@@ -29,13 +29,19 @@ class Pace:
     epochs_per_hour: float | None
     seconds_left: float | None
 
+    def __str__(self) -> str:
+        """``, 1,350 an hour, 4m 02s left``; empty if the rate is unknown."""
+        if self.epochs_per_hour is None or self.seconds_left is None:
+            return ""
+        return f", {self.epochs_per_hour:,.0f} an hour, {duration(self.seconds_left)} left"
+
 
 class Progress:
     """Shows the progress of a sweep from a thread while the block runs."""
 
     def __init__(self, sweep: Sweep, storage: Storage, console: Console) -> None:
+        self.storage = storage
         self._sweep = sweep
-        self._storage = storage
         self._console = console
         self._plan: Plan | None = None
         self._seen: deque[tuple[float, int]] = deque()
@@ -54,8 +60,8 @@ class Progress:
 
     def line(self) -> str:
         """The current line."""
-        self._plan = plan = reconcile(self._sweep, self._storage, self._plan)
-        return describe(plan, self._pace(plan.missing_epochs), self._tracker())
+        self._plan = plan = reconcile(self._sweep, self.storage, self._plan)
+        return describe(plan, self.pace(plan.missing_epochs), self._tracker())
 
     def _show(self) -> None:
         if not self._console.is_terminal:
@@ -73,7 +79,8 @@ class Progress:
                 live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
                 taken = time.monotonic() - began
 
-    def _pace(self, missing: int) -> Pace:
+    def pace(self, missing: int) -> Pace:
+        """The rate over the last ten minutes, given the number of epochs still missing. Call it for every line."""
         now = time.monotonic()
         self._seen.append((now, missing))
         while now - self._seen[0][0] > RATE_WINDOW_SECONDS:
@@ -85,7 +92,7 @@ class Progress:
         return Pace(rate * 3600, missing / rate)
 
     def _tracker(self) -> str:
-        status = self._storage.sweep(self._sweep.name).shipper_status()
+        status = self.storage.sweep(self._sweep.name).shipper_status()
         if status is None or status.state == "done":
             return ""
         return "" if status.state == "shipping" else f"tracker unreachable, {status.pending_epochs} epochs wait"
@@ -102,9 +109,10 @@ def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
         states.append(f"{counts[State.FAILED]} failed")
     states.append(f"{counts[State.PENDING] + counts[State.INTERRUPTED]} waiting")
     total = sum(status.epochs + 1 for status in plan.statuses.values())
-    parts = [f"{len(plan.statuses)} trials: {', '.join(states)}", f"{total - plan.missing_epochs} of {total} epochs"]
-    if pace.epochs_per_hour is not None and pace.seconds_left is not None:
-        parts[-1] += f", {pace.epochs_per_hour:,.0f} an hour, {duration(pace.seconds_left)} left"
+    parts = [
+        f"{len(plan.statuses)} trials: {', '.join(states)}",
+        f"{total - plan.missing_epochs} of {total} epochs{pace}",
+    ]
     return " | ".join(part for part in [*parts, tracker] if part)
 
 

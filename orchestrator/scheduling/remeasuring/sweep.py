@@ -8,14 +8,14 @@ from rich.console import Console
 from orchestrator.scheduling.driver import compute, exclusive_run, prepare
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import subset
-from orchestrator.scheduling.progress import Progress, duration
+from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.scheduling.remeasuring.job import RemeasureJob
 from orchestrator.scheduling.remeasuring.status import SweepRemeasurement, counted, sweep_remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep
 
-log = logging.getLogger("hessian_dynamics.remeasure")
+log = logging.getLogger(__name__)
 
 
 def remeasure_sweep(
@@ -66,11 +66,8 @@ class _RemeasureProgress(Progress):
 
     def line(self) -> str:
         """``12 trials: 24 of 96 checkpoints measured, 350 an hour, 4m 02s left``."""
-        stored = {key: self._storage.trial(key).remeasurements.epochs(self._before.label) for key in self._due}
+        stored = {key: self.storage.trial(key).remeasurements.epochs(self._before.label) for key in self._due}
         missing = sum(len(epochs.difference(stored[trial_id])) for trial_id, epochs in self._due.items())
         total = self._before.measured + self._before.missing
-        line = f"{counted(len(self._before.trials), 'trial')}: {total - missing} of {total} checkpoints measured"
-        pace = self._pace(missing)
-        if pace.epochs_per_hour is not None and pace.seconds_left is not None:
-            line += f", {pace.epochs_per_hour:,.0f} an hour, {duration(pace.seconds_left)} left"
-        return line
+        trials = counted(len(self._before.trials), "trial")
+        return f"{trials}: {total - missing} of {total} checkpoints measured{self.pace(missing)}"
