@@ -50,7 +50,16 @@ class FakeTrial(TrainingJob):
         )
 
     def _train(self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]) -> State:
-        """Computes the missing epochs, starting from the newest intact checkpoint."""
+        """Computes the missing epochs. Starts again from the checkpoint if another process commits one of them."""
+        state: State | None = None
+        while state is None:
+            state = self._train_from_checkpoint(trial, config, attempt, stop)
+        return state
+
+    def _train_from_checkpoint(
+        self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]
+    ) -> State | None:
+        """Trains from the newest intact checkpoint. Returns None once another process has committed an epoch."""
         if stop():
             return State.INTERRUPTED
         known = trial.epochs()
@@ -64,7 +73,7 @@ class FakeTrial(TrainingJob):
             time.sleep(self.epoch_seconds)
             # Epochs with a damaged checkpoint are recomputed; their records are kept.
             if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:
-                return self._train(trial, config, attempt, stop)
+                return None
             if epoch < config.epochs and stop():
                 return State.INTERRUPTED
         return State.COMPLETED
