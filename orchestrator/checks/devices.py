@@ -37,12 +37,12 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
     text += f", {memory[0] / 2**30:.1f} GiB of memory, {memory[1] / 2**30:.1f} free" if memory else ""
     if usable < cores:
         fitting = max(1, usable // (sweep.resources.cpu if sweep else 1))
-        yield warning("devices", text, f"limit the trials that run at a time: --max-concurrent {fitting}")
+        yield warning("devices", text, f"run fewer trials at a time: --max-concurrent {fitting}")
     else:
         yield ok("devices", text)
     if sweep and sweep.resources.gpu > 0 and not gpus():
-        text = f"torch finds no GPU, and sweep {sweep.name!r} asks for gpu: {sweep.resources.gpu}"
-        fix = "--set resources.gpu=0; otherwise --engine local computes on the CPU and Ray waits for a GPU"
+        text = f"torch finds no GPU, but sweep {sweep.name!r} requests gpu: {sweep.resources.gpu}"
+        fix = "use --set resources.gpu=0; otherwise --engine local computes on the CPU, and Ray waits for a GPU"
         yield warning("devices", text, fix)
 
 
@@ -54,9 +54,10 @@ def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:
         return
     cores, found = devices.usable_cores(), len(devices.gpus())
     if cpus > cores:
-        text = f"Ray schedules on {cpus:g} CPUs, {cores} are usable, so trials would share cores"
+        text = f"Ray offers {cpus:g} CPUs of this node, but only {cores} are usable, so trials would share cores"
         yield warning("devices", text, f"start Ray there with --num-cpus={cores}")
     if gpus > found:
-        text = f"Ray schedules on {gpus:g} GPUs, torch finds {found}"
+        text = f"Ray offers {gpus:g} GPUs of this node, but torch finds {found}"
         yield problem("devices", text, "check the node's GPU driver, its torch and Ray's --num-gpus")
-    yield ok("devices", f"{cpus:g} CPUs" + (f", {found} GPUs" if found else ""))
+    if cpus <= cores and gpus <= found:
+        yield ok("devices", f"{cpus:g} CPUs" + (f", {found} GPUs" if found else ""))

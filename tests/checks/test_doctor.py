@@ -113,7 +113,7 @@ def test_a_tracker_without_mlflow_is_a_warning(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "mlflow", None)
     ((severity, text),) = of(look(tmp_path, tracking_uri="http://127.0.0.1:9"), "tracker")
     assert severity is Severity.WARNING
-    assert text.endswith("install it with: pip install 'hessian-dynamics[sweep]'; a run works without it")
+    assert text.endswith("install it with: pip install 'hessian-dynamics[sweep]'; sweeps run without MLflow")
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_a_requested_but_missing_gpu_is_a_warning(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     sweep = Sweep("wants", "", (small_trial(),), Resources(gpu=0.5))
     warnings = [text for severity, text in of(look(tmp_path, sweep), "devices") if severity is Severity.WARNING]
-    assert any("torch finds no GPU, and sweep 'wants' asks for gpu: 0.5" in text for text in warnings)
+    assert any("torch finds no GPU, but sweep 'wants' requests gpu: 0.5" in text for text in warnings)
 
 
 def test_limited_usable_cores_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
