@@ -202,7 +202,7 @@ def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(finished: Place, tmp_pa
     place.wait_for_epochs(3)
     code, refused = place.run()
     assert code == 2
-    assert f"e2e: another driver is at work: process {process.pid} on " in refused
+    assert f"e2e: another driver is running: process {process.pid} on " in refused
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1

@@ -139,7 +139,10 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    with Storage(tmp_path).sweep("night").driver_lease, pytest.raises(LeaseHeldError, match="another driver is at"):
+    with (
+        Storage(tmp_path).sweep("night").driver_lease,
+        pytest.raises(LeaseHeldError, match="another driver is running"),
+    ):
         run(tmp_path, sweep())
 
 

@@ -177,7 +177,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     place.wait_for_epochs(1)
     code, said = place.run("--engine", "local")
     assert code == 2
-    assert f"e2e: another driver is at work: process {process.pid} on " in said
+    assert f"e2e: another driver is running: process {process.pid} on " in said
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 1
 

@@ -21,7 +21,7 @@ OTHER_HOST = "another-host"
 
 
 def on_another_host(place: Place) -> subprocess.Popen[str]:
-    """Starts the same command in a separate UTS namespace, where it has another host name, as on another machine."""
+    """Starts a run with another host name, which Linux keeps per UTS namespace."""
     command = shlex.join([COMMAND, "run", "./e2e.yaml", "--engine", "local"])
     return subprocess.Popen(
         ["unshare", "--uts", "sh", "-c", f"hostname {OTHER_HOST} && exec {command}"],
@@ -34,8 +34,7 @@ def on_another_host(place: Place) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def ended_with(*processes: subprocess.Popen[str]) -> Iterator[None]:
-    """Kills the processes after the block."""
+def killed_at_the_end(*processes: subprocess.Popen[str]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -64,10 +63,10 @@ def names(place: Place) -> set[str]:
 @pytest.mark.slow
 def test_a_driver_resumed_after_a_takeover_stops_and_writes_nothing(tmp_path: Path) -> None:
     if os.geteuid() or not shutil.which("unshare") or subprocess.run(["unshare", "--uts", "true"]).returncode:
-        pytest.skip("no host of another name can be made here: that takes root")
+        pytest.skip("changing the host name of a process needs root and unshare")
     place = Place(tmp_path, CONTENT)
     first = place.start("--engine", "local")
-    with ended_with(first):
+    with killed_at_the_end(first):
         place.wait_for_epochs(4)
         family = [first.pid, *descendants(first.pid)]
         for pid in family:
@@ -75,12 +74,12 @@ def test_a_driver_resumed_after_a_takeover_stops_and_writes_nothing(tmp_path: Pa
         stopped = time.monotonic()
         refused, _ = (early := on_another_host(place)).communicate(timeout=600)
         assert early.returncode == 2
-        assert f"e2e: another driver is at work: process {first.pid} on " in refused
+        assert f"e2e: another driver is running: process {first.pid} on " in refused
         ours = names(place)
         before = written_by(place, ours)
         time.sleep(max(0.0, EXPIRY_SECONDS + 2 - (time.monotonic() - stopped)))
         second = on_another_host(place)
-        with ended_with(second):
+        with killed_at_the_end(second):
             place.wait_for_epochs(len([key for key in before if " epoch " in key]) + 4)
             for pid in reversed(family):
                 os.kill(pid, signal.SIGCONT)

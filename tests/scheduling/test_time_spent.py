@@ -93,7 +93,8 @@ def test_time_left_is_shown_while_a_driver_is_running(tmp_path: Path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(time, "time", lambda: now + 2)
             _, left = progress(plan, storage)
-        assert left == "about 4 s left"  # two epochs after the first took two seconds, and four are missing
+        # The second and third epoch took one second each, and four epochs are missing.
+        assert left == "about 4 s left"
     assert len(progress(reconcile(SWEEP, storage), storage)) == 1
 
 
@@ -109,7 +110,7 @@ def test_rate_is_computed_from_recent_epochs() -> None:
     assert seconds_left(5, hours, 0, hours[-1]) == 5 * 3600  # epochs of one hour: the rate uses the last ten
 
 
-def test_times_have_the_precision_of_a_forecast() -> None:
+def test_durations_are_rounded_for_display() -> None:
     spans = (0.4, 45.2, 119.0, 150.0, 41 * 60 + 20, 59.8 * 60, 20400, 47.9 * 3600, 76 * 3600)
     assert [about(seconds) for seconds in spans] == [
         "0 s", "45 s", "119 s", "2 min", "41 min", "1h 00m", "5h 40m", "47h 54m", "3 days 4h",

@@ -91,7 +91,7 @@ def test_a_second_shipper_waits_for_the_first(tmp_path: Path, uri: str) -> None:
         wait_until(lambda: shipper_status(storage).pid == first.pid)
         second = ShipperProcess(storage, "toy", uri, follow=True)
         wait_until(lambda: bool(second.lines()))
-        assert f"another ship is at work: process {first.pid}" in second.lines()[0]
+        assert f"another shipper is running: process {first.pid}" in second.lines()[0]
         first.kill()
         wait_until(lambda: shipper_status(storage).pid == second.pid)
         trained(storage.root, desired)

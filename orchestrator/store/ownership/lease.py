@@ -64,7 +64,7 @@ class Lease:
     Args:
         files: the storage.
         folder: the folder of the sweep.
-        purpose: the role of the holder, ``driver`` or ``ship``.
+        purpose: ``driver`` for the process that schedules the sweep, ``ship`` for its shipper.
         on_lost: called once, from a thread, when another process has taken over the lease.
 
     Raises:
@@ -77,7 +77,7 @@ class Lease:
     ) -> None:
         self._files = files
         self._leases = NumberedFiles(files, f"{folder}/{purpose}-lease", digits=6)
-        self._purpose = purpose
+        self._role = "shipper" if purpose == "ship" else purpose
         self._on_lost = on_lost
         self._sweep = folder.split("/")[1]
         now, here = time.time(), Process.this()
@@ -117,12 +117,12 @@ class Lease:
         number, holder = self._newest()
         if holder is None and number and not self._is_silent(number):
             raise LeaseHeldError(
-                f"{self._sweep}: the lease of its {self._purpose}, {self._leases.path(number)}, is damaged and was "
+                f"{self._sweep}: the lease of its {self._role}, {self._leases.path(number)}, is damaged and was "
                 f"written less than {EXPIRY_SECONDS:.0f} s ago, so its holder may be running; wait a minute, or delete "
                 "the file"
             )
         if holder and self._binds(number, holder):
-            raise LeaseHeldError(f"{self._sweep}: another {self._purpose} is at work: {holder}")
+            raise LeaseHeldError(f"{self._sweep}: another {self._role} is running: {holder}")
         self.number = number + 1
         if not self._leases.create(self.number, self._content()):
             raise self._overtaken()
@@ -169,7 +169,7 @@ class Lease:
         with contextlib.suppress(OSError):
             _, holder = self._newest()
         return LeaseLostError(
-            f"{self._sweep}: another {self._purpose} has taken over: {holder or 'unknown'}; this one did not renew "
+            f"{self._sweep}: another {self._role} has taken over: {holder or 'unknown'}; this one did not renew "
             f"the lease for {EXPIRY_SECONDS:.0f} s and stops. Nothing is lost"
         )
 
@@ -197,7 +197,7 @@ class Lease:
         return 0, None
 
     def _overtaken(self) -> LeaseHeldError:
-        return LeaseHeldError(f"{self._sweep}: another {self._purpose} began at the same moment")
+        return LeaseHeldError(f"{self._sweep}: another {self._role} began at the same moment")
 
     def _content(self) -> bytes:
         return json.dumps(asdict(self._holder)).encode()

@@ -115,7 +115,7 @@ def test_a_second_driver_is_refused(two: Place) -> None:
     here = two
     with here.storage.sweep("night").driver_lease, pytest.raises(LeaseHeldError) as caught:
         here.measure()
-    assert str(caught.value).startswith(f"night: another driver is at work: process {os.getpid()} on ")
+    assert str(caught.value).startswith(f"night: another driver is running: process {os.getpid()} on ")
     assert here.epochs(FIRST) == []
 
 

@@ -75,7 +75,7 @@ def test_a_second_process_is_refused_with_the_holders_name(files: DiskFiles, oth
     with pytest.raises(LeaseHeldError) as caught, driver(files):
         pass
     assert re.fullmatch(
-        rf"night: another driver is at work: process {other.pid} on {re.escape(socket.gethostname())}, "
+        rf"night: another driver is running: process {other.pid} on {re.escape(socket.gethostname())}, "
         r"since \d{4}-\d\d-\d\d \d\d:\d\d",
         str(caught.value),
     )
