@@ -12,9 +12,10 @@ _LARGEST = 10_000
 
 
 def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> Tensor:
-    """Computes the Hessian [size, size] of the model's mean loss over all samples of ``batches``, as one batch.
+    """Computes the Hessian [size, size] of the model's mean loss over all samples of ``batches``.
 
-    The arguments, the order of rows and the errors are the same as for `estimators.HessianOperator`. Use float64.
+    All samples are evaluated as one batch. Arguments and errors are those of `estimators.HessianOperator`, and rows
+    have the order of its vectors. Use a float64 model for an accurate reference.
 
     Raises:
         ValueError: above 10,000 parameters, or if model, loss or data cannot be measured.

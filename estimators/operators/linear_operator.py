@@ -25,9 +25,9 @@ class LinearOperator(SymmetricOperator, ABC):
         return self._multiply([vector])[0]
 
     def matmat(self, vectors: Tensor) -> Tensor:
-        """A @ vectors, both [size, k]: k products that share their graphs.
+        """Returns A @ vectors [size, k] for vectors [size, k]. The k products share their graphs.
 
-        Column i is bit-identical to ``matvec(vectors[:, i])``. Takes memory for 3 k vectors, including the result.
+        Column i is bit-identical to ``matvec(vectors[:, i])``. Needs memory for 3 k vectors, including the result.
 
         Raises:
             ValueError: as `matvec`; for k = 0.
@@ -38,7 +38,7 @@ class LinearOperator(SymmetricOperator, ABC):
         return torch.stack(self._multiply([vectors[:, column].clone() for column in range(columns)]), dim=1)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
-        """A @ vectors: `matvec` of [size], `matmat` of [size, k]."""
+        """Calls `matvec` for one vector [size] and `matmat` for several, [size, k]."""
         return self.matmat(vectors) if vectors.ndim == 2 else self.matvec(vectors)
 
     def _check_vectors(self, vectors: Tensor, shape: tuple[int, ...]) -> None:

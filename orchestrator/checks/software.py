@@ -25,7 +25,7 @@ class Software:
 
     version: str
     commit: str | None
-    """As in the provenance; None if unknown."""
+    """The git commit of the code, with suffix ``-dirty`` if it was changed; None if unknown."""
     diff_digest: str | None
     """Digest of the uncommitted changes."""
     python: str

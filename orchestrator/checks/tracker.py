@@ -5,10 +5,10 @@ from orchestrator.tracking.describe import describe_tracker
 
 
 def check_tracker(uri: str) -> Finding:
-    """Checks that MLflow can record at a tracking URI."""
+    """Checks that the tracker at a URI can be used. A missing MLflow is only a warning."""
     try:
         return ok("tracker", describe_tracker(uri))
     except ModuleNotFoundError as error:
-        return warning("tracker", f"{error}; a run works without it")
+        return warning("tracker", f"{error}; sweeps run without MLflow")
     except (ValueError, OSError) as error:
         return problem("tracker", error)

@@ -11,7 +11,8 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, Posi
 class _Data(Config):
     name: str
     train_subset: PositiveInt | None = None
-    """The number of training images, the first in a fixed random order; None: all. It changes no other images."""
+    """Number of training images to use, from the start of a fixed random order; None uses all. Test and validation
+    images do not change."""
 
 
 class _OnDisk(_Data):

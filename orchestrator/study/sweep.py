@@ -33,7 +33,7 @@ class SweepFile(BaseModel):
     """The format of a sweep file; `load_sweep` expands it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    # A folder and a file get this name, so it must not lead outside the storage.
+    # The name becomes part of paths, so it must not lead outside the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
     trial: dict[Any, Any]
@@ -82,9 +82,9 @@ class Sweep:
         matches = [trial for trial_id, trial in self.by_id.items() if trial_id.startswith(prefix)]
         if prefix and len(matches) == 1:
             return matches[0]
-        found = f"matches {len(matches)} trials" if matches else "matches no trial"
+        found = f"{len(matches)} trials" if matches else "no trial"
         listed = "\n  ".join(f"{t.trial_id}  {self.label(t)}" for t in matches or self.trials)
-        raise ValueError(f"{prefix!r} {found} of sweep {self.name!r}; give enough of one id:\n  {listed}")
+        raise ValueError(f"id {prefix!r} matches {found} of sweep {self.name!r}; expected one of:\n  {listed}")
 
     def label(self, trial: TrialConfig) -> str:
         """The fields in which this trial differs from others of the sweep: ``cnn sgd lr=0.05 seed=1``.
@@ -131,9 +131,9 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
-        overrides: strings ``a.b=c``. Each replaces the value of a key in ``trial:`` and, if ``grid:`` varies the key,
-            in ``grid:``, where a list replaces all values. The result is a separate sweep with the name
-            ``<name>-<digest of the overrides>``. The order of the overrides does not change the name.
+        overrides: strings ``key=value`` with a dotted key. Each replaces the value of the key in ``trial:``. If
+            ``grid:`` varies the key, the value or list of values replaces those in ``grid:`` too. The result is a
+            separate sweep named ``<name>-<digest of the overrides>``, in any order of the overrides.
 
     Raises:
         SweepFileError: the file is invalid; the message lists every issue.

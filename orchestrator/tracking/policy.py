@@ -11,11 +11,11 @@ OUTAGE_REPORT_SECONDS = 600.0
 class Timing:
     """Durations in seconds."""
 
-    poll: float = 0.7  # pause after a round, and after the first failure
-    longest_pause: float = 10.0  # pauses double with every failure up to this
+    poll: float = 0.7  # pause after a round; also the pause after the first failure
+    longest_pause: float = 10.0  # upper limit of the pause, which doubles with every failure in a row
     patience: float = 60.0  # how long to retry a failing tracker if no driver is active
     linger: float = 3.0  # workers of a killed driver commit for about two more seconds
-    recheck: float = 35.0  # how long a slow server may take to carry out a request that it never answered
+    recheck: float = 35.0  # how long a server may still work on a request whose client has timed out
 
 
 FOLLOW = Timing()
@@ -26,7 +26,7 @@ class Action(Enum):
     """What to do next."""
 
     WAIT = auto()
-    LOOK_UP_RUNS = auto()  # forget the tracker's runs and start another round at once
+    LOOK_UP_RUNS = auto()  # start a round now that looks up all runs in the tracker again
     FINISH = auto()
     GIVE_UP = auto()
 
@@ -35,7 +35,7 @@ class Message(Enum):
     """What to report to the user."""
 
     OUTAGE = auto()
-    UNSTABLE = auto()  # an outage; further ones are not reported for OUTAGE_REPORT_SECONDS
+    UNSTABLE = auto()  # an outage, and that no further ones are reported for OUTAGE_REPORT_SECONDS
     RECOVERY = auto()
     RECHECK = auto()
 
@@ -48,8 +48,8 @@ class Outcome:
     unanswered: bool = False  # whether the failed request may still be carried out
     retry_after: float = 0.0  # seconds that the tracker asked to wait
     follows_driver: bool = False  # whether an active driver may still add results
-    interrupted: bool = False  # whether the driver left unfinished trials, to which its workers may still add
-    created_runs: bool = False  # whether runs were created since the tracker's runs were last looked up
+    interrupted: bool = False  # whether trials are unfinished, so workers of a dead driver may still commit epochs
+    created_runs: bool = False  # whether the shipper created runs since it last looked them up
     read_seconds: float = 0.0  # time to read the store
 
 
@@ -59,7 +59,7 @@ class LoopState:
 
     idle_since: float | None = None  # when the last active driver ended
     failing_since: float | None = None
-    failures: int = 0  # in a row
+    failures: int = 0  # number of failed rounds in a row
     recheck_at: float | None = None  # when to look up the runs again after an unanswered request
     reported: tuple[float, ...] = ()  # when the latest outages were reported
     muted: bool = False  # whether reports of the current outage are suppressed
@@ -100,7 +100,10 @@ def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) ->
 
 
 def _report(state: LoopState, failed: bool, now: float) -> tuple[LoopState, tuple[Message, ...]]:
-    """Reports each outage once, but at most `OUTAGE_REPORTS` recent ones. Reports the recovery of a reported outage."""
+    """Returns the messages to show: one per outage, and one per recovery from an outage that was shown.
+
+    Shows at most `OUTAGE_REPORTS` outages in `OUTAGE_REPORT_SECONDS`.
+    """
     if not failed:
         messages = (Message.RECOVERY,) if state.failures and not state.muted else ()
         return replace(state, failures=0, muted=False), messages

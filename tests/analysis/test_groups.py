@@ -1,4 +1,4 @@
-"""Groups of trials."""
+"""Grouping trials by a key, and the curves of completed trials."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from orchestrator.analysis.groups import completed_trials, curves, group_by, var
 from tests.analysis import planted
 
 
-def test_trials_of_a_block_differ_only_in_the_key_and_the_seed() -> None:
+def test_grouped_trials_differ_only_in_the_key_and_the_seed() -> None:
     trials = [
         planted.trial(seed, 1, optimizer={"name": "sgd", "lr": lr}, batch_size=batch)
         for lr, batch in ((0.01, 32), (0.05, 32), (0.05, 64))
@@ -19,7 +19,7 @@ def test_trials_of_a_block_differ_only_in_the_key_and_the_seed() -> None:
     assert rates.block.nunique() == 1
 
 
-def test_curves_have_one_row_per_completed_trial_and_nan_for_non_finite_values() -> None:
+def test_curves_skip_failed_trials_and_replace_infinity_by_nan() -> None:
     frames = planted.frames(
         [planted.trial(seed, 2) for seed in range(2)], {"hessian_lambda_max": np.array([[1, 2, np.inf], [4, 5, 6]])}
     )

@@ -55,7 +55,7 @@ def test_all_errors_of_a_sweep_file_are_reported_together(run: Command, tmp_path
         (["run", "quickstart", "--set", "optimizer.lr=fast"], "grid: optimizer.lr = 'fast': must be a number"),
         (["run", "quickstart", "--tracking-uri", "./mlruns"], "is a folder, which MLflow 3 no longer writes to"),
         (["run", "quickstart", "--storage", "small.yaml/x"], "cannot be written"),
-        (["trial", "quickstart", "zzz"], "'zzz' matches no trial of sweep 'quickstart'; give enough of one id"),
+        (["trial", "quickstart", "zzz"], "id 'zzz' matches no trial of sweep 'quickstart'; expected one of:"),
         (["trial", "quickstart", ""], "'' matches"),
         (["trial", "quickstart", FIRST, "--compare"], "no stored epochs to compare with; run the sweep first"),
         (["ship", "quickstart"], "has no sweep 'quickstart'; it has: none"),
@@ -88,7 +88,7 @@ def test_several_matching_ids_are_listed(run: Command, tmp_path: Path) -> None:
     first, matches = max(begins.items(), key=lambda item: len(item[1]))
     done = run("trial", sweep, first)
     assert done.returncode == 2
-    assert f"{first!r} matches {len(matches)} trials of sweep 'small'" in done.stderr
+    assert f"id {first!r} matches {len(matches)} trials of sweep 'small'" in done.stderr
     assert all(trial_id in done.stderr for trial_id in matches)
 
 

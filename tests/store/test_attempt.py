@@ -1,4 +1,4 @@
-"""Attempts at a trial."""
+"""The stored attempts of a trial: their order, their end, and damaged files."""
 
 from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.trial import TrialStore
@@ -13,7 +13,7 @@ def test_attempts_are_listed_oldest_first(trial: TrialStore) -> None:
     assert trial.attempts()[0].provenance == PROVENANCE
 
 
-def test_end_of_an_attempt_replaces_its_first_record(trial: TrialStore) -> None:
+def test_storing_the_end_of_an_attempt_replaces_its_file(trial: TrialStore) -> None:
     trial.write_attempt(attempt())
     assert trial.attempts()[0].ended is None
     ended = attempt(ended="failed", reason="Traceback: 'ö'\n")

@@ -126,16 +126,16 @@ def test_a_trial_is_found_by_the_beginning_of_its_id(sweep: Sweep) -> None:
 def test_an_ambiguous_prefix_lists_its_trials(sweep: Sweep) -> None:
     first = next(digit for digit in "0123456789abcdef" if sum(i.startswith(digit) for i in sweep.by_id) > 1)
     matches = [trial for trial in sweep.trials if trial.trial_id.startswith(first)]
-    with pytest.raises(ValueError, match="give enough of one id") as caught:
+    with pytest.raises(ValueError, match="expected one of") as caught:
         sweep.find(first)
     header, *lines = str(caught.value).split("\n  ")
-    assert header == f"{first!r} matches {len(matches)} trials of sweep 'x'; give enough of one id:"
+    assert header == f"id {first!r} matches {len(matches)} trials of sweep 'x'; expected one of:"
     assert lines == [f"{trial.trial_id}  seed={trial.seed}" for trial in matches]
 
 
 @pytest.mark.parametrize(("prefix", "found"), [("xyz", "matches no trial"), ("", "matches 40 trials")])
 def test_all_trials_are_listed_if_none_matches(sweep: Sweep, prefix: str, found: str) -> None:
-    with pytest.raises(ValueError, match=f"^'{prefix}' {found} of sweep 'x'") as caught:
+    with pytest.raises(ValueError, match=f"^id '{prefix}' {found} of sweep 'x'") as caught:
         sweep.find(prefix)
     assert all(trial_id in str(caught.value) for trial_id in sweep.by_id)
 

@@ -13,13 +13,13 @@ from tests.study.sweep_files import (
 )
 
 
-def test_numbers_written_without_a_dot_are_numbers(write: Write) -> None:
+def test_exponents_without_a_dot_or_sign_are_numbers(write: Write) -> None:
     sweep = load_sweep(write(BASE.replace("0.05", "1e-3") + "grid: {optimizer.weight_decay: [5e-4, 1, .5e-1]}\n"))
     assert [optimizer(t).weight_decay for t in sweep.trials] == [5e-4, 1.0, 0.05]
     assert {optimizer(t).lr for t in sweep.trials} == {1e-3}
 
 
-NO_YAML: dict[str, tuple[str | bytes, str]] = {
+INVALID: dict[str, tuple[str | bytes, str]] = {
     "key twice": (BASE + "grid: {seed: [1], seed: [2]}", "x.yaml:6:19: key 'seed' is given twice"),
     "top key twice": (BASE + "name: y", "x.yaml:6:1: key 'name' is given twice"),
     "bracket": ("a: [1", "x.yaml:1:6: expected ',' or ']', but got '<stream end>'"),
@@ -42,27 +42,27 @@ NO_YAML: dict[str, tuple[str | bytes, str]] = {
         BASE + "  seed: 1" + "0" * 5000,
         f"x.yaml:6:9: '1{'0' * 38} cannot be read as int; quote it if it is text",
     ),
-    "no boolean": (
+    "not a boolean": (
         BASE + "  seed: !!bool maybe",
         "x.yaml:6:9: 'maybe' cannot be read as bool; quote it if it is text",
     ),
-    "no timestamp": (
+    "not a timestamp": (
         BASE + "  seed: !!timestamp soon",
         "x.yaml:6:9: 'soon' cannot be read as timestamp; quote it if it is text",
     ),
-    "no integer": (BASE + "  seed: !!int ''", "x.yaml:6:9: '' cannot be read as int; quote it if it is text"),
+    "not an integer": (BASE + "  seed: !!int ''", "x.yaml:6:9: '' cannot be read as int; quote it if it is text"),
     "mapping as number": (BASE + "  seed: !!float {a: b}", "x.yaml:6:9: expected a scalar node, but found mapping"),
     "code": (
         BASE + "  seed: !!python/object/apply:os.getcwd []",
         "x.yaml:6:9: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd'",
     ),
     "too deep": (BASE + "  seed: " + "[" * 600 + "]" * 600, "x.yaml is nested too deeply for a sweep file"),
-    "no text": (b"name: \xff\xfe", "x.yaml is not a text file: 'utf-8' codec can't decode byte 0xff in position 6"),
+    "not text": (b"name: \xff\xfe", "x.yaml is not a text file: 'utf-8' codec can't decode byte 0xff in position 6"),
     "zero byte": ("name: x\0", "x.yaml: unacceptable character #x0000"),
 }
 
 
-@pytest.mark.parametrize(("content", "message"), NO_YAML.values(), ids=NO_YAML)
+@pytest.mark.parametrize(("content", "message"), INVALID.values(), ids=INVALID)
 def test_invalid_yaml_is_reported_with_its_position(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -48,7 +48,7 @@ class LocalEngine:
 
 
 def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) -> int:
-    """Returns how many trials run side by side on this machine."""
+    """Returns how many trials can run at the same time on this machine."""
     slots = max(1, (os.cpu_count() or 1) // resources.cpu)
     if resources.gpu > 0:
         import torch
@@ -113,7 +113,7 @@ class _WorkerProcess:
 
 
 def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
-    for number in SIGNALS:  # a terminal sends them to all processes; only the driver reacts
+    for number in SIGNALS:  # a terminal sends signals to all processes, but only the driver handles them
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     if gpu:
@@ -134,7 +134,7 @@ def choose_gpu(slot: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Waits for the parent process and exits with it, so that no orphan competes with its replacement."""
+    """Exits this process when its parent ends. Otherwise it would compete with the workers of the next run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

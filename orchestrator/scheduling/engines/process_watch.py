@@ -86,7 +86,7 @@ def process_lives(pid: int | None) -> Callable[[], bool]:
 
 @functools.cache
 def exit_with_parent() -> None:
-    """Makes this process exit soon after its parent, so that an orphan does not compete with its replacement."""
+    """Makes this process exit soon after its parent. Otherwise it would compete with the workers of the next run."""
     parent = os.getppid()
 
     def poll() -> None:

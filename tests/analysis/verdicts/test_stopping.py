@@ -1,4 +1,4 @@
-"""Conjecture 3."""
+"""The verdict on conjecture 3, that a sudden drop of the trace indicates the end of training."""
 
 import numpy as np
 
@@ -7,9 +7,12 @@ from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
 
-def test_short_trials_are_not_enough_data_and_missing_drops_are_not_supported() -> None:
+def test_trials_with_few_epochs_are_not_enough_data() -> None:
     short = planted.full(np.random.default_rng(0), planted.two_rates(4, 8))
     assert judge_stopping(short).outcome is Conclusion.NOT_ENOUGH_DATA
+
+
+def test_traces_without_a_sudden_drop_do_not_support_the_conjecture() -> None:
     smooth = planted.stopping(np.random.default_rng(0), planted=True)
     smooth.epochs["hessian_trace"] = 200 * np.exp(-0.02 * smooth.epochs.epoch)
     verdict = judge_stopping(smooth)
@@ -17,7 +20,7 @@ def test_short_trials_are_not_enough_data_and_missing_drops_are_not_supported() 
     assert "Only 0 of 12 trials have a drop" in verdict.sentence
 
 
-def test_peaks_at_the_same_epoch_are_not_enough_data() -> None:
+def test_equal_peaks_of_all_trials_are_not_enough_data() -> None:
     found = planted.stopping(np.random.default_rng(0), planted=True)
     found.epochs["accuracy_validation"] = np.minimum(found.epochs.epoch / 20, 1.0)
     verdict = judge_stopping(found)
