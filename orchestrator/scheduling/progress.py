@@ -93,9 +93,9 @@ class Progress:
 
     def _tracker(self) -> str:
         status = self.storage.sweep(self._sweep.name).shipper_status()
-        if status is None or status.state == "done":
+        if status is None or status.state != "unreachable":
             return ""
-        return "" if status.state == "shipping" else f"tracker unreachable, {status.pending_epochs} epochs wait"
+        return f"tracker unreachable, {status.pending_epochs} epochs wait"
 
 
 def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
