@@ -6,7 +6,6 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.optimizer_config import AdagradConfig, AdamConfig, AdamWConfig, RmspropConfig, SgdConfig
 from orchestrator.training.optimizers.build import Config, build_optimizer
-from orchestrator.training.optimizers.device_adagrad import DeviceAdagrad
 
 
 def steps_taken(config: Config, gradients: list[Tensor], start: Tensor) -> list[Tensor]:
@@ -108,21 +107,3 @@ def test_defaults_of_adamw_equal_those_of_torch() -> None:
 def test_no_optimizer_loops_over_parameters_in_python(config: Config) -> None:
     group = build_optimizer(config, [nn.Parameter(START.clone())]).param_groups[0]
     assert group.get("fused") or group["foreach"]
-
-
-@pytest.mark.parametrize(("rate_decay", "initial", "decay"), [(0.0, 0.0, 0.0), (0.1, 0.5, 0.01)])
-def test_device_adagrad_equals_torch_adagrad(rate_decay: float, initial: float, decay: float) -> None:
-    ours, theirs = nn.Parameter(START.clone()), nn.Parameter(START.clone())
-    unused = nn.Parameter(START.clone())
-    rate = torch.tensor(0.1, dtype=torch.float64)
-    one = DeviceAdagrad([ours, unused], rate, rate_decay, decay, initial, 1e-6)
-    other = optim.Adagrad([theirs], 0.1, rate_decay, decay, initial, 1e-6)
-    for gradient in GRADIENTS:
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        one.step()
-        other.step()
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)  # DeviceAdagrad counts steps in float32
-        rate.mul_(0.5)
-        other.param_groups[0]["lr"] *= 0.5
-    assert torch.equal(unused, START)
-    assert one.state[ours].keys() == other.state[theirs].keys()
