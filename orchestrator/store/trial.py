@@ -138,6 +138,10 @@ class TrialStore:
             suspects.remove(self._files, self.trial_id, epoch)
         return damaged
 
+    def once_damaged(self) -> list[int]:
+        """The epochs that were ever set aside, in order. Their times may differ from those read before."""
+        return self._damaged.numbers()
+
     def damaged_timestamps(self) -> dict[int, int]:
         """Maps epochs that were set aside and not yet recomputed to their end times (Unix time in ms).
 

@@ -126,35 +126,42 @@ class SweepSync:
             self._looked_up = True
             self._on_progress()
         self.runs.check()
-        self._ship_due_trials(self.runs.trials)
+        self._ship_due_trials(self.runs)
         ship_gallery(self.runs.sweep, self._storage, self._name)
         states = map(self._state, self.runs.trials)
         ship_sweep_outcome(self.runs.sweep, states, self.runs.trials.values(), self.driver is not None)
         self.stored.read_manifest()  # raises if the storage is unreachable, which can look like damage
         return read_seconds
 
-    def _ship_due_trials(self, runs: dict[str, TrackedRun]) -> None:
+    def _ship_due_trials(self, runs: SweepRuns) -> None:
         due = [trial_id for trial_id in self.stored.sweep.by_id if trial_id in self._due]
         for trial_id in due:  # the curves of all trials before any files
-            self._unless_damaged(runs[trial_id], trial_id, self._ship_epochs)
+            self._unless_damaged(runs, trial_id, self._ship_epochs)
+            self._unless_damaged(runs, trial_id, self._replace_outdated)
         for trial_id in due:
-            self._unless_damaged(runs[trial_id], trial_id, self._ship_rest)
+            self._unless_damaged(runs, trial_id, self._ship_rest)
             if damage := self.stored.damaged.get(trial_id):
-                trial_run.show_damage(runs[trial_id], damage, self.driver is not None)
+                trial_run.show_damage(runs.trials[trial_id], damage, self.driver is not None)
             self._due.discard(trial_id)
 
-    def _unless_damaged(self, run: TrackedRun, trial_id: str, ship: Callable[[TrackedRun, StoredTrial], None]) -> None:
+    def _unless_damaged(self, runs: SweepRuns, trial_id: str, ship: Callable[[TrackedRun, StoredTrial], None]) -> None:
         trial = self.stored.trials.get(trial_id)
         if trial is None or trial_id in self.stored.damaged:
             return
         try:
-            ship(run, trial)
+            ship(runs.trials[trial_id], trial)
         except DamagedTrialError as error:
             self.stored.mark_damaged(trial_id, error)
 
     def _ship_epochs(self, run: TrackedRun, trial: StoredTrial) -> None:
         tags = trial_run.run_tags(self.stored, trial.config)
         trial_run.ship_epochs(run, trial, tags, lambda count: self._count(Amount(epochs=count)))
+
+    def _replace_outdated(self, run: TrackedRun, trial: StoredTrial) -> None:
+        assert self.runs is not None
+        if trial_run.is_outdated(run, trial):
+            log.info("trial %s: epochs were computed again after damage; its run is replaced", trial.config.trial_id)
+            self._ship_epochs(self.runs.replace(trial.config), trial)
 
     def _ship_rest(self, run: TrackedRun, trial: StoredTrial) -> None:
         trial_run.ship_measurements(run, trial, lambda count: self._count(Amount(measurements=count)))

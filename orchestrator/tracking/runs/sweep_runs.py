@@ -55,6 +55,12 @@ class SweepRuns:
                 raise TrackerLostRunsError("the sweep's run was deleted")
             self._checked_at = time.monotonic()
 
+    def replace(self, config: TrialConfig) -> TrackedRun:
+        """Deletes a trial's run and returns a new one, because MLflow cannot change points."""
+        self._client.delete_run(self.trials[config.trial_id].run_id)
+        self.trials[config.trial_id] = self._open_trial(config, ())
+        return self.trials[config.trial_id]
+
     def _database_identity(self) -> tuple[int, int] | None:
         """Returns device and inode of a SQLite file. Writes to a deleted file would be lost without an error."""
         file = database_file(self._uri)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import SCALARS, EpochRecord
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking.runs.labels import SHIPPED_EPOCH, experiment_tags
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BATCH_METRICS = 900
 """Metrics per request. MLflow accepts 1000 metrics, params and tags together."""
 _PAGE = 200
+_TIMES = frozenset({"loss/train", *(quantity.key for quantity in SCALARS if not quantity.reproducible)})
+"""Keys whose points differ if an epoch is computed again. `loss/train` shows whether its timestamp differs."""
 
 
 class TrackedRun:
@@ -50,6 +52,18 @@ class TrackedRun:
         for start in range(0, max(len(metrics), 1), BATCH_METRICS):
             last = start + BATCH_METRICS >= len(metrics)
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
+
+    def has_times_of(self, records: Sequence[EpochRecord]) -> bool:
+        """Returns whether the tracker has the times of these epochs exactly once. A recomputed epoch has other times."""
+        epochs = {record.epoch for record in records}
+        expected = [point for point in _points(records) if point.key in _TIMES]
+        found = [
+            point
+            for key in {point.key for point in expected}
+            for point in self._client.get_metric_history(self.run_id, key)
+            if point.step in epochs
+        ]
+        return sorted(map(_comparable, found)) == sorted(map(_comparable, expected))
 
     def describe(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         """Sets the run's name and tags, and adds missing params. MLflow does not allow changing existing ones."""
@@ -155,7 +169,11 @@ def create_run(
     return run
 
 
-def _points(records: Sequence[EpochRecord], prefix: str) -> "list[Metric]":
+def _comparable(point: "Metric") -> tuple[str, int, int, str]:
+    return point.key, point.step, point.timestamp, repr(float(point.value))
+
+
+def _points(records: Sequence[EpochRecord], prefix: str = "") -> "list[Metric]":
     from mlflow.entities import Metric
 
     # A database cannot store infinities. MLflow would replace them by the largest double, which is wrong and flattens

@@ -53,6 +53,19 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
             raise damage
 
 
+def is_outdated(run: TrackedRun, trial: StoredTrial) -> bool:
+    """Returns whether an ended trial's run shows times of epochs that were damaged and computed again since.
+
+    Raises:
+        DamagedTrialError: if an epoch cannot be read.
+    """
+    if trial.outcome is None:
+        return False
+    with reading(trial.store):
+        damaged = [epoch for epoch in trial.store.once_damaged() if epoch <= run.shipped_epoch]
+        return bool(damaged) and not run.has_times_of([trial.store.read(epoch).record for epoch in damaged])
+
+
 def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[[int], None]) -> None:
     """Ships remeasurements label by label: first the samples, then the points and the label's tag.
 

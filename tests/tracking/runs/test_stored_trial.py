@@ -1,12 +1,14 @@
 """Damaged files of one trial do not affect the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.tracking.links import ship_command
+from orchestrator.tracking.runs.labels import SHIPPED_EPOCH
 from orchestrator.tracking.shipper import ship
-from tests.tracking.stored import Shown, assert_shows, expected_points, sweep, trained
+from tests.tracking.stored import DIGEST, Shown, assert_shows, expected_points, rows, sweep, trained
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 3])
@@ -63,6 +65,36 @@ def test_a_recomputed_epoch_is_shipped_once(epoch: int, shipped_before: bool, tm
     ship(storage, "toy", uri)
     shown = assert_shows(uri, storage, desired)
     assert set(shown.statuses().values()) == {"FINISHED"}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "shipped_before", "later_ms"),
+    [(1, 3, 0), (3, 3, 0), (0, 3, 0), (2, 1, 0), (3, 3, 5000)],
+    ids=["shipped", "last epoch", "first epoch", "only its points were shipped", "its time was lost"],
+)
+def test_an_epoch_recomputed_with_other_times_is_shown_as_stored(
+    epoch: int, shipped_before: int, later_ms: int, tmp_path: Path, uri: str, lines: list[str]
+) -> None:
+    desired = sweep(seeds=1)
+    storage = trained(tmp_path / "results", desired)
+    trial = storage.trial(desired.trials[1].trial_id)
+    ship(storage, "toy", uri)
+    if shipped_before < 3:  # a killed shipper sent the points, but not the cursor
+        shown = Shown(uri)
+        shown.client.set_tag(shown.trials[trial.trial_id].info.run_id, SHIPPED_EPOCH, str(shipped_before))
+    first = trial.read(epoch).record
+    again = replace(first, timestamp_ms=first.timestamp_ms + later_ms, time_measure_seconds=99.5)
+    (storage.root / "trials" / trial.trial_id / "epochs" / f"{epoch:05d}.json").write_bytes(b"")
+    trial.set_aside_damaged()
+    assert trial.commit(again, b"state", DIGEST, "again")
+    del lines[:]
+    ship(storage, "toy", uri)
+    assert lines[0] == f"trial {trial.trial_id}: epochs were computed again after damage; its run is replaced"
+    after = rows(tmp_path / "mlflow.db")
+    shown = assert_shows(uri, storage, desired)
+    assert set(shown.statuses().values()) == {"FINISHED"}
+    assert ship(storage, "toy", uri).shipped.epochs == 0
+    assert rows(tmp_path / "mlflow.db") == after
 
 
 def test_a_damaged_attempt_does_not_affect_epochs(tmp_path: Path, uri: str) -> None:
