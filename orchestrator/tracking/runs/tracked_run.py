@@ -54,7 +54,7 @@ class TrackedRun:
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
     def has_times_of(self, records: Sequence[EpochRecord]) -> bool:
-        """Returns whether the tracker has the times of these epochs exactly once. A recomputed epoch has other times."""
+        """Returns whether the tracker has the times of these epochs exactly once."""
         epochs = {record.epoch for record in records}
         expected = [point for point in _points(records) if point.key in _TIMES]
         found = [

@@ -1,32 +1,37 @@
 """Image folders: train/<class>/* and test/<class>/*, decoded once into the cache.
 
-The name of the decoded copy contains a digest of all file names, sizes and modification times.
+Images are grey if all of them are, and RGB otherwise. EXIF orientation is applied. The name of the decoded copy
+contains a digest of all file names, sizes and modification times.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from orchestrator.training.data.cache import RawDataset, RawSplit, decoded_folder, is_decoded, load_or_decode
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.image_file import is_grey, read_image
 from orchestrator.training.data.images import DataError
 
 SPLITS = ("train", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_DECODER = b"2"
+"""Version of the decoding. Copies decoded by another version are not read."""
+_T = TypeVar("_T")
 
 
 def load_image_folder(folder: Path) -> DataSplits:
     """Returns the images of a folder, memory-mapped.
 
     Raises:
-        DataError: if a folder is missing or empty, train and test have different classes, an image cannot be read or
-            differs in size from the first, or the cache cannot be written.
+        DataError: if a folder is missing or empty, train and test have different classes, an image cannot be read,
+            has more than 8 bits per channel or differs in size from the first, or the cache cannot be written.
     """
     listing = _list(folder)
     return load_or_decode(listing.decoded, lambda scratch: _read(listing))
@@ -54,6 +59,13 @@ class _Listing:
 
 
 def _list(folder: Path) -> _Listing:
+    try:
+        return _list_files(folder)
+    except OSError as error:  # such as a broken link or a loop of links
+        raise DataError(f"{error.filename!r} cannot be read ({error.strerror}); repair or remove it") from None
+
+
+def _list_files(folder: Path) -> _Listing:
     if not folder.is_dir():
         raise DataError(f"data folder {str(folder)!r} does not exist; put images into train/<class>/ and test/<class>/")
     names, test_names = (_class_names(folder / split) for split in SPLITS)
@@ -62,7 +74,7 @@ def _list(folder: Path) -> _Listing:
         raise DataError(f"{folder}: train and test must have the same classes; only one of them has: {differing}")
     if len(names) < 2:
         raise DataError(f"{folder / 'train'} has {len(names)} class folder; at least 2 are needed")
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_DECODER)
     files: dict[str, list[tuple[Path, int]]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         for label, name in enumerate(names):
@@ -91,37 +103,36 @@ def _image_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _read(listing: _Listing) -> RawDataset:
-    first = _read_image(listing.files["train"][0][0], None)
+    paths = {split: [path for path, _ in files] for split, files in listing.files.items()}
+    grey = set(_in_threads(is_grey, paths["train"] + paths["test"])) == {True}  # a set, since each image is checked
+    first = read_image(paths["train"][0], grey)
     train, test = (
-        RawSplit(
-            torch.tensor([label for _, label in listing.files[split]]),
-            _read_images([path for path, _ in listing.files[split]], first),
-        )
+        RawSplit(torch.tensor([label for _, label in listing.files[split]]), _pixels(paths[split], grey, first.shape))
         for split in SPLITS
     )
     channels, height, width = first.shape
     return RawDataset(listing.classes, (channels, height, width), train, test)
 
 
-def _read_images(paths: list[Path], first: Tensor) -> Iterator[bytes]:
+def _pixels(paths: list[Path], grey: bool, shape: torch.Size) -> Iterator[bytes]:
+    """Yields the bytes of each image.
+
+    Raises:
+        DataError: if an image cannot be read or has another shape.
+    """
+
+    def read(path: Path) -> bytes:
+        pixels = read_image(path, grey)
+        if pixels.shape != shape:
+            size, expected = (f"{width}x{height}" for _, height, width in (pixels.shape, shape))
+            raise DataError(f"image {str(path)!r} is {size}, expected {expected} like the first image; resize it")
+        return pixels.numpy().tobytes()
+
+    return _in_threads(read, paths)
+
+
+def _in_threads(read: Callable[[Path], _T], paths: list[Path]) -> Iterator[_T]:
     # Pillow releases the GIL while decoding. Slices limit memory, since one pool.map could hold all images.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), 1024):
-            yield from pool.map(lambda path: _read_image(path, first).numpy().tobytes(), paths[start : start + 1024])
-
-
-def _read_image(path: Path, first: Tensor | None) -> Tensor:
-    """Returns an image as uint8 [channels, height, width], in grey if the first image is grey and in RGB otherwise."""
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms.functional import pil_to_tensor
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L") if first is None else first.shape[0] == 1
-            pixels: Tensor = pil_to_tensor(image.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"image {str(path)!r} cannot be read ({error}); replace or remove it") from None
-    if first is not None and pixels.shape != first.shape:
-        size, expected = (f"{shape[2]}x{shape[1]}" for shape in (pixels.shape, first.shape))
-        raise DataError(f"image {str(path)!r} is {size}, expected {expected} like the first image; resize it")
-    return pixels
+            yield from pool.map(read, paths[start : start + 1024])
