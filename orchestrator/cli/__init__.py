@@ -1,5 +1,6 @@
 """The command-line interface. It combines the other packages and contains no logic."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -25,8 +26,15 @@ _USER_ERRORS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command, by default the one in ``sys.argv``. Exits with code 2 after an error that the user can fix."""
+    _escape_unknown_characters()
     try:
         app(arguments)
     except _USER_ERRORS as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _escape_unknown_characters() -> None:
+    """Makes standard output escape characters that its encoding lacks; printing them would raise an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,8 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_origin
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.sweep_file_error import models_in
 from orchestrator.study.yaml_file import parse_value
 
 _BESIDE_TRIALS = ("resources", "keep_checkpoints", "sample")
@@ -28,22 +33,40 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def override(content: dict[str, Any], key: str, value: Any) -> None:
-    """Overrides the value of a key in ``trial:``, and in ``grid:`` and ``sample:`` if they vary the key."""
+    """Overrides the value of a key in ``trial:``, and in ``grid:`` and ``sample:`` if they vary the key.
+
+    A list for a key that takes a single value becomes an axis of every grid.
+    """
     if key.partition(".")[0] in _BESIDE_TRIALS:
         put(content, key, value)
         return
     sampled = _drop_from_sample(content, key)
-    if sampled and isinstance(value, list) and not content.get("grid"):
+    listed = isinstance(value, list) and (sampled or not _takes_list(key))
+    if listed and not content.get("grid"):
         content["grid"] = {}
     grids = content.get("grid")
     grids = [grid for grid in (grids if isinstance(grids, list) else [grids]) if isinstance(grid, dict)]
     varied = [grid for grid in grids if any(f"{key}.".startswith(f"{given}.") for given in grid)]
-    listed = isinstance(value, list) and bool(varied or sampled)
+    listed = listed or (isinstance(value, list) and bool(varied))
     # A list applies to all trials, including the trials of grids that do not vary the key.
     for grid in grids if listed else varied:
         grid[key] = value if isinstance(value, list) else [value]
     if isinstance(content.get("trial"), dict) and not listed:
         put(content["trial"], key, value)
+
+
+def _takes_list(key: str) -> bool:
+    """Returns whether a value of this key of a trial may be a list. Unknown keys may, since networks define more."""
+    *parents, last = key.split(".")
+    owners: list[type[BaseModel]] = [TrialConfig]
+    for name in parents:
+        owners = [model for field in _fields(owners, name) for model in models_in(field.annotation)]
+    fields = _fields(owners, last)
+    return not fields or any(get_origin(field.annotation) is tuple for field in fields)
+
+
+def _fields(owners: Sequence[type[BaseModel]], name: str) -> list[FieldInfo]:
+    return [owner.model_fields[name] for owner in owners if name in owner.model_fields]
 
 
 def _drop_from_sample(content: dict[str, Any], key: str) -> bool:

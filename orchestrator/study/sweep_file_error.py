@@ -108,16 +108,17 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list
 def _members(owner: type[BaseModel] | None, name: str) -> list[type[BaseModel]]:
     """The classes that a field may hold."""
     field = owner.model_fields.get(name) if owner else None
-    return _models(field.annotation) if field else []
+    return models_in(field.annotation) if field else []
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The classes that a type or a union of types contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is Annotated:
-        return _models(get_args(annotation)[0])
+        return models_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [model for member in get_args(annotation) for model in _models(member)]
+        return [model for member in get_args(annotation) for model in models_in(member)]
     return []
 
 

@@ -32,6 +32,30 @@ def test_overriding_with_a_list_changes_every_grid(write: Write) -> None:
     assert [(t.seed, t.batch_size) for t in trials] == [(5, 64), (6, 64), (5, 32), (6, 32)]
 
 
+@pytest.mark.parametrize("grid", ["", "grid: {}\n", "grid: {batch_size: [32, 64]}\n"])
+def test_a_list_for_a_key_with_one_value_is_an_axis_of_the_grid(write: Write, grid: str) -> None:
+    trials = load_sweep(write(BASE + grid), ["seed=[5, 6]"]).trials
+    assert sorted({t.seed for t in trials}) == [5, 6]
+    assert len(trials) == 2 * len({t.batch_size for t in trials}) == (4 if "batch" in grid else 2)
+    both = load_sweep(write(BASE + grid), ["seed=[5, 6]", "optimizer.lr=[0.1, 0.2]"]).trials
+    assert {(t.seed, t.optimizer.lr) for t in both} == {(5, 0.1), (5, 0.2), (6, 0.1), (6, 0.2)}
+
+
+def test_a_list_of_optimizers_is_an_axis_of_the_grid(write: Write) -> None:
+    trials = load_sweep(write(BASE), ["optimizer=[{name: sgd, lr: 1}, {name: adam, lr: 2}]"]).trials
+    assert [t.optimizer.name for t in trials] == ["sgd", "adam"]
+
+
+@pytest.mark.parametrize("grid", ["", "grid: {seed: [0, 1]}\n"])
+def test_a_list_for_a_key_with_a_list_is_one_value(write: Write, grid: str) -> None:
+    own = {"name": "package.nets:Net", "widths": [8]}
+    overrides = [f"model={own}", "model.widths=[1, 2]", "measurement.estimators=[lanczos, exact_trace]"]
+    trials = load_sweep(write(BASE + grid), overrides).trials
+    assert len(trials) == (2 if grid else 1)
+    assert {t.measurement.estimators for t in trials} == {("lanczos", "exact_trace")}
+    assert {str(t.flat()["model.widths"]) for t in trials} == {"[1, 2]"}
+
+
 def test_override_of_a_field_changes_optimizers_in_a_grid(write: Write) -> None:
     source = write(BASE + "grid: {optimizer: [{name: sgd, lr: 1}, {name: adam, lr: 2}]}\n")
     trials = load_sweep(source, ["optimizer.lr=0.5"]).trials
@@ -96,7 +120,8 @@ def test_a_duplicate_override_is_refused(write: Write) -> None:
         ("epocs=3", f"trial.epocs = 3: unknown key; did you mean 'epochs'? {TRIAL}"),
         ("optimizer.lr=-1", "trial.optimizer.lr = -1: must be greater than 0"),
         ("optimizer.lr=", "trial.optimizer.lr = None: must be a number"),
-        ("seed=[1, 2]", "trial.seed = [1, 2]: must be an integer"),
+        ("seed=[1, x]", "grid: seed = 'x': must be an integer"),
+        ("epocs=[1, 2]", f"trial.epocs = [1, 2]: unknown key; did you mean 'epochs'? {TRIAL}"),
         ("seed=[1", "trial.seed = '[1': must be an integer"),
         ("seed=!!bool maybe", "trial.seed = '!!bool maybe': must be an integer"),
         ("seed=010", "trial.seed = '010': must be an integer"),

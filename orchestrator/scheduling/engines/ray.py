@@ -21,6 +21,10 @@ _FORWARDED = ("HESSIAN_DYNAMICS_CACHE",)
 They must not hold secrets, because Ray shows them in its logs and dashboard. Set storage credentials, and the commit of
 the installed code, in the environment of each node.
 """
+LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.9"
+"""The longest name of a socket in the folder of Ray's sessions."""
+_LONGEST_SOCKET_PATH = 107
+"""The limit of Linux for the path of a socket, in bytes."""
 # Ray reads these when it is imported.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -103,6 +107,16 @@ def check_reachable(address: str, timeout_seconds: float = 3.0) -> str:
     return f"cluster at {address} answers"
 
 
+def session_folder() -> str | None:
+    """Returns the folder in which Ray on this machine keeps its sessions; None stands for Ray's default.
+
+    The default is replaced if it is so long that the path of a socket there exceeds the limit of the operating system.
+    """
+    default = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or ""
+    fits = len(os.fsencode(f"{default}/ray/{LONGEST_SOCKET}")) <= _LONGEST_SOCKET_PATH
+    return None if fits else "/tmp/ray"
+
+
 @contextlib.contextmanager
 def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
     """Connects to the cluster at an address, or starts one on this machine. Yields a check whether it is alive.
@@ -121,9 +135,9 @@ def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
     for name in ("ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    options = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    local = {"address": "local", "include_dashboard": False, "_temp_dir": session_folder()}
     ray.init(
-        **options,
+        **({"address": address} if address else local),
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={"env_vars": forwarded} if address and forwarded else None,

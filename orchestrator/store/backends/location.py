@@ -35,9 +35,11 @@ def locate(place: str | Path) -> Path | S3Location:
     """Returns the absolute path of a folder, or a location in a bucket.
 
     Raises:
-        StorageError: the scheme is not s3, or the bucket is invalid.
+        StorageError: the place is empty, the scheme is not s3, or the bucket is invalid.
     """
     text = str(place)
+    if not text.strip():
+        raise StorageError(f"storage {text!r} is empty: expected a folder or s3://BUCKET/PREFIX")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://?", text)
     if scheme is None or isinstance(place, Path):
         return Path(place).expanduser().resolve()

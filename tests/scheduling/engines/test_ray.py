@@ -107,6 +107,14 @@ def test_failures_are_handled_as_in_the_local_engine(tmp_path: Path) -> None:
     assert ends == {"bug": ["failed"], "dies": ["interrupted", None]}
 
 
+def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    play(tmp_path, ["one"])
+    assert sorted(spans(tmp_path)) == ["one"]
+
+
 def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) -> None:
     _, said = play(tmp_path, [*(f"bug{number}" for number in range(12)), "one", "two"])
     assert sum(line.startswith("the first 3 trials to end all failed with this error") for line in said) == 1
