@@ -83,12 +83,7 @@ def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: T
     Raises:
         ValueError: if the outputs are not a tensor with one row per sample, or the loss is not a real scalar.
     """
-    outputs = model(inputs)
-    if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
-        raise ValueError(
-            f"the model's outputs for {len(inputs)} samples have {_shape_or_type(outputs)}, expected a tensor with"
-            f" {len(inputs)} rows: wrap the model so that it returns one"
-        )
+    outputs = evaluate_model(model, inputs)
     loss = loss_fn(outputs, targets)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
         raise ValueError(
@@ -96,6 +91,21 @@ def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: T
             ' return the mean over samples (reduction="mean", not "none")'
         )
     return outputs, loss.reshape(())
+
+
+def evaluate_model(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Outputs of a chunk.
+
+    Raises:
+        ValueError: if they are not a tensor with one row per sample.
+    """
+    outputs = model(inputs)
+    if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
+        raise ValueError(
+            f"the model's outputs for {len(inputs)} samples have {_shape_or_type(outputs)}, expected a tensor with"
+            f" {len(inputs)} rows: wrap the model so that it returns one"
+        )
+    return outputs
 
 
 class MeanCheck:

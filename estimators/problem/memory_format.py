@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from estimators.kernels.channels_last import to_channels_last
 
-# Bound on differences that a different order of sums may cause, relative to the largest entry.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -38,5 +37,10 @@ def prefers_channels_last(model: nn.Module, images: Tensor, compute: Callable[[T
 
 def same_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
     """Whether all entries agree up to rounding, relative to the largest entry. NaN agrees with everything."""
-    bound = _ROUNDING.get(expected.dtype, max(_ROUNDING.values())) * expected.abs().max()
+    bound = relative_rounding(expected.dtype) * expected.abs().max()
     return not bool(((found - expected).abs() > bound).any())
+
+
+def relative_rounding(dtype: torch.dtype) -> float:
+    """Bound on differences that a different order of sums may cause, relative to the largest entry."""
+    return _ROUNDING.get(dtype, max(_ROUNDING.values()))

@@ -20,6 +20,7 @@ from estimators.problem.checks import (
     trainable_parameters,
 )
 from estimators.problem.chunking import default_chunk_size
+from estimators.problem.independence import SAMPLES, check_independent, weights_unchanged
 from estimators.problem.isolation import measuring
 from estimators.problem.memory_format import prefers_channels_last
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
@@ -50,6 +51,7 @@ class Problem:
         with measuring(model, _device(parameters)):
             samples = Samples(batches)
             problem = cls(model, loss_fn, parameters, samples, samples.count)
+            problem._check_samples()
             inputs, targets = problem.first(2)
             channels_last = prefers_channels_last(model, inputs, partial(problem._derivatives, targets=targets))
         return replace(problem, channels_last=channels_last)
@@ -112,6 +114,26 @@ class Problem:
             value, parameters, retain_graph=True, create_graph=create_graph, materialize_grads=True
         )
         return torch.cat([part.reshape(-1) for part in parts])
+
+    def _check_samples(self) -> None:
+        """Raises ValueError if the forward pass lets samples influence each other or rewrites weights."""
+        inputs, targets = self._longest(SAMPLES)
+        with weights_unchanged(self.model):
+            try:
+                check_independent(self.model, self.flat_gradient, inputs)
+            except ValueError:
+                # Random outputs change too, and have a message of their own.
+                check_deterministic(self.model, self.loss_fn, inputs, targets)
+                raise
+
+    def _longest(self, size: int) -> Pair:
+        """The first ``size`` samples in one batch, or fewer if every batch is shorter."""
+        longest = self.first(size)
+        for pair in self.chunks(size):
+            longest = pair if len(pair[0]) > len(longest[0]) else longest
+            if len(longest[0]) == size:
+                break
+        return longest
 
     def _derivatives(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Outputs, gradient and one Hessian-vector product."""
