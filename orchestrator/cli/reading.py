@@ -78,7 +78,13 @@ def export(
     """
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)
-    own = store.sweep(frames.sweep.name)
+    name = frames.sweep.name
+    if frames.epochs.empty:
+        where, first = ("storage", "run") if source == "store" else ("tracker", "ship")
+        raise ValueError(
+            f"sweep {name!r} has no epochs in the {where}; {first} it first: hessian-dynamics {first} {name}"
+        )
+    own = store.sweep(name)
     files = frames.write(Path(to) if to else own.folder / "export")
     published = None if to else own.publish(own.folder / "export")
     say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} epochs")

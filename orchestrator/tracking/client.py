@@ -93,10 +93,11 @@ def missing_resource(error: BaseException) -> bool:
 
 
 def refused(error: BaseException) -> bool:
-    """Returns whether a tracking server answered with an error."""
-    from mlflow.exceptions import RestException
+    """Returns whether a tracking server answered with an error, or MLflow does not accept a name or value."""
+    from mlflow.exceptions import MlflowException, RestException
 
-    return isinstance(error, RestException)
+    invalid = isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
+    return invalid or isinstance(error, RestException)
 
 
 def reason(error: BaseException, uri: str) -> str:

@@ -19,7 +19,7 @@ from orchestrator.store.sweep import manifest_content
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking.address import absolute_uri
-from orchestrator.tracking.client import connect
+from orchestrator.tracking.client import connect, reason
 from orchestrator.tracking.runs import artifacts, labels
 from orchestrator.tracking.runs.tracked_run import TrackedRun, find_runs
 
@@ -41,10 +41,22 @@ def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
     Raises:
         ValueError: if MLflow does not support this URI.
         TrackerContentError: if the sweep or some of its points are missing or duplicated.
+        ConnectionError: if the tracker does not answer.
         ModuleNotFoundError: if MLflow is not installed.
     """
     uri = absolute_uri(tracking_uri)
     client = connect(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _frames(client, uri, name)
+    except (MlflowException, OSError) as error:
+        raise ConnectionError(
+            f"tracker {redacted(uri)} cannot be read ({reason(error, uri)}); start it, or correct --tracking-uri"
+        ) from None
+
+
+def _frames(client: "MlflowClient", uri: str, name: str) -> Frames:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         raise TrackerContentError(f"{redacted(uri)} has no experiment {name!r}; {_ship(name)}")
@@ -166,5 +178,12 @@ def _number(value: object) -> float:
 
 
 def _text(client: "MlflowClient", run_id: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-artifact-") as scratch:
-        return Path(client.download_artifacts(run_id, name, scratch)).read_text()
+        try:
+            return Path(client.download_artifacts(run_id, name, scratch)).read_text()
+        except (MlflowException, OSError) as error:
+            raise TrackerContentError(
+                f"run {run_id} lacks the artifact {name} ({reason(error, client.tracking_uri)}); {_ship('SWEEP')}"
+            ) from None

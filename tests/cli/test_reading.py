@@ -60,3 +60,18 @@ def test_the_doctor_exits_with_1_if_there_is_a_problem(run: Command, tmp_path: P
     assert ill.returncode == 1
     assert ill.stdout.rstrip().endswith(" 2 problems")
     assert "geheim" not in ill.stdout + ill.stderr
+
+
+def test_an_export_without_epochs_fails(run: Command, tmp_path: Path) -> None:
+    storage = stored.manifest(tmp_path / "results", stored.sweep())
+    ship(storage, "toy", f"sqlite:///{tmp_path}/mlflow.db")
+    where = ("--storage", str(storage.root), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    messages = {
+        "store": "sweep 'toy' has no epochs in the storage; run it first: hessian-dynamics run toy",
+        "mlflow": "sweep 'toy' has no epochs in the tracker; ship it first: hessian-dynamics ship toy",
+    }
+    for source, message in messages.items():
+        done = run("export", "toy", *where, "--from", source, "--to", str(tmp_path / "tables"))
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not (tmp_path / "tables").exists()

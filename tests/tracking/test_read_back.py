@@ -18,6 +18,7 @@ from orchestrator.tracking import read_back
 from orchestrator.tracking.read_back import TrackerContentError, frames_from_mlflow
 from orchestrator.tracking.shipper import ship
 from tests.tracking import stored
+from tests.tracking.processes import free_port
 
 
 @pytest.fixture
@@ -100,3 +101,10 @@ def test_two_points_of_one_epoch_are_an_error(database: Path) -> None:
 def test_a_sweep_missing_from_the_tracker_is_an_error(database: Path) -> None:
     with pytest.raises(TrackerContentError, match="has no experiment 'other'; ship it first: hessian-dynamics ship"):
         frames_from_mlflow("other", f"sqlite:///{database}")
+
+
+def test_a_tracker_that_does_not_answer_is_an_error() -> None:
+    with pytest.raises(
+        ConnectionError, match=r"tracker http://127.0.0.1:\d+ cannot be read \(.*refused\); start it, or"
+    ):
+        frames_from_mlflow("toy", f"http://127.0.0.1:{free_port()}")

@@ -20,6 +20,20 @@ GALLERY = "gallery.json"
 PATCH = "uncommitted.patch"
 PACKAGES = "packages.txt"
 ATTEMPTS = "attempts.json"
+_VERSIONS = (
+    labels.ATTEMPTS_SHOWN,
+    labels.PROVENANCE_SHOWN,
+    labels.CURVATURE_EPOCH,
+    labels.FAILED_ATTEMPT,
+    labels.GALLERY_DIGEST,
+    labels.MANIFEST_DIGEST,
+)
+
+
+def forget(run: TrackedRun) -> None:
+    """Removes the tags that say which artifacts a run has, so that they are uploaded again."""
+    measured = [tag for tag in run.tags if tag.startswith(labels.MEASURED_AGAIN)]
+    run.remove_tags(*_VERSIONS, *measured)
 
 
 def curvature_file(label: str) -> str:

@@ -1,6 +1,7 @@
 """Names, params and tags of runs and experiments. Pure functions: they access neither MLflow nor the disk."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped e
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
 _VALUE_LIMIT = 5000
+_ESCAPED = re.compile(r"[^\w.\- :]|-(?=x)")
 
 
 def trial_name(sweep: Sweep, config: TrialConfig) -> str:
@@ -44,11 +46,25 @@ def trial_name(sweep: Sweep, config: TrialConfig) -> str:
 def trial_params(config: TrialConfig) -> dict[str, str]:
     """Returns the fields that identify the trial, by dotted name.
 
-    MLflow does not allow changing a param. Fields that may change within one trial (`epochs`, the path of the data) are
-    tags instead.
+    Names are those of `param_name`. MLflow does not allow changing a param. Fields that may change within one trial
+    (`epochs`, the path of the data) are tags instead.
     """
     changeable = set(_changeable(config))
-    return {key: _text(value) for key, value in config.flat().items() if key not in changeable}
+    return {param_name(key): _text(value) for key, value in config.flat().items() if key not in changeable}
+
+
+def param_name(key: str) -> str:
+    """Returns the name of a param in MLflow, which differs from the key only if MLflow does not accept the key.
+
+    A character that MLflow refuses is escaped by its code point: ``?`` becomes ``-x3F-``. ``/`` is escaped because
+    MLflow may treat it as a path, and ``-`` before ``x`` so that different keys have different names. A name of more
+    than 250 characters is cut and ends in ``-xx`` and a digest.
+    """
+    name = _ESCAPED.sub(lambda found: f"-x{ord(found[0]):X}-", key)
+    if len(name) <= _NAME_LIMIT:
+        return name
+    end = f"-xx{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name[: _NAME_LIMIT - len(end)] + end
 
 
 def trial_tags(

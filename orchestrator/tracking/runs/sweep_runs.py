@@ -1,5 +1,7 @@
 """Looks up the experiment and the runs of a sweep in a tracker by their tags, and creates missing ones."""
 
+import itertools
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,12 +10,14 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.tracking.address import artifact_folder, database_file
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.runs import labels
+from orchestrator.tracking.runs import artifacts, labels
 from orchestrator.tracking.runs.changes import StoredSweep
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, origin, started_ms
 from orchestrator.tracking.runs.sweep_run import describe_sweep, storage_id
 from orchestrator.tracking.runs.tracked_run import TrackedRun, create_run, find_runs, open_experiment
 from orchestrator.tracking.runs.trial_run import run_tags
+
+log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 10.0  # interval between checks that the tracker still has the sweep's run
 
@@ -36,6 +40,7 @@ class SweepRuns:
         self._experiment_id = open_experiment(self._client, stored.sweep, artifact_folder(uri, storage.root))
         self._database = self._database_identity()
         ours = self._find()
+        self._forget_lost_artifacts(ours)
         # MLflow shows the curves of the ten newest runs. The sweep's run has no curves, so it must be the oldest.
         self.sweep = self._open_sweep([run for run in ours[""] if run.tags.get(labels.KIND) == "sweep"])
         trials = reversed(stored.sweep.by_id.items())
@@ -82,6 +87,17 @@ class SweepRuns:
             else:
                 self.other_storage |= trial_id in self._stored.sweep.by_id
         return ours
+
+    def _forget_lost_artifacts(self, ours: dict[str, list[TrackedRun]]) -> None:
+        """Makes all artifacts be uploaded again if the manifest of the sweep is missing.
+
+        Checking every run would take a request each. The manifest is uploaded again only after all tags are removed, so
+        the removal is repeated if this process is killed.
+        """
+        if any(labels.MANIFEST_DIGEST in run.tags and run.lacks(artifacts.MANIFEST) for run in ours[""]):
+            log.info("the tracker has lost the artifacts of sweep %s; they are uploaded again", self._stored.sweep.name)
+            for run in itertools.chain(*ours.values()):
+                artifacts.forget(run)
 
     def _is_ours(self, run: TrackedRun, trial_id: str) -> bool:
         """Returns whether a run shows this storage. Compares the end of epoch 0 if known, else the storage's id."""

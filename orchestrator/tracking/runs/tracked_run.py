@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_METRICS = 900
 """Metrics per request. MLflow accepts 1000 metrics, params and tags together."""
+_BATCH_PARAMS = 100
 _PAGE = 200
 _TIMES = frozenset({"loss/train", *(quantity.key for quantity in SCALARS if not quantity.reproducible)})
 """Keys whose points differ if an epoch is computed again. `loss/train` shows whether its timestamp differs."""
@@ -67,7 +68,10 @@ class TrackedRun:
 
     def describe(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         """Sets the run's name and tags, and adds missing params. MLflow does not allow changing existing ones."""
-        self._log([], tags, {key: value for key, value in params.items() if key not in self.params})
+        missing = [(key, value) for key, value in params.items() if key not in self.params]
+        for start in range(0, len(missing), _BATCH_PARAMS):
+            self._log([], {}, dict(missing[start : start + _BATCH_PARAMS]))
+        self._log([], tags, {})
         if name != self.name:
             self._client.update_run(self.run_id, name=name)
             self.name = name
@@ -96,17 +100,17 @@ class TrackedRun:
         self.ended_ms = self.ended_ms if ended_ms is None else ended_ms
         self.status = status
 
+    def lacks(self, file: str) -> bool:
+        """Returns whether an artifact at the top level is missing."""
+        return file not in {found.path for found in self._repository().list_artifacts()}
+
     def upload(self, file: str, content: str) -> None:
         """Stores an artifact and replaces an older one of the same name."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         folder, _, name = file.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, name)
             path.write_text(content, encoding="utf-8")
-            # The client's log_text would request the run first, to find its artifact folder.
-            repository: Any = get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
-            repository.log_artifact(str(path), folder or None)
+            self._repository().log_artifact(str(path), folder or None)
 
     def upload_version(self, tag: str, version: str, files: Callable[[], Mapping[str, str]]) -> dict[str, str]:
         """Uploads files by name unless the run's tag shows that this version was uploaded.
@@ -117,6 +121,12 @@ class TrackedRun:
             for name, content in files().items():
                 self.upload(name, content)
         return {tag: version}
+
+    def _repository(self) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        # The client's own methods would request the run first, to find its artifact folder.
+        return get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
 
     def _log(self, metrics: "Sequence[Metric]", tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
