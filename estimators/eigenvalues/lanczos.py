@@ -10,7 +10,7 @@ from torch import Tensor
 
 from estimators.eigenvalues.coarse_start import coarse_start
 from estimators.eigenvalues.ritz import Ritz
-from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
+from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import random_vector
 
 # Length of the random part added to a start of length 1, either given or from a coarse stage. It lowers the first
@@ -51,6 +51,7 @@ class LanczosResult:
     """T = Q'AQ [k, k], float64 on the CPU. Its eigenvalues are the Ritz values."""
 
 
+@without_autocast
 def lanczos(
     op: SymmetricOperator,
     max_products: int = 10,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from estimators.operators.protocols import SymmetricOperator, keeping_graphs
+from estimators.operators.protocols import SymmetricOperator, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import random_vector
 
 
@@ -25,6 +25,7 @@ class PowerIterationResult:
     """[size]: the vector with Rayleigh quotient ``value``, of unit length."""
 
 
+@without_autocast
 def power_iteration(
     op: SymmetricOperator, iterations: int = 10, generator: torch.Generator | None = None
 ) -> PowerIterationResult:

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, Self, runtime_checkable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Operator = TypeVar("Operator", bound="SymmetricOperator")
 
 
 class SymmetricOperator(Protocol):
@@ -75,3 +80,18 @@ def keeping_graphs(op: SymmetricOperator) -> AbstractContextManager[None]:
     own = getattr(op, "keeping_graphs", None)
     context: AbstractContextManager[None] = nullcontext() if own is None else own()
     return context
+
+
+def without_autocast(
+    algorithm: Callable[Concatenate[Operator, P], Result],
+) -> Callable[Concatenate[Operator, P], Result]:
+    """Decorates an algorithm so that its own sums and products keep the precision of the operator's vectors."""
+
+    @wraps(algorithm)
+    def exact(op: Operator, *args: P.args, **kwargs: P.kwargs) -> Result:
+        if not torch.amp.is_autocast_available(op.device.type):
+            return algorithm(op, *args, **kwargs)
+        with torch.autocast(op.device.type, enabled=False):
+            return algorithm(op, *args, **kwargs)
+
+    return exact

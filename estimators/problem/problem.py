@@ -23,6 +23,7 @@ from estimators.problem.chunking import default_chunk_size
 from estimators.problem.independence import SAMPLES, check_independent, weights_unchanged
 from estimators.problem.isolation import measuring
 from estimators.problem.memory_format import prefers_channels_last
+from estimators.problem.precision import HalfPrecisionRefused
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
 
 
@@ -116,9 +117,11 @@ class Problem:
         return torch.cat([part.reshape(-1) for part in parts])
 
     def _check_samples(self) -> None:
-        """Raises ValueError if the forward pass lets samples influence each other or rewrites weights."""
+        """Raises ValueError if the forward pass uses half precision, mixes samples or rewrites weights."""
         inputs, targets = self._longest(SAMPLES)
         with weights_unchanged(self.model):
+            with HalfPrecisionRefused():
+                evaluate(self.model, self.loss_fn, inputs, targets)
             try:
                 check_independent(self.model, self.flat_gradient, inputs)
             except ValueError:

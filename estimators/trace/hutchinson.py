@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from estimators.operators.protocols import SymmetricOperator, block_product, keeping_graphs
+from estimators.operators.protocols import SymmetricOperator, block_product, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import Distribution, random_vector
 from estimators.trace.intervals import MIN_PROBES, Method, degrees_of_freedom, half_width, min_probes
 
@@ -110,6 +110,7 @@ class DeflatingSubspace(Protocol):
         """Q'AQ [k, k]."""
 
 
+@without_autocast
 def hutchinson(
     op: SymmetricOperator,
     probes: int = 10,

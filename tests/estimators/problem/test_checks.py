@@ -139,7 +139,7 @@ def test_a_mean_that_vmap_does_not_support_is_accepted() -> None:
     [
         (
             nn.MSELoss(reduction="none"),
-            r"the loss of a chunk has shape \(2, 2\), expected a tensor with one real number",
+            r"the loss of a chunk has shape \(4, 2\), expected a tensor with one real number",
         ),
         (lambda outputs, targets: 1.0, "the loss of a chunk has type float"),
     ],

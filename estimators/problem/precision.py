@@ -1,0 +1,34 @@
+"""Detects half precision inside the model or the loss, such as a forward pass that enables autocast."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class HalfPrecisionRefused(TorchDispatchMode):
+    """Raises ValueError if an operation inside the context returns floating-point numbers of less than 32 bits.
+
+    The context sees every operation, also those without a gradient and those that autocast inserts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Calls the operation and checks the dtype of its result."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point() and result.dtype.itemsize < 4:
+            raise ValueError(
+                f"the model or loss computes in {result.dtype} (operation {func}), expected torch.float32 or"
+                " torch.float64, since rounding errors of other types can exceed second derivatives: remove"
+                " torch.autocast and casts such as .half() from forward and loss"
+            )
+        return result
