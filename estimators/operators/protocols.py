@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
-Result = TypeVar("Result")
-Operator = TypeVar("Operator", bound="SymmetricOperator")
+Algorithm = TypeVar("Algorithm", bound=Callable[..., Any])
 
 
 class SymmetricOperator(Protocol):
@@ -82,16 +80,14 @@ def keeping_graphs(op: SymmetricOperator) -> AbstractContextManager[None]:
     return context
 
 
-def without_autocast(
-    algorithm: Callable[Concatenate[Operator, P], Result],
-) -> Callable[Concatenate[Operator, P], Result]:
+def without_autocast(algorithm: Algorithm) -> Algorithm:
     """Decorates an algorithm so that its own sums and products keep the precision of the operator's vectors."""
 
     @wraps(algorithm)
-    def exact(op: Operator, *args: P.args, **kwargs: P.kwargs) -> Result:
+    def exact(op: SymmetricOperator, *args: Any, **kwargs: Any) -> Any:
         if not torch.amp.is_autocast_available(op.device.type):
             return algorithm(op, *args, **kwargs)
         with torch.autocast(op.device.type, enabled=False):
             return algorithm(op, *args, **kwargs)
 
-    return exact
+    return cast("Algorithm", exact)
