@@ -34,7 +34,7 @@ MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped e
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
 _VALUE_LIMIT = 5000
-_ESCAPED = re.compile(r"[^\w.\- :]|-(?=x)")
+_ESCAPED = re.compile(r"[^\w.\- ]|-(?=x)")
 
 
 def trial_name(sweep: Sweep, config: TrialConfig) -> str:
@@ -56,9 +56,9 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
 def param_name(key: str) -> str:
     """Returns the name of a param in MLflow, which differs from the key only if MLflow does not accept the key.
 
-    A character that MLflow refuses is escaped by its code point: ``?`` becomes ``-x3F-``. ``/`` is escaped because
-    MLflow may treat it as a path, and ``-`` before ``x`` so that different keys have different names. A name of more
-    than 250 characters is cut and ends in ``-xx`` and a digest.
+    A character that MLflow refuses is escaped by its code point: ``?`` becomes ``-x3F-``. ``:`` is escaped because
+    MLflow refuses it on Windows, ``/`` because MLflow may treat it as a path, and ``-`` before ``x`` so that different
+    keys have different names. A name of more than 250 characters is cut and ends in ``-xx`` and a digest.
     """
     name = _ESCAPED.sub(lambda found: f"-x{ord(found[0]):X}-", key)
     if len(name) <= _NAME_LIMIT:
