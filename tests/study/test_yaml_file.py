@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.study.sweep import load_sweep
+from orchestrator.study.yaml_file import parse_value
 from tests.study.sweep_files import (
     BASE,
     Write,
@@ -68,3 +69,26 @@ def test_invalid_yaml_is_reported_with_its_position(tmp_path: Path, content: str
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{message}")):
         load_sweep(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-1e3", -1e3),
+        (".5e3", 500.0),
+        ("1.e2", 100.0),
+        ("0.05", 0.05),
+        ("1e", "1e"),
+        ("e3", "e3"),
+        ("10", 10),
+        ("[1e-3, 2]", [1e-3, 2]),
+        ("cnn", "cnn"),
+        ("[1", "[1"),
+        ("", None),
+    ],
+)
+def test_an_override_is_read_like_a_value_of_a_file(text: str, value: object) -> None:
+    read = parse_value(text)
+    assert (read, type(read)) == (value, type(value))

@@ -1,0 +1,70 @@
+"""The eager training step equals plain torch code, with and without augmentation."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.training.data.augmentation import draw_augmentation
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.step import EagerStep
+from tests.training.trials import CPU, digits
+
+INDEX = torch.tensor([5, 1, 700])
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSplits:
+    return digits()
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def weights_after_plain_step(data: DataSplits, pixels: Tensor) -> Tensor:
+    model = linear()
+    optimizer = sgd(model)
+    cross_entropy(model(data.normalise(pixels)), data.train.labels[INDEX]).backward()
+    optimizer.step()
+    return nn.utils.parameters_to_vector(model.parameters())
+
+
+def test_a_step_trains_on_the_normalised_images_at_the_given_positions(data: DataSplits) -> None:
+    model = linear()
+    EagerStep(model, sgd(model), data)(INDEX)
+    expected = weights_after_plain_step(data, data.train.pixels[INDEX])
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), expected)
+
+
+def test_the_augmentation_of_the_epoch_is_applied_until_it_is_turned_off(data: DataSplits) -> None:
+    drawn = draw_augmentation(AugmentationConfig(flip=True, crop=2), len(data.train), 0, 1, CPU)
+    assert drawn is not None
+    augmented, plain = linear(), linear()
+    step = EagerStep(augmented, sgd(augmented), data)
+    step.begin_epoch(drawn)
+    step(INDEX)
+    expected = weights_after_plain_step(data, drawn.apply(data.train.pixels[INDEX], INDEX))
+    assert torch.equal(nn.utils.parameters_to_vector(augmented.parameters()), expected)
+    step = EagerStep(plain, sgd(plain), data)
+    step.begin_epoch(drawn)
+    step.begin_epoch(None)
+    step(INDEX)
+    assert torch.equal(
+        nn.utils.parameters_to_vector(plain.parameters()), weights_after_plain_step(data, data.train.pixels[INDEX])
+    )
+
+
+def test_gradients_of_an_earlier_step_are_cleared(data: DataSplits) -> None:
+    model = linear()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e6)
+    EagerStep(model, sgd(model), data)(INDEX)
+    expected = weights_after_plain_step(data, data.train.pixels[INDEX])
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), expected)
