@@ -15,6 +15,7 @@ SMALL = {
     "name": "small",
     "trial": {
         "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [20, 10]},
         "optimizer": {"name": "sgd", "lr": 0.05},
         "epochs": 1,
         "measurement": {"fraction": 0.02, "lanczos_products": 2, "algorithm1_iterations": 2, "algorithm1_probes": 2},

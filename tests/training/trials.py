@@ -1,5 +1,6 @@
 """Small trials for tests."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ CPU = torch.device("cpu")
 
 
 def small_trial(**fields: Any) -> TrialConfig:
-    """Returns a trial on the digits that takes seconds."""
+    """Returns a trial of a small MLP on the digits that takes less than a second an epoch."""
     content = {
         "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [20, 10]},
         "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
         "batch_size": 64,
         "epochs": 2,
@@ -28,3 +30,15 @@ def small_trial(**fields: Any) -> TrialConfig:
 def digits() -> DataSplits:
     """Returns the digits, on the CPU."""
     return load_data(DigitsData(name="digits"), CPU)
+
+
+def few_digits() -> DataSplits:
+    """Returns 320 training images of the digits and 100 of each other split, on the CPU."""
+    data = digits()
+    return replace(
+        data,
+        train=data.train[:320],
+        validation=data.validation[:100],
+        test=data.test[:100],
+        ood_noise=data.ood_noise[:100],
+    )
