@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.shared import end_shared_processes
+
 # Tests run in parallel on few cores, where several threads each would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,3 +24,8 @@ def loggers_are_restored() -> Iterator[None]:
     yield
     log.setLevel(level)  # also clears the logger's cache
     log.handlers, log.propagate = handlers, propagate
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        end_shared_processes(session.config._tmp_path_factory)  # type: ignore[attr-defined]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import SCALARS
 from orchestrator.study.sweep import Sweep, load_sweep
 from tests.scheduling.inline import invoke
+from tests.shared import made_once
 
 COMMAND = str(Path(sys.executable).with_name("hessian-dynamics"))
 CONTENT = {
@@ -24,6 +24,7 @@ CONTENT = {
     "description": "Four trials of three epochs.",
     "trial": {
         "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [20, 10]},
         "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
         "epochs": 3,
         "measurement": {"fraction": 0.05, "algorithm1_every": 2},
@@ -55,8 +56,10 @@ class Place:
         return Storage(self.folder / "results")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # In-process tests of Ray leave settings in the environment.
+        # In-process tests of Ray leave settings in the environment. Ray lowers the priority of its workers, which
+        # would get almost no time beside other tests.
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_", "MLFLOW_"))}
+        kept["RAY_worker_niceness"] = "0"
         return subprocess.Popen(
             [COMMAND, "run", "./e2e.yaml", *arguments],
             cwd=self.folder,
@@ -85,21 +88,16 @@ class Place:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An undisturbed run of the sweep with Ray, computed once for all workers of pytest-xdist."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
-    with FileLock(f"{folder}.lock"):
-        if (folder / "complete").exists():
-            return Place(folder)
-        folder.mkdir()
-        place = Place(folder)
-        code, output = place.run()
+    """An undisturbed run of the sweep with Ray."""
+
+    def make(folder: Path) -> None:
+        code, output = Place(folder).run()
         assert code == 0, output
         assert "e2e: 4 of 4 trials done (1 diverged)" in output
         assert "shipped to sqlite:///" in output
         assert "/runs?compareRunsMode=CHART" in output
-        (folder / "complete").touch()
-    return place
+
+    return Place(made_once(tmp_path_factory, "finished", make))
 
 
 def records(place: Place) -> dict[str, list[dict[str, object]]]:

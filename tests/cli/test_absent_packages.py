@@ -14,6 +14,8 @@ from tests.cli.command import SMALL, command, write
 _COMMANDS = """
 import json, sys
 from orchestrator.cli import main
+from orchestrator.scheduling import probe
+probe.LEAST_SECONDS = 0.0
 for arguments in json.loads(sys.argv[1]):
     try:
         main(arguments)
@@ -22,22 +24,24 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def without(folder: Path, module: str) -> dict[str, str]:
-    """Returns environment variables that make a module impossible to import."""
+def without(folder: Path, *modules: str) -> dict[str, str]:
+    """Returns environment variables that make modules impossible to import."""
     (folder / "absent").mkdir()
-    (folder / "absent" / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')")
+    for name in modules:
+        (folder / "absent" / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')")
     return {"PYTHONPATH": os.pathsep.join([str(folder / "absent"), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-@pytest.mark.parametrize("module", ["ray", "mlflow"])
-def test_trial_plan_status_and_doctor_need_neither_ray_nor_mlflow(tmp_path: Path, module: str) -> None:
+def test_trial_plan_status_and_doctor_need_neither_ray_nor_mlflow(tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     first = next(iter(load_sweep(sweep).by_id))
-    commands = json.dumps([["plan", sweep], ["status", sweep], ["trial", sweep, first], ["doctor"]])
+    commands = json.dumps(
+        [["plan", sweep, "--max-concurrent", "1"], ["status", sweep], ["trial", sweep, first], ["doctor"]]
+    )
     done = subprocess.run(
         [sys.executable, "-c", _COMMANDS, commands],
         cwd=tmp_path,
-        env={**os.environ, **without(tmp_path, module)},
+        env={**os.environ, **without(tmp_path, "ray", "mlflow")},
         capture_output=True,
         text=True,
         timeout=600,

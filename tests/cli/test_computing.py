@@ -156,7 +156,7 @@ def test_plan_shows_the_time_and_run_computes_what_it_showed(run: Command, tmp_p
 def test_plan_lists_user_code_before_running_it(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "model": {"name": "talkative:Net"}}})  # type: ignore[dict-item]
     (tmp_path / "talkative.py").write_text("print('imported', flush=True)\n1 / 0\n")
-    done = run("plan", sweep)
+    done = run("plan", sweep, "--max-concurrent", "1")
     assert done.returncode == 0
     assert "runs your code: talkative:Net (2 trials)" in done.stdout
     assert "time unknown: " in done.stdout

@@ -1,4 +1,4 @@
-"""One real tracking server per session, one database per test."""
+"""One real tracking server for all tests, one database per test."""
 
 import logging
 import shutil
@@ -10,27 +10,32 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.client import connect
-from tests.tracking.processes import LineHandler, free_port, start_server, stop_server, wait_until
+from tests.shared import made_once
+from tests.tracking.processes import LineHandler, free_port, start_server, wait_until
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    process = start_server(tmp_path_factory.mktemp("server"), port)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: healthy(uri), 60)
-        yield uri
-    finally:
-        stop_server(process)
+def server(tmp_path_factory: pytest.TempPathFactory, blank_database: Path) -> str:
+    """The address of a tracking server for all tests, so their sweeps need different names."""
+
+    def make(folder: Path) -> None:
+        shutil.copy(blank_database, folder / "server.db")
+        port = free_port()
+        (folder / "uri").write_text(f"http://127.0.0.1:{port}")
+        (folder / "group").write_text(str(start_server(folder, port).pid))
+        wait_until(lambda: healthy((folder / "uri").read_text()))
+
+    return (made_once(tmp_path_factory, "server", make) / "uri").read_text()
 
 
 @pytest.fixture(scope="session")
 def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's empty tables, which take seconds to create."""
-    database = tmp_path_factory.mktemp("blank") / "mlflow.db"
-    connect(f"sqlite:///{database}").search_experiments()
-    return database
+
+    def make(folder: Path) -> None:
+        connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once(tmp_path_factory, "blank", make) / "mlflow.db"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.shared import shared_folder
 from tests.tracking.proxy import WELL, Fault, Proxy, Request
 
 PASSWORD = "plantedpassword4711"
@@ -17,6 +18,7 @@ SWEEP = {
     "description": "Two trials.",
     "trial": {
         "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [20, 10]},
         "optimizer": {"name": "sgd", "lr": 0.05},
         "epochs": 2,
         "measurement": {"fraction": 0.05, "estimators": ["exact_trace"]},
@@ -91,7 +93,7 @@ def test_no_training_process_contacts_the_tracker_and_no_credential_is_left(
     # The driver, which trains nothing, asks for the link to the curves.
     assert set(peers) - shippers <= {process.pid}, peers
 
-    server_folder = max(tmp_path_factory.getbasetemp().glob("server*"), key=lambda path: path.stat().st_mtime)
+    server_folder = shared_folder(tmp_path_factory) / "server"
     files = [path for folder in (tmp_path, server_folder) for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "server.db" for path in files)
     assert any(path.name == "shipper.log" for path in files)

@@ -186,7 +186,7 @@ from orchestrator.training.models.networks import build_model
 torch.set_num_threads(1)
 model = build_model(CnnConfig(name="cnn"), (3, 32, 32), 10, seed=0)
 config = MeasurementConfig(estimators=("lanczos",), lanczos_products=2)
-measurement = Measurement(config, 0, torch.randn(900, 3, 32, 32), torch.randint(10, (900,)))
+measurement = Measurement(config, 0, torch.randn(500, 3, 32, 32), torch.randint(10, (500,)))
 
 def resident():
     with open("/proc/self/statm") as pages:
