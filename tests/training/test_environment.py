@@ -1,12 +1,23 @@
 """Settings are restored after a trial."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 
 from orchestrator.training.environment import describe, reproducible
 
 
-def test_settings_are_restored_after_a_trial() -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_settings_are_restored_after_a_trial() -> None:
     torch.manual_seed(3)
     random = torch.get_rng_state()
     with reproducible(threads=1):
