@@ -26,6 +26,9 @@ class CurvatureOperator(LinearOperator):
     See `estimators.HessianOperator` for arguments and costs.
     """
 
+    #: Whether products contain second derivatives of the network.
+    _needs_second_derivatives = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -42,6 +45,8 @@ class CurvatureOperator(LinearOperator):
         with problem.measuring():
             chunk_size = chunk_size or problem.default_chunk_size()
             problem.check_first_chunk(chunk_size)
+            if self._needs_second_derivatives:
+                problem.check_second_derivatives()
         self._set_up(problem, chunk_size, GraphMemory(memory_budget))
 
     def _set_up(

@@ -36,5 +36,6 @@ def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> 
         check_deterministic(model, loss_fn, inputs, targets)
         outputs, loss = evaluate(model, loss_fn, inputs, targets)
         check_mean(loss_fn, outputs, targets)
+        problem.check_second_derivatives()
         gradient = problem.flat_gradient(loss, create_graph=True)
         return torch.stack([problem.flat_gradient(entry) for entry in gradient])

@@ -29,6 +29,8 @@ class GaussNewtonOperator(CurvatureOperator):
     tensor([2., 2., 2., 2.])
     """
 
+    _needs_second_derivatives = False
+
     def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
         return _JacobianGraph.of(self.problem.loss_fn, outputs, targets, self._parameters)
 

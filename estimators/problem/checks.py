@@ -6,12 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+Forward = Callable[[Tensor], Tensor]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 # A mean loss and the mean over single samples may differ by rounding, relative to the mean absolute loss of a sample.
 _MEAN_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _REPEAT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -56,6 +58,13 @@ def check_mode(model: nn.Module) -> None:
                 f"{type(module).__name__} {name!r} with p={module.p} is in train mode, expected a deterministic loss:"
                 " call model.eval() before measuring"
             )
+        if isinstance(module, _EMBEDDINGS) and (module.max_norm is not None or module.scale_grad_by_freq):
+            setting = "max_norm" if module.max_norm is not None else "scale_grad_by_freq"
+            reason = "rewrites its weight" if setting == "max_norm" else "has gradients that depend on the chunk"
+            raise ValueError(
+                f"{type(module).__name__} {name!r} has {setting}={getattr(module, setting)} and {reason}, expected a"
+                f" loss whose derivatives exist: set its {setting} to {None if setting == 'max_norm' else False}"
+            )
         if isinstance(module, _BATCH_NORM) and (module.training or module.running_mean is None):
             reason = "is in train mode" if module.training else "has no running statistics"
             raise ValueError(
@@ -77,7 +86,7 @@ def check_deterministic(model: nn.Module, loss_fn: LossFunction, inputs: Tensor,
             )
 
 
-def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def evaluate(model: Forward, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs and loss of a chunk.
 
     Raises:
@@ -93,7 +102,7 @@ def evaluate(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: T
     return outputs, loss.reshape(())
 
 
-def evaluate_model(model: nn.Module, inputs: Tensor) -> Tensor:
+def evaluate_model(model: Forward, inputs: Tensor) -> Tensor:
     """Outputs of a chunk.
 
     Raises:

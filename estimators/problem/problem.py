@@ -25,6 +25,7 @@ from estimators.problem.isolation import measuring
 from estimators.problem.memory_format import prefers_channels_last
 from estimators.problem.precision import HalfPrecisionRefused
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
+from estimators.problem.second_derivatives import check_second_derivatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,10 @@ class Problem:
         with torch.no_grad():
             outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
+
+    def check_second_derivatives(self) -> None:
+        """Raises ValueError if the loss has no second derivative, or autograd's is wrong."""
+        check_second_derivatives(self.model, self.loss_fn, list(self.parameters), *self.first(2))
 
     def flat_gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient [size] of a scalar, zero if the scalar does not depend on the parameters. Its graph is kept."""
