@@ -46,7 +46,9 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     outputs = outputs.detach()
     check_targets(loss_fn, outputs, targets)
     if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
-        return _CrossEntropyRoot(outputs, targets, getattr(loss_fn, "label_smoothing", 0.0))
+        smoothing = getattr(loss_fn, "label_smoothing", 0.0)
+        weights = _target_weights(targets, smoothing, _ignored_class(loss_fn), outputs.dtype)
+        return _CrossEntropyRoot(outputs, weights)
     if _is_mse(loss_fn) and outputs.shape == targets.shape:
         return _SquaredErrorRoot(outputs)
     return _GeneralRoot(loss_fn, outputs, targets)
@@ -62,7 +64,7 @@ def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> No
     shape = expected = (len(targets), *outputs.shape[1:])
     if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
         if not targets.is_floating_point():
-            _check_classes(targets, outputs.shape[1], getattr(loss_fn, "ignore_index", -100))
+            _check_classes(targets, outputs.shape[1], _ignored_class(loss_fn))
             expected = (len(targets), *outputs.shape[2:])
     elif not _is_mse(loss_fn):
         return
@@ -83,6 +85,22 @@ def _check_classes(targets: Tensor, classes: int, ignored: int) -> None:
         )
 
 
+def _ignored_class(loss_fn: LossFunction) -> int:
+    """The target that cross-entropy ignores; the function itself ignores -100."""
+    return int(getattr(loss_fn, "ignore_index", -100))
+
+
+def _target_weights(targets: Tensor, smoothing: float, ignored: int, dtype: torch.dtype) -> Tensor:
+    """Weights [n, 1, ...] of the positions in cross-entropy, as factors of the Hessian in their scores."""
+    if targets.is_floating_point():
+        # Class probabilities need not sum to one. Label smoothing mixes in a distribution that does.
+        mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
+        return mass / mass[0, 0].numel()
+    counted = (targets != ignored).unsqueeze(1).to(dtype)
+    # The loss is a mean over the positions that are not ignored. It is NaN if there are none.
+    return counted / counted.sum(dim=tuple(range(1, counted.ndim)), keepdim=True)
+
+
 def _is_cross_entropy(loss_fn: LossFunction) -> bool:
     if type(loss_fn) is nn.CrossEntropyLoss:
         return loss_fn.weight is None and _is_plain_mean(loss_fn)
@@ -99,7 +117,7 @@ def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
 
 
 class _CrossEntropyRoot(LossRoot):
-    """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the targets' total probability.
+    """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the position's weight [n, 1, ...].
 
     The columns are its Cholesky factor and number C - 1 for C classes (Tanabe & Sagae, 1992): with r_c = p_c + ... +
     p_C, s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). They are computed from logarithms, which
@@ -107,7 +125,7 @@ class _CrossEntropyRoot(LossRoot):
     class and no loop. Label smoothing does not change this Hessian.
     """
 
-    def __init__(self, outputs: Tensor, targets: Tensor, smoothing: float) -> None:
+    def __init__(self, outputs: Tensor, weights: Tensor) -> None:
         self._outputs = outputs
         self._log = outputs.log_softmax(dim=1)
         # log r, summed from the last class backwards.
@@ -115,12 +133,7 @@ class _CrossEntropyRoot(LossRoot):
         self._classes = outputs.shape[1]
         self._positions = outputs[0, 0].numel()
         self.count, self.signs = (self._classes - 1) * self._positions, outputs[0].numel()
-        mass = torch.ones_like(outputs[:, :1])
-        if targets.is_floating_point():
-            # Class probabilities need not sum to one. Label smoothing mixes in a distribution that does.
-            mass = (1.0 - smoothing) * targets.sum(dim=1, keepdim=True) + smoothing
-        # The loss is a mean over positions.
-        self._scale = (mass / self._positions).sqrt()
+        self._scale = weights.sqrt()
 
     def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)
