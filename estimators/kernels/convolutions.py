@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from estimators.kernels.linear_map import transposed
+from estimators.kernels.saved_hooks import ReplacingMode
 
 _DIMENSIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 # Upper limit for channels times kernel entries: 27 for a 3x3 kernel on colour images. With so few, cuDNN's weight
@@ -25,7 +25,7 @@ _FEW_INPUTS = 64
 Geometry = tuple[list[int], list[int], list[int], int]
 
 
-class LeanConvolutions(TorchFunctionMode):
+class LeanConvolutions(ReplacingMode):
     """Replaces convolutions of whole batches by this module's implementation."""
 
     def __torch_function__(
@@ -36,7 +36,7 @@ class LeanConvolutions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Calls the function or its replacement."""
-        if func in _DIMENSIONS:
+        if func in _DIMENSIONS and self.replaces:
             return _convolution(func, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 

@@ -14,19 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from estimators.kernels.conv_relu_pool import conv_relu_pool
 from estimators.kernels.convolutions import convolution_of_data
 from estimators.kernels.linear_map import transposed
 from estimators.kernels.max_pool import PooledGradients, Window, at_maxima, max_pool, max_unpool, relu_backward
+from estimators.kernels.saved_hooks import ReplacingMode
 
 _RELUS = (nn.functional.relu, torch.relu, Tensor.relu)
 _POOLS = (nn.functional.max_pool2d, torch.max_pool2d)
 
 
-class PooledRelus(TorchFunctionMode):
+class PooledRelus(ReplacingMode):
     """Replaces 2d max pooling of a ReLU's output by this module's implementation, differentiable to any order."""
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class PooledRelus(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Calls the function or its replacement."""
-        if func in _POOLS and args:
+        if func in _POOLS and args and self.replaces:
             before, version = self._relus.get(args[0], (None, 0))
             if before is not None and args[0].ndim == 4 and args[0]._version == version:
                 window = Window.of(*args, **(kwargs or {}))
                 return func(*args, **(kwargs or {})) if window is None else self._pool(before, args[0].detach(), window)
         result = func(*args, **(kwargs or {}))
-        if func in _RELUS and args and result is not args[0] and result.requires_grad:
+        if func in _RELUS and args and result is not args[0] and result.requires_grad and self.replaces:
             self._relus[result] = args[0], result._version
         return result
 
