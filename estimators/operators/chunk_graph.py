@@ -58,7 +58,7 @@ class GradientGraph(ChunkGraph):
             return cls(samples, parameters, {})
         # loss.backward(create_graph=True) would leak memory: parameters and graph would form a reference cycle.
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        return cls(samples, parameters, {i: g for i, g in enumerate(gradients) if g is not None})
+        return cls(samples, parameters, {i: g.to_dense() for i, g in enumerate(gradients) if g is not None})
 
     @property
     def held(self) -> Sequence[Tensor]:

@@ -67,16 +67,18 @@ def check_mode(model: nn.Module) -> None:
             )
         if isinstance(module, _BATCH_NORM) and (module.training or module.running_mean is None):
             reason = "is in train mode" if module.training else "has no running statistics"
+            fix = "call model.eval() before measuring" if module.training else "set track_running_stats=True and train"
             raise ValueError(
                 f"{type(module).__name__} {name!r} {reason}, so the loss depends on the chunk size,"
-                " expected eval mode with running statistics: call model.eval() before measuring"
+                f" expected eval mode with running statistics: {fix}"
             )
 
 
 def check_deterministic(model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> None:
     """Raises ValueError if outputs or loss of one chunk differ between two evaluations."""
-    with torch.no_grad():
-        first, second = (evaluate(model, loss_fn, inputs, targets) for _ in range(2))
+    # Gradients stay enabled, because a model may differentiate inside its forward pass.
+    pairs = (evaluate(model, loss_fn, inputs, targets) for _ in range(2))
+    first, second = ([part.detach() for part in pair] for pair in pairs)
     tolerance = _tolerance(_REPEAT_TOLERANCE, first[0].dtype)
     for a, b in zip(first, second, strict=True):
         if a.shape != b.shape or not torch.allclose(a, b, rtol=tolerance, atol=0.0, equal_nan=True):

@@ -1,7 +1,7 @@
 """The mean loss of a model over samples. It is validated once and is the input of every estimator."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from estimators.problem.checks import (
     check_mean,
     check_mode,
     evaluate,
+    evaluate_model,
     trainable_parameters,
 )
 from estimators.problem.chunking import default_chunk_size
@@ -103,8 +104,7 @@ class Problem:
         """Raises ValueError if the loss of the first chunk is random, or not a mean over samples."""
         inputs, targets = self.first(size)
         check_deterministic(self.model, self.loss_fn, inputs, targets)
-        with torch.no_grad():
-            outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
+        outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
 
     def check_second_derivatives(self) -> None:
@@ -119,13 +119,16 @@ class Problem:
         parts = torch.autograd.grad(
             value, parameters, retain_graph=True, create_graph=create_graph, materialize_grads=True
         )
-        return torch.cat([part.reshape(-1) for part in parts])
+        # Embeddings may have sparse gradients.
+        return torch.cat([part.to_dense().reshape(-1) for part in parts])
 
     def _check_samples(self) -> None:
         """Raises ValueError if the forward pass uses half precision, mixes samples or rewrites weights."""
         inputs, targets = self._longest(SAMPLES)
+        self._check_input_dtype(inputs)
         with weights_unchanged(self.model):
-            with HalfPrecisionRefused():
+            # Estimators check targets themselves, with messages that name the fix.
+            with HalfPrecisionRefused(), suppress(IndexError, RuntimeError):
                 evaluate(self.model, self.loss_fn, inputs, targets)
             try:
                 check_independent(self.model, self.flat_gradient, inputs)
@@ -133,6 +136,18 @@ class Problem:
                 # Random outputs change too, and have a message of their own.
                 check_deterministic(self.model, self.loss_fn, inputs, targets)
                 raise
+
+    def _check_input_dtype(self, inputs: Tensor) -> None:
+        """Raises ValueError if the model cannot evaluate inputs of a dtype that differs from its own."""
+        if inputs.dtype == self.dtype:
+            return
+        try:
+            evaluate_model(self.model, inputs)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the model cannot evaluate {inputs.dtype} inputs ({error}), expected {self.dtype} as its parameters:"
+                f" convert the inputs with .to({self.dtype})"
+            ) from error
 
     def _longest(self, size: int) -> Pair:
         """The first ``size`` samples in one batch, or fewer if every batch is shorter."""

@@ -78,8 +78,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
     check_mode(problem.model)
     with problem.measuring():
         two, targets = problem.first(2)
-        with torch.no_grad():
-            outputs = problem.model(two)
+        outputs = problem.model(two).detach()
         check_targets(problem.loss_fn, outputs, targets)
         chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
         first = problem.first(chunk_size)

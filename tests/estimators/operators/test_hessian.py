@@ -58,6 +58,27 @@ def test_nan_in_the_data_gives_nan_and_no_error() -> None:
     assert (op @ random_vector(op)).isnan().any()
 
 
+class SparseEmbedding(nn.Module):
+    def __init__(self, sparse: bool) -> None:
+        super().__init__()
+        self.embedding, self.last = nn.Embedding(6, 3, sparse=sparse), nn.Linear(3, 2)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.arange(parameter.numel()).cos().reshape(parameter.shape))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.last(torch.tanh(self.embedding(tokens)))
+        return outputs
+
+
+def test_sparse_gradients_give_the_products_of_dense_ones() -> None:
+    data = torch.tensor([0, 1, 1, 4, 5]), vectors(5)[1]
+    sparse, dense = (
+        HessianOperator(SparseEmbedding(kind).double(), nn.functional.mse_loss, data) for kind in (True, False)
+    )
+    assert_relatively_close(sparse @ random_vector(sparse), dense @ random_vector(dense), 1e-12)
+
+
 # Both libraries fail for parameters that the loss does not depend on, and for gradients without a graph.
 PEERS_CASES = [case for case in CASES if case.name not in ("unused parameter", "loss linear in the parameters")]
 

@@ -46,7 +46,7 @@ REFUSED_MODELS = [
     ),
     (
         lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(),
-        "has no running statistics.*depends on the chunk size",
+        "has no running statistics.*depends on the chunk size.*: set track_running_stats=True",
     ),
     (frozen, r"no parameter of the model requires grad.*requires_grad_\(True\)"),
     (two_devices, "several devices, cpu, meta, expected one"),

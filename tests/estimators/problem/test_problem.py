@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from estimators import HessianOperator
 from estimators.problem.problem import Problem
-from tests.estimators.cases import convolutional, images, smooth, vectors
+from tests.estimators.cases import convolutional, images, random_vector, smooth, vectors
 
 F = nn.functional
 
@@ -60,3 +61,34 @@ def test_building_a_problem_draws_no_random_numbers_and_leaves_no_gradient() -> 
     Problem.of(model, F.cross_entropy, images(8))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Force(nn.Module):
+    """The derivative of an energy with respect to the inputs, computed inside the forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Linear(3, 4)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.detach().requires_grad_()
+        energy = torch.tanh(self.energy(inputs)).square().sum()
+        return torch.autograd.grad(energy, inputs, create_graph=True)[0]
+
+
+def test_a_gradient_inside_the_forward_pass_is_measured() -> None:
+    model, data = Force().double(), vectors(6, outputs=3)
+    op = HessianOperator(model, F.mse_loss, data, chunk_size=2)
+    vector = random_vector(op)
+    loss = F.mse_loss(model(data[0]), data[1])
+    gradient = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    flat = torch.cat([part.flatten() for part in gradient])
+    expected = torch.autograd.grad(flat @ vector, list(model.parameters()))
+    torch.testing.assert_close(op @ vector, torch.cat([part.flatten() for part in expected]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_inputs_of_another_dtype_than_the_model_are_refused(dtype: torch.dtype) -> None:
+    inputs, targets = vectors(4)
+    with pytest.raises(ValueError, match=f"cannot evaluate {dtype} inputs .*expected torch.float32 as its parameters"):
+        Problem.of(smooth(), F.mse_loss, (inputs.to(dtype), targets.float()))

@@ -46,7 +46,11 @@ def test_probed_matrix_is_hessian_minus_gauss_newton(case: Case) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + float(expected.abs().max())))
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+# Torch's second derivative of weight_norm is wrong, so HessianOperator refuses it.
+TWICE_DIFFERENTIABLE = [network for network in NETWORKS if network.name != "parametrised weight"]
+
+
+@pytest.mark.parametrize("network", TWICE_DIFFERENTIABLE, ids=lambda network: network.name)
 def test_probed_matrix_is_hessian_minus_gauss_newton_for_every_network(network: Network) -> None:
     for loss_fn, targets in ((F.cross_entropy, labels(4)), (not_convex, values(4))):
         op = HessianOperator(network.model(), loss_fn, (network.inputs(4), targets), chunk_size=3)
