@@ -32,9 +32,11 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     # The integer parameters of quantised layers are irrelevant.
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()}
     for dtype in dtypes - {torch.float32, torch.float64}:
+        complex_fix = "store real and imaginary parts as real parameters"
         raise ValueError(
             f"a parameter of the model is {dtype}, expected torch.float32 or torch.float64, since rounding errors of"
-            " other types can exceed second derivatives: convert with model.float() or model.double()"
+            " other types can exceed second derivatives: "
+            + (complex_fix if dtype.is_complex else "convert with model.float() or model.double()")
         )
     if len(dtypes) > 1:
         raise ValueError(f"parameters have several dtypes, {_names(dtypes)}, expected one: convert with model.float()")
@@ -114,7 +116,7 @@ def evaluate_model(model: Forward, inputs: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
         raise ValueError(
             f"the model's outputs for {len(inputs)} samples have {_shape_or_type(outputs)}, expected a tensor with"
-            f" {len(inputs)} rows: wrap the model so that it returns one"
+            f" {len(inputs)} rows: wrap the model so that it returns one, and name the dimension in squeeze(dim)"
         )
     return outputs
 

@@ -53,7 +53,7 @@ REFUSED_MODELS = [
     (two_dtypes, "several dtypes, torch.float32, torch.float64, expected one"),
     (lambda: nn.Linear(3, 2).half(), r"torch.float16, expected torch.float32 or torch.float64.*model.float\(\)"),
     (lambda: nn.Linear(3, 2).bfloat16(), r"torch.bfloat16, expected torch.float32 or torch.float64"),
-    (lambda: nn.Linear(3, 2, dtype=torch.complex64), "torch.complex64, expected torch.float32 or torch.float64"),
+    (lambda: nn.Linear(3, 2, dtype=torch.complex64), "torch.complex64, expected .*: store real and imaginary parts"),
     (hooked, "parameter weight has a gradient hook"),
     (lambda: torch.tanh, "expected a torch.nn.Module"),
 ]
