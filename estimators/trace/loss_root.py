@@ -117,7 +117,7 @@ def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
 
 
 class _CrossEntropyRoot(LossRoot):
-    """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times the position's weight [n, 1, ...].
+    """Root of diag(p) - pp' for scores [n, C, ...] at each position in ``...``, times its weight [n, 1, ...].
 
     The columns are its Cholesky factor and number C - 1 for C classes (Tanabe & Sagae, 1992): with r_c = p_c + ... +
     p_C, s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). They are computed from logarithms, which
