@@ -19,8 +19,9 @@ from torch.func import functional_call
 from estimators.problem.checks import LossFunction, evaluate
 from estimators.problem.suspects import suspects
 
-# Steps relative to the norm of each parameter. A step across a kink (ReLU, max pooling) fails, so smaller ones follow.
-_STEPS = (1e-5, 1e-6, 1e-7)
+# Steps relative to the norm of each parameter. A step across a kink (ReLU, max pooling) fails, and a smaller one
+# follows. Of the steps of 1e-7, two in 20 crossed a kink of a network of 10^5 activations; of 1e-9, none in 40.
+_STEPS = (1e-7, 1e-9)
 # Allowed error, relative to the product of the parameter, and to the largest product of any parameter.
 _OF_PARAMETER, _OF_LARGEST = 1e-3, 1e-4
 # Bound on the rounding of gradients in float64, relative to their scale.
@@ -28,6 +29,8 @@ _ROUNDING = 1e-14
 # A new network may be exactly on kinks, since its biases are zero. The parameters are first moved away from them, by
 # this much relative to their norms.
 _OFFSET = 1e-3
+# Phases of the offset. Only a fault at all of these points is reported, since one may be next to a kink.
+_POINTS = (0.7, 2.1, 3.5)
 # The norm assumed for parameters with a smaller norm, such as biases that are zero.
 _SMALLEST_NORM = 0.1
 
@@ -54,9 +57,12 @@ def check_second_derivatives(
     fault = None
     try:
         with _default_dtype(torch.float64):
-            function = _Function.in_double(model, loss_fn, names, inputs, targets)
-            comparison = function.at(function.parameters, partial(_Comparison.of, function))
-            fault = None if comparison is None else comparison.fault()
+            for phase in _POINTS:
+                function = _Function.in_double(model, loss_fn, names, inputs, targets, phase)
+                comparison = function.at(function.parameters, partial(_Comparison.of, function))
+                fault = None if comparison is None else comparison.fault()
+                if fault is None:
+                    break
     except Exception:  # Some models only run in their own dtype.
         _differentiate_twice(model, loss_fn, names, inputs, targets)
     if fault is not None:
@@ -95,11 +101,11 @@ class _Function:
 
     @classmethod
     def in_double(
-        cls, model: nn.Module, loss_fn: LossFunction, names: list[str], inputs: Tensor, targets: Tensor
+        cls, model: nn.Module, loss_fn: LossFunction, names: list[str], inputs: Tensor, targets: Tensor, phase: float
     ) -> "_Function":
         """Converts all tensors to float64, and moves the parameters away from kinks."""
         copies = {name: _double(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-        parameters = [_moved(copies.pop(name)).requires_grad_() for name in names]
+        parameters = [_moved(copies.pop(name), phase).requires_grad_() for name in names]
         return cls(model, loss_fn, names, parameters, copies, _double(inputs), _double(targets))
 
     def at(self, parameters: Parts, compute: Callable[[], Result]) -> Result:
@@ -218,9 +224,9 @@ def _direction(gradient: Parts, norms: list[float]) -> Parts:
     return [norm * (_waves(g) / math.sqrt(g.numel()) + (norm / whole) * g) for g, norm in pairs]
 
 
-def _moved(parameter: Tensor) -> Tensor:
+def _moved(parameter: Tensor, phase: float) -> Tensor:
     norm = max(float(parameter.norm()), _SMALLEST_NORM)
-    return parameter + _OFFSET * norm / math.sqrt(parameter.numel()) * _waves(parameter, 0.7)
+    return parameter + _OFFSET * norm / math.sqrt(parameter.numel()) * _waves(parameter, phase)
 
 
 def _waves(like: Tensor, phase: float = 0.0) -> Tensor:

@@ -216,3 +216,17 @@ def test_a_minimum_and_a_row_without_gradient_are_accepted() -> None:
     names = [name for name, _ in model.named_parameters()]
     check_second_derivatives(model, F.cross_entropy, names, tokens, torch.tensor([0, 0]))
     check_second_derivatives(model, F.mse_loss, names, tokens, model(tokens).detach())
+
+
+def test_a_step_across_a_kink_is_no_fault() -> None:
+    """With these 10^5 activations, a step of 1e-7 crosses a kink."""
+    torch.manual_seed(6)
+    first = nn.Conv2d(3, 64, 3, padding=1)
+    others = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(2)]
+    model = nn.Sequential(
+        *(first, nn.ReLU(), others[0], nn.ReLU(), nn.MaxPool2d(2), others[1], nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(64 * 256, 10)),
+    )
+    inputs, targets = torch.randn(2, 3, 32, 32), torch.randint(10, (2,))
+    names = [name for name, _ in model.named_parameters()]
+    check_second_derivatives(model, F.cross_entropy, names, inputs, targets)
