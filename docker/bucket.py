@@ -1,4 +1,4 @@
-"""Makes the buckets named on the command line, where there are none."""
+"""Creates the buckets named on the command line if they do not exist."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ s3 = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
 there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
 for name in sys.argv[1:]:
     if name in there:
-        print(f"bucket {name} is there")
+        print(f"bucket {name} exists")
     else:
         s3.create_bucket(Bucket=name)
-        print(f"bucket {name} made")
+        print(f"bucket {name} created")

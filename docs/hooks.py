@@ -21,7 +21,7 @@ def commands() -> str:
     context = typer.Context(group, info_name="hessian-dynamics")
     text: str = typer.cli.get_docs_for_click(obj=group, ctx=context, name="hessian-dynamics")
     overview, _, details = text.partition("\n")[2].partition("**Commands**:")
-    return f"{overview}\n## {details.partition('## ')[2]}"  # the list in between repeats the headings, truncated
+    return f"{overview}\n## {details.partition('## ')[2]}"  # drops the list of commands, which repeats the headings
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from estimators import HessianOperator, hutchinson, power_iteration
 
 NEVER = -float("inf")
-"""Negative convergence tolerance. No change is smaller, so no library stops early."""
+"""A negative convergence tolerance, so that no library stops early."""
 
 
 @dataclass(frozen=True)

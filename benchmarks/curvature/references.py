@@ -15,7 +15,7 @@ from estimators import HessianOperator, lanczos
 REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
 _TOLERANCE = 1e-4
-"""Tolerance of Lanczos in float32. A larger one lets some starts stagnate just below the largest eigenvalue."""
+"""Tolerance of Lanczos in float32. With a larger one, some starts stagnate just below the largest eigenvalue."""
 _RESIDUAL = 1e-4
 """Residual tolerance of Lanczos in float64, relative to lambda_max. The error of lambda_max is residual^2 / gap."""
 

@@ -26,9 +26,9 @@ class Machine:
     memory_gib: float
     system: str
     load: float
-    """Load average over the minute before the start. Far above 0, other processes disturbed the benchmark."""
+    """Load average over the minute before the start. A high load means that other processes disturbed the benchmark."""
     matrix_gflops: dict[str, float]
-    """Maps the size of square float32 matrices to GFLOP/s, the better rate of before and after the benchmark."""
+    """Maps the size of square float32 matrices to GFLOP/s: the higher of the rates before and after the benchmark."""
     gpu: str = ""
     """Name of the GPU if the benchmark ran on it; None if it ran on the CPU."""
 

@@ -12,7 +12,7 @@ _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
 
 
 def quantity(column: str) -> Quantity:
-    """The quantity of a column. A remeasured column (``fraction-0.5/hessian_trace``) has that of its last part."""
+    """The quantity of a column. A remeasured column, ``fraction-0.5/hessian_trace``, names it after the slash."""
     return _BY_COLUMN[column.rpartition("/")[2]]
 
 

@@ -75,7 +75,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     # A space in a mount point is written as an octal escape.
     points = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in lines if len(fields) > 2]
     above = [
-        (len(point.parts), number, kind)  # if mounts share a point, the later one is visible
+        (len(point.parts), number, kind)  # of several mounts at one path, the last one is visible
         for number, (point, kind) in enumerate(points)
         if resolved.is_relative_to(point)
     ]

@@ -19,7 +19,10 @@ from orchestrator.study.data_config import Data
 
 @dataclass(frozen=True)
 class DriverState:
-    """The driver's software, lease and data. Workers compare theirs before each trial, because nodes may join late."""
+    """The driver's software, lease and data.
+
+    Workers compare theirs with it before each trial, because nodes may join during a run.
+    """
 
     software: Software
     sweep: str

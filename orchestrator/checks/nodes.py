@@ -16,9 +16,9 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 PATIENCE_SECONDS = 60.0
-"""Maximum time to wait for a node, which starts a process and imports torch. A slower one could not run trials."""
+"""Time to wait for the answer of a node, which has to start a process and import torch."""
 CLOCK_SECONDS = 5.0
-"""Maximum difference of a node's clock from the driver's. Nodes date the epochs, which gives the remaining time."""
+"""Maximum difference between a node's clock and the driver's. The remaining time is computed from nodes' times."""
 _PINGS = 5
 
 

@@ -14,9 +14,9 @@ from orchestrator.scheduling.retry import Failure, FailureKind, NextStep, conclu
 
 log = logging.getLogger(__name__)
 SAME_ERROR_TRIALS = 3
-"""If the first trials to end all fail with the same error, the run stops after this many."""
+"""The run stops once this many trials have ended, if all of them failed with the same error."""
 _BAD_NODE_TRIALS = 2
-"""A node is avoided once this many trials died on it and none has committed an epoch there since."""
+"""A node is avoided after this many trials died on it with no epoch committed there in between."""
 _POLL_SECONDS = 0.2
 
 
@@ -205,7 +205,7 @@ class Attempts:
         self._stop_all()
         log.info("%s", failure.reason.rstrip())
         log.info(
-            "the first %d trials to end all failed with this error, so the others would too: stopping; fix it and run "
+            "the first %d trials all failed with this error, so the others would fail too: stopping; fix it and run "
             "the same command again to continue",
             SAME_ERROR_TRIALS,
         )

@@ -117,7 +117,7 @@ def compute(
     attempts = Attempts(job, sweep.by_id, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
     with ExitStack() as stack:
         stack.callback(stopping.cancel)
-        stack.enter_context(handlers_kept())  # Ray replaces one of them
+        stack.enter_context(handlers_kept())  # Ray replaces a signal handler
 
         def on_start() -> None:
             if preflight:

@@ -80,7 +80,7 @@ class TrainingJob:
             log.warning("trial %s: %s", trial_id, error)
         except Exception as error:
             failure = failure_of(error)
-            if failure.kind not in STORAGE_FAILURES:  # the driver logs one line, which is enough for these
+            if failure.kind not in STORAGE_FAILURES:  # the driver logs these in one line, without a traceback
                 log.exception("trial %s failed", trial_id)
             return replace(failure, node=node)
         return None

@@ -48,7 +48,7 @@ class FailureKind(StrEnum):
 
 
 STORAGE_FAILURES = (FailureKind.STORAGE, FailureKind.NO_ROOM, FailureKind.DAMAGED)
-"""Kinds that are not caused by code. Their message is complete, so no traceback is shown."""
+"""Kinds that are not caused by code. Their message explains the failure without a traceback."""
 
 
 class NextStep(StrEnum):
@@ -56,7 +56,7 @@ class NextStep(StrEnum):
 
     AGAIN = "again"
     ALONE = "alone"
-    """Retried with nothing beside it on its GPU or machine."""
+    """Retried alone on its GPU or machine."""
     FAILED = "failed"
     LEFT = "left"
     """Left for the next run, because the trial itself is fine."""

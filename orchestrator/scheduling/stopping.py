@@ -23,7 +23,7 @@ class Stopping:
     Args:
         request: asks the running trials, wherever they are, to end after their current epoch.
         budget_seconds: time after which trials are asked to end; None for no limit.
-        lost: returns True if another driver has taken over. Its trials must not be asked to stop.
+        lost: returns True if another driver has taken over. Then no trial is asked to stop.
     """
 
     def __init__(

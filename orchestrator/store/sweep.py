@@ -117,7 +117,7 @@ class SweepStore:
         return self._files.read(f"{self._folder}/stop") is not None
 
     def note_failure(self, trial_id: str, reason: str) -> None:
-        """Stores why a trial could not be remeasured. Workers report this to the driver through the storage."""
+        """Stores why a trial could not be remeasured, for the driver to read."""
         self._files.write(f"{self._folder}/measure-failures/{trial_id}", reason.encode())
 
     def failures(self) -> dict[str, str]:

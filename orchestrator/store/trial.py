@@ -178,7 +178,7 @@ class TrialStore:
         self.check_claim()
         committed = self.epochs()
         if record.epoch in committed:
-            return False  # without writing the checkpoint, which may replace the committed one of this attempt
+            return False  # do not write the checkpoint: it could replace the committed one of this attempt
         name = self._checkpoints.write(record, checkpoint, attempt)
         claim = self._claim.number if self._claim else 0
         previous = self._commit_of(record.epoch - 1) if record.epoch - 1 in committed else None

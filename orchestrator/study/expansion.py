@@ -56,7 +56,7 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
 def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
     """Returns the drawn points (one empty point if there is no sample), and the paths that lack a value.
 
-    Paths lack a value if the sample is invalid. Their issues are consequences, and are not reported.
+    Paths lack a value if the sample is invalid. Issues at these paths follow from that and are not reported.
     """
     if sample is None:
         return [{}], set()

@@ -112,9 +112,9 @@ class BackgroundShipper:
         assert self.process is not None
         status = wait_for_first_status(self._store, self.process)
         if status and status.state == "unreachable":
-            log.info("%s; training starts, the epochs are shipped when it is back", status.message)
+            log.info("%s; training starts, and epochs are shipped once the tracker is back", status.message)
         elif status is None and self.process.poll() is not None:
-            log.info("the shipper ended at once, training starts without it; see %s", self._store.log)
+            log.info("the shipper ended at once, so training starts without it; see %s", self._store.log)
 
     def wait_until_shipped(self) -> None:
         """Waits until shipping ends or the time limit is over. Reports the result and the link to the curves."""

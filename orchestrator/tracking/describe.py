@@ -103,5 +103,5 @@ def _unreachable(uri: str, error: BaseException | str) -> ConnectionError:
     error = error if isinstance(error, BaseException) else OSError(error)
     return ConnectionError(
         f"the tracker at {redacted(uri)} cannot be used ({reason(error, uri)}); start it, or correct --tracking-uri. "
-        "A run works without it, and `ship` fills it later"
+        "A sweep runs without a tracker, and `ship` fills it later"
     )

@@ -26,7 +26,7 @@ def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> 
 
     The optimizer keeps its own hyperparameters and flags, which depend on the device, and ignores the checkpoint's.
     """
-    # Load to the CPU first. `load_state_dict` then moves the tensors; for some optimizers step counts stay on the CPU.
+    # Loads to the CPU. `load_state_dict` then moves the tensors, except step counts that an optimizer keeps on the CPU.
     state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     saved = state["optimizer"]

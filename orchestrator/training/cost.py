@@ -30,7 +30,7 @@ from orchestrator.training.models.user_code import user_code_errors
 from orchestrator.training.optimizers.build import build_optimizer
 
 _TRAINED_STEPS = 100
-"""Training steps before a measurement is timed. Lanczos needs about twice as many products for an untrained model."""
+"""Training steps before a measurement is timed, because Lanczos needs twice as many products without training."""
 _TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
 """Images per timed pass of training or evaluation. This is enough to make the fixed cost of a pass negligible."""
 _TIMED_SECONDS = 0.25

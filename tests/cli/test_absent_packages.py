@@ -61,7 +61,7 @@ def test_without_mlflow_run_trains_and_ship_suggests_installing_it(tmp_path: Pat
     hidden = without(tmp_path, "mlflow")
     done = command(tmp_path, "run", write(tmp_path, SMALL), "--engine", "local", **hidden)
     assert done.returncode == 0
-    assert "the shipper ended at once, training starts without it" in done.stdout
+    assert "the shipper ended at once, so training starts without it" in done.stdout
     assert "small: 2 of 2 trials done" in done.stdout
     refused = command(tmp_path, "ship", "small", **hidden)
     assert refused.returncode == 2

@@ -158,7 +158,7 @@ def test_the_same_error_in_the_first_three_trials_stops_the_run(desk: Desk) -> N
     assert attempts.next() is None
     assert desk.said[-2] == BUG.reason
     assert desk.said[-1].startswith(
-        "the first 3 trials to end all failed with this error, so the others would too: stopping"
+        "the first 3 trials all failed with this error, so the others would fail too: stopping"
     )
     attempts.ended("d", BUG)
     assert sum("the first 3" in line for line in desk.said) == 1

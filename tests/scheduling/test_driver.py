@@ -161,7 +161,7 @@ def test_the_same_bug_in_the_first_three_trials_stops_the_run(
     result = run(tmp_path, desired)
     assert result.counts[State.FAILED] == 3
     assert len(ends(tmp_path, desired)) == 3
-    assert "the first 3 trials to end all failed with this error" in messages.text
+    assert "the first 3 trials all failed with this error" in messages.text
 
 
 def test_out_of_memory_is_retried_alone_once_and_then_fails_with_advice(

@@ -25,7 +25,7 @@ def status(text: str) -> Iterator[None]:
     yield
 
 
-def test_jobs_start_in_order_on_the_slot_that_is_free_first() -> None:
+def test_each_job_starts_on_the_first_free_slot() -> None:
     assert makespan([1.0] * 13, 2) == 7
     assert makespan([1.0] * 13, 13) == 1
     assert makespan([5.0, 1.0, 1.0, 1.0], 2) == 5

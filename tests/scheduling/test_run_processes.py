@@ -250,7 +250,7 @@ def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) ->
     place = own_model(tmp_path, "raise ZeroDivisionError('a bug of mine')", True, False)
     code, said = place.run("--engine", "local", "--max-concurrent", "1")
     assert code == 1, said
-    assert "the first 3 trials to end all failed with this error, so the others would too: stopping" in said
+    assert "the first 3 trials all failed with this error, so the others would fail too: stopping" in said
     assert "e2e: 0 of 8 trials done, 3 failed" in said
     assert states(place) == {State.FAILED, State.PENDING}
     own_model(tmp_path, "pass", True, False)

@@ -43,7 +43,7 @@ class Mortal(DiskFiles):
         return bool(self._change(super().create, name, content))
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        if self.left == 0 and not self.after:  # a crash may leave only this kind of file partially written
+        if self.left == 0 and not self.after:  # only checkpoints may be left partially written by a crash
             super().write_in_place(name, content[: len(content) // 2])
         self._change(super().write_in_place, name, content)
 

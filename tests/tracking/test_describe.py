@@ -63,7 +63,7 @@ def test_an_unreachable_server_is_named_without_the_password() -> None:
         describe_tracker(f"http://me:geheim@127.0.0.1:{port}")
     said = str(caught.value)
     assert f"the tracker at http://***@127.0.0.1:{port} cannot be used ([Errno 111] Connection refused)" in said
-    assert "start it, or correct --tracking-uri. A run works without it, and `ship` fills it later" in said
+    assert "start it, or correct --tracking-uri. A sweep runs without a tracker, and `ship` fills it later" in said
     assert "geheim" not in said
 
 

@@ -54,7 +54,7 @@ def test_every_epoch_is_shown_once_with_its_own_time(
 def test_shipping_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
     desired = sweep()
     storage = trained(tmp_path / "results", desired)
-    train(storage, desired.trials[0], 4, 5)  # another sweep wants more of it
+    train(storage, desired.trials[0], 4, 5)  # another sweep has more epochs of this trial
     ship(storage, "toy", uri)
     before = rows(tmp_path / "mlflow.db")
     assert ship(storage, "toy", uri).shipped.epochs == 0

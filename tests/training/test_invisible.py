@@ -1,4 +1,4 @@
-"""Training is bit-identical if estimators run between its steps."""
+"""Training is bit-identical with and without estimators between its steps."""
 
 import copy
 from collections.abc import Callable, Iterator

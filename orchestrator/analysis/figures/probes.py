@@ -50,7 +50,7 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
         condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
         part = data[(data.condition == condition) & (data.formula == formula)]
         places = np.arange(len(part))
-        # Draws three collections per panel. matplotlib's boxplot would draw five artists per trial, half a megabyte.
+        # Draws three collections per panel. matplotlib's boxplot draws five artists per trial: half a megabyte of SVG.
         panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
         panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
         panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from orchestrator.analysis.published import CONSTANT
 
 FEW_TRIALS = 50
-"""Minimum number of trials for clustered errors. With fewer, they are too small and the bootstrap gives the p value."""
+"""With fewer trials clustered errors are too small, so the p value comes from the bootstrap."""
 BOOTSTRAP_DRAWS = 999
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
 

@@ -25,7 +25,7 @@ class Coincidence:
 
 
 def coincidence(drops: Array, peaks: Array, seed: int = 0) -> Coincidence:
-    """Compares the median distance with its distribution if the peaks are permuted among the trials."""
+    """Compares the median distance with its distribution over permutations of the peaks among the trials."""
     orders = _orders(len(peaks), seed)
     distances = np.median(np.abs(drops - peaks[orders]), axis=1)
     best = min(float(distances.min()), float(np.median(np.abs(np.sort(drops) - np.sort(peaks)))))

@@ -47,7 +47,7 @@ def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[C
     if negative and equivalent:
         return Conclusion.SUPPORTED, f"{text}."
     if negative and high - low > 2 * bound and low < bound and high > -bound:
-        return Conclusion.NOT_ENOUGH_DATA, f"{text}: the interval is too wide to call the effect zero."
+        return Conclusion.NOT_ENOUGH_DATA, f"{text}: the interval is too wide to conclude that the effect is zero."
     failed = [] if negative else ["no significant negative effect on OOD accuracy"]
     failed += [] if equivalent else ["an effect on test accuracy is not excluded"]
     return Conclusion.NOT_SUPPORTED, f"{text}: {' and '.join(failed)}."

@@ -139,10 +139,10 @@ class Slots:
 class SlotFillingScheduler(FIFOScheduler):
     """Starts the youngest pending trial until every slot has a process, and then trials in order.
 
-    When a trial ends, Tune reuses its process for a pending trial and stops the process that was starting for it. If
-    the oldest pending trial came first, that would be the process that has been starting for longest. If trials take
-    less time than the start of a process, the cluster would then never run more than the first few processes. Choosing
-    the youngest trial instead lets the older processes finish starting.
+    When a trial ends, Tune gives its process to a pending trial, and stops the process that was starting for that
+    trial. With the oldest pending trial this would be the process closest to being ready. If trials were shorter than
+    the start of a process, no further process would ever become ready. With the youngest trial, older processes can
+    finish starting.
     """
 
     def __init__(self, slots: Slots) -> None:

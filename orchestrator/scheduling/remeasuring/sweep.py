@@ -50,7 +50,7 @@ def remeasure_sweep(
         failures = store.failures()
         after = sweep_remeasurement(sweep, storage, change, every)
         if not store.stop_requested:
-            # Epochs that another sweep trained meanwhile were not due at the start, so they are not failures.
+            # An epoch that another sweep trained in the meantime is not a failure, because it was not due at the start.
             left = (key for key in after.todo if before.due_epochs(key) & after.due_epochs(key))
             failures = {**dict.fromkeys(left, "not measured; the same command tries it again"), **failures}
     return replace(after, failures=failures)

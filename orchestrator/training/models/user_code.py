@@ -95,7 +95,7 @@ def _find_class(name: str) -> type[nn.Module]:
     if found is None:
         raise ValueError(f"model {name!r}: {_location(module)} has no class {attribute!r}{suggestion}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        given = "a class of another kind" if isinstance(found, type) else f"a {type(found).__name__}"
+        given = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
         raise ValueError(f"model {name!r} is {given}, expected a class derived from torch.nn.Module{suggestion}")
     return found
 

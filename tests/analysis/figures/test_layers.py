@@ -13,7 +13,7 @@ from tests.analysis import planted
 def test_traces_are_means_over_trials_and_shares_sum_to_one() -> None:
     trials = planted.two_rates(1, 2)
     found = planted.frames(trials, {"hessian_trace": np.ones((2, 3))})
-    column = "algorithm1_trace_samples"  # stands for any vector that has a column of names
+    column = "algorithm1_trace_samples"  # any vector with a column of names would do
     rows = [
         (trial.trial_id, 1, [scale * 3.0, scale * 1.0], ["a", "b"]) for trial, scale in zip(trials, (1, 3), strict=True)
     ]

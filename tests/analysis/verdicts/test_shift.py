@@ -26,7 +26,7 @@ def test_interval_wider_than_the_bounds_is_not_enough_data() -> None:
     found.epochs["accuracy_test"] += np.random.default_rng(1).normal(0, 0.05, len(found.epochs))
     verdict = judge_shift(found)
     assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
-    assert "the interval is too wide to call the effect zero" in verdict.sentence
+    assert "the interval is too wide to conclude that the effect is zero" in verdict.sentence
 
 
 def test_few_trials_or_changes_are_not_enough_data() -> None:

@@ -30,7 +30,7 @@ def test_ratio_is_computed_from_the_medians() -> None:
     assert found.low <= found.value <= found.high
 
 
-def test_disturbances_that_affect_both_samples_do_not_widen_the_interval() -> None:
+def test_disturbances_of_both_samples_do_not_widen_the_interval() -> None:
     ours = [1.0, 5.0, 2.0, 9.0]
     found = ratio([3 * sample for sample in ours], ours)
     assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))

@@ -12,7 +12,7 @@ from tests.estimators.eigenvalues.matrices import matrix_above_bulk
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_as_many_products_as_dimensions_give_both_extreme_eigenvalues_exactly(case: Case) -> None:
+def test_both_extreme_eigenvalues_are_exact_after_one_product_per_dimension(case: Case) -> None:
     op = operator(case)
     eigenvalues = torch.linalg.eigvalsh(dense_hessian_of(case))
     result = lanczos(op, max_products=op.size, tolerance=0.0, generator=seeded(0))

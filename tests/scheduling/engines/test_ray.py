@@ -117,7 +117,7 @@ def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest
 
 def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) -> None:
     _, said = play(tmp_path, [*(f"bug{number}" for number in range(12)), "one", "two"])
-    assert sum(line.startswith("the first 3 trials to end all failed with this error") for line in said) == 1
+    assert sum(line.startswith("the first 3 trials all failed with this error") for line in said) == 1
     assert any(line.startswith("Traceback") or "ZeroDivisionError: a bug" in line for line in said)
     assert spans(tmp_path) == {}
     assert sum(line.endswith("; failed") for line in said) < 12

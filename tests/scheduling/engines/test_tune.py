@@ -77,7 +77,7 @@ def test_slots_are_counted_on_live_nodes(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(("running", "chosen"), [(0, 3), (1, 3), (2, 1), (5, 1)])
-def test_the_youngest_trial_starts_until_all_slots_have_a_process_then_the_oldest(
+def test_the_youngest_trial_starts_first_while_slots_are_free(
     monkeypatch: pytest.MonkeyPatch, running: int, chosen: int
 ) -> None:
     """The free process counts too, so three slots are filled if two trials are running."""

@@ -131,7 +131,7 @@ def test_pending_epochs_are_counted(tmp_path: Path) -> None:
     desired = sweep(epochs=3)
     storage = manifest(tmp_path / "results", desired)
     first, second, *_ = (config.trial_id for config in desired.trials)
-    train(storage, desired.trials[0], 0, 5)  # another sweep wanted more
+    train(storage, desired.trials[0], 0, 5)  # another sweep had more epochs of this trial
     train(storage, desired.trials[1], 0, 1)
     stored = StoredSweep(storage, "toy")
     stored.read_changed(None)
