@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from estimators.eigenvalues.ritz import ROUNDING
 from estimators.operators.protocols import SymmetricOperator, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import random_vector
 
@@ -16,7 +17,9 @@ class PowerIterationResult:
     value: float
     """The last Rayleigh quotient. It converges to the eigenvalue of largest magnitude, with its sign."""
     residual: float
-    """||A v - value v|| for v = ``vector``. Some eigenvalue is within this distance of ``value``."""
+    """||A v - value v|| for v = ``vector``, at least the rounding of products, 10 eps |value|.
+
+    Some eigenvalue is within this distance of ``value``."""
     products: float
     """Products used."""
     history: tuple[float, ...] = field(repr=False)
@@ -58,5 +61,6 @@ def power_iteration(
             product = op.matvec(vector)
             quotients.append(torch.dot(vector, product))
     history = tuple(torch.stack(quotients).tolist())
-    residual = float(torch.linalg.vector_norm(product - quotients[-1] * vector))
+    rounding = ROUNDING * torch.finfo(op.dtype).eps * abs(history[-1])
+    residual = max(float(torch.linalg.vector_norm(product - quotients[-1] * vector)), rounding)
     return PowerIterationResult(history[-1], residual, op.products - products_before, history, vector)

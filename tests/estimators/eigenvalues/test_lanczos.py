@@ -128,6 +128,24 @@ def test_float32_converges_to_float32_precision() -> None:
     torch.testing.assert_close((result.basis.T @ result.basis).double(), identity, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-12), (torch.float32, 1e-6), (torch.float64, 1e-15)]
+)
+@pytest.mark.parametrize("products", [8, 201])
+def test_a_tolerance_below_rounding_never_converges(dtype: torch.dtype, tolerance: float, products: int) -> None:
+    """Not even if the subspace is invariant: the matrix has four different eigenvalues."""
+    matrix = symmetric([3.0, 2.0, -4.0] + [1.0] * 5)
+    op = MatrixOperator(matrix.to(dtype))
+    result = lanczos(op, products, tolerance, generator=seeded(0))
+    assert not result.converged
+    assert lanczos(op, products, 100 * torch.finfo(dtype).eps, generator=seeded(0)).converged
+    true_error = abs(result.lambda_max - 3.0)
+    assert true_error <= result.error <= 100 * torch.finfo(dtype).eps
+    vector = result.vector.double()
+    assert float((matrix @ vector - result.lambda_max * vector).norm()) <= result.residual
+    assert min(result.residual, result.lambda_min_residual) >= 39.0 * torch.finfo(dtype).eps
+
+
 def test_result_does_not_depend_on_the_length_of_the_start() -> None:
     op = MatrixOperator(matrix_above_bulk([3.0]))
     start = torch.randn(201, dtype=torch.float64, generator=seeded(4))

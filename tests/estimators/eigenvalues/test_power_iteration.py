@@ -81,3 +81,11 @@ def test_zero_iterations_are_rejected() -> None:
 def test_the_repr_is_short() -> None:
     text = repr(power_iteration(MatrixOperator(torch.eye(1000)), 3, seeded(0)))
     assert len(text) < 200 and "value=" in text
+
+
+def test_the_residual_is_not_below_the_rounding_of_float32() -> None:
+    matrix = symmetric([3.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    result = power_iteration(MatrixOperator(matrix.float()), 5, seeded(0))
+    vector = result.vector.double()
+    assert abs(result.value - 3.0) <= result.residual <= 1e-5
+    assert float((matrix @ vector - result.value * vector).norm()) <= result.residual
