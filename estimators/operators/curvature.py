@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from estimators.operators.chunk_graph import ChunkGraph
 from estimators.operators.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
 from estimators.operators.linear_operator import LinearOperator
-from estimators.problem.checks import LossFunction, MeanCheck, check_mode
+from estimators.problem.checks import LossFunction, check_mode, evaluate_loss, evaluate_model
+from estimators.problem.mean_check import MeanCheck
 from estimators.problem.problem import Problem
-from estimators.problem.samples import Batches, samples_in_fraction
+from estimators.problem.samples import Batches, Pair, samples_in_fraction
 
 Operator = TypeVar("Operator", bound="CurvatureOperator")
 
@@ -47,6 +48,7 @@ class CurvatureOperator(LinearOperator):
             problem.check_first_chunk(chunk_size)
             if self._needs_second_derivatives:
                 problem.check_second_derivatives()
+            self._check_loss(problem)
         self._set_up(problem, chunk_size, GraphMemory(memory_budget))
 
     def _set_up(
@@ -70,8 +72,11 @@ class CurvatureOperator(LinearOperator):
         return view
 
     @abstractmethod
-    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
-        """Returns the graph to differentiate for a chunk, after its forward pass."""
+    def _graph_of(self, outputs: Tensor, loss: Tensor, loss_fn: LossFunction, targets: Tensor) -> ChunkGraph:
+        """Returns the graph to differentiate for a chunk, after its forward pass. ``loss_fn`` gave the loss."""
+
+    def _check_loss(self, problem: Problem) -> None:
+        """Raises ValueError if the matrix is not defined for this loss."""
 
     @property
     def size(self) -> int:
@@ -188,18 +193,22 @@ class CurvatureOperator(LinearOperator):
         if sum(graph.samples for graph in kept) == count:
             return
         mean_check = None if self._mean_checked else MeanCheck(self.problem.loss_fn)
-        for inputs, targets in islice(self.problem.chunks(self.chunk_size), len(kept), None):
-            graph, keep = self._graphs.build((inputs, targets), partial(self._graph, inputs, targets, mean_check))
+        for position, chunk in islice(enumerate(self.problem.chunks(self.chunk_size)), len(kept), None):
+            graph, keep = self._graphs.build(chunk, partial(self._graph, position, chunk, mean_check))
             yield graph, graph.samples / count, keep
         if mean_check is not None:
             mean_check.conclude()
         self._mean_checked = True
 
-    def _graph(self, inputs: Tensor, targets: Tensor, mean_check: MeanCheck | None) -> ChunkGraph:
-        outputs, loss = self.problem.evaluate(inputs, targets)
+    def _graph(self, position: int, chunk: Pair, mean_check: MeanCheck | None) -> ChunkGraph:
+        inputs, targets = chunk
+        with self.problem.fast_kernels():
+            outputs = evaluate_model(self.problem.model, inputs)
+            loss_fn = self._graphs.loss_of(position, partial(self.problem.precise_loss, outputs, targets))
+            loss = evaluate_loss(loss_fn, outputs, targets)
         if mean_check is not None:
             mean_check.add(outputs, targets)
-        return self._graph_of(outputs, loss, targets)
+        return self._graph_of(outputs, loss, loss_fn, targets)
 
     def _count(self, samples: int) -> None:
         self._samples_seen += samples

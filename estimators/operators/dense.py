@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from estimators.problem.checks import LossFunction, check_deterministic, check_mean, evaluate
+from estimators.problem.checks import LossFunction, check_deterministic, evaluate_loss, evaluate_model
+from estimators.problem.loss_parameters import check_penalty_is_mean
+from estimators.problem.mean_check import check_mean
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
 
@@ -34,8 +36,10 @@ def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> 
     with problem.measuring():
         inputs, targets = problem.samples.whole(problem.device)
         check_deterministic(model, loss_fn, inputs, targets)
-        outputs, loss = evaluate(model, loss_fn, inputs, targets)
+        outputs = evaluate_model(model, inputs)
         check_mean(loss_fn, outputs, targets)
+        check_penalty_is_mean(loss_fn, outputs, targets, problem.parameters)
         problem.check_second_derivatives()
+        loss = evaluate_loss(problem.precise_loss(outputs, targets), outputs, targets)
         gradient = problem.flat_gradient(loss, create_graph=True)
         return torch.stack([problem.flat_gradient(entry) for entry in gradient])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from estimators.operators.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
+from estimators.problem.checks import LossFunction
 
 
 class FunctionalHessianOperator(CurvatureOperator):
@@ -22,7 +23,7 @@ class FunctionalHessianOperator(CurvatureOperator):
         """The functional Hessian of ``op``'s problem. It shares op's memory budget and adds to op's product count."""
         return op._view(cls, op.problem, op.chunk_size)
 
-    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
+    def _graph_of(self, outputs: Tensor, loss: Tensor, loss_fn: LossFunction, targets: Tensor) -> ChunkGraph:
         if not (loss.requires_grad and outputs.requires_grad):
             return GradientGraph(len(outputs), self._parameters, {})
         (residual,) = torch.autograd.grad(loss, outputs, materialize_grads=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from estimators.operators.chunk_graph import ChunkGraph
 from estimators.operators.curvature import CurvatureOperator
 from estimators.problem.checks import LossFunction
+from estimators.problem.problem import Problem
 
 
 class GaussNewtonOperator(CurvatureOperator):
@@ -31,8 +32,11 @@ class GaussNewtonOperator(CurvatureOperator):
 
     _needs_second_derivatives = False
 
-    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
-        return _JacobianGraph.of(self.problem.loss_fn, outputs, targets, self._parameters)
+    def _graph_of(self, outputs: Tensor, loss: Tensor, loss_fn: LossFunction, targets: Tensor) -> ChunkGraph:
+        return _JacobianGraph.of(loss_fn, outputs, targets, self._parameters)
+
+    def _check_loss(self, problem: Problem) -> None:
+        problem.check_loss_uses_no_parameters()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from estimators.operators.chunk_graph import ChunkGraph
+from estimators.problem.checks import LossFunction
 from estimators.problem.samples import Pair
 from estimators.problem.saved_tensors import recording_saved
 
@@ -32,15 +33,16 @@ class GraphCache:
     def __init__(self, model: nn.Module, memory: GraphMemory) -> None:
         self.memory = memory
         self.graphs: list[ChunkGraph] = []
+        self._losses: dict[int, LossFunction] = {}
         self._model = model
         self._state: tuple[Any, ...] | None = None
         self._bytes = 0
-        self._keeping = self._full = False
+        self._keeping, self._full = False, memory.budget == 0
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Keeps graphs inside the context and releases them on exit. Nested contexts have no effect."""
-        if self._keeping or self.memory.budget == 0:
+        if self._keeping:
             yield
             return
         self._keeping = True
@@ -53,7 +55,8 @@ class GraphCache:
     @contextmanager
     def one_pass(self) -> Iterator[None]:
         """The context of one pass. Drops graphs of an earlier state of the model, and all graphs after an error."""
-        if self._keeping and (state := _state(self._model)) != self._state:
+        state = _state(self._model) if self._keeping else None
+        if state is None or state != self._state:
             self._release()
             self._state = state
         try:
@@ -79,10 +82,16 @@ class GraphCache:
             self.memory.held += size
         return graph, not self._full
 
+    def loss_of(self, position: int, choose: Callable[[], LossFunction]) -> LossFunction:
+        """The loss function of a chunk, chosen once for each state of the model, because choosing synchronizes."""
+        if position not in self._losses:
+            self._losses[position] = choose()
+        return self._losses[position]
+
     def _release(self) -> None:
-        self.graphs = []
+        self.graphs, self._losses = [], {}
         self.memory.held -= self._bytes
-        self._bytes, self._full, self._state = 0, False, None
+        self._bytes, self._full, self._state = 0, self.memory.budget == 0, None
 
 
 def _bytes_of(tensors: Sequence[Tensor], model: nn.Module, chunk: Pair) -> int:

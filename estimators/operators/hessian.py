@@ -4,6 +4,7 @@ from torch import Tensor
 
 from estimators.operators.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
+from estimators.problem.checks import LossFunction
 
 
 class HessianOperator(CurvatureOperator):
@@ -42,5 +43,5 @@ class HessianOperator(CurvatureOperator):
     tensor([2., 2., 2., 2.])
     """
 
-    def _graph_of(self, outputs: Tensor, loss: Tensor, targets: Tensor) -> ChunkGraph:
+    def _graph_of(self, outputs: Tensor, loss: Tensor, loss_fn: LossFunction, targets: Tensor) -> ChunkGraph:
         return GradientGraph.of(loss, self._parameters, len(outputs))

@@ -1,6 +1,5 @@
 """Checks of model, loss and outputs. Each raises a ValueError that says how to fix the problem."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -9,8 +8,6 @@ from torch import Tensor, nn
 Forward = Callable[[Tensor], Tensor]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-# A mean loss and the mean over single samples may differ by rounding, relative to the mean absolute loss of a sample.
-_MEAN_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _REPEAT_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -97,13 +94,22 @@ def evaluate(model: Forward, loss_fn: LossFunction, inputs: Tensor, targets: Ten
         ValueError: if the outputs are not a tensor with one row per sample, or the loss is not a real scalar.
     """
     outputs = evaluate_model(model, inputs)
+    return outputs, evaluate_loss(loss_fn, outputs, targets)
+
+
+def evaluate_loss(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of a chunk as a tensor of shape [].
+
+    Raises:
+        ValueError: if it is not a real scalar.
+    """
     loss = loss_fn(outputs, targets)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
         raise ValueError(
             f"the loss of a chunk has {_shape_or_type(loss)}, expected a tensor with one real number:"
             ' return the mean over samples (reduction="mean", not "none")'
         )
-    return outputs, loss.reshape(())
+    return loss.reshape(())
 
 
 def evaluate_model(model: Forward, inputs: Tensor) -> Tensor:
@@ -119,70 +125,6 @@ def evaluate_model(model: Forward, inputs: Tensor) -> Tensor:
             f" {len(inputs)} rows: wrap the model so that it returns one, and name the dimension in squeeze(dim)"
         )
     return outputs
-
-
-class MeanCheck:
-    """Checks that the loss of each chunk is the mean of the losses of its single samples.
-
-    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample proves nothing.
-    Losses that are not finite pass: the result will be NaN, which is correct. `add` does not synchronize with the
-    device; `conclude` does.
-    """
-
-    def __init__(self, loss_fn: LossFunction) -> None:
-        self._loss_fn = loss_fn
-        self._last: tuple[Tensor, Tensor] | None = None
-        # [chunk loss, mean of single losses] of the first violation; NaN if there is none.
-        self._violation: Tensor | None = None
-
-    @torch.no_grad()
-    def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Checks one more chunk: outputs [n, ...] and targets [n, ...]."""
-        outputs = outputs.detach()
-        if self._last is not None:
-            outputs, targets = torch.cat([self._last[0], outputs]), torch.cat([self._last[1], targets])
-        self._last = outputs[-1:], targets[-1:]
-        loss = self._loss_fn(outputs, targets).reshape(())
-        singles = _single_losses(self._loss_fn, outputs, targets)
-        mean = singles.mean()
-        rounding = torch.finfo(loss.dtype).eps
-        bound = _tolerance(_MEAN_TOLERANCE, loss.dtype) * singles.abs().mean() + rounding
-        holds = ~torch.isfinite(loss) | ((loss - mean).abs() <= bound)
-        found = torch.where(holds, math.nan, torch.stack([loss, mean]))
-        if self._violation is None:
-            self._violation = found
-        else:
-            # In a violation the mean may be NaN (an ignored target), but the loss is never NaN.
-            self._violation = torch.where(self._violation[0].isnan(), found, self._violation)
-
-    def conclude(self) -> None:
-        """Raises ValueError if a chunk's loss was not the mean over its samples. Synchronizes with the device."""
-        if self._violation is None or math.isnan(self._violation[0].item()):
-            return
-        loss, mean = self._violation.tolist()
-        raise ValueError(
-            f"the loss of a chunk is {loss:.6g} and the mean of the losses of its single samples {mean:.6g}, expected"
-            ' equal ones: loss_fn must be a mean over samples. Usual reasons: reduction="sum", class weights,'
-            " ignore_index, or a loss that compares samples. Divide a sum by len(targets); multiply weighted or masked"
-            ' per-sample losses (reduction="none") and take their .mean()'
-        )
-
-
-def check_mean(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
-    """Raises ValueError if the loss of one chunk is not the mean over its samples."""
-    check = MeanCheck(loss_fn)
-    check.add(outputs, targets)
-    check.conclude()
-
-
-def _single_losses(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Losses [n] of n samples, each evaluated alone."""
-    pair = outputs.unsqueeze(1), targets.unsqueeze(1)
-    try:
-        singles: Tensor = torch.func.vmap(loss_fn)(*pair)
-        return singles.reshape(len(outputs))
-    except Exception:  # vmap does not support every loss. Errors of the loss itself are raised again here.
-        return torch.stack([loss_fn(output, target).reshape(()) for output, target in zip(*pair, strict=True)])
 
 
 def _tolerance(tolerances: dict[torch.dtype, float], dtype: torch.dtype) -> float:

@@ -1,7 +1,7 @@
 """The mean loss of a model over samples. It is validated once and is the input of every estimator."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,15 +14,18 @@ from estimators.kernels.relu_pool import PooledRelus
 from estimators.problem.checks import (
     LossFunction,
     check_deterministic,
-    check_mean,
     check_mode,
     evaluate,
+    evaluate_loss,
     evaluate_model,
     trainable_parameters,
 )
 from estimators.problem.chunking import default_chunk_size
 from estimators.problem.independence import SAMPLES, check_independent, weights_unchanged
 from estimators.problem.isolation import measuring
+from estimators.problem.loss_parameters import check_penalty_is_mean, check_uses_no_parameters
+from estimators.problem.loss_precision import Float64Loss, needs_float64
+from estimators.problem.mean_check import check_mean
 from estimators.problem.memory_format import prefers_channels_last
 from estimators.problem.precision import HalfPrecisionRefused
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
@@ -97,8 +100,19 @@ class Problem:
 
     def evaluate(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and loss of a chunk, with a graph whose second derivatives are fast."""
+        with self.fast_kernels():
+            outputs = evaluate_model(self.model, inputs)
+            return outputs, evaluate_loss(self.precise_loss(outputs, targets), outputs, targets)
+
+    @contextmanager
+    def fast_kernels(self) -> Iterator[None]:
+        """The context of a forward pass whose second derivatives are fast."""
         with LeanConvolutions(), PooledRelus():
-            return evaluate(self.model, self.loss_fn, inputs, targets)
+            yield
+
+    def precise_loss(self, outputs: Tensor, targets: Tensor) -> LossFunction:
+        """The loss function for a chunk, in float64 if rounding of its float32 outputs is visible."""
+        return Float64Loss(self.loss_fn) if needs_float64(self.loss_fn, outputs, targets) else self.loss_fn
 
     def check_first_chunk(self, size: int) -> None:
         """Raises ValueError if the loss of the first chunk is random, or not a mean over samples."""
@@ -106,6 +120,13 @@ class Problem:
         check_deterministic(self.model, self.loss_fn, inputs, targets)
         outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
+        check_penalty_is_mean(self.loss_fn, outputs, targets, self.parameters)
+
+    def check_loss_uses_no_parameters(self) -> None:
+        """Raises ValueError if the loss uses parameters directly, so that the Gauss-Newton matrix is not defined."""
+        inputs, targets = self.first(2)
+        outputs = evaluate_model(self.model, inputs)
+        check_uses_no_parameters(self.loss_fn, outputs, targets, self.parameters)
 
     def check_second_derivatives(self) -> None:
         """Raises ValueError if the loss has no second derivative, or autograd's is wrong."""

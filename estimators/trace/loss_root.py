@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators.problem.checks import LossFunction
+from estimators.problem.loss_precision import needs_float64
 
 # The general root decomposes an [outputs, outputs] matrix per sample. 2,000 outputs take 32 MB and seconds per sample.
 _MAX_OUTPUTS = 2_000
@@ -45,13 +46,28 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     """
     outputs = outputs.detach()
     check_targets(loss_fn, outputs, targets)
-    if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
-        smoothing = getattr(loss_fn, "label_smoothing", 0.0)
-        weights = _target_weights(targets, smoothing, _ignored_class(loss_fn), outputs.dtype)
-        return _CrossEntropyRoot(outputs, weights)
     if _is_mse(loss_fn) and outputs.shape == targets.shape:
         return _SquaredErrorRoot(outputs)
-    return _GeneralRoot(loss_fn, outputs, targets)
+    root = _CrossEntropyRoot.of if _is_cross_entropy(loss_fn) and outputs.ndim > 1 else _GeneralRoot
+    if needs_float64(loss_fn, outputs, targets):
+        targets = targets.double() if targets.is_floating_point() else targets
+        return _Float64Root(root(loss_fn, outputs.double(), targets), outputs.dtype)
+    return root(loss_fn, outputs, targets)
+
+
+class _Float64Root(LossRoot):
+    """A root that is computed in float64, with columns and combinations rounded to float32."""
+
+    def __init__(self, root: LossRoot, dtype: torch.dtype) -> None:
+        self._root, self._dtype = root, dtype
+        self.count, self.signs = root.count, root.signs
+
+    def column(self, index: int) -> tuple[Tensor, Tensor | float]:
+        column, sign = self._root.column(index)
+        return column.to(self._dtype), sign
+
+    def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
+        return [(vector.to(self._dtype), sign) for vector, sign in self._root.combinations(signs.double())]
 
 
 def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
@@ -134,6 +150,12 @@ class _CrossEntropyRoot(LossRoot):
         self._positions = outputs[0, 0].numel()
         self.count, self.signs = (self._classes - 1) * self._positions, outputs[0].numel()
         self._scale = weights.sqrt()
+
+    @classmethod
+    def of(cls, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> "_CrossEntropyRoot":
+        """The root of cross_entropy or its module."""
+        smoothing = getattr(loss_fn, "label_smoothing", 0.0)
+        return cls(outputs, _target_weights(targets, smoothing, _ignored_class(loss_fn), outputs.dtype))
 
     def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)

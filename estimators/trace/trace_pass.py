@@ -10,7 +10,8 @@ from torch import Tensor
 
 from estimators.linearity.linearity import linearity
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
-from estimators.problem.checks import MeanCheck, check_deterministic, check_mode
+from estimators.problem.checks import check_deterministic, check_mode
+from estimators.problem.mean_check import MeanCheck
 from estimators.problem.problem import Problem
 from estimators.trace.loss_root import LossRoot, check_targets, loss_root
 
@@ -80,6 +81,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
         two, targets = problem.first(2)
         outputs = problem.model(two).detach()
         check_targets(problem.loss_fn, outputs, targets)
+        problem.check_loss_uses_no_parameters()
         chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
         first = problem.first(chunk_size)
         check_targets(problem.loss_fn, outputs, first[1])
