@@ -19,7 +19,8 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.trial import device_of, refuse_other_data
+from orchestrator.training.models.own_code import code_digests, own_code
+from orchestrator.trial import accepted_code, device_of, refuse_other_data
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class RemeasureOptions:
     """Called before every checkpoint; True ends the remeasurement."""
     command: str | None = None
     """The command line stored as provenance; None stands for that of this process."""
+    accept_changed_code: bool = False
+    """Whether to measure the trial although the user's own code changed since its training."""
 
 
 def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions) -> None:
@@ -45,12 +48,15 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
     returns bit-identical results.
 
     Raises:
+        ChangedCodeError: if the user's own code changed since the trial was trained and this is not accepted.
         DataError: if the data differs from the data on which the trial was trained.
         StorageError: if a checkpoint is damaged. It is raised after all others have been measured.
     """
     commits = remeasurement_status(store, config, options.label, options.every).due
     if not commits:
         return
+    code = own_code(config)
+    accepted = accepted_code(store, code_digests(code), options.accept_changed_code)
     device = device_of(options.resources)
     damaged: list[str] = []
     with reproducible(options.resources.cpu):
@@ -74,7 +80,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
                 options.measurement,
                 commit.checkpoint_digest,
                 commit.data_digest,
-                capture(command=options.command),
+                capture(code, options.command, accepted),
                 asdict(describe(device, options.resources.cpu)),
             )
             store.remeasurements.add(options.label, result)

@@ -13,6 +13,7 @@ from orchestrator.store.attempt import Attempt
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import BY_HAND, Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture
+from orchestrator.store.recorded_code import changed_code, recorded_code
 from orchestrator.store.trial import Checkpoint, TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
@@ -23,9 +24,13 @@ from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import DataError
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.loop import TrainedEpoch, train
-from orchestrator.training.models.user_code import code_files
+from orchestrator.training.models.own_code import code_digests, own_code
 
 _RIVAL_POLL_SECONDS = 2.0
+
+
+class ChangedCodeError(ValueError):
+    """The user's own code differs from the code behind the stored epochs of a trial."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class TrialOptions:
     """The engine's name of the node on which the trial runs."""
     command: str | None = None
     """The command line stored as provenance; None stands for that of this process."""
+    accept_changed_code: bool = False
+    """Whether to continue the trial although the user's own code changed since."""
 
 
 def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> State:
@@ -56,6 +63,7 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
         Completed, diverged, or interrupted. An exception is stored with the attempt and raised.
 
     Raises:
+        ChangedCodeError: if the user's own code changed since the stored epochs and this is not accepted.
         SupersededError: if another attempt has taken the trial over, or the owner's driver has a successor. The trial
             has not failed, and this process has nothing left to do.
     """
@@ -83,6 +91,8 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
 
 def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions, device: torch.device) -> Attempt:
     """Claims the trial, sets damaged files aside, and stores the start of an attempt."""
+    code = own_code(config)
+    accepted = accepted_code(store, code_digests(code), options.accept_changed_code)
     started_ms = time.time_ns() // 1_000_000
     name = f"{started_ms}-{secrets.token_hex(3)}"
     claim = store.claim(options.owner, name)
@@ -92,7 +102,7 @@ def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions
         name=name,
         started_ms=started_ms,
         first_epoch=first_missing(store.epochs()),
-        provenance=capture(code_files(config.model), options.command),
+        provenance=capture(code, options.command, accepted),
         environment=asdict(describe(device, options.resources.cpu)),
         claim=claim.number,
         node=options.node,
@@ -169,6 +179,26 @@ def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None
             f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
             "restore the data, or start afresh in another --storage"
         )
+
+
+def accepted_code(store: TrialStore, code: dict[str, str], accept: bool) -> dict[str, str]:
+    """Compares the user's code (digests by module) with the code behind the stored epochs.
+
+    Returns:
+        The changed modules and their recorded digests.
+
+    Raises:
+        ChangedCodeError: if a module changed and `accept` is False.
+    """
+    changed = changed_code(recorded_code(store), code)
+    if changed and not accept:
+        now = {module: code.get(module, "gone")[:12] for module in changed}
+        found = "; ".join(f"{module} was {old[:12]}, is {now[module]}" for module, old in changed.items())
+        raise ChangedCodeError(
+            f"trial {store.trial_id} was begun with other code: {found}; restore it, use another --storage, or "
+            "continue with run --accept-changed-code, which is recorded in the trial's provenance"
+        )
+    return changed
 
 
 def data_digest(config: TrialConfig, resources: Resources) -> str:

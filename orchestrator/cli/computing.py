@@ -7,6 +7,7 @@ import typer
 
 from orchestrator.checks.preflight import ClusterPreflight
 from orchestrator.cli.options import (
+    AcceptCodeOption,
     AddressOption,
     BudgetOption,
     ConcurrencyOption,
@@ -20,6 +21,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.terminal import app, console, interruptible, say
 from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.estimate import own_code
+from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.change import read_change
@@ -46,9 +48,14 @@ def plan(
     The time is estimated by running parts of the trials for a few seconds. Nothing is stored or downloaded. If the time
     cannot be estimated, the reason is shown and the exit code is still 0.
     """
-    current = reconcile(load_sweep(sweep, override or ()), Storage(storage))
+    store = Storage(storage)
+    current = reconcile(load_sweep(sweep, override or ()), store)
     console.print(table(current), crop=False)
     for line in (current.summary, *damage(current), *own_code(current)):
+        say(line)
+    with console.status("comparing data and code with those of stored trials"):
+        compared = compare_inputs(current, store, decode=True)
+    for line in compared.lines:
         say(line)
     for line in forecast(current, engine, max_concurrent, console.status):
         say(line)
@@ -67,6 +74,7 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all stored epochs first, to find damaged ones.")
     ] = False,
+    accept_changed_code: AcceptCodeOption = False,
 ) -> None:
     """Trains and measures all trials of a sweep that are missing in the storage, and uploads the results to MLflow.
 
@@ -74,6 +82,8 @@ def run(
     `--budget` also stop it after the current epochs. Run the same command again to continue.
 
     Epochs that are known to be damaged are computed again. `--verify` checks all stored epochs first.
+
+    Stored trials that were computed from other images, or from other code of yours, are refused before anything starts.
 
     Exit codes: 0 if all trials are done, 1 if some are missing, 2 if the run could not start, 130 if it was stopped at
     once.
@@ -90,6 +100,7 @@ def run(
         max_concurrent,
         seconds,
         verify=verify,
+        accept_changed_code=accept_changed_code,
         preflight=ClusterPreflight(),
         on_manifest=shipper.start,
         before_trials=shipper.wait_until_ready,
@@ -149,6 +160,7 @@ def measure(
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
+    accept_changed_code: AcceptCodeOption = False,
 ) -> None:
     """Measures the stored checkpoints of a sweep with other settings. MLflow shows the results as new metrics.
 
@@ -165,7 +177,14 @@ def measure(
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
     change = read_change(override or (), stored)
-    options = RunOptions(engine, address, max_concurrent, read_budget(budget), preflight=ClusterPreflight())
+    options = RunOptions(
+        engine,
+        address,
+        max_concurrent,
+        read_budget(budget),
+        accept_changed_code=accept_changed_code,
+        preflight=ClusterPreflight(),
+    )
     with interruptible(stored.name):
         result = remeasure_sweep(stored, store, console, change, every, options)
         for line in (result.summary, *shortcomings(result, every)):

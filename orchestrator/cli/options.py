@@ -11,6 +11,13 @@ from orchestrator.study.sweep import Sweep, load_sweep
 Source = Literal["store", "mlflow"]
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
+AcceptCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-code",
+        help="Keep and continue stored trials although your own code changed since. Recorded in their provenance.",
+    ),
+]
 StorageOption = Annotated[
     str,
     typer.Option("--storage", help="Folder for all results, or s3://BUCKET/PREFIX. Identical trials are stored once."),

@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, say
+from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.status import remeasured_lines
 from orchestrator.scheduling.show import damage, failures, progress, table
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
-    """Shows the state of all trials of a sweep, during or after a run. Reads only the storage."""
+    """Shows the state of all trials of a sweep, during or after a run.
+
+    Reads only the storage, and compares image folders and your own code with those of stored trials.
+    """
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
     state = reconcile(desired, store)
@@ -37,7 +41,8 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found by `progress`
         state = reconcile(desired, store)
     console.print(table(state), crop=False)
-    for line in (state.summary, *damage(state), *failures(state), *remeasured_lines(desired, store), *spent):
+    changed = compare_inputs(state, store, decode=False).lines
+    for line in (state.summary, *damage(state), *failures(state), *changed, *remeasured_lines(desired, store), *spent):
         say(line)
     holder = store.sweep(desired.name).driver_lease.holder()
     say(f"driver: {holder}" if holder else "driver: none running")

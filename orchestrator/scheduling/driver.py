@@ -12,6 +12,7 @@ from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.engine import Engine
 from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.engines.ray import RayEngine
+from orchestrator.scheduling.inputs import InputComparison, compare_inputs
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile, subset
@@ -40,6 +41,7 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         StorageError: if the storage cannot be written.
         LeaseHeldError: if another driver is running the sweep.
         LeaseLostError: if another host's driver has taken over because this one did not renew its lease in time.
+        ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
         DataError: if a data set is missing or damaged.
         ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
         ModelCodeError: if the code of a user's own network raises.
@@ -47,19 +49,34 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         KeyboardInterrupt: if the user asked twice to stop.
     """
     with exclusive_run(storage, sweep.name) as (store, lease):
-        store.write_manifest(sweep, capture())
-        options.on_manifest()
         if options.verify:
             storage.verify(sweep.by_id)
-        todo = reconcile(sweep, storage).todo
-        if todo:
+        before = reconcile(sweep, storage)
+        refuse_changed_inputs(before, storage, console, options).record(before, storage)
+        store.write_manifest(sweep, capture())
+        options.on_manifest()
+        if before.todo:
             prepare(sweep, console)
             _store_gallery(sweep, store)
-            work = TrainingJob(str(storage.root), sweep.name, lease.number)
-            compute(work, subset(sweep, todo), Progress(sweep, storage, console), options, lease)
+            work = TrainingJob(
+                str(storage.root), sweep.name, lease.number, accept_changed_code=options.accept_changed_code
+            )
+            compute(work, subset(sweep, before.todo), Progress(sweep, storage, console), options, lease)
         else:
             log.info("nothing left to do")
     return reconcile(sweep, storage)
+
+
+def refuse_changed_inputs(plan: Plan, storage: Storage, console: Console, options: RunOptions) -> InputComparison:
+    """Compares the data and the user's code behind stored trials with those that the sweep names now.
+
+    Raises:
+        ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
+    """
+    with console.status("comparing data and code with those of stored trials"):
+        compared = compare_inputs(plan, storage, decode=True)
+    compared.refuse(options.accept_changed_code)
+    return compared
 
 
 @contextmanager
@@ -87,7 +104,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
     """
     # These imports load torch, which takes seconds.
     from orchestrator.preparation import check_models, prepare_data
-    from orchestrator.training.models.user_code import importable_from
+    from orchestrator.training.models.own_code import importable_from
 
     with console.status("reading the data"):
         prepare_data(sweep)
@@ -110,6 +127,7 @@ def compute(
     """
     storage = Storage(job.storage_root)
     store = storage.sweep(sweep.name)
+    job = replace(job, own_code=_code_of(sweep))
     preflight = options.preflight if options.on_cluster else None
     if preflight and lease:
         job = replace(job, requirements=preflight.requirements(sweep.name, lease, _digests(sweep)))
@@ -137,6 +155,13 @@ def engine(options: RunOptions, resources: Resources) -> Engine:
     if options.engine == "local":
         return LocalEngine(resources, options.max_concurrent)
     return RayEngine(resources, options.max_concurrent, options.address)
+
+
+def _code_of(sweep: Sweep) -> dict[str, str]:
+    from orchestrator.training.models.own_code import code_digests, named_modules, own_code
+
+    trials = {frozenset(named_modules(trial)): trial for trial in sweep.trials}
+    return {module: digest for trial in trials.values() for module, digest in code_digests(own_code(trial)).items()}
 
 
 def _digests(sweep: Sweep) -> dict[Data, str]:

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -65,6 +67,10 @@ class TrainingJob:
     """The driver's working folder, from which users' own networks are imported."""
     command: str = field(default_factory=command_line)
     """The driver's command line. A worker's own command line only names Ray."""
+    accept_changed_code: bool = False
+    """Whether to continue trials although the user's own code changed since."""
+    own_code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the modules of the user's own code that the driver imported; empty checks nothing."""
     requirements: Requirements | None = None
     """Requirements that a cluster node must meet before each trial; None on the driver's machine."""
 
@@ -116,6 +122,7 @@ class TrainingJob:
             owner=Owner(self.sweep, self.lease),
             node=node,
             command=self.command,
+            accept_changed_code=self.accept_changed_code,
         )
         run_trial(config, storage.trial(trial_id), options)
 
@@ -123,9 +130,9 @@ class TrainingJob:
         """Opens the storage, reads the sweep, and checks the data on this node.
 
         Raises:
-            UnfitError: if the data on this node differs from the driver's.
+            UnfitError: if the user's code or the data on this node differs from the driver's.
         """
-        from orchestrator.training.models.user_code import importable_from
+        from orchestrator.training.models.own_code import code_digests, importable_from, own_code
         from orchestrator.trial import data_digest
 
         importable_from(self.code_root)
@@ -133,6 +140,18 @@ class TrainingJob:
         store = storage.sweep(self.sweep)
         sweep, _ = store.read_manifest()
         config = sweep.by_id[trial_id]
+        if self.own_code:
+            _check_code(self.own_code, code_digests(own_code(config)))
         if self.requirements:
             self.requirements.check_data(config.data, data_digest(config, sweep.resources))
         return storage, store, sweep, config
+
+
+def _check_code(driver: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Raises UnfitError if a module of the user's own code differs from the one that the driver imported."""
+    changed = [module for module, digest in here.items() if driver.get(module) != digest]
+    if changed:
+        raise UnfitError(
+            f"node {socket.gethostname()}: {', '.join(changed)} differs from what the driver imported; copy the "
+            "driver's code there, or, if it was edited during the run, run the same command again"
+        )

@@ -23,6 +23,8 @@ class RunOptions:
     """Trials are asked to stop after their current epoch once this time has passed."""
     verify: bool = False
     """Read every stored epoch first, so that all damaged ones are computed again."""
+    accept_changed_code: bool = False
+    """Keep and continue stored trials although the user's own code changed since."""
     preflight: Preflight | None = None
     """Checks the nodes of a cluster; None trusts them."""
     on_manifest: Callable[[], None] = lambda: None

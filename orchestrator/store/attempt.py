@@ -26,7 +26,7 @@ class Attempt:
 
     def to_bytes(self) -> bytes:
         """The attempt as JSON."""
-        return strict_json.to_bytes(asdict(self))
+        return strict_json.to_bytes({**asdict(self), "provenance": self.provenance.to_json()})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Attempt":

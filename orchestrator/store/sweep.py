@@ -47,7 +47,7 @@ class SweepStore:
             "description": sweep.description,
             "resources": sweep.resources.model_dump(mode="json"),
             "keep_checkpoints": sweep.keep_checkpoints,
-            "provenance": asdict(provenance),
+            "provenance": provenance.to_json(),
             "trials": {trial_id: trial.model_dump(mode="json") for trial_id, trial in sweep.by_id.items()},
         }
         self._write("manifest.json", content)

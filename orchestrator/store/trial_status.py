@@ -40,6 +40,8 @@ class TrialStatus:
     """The end time of the last committed epoch (Unix time in milliseconds); None before epoch 0."""
     damaged: tuple[int, ...] = ()
     """Epochs known to be damaged; they count as missing."""
+    data_digest: str | None = field(default=None, compare=False)
+    """The digest of the data behind the last committed epoch; None if there is none or it is damaged."""
 
     @property
     def missing_epochs(self) -> int:
@@ -67,13 +69,14 @@ def trial_status(
     damaged += [last] if epochs and record is None else []
     intact = len(epochs) - len(damaged)  # only damaged epochs are recomputed; later ones stay
     ended_ms = record.timestamp_ms if record else None
+    digest = commit.data_digest if commit else None
     if record and record.diverged and intact == last + 1:
-        return TrialStatus(State.DIVERGED, last, config.epochs, None, ended_ms)
+        return TrialStatus(State.DIVERGED, last, config.epochs, None, ended_ms, data_digest=digest)
     if intact == config.epochs + 1:
-        return TrialStatus(State.COMPLETED, last, config.epochs, None, ended_ms)
+        return TrialStatus(State.COMPLETED, last, config.epochs, None, ended_ms, data_digest=digest)
     attempt = next(reversed(trial.attempts()), None)
     state = _unfinished(attempt, intact, driver_since)
-    return TrialStatus(state, intact - 1, config.epochs, attempt, ended_ms, tuple(damaged))
+    return TrialStatus(state, intact - 1, config.epochs, attempt, ended_ms, tuple(damaged), digest)
 
 
 def _unfinished(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:

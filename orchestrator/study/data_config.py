@@ -1,7 +1,7 @@
 """The data sets of a trial."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -9,6 +9,8 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, Posi
 
 
 class _Data(Config):
+    fixed_content: ClassVar[bool] = True
+    """Whether the name determines the content. If not, the digests of stored trials are compared with the data."""
     name: str
     train_subset: PositiveInt | None = None
     """Number of training images to use, from the start of a fixed random order; None uses all. Test and validation
@@ -37,6 +39,7 @@ class DigitsData(_Data):
 class ImageFolderData(_OnDisk):
     """A folder with images of one size in train/<class>/ and test/<class>/."""
 
+    fixed_content: ClassVar[bool] = False
     name: Literal["image_folder"]
     path: Annotated[str, Field(min_length=1, json_schema_extra=NOT_IDENTITY)]
 

@@ -15,12 +15,14 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (8, 6), mode: str
     Image.fromarray(pixels if mode == "RGB" else pixels[:, :, 0], mode=mode).save(path)
 
 
-def make_folder(root: Path, per_class: int = 15, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Path:
+def make_folder(
+    root: Path, per_class: int = 15, size: tuple[int, int] = (8, 6), mode: str = "RGB", suffix: str = ".png"
+) -> Path:
     """Writes a folder of two classes and returns it."""
     seed = 0
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             for number in range(per_class):
                 seed += 1
-                write_image(root / split / name / f"{number:03d}.png", seed, size, mode)
+                write_image(root / split / name / f"{number:03d}{suffix}", seed, size, mode)
     return root

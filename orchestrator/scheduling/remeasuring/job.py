@@ -35,5 +35,6 @@ class RemeasureJob(TrainingJob):
             self.every,
             stop_requested=lambda: store.stop_requested,
             command=self.command,
+            accept_changed_code=self.accept_changed_code,
         )
         remeasure(config, storage.trial(trial_id), options)

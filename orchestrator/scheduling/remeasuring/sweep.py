@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from orchestrator.scheduling.driver import compute, exclusive_run, prepare
+from orchestrator.scheduling.driver import compute, exclusive_run, prepare, refuse_changed_inputs
 from orchestrator.scheduling.options import RunOptions
-from orchestrator.scheduling.plan import subset
+from orchestrator.scheduling.plan import reconcile, subset
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.scheduling.remeasuring.job import RemeasureJob
@@ -34,16 +34,25 @@ def remeasure_sweep(
     Raises:
         StorageError: if the storage cannot be written.
         LeaseHeldError: if a driver is running the sweep.
+        ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
         DataError: if a data set is missing or damaged.
         KeyboardInterrupt: if the user asked twice to stop.
     """
     with exclusive_run(storage, sweep.name) as (store, lease):
+        refuse_changed_inputs(reconcile(sweep, storage), storage, console, options)
         store.clear_failures()
         before = sweep_remeasurement(sweep, storage, change, every)
         if before.todo:
             todo = subset(sweep, before.todo)
             prepare(todo, console)
-            job = RemeasureJob(str(storage.root), sweep.name, lease.number, change=change, every=every)
+            job = RemeasureJob(
+                str(storage.root),
+                sweep.name,
+                lease.number,
+                accept_changed_code=options.accept_changed_code,
+                change=change,
+                every=every,
+            )
             compute(job, todo, _RemeasureProgress(before, storage, console), options, lease)
         else:
             log.info("nothing left to measure")

@@ -5,14 +5,14 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import strict_json
 from orchestrator.store.files.numbered_files import NumberedFiles
-from orchestrator.store.provenance.provenance import Provenance
+from orchestrator.store.provenance.provenance import Provenance, write_attachments
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
 
@@ -35,7 +35,7 @@ class Remeasurement:
             **vars(self),
             "record": self.record.to_json(),
             "measurement": self.measurement.model_dump(mode="json"),
-            "provenance": asdict(self.provenance),
+            "provenance": self.provenance.to_json(),
         }
         return strict_json.to_bytes(content)
 
@@ -89,6 +89,7 @@ class Remeasurements:
 
     def add(self, label: str, measured: Remeasurement) -> bool:
         """Stores a remeasurement. If the epoch already has one with this label, changes nothing and returns False."""
+        write_attachments(self._files, measured.provenance)
         return self._of(label).create(measured.record.epoch, measured.to_bytes())
 
     def _of(self, label: str) -> NumberedFiles:

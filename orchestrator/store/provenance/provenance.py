@@ -10,10 +10,11 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
@@ -56,6 +57,12 @@ class Provenance:
     """The digest of requirements.lock in the checkout; None if the file does not exist."""
     own_code: dict[str, str] = field(default_factory=dict)
     """Maps the modules of the user's code to the digests of their files. Trial ids do not depend on these digests."""
+    accepted_code: dict[str, str] = field(default_factory=dict)
+    """Maps modules whose change the user accepted to their digests before it; empty digests were not recorded."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields. `accepted_code` is left out if it is empty, as in records of early versions."""
+        return {key: value for key, value in asdict(self).items() if value or key != "accepted_code"}
 
 
 def command_line() -> str:
@@ -63,12 +70,17 @@ def command_line() -> str:
     return redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
-def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | None = None) -> Provenance:
+def capture(
+    own_code: Mapping[str, bytes] = MappingProxyType({}),
+    command: str | None = None,
+    accepted_code: Mapping[str, str] = MappingProxyType({}),
+) -> Provenance:
     """Captures the provenance of this process.
 
     Args:
-        own_code: maps the modules of the user's code to their files.
+        own_code: maps the modules of the user's code to their source.
         command: the command that the user ran, if another process started this one.
+        accepted_code: as in `Provenance`.
     """
     return Provenance(
         version=metadata.version("hessian-dynamics"),
@@ -83,16 +95,15 @@ def capture(own_code: Mapping[str, Path] = MappingProxyType({}), command: str | 
         diff_digest=attachments.keep(DIFF, uncommitted()),
         packages_digest=attachments.keep(PACKAGES, _installed()) or "",
         lock_digest=_lock_digest(),
-        own_code={module: digest for module, path in own_code.items() if (digest := _keep_code(path))},
+        own_code={module: _keep_code(content) for module, content in own_code.items()},
+        accepted_code=dict(accepted_code),
     )
 
 
-def _keep_code(path: Path) -> str | None:
-    try:
-        content = path.read_bytes()
-    except OSError:  # importing the module reports the error
-        return None
-    return attachments.keep(OWN_CODE, content.decode(errors="replace"), hashlib.sha256(content).hexdigest())
+def _keep_code(content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    attachments.keep(OWN_CODE, content.decode(errors="replace"), digest)
+    return digest
 
 
 @functools.cache

@@ -121,6 +121,7 @@ def _source(provenance: Provenance) -> dict[str, str]:
         "packages_digest": _short(provenance.packages_digest),
         "lock_digest": _short(provenance.lock_digest),
         **{f"own_code.{module}": _short(digest) for module, digest in provenance.own_code.items()},
+        **{f"accepted_code.{module}": f"was {digest[:12]}" for module, digest in provenance.accepted_code.items()},
     }
     return {key: value for key, value in tags.items() if value}
 

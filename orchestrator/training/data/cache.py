@@ -91,6 +91,15 @@ def is_decoded(folder: Path) -> bool:
     return (folder / "meta.json").exists()
 
 
+def decoded_digest(folder: Path) -> str | None:
+    """Returns the digest of the data in a decoded copy; None if there is no readable copy."""
+    try:
+        digest: str = json.loads((folder / "meta.json").read_text())["digest"]
+    except (OSError, ValueError, LookupError):
+        return None
+    return digest
+
+
 def load_or_decode(folder: Path, read: Callable[[Path], RawDataset]) -> DataSplits:
     """Returns the decoded copy in a folder, memory-mapped. Decodes the data set first if there is no copy.
 

@@ -8,7 +8,7 @@ import torch
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.digits import load_digits
-from orchestrator.training.data.image_folder import image_folder_state, load_image_folder
+from orchestrator.training.data.image_folder import image_folder_digest, image_folder_state, load_image_folder
 from orchestrator.training.data.images import DataError
 from orchestrator.training.data.split import VALIDATION_FRACTION, validation_size
 from orchestrator.training.data.torchvision_data import (
@@ -49,6 +49,23 @@ def load_source(config: Data) -> DataSplits:
         data = load_published(config)
     _check_train_subset(config, len(data.train))
     return data
+
+
+def source_digest(config: Data, decode: bool) -> str:
+    """Returns the digest of a whole data set. A decoded image folder is listed, but no image is read.
+
+    Args:
+        config: the data set.
+        decode: whether to decode the data set if it is not decoded yet.
+
+    Raises:
+        DataError: if a file or folder is missing or damaged, or if the data set is not decoded and must not be.
+    """
+    if isinstance(config, ImageFolderData) and (digest := image_folder_digest(Path(config.path))):
+        return digest
+    if not decode:
+        raise DataError(f"{available(config)}; run and plan decode and compare it")
+    return load_source(config.model_copy(update={"train_subset": None})).digest
 
 
 def available(config: Data) -> str:

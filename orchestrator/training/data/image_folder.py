@@ -1,7 +1,8 @@
 """Image folders: train/<class>/* and test/<class>/*, decoded once into the cache.
 
 Images are grey if all of them are, and RGB otherwise. EXIF orientation is applied. The name of the decoded copy
-contains a digest of all file names, sizes and modification times.
+contains a digest of all file names, sizes, times and inodes. Names, sizes and modification times are not enough: copies
+and archives keep modification times, and images without compression have equal sizes.
 """
 
 import hashlib
@@ -14,7 +15,14 @@ from typing import TypeVar
 
 import torch
 
-from orchestrator.training.data.cache import RawDataset, RawSplit, decoded_folder, is_decoded, load_or_decode
+from orchestrator.training.data.cache import (
+    RawDataset,
+    RawSplit,
+    decoded_digest,
+    decoded_folder,
+    is_decoded,
+    load_or_decode,
+)
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.image_file import is_grey, read_image
 from orchestrator.training.data.images import DataError
@@ -49,6 +57,15 @@ def image_folder_state(folder: Path) -> str:
     return f"{sum(map(len, listing.files.values())):,} images in {folder}, not decoded yet"
 
 
+def image_folder_digest(folder: Path) -> str | None:
+    """Returns the digest of the images of a folder; None if they are not decoded. Lists the folder, reads no image.
+
+    Raises:
+        DataError: if it is not a folder of images.
+    """
+    return decoded_digest(_list(folder).decoded)
+
+
 @dataclass(frozen=True)
 class _Listing:
     classes: tuple[str, ...]
@@ -80,7 +97,8 @@ def _list_files(folder: Path) -> _Listing:
         for label, name in enumerate(names):
             for entry in _image_entries(folder / split / name):
                 status = entry.stat()
-                digest.update(f"{split}/{name}/{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+                version = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+                digest.update(f"{split}/{name}/{entry.name}\0{version}\n".encode())
                 files[split].append((Path(entry.path), label))
     return _Listing(names, files, decoded_folder("images", digest.hexdigest()))
 

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -15,16 +14,11 @@ from typing import Any
 from torch import nn
 
 from orchestrator.study.model_config import ModuleConfig
+from orchestrator.training.models.own_code import note_import
 
 
 class ModelCodeError(RuntimeError):
     """The user's own code raised an exception. Not a ValueError, since those are shown without a traceback."""
-
-
-def importable_from(folder: str) -> None:
-    """Appends a folder to `sys.path`. Installed modules take precedence over its modules."""
-    if folder not in sys.path:
-        sys.path.append(folder)
 
 
 def build_user_model(
@@ -73,21 +67,6 @@ def user_code_errors(name: str, doing: str) -> Iterator[None]:
         raise ModelCodeError(f"model {name!r} raised when {doing}: {type(error).__name__}: {error}") from error
 
 
-def code_files(config: object) -> dict[str, Path]:
-    """Maps the module name of the user's own network to its file. Empty for built-in networks or if no file is found.
-
-    Modules that the file imports are not included.
-    """
-    if not isinstance(config, ModuleConfig):
-        return {}
-    path = config.name.partition(":")[0]
-    try:
-        spec = importlib.util.find_spec(path)
-    except Exception:  # importing a parent package failed, which is reported when the network is built
-        return {}
-    return {path: Path(spec.origin)} if spec and spec.origin and Path(spec.origin).is_file() else {}
-
-
 def _find_class(name: str) -> type[nn.Module]:
     path, _, attribute = name.partition(":")
     module = _import(name, path)
@@ -102,6 +81,8 @@ def _find_class(name: str) -> type[nn.Module]:
 
 def _import(name: str, path: str) -> ModuleType:
     importlib.invalidate_caches()
+    if path not in sys.modules:
+        note_import(path)
     try:
         with user_code_errors(name, "imported"):
             return importlib.import_module(path)

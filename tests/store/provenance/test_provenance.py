@@ -48,14 +48,17 @@ def test_the_installed_packages_have_a_digest(tmp_path: Path) -> None:
 
 
 def test_user_code_is_stored_unchanged(tmp_path: Path) -> None:
-    path, files = tmp_path / "nets.py", DiskFiles(tmp_path / "storage")
-    path.write_text("first\n")
-    first = capture({"my.nets": path, "gone": tmp_path / "gone.py"})
-    path.write_text("second\n")
+    files = DiskFiles(tmp_path)
+    first = capture({"my.nets": b"first\n"})
     assert first.own_code == {"my.nets": hashlib.sha256(b"first\n").hexdigest()}
     provenance.write_attachments(files, first)
     assert attachments.read(files, attachments.OWN_CODE, first.own_code["my.nets"]) == "first\n"
     assert capture().own_code == {}
+
+
+def test_accepted_code_is_stored_only_if_there_is_some() -> None:
+    assert "accepted_code" not in capture({"my.nets": b"x"}).to_json()
+    assert capture({"my.nets": b"x"}, accepted_code={"my.nets": "1f"}).to_json()["accepted_code"] == {"my.nets": "1f"}
 
 
 def test_attempts_and_manifests_of_older_versions_are_read() -> None:

@@ -89,6 +89,16 @@ def test_images_are_decoded_again_only_if_a_file_changes(folder: Path) -> None:
     assert torch.equal(changed.test.pixels[1:], first.test.pixels[1:])
 
 
+def test_other_images_of_the_same_names_sizes_and_times_are_decoded(tmp_path: Path) -> None:
+    """Archives and copies keep modification times, and images without compression have equal sizes."""
+    folders = [make_folder(tmp_path / name, suffix=".ppm") for name in ("a", "b")]
+    write_image(folders[1] / "train" / "cat" / "000.ppm", seed=12345)
+    for path in tmp_path.rglob("*.ppm"):
+        os.utime(path, (1, 1))
+    first, second = map(load_image_folder, folders)
+    assert first.digest != second.digest
+
+
 def test_digest_depends_only_on_the_content(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     os.utime(tmp_path / "copy" / "train" / "cat" / "000.png", (1, 1))

@@ -11,7 +11,8 @@ from torch import nn
 
 from orchestrator.study.model_config import ModuleConfig
 from orchestrator.training.models.networks import build_model
-from orchestrator.training.models.user_code import ModelCodeError, importable_from
+from orchestrator.training.models.own_code import importable_from
+from orchestrator.training.models.user_code import ModelCodeError
 
 SHAPE = (1, 8, 8)
 HERE = "tests.training.user_nets"
