@@ -23,6 +23,12 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model is a {type(model).__name__}, expected a torch.nn.Module: wrap the function in one")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"module {name!r} is a TorchScript module, expected Python code, since TorchScript replaces operations"
+                " and their derivatives: pass the model that was scripted or traced"
+            )
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise ValueError("no parameter of the model requires grad, expected at least one: call requires_grad_(True)")

@@ -1,8 +1,9 @@
 """The context in which models are measured. Arithmetic is exact inside, and everything is restored on exit."""
 
 import random
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ _EXACT: tuple[Any, ...] = ("none", "ieee", False)
 def measuring(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Enables gradients and twice differentiable attention, disables autocast and TF32, and restores all on exit.
 
+    Parts compiled by ``torch.compile`` run as the original Python, since compiled backward passes have no derivative.
     Also restores buffers and the random streams of torch (CPU and ``device``) and ``random``, even after an exception.
     Parameters, ``.grad`` and modes are not changed inside.
     """
@@ -29,7 +31,13 @@ def measuring(model: nn.Module, device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.autocast(device.type, enabled=False))
         # The flash and memory-efficient attention kernels have no second derivative.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(_without_compilation())
         yield
+
+
+def _without_compilation() -> AbstractContextManager[object]:
+    # torch.compile imports torch._dynamo, which takes seconds. If it is not imported, nothing is compiled.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @contextmanager
