@@ -19,24 +19,30 @@ def draw(shape: tuple[int, ...], distribution: Distribution) -> Tensor:
 def batched_results(
     matrix: Tensor, vectors: Tensor, distribution: Distribution, deflate: LanczosResult | None = None
 ) -> list[HutchinsonResult]:
-    """The results of `hutchinson` for probes [draws, probes, size], computed for all draws at once."""
-    probes, known = vectors.shape[1], torch.zeros(1, 1, dtype=matrix.dtype)
-    projected, products = vectors, vectors @ matrix
+    """Returns one result of `hutchinson` per draw, given the vectors [draws, probes, size] of its probes."""
+    products = vectors @ matrix
     frobenius = products.square().sum(dim=2)
-    if deflate is not None:
-        known = deflate.tridiagonal
-        projection = torch.eye(len(matrix), dtype=matrix.dtype) - deflate.basis @ deflate.basis.T
-        projected = vectors @ projection
-        products = projected @ matrix
-        frobenius = products.square().sum(dim=2) + (products @ deflate.basis).square().sum(dim=2)
-        products = products @ projection
-    samples = known.trace() + (projected * products).sum(dim=2)
+    if deflate is None:
+        return _results(vectors, products, frobenius, distribution, torch.zeros(1, 1, dtype=matrix.dtype))
+    projection = torch.eye(len(matrix), dtype=matrix.dtype) - deflate.basis @ deflate.basis.T
+    products = vectors @ projection @ matrix
+    frobenius = products.square().sum(dim=2) + (products @ deflate.basis).square().sum(dim=2)
+    return _results(vectors, products @ projection, frobenius, distribution, deflate.tridiagonal)
+
+
+def _results(
+    vectors: Tensor, products: Tensor, frobenius: Tensor, distribution: Distribution, inside: Tensor
+) -> list[HutchinsonResult]:
+    """The results for products M z [draws, probes, size], with M = PAP and ``inside`` = Q'AQ if A was deflated."""
+    probes = vectors.shape[1]
+    # P is a projection, so z'PAPz is also the product of PAPz with z itself.
+    samples = inside.trace() + (vectors * products).sum(dim=2)
     norms = products.square().sum(dim=2)
     variances = 2.0 * norms.mean(dim=1)
     if distribution == "rademacher":
         variances = torch.minimum(variances, 2.0 * (vectors * products).var(dim=1).sum(dim=1))
     values, errors = samples.mean(dim=1), samples.std(dim=1) / math.sqrt(probes)
-    norm_of_matrix = (known.square().sum() + frobenius.mean(dim=1)).sqrt()
+    norm_of_matrix = (inside.square().sum() + frobenius.mean(dim=1)).sqrt()
     columns = values, errors, norm_of_matrix, samples, norms, variances
     rows = zip(*(numbers.tolist() for numbers in columns), strict=True)
     return [
