@@ -73,9 +73,10 @@ def lanczos(
 
     ``converged`` requires, relative to |lambda_max|:
 
-    - ``error`` is at most half the tolerance. It stays large while the two largest Ritz values still separate;
+    - ``error`` is at most half the tolerance. It stays large until the two largest Ritz values have separated;
     - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair a tenth of its gap.
-      After a coarse stage: the residual is at most ten times the tolerance.
+      After a coarse stage: the residual is at most ten times the tolerance;
+    - the tolerance is at least 20 eps of the operator's dtype, 2.4e-6 in float32, because products are rounded.
 
     Lanczos cannot find a top eigenvector that is orthogonal to the start, so a random part is added to a given start.
     From a start that is nearly orthogonal, Lanczos may stagnate at an eigenvalue a relative distance w below the
@@ -90,7 +91,7 @@ def lanczos(
         op: the operator. A coarse stage needs a mean over samples in random order, such as
             `estimators.HessianOperator`.
         max_products: maximum number of products, including the coarse stage.
-        tolerance: relative to |lambda_max|; 0.0 uses every product.
+        tolerance: relative to |lambda_max|; 0.0 uses every product, and only an invariant subspace has then converged.
         initial: the start vector [size], of any nonzero length. A random vector of a hundredth of its length is added.
             None: standard normal. The eigenvector of the previous epoch saves few products in training. Cannot be
             combined with a coarse stage.

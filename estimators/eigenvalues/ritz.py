@@ -13,14 +13,15 @@ ROUNDING = 10.0
 # Bounds for convergence. Bounds called residual and error are multiples of the tolerance. They were tuned on Hessians
 # of networks in training (benchmarks/curvature/lambda_max.py) and on matrices of subsampled data.
 _ERROR = 0.5
-# Applies to random starts. Two eigenvalues a relative w apart look like a single one with residual r w, where r is the
-# ratio of the start's components along the upper and the lower eigenvector. P(r < 1/m) = 2/(pi m). With a bound of 1,
-# one start in ten counted the second of two eigenvalues 1% apart as converged to 0.1%.
+# Applies to random starts. Let r be the ratio of the start's components along the upper and the lower of two
+# eigenvectors, whose eigenvalues are a relative w apart. If r is small, the pair looks like one eigenvalue with a
+# residual of r w. P(r < 1/m) = 2/(pi m). With a bound of 1, one start in ten counted the lower of two eigenvalues 1%
+# apart as converged to 0.1%.
 _RESIDUAL = 0.1
-# Applies to random starts, as a share of the gap: the second Ritz pair must have converged as well. A start at an
-# eigenvector spans an invariant subspace, except for its random part. Other eigenvectors emerge slowly from that part,
-# as the second pair. Of starts at the second eigenvector, 17% counted as converged without this bound and none of 150
-# with it.
+# Applies to random and given starts, as a share of the gap: the second Ritz pair must have converged as well. Lanczos
+# finds nothing but the start if the start is an eigenvector, except through its random part, where other eigenvectors
+# grow slowly. They appear as the second pair first. Of starts at the second eigenvector, 17% counted as converged
+# without this bound and none of 150 with it.
 _SETTLED = 0.1
 # A coarse stage finds the eigenvectors near the top, so this looser bound replaces the previous two.
 _RESIDUAL_AFTER_COARSE = 10.0

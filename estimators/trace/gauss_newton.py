@@ -131,8 +131,7 @@ class _RandomSigns(ChunkEstimator):
 
     def __init__(self, vectors: int, generator: torch.Generator | None) -> None:
         if generator is None:
-            # The state of the global generator is restored after the trace. Direct draws would be the same in every
-            # call.
+            # Measuring restores the global generator, so direct draws would be the same in every call.
             generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
         self._vectors, self._generator = vectors, generator
         # Per sample: the number of estimates, their mean square, and the variance of their mean (NaN for one estimate).
@@ -165,8 +164,9 @@ class _RandomSigns(ChunkEstimator):
     def standard_error(self) -> float:
         """Standard error of the mean over all samples.
 
-        A single estimate has a known square but no variance. Few samples dominate both, so the ratio of variance to
-        square over the samples with two vectors is more reliable than their mean variance.
+        Only samples with several vectors show a variance. A few samples dominate the sum of variances, and the same
+        samples dominate the sum of squares. So the ratio of the two sums is taken from the samples with two vectors
+        and multiplied by the squares of the others. This is more reliable than a mean variance.
         """
         counts, squares, variances = (
             torch.cat(parts).cpu() for parts in (self._counts, self._squares, self._variances)

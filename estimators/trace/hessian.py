@@ -46,7 +46,8 @@ class HessianTrace:
     def interval(self, level: float = 0.95, method: Method = "student") -> tuple[float, float]:
         """The confidence interval (low, high) of the trace at ``level``; see `HutchinsonResult.interval`.
 
-        The error of sampled signs is treated as known, since it is averaged over all samples. The width is 0 if exact.
+        The uncertainty of the signs' standard error is neglected, because many samples determine it. The width is 0 if
+        the trace is exact.
 
         Raises:
             ValueError: if level is outside (0, 1) or the method is unknown.
@@ -71,9 +72,9 @@ def hessian_trace(
 
     If the network is piecewise linear in each single parameter, tr(H) = tr(GGN), so the result is exact and needs no
     probes (`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
-    2 ||H - GGN||_F^2 for Gaussian probes, and less for Rademacher probes by the share of the diagonal. (The variance of
-    z'Hz is 2 ||H||_F^2.) The variance is small if the curvature comes from the loss rather than the network, for
-    example near a minimum, where the gradient with respect to the outputs vanishes.
+    2 ||H - GGN||_F^2 for Gaussian probes. For Rademacher probes the diagonal does not contribute. The variance is small
+    if the curvature comes from the loss rather than the network, for example near a minimum, where the gradient with
+    respect to the outputs vanishes. Probes of H itself would have a variance of 2 ||H||_F^2.
 
     Costs an exact trace and one product per probe. The products are counted in ``op.products``.
 
@@ -87,7 +88,8 @@ def hessian_trace(
         generator: draws first the signs, if sampled, and then the probes. None: torch's global CPU generator.
 
     Raises:
-        ValueError: if op is not a HessianOperator, or as in `estimators.hutchinson` and `estimators.exact_trace`.
+        ValueError: if op is not a HessianOperator, if the loss uses parameters directly (a weight penalty), or as in
+            `estimators.hutchinson` and `estimators.exact_trace`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     >>> op = HessianOperator(model, torch.nn.functional.mse_loss, (torch.ones(8, 3), torch.zeros(8, 1)))

@@ -39,7 +39,8 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     """The root of a mean loss at outputs [n, ...].
 
     It has a closed form if ``loss_fn`` is torch's cross_entropy or mse_loss, or their module. Otherwise it is computed
-    by an eigendecomposition. A function that wraps these losses gets the general root of the same matrix.
+    by an eigendecomposition, also for a function that calls one of these losses. The root is computed in float64 if
+    float32 is too coarse (`estimators.problem.loss_precision`).
 
     Raises:
         ValueError: if the targets do not fit, or the general root is needed for more than 2,000 outputs per sample.
