@@ -18,7 +18,8 @@ class GaussNewtonOperator(CurvatureOperator):
     J_n is the Jacobian of sample n's outputs z_n with respect to the parameters, and l_n is its loss (Schraudolph,
     2002). G is positive semidefinite if the loss is convex in the outputs. For cross-entropy it is the Fisher matrix
     (Martens, 2020). The Hessian is H = G + sum over outputs of dL/dz_c d2z_c. Arguments, order of vectors, subsets,
-    product counts, kept graphs and errors are the same as for `estimators.HessianOperator`.
+    product counts, kept graphs and errors are the same as for `estimators.HessianOperator`. A loss that uses parameters
+    directly, such as one with a weight penalty, is refused.
 
     A product costs 7F: 3F for the outputs and the graph of J'u, which is linear in u, 2F to differentiate that graph
     for the product with J, and 2F for the product with J'. With kept graphs a product costs 4F.

@@ -24,7 +24,8 @@ class HessianOperator(CurvatureOperator):
     Args:
         model: in the mode to be measured; no active dropout, no batch norm in train mode.
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples; checked against the losses of single samples
-            during the first pass over the data.
+            during the first pass over the data. A penalty on the weights may be added. If rounding in float32 would be
+            visible, the loss is evaluated in float64.
         batches: an (inputs, targets) pair of tensors, or a re-iterable of such pairs in a fixed order. Chunks are moved
             to the model's device.
         chunk_size: maximum number of samples differentiated at a time (chunks do not span batches). None: chosen from
