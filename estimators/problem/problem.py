@@ -146,8 +146,8 @@ class Problem:
     def _check_samples(self) -> None:
         """Raises ValueError if the forward pass uses half precision, mixes samples or rewrites weights."""
         inputs, targets = self._longest(SAMPLES)
-        self._check_input_dtype(inputs)
         with weights_unchanged(self.model):
+            self._check_input_dtype(inputs)
             # Estimators check targets themselves, with messages that name the fix.
             with HalfPrecisionRefused(), suppress(IndexError, RuntimeError):
                 evaluate(self.model, self.loss_fn, inputs, targets)

@@ -26,7 +26,7 @@ def resident(key="VmRSS"):
 # The baseline is the peak of the same products without kept graphs.
 WITHIN_BUDGET = """
 model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4096, 10))
-data = torch.randn(360, 3, 32, 32), torch.randint(10, (360,))
+data = torch.randn(720, 3, 32, 32), torch.randint(10, (720,))
 
 def peak(budget):
     op = kind(model, nn.functional.cross_entropy, data, chunk_size=20, memory_budget=budget)
@@ -37,10 +37,11 @@ def peak(budget):
         return resident("VmHWM"), op._graphs.memory.held
 
 without, _ = peak(0)
-budget = 12 * 2**20
+budget = 24 * 2**20
 within, held = peak(budget)
 assert 0.8 * budget < held <= budget, held
-assert 0.8 * budget < within - without < 1.1 * budget, (within - without) / budget
+# The checks of the first pass need memory beside the kept graphs.
+assert 0.8 * budget < within - without < 1.2 * budget, (within - without) / budget
 """
 
 # A smooth network, for which hessian_trace takes probes. One leaked graph per call would be megabytes.

@@ -129,7 +129,7 @@ def test_nan_propagates_as_in_torch(network: Network) -> None:
 
 def test_the_output_of_the_convolution_is_not_saved() -> None:
     at = parameters()
-    with LeanConvolutions(), PooledRelus(), recording_saved() as saved:
+    with recording_saved() as saved, LeanConvolutions(), PooledRelus():
         outputs = usual(images(), *at)
     convolved = 7 * 4 * 6 * 6
     assert outputs.requires_grad and max(tensor.numel() for tensor in saved) < convolved
