@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     StorageOption,
     SweepArgument,
     TrackingOption,
+    overridden,
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, interruptible, say
@@ -32,7 +33,6 @@ from orchestrator.scheduling.stopping import read_budget
 from orchestrator.scheduling.time_spent import spending
 from orchestrator.store.ownership.claims import Owner
 from orchestrator.store.storage import Storage
-from orchestrator.study.sweep import load_sweep
 
 
 @app.command()
@@ -49,7 +49,7 @@ def plan(
     cannot be estimated, the reason is shown and the exit code is still 0.
     """
     store = Storage(storage)
-    current = reconcile(load_sweep(sweep, override or ()), store)
+    current = reconcile(overridden(sweep, override, store), store)
     console.print(table(current), crop=False)
     for line in (current.summary, *damage(current), *own_code(current)):
         say(line)
@@ -91,7 +91,8 @@ def run(
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.background import BackgroundShipper
 
-    desired, store = load_sweep(sweep, override or ()), Storage(storage)
+    store = Storage(storage)
+    desired = overridden(sweep, override, store)
     seconds = read_budget(budget)
     shipper = BackgroundShipper(store, desired.name, absolute_uri(tracking_uri))
     options = RunOptions(
@@ -132,7 +133,8 @@ def trial(
     from orchestrator.rerun import rerun
     from orchestrator.trial import TrialOptions
 
-    desired, store = load_sweep(sweep, override or ()), Storage(storage)
+    store = Storage(storage)
+    desired = overridden(sweep, override, store)
     config = desired.find(trial_id)
     stored = store if compare else None
     if adopt:

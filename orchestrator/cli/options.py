@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
@@ -28,7 +29,10 @@ TrackingOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a value: `--set optimizer.lr=0.1`. This defines another sweep."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a value: `--set optimizer.lr=0.1`. This defines another sweep, except for `resources`, "
+        "`keep_checkpoints` and `description`.",
     ),
 ]
 EngineOption = Annotated[EngineName, typer.Option(help="`ray`, or `local` for plain processes on this machine.")]
@@ -49,3 +53,8 @@ BudgetOption = Annotated[
 def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
     """Returns the sweep as it was last run, or loads its file if it was never run."""
     return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)
+
+
+def overridden(sweep: str, overrides: Sequence[str] | None, store: Storage) -> Sweep:
+    """Loads a sweep with overrides, under the name that the storage holds it by."""
+    return load_sweep(sweep, overrides or (), lambda name: name in store.sweeps())

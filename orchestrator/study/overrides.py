@@ -1,7 +1,7 @@
 """The option ``--set``, which overrides values of a sweep file."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -11,7 +11,9 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep_file_error import models_in
 from orchestrator.study.yaml_file import parse_value
 
-_BESIDE_TRIALS = ("resources", "keep_checkpoints", "sample")
+_NOT_NAMING = ("resources", "keep_checkpoints", "description")
+"""Top-level keys of a sweep file that change neither its trials nor its name."""
+_BESIDE_TRIALS = (*_NOT_NAMING, "sample")
 """Top-level keys of a sweep file that can be overridden. All other keys are fields of a trial."""
 
 
@@ -37,7 +39,7 @@ def override(content: dict[str, Any], key: str, value: Any) -> None:
 
     A list for a key that takes a single value becomes an axis of every grid.
     """
-    if key.partition(".")[0] in _BESIDE_TRIALS:
+    if _top(key) in _BESIDE_TRIALS:
         put(content, key, value)
         return
     sampled = _drop_from_sample(content, key)
@@ -89,8 +91,21 @@ def put(content: dict[str, Any], dotted: str, value: Any) -> None:
     content[last] = value
 
 
-def overridden_name(name: str, overrides: Sequence[str]) -> str:
-    """Returns the name of the overridden sweep. The order of the overrides does not change the name."""
+def overridden_name(name: str, overrides: Sequence[str], stored: Callable[[str], bool] = lambda name: False) -> str:
+    """Returns the name of the overridden sweep, which depends on the overrides of its trials, in any order.
+
+    Version 0.1 digested all overrides. If `stored` returns True for the name that it gave, that name is kept.
+    """
+    former = _digested(name, overrides)
+    current = _digested(name, [given for given in overrides if _top(given.partition("=")[0]) not in _NOT_NAMING])
+    return former if former != current and stored(former) else current
+
+
+def _digested(name: str, overrides: Sequence[str]) -> str:
     if not overrides:
         return name
     return f"{name}-{hashlib.sha256(chr(10).join(sorted(overrides)).encode()).hexdigest()[:6]}"
+
+
+def _top(key: str) -> str:
+    return key.partition(".")[0]

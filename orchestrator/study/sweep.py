@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,14 +126,15 @@ def _section(key: str) -> str:
     return key.rpartition(".")[0]
 
 
-def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
+def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str], bool] = lambda name: False) -> Sweep:
     """Loads a sweep from a file.
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
         overrides: strings ``key=value`` with a dotted key. Each replaces the value of the key in ``trial:``. If
-            ``grid:`` varies the key, the value or list of values replaces those in ``grid:`` too. The result is a
-            separate sweep named ``<name>-<digest of the overrides>``, in any order of the overrides.
+            ``grid:`` varies the key, the value or list of values replaces those in ``grid:`` too. Overrides of trials
+            make a separate sweep named ``<name>-<digest of the overrides>``, in any order of the overrides.
+        stored: returns whether the storage holds a sweep of this name; see `overridden_name`.
 
     Raises:
         SweepFileError: the file is invalid; the message lists every issue.
@@ -155,7 +156,8 @@ def load_sweep(source: str, overrides: Sequence[str] = ()) -> Sweep:
     trials, more = expand(content)
     if issues + more:
         raise SweepFileError(path, issues + more)
-    return Sweep(overridden_name(file.name, overrides), file.description, trials, file.resources, file.keep_checkpoints)
+    name = overridden_name(file.name, overrides, stored)
+    return Sweep(name, file.description, trials, file.resources, file.keep_checkpoints)
 
 
 def _find(source: str) -> Path:

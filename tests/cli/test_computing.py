@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.scheduling.estimate import missing_epochs
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.probe import ProbeResult
+from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, load_sweep
 from orchestrator.training.cost import EpochPart
@@ -98,6 +100,16 @@ def test_missing_data_is_an_error_before_anything_is_scheduled(run: Command, tmp
     assert done.returncode == 2
     assert f"data folder {str(tmp_path / 'gone')!r} does not exist" in done.stderr
     assert not (tmp_path / "results" / "trials").exists()
+
+
+@pytest.mark.usefixtures("known_times")
+def test_overridden_resources_open_the_same_sweep(run: Command, tmp_path: Path) -> None:
+    sweep, overrides = write(tmp_path, SMALL), ("--set", "resources.cpu=2", "--set", "description=two cores")
+    assert "small: 0 of 2 trials done" in run("plan", sweep, *overrides).stdout
+    former = replace(load_sweep(sweep), name="small-6325d3")  # as version 0.1 named it
+    Storage(tmp_path / "results").sweep(former.name).write_manifest(former, capture())
+    assert "small-6325d3: 0 of 2 trials done" in run("plan", sweep, *overrides).stdout
+    assert "small: 0 of 2 trials done" in run("plan", sweep, *overrides[:2]).stdout
 
 
 @pytest.mark.usefixtures("known_times")

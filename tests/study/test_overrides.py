@@ -1,6 +1,8 @@
 """``--set`` overrides values of a sweep file."""
 
 import re
+from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -72,12 +74,29 @@ def test_an_override_of_a_list_valued_field(write: Write) -> None:
     assert trial.measurement.estimators == ("lanczos",)
 
 
-def test_an_override_of_resources_changes_no_trial(write: Write) -> None:
-    plain = load_sweep(write(GRID))
-    for overrides in (["resources.cpu=3", "resources.gpu=0.5"], ["resources={cpu: 3, gpu: 0.5}"]):
-        sweep = load_sweep(write(GRID), overrides)
-        assert sweep.resources == Resources(cpu=3, gpu=0.5)
-        assert sweep.trials == plain.trials
+@pytest.mark.parametrize("overrides", [["resources.cpu=3", "resources.gpu=0.5"], ["resources={cpu: 3, gpu: 0.5}"]])
+def test_an_override_of_resources_changes_neither_trials_nor_name(write: Write, overrides: list[str]) -> None:
+    sweep = load_sweep(write(GRID), overrides)
+    assert sweep == replace(load_sweep(write(GRID)), resources=Resources(cpu=3, gpu=0.5))
+
+
+@pytest.mark.parametrize("override", ["keep_checkpoints=every 10", "description=over night", "resources.cpu=2"])
+def test_an_override_beside_the_trials_does_not_rename_a_renamed_sweep(write: Write, override: str) -> None:
+    other = load_sweep(write(GRID), ["epochs=7"])
+    key, _, value = override.partition("=")
+    sweep = load_sweep(write(GRID), [override, "epochs=7"])
+    assert (sweep.name, sweep.trials) == (other.name, other.trials)
+    if hasattr(sweep, key):
+        assert getattr(sweep, key) == value
+
+
+def test_a_sweep_stored_under_its_former_name_keeps_it(write: Write) -> None:
+    overrides = ["resources.gpu=0.125", "epochs=7"]
+    former = "x-" + sha256(b"epochs=7\nresources.gpu=0.125").hexdigest()[:6]
+    assert load_sweep(write(GRID), overrides, lambda name: name == former).name == former
+    current = load_sweep(write(GRID), overrides).name
+    assert current == load_sweep(write(GRID), ["epochs=7"]).name != former
+    assert load_sweep(write(GRID), overrides, lambda name: name == current).name == current
 
 
 def test_the_order_of_overrides_does_not_change_the_name(write: Write) -> None:
