@@ -1,6 +1,7 @@
 """Runs a trial. The epoch loop computes the epochs that are not stored yet and commits them one by one."""
 
 import secrets
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -31,6 +32,10 @@ _RIVAL_POLL_SECONDS = 2.0
 
 class ChangedCodeError(ValueError):
     """The user's own code differs from the code behind the stored epochs of a trial."""
+
+
+class MissingGpuError(ValueError):
+    """A trial requests a GPU that its machine lacks."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
 
     Raises:
         ChangedCodeError: if the user's own code changed since the stored epochs and this is not accepted.
+        MissingGpuError: if the trial requests a GPU and torch finds none.
         SupersededError: if another attempt has taken the trial over, or the owner's driver has a successor. The trial
             has not failed, and this process has nothing left to do.
     """
@@ -207,5 +213,16 @@ def data_digest(config: TrialConfig, resources: Resources) -> str:
 
 
 def device_of(resources: Resources) -> torch.device:
-    """Returns the device on which a trial computes."""
-    return torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+    """Returns the device on which a trial computes.
+
+    Raises:
+        MissingGpuError: if the trial requests a GPU and torch finds none.
+    """
+    if resources.gpu_share == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise MissingGpuError(
+            f"the trial requests gpu: {resources.gpu_share:g}, but torch finds no GPU on {socket.gethostname()}; "
+            "check the driver and torch's CUDA build there, or use --set resources.gpu=0"
+        )
+    return torch.device("cuda")

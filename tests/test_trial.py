@@ -21,7 +21,7 @@ from orchestrator.study.sweep import Resources
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import DataError
-from orchestrator.trial import TrialOptions, run_trial
+from orchestrator.trial import MissingGpuError, TrialOptions, device_of, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial
 
@@ -55,6 +55,14 @@ def assert_equal(ours: TrialStore, twin: TrialStore) -> None:
     assert ours_last is not None
     assert twin_last is not None
     assert ours_last.content == twin_last.content
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
+def test_a_missing_gpu_is_an_error(store: TrialStore) -> None:
+    with pytest.raises(MissingGpuError, match="the trial requests gpu: 0.5, but torch finds no GPU on .*gpu=0"):
+        run_trial(CONFIG, store, TrialOptions(Resources(gpu=0.5)))
+    assert store.attempts() == []
+    assert device_of(Resources(gpu=0.0)) == torch.device("cpu")
 
 
 def stop_after(epochs: int) -> Any:

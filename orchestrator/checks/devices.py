@@ -40,10 +40,10 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
         yield warning("devices", text, f"run fewer trials at a time: --max-concurrent {fitting}")
     else:
         yield ok("devices", text)
-    if sweep and sweep.resources.gpu > 0 and not gpus():
-        text = f"torch finds no GPU, but sweep {sweep.name!r} requests gpu: {sweep.resources.gpu}"
-        fix = "use --set resources.gpu=0; otherwise --engine local computes on the CPU, and Ray waits for a GPU"
-        yield warning("devices", text, fix)
+    wanted, found = sweep.resources.gpu if sweep else 0.0, len(gpus())
+    if sweep and wanted != "auto" and wanted > found:
+        text = f"torch finds {found} GPUs here, but a trial of sweep {sweep.name!r} requests gpu: {wanted:g}"
+        yield warning("devices", text, "run it on a cluster that has them, or use --set resources.gpu=auto")
 
 
 def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:

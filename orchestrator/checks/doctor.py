@@ -1,6 +1,6 @@
 """Checks everything a run needs, and changes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.checks.data import check_sweep
@@ -11,8 +11,9 @@ from orchestrator.checks.software import check_versions
 from orchestrator.checks.storage import check_cache, check_old_copies, check_storage
 from orchestrator.checks.tracker import check_tracker
 from orchestrator.scheduling.engines.ray import check_reachable, cluster
+from orchestrator.scheduling.placement import Node, NoRoomError, refuse_oversized, resolved
 from orchestrator.store.storage import Storage
-from orchestrator.study.sweep import Sweep
+from orchestrator.study.sweep import Resources, Sweep
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,16 @@ def _loaded(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Findin
 def _nodes(storage: Storage, address: str, sweep: Sweep | None) -> Iterator[Finding]:
     try:
         with cluster(address):
+            from orchestrator.scheduling.engines.ray_nodes import fixed_size  # imports Ray
+
             reports = ask_nodes(storage, dict.fromkeys(trial.data for trial in sweep.trials) if sweep else ())
+            placed = list(placement_findings(reports, sweep, fixed_size))
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         yield problem("ray", error)
         return
     for report in reports:
         yield from node_findings(report)
-    if not any(offers(report, sweep) for report in reports):
-        wanted = f"{sweep.resources.cpu} CPUs and {sweep.resources.gpu:g} GPUs" if sweep else "CPUs"
-        yield warning("ray", f"no node offers {wanted} to a trial, so trials wait until one joins")
+    yield from placed
 
 
 def node_findings(report: NodeReport) -> Iterator[Finding]:
@@ -82,6 +84,12 @@ def node_findings(report: NodeReport) -> Iterator[Finding]:
         yield ok("node", f"{report.name}: {'; '.join(finding.text for finding in report.findings)}")
 
 
-def offers(report: NodeReport, sweep: Sweep | None) -> bool:
-    """Whether a node has the resources for a trial of a sweep."""
-    return sweep is None or (report.cpus >= sweep.resources.cpu and report.gpus >= sweep.resources.gpu)
+def placement_findings(
+    reports: Sequence[NodeReport], sweep: Sweep | None, fixed_size: Callable[[], bool]
+) -> Iterator[Finding]:
+    """Yields a finding if no node is large enough for a trial: a problem if the cluster has a fixed size."""
+    nodes = [Node(report.name, report.cpus, report.gpus) for report in reports]
+    try:
+        refuse_oversized(resolved(sweep.resources if sweep else Resources(), nodes), nodes)
+    except NoRoomError as error:
+        yield problem("ray", error) if fixed_size() else warning("ray", f"{error}; trials wait until a node joins")

@@ -24,6 +24,7 @@ from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.estimate import own_code
 from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.options import RunOptions
+from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.change import read_change
 from orchestrator.scheduling.remeasuring.status import shortcomings
@@ -136,15 +137,16 @@ def trial(
     store = Storage(storage)
     desired = overridden(sweep, override, store)
     config = desired.find(trial_id)
+    resources = on_this_machine(desired.resources)
     stored = store if compare else None
     if adopt:
         with store.sweep(desired.name).driver_lease as lease:
             owner = Owner(desired.name, lease.number)
-            options = TrialOptions(desired.resources, keeps=desired.keeps, owner=owner)
+            options = TrialOptions(resources, keeps=desired.keeps, owner=owner)
             same = rerun(config, store, options, console, stored)
     else:
         with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
-            same = rerun(config, Storage(scratch), TrialOptions(desired.resources), console, stored)
+            same = rerun(config, Storage(scratch), TrialOptions(resources), console, stored)
     raise typer.Exit(0 if same else 1)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.scheduling.job import Job, TrialSnapshot
 from orchestrator.scheduling.retry import Failure, FailureKind, NextStep, conclusion, decide, pause_seconds
+from orchestrator.study.sweep import Resources
 
 log = logging.getLogger(__name__)
 SAME_ERROR_TRIALS = 3
@@ -51,7 +52,6 @@ class Attempts:
         trial_ids: the trials, in the order in which they begin.
         stopping: returns True once no further attempt may begin.
         stop: asks running attempts to end after their current epoch.
-        gpu: whether trials compute on GPUs.
         jitter: returns a random number between 0 and 1.
     """
 
@@ -61,7 +61,6 @@ class Attempts:
         trial_ids: Iterable[str],
         stopping: Callable[[], bool] = lambda: False,
         stop: Callable[[], None] = lambda: None,
-        gpu: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.job = job
@@ -69,7 +68,7 @@ class Attempts:
         self._running: dict[str, _Trial] = {}
         self._stopping = stopping
         self._stop = stop
-        self._gpu = gpu
+        self._gpu = False
         self._jitter = jitter
         self._lock = threading.RLock()
         self._first_ends: list[Failure | None] = []
@@ -77,6 +76,17 @@ class Attempts:
         """Maps a node to the trials that died on it since a trial last committed an epoch there."""
         self._unfit_nodes: set[str] = set()
         self._closed = False
+
+    def grant(self, resources: Resources) -> None:
+        """Sets the resources of all attempts. The engine calls this before the first one begins."""
+        self.job = self.job.with_resources(resources)
+        self._gpu = resources.gpu_share > 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether attempts should end. Those that wait for resources end at once."""
+        with self._lock:
+            return self._closed or self._stopping()
 
     def __len__(self) -> int:
         """Number of trials waiting for an attempt."""
@@ -93,9 +103,7 @@ class Attempts:
     def finished(self) -> bool:
         """Whether no further attempt will begin."""
         with self._lock:
-            if self._closed or self._stopping():
-                return True
-            return not self._waiting and not self._running
+            return self.stopping or (not self._waiting and not self._running)
 
     def next(self, engine_keeps_alone: bool = False) -> PlannedAttempt | None:
         """Returns the next attempt, or None if none may begin now.

@@ -122,6 +122,7 @@ def compute(
 
     Raises:
         ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
+        NoRoomError: if no node has the resources of a trial.
         ValueError: if a node of the cluster is unfit.
         KeyboardInterrupt: if the user asked twice to stop.
     """
@@ -132,7 +133,7 @@ def compute(
     if preflight and lease:
         job = replace(job, requirements=preflight.requirements(sweep.name, lease, _digests(sweep)))
     stopping = Stopping(store.request_stop, options.budget_seconds, lost=lambda: lease is not None and lease.lost)
-    attempts = Attempts(job, sweep.by_id, lambda: stopping.requested, stopping.ask, gpu=sweep.resources.gpu > 0)
+    attempts = Attempts(job, sweep.by_id, lambda: stopping.requested, stopping.ask)
     with ExitStack() as stack:
         stack.callback(stopping.cancel)
         stack.enter_context(handlers_kept())  # Ray replaces a signal handler

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.scheduling.engines.local import trials_at_a_time
 from orchestrator.scheduling.options import EngineName
+from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import Plan
 from orchestrator.scheduling.probe import probe
 from orchestrator.scheduling.time_spent import Spent
@@ -78,6 +79,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
 
     Raises:
         DataError: if the data of a trial is missing or damaged.
+        NoRoomError: if this machine lacks the GPUs of a trial.
         ProbeError: if a trial could not be run.
     """
     began = time.monotonic()
@@ -90,7 +92,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
         read_data(plan.trial(trial_id).data for trial_id in missing)
     mixes = {trial_id: epoch_parts(plan.trial(trial_id), epochs) for trial_id, epochs in missing.items()}
     parts = _ordered(list(dict.fromkeys(part for mix in mixes.values() for part in mix)))
-    resources = plan.sweep.resources
+    resources = on_this_machine(plan.sweep.resources)
     at_a_time = min(trials_at_a_time(resources, max_concurrent), len(missing))
     with status(f"probing: timing {len(parts)} parts of epochs, {at_a_time} at a time"):
         probed = probe(parts, at_a_time, resources)

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from orchestrator.scheduling.preflight import Requirements, UnfitError
 from orchestrator.scheduling.retry import STORAGE_FAILURES, Failure, FailureKind, failure_of
@@ -17,7 +17,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import SweepStore
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.sweep import Sweep
+from orchestrator.study.sweep import Resources, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,10 @@ class TrialSnapshot:
 
 class Job(Protocol):
     """The job that an engine runs for each trial. It is pickled and sent to worker processes."""
+
+    def with_resources(self, resources: Resources) -> "Job":
+        """Returns the job with the resources of each trial, which the engine has resolved."""
+        ...
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs the job for a trial. `node` is the engine's name of the node. Returns the failure, or None."""
@@ -73,6 +77,12 @@ class TrainingJob:
     """Digests of the modules of the user's own code that the driver imported; empty checks nothing."""
     requirements: Requirements | None = None
     """Requirements that a cluster node must meet before each trial; None on the driver's machine."""
+    resources: Resources | None = None
+    """Resources of each trial as resolved by the engine; None takes those of the sweep."""
+
+    def with_resources(self, resources: Resources) -> Self:
+        """Returns the job with the resources of each trial."""
+        return replace(self, resources=resources)
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         """Runs a trial. An exception is returned as the trial's failure."""
@@ -116,7 +126,7 @@ class TrainingJob:
 
         storage, store, sweep, config = self._open(trial_id)
         options = TrialOptions(
-            sweep.resources,
+            self.resources or sweep.resources,
             stop_requested=lambda: store.stop_requested,
             keeps=sweep.keeps,
             owner=Owner(self.sweep, self.lease),
@@ -143,7 +153,7 @@ class TrainingJob:
         if self.own_code:
             _check_code(self.own_code, code_digests(own_code(config)))
         if self.requirements:
-            self.requirements.check_data(config.data, data_digest(config, sweep.resources))
+            self.requirements.check_data(config.data, data_digest(config, self.resources or sweep.resources))
         return storage, store, sweep, config
 
 

@@ -64,7 +64,8 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
     started = time.time()
-    pool = ProcessPoolExecutor(processes, context, _start, (context.Value("i", 0), resources.gpu > 0, str(Path.cwd())))
+    gpu = resources.gpu_share > 0
+    pool = ProcessPoolExecutor(processes, context, _start, (context.Value("i", 0), gpu, str(Path.cwd())))
     try:
         timings = _timings(pool, parts, processes, resources)
     except BrokenProcessPool:
@@ -112,13 +113,12 @@ def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
 
 def _time(part: "EpochPart", resources: Resources) -> _Timing:
     try:
-        import torch
-
         from orchestrator.training.cost import part_seconds
         from orchestrator.training.data.stand_in import probe_data
         from orchestrator.training.environment import reproducible
+        from orchestrator.trial import device_of
 
-        device = torch.device("cuda" if resources.gpu > 0 and torch.cuda.is_available() else "cpu")
+        device = device_of(resources)
         with reproducible(resources.cpu):
             probe_data(part.config.data, device)
             return _Timing(time.time(), part_seconds(part, device))

@@ -1,12 +1,13 @@
 """A sweep, which is a named list of trials read from a file. All issues of a file are reported together."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -26,7 +27,27 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     cpu: Annotated[int, Field(ge=1)] = 1
-    gpu: Annotated[float, Field(ge=0)] = 0.0
+    gpu: float | Literal["auto"] = 0.0
+    """Share of a GPU. ``auto`` is one GPU if there is one and none otherwise; the driver decides, see `placement`."""
+
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _share_or_auto(cls, gpu: object) -> object:
+        share = isinstance(gpu, int | float) and not isinstance(gpu, bool) and 0 <= gpu < math.inf
+        if not share and gpu != "auto":
+            raise ValueError("must be a number of at least 0, or auto")
+        return gpu
+
+    @property
+    def gpu_share(self) -> float:
+        """Share of a GPU, once ``auto`` is resolved.
+
+        Raises:
+            ValueError: it is not resolved.
+        """
+        if self.gpu == "auto":
+            raise ValueError("gpu: auto is not resolved; use orchestrator.scheduling.placement.on_this_machine")
+        return self.gpu
 
 
 class SweepFile(BaseModel):

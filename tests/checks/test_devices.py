@@ -33,8 +33,9 @@ def test_a_requested_but_missing_gpu_is_a_warning(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     _, finding = check_cores(sweep(Resources(gpu=0.5)))
     assert finding.severity is Severity.WARNING
-    assert finding.text == "torch finds no GPU, but sweep 'wide' requests gpu: 0.5"
-    assert len(list(check_cores(sweep(Resources())))) == 1
+    assert finding.text == "torch finds 0 GPUs here, but a trial of sweep 'wide' requests gpu: 0.5"
+    for gpu in (0.0, "auto"):
+        assert len(list(check_cores(sweep(Resources(gpu=gpu))))) == 1
 
 
 def test_unusable_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.checks.doctor import Subject, examine, node_findings, offers
+from orchestrator.checks.doctor import Subject, examine, node_findings, placement_findings
 from orchestrator.checks.finding import Finding, Severity, ok, problem, warning
 from orchestrator.checks.nodes import NodeReport
 from orchestrator.cli import app
@@ -78,9 +78,18 @@ def test_a_node_has_one_line_per_fault_or_a_single_one() -> None:
         problem("node", "b: versions: torch 2.0.0, expected 2.14.1 as on the driver", "install it"),
         warning("node", "b: versions: its commit is not known"),
     ]
-    assert offers(fit, None)
-    assert offers(fit, Sweep("one", "", (), Resources(cpu=2)))
-    assert not offers(fit, Sweep("one", "", (), Resources(cpu=2, gpu=0.5)))
+
+
+def placed(resources: Resources | None, fixed_size: bool = True) -> list[Severity]:
+    nodes = [NodeReport("a", (), cpus=2.0)]
+    sweep = resources and Sweep("one", "", (), resources)
+    return [finding.severity for finding in placement_findings(nodes, sweep, lambda: fixed_size)]
+
+
+def test_a_trial_larger_than_every_node_is_a_problem_unless_the_cluster_grows() -> None:
+    assert placed(None) == placed(Resources(cpu=2)) == placed(Resources(gpu="auto")) == []
+    assert placed(Resources(cpu=2, gpu=0.5)) == [Severity.PROBLEM]
+    assert placed(Resources(cpu=2, gpu=0.5), fixed_size=False) == [Severity.WARNING]
 
 
 def test_an_unreachable_cluster_is_one_problem(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ def trials_on_one(words: list[str]) -> float:
     sweep, *options = words
     overrides = [value for option, value in pairwise(options) if option == "--set"]
     resources = load_sweep(sweep, overrides).resources
-    assert resources.gpu > 0, f"{shlex.join(words)} trains on CPUs"
+    assert resources.gpu_share > 0, f"{shlex.join(words)} trains on CPUs"
     assert resources.cpu == 1
-    return 1 / resources.gpu
+    return 1 / resources.gpu_share
 
 
 def test_a_sweep_on_kubernetes_requests_the_gpu_of_its_worker() -> None:

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.scheduling.attempts import Attempts, PlannedAttempt
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, FailureKind
+from orchestrator.study.sweep import Resources
 
 BUG = Failure(
     FailureKind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1"
@@ -34,6 +35,9 @@ class Desk:
     def said(self) -> list[str]:
         return self.captured.messages
 
+    def with_resources(self, resources: Resources) -> "Desk":
+        return self
+
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         raise AssertionError("nothing runs here")
 
@@ -44,7 +48,9 @@ class Desk:
         self.noted.append((trial_id, why or reason.splitlines()[-1], failed))
 
     def attempts(self, *trial_ids: str, gpu: bool = False) -> Attempts:
-        return Attempts(self, trial_ids, self.stopped.is_set, self.stopped.set, gpu=gpu, jitter=lambda: 1.0)
+        attempts = Attempts(self, trial_ids, self.stopped.is_set, self.stopped.set, jitter=lambda: 1.0)
+        attempts.grant(Resources(gpu=float(gpu)))
+        return attempts
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 from orchestrator.scheduling import probe as probe_module
 from orchestrator.scheduling.probe import ProbeError, probe
@@ -30,6 +31,12 @@ def test_an_error_of_a_part_is_reported() -> None:
     lost = small_trial(model={"name": "there_is_no_such_module:Net"})
     with pytest.raises(ProbeError, match="there_is_no_such_module"):
         probe(list(epoch_parts(lost, range(2))), 1, Resources())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
+def test_a_missing_gpu_is_reported() -> None:
+    with pytest.raises(ProbeError, match="the trial requests gpu: 1, but torch finds no GPU"):
+        probe(list(epoch_parts(small_trial(), range(1))), 1, Resources(gpu=1.0))
 
 
 def _die(*arguments: object) -> None:

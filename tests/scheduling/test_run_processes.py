@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.store.trial_status import State
@@ -150,6 +151,17 @@ def test_an_expired_budget_stops_after_the_current_epochs(tmp_path: Path) -> Non
     assert "The time budget is used up: stopping after the current epochs." in said
     assert "Stopped on request. Run the same command again to continue." in said
     assert states(place) <= {State.INTERRUPTED, State.PENDING}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_gpu_that_is_not_there_is_an_error_before_any_trial(tmp_path: Path, engine: str) -> None:
+    place = Place(tmp_path, SHORT)
+    code, said = place.run("--engine", engine, "--set", "resources.gpu=1")
+    assert code == 2, said
+    assert "error: each trial requests 1 CPU and 1 GPU, more than any machine has (" in said
+    assert "and 0 GPUs); use --set resources.gpu=0, or --set resources.gpu=auto" in said
+    assert not (tmp_path / "results" / "trials").exists()
 
 
 def test_an_invalid_budget_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ def test_a_manifest_is_read_as_written(storage: Storage) -> None:
     assert provenance == PROVENANCE
 
 
+def test_a_manifest_keeps_an_unresolved_share_of_a_gpu(storage: Storage) -> None:
+    sweep = replace(SWEEP, resources=Resources(gpu="auto"))
+    storage.sweep("night").write_manifest(sweep, PROVENANCE)
+    assert storage.sweep("night").read_manifest()[0] == sweep
+
+
 def test_a_manifest_without_keep_checkpoints_keeps_the_last(storage: Storage) -> None:
     storage.sweep("night").write_manifest(SWEEP, PROVENANCE)
     path = storage.root / "sweeps" / "night" / "manifest.json"

@@ -80,6 +80,11 @@ def test_an_override_of_resources_changes_neither_trials_nor_name(write: Write, 
     assert sweep == replace(load_sweep(write(GRID)), resources=Resources(cpu=3, gpu=0.5))
 
 
+def test_a_share_of_a_gpu_is_a_number_or_auto(write: Write) -> None:
+    shares = [load_sweep(write(BASE), [f"resources.gpu={gpu}"]).resources.gpu for gpu in ("auto", "2", "0.125")]
+    assert shares == ["auto", 2.0, 0.125]
+
+
 @pytest.mark.parametrize("override", ["keep_checkpoints=every 10", "description=over night", "resources.cpu=2"])
 def test_an_override_beside_the_trials_does_not_rename_a_renamed_sweep(write: Write, override: str) -> None:
     other = load_sweep(write(GRID), ["epochs=7"])

@@ -29,7 +29,7 @@ def test_the_header_of_quickstart_matches_its_content() -> None:
     assert sweep.varied == ("optimizer.lr", "batch_size", "seed")
     assert {optimizer(trial).lr for trial in sweep.trials} == {0.05, 0.01}
     assert "Two learning rates, two batch sizes, three seeds" in header
-    assert sweep.resources == Resources(cpu=1)
+    assert sweep.resources == Resources(cpu=1, gpu="auto")
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
@@ -39,6 +39,7 @@ def test_every_shipped_sweep_states_its_number_of_trials(path: Path) -> None:
     counts = re.findall(r"\b(\d+) trials\b", header)
     assert sweep.name == path.stem
     assert str(len(sweep.trials)) in counts
+    assert sweep.resources.gpu == "auto"
 
 
 def test_a_sweep_in_the_current_directory_hides_an_installed_one(

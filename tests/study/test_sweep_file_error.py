@@ -127,10 +127,15 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "resources: {cpu: 0, gpu: -1}",
         [
             "resources.cpu = 0: must be greater than or equal to 1",
-            "resources.gpu = -1: must be greater than or equal to 0",
+            "resources.gpu = -1: must be a number of at least 0, or auto",
         ],
     ),
-    "gpu nan": (BASE + "resources: {gpu: .nan}", ["resources.gpu = nan: must be a finite number"]),
+    "gpu text": (BASE + "resources: {gpu: all}", ["resources.gpu = 'all': must be a number of at least 0, or auto"]),
+    "gpu true": (BASE + "resources: {gpu: true}", ["resources.gpu = True: must be a number of at least 0, or auto"]),
+    "gpu nan": (
+        BASE + "resources: {gpu: .nan}",
+        ["resources.gpu = nan: must be a number of at least 0, or auto"],
+    ),
     "empty path": (
         BASE.replace("{name: digits}", "{name: image_folder, path: ''}"),
         ["trial.data.path = '': must not be empty"],

@@ -10,7 +10,7 @@ class Engine(Protocol):
     """Runs attempts at trials, several at a time. `Attempts` chooses the next attempt and handles failures."""
 
     def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
-        """Runs attempts until none is left.
+        """Grants the attempts their resources, then runs them until none is left.
 
         Args:
             attempts: supplies the attempts and records their outcomes.
@@ -18,4 +18,5 @@ class Engine(Protocol):
 
         Raises:
             ConnectionError: if the engine cannot be reached, or died too often.
+            NoRoomError: if no node has the resources of a trial.
         """

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.memory_kills import memory_kills
 from orchestrator.scheduling.job import Job
+from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.retry import Failure, death
 from orchestrator.scheduling.stopping import SIGNALS
 from orchestrator.study.sweep import Resources
@@ -30,9 +31,11 @@ class LocalEngine:
 
     def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
         """Runs attempts until none is left. See `Engine`."""
+        resources = on_this_machine(self.resources)
+        attempts.grant(resources)
         on_start()
-        count = min(trials_at_a_time(self.resources, self.max_concurrent), len(attempts))
-        processes = [_WorkerProcess(attempts.job, slot, self.resources.gpu > 0) for slot in range(count)]
+        count = min(trials_at_a_time(resources, self.max_concurrent), len(attempts))
+        processes = [_WorkerProcess(attempts.job, slot, resources.gpu_share > 0) for slot in range(count)]
         with ThreadPoolExecutor(max(1, count)) as pool:
             try:
                 waiting = {pool.submit(_run_attempts, process, attempts) for process in processes}
@@ -50,10 +53,10 @@ class LocalEngine:
 def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) -> int:
     """Returns how many trials can run at the same time on this machine."""
     slots = max(1, (os.cpu_count() or 1) // resources.cpu)
-    if resources.gpu > 0:
+    if resources.gpu_share > 0:
         import torch
 
-        slots = min(slots, max(1, int(torch.cuda.device_count() / resources.gpu)))
+        slots = min(slots, max(1, int(torch.cuda.device_count() / resources.gpu_share)))
     return min(slots, max_concurrent or slots)
 
 

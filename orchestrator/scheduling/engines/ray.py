@@ -5,14 +5,16 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.process_watch import child_named, process_lives, watched
+from orchestrator.scheduling.placement import NoRoomError, refuse_oversized, resolved, this_machine
 from orchestrator.scheduling.retry import Failure, FailureKind
 from orchestrator.study.sweep import Resources
 
+log = logging.getLogger(__name__)
 RESTARTS = 2
 """How often Ray on this machine is restarted if it dies during a run."""
 _FORWARDED = ("HESSIAN_DYNAMICS_CACHE",)
@@ -56,6 +58,7 @@ class RayEngine:
 
         Raises:
             ConnectionError: if no cluster answers at the address, or Ray died too often.
+            NoRoomError: if no node has the resources of a trial.
             ValueError: if the address is malformed.
         """
         address = None if self.address == "local" else self.address
@@ -63,12 +66,14 @@ class RayEngine:
             check_reachable(address)
         for start in range(1 + RESTARTS):
             with cluster(address) as alive:
-                if start == 0:
-                    on_start()
                 from orchestrator.scheduling.engines.tune import run_tune  # imports Ray
 
+                if start == 0:
+                    resources = self._granted()
+                    attempts.grant(resources)
+                    on_start()
                 with watched(alive) as watch:
-                    run_tune(attempts, self.resources, self.max_concurrent)
+                    run_tune(attempts, resources, self.max_concurrent)
                 if not watch.died:
                     return
             attempts.lost(Failure(FailureKind.LOST, "Ray died during the attempt", "Ray died"))
@@ -76,6 +81,23 @@ class RayEngine:
             f"Ray on this machine died {1 + RESTARTS} times. Finished epochs are kept; run the same command again to "
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
+
+    def _granted(self) -> Resources:
+        """Returns the resources of each trial. If no node is large enough, waits only for an autoscaler."""
+        from orchestrator.scheduling.engines.ray_nodes import fixed_size, offering_nodes  # imports Ray
+
+        nodes, alone = offering_nodes(), self.address in (None, "local")
+        if alone and any(node.gpus for node in nodes):
+            usable = this_machine().gpus  # Ray also counts GPUs that torch cannot use
+            nodes = [replace(node, gpus=min(node.gpus, usable)) for node in nodes]
+        resources = resolved(self.resources, nodes)
+        try:
+            refuse_oversized(resources, nodes)
+        except NoRoomError as error:
+            if alone or fixed_size():
+                raise
+            log.warning("%s; waiting for the autoscaler to add a node", error)
+        return resources
 
 
 def check_reachable(address: str, timeout_seconds: float = 3.0) -> str:

@@ -5,9 +5,7 @@ Import this module only inside `cluster`, because Ray reads environment variable
 """
 
 import itertools
-import math
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,12 @@ from ray.tune.search import Searcher
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.process_watch import exit_with_parent
+from orchestrator.scheduling.engines.ray_nodes import Bundle, Slots, avoidable, bundle_of
 from orchestrator.scheduling.job import Job
 from orchestrator.scheduling.retry import Failure, FailureKind, death, failure_of
 from orchestrator.study.sweep import Resources
 
-_NODES_SECONDS = 5.0
-"""Time after which the list of the cluster's nodes is read again."""
 _NODE_LABEL = "ray.io/node-id"
-
-Bundle = dict[str, float]
-"""The resources of one trial, by Ray's names."""
 
 
 class FailedError(Exception):
@@ -42,15 +36,15 @@ class FailedError(Exception):
 
 def run_tune(attempts: Attempts, resources: Resources, max_concurrent: int | None) -> None:
     """Runs attempts on the connected Ray cluster until none is left."""
-    bundle = {"CPU": float(resources.cpu), "GPU": float(resources.gpu)}
+    bundle = bundle_of(resources)
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-ray-") as scratch:
         tune.Tuner(
             tune.with_resources(_trainable(attempts.job), _placement(bundle)),
             tune_config=tune.TuneConfig(
                 reuse_actors=True,  # a new process takes seconds to import torch
                 num_samples=-1,
-                search_alg=AttemptSearcher(attempts, max_concurrent, resources.gpu > 0),
-                scheduler=SlotFillingScheduler(Slots(bundle)),
+                search_alg=AttemptSearcher(attempts, max_concurrent, resources.gpu_share > 0),
+                scheduler=SlotFillingScheduler(attempts, Slots(bundle)),
             ),
             run_config=tune.RunConfig(
                 name="sweep",
@@ -121,22 +115,7 @@ class OutcomeCallback(_NotSaved, TrialProgressCallback):
         self._attempts.ended(trial.config["trial_id"], failure_of_trial(_read_error(trial.pickled_error_file)))
 
 
-class Slots:
-    """Counts how many trials fit on the cluster at a time. Nodes may join and leave."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._count, self._valid_until = 0, 0.0
-
-    def count(self) -> int:
-        """Returns the number of trials that fit. It may be a few seconds old."""
-        if (now := time.monotonic()) > self._valid_until:
-            self._count = sum(_fitting(node, self._bundle) for node in _living_nodes())
-            self._valid_until = now + _NODES_SECONDS
-        return self._count
-
-
-class SlotFillingScheduler(FIFOScheduler):
+class SlotFillingScheduler(_NotSaved, FIFOScheduler):
     """Starts the youngest pending trial until every slot has a process, and then trials in order.
 
     When a trial ends, Tune gives its process to a pending trial, and stops the process that was starting for that
@@ -145,14 +124,19 @@ class SlotFillingScheduler(FIFOScheduler):
     finish starting.
     """
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, attempts: Attempts, slots: Slots) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._attempts = attempts
         self._slots = slots
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Returns the trial that starts next, or None."""
+        """Returns the trial that starts next, or None. If the run is stopping, it ends all trials that wait."""
         live = tune_controller.get_live_trials()
         pending = [trial for trial in live if trial.status == "PENDING"]
+        if self._attempts.stopping:
+            for trial in pending:
+                tune_controller.stop_trial(trial)
+            return None
         processes = len(live) - len(pending) + 1  # one is free now
         choose = max if processes < self._slots.count() else min
         return choose(pending, key=lambda trial: trial.config["order"], default=None)
@@ -178,22 +162,6 @@ def _placement(bundle: Bundle) -> Callable[[dict[str, Any]], Any]:
         return tune.PlacementGroupFactory([needed])
 
     return place
-
-
-def avoidable(nodes: list[str], bundle: Bundle) -> list[str]:
-    """Returns the nodes to avoid: all of these, or none if no other node has room for the bundle."""
-    others = (node for node in _living_nodes() if node["NodeID"] not in nodes)
-    return nodes if any(_fitting(node, bundle) for node in others) else []
-
-
-def _living_nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def _fitting(node: dict[str, Any], bundle: Bundle) -> int:
-    """Returns how many bundles fit on a node."""
-    offered: Bundle = node["Resources"]
-    return min(math.floor(offered.get(name, 0.0) / needed) for name, needed in bundle.items() if needed > 0)
 
 
 def _read_error(file: str | None) -> BaseException | None:

@@ -31,7 +31,7 @@ class RemeasureJob(TrainingJob):
         options = RemeasureOptions(
             self.change.apply(config.measurement),
             self.change.label,
-            sweep.resources,
+            self.resources or sweep.resources,
             self.every,
             stop_requested=lambda: store.stop_requested,
             command=self.command,

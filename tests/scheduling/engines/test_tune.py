@@ -1,30 +1,25 @@
 """The parts of Tune that the Ray engine replaces, without a Ray cluster."""
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 ray = pytest.importorskip("ray")
 
 from orchestrator.scheduling.engines import tune  # noqa: E402
+from orchestrator.scheduling.engines.ray_nodes import Slots  # noqa: E402
 from orchestrator.scheduling.engines.tune import (  # noqa: E402
     AttemptSearcher,
     FailedError,
     OutcomeCallback,
     SlotFillingScheduler,
-    Slots,
-    avoidable,
     failure_of_trial,
 )
 from orchestrator.scheduling.retry import Failure, FailureKind, failure_of  # noqa: E402
+from tests.scheduling.engines.test_ray_nodes import nodes  # noqa: E402
 from tests.scheduling.test_attempts import Desk  # noqa: E402
 
 LOST = Failure(FailureKind.LOST, "its process died", "died", "node-a")
-
-
-def nodes(**cpus: float) -> list[dict[str, Any]]:
-    return [{"NodeID": name, "Alive": True, "Resources": {"CPU": count}} for name, count in cpus.items()]
 
 
 @pytest.fixture
@@ -63,36 +58,32 @@ def test_a_retry_avoids_the_node_on_which_the_trial_died(desk: Desk, monkeypatch
     assert searcher.suggest("2")["avoid"] == "node-a"
 
 
-def test_a_node_is_avoided_only_if_another_one_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: nodes(a=4, b=4, c=1))
-    assert avoidable(["a"], {"CPU": 2, "GPU": 0}) == ["a"]
-    assert avoidable(["a", "b"], {"CPU": 2, "GPU": 0}) == []
-    assert avoidable(["a"], {"CPU": 1, "GPU": 1}) == []
-
-
-def test_slots_are_counted_on_live_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = {"NodeID": "d", "Alive": False, "Resources": {"CPU": 64}}
-    monkeypatch.setattr(ray, "nodes", lambda: [*nodes(a=4, b=3, c=1), dead])
-    assert Slots({"CPU": 2.0, "GPU": 0.0}).count() == 3
-
-
 @pytest.mark.parametrize(("running", "chosen"), [(0, 3), (1, 3), (2, 1), (5, 1)])
 def test_the_youngest_trial_starts_first_while_slots_are_free(
-    monkeypatch: pytest.MonkeyPatch, running: int, chosen: int
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, running: int, chosen: int
 ) -> None:
     """The free process counts too, so three slots are filled if two trials are running."""
     monkeypatch.setattr(ray, "nodes", lambda: nodes(a=3))
     trials = [SimpleNamespace(status="RUNNING", config={"order": -1 - number}) for number in range(running)]
     trials += [SimpleNamespace(status="PENDING", config={"order": order}) for order in (2, 1, 3)]
-    scheduler = SlotFillingScheduler(Slots({"CPU": 1.0, "GPU": 0.0}))
+    scheduler = SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0, "GPU": 0.0}))
     controller = SimpleNamespace(get_live_trials=lambda: trials)
     assert scheduler.choose_trial_to_run(controller).config["order"] == chosen
 
 
-def test_no_trial_is_chosen_if_none_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_trial_is_chosen_if_none_is_pending(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", list)
     controller = SimpleNamespace(get_live_trials=list)
-    assert SlotFillingScheduler(Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+    assert SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+
+
+def test_trials_that_wait_are_ended_once_the_run_stops(desk: Desk) -> None:
+    waiting, running = (SimpleNamespace(status=status, config={"order": 0}) for status in ("PENDING", "RUNNING"))
+    stopped: list[object] = []
+    controller = SimpleNamespace(get_live_trials=lambda: [waiting, running], stop_trial=stopped.append)
+    desk.stopped.set()
+    assert SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+    assert stopped == [waiting]
 
 
 def test_the_failure_of_a_worker_is_sent_to_the_driver() -> None:
@@ -128,5 +119,5 @@ def test_a_missing_error_file_means_no_error() -> None:
 
 
 def test_tune_components_pickle_to_empty_objects() -> None:
-    for part in (AttemptSearcher, OutcomeCallback):
+    for part in (AttemptSearcher, OutcomeCallback, SlotFillingScheduler):
         assert part.__reduce__(object.__new__(part)) == (object, ())

@@ -1,0 +1,83 @@
+"""The nodes of the connected Ray cluster and their resources.
+
+Import this module only inside `cluster`, because Ray reads environment variables when it is imported.
+"""
+
+import json
+import math
+import time
+from typing import Any
+
+import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.experimental.internal_kv import _internal_kv_get
+
+from orchestrator.scheduling.placement import Node
+from orchestrator.study.sweep import Resources
+
+_NODES_SECONDS = 5.0
+"""Time after which the list of the cluster's nodes is read again."""
+
+Bundle = dict[str, float]
+"""The resources of one trial, by Ray's names."""
+
+
+def bundle_of(resources: Resources) -> Bundle:
+    """Returns the resources of one trial by Ray's names."""
+    return {"CPU": float(resources.cpu), "GPU": resources.gpu_share}
+
+
+def offering_nodes() -> list[Node]:
+    """Returns the living nodes that have CPUs or GPUs, sorted by name."""
+    nodes = (
+        Node(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+        for node in living_nodes()
+    )
+    return sorted((node for node in nodes if node.cpus or node.gpus), key=str)
+
+
+def fixed_size(patience_seconds: float = 10.0) -> bool:
+    """Returns whether the cluster surely has no autoscaler, which could add nodes.
+
+    Ray's monitor names the type of each node. Without an autoscaler, the type is ``node_`` followed by the node's id.
+    Version 2 of Ray's autoscaler does not write this status, so its clusters count as growing.
+    """
+    deadline = time.monotonic() + patience_seconds  # the monitor of a new cluster takes a few seconds
+    while True:
+        status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or b"{}")
+        types: dict[str, str] = (status.get("autoscaler_report") or {}).get("node_type_mapping") or {}
+        if types or time.monotonic() > deadline:
+            return bool(types) and all(name == f"node_{node_id}" for node_id, name in types.items())
+        time.sleep(0.5)
+
+
+class Slots:
+    """Counts how many trials fit on the cluster at a time. Nodes may join and leave."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._count, self._valid_until = 0, 0.0
+
+    def count(self) -> int:
+        """Returns the number of trials that fit. It may be a few seconds old."""
+        if (now := time.monotonic()) > self._valid_until:
+            self._count = sum(_fitting(node, self._bundle) for node in living_nodes())
+            self._valid_until = now + _NODES_SECONDS
+        return self._count
+
+
+def avoidable(nodes: list[str], bundle: Bundle) -> list[str]:
+    """Returns the nodes to avoid: all of these, or none if no other node has room for the bundle."""
+    others = (node for node in living_nodes() if node["NodeID"] not in nodes)
+    return nodes if any(_fitting(node, bundle) for node in others) else []
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """Returns Ray's description of each living node."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _fitting(node: dict[str, Any], bundle: Bundle) -> int:
+    """Returns how many bundles fit on a node."""
+    offered: Bundle = node["Resources"]
+    return min(math.floor(offered.get(name, 0.0) / needed) for name, needed in bundle.items() if needed > 0)

@@ -1,0 +1,104 @@
+"""The Ray engine on real clusters: the GPUs of trials, clusters that lack them, and trials that wait for resources."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.engines.ray import RayEngine
+from orchestrator.scheduling.job import TrainingJob
+from orchestrator.scheduling.placement import NoRoomError
+from orchestrator.scheduling.retry import Failure
+from orchestrator.study.sweep import Resources
+
+pytestmark = pytest.mark.slow
+TRIALS = ("one", "two")
+
+
+@dataclass(frozen=True)
+class Holding(TrainingJob):
+    """A fake job that records its resources, and holds them while the file ``hold`` exists."""
+
+    def run(self, trial_id: str, node: str = "") -> Failure | None:
+        import ray
+
+        folder = Path(self.storage_root)
+        assert self.resources is not None
+        (folder / f"{trial_id}-ran").write_text(json.dumps([self.resources.gpu, ray.get_gpu_ids()]))
+        while (folder / "hold").exists():
+            time.sleep(0.05)
+        return None
+
+
+def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int) -> None:
+    """Runs fake trials on a cluster with one node. Releases the first one only after the stop has ended the second."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=cpus, num_gpus=gpus)
+    stop = threading.Event()
+    attempts = Attempts(Holding(str(folder), "sweep"), TRIALS, stop.is_set)
+    watch = threading.Thread(target=stop_while_one_waits, args=(folder, attempts, stop), daemon=True)
+    if (folder / "hold").exists():
+        watch.start()
+    try:
+        RayEngine(Resources(**resources), address=cluster.address).run(attempts)
+    except NoRoomError as error:
+        (folder / "error").write_text(str(error))
+    cluster.shutdown()
+
+
+def stop_while_one_waits(folder: Path, attempts: Attempts, stop: threading.Event) -> None:
+    wait_for(lambda: (folder / "one-ran").exists() and attempts.running == 2)
+    stop.set()
+    wait_for(lambda: attempts.running == 1)
+    (folder / "ended-waiting").touch()
+    (folder / "hold").unlink()
+
+
+def wait_for(condition: Any) -> None:
+    while not condition():
+        time.sleep(0.05)
+
+
+def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0) -> dict[str, Any]:
+    """Returns the resources that each trial got, by trial."""
+    root = Path(__file__).parents[3]
+    imports = "from pathlib import Path; from tests.scheduling.engines.test_ray_resources import main"
+    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus})"
+    kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    environment = {**kept, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", call], cwd=root, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: json.loads(path.read_text()) for name in TRIALS if (path := folder / f"{name}-ran").exists()}
+
+
+def test_auto_requests_a_gpu_that_the_cluster_has(tmp_path: Path) -> None:
+    assert play(tmp_path, {"gpu": "auto"}, gpus=1) == {name: [1.0, [0]] for name in TRIALS}
+
+
+def test_auto_requests_no_gpu_if_the_cluster_has_none(tmp_path: Path) -> None:
+    assert play(tmp_path, {"gpu": "auto"}) == {name: [0.0, []] for name in TRIALS}
+
+
+@pytest.mark.parametrize("resources", [{"gpu": 1.0}, {"cpu": 3}])
+def test_trials_that_fit_on_no_node_are_refused(tmp_path: Path, resources: dict[str, Any]) -> None:
+    assert play(tmp_path, resources) == {}
+    assert "more than any machine has" in (tmp_path / "error").read_text()
+    assert "has 2 CPUs and 0 GPUs" in (tmp_path / "error").read_text()
+
+
+def test_a_stop_ends_a_trial_that_waits_while_another_one_runs(tmp_path: Path) -> None:
+    (tmp_path / "hold").touch()
+    assert list(play(tmp_path, {"cpu": 1}, cpus=1)) == ["one"]
+    assert (tmp_path / "ended-waiting").exists()

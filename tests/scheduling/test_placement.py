@@ -1,0 +1,76 @@
+"""The resources of trials, resolved from those of the nodes, and the error if no node has them."""
+
+import pytest
+import torch
+
+from orchestrator.scheduling.placement import Node, NoRoomError, on_this_machine, refuse_oversized, resolved
+from orchestrator.study.sweep import Resources
+
+SMALL = Node("small", 2.0, 0.0)
+LARGE = Node("large", 8.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpu", "said"),
+    [
+        ([], 0.0, "no GPU found, trials use CPUs"),
+        ([SMALL], 0.0, "no GPU found, trials use CPUs"),
+        ([SMALL, LARGE, LARGE], 1.0, "one GPU per trial, of 2"),
+    ],
+)
+def test_auto_is_one_gpu_if_a_node_has_any(
+    nodes: list[Node], gpu: float, said: str, messages: pytest.LogCaptureFixture
+) -> None:
+    assert resolved(Resources(cpu=2, gpu="auto"), nodes) == Resources(cpu=2, gpu=gpu)
+    assert messages.messages == [f"gpu: auto: {said}"]
+
+
+def test_a_requested_share_is_kept(messages: pytest.LogCaptureFixture) -> None:
+    for share in (0.0, 0.125, 2.0):
+        assert resolved(Resources(gpu=share), [LARGE]) == Resources(gpu=share)
+    assert messages.messages == []
+
+
+def test_an_unresolved_share_is_an_error() -> None:
+    with pytest.raises(ValueError, match="gpu: auto is not resolved"):
+        _ = Resources(gpu="auto").gpu_share
+
+
+@pytest.mark.parametrize(("cpu", "gpu"), [(8, 1.0), (8, 0.0), (1, 0.125)])
+def test_a_trial_that_fits_one_node_is_accepted(cpu: int, gpu: float) -> None:
+    refuse_oversized(Resources(cpu=cpu, gpu=gpu), [SMALL, LARGE])
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "nodes", "message"),
+    [
+        (
+            1,
+            0.5,
+            [SMALL, Node("other", 4.0, 0.0)],
+            "each trial requests 1 CPU and 0.5 GPUs, more than any machine has (small has 2 CPUs and 0 GPUs; other has "
+            "4 CPUs and 0 GPUs); use --set resources.gpu=0, or --set resources.gpu=auto for a GPU only if there is one",
+        ),
+        (
+            4,
+            1.0,
+            [Node("a", 16.0, 0.0), Node("b", 2.0, 1.0)],
+            "each trial requests 4 CPUs and 1 GPU, more than any machine has (a has 16 CPUs and 0 GPUs; b has 2 CPUs "
+            "and 1 GPU); use --set resources.cpu=2",
+        ),
+        (1, 0.0, [], "more than any machine has (no node has CPUs or GPUs)"),
+        (9, 0.0, [LARGE] * 11, "large has 8 CPUs and 1 GPU; 3 more nodes); use --set resources.cpu=8"),
+    ],
+)
+def test_a_trial_larger_than_every_node_is_refused(cpu: int, gpu: float, nodes: list[Node], message: str) -> None:
+    with pytest.raises(NoRoomError) as refused:
+        refuse_oversized(Resources(cpu=cpu, gpu=gpu), nodes)
+    assert message in str(refused.value)
+
+
+def test_this_machine_is_asked_for_its_gpus() -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    assert on_this_machine(Resources(cpu=4096, gpu="auto")) == Resources(cpu=4096, gpu=float(count > 0))
+    assert on_this_machine(Resources(cpu=4096)) == Resources(cpu=4096)
+    with pytest.raises(NoRoomError, match=f"each trial requests 4096 CPUs and {count + 1} GPU.*this machine has"):
+        on_this_machine(Resources(cpu=4096, gpu=count + 1.0))
