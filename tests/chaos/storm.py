@@ -15,6 +15,8 @@ from tests.chaos.place import Kind, Place, place
 
 STILL_SECONDS = 120.0
 """A driver that commits no epoch for this long counts as hung."""
+MOST_STARTS = 10
+"""A storm fails if the driver ends this often without committing an epoch."""
 
 
 @dataclass
@@ -107,13 +109,15 @@ def _epochs(here: Place) -> int:
 
 def _wait_for_epochs(here: Place, storm: Storm, tell: Callable[[str], None], pause: float) -> None:
     """Keeps a driver running until it has committed an epoch, and then pauses."""
-    before, since = _epochs(here), time.monotonic()
+    before, since, starts = _epochs(here), time.monotonic(), here.starts
     while _epochs(here) == before:
         assert here.driver
         code = here.driver.poll()
         if code == 0:
             return  # all epochs are committed
         if code is not None:
+            if here.starts - starts >= MOST_STARTS:
+                raise RuntimeError(f"the driver ended {MOST_STARTS} times without an epoch: {here.tail()}")
             tell(f"the driver has ended ({code}) and is started again")
             here.start_driver()
         if time.monotonic() - since > STILL_SECONDS:
