@@ -17,6 +17,7 @@ from estimators.problem.checks import LossFunction, check_mode, evaluate_loss, e
 from estimators.problem.mean_check import MeanCheck
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches, Pair, samples_in_fraction
+from estimators.problem.targets import check_targets
 
 Operator = TypeVar("Operator", bound="CurvatureOperator")
 
@@ -204,6 +205,8 @@ class CurvatureOperator(LinearOperator):
         inputs, targets = chunk
         with self.problem.fast_kernels():
             outputs = evaluate_model(self.problem.model, inputs)
+            if mean_check is not None:
+                check_targets(self.problem.loss_fn, outputs, targets)
             loss_fn = self._graphs.loss_of(position, partial(self.problem.precise_loss, outputs, targets))
             loss = evaluate_loss(loss_fn, outputs, targets)
         if mean_check is not None:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from estimators.problem.checks import LossFunction, check_deterministic, evaluate_loss, evaluate_model
-from estimators.problem.loss_parameters import check_penalty_is_mean
-from estimators.problem.mean_check import check_mean
+from estimators.problem.checks import LossFunction, evaluate_loss, evaluate_model
+from estimators.problem.mean_check import MeanCheck
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
+from estimators.problem.targets import check_targets
 
 # Maximum number of parameters. A float64 Hessian of this size takes 800 MB and one backward pass per row.
 _LARGEST = 10_000
@@ -16,7 +16,7 @@ _LARGEST = 10_000
 def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> Tensor:
     """Computes the Hessian [size, size] of the model's mean loss over all samples of ``batches``.
 
-    All samples are evaluated as one batch. Arguments and errors are those of `estimators.HessianOperator`, and rows
+    Each batch is evaluated whole. Arguments and errors are those of `estimators.HessianOperator`, and rows
     have the order of its vectors. Use a float64 model for an accurate reference.
 
     Raises:
@@ -34,12 +34,17 @@ def dense_hessian(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> 
             " Hessian: use HessianOperator with lanczos and hutchinson"
         )
     with problem.measuring():
-        inputs, targets = problem.samples.whole(problem.device)
-        check_deterministic(model, loss_fn, inputs, targets)
-        outputs = evaluate_model(model, inputs)
-        check_mean(loss_fn, outputs, targets)
-        check_penalty_is_mean(loss_fn, outputs, targets, problem.parameters)
+        problem.check_first_chunk(problem.count)
         problem.check_second_derivatives()
-        loss = evaluate_loss(problem.precise_loss(outputs, targets), outputs, targets)
-        gradient = problem.flat_gradient(loss, create_graph=True)
-        return torch.stack([problem.flat_gradient(entry) for entry in gradient])
+        mean_check = MeanCheck(loss_fn)
+        total = torch.zeros(problem.size, problem.size, dtype=problem.dtype, device=problem.device)
+        for inputs, targets in problem.chunks(problem.count):
+            outputs = evaluate_model(model, inputs)
+            check_targets(loss_fn, outputs, targets)
+            mean_check.add(outputs, targets)
+            loss = evaluate_loss(problem.precise_loss(outputs, targets), outputs, targets)
+            gradient = problem.flat_gradient(loss, create_graph=True)
+            rows = torch.stack([problem.flat_gradient(entry) for entry in gradient])
+            total += rows * (len(inputs) / problem.count)
+        mean_check.conclude()
+    return total

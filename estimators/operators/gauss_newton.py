@@ -37,7 +37,7 @@ class GaussNewtonOperator(CurvatureOperator):
         return _JacobianGraph.of(loss_fn, outputs, targets, self._parameters)
 
     def _check_loss(self, problem: Problem) -> None:
-        problem.check_loss_uses_no_parameters()
+        problem.check_loss_of_outputs()
 
 
 @dataclass(frozen=True, eq=False)

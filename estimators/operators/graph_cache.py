@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from estimators.operators.chunk_graph import ChunkGraph
@@ -101,8 +102,14 @@ def _bytes_of(tensors: Sequence[Tensor], model: nn.Module, chunk: Pair) -> int:
     # device.
     excluded += [part for part in chunk if part.nbytes < part.untyped_storage().nbytes()]
     addresses = {tensor.untyped_storage().data_ptr() for tensor in excluded}
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    storages = {s.data_ptr(): s.nbytes() for tensor in tensors for s in _storages(tensor)}
     return sum(size for address, size in storages.items() if address not in addresses)
+
+
+def _storages(tensor: Tensor) -> list[torch.UntypedStorage]:
+    """The storages of a tensor. A sparse gradient, as of an embedding, has two."""
+    parts = [tensor._indices(), tensor._values()] if tensor.layout is torch.sparse_coo else [tensor]
+    return [part.untyped_storage() for part in parts]
 
 
 def _state(model: nn.Module) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Losses that use the model's parameters directly and not through the outputs, such as a weight penalty."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,6 +26,32 @@ def check_uses_no_parameters(
             " its own Hessian (c * ||w||^2 adds 2 * c per parameter to a trace), or use a HessianOperator with"
             " lanczos and hutchinson"
         )
+
+
+def check_differentiable(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
+    """Raises ValueError if the loss changes with the outputs, but autograd gives it no first or second derivative.
+
+    A loss that does not depend on the outputs, or is linear in them, passes.
+    """
+    leaf = outputs.detach().requires_grad_()
+    loss = loss_fn(leaf, targets).reshape(())
+    changed = [float(loss_fn(factor * leaf.detach(), targets)) for factor in (1.0, 1.5, 0.5)]
+    if not loss.requires_grad:
+        if len(set(changed)) == 1 or any(math.isnan(value) for value in changed):
+            return
+        raise ValueError(
+            f"loss_fn changed from {changed[0]:.6g} to {changed[1]:.6g} with the outputs but has no gradient, expected"
+            " a differentiable loss: remove detach(), .item(), argmax and torch.no_grad() from it"
+        )
+    try:
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
+        if gradient.requires_grad:
+            torch.autograd.grad(gradient.sum(), leaf, allow_unused=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"loss_fn has no second derivative with respect to the outputs ({error}), expected a loss that autograd"
+            " differentiates twice: write it with torch operations that have one"
+        ) from error
 
 
 def check_penalty_is_mean(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from estimators.problem.checks import LossFunction, evaluate_loss
 from estimators.problem.loss_precision import Float64Loss
+from estimators.problem.samples import Pair
 
 # A mean loss and the mean over single samples may differ by rounding, relative to the mean absolute loss of a sample.
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -27,14 +28,15 @@ class MeanCheck:
     outputs, a weighted mean has the same value. They are evaluated in float64 if the loss accepts it, because small
     losses are lost in float32.
 
-    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample proves nothing.
+    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample proves nothing,
+    unless the shapes of their samples differ.
     Losses that are not finite pass: the result will be NaN, which is correct. `add` does not synchronize with the
     device; `conclude` does.
     """
 
     def __init__(self, loss_fn: LossFunction) -> None:
         self._loss_fn = loss_fn
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: Pair | None = None
         # [chunk loss, mean of single losses, relative change of gradients] of the first violation; NaN if none.
         self._violation: Tensor | None = None
 
@@ -42,7 +44,7 @@ class MeanCheck:
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Checks one more chunk: outputs [n, ...] and targets [n, ...]."""
         outputs = outputs.detach()
-        if self._last is not None:
+        if self._last is not None and _fit(self._last, (outputs, targets)):
             outputs, targets = torch.cat([self._last[0], outputs]), torch.cat([self._last[1], targets])
         self._last = outputs[-1:], targets[-1:]
         try:
@@ -106,6 +108,11 @@ class _Compared:
         same_gradient |= ~(change.isfinite() & size.isfinite())
         holds = ~torch.isfinite(self.loss) | (same_loss & same_gradient)
         return torch.where(holds, math.nan, torch.stack([self.loss, mean, (change / size).to(mean.dtype)]))
+
+
+def _fit(first: Pair, second: Pair) -> bool:
+    """Whether samples of two pairs can be joined to one batch."""
+    return all(a.shape[1:] == b.shape[1:] for a, b in zip(first, second, strict=True))
 
 
 def _loss_and_gradient(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

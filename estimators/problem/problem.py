@@ -1,7 +1,7 @@
 """The mean loss of a model over samples. It is validated once and is the input of every estimator."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,13 +23,14 @@ from estimators.problem.checks import (
 from estimators.problem.chunking import default_chunk_size
 from estimators.problem.independence import SAMPLES, check_independent, weights_unchanged
 from estimators.problem.isolation import measuring
-from estimators.problem.loss_parameters import check_penalty_is_mean, check_uses_no_parameters
+from estimators.problem.loss_parameters import check_differentiable, check_penalty_is_mean, check_uses_no_parameters
 from estimators.problem.loss_precision import Float64Loss, needs_float64
 from estimators.problem.mean_check import check_mean
 from estimators.problem.memory_format import prefers_channels_last
 from estimators.problem.precision import HalfPrecisionRefused
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
 from estimators.problem.second_derivatives import check_second_derivatives
+from estimators.problem.targets import check_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +118,25 @@ class Problem:
     def check_first_chunk(self, size: int) -> None:
         """Raises ValueError if the loss of the first chunk is random, or not a mean over samples."""
         inputs, targets = self.first(size)
+        self.check_targets(inputs, targets)
         check_deterministic(self.model, self.loss_fn, inputs, targets)
         outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
         check_penalty_is_mean(self.loss_fn, outputs, targets, self.parameters)
 
-    def check_loss_uses_no_parameters(self) -> None:
-        """Raises ValueError if the loss uses parameters directly, so that the Gauss-Newton matrix is not defined."""
+    def check_targets(self, inputs: Tensor, targets: Tensor) -> None:
+        """Raises ValueError if a chunk's targets do not fit the loss function and the model's outputs."""
+        check_targets(self.loss_fn, evaluate_model(self.model, inputs).detach(), targets)
+
+    def check_loss_of_outputs(self) -> None:
+        """Raises ValueError if the Gauss-Newton matrix is not defined for this loss.
+
+        The loss must be a differentiable function of the outputs that does not use parameters directly.
+        """
         inputs, targets = self.first(2)
         outputs = evaluate_model(self.model, inputs)
         check_uses_no_parameters(self.loss_fn, outputs, targets, self.parameters)
+        check_differentiable(self.loss_fn, outputs, targets)
 
     def check_second_derivatives(self) -> None:
         """Raises ValueError if the loss has no second derivative, or autograd's is wrong."""
@@ -148,8 +158,8 @@ class Problem:
         inputs, targets = self._longest(SAMPLES)
         with weights_unchanged(self.model):
             self._check_input_dtype(inputs)
-            # Estimators check targets themselves, with messages that name the fix.
-            with HalfPrecisionRefused(), suppress(IndexError, RuntimeError):
+            with HalfPrecisionRefused():
+                self.check_targets(inputs, targets)
                 evaluate(self.model, self.loss_fn, inputs, targets)
             try:
                 check_independent(self.model, self.flat_gradient, inputs)

@@ -64,11 +64,6 @@ class Samples:
                 " same samples in every pass"
             )
 
-    def whole(self, device: torch.device) -> Pair:
-        """All samples as one batch on ``device``."""
-        inputs, targets = zip(*self.chunks(self.count, device), strict=True)
-        return torch.cat(inputs), torch.cat(targets)
-
     def _checked_pairs(self) -> Iterator[Pair]:
         for position, pair in enumerate(self._batches):
             if not _is_pair(pair):

@@ -9,10 +9,11 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from estimators.problem.checks import LossFunction
 from estimators.problem.loss_precision import needs_float64
+from estimators.problem.targets import check_targets, ignored_class, is_cross_entropy, is_mse
 
 # The general root decomposes an [outputs, outputs] matrix per sample. 2,000 outputs take 32 MB and seconds per sample.
 _MAX_OUTPUTS = 2_000
@@ -47,9 +48,9 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
     """
     outputs = outputs.detach()
     check_targets(loss_fn, outputs, targets)
-    if _is_mse(loss_fn) and outputs.shape == targets.shape:
+    if is_mse(loss_fn) and outputs.shape == targets.shape:
         return _SquaredErrorRoot(outputs)
-    root = _CrossEntropyRoot.of if _is_cross_entropy(loss_fn) and outputs.ndim > 1 else _GeneralRoot
+    root = _CrossEntropyRoot.of if is_cross_entropy(loss_fn) and outputs.ndim > 1 else _GeneralRoot
     if needs_float64(loss_fn, outputs, targets):
         targets = targets.double() if targets.is_floating_point() else targets
         return _Float64Root(root(loss_fn, outputs.double(), targets), outputs.dtype)
@@ -71,42 +72,6 @@ class _Float64Root(LossRoot):
         return [(vector.to(self._dtype), sign) for vector, sign in self._root.combinations(signs.double())]
 
 
-def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
-    """Raises ValueError if targets [n, ...] do not fit torch's cross_entropy or mse_loss for outputs [any, ...].
-
-    Outputs that are not a tensor with rows are not checked here; they raise a different error.
-    """
-    if not isinstance(outputs, Tensor) or outputs.ndim == 0:
-        return
-    shape = expected = (len(targets), *outputs.shape[1:])
-    if _is_cross_entropy(loss_fn) and outputs.ndim > 1:
-        if not targets.is_floating_point():
-            _check_classes(targets, outputs.shape[1], _ignored_class(loss_fn))
-            expected = (len(targets), *outputs.shape[2:])
-    elif not _is_mse(loss_fn):
-        return
-    if targets.shape != expected:
-        raise ValueError(
-            f"targets are {targets.dtype} of shape {tuple(targets.shape)} for outputs of shape {shape}, expected shape"
-            f" {expected}: pass a target for each output, or class indices as integers without"
-            " the dimension of the classes"
-        )
-
-
-def _check_classes(targets: Tensor, classes: int, ignored: int) -> None:
-    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignored)]
-    if len(wrong):
-        raise ValueError(
-            f"a target is {int(wrong[0])}, expected a class in 0..{classes - 1}, as the model has {classes} outputs:"
-            " number the classes from 0, or give the model an output for each"
-        )
-
-
-def _ignored_class(loss_fn: LossFunction) -> int:
-    """The target that cross-entropy ignores; the function itself ignores -100."""
-    return int(getattr(loss_fn, "ignore_index", -100))
-
-
 def _target_weights(targets: Tensor, smoothing: float, ignored: int, dtype: torch.dtype) -> Tensor:
     """Weights [n, 1, ...] of the positions in cross-entropy, as factors of the Hessian in their scores."""
     if targets.is_floating_point():
@@ -116,21 +81,6 @@ def _target_weights(targets: Tensor, smoothing: float, ignored: int, dtype: torc
     counted = (targets != ignored).unsqueeze(1).to(dtype)
     # The loss is a mean over the positions that are not ignored. It is NaN if there are none.
     return counted / counted.sum(dim=tuple(range(1, counted.ndim)), keepdim=True)
-
-
-def _is_cross_entropy(loss_fn: LossFunction) -> bool:
-    if type(loss_fn) is nn.CrossEntropyLoss:
-        return loss_fn.weight is None and _is_plain_mean(loss_fn)
-    return loss_fn is nn.functional.cross_entropy
-
-
-def _is_mse(loss_fn: LossFunction) -> bool:
-    return _is_plain_mean(loss_fn) if type(loss_fn) is nn.MSELoss else loss_fn is nn.functional.mse_loss
-
-
-def _is_plain_mean(module: nn.CrossEntropyLoss | nn.MSELoss) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
-    return module.reduction == "mean" and not hooked
 
 
 class _CrossEntropyRoot(LossRoot):
@@ -156,7 +106,7 @@ class _CrossEntropyRoot(LossRoot):
     def of(cls, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> "_CrossEntropyRoot":
         """The root of cross_entropy or its module."""
         smoothing = getattr(loss_fn, "label_smoothing", 0.0)
-        return cls(outputs, _target_weights(targets, smoothing, _ignored_class(loss_fn), outputs.dtype))
+        return cls(outputs, _target_weights(targets, smoothing, ignored_class(loss_fn), outputs.dtype))
 
     def column(self, index: int) -> tuple[Tensor, float]:
         position, c = divmod(index, self._classes - 1)

@@ -13,7 +13,7 @@ from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
 from estimators.problem.checks import check_deterministic, check_mode
 from estimators.problem.mean_check import MeanCheck
 from estimators.problem.problem import Problem
-from estimators.trace.loss_root import LossRoot, check_targets, loss_root
+from estimators.trace.loss_root import LossRoot, loss_root
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,11 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
     check_mode(problem.model)
     with problem.measuring():
-        two, targets = problem.first(2)
-        outputs = problem.model(two).detach()
-        check_targets(problem.loss_fn, outputs, targets)
-        problem.check_loss_uses_no_parameters()
+        two, _ = problem.first(2)
+        problem.check_loss_of_outputs()
         chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
         first = problem.first(chunk_size)
-        check_targets(problem.loss_fn, outputs, first[1])
+        problem.check_targets(*first)
         check_deterministic(problem.model, problem.loss_fn, *first)
         plan, sums = SampleNorms(problem.model, problem.parameters, two), _Sums(problem.parameters)
         mean_check = MeanCheck(problem.loss_fn)

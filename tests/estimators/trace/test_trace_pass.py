@@ -39,7 +39,7 @@ def test_invalid_classes_are_rejected(trace: Callable[..., object], wrong: int, 
 def test_targets_of_another_shape_are_rejected(
     trace: Callable[..., object], loss_fn: Callable[[Tensor, Tensor], Tensor], targets: Tensor
 ) -> None:
-    with pytest.raises(ValueError, match=r"for outputs of shape \(2, 3\), expected shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"for outputs of shape \(4, 3\), expected shape \(4, 3\)"):
         trace(network(), loss_fn, (torch.randn(6, 4), targets))
 
 
