@@ -21,7 +21,9 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.terminal import app, console, interruptible, say
 from orchestrator.scheduling.driver import run_sweep
-from orchestrator.scheduling.estimate import own_code
+from orchestrator.scheduling.forecast.estimate import own_code
+from orchestrator.scheduling.forecast.show import damage, failures, forecast, split, table
+from orchestrator.scheduling.forecast.time_spent import spending
 from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.placement import on_this_machine
@@ -29,9 +31,7 @@ from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.change import read_change
 from orchestrator.scheduling.remeasuring.status import shortcomings
 from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
-from orchestrator.scheduling.show import damage, failures, forecast, split, table
 from orchestrator.scheduling.stopping import read_budget
-from orchestrator.scheduling.time_spent import spending
 from orchestrator.store.ownership.claims import Owner
 from orchestrator.store.storage import Storage
 

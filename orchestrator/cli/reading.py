@@ -16,10 +16,10 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, say
+from orchestrator.scheduling.forecast.show import damage, failures, progress, table
 from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.scheduling.remeasuring.status import remeasured_lines
-from orchestrator.scheduling.show import damage, failures, progress, table
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import load_sweep

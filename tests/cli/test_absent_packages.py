@@ -14,7 +14,7 @@ from tests.cli.command import SMALL, command, write
 _COMMANDS = """
 import json, sys
 from orchestrator.cli import main
-from orchestrator.scheduling import probe
+from orchestrator.scheduling.forecast import probe
 probe.LEAST_SECONDS = 0.0
 for arguments in json.loads(sys.argv[1]):
     try:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.estimate import missing_epochs
+from orchestrator.scheduling.forecast.estimate import missing_epochs
+from orchestrator.scheduling.forecast.probe import ProbeResult
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.probe import ProbeResult
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, load_sweep
@@ -27,7 +27,7 @@ def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
     def probe(parts: Sequence[EpochPart], processes: int, resources: Resources) -> ProbeResult:
         return ProbeResult(dict.fromkeys(parts, 1.0), 1.0)
 
-    monkeypatch.setattr("orchestrator.scheduling.estimate.probe", probe)
+    monkeypatch.setattr("orchestrator.scheduling.forecast.estimate.probe", probe)
 
 
 def test_help_explains_the_commands(run: Command, tmp_path: Path) -> None:

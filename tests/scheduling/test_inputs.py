@@ -12,10 +12,10 @@ import yaml
 from rich.console import Console
 
 from orchestrator.scheduling.driver import run_sweep
+from orchestrator.scheduling.forecast.probe import ProbeResult
 from orchestrator.scheduling.inputs import MOST_CHANGES, ChangedInputsError, compare_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile
-from orchestrator.scheduling.probe import ProbeResult
 from orchestrator.scheduling.remeasuring.change import read_change
 from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
 from orchestrator.store.recorded_code import recorded_code
@@ -83,7 +83,7 @@ class Project:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     use_inline_engine(monkeypatch)
     known_times = lambda parts, *_: ProbeResult(dict.fromkeys(parts, 1.0), 1.0)  # noqa: E731
-    monkeypatch.setattr("orchestrator.scheduling.estimate.probe", known_times)
+    monkeypatch.setattr("orchestrator.scheduling.forecast.estimate.probe", known_times)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.scheduling.forecast.show import damage as damage_lines
+from orchestrator.scheduling.forecast.time_spent import spending
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.show import damage as damage_lines
-from orchestrator.scheduling.time_spent import spending
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.frames import read_frames
 from orchestrator.store.provenance.provenance import capture

@@ -7,11 +7,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 
-from orchestrator.scheduling.estimate import Status, estimate
+from orchestrator.scheduling.forecast.estimate import Status, estimate
+from orchestrator.scheduling.forecast.probe import ProbeError
+from orchestrator.scheduling.forecast.time_spent import Spent, spending
 from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.plan import Plan
-from orchestrator.scheduling.probe import ProbeError
-from orchestrator.scheduling.time_spent import Spent, spending
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 

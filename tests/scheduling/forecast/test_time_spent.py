@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.scheduling.forecast.show import about, progress, split
+from orchestrator.scheduling.forecast.time_spent import Spent, seconds_left, spending
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.show import about, progress, split
-from orchestrator.scheduling.time_spent import Spent, seconds_left, spending
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import EpochRecord
@@ -53,7 +53,7 @@ def test_a_sample_is_read_if_there_are_many_records(tmp_path: Path, monkeypatch:
         read: list[str] = []
         trial_of = storage.trial
         monkeypatch.setattr(storage, "trial", lambda key: read.append(key) or trial_of(key))
-        monkeypatch.setattr("orchestrator.scheduling.time_spent.MOST_RECORDS", 12)
+        monkeypatch.setattr("orchestrator.scheduling.forecast.time_spent.MOST_RECORDS", 12)
         some = spending(plan, storage)
     assert len(read) <= 4
     assert {trials[-1].trial_id, trials[-2].trial_id} <= set(read)  # the rate is computed from the most recent ones

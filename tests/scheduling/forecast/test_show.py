@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.scheduling.forecast.show import MOST_FRAMED, failures, table
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.show import MOST_FRAMED, failures, table
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep
 from tests.scheduling.stored import attempt

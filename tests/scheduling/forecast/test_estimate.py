@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.scheduling.engines.local import trials_at_a_time
-from orchestrator.scheduling.estimate import ENGINE_SECONDS, Estimate, makespan, missing_epochs, own_code
+from orchestrator.scheduling.forecast.estimate import ENGINE_SECONDS, Estimate, makespan, missing_epochs, own_code
+from orchestrator.scheduling.forecast.show import forecast
+from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.show import forecast
-from orchestrator.scheduling.time_spent import Spent
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep
 from tests.scheduling.stored import attempt, commit_epochs
@@ -94,7 +94,7 @@ def test_forecast_shows_total_time_and_shares(tmp_path: Path, monkeypatch: pytes
         said.append(text)
         yield
 
-    monkeypatch.setattr("orchestrator.scheduling.probe.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.scheduling.forecast.probe.LEAST_SECONDS", 0.0)
     plan = reconcile(SWEEP, Storage(tmp_path / "results"))
     total, split = forecast(plan, "local", 1, noted)
     assert total.startswith("about ")

@@ -6,8 +6,8 @@ import signal
 import pytest
 import torch
 
-from orchestrator.scheduling import probe as probe_module
-from orchestrator.scheduling.probe import ProbeError, probe
+from orchestrator.scheduling.forecast import probe as probe_module
+from orchestrator.scheduling.forecast.probe import ProbeError, probe
 from orchestrator.study.sweep import Resources
 from orchestrator.training.cost import PartKind, epoch_parts
 from tests.training.trials import small_trial

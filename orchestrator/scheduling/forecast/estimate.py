@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.scheduling.engines.local import trials_at_a_time
+from orchestrator.scheduling.forecast.probe import probe
+from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import Plan
-from orchestrator.scheduling.probe import probe
-from orchestrator.scheduling.time_spent import Spent
 
 if TYPE_CHECKING:
     from orchestrator.training.cost import EpochPart
