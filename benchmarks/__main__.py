@@ -12,7 +12,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
-from benchmarks.sweeps import orchestration, reproducibility, scaling, volume
+from benchmarks.sweeps import orchestration, plan, reproducibility, scaling, volume
 from benchmarks.training_loop import evaluation, gpu, measurement, training
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         intervals,
         orchestration,
         scaling,
+        plan,
         reproducibility,
         volume,
         gpu,
