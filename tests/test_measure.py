@@ -121,7 +121,7 @@ def test_failure_has_exit_code_1_and_an_unreachable_tracker_stops_nothing(place:
     ("arguments", "said"),
     [
         ([], "no --set: sweep 'small' would measure the same again"),
-        (["--set", "seed=1"], "only measurement.KEY=VALUE can be set here"),
+        (["--set", "seed=1"], "only measurement.KEY=VALUE and resources.KEY=VALUE can be set here"),
         (["--set", "measurement.fraction=2"], "measurement.fraction = 2: must be less than or equal to 1"),
     ],
 )

@@ -28,7 +28,7 @@ from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasuring.change import read_change
+from orchestrator.scheduling.remeasuring.change import read_change, with_resources
 from orchestrator.scheduling.remeasuring.status import shortcomings
 from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
 from orchestrator.scheduling.stopping import read_budget
@@ -157,7 +157,11 @@ def measure(
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="measurement.KEY=VALUE", help="Change a setting of the measurement."),
+        typer.Option(
+            "--set",
+            metavar="measurement.KEY=VALUE",
+            help="Change a setting of the measurement. `resources.KEY=VALUE` sets what each trial requests.",
+        ),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Measure only epochs that are multiples of this number.")] = 1,
     engine: EngineOption = "ray",
@@ -180,7 +184,8 @@ def measure(
 
     store, uri = Storage(storage), absolute_uri(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
-    change = read_change(override or (), stored)
+    stored, settings = with_resources(stored, override or ())
+    change = read_change(settings, stored)
     options = RunOptions(
         engine,
         address,

@@ -140,10 +140,10 @@ class TrainingJob:
         """Opens the storage, reads the sweep, and checks the data on this node.
 
         Raises:
-            UnfitError: if the user's code or the data on this node differs from the driver's.
+            UnfitError: if the user's code or the data on this node differs from the driver's, or it lacks the GPU.
         """
         from orchestrator.training.models.own_code import code_digests, importable_from, own_code
-        from orchestrator.trial import data_digest
+        from orchestrator.trial import MissingGpuError, data_digest
 
         importable_from(self.code_root)
         storage = Storage(self.storage_root)
@@ -153,7 +153,11 @@ class TrainingJob:
         if self.own_code:
             _check_code(self.own_code, code_digests(own_code(config)))
         if self.requirements:
-            self.requirements.check_data(config.data, data_digest(config, self.resources or sweep.resources))
+            resources = self.resources or sweep.resources
+            try:
+                self.requirements.check_data(config.data, data_digest(config, resources))
+            except MissingGpuError as error:
+                raise UnfitError(str(error)) from None
         return storage, store, sweep, config
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.checks.finding import Finding, Severity
 from orchestrator.checks.node_fitness import DriverState, NodeQuery, check_node
@@ -11,8 +12,11 @@ from orchestrator.checks.software import software
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.scheduling.retry import FailureKind
+from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
+from orchestrator.study.sweep import Resources, Sweep
+from tests.training.trials import small_trial
 
 HERE = software()
 
@@ -135,3 +139,16 @@ def test_a_worker_with_another_storage_commit_or_data_refuses_trials(tmp_path: P
             expected.check_data(digits, "9999")
     with ours.sweep("night").driver_lease:
         expected.check(ours)  # a newer driver is handled by the trial's claim
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
+def test_a_worker_without_the_gpu_that_ray_assigned_refuses_trials(tmp_path: Path) -> None:
+    trial, storage = small_trial(), Storage(tmp_path)
+    storage.sweep("night").write_manifest(Sweep("night", "", (trial,), Resources(gpu="auto")), capture())
+    with storage.sweep("night").driver_lease as lease:
+        expected = DriverState(HERE, "night", lease.number, lease.token, {})
+        job = TrainingJob(str(tmp_path), "night", lease.number, requirements=expected, resources=Resources(gpu=1.0))
+        failure = job.run(trial.trial_id, "node-1")
+    assert failure is not None
+    assert failure.kind is FailureKind.UNFIT
+    assert "requests gpu: 1, but torch finds no GPU on" in failure.reason

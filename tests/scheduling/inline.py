@@ -8,12 +8,18 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.scheduling.attempts import Attempts
+from orchestrator.scheduling.placement import on_this_machine
+from orchestrator.study.sweep import Resources
 
 
 class InlineEngine:
     """Runs attempts one after the other."""
 
+    def __init__(self, resources: Resources, max_concurrent: int | None = None) -> None:
+        self._resources = resources
+
     def run(self, attempts: Attempts, on_start: Callable[[], None] = lambda: None) -> None:
+        attempts.grant(on_this_machine(self._resources))
         on_start()
         while (attempt := attempts.wait()) is not None:
             attempts.ended(attempt.trial_id, attempts.job.run(attempt.trial_id))
@@ -21,7 +27,7 @@ class InlineEngine:
 
 def use_inline_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the driver run trials in this process, and retry without a pause."""
-    monkeypatch.setattr("orchestrator.scheduling.driver.LocalEngine", lambda *arguments: InlineEngine())
+    monkeypatch.setattr("orchestrator.scheduling.driver.LocalEngine", InlineEngine)
     monkeypatch.setattr("orchestrator.scheduling.attempts.pause_seconds", lambda count, jitter: 0.0)
 
 

@@ -1,18 +1,19 @@
 """Parses the ``--set`` overrides of a measurement and derives a label from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from orchestrator.study.config import Estimator, MeasurementConfig
-from orchestrator.study.overrides import parse_overrides
-from orchestrator.study.sweep import Sweep
+from orchestrator.study.overrides import parse_overrides, put
+from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 
 _SECTION = "measurement"
+_RESOURCES = "resources"
 _EXAMPLE = "for example --set measurement.fraction=0.5"
 _EVERY = "algorithm1_every"
 
@@ -64,12 +65,31 @@ def read_change(overrides: Sequence[str], sweep: Sweep) -> MeasurementChange:
     return change
 
 
+def with_resources(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[str]]:
+    """Applies the overrides of ``resources`` to a sweep. Returns the sweep and the other overrides.
+
+    Raises:
+        SweepFileError: if resources are invalid; names all of them.
+        ValueError: if an override is not ``key=value``, or a key is set twice.
+    """
+    ours = [given for given in overrides if given.partition("=")[0].partition(".")[0] == _RESOURCES]
+    content: dict[str, Any] = {_RESOURCES: sweep.resources.model_dump()}
+    for key, value in parse_overrides(ours).items():
+        put(content, key, value)
+    try:
+        resources = Resources.model_validate(content[_RESOURCES])
+    except ValidationError as error:
+        raise SweepFileError(Path("--set"), explain(error, Resources, root=_RESOURCES)) from None
+    return replace(sweep, resources=resources), [given for given in overrides if given not in ours]
+
+
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
     for given in overrides:
         if not given.startswith(f"{_SECTION}."):
             raise ValueError(
-                f"--set {given!r}: only measurement.KEY=VALUE can be set here, {_EXAMPLE}, because the trials "
-                "are already trained; for another model, data set or optimizer: hessian-dynamics run --set"
+                f"--set {given!r}: only measurement.KEY=VALUE and resources.KEY=VALUE can be set here, {_EXAMPLE}, "
+                "because the trials are already trained; for another model, data set or optimizer: "
+                "hessian-dynamics run --set"
             )
     return {key.removeprefix(f"{_SECTION}."): value for key, value in parse_overrides(overrides).items()}
 

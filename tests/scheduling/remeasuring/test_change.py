@@ -2,11 +2,12 @@
 
 import itertools
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
-from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change
+from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change, with_resources
 from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.study.sweep_file_error import SweepFileError
@@ -52,6 +53,21 @@ def test_settings_that_affect_no_trial_are_dropped() -> None:
     assert read_change(["measurement.fraction=0.5"], desired).label == "fraction-0.5"
 
 
+def test_resources_are_overridden_beside_the_measurement() -> None:
+    desired = sweep()
+    changed, settings = with_resources(desired, ["resources.gpu=auto", "measurement.fraction=0.5", "resources.cpu=2"])
+    assert changed == replace(desired, resources=Resources(cpu=2, gpu="auto"))
+    assert settings == ["measurement.fraction=0.5"]
+    assert with_resources(desired, settings) == (desired, settings)
+
+
+def test_invalid_resources_are_refused() -> None:
+    with pytest.raises(
+        SweepFileError, match=r"--set: 2 problems(?s:.*)resources.cpu = 0: (?s:.*)resources.gpu = 'all'"
+    ):
+        with_resources(sweep(), ["resources.cpu=0", "resources.gpu=all"])
+
+
 def test_a_change_is_applied_to_the_measurement_of_each_trial() -> None:
     change = MeasurementChange((("fraction", 0.5),))
     own = MeasurementConfig(fraction=0.1, lanczos_products=7, algorithm1_every=5)
@@ -63,19 +79,22 @@ def test_a_change_is_applied_to_the_measurement_of_each_trial() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["fraction"], "--set 'fraction': only measurement.KEY=VALUE can be set here, for example --set measurement."),
+        (
+            ["fraction"],
+            "--set 'fraction': only measurement.KEY=VALUE and resources.KEY=VALUE can be set here, for example ",
+        ),
         (
             ["=0.5"],
-            "--set '=0.5': only measurement.KEY=VALUE can be set here",
+            "--set '=0.5': only measurement.KEY=VALUE and resources.KEY=VALUE can be set here",
         ),
         (
             ["optimizer.lr=0.1"],
-            "--set 'optimizer.lr=0.1': only measurement.KEY=VALUE can be set here, for example --set "
-            "measurement.fraction=0.5, because the trials are already trained; for another model, data set or "
+            "--set 'optimizer.lr=0.1': only measurement.KEY=VALUE and resources.KEY=VALUE can be set here, for example "
+            "--set measurement.fraction=0.5, because the trials are already trained; for another model, data set or "
             "optimizer: hessian-dynamics run --set",
         ),
-        (["fraction=0.5"], "--set 'fraction=0.5': only measurement.KEY=VALUE can be set here"),
-        (["measurement={fraction: 0.5}"], "only measurement.KEY=VALUE can be set here"),
+        (["fraction=0.5"], "--set 'fraction=0.5': only measurement.KEY=VALUE and resources.KEY=VALUE can be set here"),
+        (["measurement={fraction: 0.5}"], "only measurement.KEY=VALUE and resources.KEY=VALUE can be set here"),
         (["measurement.fraction"], "--set 'measurement.fraction': expected key=value"),
         (
             ["measurement.fraction=0.5", "measurement.fraction=0.6"],
