@@ -10,6 +10,9 @@ _WEIGHT_NORM = (
     "torch's second derivative of weight_norm is wrong: compute g * v / v.norm(dim=..., keepdim=True) in forward"
 )
 
+_HOOK = "BackwardHookFunctionBackward"
+"""The function that torch inserts for a backward hook of a module. The module is named instead."""
+
 
 def suspects(model: nn.Module, loss: Tensor) -> str:
     """Sentences that name the likely causes in a model and the graph of its loss; empty if none is known."""
@@ -30,7 +33,8 @@ def _hooked(model: nn.Module) -> list[str]:
 
 def _name(node: Any) -> str:
     name = str(node.name())
-    return f"custom {name}" if isinstance(node, torch._C._FunctionBase) else name
+    custom = isinstance(node, torch._C._FunctionBase) and name != _HOOK
+    return f"custom {name}" if custom else name
 
 
 def _nodes(loss: Tensor) -> Iterator[Any]:
