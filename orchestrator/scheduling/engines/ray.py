@@ -69,7 +69,7 @@ class RayEngine:
                 from orchestrator.scheduling.engines.tune import run_tune  # imports Ray
 
                 if start == 0:
-                    resources = self._granted()
+                    resources = self._granted(lambda: attempts.stopping)
                     attempts.grant(resources)
                     on_start()
                 with watched(alive) as watch:
@@ -82,11 +82,11 @@ class RayEngine:
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
 
-    def _granted(self) -> Resources:
+    def _granted(self, stopping: Callable[[], bool]) -> Resources:
         """Returns the resources of each trial. If no node is large enough, waits only for an autoscaler."""
-        from orchestrator.scheduling.engines.ray_nodes import fixed_size, offering_nodes  # imports Ray
+        from orchestrator.scheduling.engines.ray_nodes import first_nodes, fixed_size  # imports Ray
 
-        nodes, alone = offering_nodes(), self.address in (None, "local")
+        nodes, alone = first_nodes(stopping), self.address in (None, "local")
         if alone and any(node.gpus for node in nodes):
             usable = this_machine().gpus  # Ray also counts GPUs that torch cannot use
             nodes = [replace(node, gpus=min(node.gpus, usable)) for node in nodes]

@@ -4,8 +4,10 @@ Import this module only inside `cluster`, because Ray reads environment variable
 """
 
 import json
+import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -15,6 +17,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 from orchestrator.scheduling.placement import Node
 from orchestrator.study.sweep import Resources
 
+log = logging.getLogger(__name__)
 _NODES_SECONDS = 5.0
 """Time after which the list of the cluster's nodes is read again."""
 
@@ -34,6 +37,22 @@ def offering_nodes() -> list[Node]:
         for node in living_nodes()
     )
     return sorted((node for node in nodes if node.cpus or node.gpus), key=str)
+
+
+def first_nodes(stopping: Callable[[], bool], patience_seconds: float = 60.0) -> list[Node]:
+    """Returns the nodes that offer resources. If a cluster of fixed size has none, waits for the first one to join.
+
+    The nodes of a new cluster, or of one whose head was restarted, join within seconds.
+    """
+    nodes = offering_nodes()
+    if nodes or not fixed_size():
+        return nodes
+    log.info("waiting for nodes to join the cluster, at most %.0f s", patience_seconds)
+    deadline = time.monotonic() + patience_seconds
+    while not nodes and time.monotonic() < deadline and not stopping():
+        time.sleep(0.5)
+        nodes = offering_nodes()
+    return nodes
 
 
 def fixed_size(patience_seconds: float = 10.0) -> bool:

@@ -12,6 +12,7 @@ from orchestrator.scheduling.engines.ray_nodes import (  # noqa: E402
     Slots,
     avoidable,
     bundle_of,
+    first_nodes,
     fixed_size,
     offering_nodes,
 )
@@ -65,3 +66,18 @@ def test_a_cluster_whose_nodes_have_types_may_grow(
     status: dict[str, Any] = {"autoscaler_report": {"node_type_mapping": types}} if types else {}
     monkeypatch.setattr(ray_nodes, "_internal_kv_get", lambda key: json.dumps(status).encode() if status else None)
     assert fixed_size(patience_seconds=0.0) is fixed
+
+
+def test_a_cluster_that_grows_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(head=0))
+    monkeypatch.setattr(ray_nodes, "fixed_size", lambda: False)
+    assert first_nodes(lambda: False) == []
+
+
+def test_a_stop_ends_the_wait_for_the_first_node(
+    monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(head=0))
+    monkeypatch.setattr(ray_nodes, "fixed_size", lambda: True)
+    assert first_nodes(lambda: True) == []
+    assert messages.messages == ["waiting for nodes to join the cluster, at most 60 s"]

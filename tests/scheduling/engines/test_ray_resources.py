@@ -1,12 +1,15 @@
 """The Ray engine on real clusters: the GPUs of trials, clusters that lack them, and trials that wait for resources."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +41,29 @@ class Holding(TrainingJob):
         return None
 
 
-def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int) -> None:
+class Joining(logging.Handler):
+    """Adds the first node to a cluster once the driver waits for it."""
+
+    def __init__(self, join: Callable[[], object]) -> None:
+        super().__init__()
+        self._join = join
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("waiting for nodes to join"):
+            self._join()
+
+
+def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int, late: bool) -> None:
     """Runs fake trials on a cluster with one node. Releases the first one only after the stop has ended the second."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=cpus, num_gpus=gpus)
+    join = partial(cluster.add_node, num_cpus=cpus, num_gpus=gpus)
+    if late:
+        logging.getLogger("orchestrator").addHandler(Joining(join))
+        logging.getLogger("orchestrator").setLevel(logging.INFO)
+    else:
+        join()
     stop = threading.Event()
     attempts = Attempts(Holding(str(folder), "sweep"), TRIALS, stop.is_set)
     watch = threading.Thread(target=stop_while_one_waits, args=(folder, attempts, stop), daemon=True)
@@ -64,16 +84,16 @@ def stop_while_one_waits(folder: Path, attempts: Attempts, stop: threading.Event
     (folder / "hold").unlink()
 
 
-def wait_for(condition: Any) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         time.sleep(0.05)
 
 
-def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0) -> dict[str, Any]:
+def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0, late: bool = False) -> dict[str, Any]:
     """Returns the resources that each trial got, by trial."""
     root = Path(__file__).parents[3]
     imports = "from pathlib import Path; from tests.scheduling.engines.test_ray_resources import main"
-    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus})"
+    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus}, {late})"
     kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     environment = {**kept, "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -85,6 +105,10 @@ def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0) 
 
 def test_auto_requests_a_gpu_that_the_cluster_has(tmp_path: Path) -> None:
     assert play(tmp_path, {"gpu": "auto"}, gpus=1) == {name: [1.0, [0]] for name in TRIALS}
+
+
+def test_auto_waits_for_the_first_node(tmp_path: Path) -> None:
+    assert play(tmp_path, {"gpu": "auto"}, gpus=1, late=True) == {name: [1.0, [0]] for name in TRIALS}
 
 
 def test_auto_requests_no_gpu_if_the_cluster_has_none(tmp_path: Path) -> None:
