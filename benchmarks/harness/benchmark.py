@@ -1,4 +1,4 @@
-"""The `Benchmark` class."""
+"""A benchmark, which measures on this machine and formats the result."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -60,6 +60,6 @@ class Benchmark:
 
 
 def stored_measurements(name: str, settings: Settings, machine: Machine) -> dict[str, Any]:
-    """The stored cases of a benchmark on this machine if `only` selects cases; empty otherwise."""
+    """The stored measurements of a benchmark on this machine, kept if `only` selects cases of a full run."""
     path = RESULTS / f"{name}-{machine.slug}.json"
     return dict(read(path).measured) if settings.only and settings.scale == "full" and path.exists() else {}

@@ -10,7 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def stored(folder: Path) -> list[Result]:
-    """All results of a folder, by file name."""
+    """All results of a folder, sorted by file name."""
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
@@ -25,7 +25,7 @@ def write_readme(benchmarks: Iterable[Benchmark]) -> None:
 
 
 def filled(text: str, results: Sequence[Result], benchmarks: Iterable[Benchmark]) -> str:
-    """Replaces the text between ``<!-- results: NAME -->`` and ``<!-- end -->`` of a README by the tables.
+    """Replaces the text between ``<!-- results: NAME -->`` and ``<!-- end -->`` of a README with the tables.
 
     Raises:
         ValueError: the README has no section for a benchmark.

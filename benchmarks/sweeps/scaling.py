@@ -119,18 +119,18 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Efficiency of every case, CPU time of the driver, and delay of a trial whose node was lost."""
+    """Efficiency of every case, CPU time of the driver, and restart delay after the loss of a node."""
     measured = result.measured
     rows = [_row(found["found"], found["load"]) for found in _cases(measured)]
-    header = ["nodes", "trials", "slots", "total, s", "ideal, s", "efficiency", "first trial after, s"]
+    header = ["nodes", "trials", "slots", "total, s", "ideal, s", "efficiency", "delay of first trial, s"]
     header += ["driver CPU per trial, ms", "load before"]
     text = (
         f"Trials of {number(measured['trial_seconds'])} s with {EPOCHS} commits each, {measured['slots']} at a time on "
-        "a node. Efficiency: ideal time without waiting over the time from first start to last end."
+        "a node. Efficiency is the ideal time divided by the time from the first start to the last end."
     )
     if lost := measured.get(LOSS):
         seconds = ", ".join(f"{found['seconds']:.1f}" for found in lost["found"])
-        text += f" After the loss of a node its trial ran on the other node within {seconds} s."
+        text += f" After a node was killed, its trial started on the other node after {seconds} s."
     return f"{markdown(header, rows)}\n\n{text}\n\n![efficiency by nodes](results/{result.figure_name})"
 
 
@@ -161,7 +161,7 @@ def _cases(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def least_seconds(nodes: int, trials: int, slots: int, trial_seconds: float) -> float:
-    """Ideal time without waiting: the number of rounds that fill all slots, times the duration of a trial."""
+    """Ideal time without waiting: the number of rounds of trials, rounded up, times the duration of a trial."""
     return -(-trials // (nodes * slots)) * trial_seconds
 
 

@@ -121,7 +121,9 @@ class TimedTrial:
         deadline = time.time() + _PATIENCE
         while len(list(self.folder.glob("*.ready"))) < self.trials:
             if time.time() > deadline:
-                raise RuntimeError(f"not all of {self.trials} trials were ready within {_PATIENCE:.0f} s")
+                raise RuntimeError(
+                    f"not all of {self.trials} trials were ready within {_PATIENCE:.0f} s; see their output for errors"
+                )
             time.sleep(0.01)
 
 
@@ -174,12 +176,12 @@ def table(result: Result) -> str:
                 f"{sum(trial['reserved_bytes'] for trial in found) / 2**30:.1f}",
             ]
         )
-    header = ["trials", "captured", "MPS", "epochs per hour", "times one plain", "`paper`, h"]
+    header = ["trials", "captured", "MPS", "epochs per hour", "speedup over one plain", "`paper`, h"]
     header += ["training, ms", "evaluation, ms", "measurement, ms", "products", "total GiB"]
     return (
         f"{markdown(header, rows)}\n\nThe paper's CNN, SGD, batches of {BATCH}, 45,000 images. Every epoch ends with "
-        f"an evaluation, and with lambda_max, lambda_min (to 0.1%) and the exact trace on a tenth of the images. "
-        f"Kernels of different processes run concurrently if an MPS server is running, and in turns otherwise. "
+        "an evaluation and a measurement of lambda_max, lambda_min (to 0.1%) and the exact trace on a tenth of the "
+        f"images. Kernels of different processes run concurrently if an MPS server is running, and in turns otherwise. "
         f"`paper` has {measured['paper_epochs']:,} epochs. Times are per epoch of one trial."
     )
 

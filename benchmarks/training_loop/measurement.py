@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[Estimator, ...]] = {
 
 @dataclass(frozen=True)
 class MeasurementSizes:
-    """The sizes to time."""
+    """Sizes of the benchmark."""
 
     images: int
     """Number of images in the measurement."""
@@ -48,7 +48,7 @@ SIZES: dict[Scale, MeasurementSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains for several epochs and measures with both methods after each. Times everything in one process."""
+    """Trains for several epochs and runs both measurements after every epoch, all in one process."""
     sizes = SIZES[settings.scale]
     data = on_device(resident_data(settings, sizes.images), settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
@@ -81,7 +81,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds of a training epoch and of the measurements after it, with their numbers of products and residuals."""
+    """Times of a training epoch and of the measurements after it, and each measurement's products and residual."""
     measured = result.measured
     training = measured["samples"]["training"]
     rows = [["an epoch of training", spread(training), "", "", ""]]
@@ -95,8 +95,8 @@ def table(result: Result) -> str:
     header = ["", "s (range)", "of an epoch (range)", "products (range)", "residual, % of lambda_max"]
     return (
         f"{markdown(header, rows)}\n\n{len(training)} epochs of {measured['trained_on']:,} images in batches of "
-        f"{BATCH}, SGD with lr {LEARNING_RATE}; measured on {measured['images']:,} images; Lanczos from a coarse start "
-        f"in chunks of at most {COARSE:.0%} of them, to a tolerance of {TOLERANCE:.1%}."
+        f"{BATCH}, SGD with lr {LEARNING_RATE}; measured on {measured['images']:,} images; Lanczos to a tolerance of "
+        f"{TOLERANCE:.1%}, with a coarse stage on chunks of at most {COARSE:.0%} of these images."
     )
 
 

@@ -39,7 +39,7 @@ _REST = 0.3
 
 @dataclass(frozen=True)
 class TrainingSizes:
-    """The sizes to time."""
+    """Sizes of the benchmark."""
 
     portion: int
     """Number of images per timing sample. It is less than an epoch so that the loops alternate every second or two."""
@@ -70,7 +70,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds per epoch of every loop, and ours relative to each."""
+    """Time per epoch of every loop, compared with our loop and with the arithmetic limit."""
     measured = result.measured
     scale = EPOCH / measured["portion"]
     flops = measured["training_flops_per_image"]
@@ -112,7 +112,7 @@ def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: Trainin
 
 
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
-    """A view of the training images used in one round."""
+    """The data set with only the training images of one round, as views."""
     first = number * portion % (len(data.train) - portion + 1)
     images = Images(data.train.pixels[first : first + portion], data.train.labels[first : first + portion])
     return replace(data, train=images)

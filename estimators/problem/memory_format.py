@@ -1,4 +1,4 @@
-"""Chooses the memory format of images: channels_last on a CPU, if the model computes the same results from it.
+"""Chooses the memory format of images: channels_last on a CPU, if it does not change the model's results.
 
 CPU kernels for convolution and pooling use channels_last internally. They convert contiguous images in every call, and
 an operation that mixes both formats takes several times as long.
@@ -15,22 +15,22 @@ _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 def prefers_channels_last(model: nn.Module, images: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]) -> bool:
-    """Whether to convert images to channels_last: on a CPU, if the model has convolutions and the same results.
+    """Whether to convert images to channels_last: on a CPU, if the model has convolutions and its results stay equal.
 
-    The results of both formats are compared, because a model that flattens images with ``view`` raises an error, and a
-    model that reads strides changes its results. About one call in 500 hits a near-tie in max pooling. It then keeps
-    the original format, which is only slower.
+    The results of both formats are compared. With channels_last, a model that flattens images with ``view`` raises an
+    error, and a model that reads strides gives other results. About one comparison in 500 hits a near-tie in max
+    pooling. The original format is then kept, which is only slower.
 
     Args:
         model: the model.
         images: a few inputs of the model [n, ...], of any shape.
-        compute: computes every result that must stay the same, from such inputs.
+        compute: function from such inputs to the results to compare.
     """
     if images.device.type != "cpu" or images.ndim != 4 or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
         return False
     try:
         expected, found = compute(images), compute(to_channels_last(images))
-    except Exception:  # An error of the model itself is raised again with the original images.
+    except Exception:  # If the model itself is at fault, it fails again later on the original images.
         return False
     return all(same_but_for_rounding(*pair) for pair in zip(found, expected, strict=True))
 
@@ -42,5 +42,5 @@ def same_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
 
 
 def relative_rounding(dtype: torch.dtype) -> float:
-    """Bound on differences that a different order of sums may cause, relative to the largest entry."""
+    """Bound on the differences caused by another order of summation, relative to the largest entry."""
     return _ROUNDING.get(dtype, max(_ROUNDING.values()))

@@ -35,9 +35,10 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def override(content: dict[str, Any], key: str, value: Any) -> None:
-    """Overrides the value of a key in ``trial:``, and in ``grid:`` and ``sample:`` if they vary the key.
+    """Overrides a key at the top level, or a key of all trials in ``trial:`` and in every grid that varies it.
 
-    A list for a key that takes a single value becomes an axis of every grid.
+    A key of a trial is removed from ``sample:``. A list becomes an axis of every grid if the key takes a single value,
+    or if a grid or ``sample:`` varies it.
     """
     if _top(key) in _BESIDE_TRIALS:
         put(content, key, value)
@@ -58,7 +59,7 @@ def override(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _takes_list(key: str) -> bool:
-    """Returns whether a value of this key of a trial may be a list. Unknown keys may, since networks define more."""
+    """Returns whether a key of a trial may have a list as its value. True for unknown keys, which networks define."""
     *parents, last = key.split(".")
     owners: list[type[BaseModel]] = [TrialConfig]
     for name in parents:
@@ -72,7 +73,7 @@ def _fields(owners: Sequence[type[BaseModel]], name: str) -> list[FieldInfo]:
 
 
 def _drop_from_sample(content: dict[str, Any], key: str) -> bool:
-    """Stops drawing a key that is overridden. Returns whether it was drawn."""
+    """Removes an overridden key from ``sample:``. Returns whether it was there."""
     sample = content.get("sample")
     values = sample.get("values") if isinstance(sample, dict) else None
     if not isinstance(sample, dict) or not isinstance(values, dict) or key not in values:
@@ -92,9 +93,9 @@ def put(content: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def overridden_name(name: str, overrides: Sequence[str], stored: Callable[[str], bool] = lambda name: False) -> str:
-    """Returns the name of the overridden sweep, which depends on the overrides of its trials, in any order.
+    """Returns the sweep's name with a digest of the overrides that affect its trials. Their order does not matter.
 
-    Version 0.1 digested all overrides. If `stored` returns True for the name that it gave, that name is kept.
+    Version 0.1 included all overrides in the digest. Its name is kept if `stored` returns True for it.
     """
     former = _digested(name, overrides)
     current = _digested(name, [given for given in overrides if _top(given.partition("=")[0]) not in _NOT_NAMING])

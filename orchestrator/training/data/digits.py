@@ -11,7 +11,7 @@ from orchestrator.training.streams import stream
 
 
 def load_digits() -> DataSplits:
-    """Returns the digits data set. It has no published test set, so a random fifth with a fixed seed is held out.
+    """Returns the digits data set. It has no test set, so a random fifth, drawn with a fixed seed, is used.
 
     Raises:
         DataError: if scikit-learn is not installed.

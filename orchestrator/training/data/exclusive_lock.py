@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def exclusive_lock(path: Path, purpose: str) -> Iterator[bool]:
-    """Ensures that one process at a time executes the block: one per machine or, on NFS, one across all machines.
+    """Ensures that only one process at a time executes the block, on this machine or, on NFS, on all machines.
 
     The operating system releases the lock if its holder dies. A waiting process logs who holds the lock. Yields whether
     the lock is held. On a file system without locks, it yields False without waiting.
 
     Args:
         path: the lock file. It is created if missing and never removed.
-        purpose: what the holder of this lock does, for the log message of waiting processes.
+        purpose: the activity of the holder for the log message, such as ``decoding images``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, fallback_to_soft=False)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _ORIENTATION = 0x0112
-"""EXIF tag that says how to turn and mirror the stored pixels for display."""
+"""EXIF tag for the rotation and reflection of the stored pixels on display."""
 
 
 def is_grey(path: Path) -> bool:
-    """Returns whether an image has only shades of grey by its mode. Reads its header only.
+    """Returns whether the mode of an image is greyscale. Reads only its header.
 
     Raises:
         DataError: if the image cannot be read or has more than 8 bits per channel.

@@ -1,4 +1,4 @@
-"""Published data sets. Missing files are downloaded, and torchvision decodes them.
+"""The data sets of torchvision: CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST and SVHN. Missing files are downloaded.
 
 The file layout is the same as in torchvision, so a folder that torchvision has downloaded can be used directly.
 """
@@ -27,7 +27,7 @@ from orchestrator.training.data.published_file import PublishedFile
 
 @dataclass(frozen=True)
 class PublishedSize:
-    """The size of a published data set, known without reading it."""
+    """Shape and number of the images of a data set."""
 
     shape: tuple[int, int, int]
     """Channels, height, width."""
@@ -93,12 +93,13 @@ def check_fetchable(config: TorchvisionData) -> None:
             file.check_reachable()
         except DataError as error:
             raise DataError(
-                f"{_not_available(config, error)}; put it there, or set {CACHE_VARIABLE} to a folder that has it"
+                f"{_not_available(config, error)}; put its files there, or set {CACHE_VARIABLE} to a cache folder "
+                "that contains them"
             ) from None
 
 
 def _not_available(config: TorchvisionData, error: DataError) -> str:
-    return f"{config.name} is not in {str(_folder(config))!r} and could not be downloaded ({error})"
+    return f"{config.name} is not in {str(_folder(config))!r} and cannot be downloaded ({error})"
 
 
 def _dataset_class(name: str) -> Any:

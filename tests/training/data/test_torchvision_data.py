@@ -101,7 +101,7 @@ def test_without_a_network_the_missing_files_are_listed(
         load_source(small.config())
     message = str(caught.value)
     place = tmp_path / "cache" / "downloads" / name
-    assert message.startswith(f"{name} is not in '{place}' and could not be downloaded (http://127.0.0.1:")
+    assert message.startswith(f"{name} is not in '{place}' and cannot be downloaded (http://127.0.0.1:")
     assert "Connection refused" in message
     assert "Put the missing files there by hand and run again:\n" in message
     wanted = [line.split() for line in message.splitlines()[1:]]
@@ -151,7 +151,7 @@ def test_a_wrong_file_is_not_kept(name: str, folder: Path, tmp_path: Path, monke
         small = announced(name, folder, monkeypatch, server.address)
         whole = (folder / small.files[0]).read_bytes()
         flip_a_byte(folder / small.files[0])
-        with pytest.raises(DataError, match=r"could not be downloaded \(http.*bytes received differ in MD5"):
+        with pytest.raises(DataError, match=r"cannot be downloaded \(http.*bytes received differ in MD5"):
             load_source(small.config(tmp_path / "mine"))
         assert left_in(tmp_path / "mine") == []
         (folder / small.files[0]).write_bytes(whole)
@@ -161,7 +161,7 @@ def test_a_wrong_file_is_not_kept(name: str, folder: Path, tmp_path: Path, monke
 def test_an_incomplete_file_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(folder, keep_back=100) as server:
         small = announced("svhn", folder, monkeypatch, server.address)
-        with pytest.raises(DataError, match=r"could not be downloaded \(http.* bytes received differ in MD5"):
+        with pytest.raises(DataError, match=r"cannot be downloaded \(http.* bytes received differ in MD5"):
             load_source(small.config(tmp_path / "mine"))
         assert available(small.config(tmp_path / "mine")).startswith("svhn: absent")
 
@@ -177,7 +177,7 @@ def test_http_error_is_reported(folder: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_failed_write_names_the_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     small = announced("cifar10", folder, monkeypatch)
-    with pytest.raises(DataError, match=r"could not be downloaded \(http.*Not a directory: '.*file/mine'\)"):
+    with pytest.raises(DataError, match=r"cannot be downloaded \(http.*Not a directory: '.*file/mine'\)"):
         load_source(small.config(tmp_path / "file" / "mine"))
 
 
@@ -287,9 +287,7 @@ def test_available_describes_the_state_without_network(
 
 def test_unreachable_data_is_not_obtainable(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced("mnist", folder, monkeypatch)
-    with pytest.raises(
-        DataError, match=r"mnist is not in .* and could not be downloaded \(http://127.0.0.1:.* refused"
-    ):
+    with pytest.raises(DataError, match=r"mnist is not in .* and cannot be downloaded \(http://127.0.0.1:.* refused"):
         obtainable(small.config(tmp_path / "mine"))
     assert obtainable(small.config(folder)).startswith("mnist: downloaded into")
     with Server(folder) as server:
