@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 PRODUCT_REBUILT = 9
 """Forward passes that cost as much as a Hessian-vector product: 1 forward, 2 backward, 6 double backward."""
 PRODUCT_KEPT = 6
-"""The same number if the graph of the gradient is kept between products."""
+"""Number of such forward passes if the graph of the gradient is kept between products."""
 
 
 @dataclass(frozen=True)

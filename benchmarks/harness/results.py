@@ -66,7 +66,7 @@ def read(path: Path) -> Result:
     content = json.loads(path.read_text())
     missing = [f.name for f in fields(Result) if f.name not in content]
     if missing:
-        raise ValueError(f"{path} has no {', '.join(missing)}: run its benchmark again, or delete it")
+        raise ValueError(f"{path} lacks {', '.join(missing)}: run the benchmark again, or delete the file")
     return Result(**{**content, "machine": Machine(**content["machine"])})
 
 

@@ -26,7 +26,7 @@ def spread(samples: Sequence[float], scale: float = 1.0) -> str:
 
 
 def number(value: float) -> str:
-    """Formats a number with three significant digits and at most two decimals."""
+    """Formats a number with two decimals below 10, one below 100, and none above."""
     magnitude = abs(value)
     return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
 

@@ -41,7 +41,7 @@ class ReproducibilitySizes:
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     epochs: int = 2
     folder_images: int = 2000
-    """Number of training images taken from the image folder. Its trials run for one epoch."""
+    """Number of training images of the image folder. Trials on it run for one epoch."""
     fraction: float = 0.1
     """Fraction of the training images that is measured after every epoch."""
 

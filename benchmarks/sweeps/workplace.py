@@ -48,7 +48,7 @@ class Workplace:
         return Storage(self.folder / "results")
 
     def call(self, command: str, *arguments: str) -> FinishedCommand:
-        """Runs ``hessian-dynamics COMMAND SWEEP ARGUMENTS`` on the sweep of this folder."""
+        """Runs ``hessian-dynamics COMMAND SWEEP ARGUMENTS`` in this folder. Kills it after 30 minutes."""
         log, began, peak = self.folder / f"{command}.txt", time.perf_counter(), 0.0
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -77,7 +77,7 @@ def workplace(content: dict[str, Any]) -> Iterator[Workplace]:
 
 
 def _peak_mib(pid: int) -> float:
-    """The peak memory of a process in MiB. Avoids wait4, whose value includes the memory of the parent at the fork."""
+    """The peak memory of a process in MiB. The peak of `wait4` would include the memory of the parent at the fork."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:  # the process has just ended

@@ -24,7 +24,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class EvaluationSizes:
-    """The sizes to time."""
+    """Sizes of the benchmark."""
 
     portion: int
     """Number of training images per round."""
@@ -91,7 +91,7 @@ def table(result: Result) -> str:
         ]
         for name, samples in measured["samples"].items()
     ]
-    shown = markdown(["part of an epoch", "s (range)", "share without measurement", "share with it"], rows)
+    shown = markdown(["part of an epoch", "s (range)", "share without measurement", "share with measurement"], rows)
     return (
         f"{shown}\n\nTraining on {EPOCH:,} images in batches of {measured['batch_size']}; evaluation of "
         f"{measured['evaluated_images']:,} images; measurement on {measured['subset']:,} images by "

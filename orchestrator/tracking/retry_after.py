@@ -33,7 +33,7 @@ def record_retry_after() -> None:
 
 
 def seconds_to_wait() -> float:
-    """Returns the seconds left of the wait that the tracker asked for, at most `LONGEST_SECONDS`; 0.0 if none."""
+    """Returns the rest of the wait that the tracker requested, in seconds, at most `LONGEST_SECONDS`."""
     return max(0.0, min(_ask_again_at - time.monotonic(), LONGEST_SECONDS))
 
 

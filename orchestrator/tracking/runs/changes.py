@@ -30,7 +30,7 @@ class StoredSweep:
         self._driver_since: float | None = None
         self.manifest = b""
         self.trials: dict[str, StoredTrial] = {}  # by trial id; a damaged trial keeps its last intact snapshot
-        self.damaged: dict[str, str] = {}  # by trial id: why the trial cannot be read
+        self.damaged: dict[str, str] = {}  # error message by trial id
         self.read_manifest()
 
     def read_manifest(self) -> bool:
@@ -44,7 +44,7 @@ class StoredSweep:
             return False
         content = self._storage.files.read(self._file)
         if content is None:
-            raise StorageError(f"{self._storage.root / self._file} is gone; check --storage")
+            raise StorageError(f"the manifest {self._storage.root / self._file} does not exist; check --storage")
         self._manifest_stamp = stamp
         if content == self.manifest:
             return False
@@ -58,7 +58,7 @@ class StoredSweep:
     def read_changed(self, driver_since: float | None, thorough: bool = False) -> set[str]:
         """Reads every trial that changed since the last call. Returns the ids of changed and of damaged trials.
 
-        `driver_since` is as in `store.trial_status.trial_status`. With `thorough`, folder timestamps are ignored.
+        `driver_since` is as in `store.trial_status.trial_status`. With `thorough`, every trial is read.
 
         Raises:
             StorageError: if the storage cannot be read.
@@ -112,7 +112,7 @@ class StoredSweep:
         else:
             self.damaged.pop(trial_id, None)
             self.trials[trial_id] = trial
-            if not trial.status.damaged:  # a repair in place leaves the stamp unchanged
+            if not trial.status.damaged:  # read it every time: a repair in place does not change the stamp
                 self._stamps[trial_id] = stamp
         return True
 

@@ -17,5 +17,5 @@ def test_written_result_is_read_back(tmp_path: Path) -> None:
 def test_other_json_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"benchmark": "one"}')
-    with pytest.raises(ValueError, match=r"x.json has no date, commit, .*: run its benchmark again, or delete it"):
+    with pytest.raises(ValueError, match=r"x.json lacks date, commit, .*: run the benchmark again, or delete the file"):
         read(path)

@@ -148,7 +148,7 @@ def test_a_missing_storage_is_not_reported_as_damage(tmp_path: Path, monkeypatch
         stored.read_changed(None)
     assert stored.damaged == {}
     (storage.root / "sweeps/toy/manifest.json").unlink()
-    with pytest.raises(StorageError, match=r"manifest.json is gone; check --storage"):
+    with pytest.raises(StorageError, match=r"manifest.json does not exist; check --storage"):
         stored.read_manifest()
 
 
