@@ -1,7 +1,11 @@
 """The digits data set of scikit-learn: 1,797 images of shape 1x8x8, included in its package."""
 
+import gzip
 import hashlib
+from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from orchestrator.training.data import split
@@ -16,13 +20,10 @@ def load_digits() -> DataSplits:
     Raises:
         DataError: if scikit-learn is not installed.
     """
-    try:
-        from sklearn import datasets
-    except ModuleNotFoundError:
-        raise DataError("the digits data needs scikit-learn: pip install 'hessian-dynamics[sweep]'") from None
-    raw = datasets.load_digits()
-    pixels = torch.as_tensor(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]  # grey values are 0..16
-    labels = torch.as_tensor(raw.target, dtype=torch.int64)
+    table = _table()
+    grey = torch.as_tensor(table[:, :-1]).reshape(-1, 1, 8, 8)  # 0..16
+    pixels = grey.mul(255 / 16).round().to(torch.uint8)
+    labels = torch.as_tensor(table[:, -1], dtype=torch.int64)
     digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
     shuffled = torch.randperm(len(labels), generator=stream(split.SPLIT_SEED, "digits test split"))
     images = Images(pixels, labels).select(shuffled)
@@ -40,3 +41,16 @@ def load_digits() -> DataSplits:
         classes=tuple(map(str, range(10))),
         digest=digest,
     )
+
+
+def _table() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Returns 64 pixels and the label of every image, from the file of scikit-learn.
+
+    Importing scikit-learn to read it would take about a second in every process that trains.
+    """
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DataError("the digits data needs scikit-learn: pip install 'hessian-dynamics[sweep]'")
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    with gzip.open(path, "rt") as lines:
+        return np.loadtxt(lines, delimiter=",", ndmin=2)
