@@ -10,7 +10,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memor
 
 COMMON = """
 import gc
+import os
 import torch
+import torch._dynamo
 from torch import nn
 from estimators import *
 
@@ -23,12 +25,13 @@ def resident(key="VmRSS"):
         return next(1024 * int(line.split()[1]) for line in status if line.startswith(key))
 """
 
-# The baseline is the peak of the same products without kept graphs.
+# The baseline is the peak of the same products without kept graphs. Each operator has a process of its own, since the
+# peak of a process never falls. They are forked, so that only one process imports torch.
 WITHIN_BUDGET = """
 model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4096, 10))
-data = torch.randn(720, 3, 32, 32), torch.randint(10, (720,))
+data = torch.randn(480, 3, 32, 32), torch.randint(10, (480,))
 
-def peak(budget):
+def peak(kind, budget):
     op = kind(model, nn.functional.cross_entropy, data, chunk_size=20, memory_budget=budget)
     vector = torch.ones(op.size)
     with op.keeping_graphs():
@@ -36,12 +39,20 @@ def peak(budget):
             op @ vector
         return resident("VmHWM"), op._graphs.memory.held
 
-without, _ = peak(0)
-budget = 24 * 2**20
-within, held = peak(budget)
-assert 0.8 * budget < held <= budget, held
-# The checks of the first pass need memory beside the kept graphs.
-assert 0.8 * budget < within - without < 1.2 * budget, (within - without) / budget
+def check(kind):
+    without, _ = peak(kind, 0)
+    budget = 24 * 2**20
+    within, held = peak(kind, budget)
+    assert 0.8 * budget < held <= budget, held
+    # The checks of the first pass need memory beside the kept graphs.
+    assert 0.8 * budget < within - without < 1.2 * budget, (within - without) / budget
+
+for kind in HessianOperator, GaussNewtonOperator:
+    child = os.fork()
+    if child == 0:
+        check(kind)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, kind
 """
 
 # A smooth network, for which hessian_trace takes probes. One leaked graph per call would be megabytes.
@@ -79,9 +90,8 @@ def run(script: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("kind", ["HessianOperator", "GaussNewtonOperator"])
-def test_memory_stays_within_the_budget(kind: str) -> None:
-    run(f"kind = {kind}" + WITHIN_BUDGET)
+def test_memory_stays_within_the_budget() -> None:
+    run(WITHIN_BUDGET)
 
 
 # A faster test in problem/test_isolation.py checks that products leak no tensors.
