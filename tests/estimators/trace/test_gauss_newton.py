@@ -98,8 +98,10 @@ def test_exact_trace_over_batches_equals_the_dense_trace(case: Case) -> None:
 def test_exact_trace_does_not_depend_on_the_chunk_size(network: Network) -> None:
     model = network.model(torch.float32)
     pair = network.inputs(9, torch.float32), labels(9)
+    # With 2 and 4, the last chunk is a single sample. Sizes that add only more or larger chunks need one network.
+    sizes = (None, 1, 2, 4, 100) if network is NETWORKS[0] else (None, 2, 4)
     for trace_of in (exact_trace, lambda *args, **kwargs: sampled_trace(*args, **kwargs, generator=seeded(5))):
-        traces = [trace_of(model, F.cross_entropy, pair, chunk_size=size) for size in (None, 1, 2, 4, 100)]
+        traces = [trace_of(model, F.cross_entropy, pair, chunk_size=size) for size in sizes]
         for trace in traces[1:]:
             assert trace.value == pytest.approx(traces[0].value, rel=1e-6)
             torch.testing.assert_close(trace.per_sample, traces[0].per_sample, rtol=2e-5, atol=1e-7)

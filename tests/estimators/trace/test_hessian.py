@@ -3,10 +3,11 @@
 import math
 import statistics
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from estimators import (
     GaussNewtonOperator,
@@ -36,13 +37,18 @@ PIECEWISE = [case for case in CASES if case.name in ("convolution, ReLU, max poo
 smooth_cases = pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.name)
 
 
+@cache
+def probed_matrix(case: Case) -> Tensor:
+    """The matrix whose trace `hessian_trace` estimates by probes."""
+    op = operator(case)
+    return FunctionalHessianOperator.like(op) @ torch.eye(op.size, dtype=op.dtype)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_probed_matrix_is_hessian_minus_gauss_newton(case: Case) -> None:
-    op = operator(case)
-    identity = torch.eye(op.size, dtype=op.dtype)
     gauss_newton = GaussNewtonOperator(case.model(), case.loss_fn, case.batches(), case.chunk_size)
-    expected = dense_hessian_of(case) - gauss_newton @ identity
-    found = FunctionalHessianOperator.like(op) @ identity
+    expected = dense_hessian_of(case) - gauss_newton @ torch.eye(gauss_newton.size, dtype=gauss_newton.dtype)
+    found = probed_matrix(case)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + float(expected.abs().max())))
 
 
@@ -96,7 +102,7 @@ def test_hessian_trace_is_unbiased_with_correct_error(case: Case, distribution: 
     assert trace.gauss_newton == pytest.approx(exact_trace(case.model(), case.loss_fn, case.batches()).value)
     assert trace.value == trace.gauss_newton + trace.difference
     assert trace.difference == pytest.approx(statistics.mean(trace.samples))
-    difference = FunctionalHessianOperator.like(op) @ torch.eye(op.size, dtype=op.dtype)
+    difference = probed_matrix(case)
     squares = float((difference**2).sum())
     if distribution == "rademacher":
         squares -= float((difference.diagonal() ** 2).sum())
