@@ -2,12 +2,14 @@
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.shared import end_shared_processes
+from tests.shared import end_shared_processes, made_once
 
 # Tests run in parallel on few cores, where several threads each would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +30,25 @@ def loggers_are_restored() -> Iterator[None]:
     yield
     log.setLevel(level)  # also clears the logger's cache
     log.handlers, log.propagate = handlers, propagate
+
+
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's empty tables, which take seconds to create."""
+
+    from orchestrator.tracking.client import connect  # every worker imports this file, but only some need MLflow
+
+    def make(folder: Path) -> None:
+        connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once(tmp_path_factory, "blank", make) / "mlflow.db"
+
+
+@pytest.fixture
+def uri(tmp_path: Path, blank_database: Path) -> str:
+    """A new SQLite tracker with MLflow's tables."""
+    shutil.copy(blank_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

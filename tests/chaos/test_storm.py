@@ -42,7 +42,7 @@ def test_the_seed_determines_the_faults() -> None:
     assert "disk" not in {fault.target for fault in planned(3, 50, "ray", disk=False)}
 
 
-def test_comparison_finds_lost_duplicate_different_and_unfinished_results(tmp_path: Path) -> None:
+def test_comparison_finds_lost_duplicate_different_and_unfinished_results(tmp_path: Path, uri: str) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content("fake", trials=4, epochs=2)))
     sweep = load_sweep(str(tmp_path / "sweep.yaml"))
     ours, twin = Storage(tmp_path / "ours"), Storage(tmp_path / "twin")
@@ -50,8 +50,8 @@ def test_comparison_finds_lost_duplicate_different_and_unfinished_results(tmp_pa
         storage.sweep(sweep.name).write_manifest(sweep, provenance())
         for trial_id in sweep.by_id:
             FakeTrial(str(storage.root), sweep.name).run(trial_id)
-    database = tmp_path / "tracker.db"
-    assert ship(ours, sweep.name, f"sqlite:///{database}").complete
+    database = tmp_path / "mlflow.db"
+    assert ship(ours, sweep.name, uri).complete
     assert compare(sweep, ours, twin, database).lines == []
     lost, changed, doubled, left = sweep.by_id
     epoch = ours.root / "trials" / changed / "epochs" / "00001.json"

@@ -13,9 +13,8 @@ from tests.tracking import stored
 
 
 @pytest.fixture
-def shipped(tmp_path: Path) -> tuple[list[str], Path]:
+def shipped(tmp_path: Path, uri: str) -> tuple[list[str], Path]:
     storage = stored.trained(tmp_path / "results", stored.sweep(seeds=2, epochs=4))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     ship(storage, "toy", uri)
     return ["--storage", str(storage.root), "--tracking-uri", uri], storage.root / "sweeps" / "toy"
 
@@ -62,10 +61,10 @@ def test_the_doctor_exits_with_1_if_there_is_a_problem(run: Command, tmp_path: P
     assert "geheim" not in ill.stdout + ill.stderr
 
 
-def test_an_export_without_epochs_fails(run: Command, tmp_path: Path) -> None:
+def test_an_export_without_epochs_fails(run: Command, tmp_path: Path, uri: str) -> None:
     storage = stored.manifest(tmp_path / "results", stored.sweep())
-    ship(storage, "toy", f"sqlite:///{tmp_path}/mlflow.db")
-    where = ("--storage", str(storage.root), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    ship(storage, "toy", uri)
+    where = ("--storage", str(storage.root), "--tracking-uri", uri)
     messages = {
         "store": "sweep 'toy' has no epochs in the storage; run it first: hessian-dynamics run toy",
         "mlflow": "sweep 'toy' has no epochs in the tracker; ship it first: hessian-dynamics ship toy",

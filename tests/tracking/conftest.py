@@ -1,4 +1,4 @@
-"""One real tracking server for all tests, one database per test."""
+"""One real tracking server for all tests."""
 
 import logging
 import shutil
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.client import connect
 from tests.shared import made_once
 from tests.tracking.processes import LineHandler, free_port, start_server, wait_until
 
@@ -26,23 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, blank_database: Path) -> st
         wait_until(lambda: healthy((folder / "uri").read_text()))
 
     return (made_once(tmp_path_factory, "server", make) / "uri").read_text()
-
-
-@pytest.fixture(scope="session")
-def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's empty tables, which take seconds to create."""
-
-    def make(folder: Path) -> None:
-        connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
-
-    return made_once(tmp_path_factory, "blank", make) / "mlflow.db"
-
-
-@pytest.fixture
-def uri(tmp_path: Path, blank_database: Path) -> str:
-    """A SQLite tracker for one test."""
-    shutil.copy(blank_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture
