@@ -195,22 +195,28 @@ class CurvatureOperator(LinearOperator):
             return
         mean_check = None if self._mean_checked else MeanCheck(self.problem.loss_fn)
         for position, chunk in islice(enumerate(self.problem.chunks(self.chunk_size)), len(kept), None):
-            graph, keep = self._graphs.build(chunk, partial(self._graph, position, chunk, mean_check))
+            to_check: list[Tensor] | None = None if mean_check is None else []
+            graph, keep = self._graphs.build(chunk, partial(self._graph, position, chunk, to_check))
+            if mean_check is not None and to_check is not None:
+                # Not while `build` records saved tensors: vmap refuses to run then, and the check would evaluate the
+                # loss of every sample in a loop.
+                mean_check.add(to_check.pop(), chunk[1])
             yield graph, graph.samples / count, keep
         if mean_check is not None:
             mean_check.conclude()
         self._mean_checked = True
 
-    def _graph(self, position: int, chunk: Pair, mean_check: MeanCheck | None) -> ChunkGraph:
+    def _graph(self, position: int, chunk: Pair, to_check: list[Tensor] | None) -> ChunkGraph:
+        """The graph of a chunk. Appends the outputs to ``to_check`` if the loss is not yet known to be a mean."""
         inputs, targets = chunk
         with self.problem.fast_kernels():
             outputs = evaluate_model(self.problem.model, inputs)
-            if mean_check is not None:
+            if to_check is not None:
                 check_targets(self.problem.loss_fn, outputs, targets)
             loss_fn = self._graphs.loss_of(position, partial(self.problem.precise_loss, outputs, targets))
             loss = evaluate_loss(loss_fn, outputs, targets)
-        if mean_check is not None:
-            mean_check.add(outputs, targets)
+        if to_check is not None:
+            to_check.append(outputs.detach())
         return self._graph_of(outputs, loss, loss_fn, targets)
 
     def _count(self, samples: int) -> None:

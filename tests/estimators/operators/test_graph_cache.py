@@ -186,3 +186,20 @@ def test_an_exception_releases_all_graphs() -> None:
 def test_an_invalid_budget_is_refused(budget: int) -> None:
     with pytest.raises(ValueError, match=f"memory_budget is {budget}, expected bytes, at least 0: 0 keeps no graphs"):
         HessianOperator(smooth().double(), nn.functional.mse_loss, vectors(), memory_budget=budget)
+
+
+def test_keeping_graphs_evaluates_the_loss_as_often_as_usual() -> None:
+    """The check for a mean evaluates all samples of a chunk at once."""
+    evaluations: list[int] = []
+    for budget in (0, 2**20):
+        calls: list[int] = []
+
+        def loss_fn(outputs: Tensor, targets: Tensor, calls: list[int] = calls) -> Tensor:
+            calls.append(len(outputs))
+            return nn.functional.mse_loss(outputs, targets)
+
+        op = HessianOperator(smooth().double(), loss_fn, vectors(), chunk_size=4, memory_budget=budget)
+        with op.keeping_graphs():
+            op @ random_vector(op)
+        evaluations.append(len(calls))
+    assert evaluations[0] == evaluations[1]
