@@ -71,11 +71,11 @@ def lanczos(
     samples (`estimators.eigenvalues.coarse_start`). All results except ``products`` describe the second stage, which
     uses all samples, so ``basis`` and ``tridiagonal`` can deflate probes.
 
-    ``converged`` requires, relative to |lambda_max|:
+    ``converged`` requires, relative to |lambda_max| (an invariant subspace needs only the third):
 
     - ``error`` is at most half the tolerance. It stays large until the two largest Ritz values have separated;
-    - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair a tenth of its gap.
-      After a coarse stage: the residual is at most ten times the tolerance;
+    - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair at most a tenth of the
+      gap between the two pairs. After a coarse stage: the residual is at most ten times the tolerance;
     - the tolerance is at least 20 eps of the operator's dtype, 2.4e-6 in float32, because products are rounded.
 
     Lanczos cannot find a top eigenvector that is orthogonal to the start, so a random part is added to a given start.
@@ -96,7 +96,7 @@ def lanczos(
             None: standard normal. The eigenvector of the previous epoch saves few products in training. Cannot be
             combined with a coarse stage.
         generator: draws all random numbers, on any device. None: torch's global CPU generator. Draw the probes for
-            deflation from another generator.
+            deflation with another seed.
         coarse_fraction: maximum share of the samples in a step of the coarse stage, in (0, 1). With a few hundred
             samples, a step uses this share; with more, it uses one chunk. None: no coarse stage.
 

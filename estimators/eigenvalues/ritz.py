@@ -10,18 +10,18 @@ from torch import Tensor
 # Rounding of products, in units of eps * ||A||. In small float32 networks it changed lambda_max by at most 20 eps, and
 # mostly by less than 10. Smaller residuals and errors are not resolved.
 ROUNDING = 10.0
-# Bounds for convergence. Bounds called residual and error are multiples of the tolerance. They were tuned on Hessians
-# of networks in training (benchmarks/curvature/lambda_max.py) and on matrices of subsampled data.
+# Bounds for convergence. Those on error and residual are multiples of the tolerance. They were tuned on Hessians of
+# networks in training (benchmarks/curvature/lambda_max.py) and on matrices of subsampled data.
 _ERROR = 0.5
-# Applies to random starts. Let r be the ratio of the start's components along the upper and the lower of two
+# Applies without a coarse stage. Let r be the ratio of the start's components along the upper and the lower of two
 # eigenvectors, whose eigenvalues are a relative w apart. If r is small, the pair looks like one eigenvalue with a
-# residual of r w. P(r < 1/m) = 2/(pi m). With a bound of 1, one start in ten counted the lower of two eigenvalues 1%
-# apart as converged to 0.1%.
+# residual of r w. For random starts P(r < 1/m) = 2/(pi m). With a bound of 1, one start in ten counted the lower of two
+# eigenvalues 1% apart as converged to 0.1%.
 _RESIDUAL = 0.1
-# Applies to random and given starts, as a share of the gap: the second Ritz pair must have converged as well. Lanczos
-# finds nothing but the start if the start is an eigenvector, except through its random part, where other eigenvectors
-# grow slowly. They appear as the second pair first. Of starts at the second eigenvector, 17% counted as converged
-# without this bound and none of 150 with it.
+# Applies without a coarse stage, as a share of the gap: the second Ritz pair must have converged as well. From a start
+# that is an eigenvector, Lanczos finds other eigenvectors only through the random part of the start. They grow slowly
+# and first appear as the second pair. Of starts at the second eigenvector, 17% counted as converged without this bound
+# and none of 150 with it.
 _SETTLED = 0.1
 # A coarse stage finds the eigenvectors near the top, so this looser bound replaces the previous two.
 _RESIDUAL_AFTER_COARSE = 10.0
@@ -68,7 +68,7 @@ class Ritz:
 
     @property
     def rounding(self) -> float:
-        """The rounding of products, as a distance of eigenvalues."""
+        """The error of an eigenvalue that rounding of the products may cause."""
         return ROUNDING * self.eps * max(map(abs, self.values))
 
     def residual(self, index: int) -> float:

@@ -1,1 +1,1 @@
-"""Faster second derivatives of convolutions, ReLU and max pooling on a CPU."""
+"""Faster second derivatives of convolutions, ReLU and max pooling."""

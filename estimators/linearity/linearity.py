@@ -12,7 +12,7 @@ parameters each tensor in the graph depends on:
   operations.
 
 A network may be reported as not exact although its diagonal is zero: dependence is tracked for whole parameters, so the
-product of two halves of one parameter counts as a square. The test cannot detect hooks that rewrite saved tensors, and
+product of two halves of one parameter counts as a square. The test cannot detect hooks that rewrite saved tensors, or
 C++ code that gives its nodes torch's names.
 """
 
@@ -51,8 +51,8 @@ def linearity(model: nn.Module, inputs: Tensor) -> Linearity:
 
     Inspects the operations that the model executes in its current mode on the first two samples of ``inputs`` [n, ...].
     The result holds for all inputs on which the model executes the same operations, except at kinks (a set of measure
-    zero). If exact, every diagonal entry of H equals the entry of the GGN. Train-mode batch norm and active dropout are
-    not exact. The model, random number generators and flags are left bitwise unchanged.
+    zero). If exact, H and the GGN have the same diagonal. Train-mode batch norm and active dropout are not exact. The
+    model, random number generators and flags are left bitwise unchanged.
 
     Raises:
         ValueError: if there are no samples, the model cannot be measured, or its outputs do not have one row per

@@ -19,7 +19,7 @@ class ChunkGraph(ABC):
     @property
     @abstractmethod
     def held(self) -> Sequence[Tensor]:
-        """The tensors that this object refers to, in addition to the tensors saved by their operations."""
+        """The tensors that this object refers to, in addition to those that autograd has saved."""
 
     @abstractmethod
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
@@ -46,7 +46,7 @@ class ChunkGraph(ABC):
 
 @dataclass(frozen=True, eq=False)
 class GradientGraph(ChunkGraph):
-    """The gradient of a chunk's loss with its graph, for Hessian-vector products. Building it costs 3F."""
+    """The gradient of a chunk's loss with its graph, for Hessian-vector products. Costs 3 forward passes to build."""
 
     gradients: dict[int, Tensor]
     """Maps the position of each parameter that the loss depends on to its gradient."""
@@ -66,11 +66,11 @@ class GradientGraph(ChunkGraph):
         return list(self.gradients.values())
 
     def add_product(self, vector: Sequence[Tensor], result: Sequence[Tensor], weight: float, keep: bool) -> None:
-        """Adds weight * H @ vector to result: 6F. Frees the graph unless kept."""
+        """Adds weight * H @ vector to result, at the cost of 6 forward passes. Frees the graph unless kept."""
         depending = {position: gradient for position, gradient in self.gradients.items() if gradient.requires_grad}
         # A gradient without a graph is constant: its rows of H are zero.
         if depending:
-            # Passing the vector as grad_outputs differentiates the dot product of (11) without computing it.
+            # Passing the vector as grad_outputs differentiates the dot product of equation (11) without computing it.
             parts = [vector[position] for position in depending]
             self._add_vector_jacobian_product(list(depending.values()), parts, result, weight, keep)
 

@@ -56,7 +56,7 @@ class CurvatureOperator(LinearOperator):
         self, problem: Problem, chunk_size: int, memory: GraphMemory, parent: "CurvatureOperator | None" = None
     ) -> None:
         self.problem = problem
-        #: Maximum samples differentiated at a time. The default depends on model, input shape and kind of device.
+        #: Maximum number of samples differentiated at a time. `default_chunk_size` computes the default.
         self.chunk_size = chunk_size
         self._parameters = list(problem.parameters.values())
         self._graphs = GraphCache(problem.model, memory)
@@ -68,13 +68,13 @@ class CurvatureOperator(LinearOperator):
         """Returns an operator that shares this one's memory budget and adds to its count of products."""
         view = kind.__new__(kind)
         view._set_up(problem, chunk_size, self._graphs.memory, parent=self)
-        # With a different number of samples, the last chunk is different.
+        # With another number of samples the last chunk differs, so the loss is checked again.
         view._mean_checked = self._mean_checked and problem is self.problem
         return view
 
     @abstractmethod
     def _graph_of(self, outputs: Tensor, loss: Tensor, loss_fn: LossFunction, targets: Tensor) -> ChunkGraph:
-        """Returns the graph to differentiate for a chunk, after its forward pass. ``loss_fn`` gave the loss."""
+        """Returns the graph to differentiate for a chunk, after its forward pass. ``loss_fn`` computed ``loss``."""
 
     def _check_loss(self, problem: Problem) -> None:
         """Raises ValueError if the matrix is not defined for this loss."""
@@ -156,7 +156,7 @@ class CurvatureOperator(LinearOperator):
         return vector
 
     def gradient(self) -> Tensor:
-        """Returns the gradient [size] of the mean loss. It costs 3F, or nothing with kept graphs, and is not counted.
+        """Returns the gradient [size] of the mean loss, for 3F, or 0 with kept graphs. It is not counted as a product.
 
         Raises:
             ValueError: if the model is now in train mode, or the loss is not a mean over samples.

@@ -19,7 +19,7 @@ class HessianOperator(CurvatureOperator):
     6F to differentiate it. A block of k vectors shares the graph: 6F + 3F/k each. Algorithms keep graphs between their
     products, so every product after the first costs 6F. ``with op.keeping_graphs():`` keeps them for several
     algorithms. All of these give bit-identical products. Apart from kept graphs, memory holds the graph of one chunk
-    and vectors.
+    and a few vectors.
 
     Args:
         model: in the mode to be measured; no active dropout, no batch norm in train mode.

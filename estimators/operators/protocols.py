@@ -15,7 +15,7 @@ class SymmetricOperator(Protocol):
     """A symmetric matrix A [size, size].
 
     Algorithms also use two optional methods: ``matmat(vectors)``, A @ vectors, both [size, k], and
-    ``keeping_graphs()``, a context in which A does not change.
+    ``keeping_graphs()``, a context in which products reuse their graphs.
     """
 
     @property
@@ -52,7 +52,7 @@ class SampledOperator(SymmetricOperator, Protocol):
     """The curvature of a mean over samples, whose data can be processed one chunk at a time."""
 
     def gradient(self) -> Tensor:
-        """The gradient [size] of the mean."""
+        """The gradient [size] of the mean loss."""
         ...
 
     def in_chunks(self, fraction: float) -> Self:

@@ -77,7 +77,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[RecordedCall]]:
 
 
 def uses_of(graph: "Graph", calls: list[RecordedCall], parameters: Mapping[str, Tensor]) -> dict[str, list[Use] | None]:
-    """Maps each parameter to its uses: empty if the outputs do not depend on it, None if a use is no recorded call."""
+    """Maps each parameter to the calls that use it: empty if there is no use, None if a use is not a recorded call."""
     by_node = {call.edge.node: call for call in calls}
     return {name: _uses(graph, by_node, parameter) for name, parameter in parameters.items()}
 

@@ -45,7 +45,7 @@ class LayerCall(ABC):
                     self._add(name, squared_norms(gradient).unsqueeze(1), [sign])
 
     def take(self) -> dict[str, Tensor]:
-        """Maps parameter names to their sums [n] since the last call, float64, and resets the sums."""
+        """Maps parameter names to their sums [n], float64, and resets the sums."""
         sums, self._sums = self._sums, {}
         return sums
 
@@ -193,7 +193,7 @@ def _patches(layer: Convolution, inputs: Tensor, samples: slice) -> Tensor:
     inputs, channels_last = inputs[samples], _channels_last_patches(layer)
     channels, kernel = layer.in_channels // layer.groups, math.prod(layer.kernel_size)
     matrices = len(inputs) * layer.groups
-    # Conv layers keep this argument for functional.pad. It includes "same", with different padding on the two sides.
+    # The padding as an argument of functional.pad. For "same" it may differ between the two sides.
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
     padded = padded.movedim(1, -1).contiguous() if channels_last else padded.contiguous().movedim(1, -1)

@@ -2,8 +2,8 @@
 
 Parameters that are used only by calls of layers with a rule (`layer_rules`, `calls`) share one backward pass to the
 outputs of the layers. It takes about as long as a forward pass, and so do the norms. For other parameters, per-sample
-gradients are computed, vectorised if torch supports it, otherwise one sample at a time. All three methods are compared
-with autograd on two samples. Parameters that disagree are computed one sample at a time.
+gradients are computed, vectorised if torch supports it, otherwise one sample at a time. On two samples, the first two
+methods are compared with the third, which is used for all parameters that disagree.
 """
 
 import warnings
@@ -80,7 +80,7 @@ class SampleNorms:
 
 
 class ChunkNorms:
-    """The outputs of one chunk, and squared norms of the per-sample gradients of their products with any vector."""
+    """The outputs of one chunk, and ||J_n's||^2 for any vectors s in output space."""
 
     def __init__(self, plan: SampleNorms, inputs: Tensor) -> None:
         self._plan, self._inputs = plan, inputs

@@ -51,7 +51,7 @@ class Columns:
         if len(deltas) == 1:
             return one.unsqueeze(1)
         if one.ndim == 4 and one.stride(1) == 1 and not one.is_contiguous():
-            # In channels_last the channels of a pixel are adjacent. The columns follow each other.
+            # In channels_last the channels of a pixel are adjacent, so the columns are stacked before the channels.
             deltas = [delta.permute(0, 2, 3, 1) for delta in deltas]
             shape = *deltas[0].shape[:3], len(deltas), one.shape[1]
             return torch.stack(deltas, dim=3, out=self.scratch.of("columns", shape, one)).permute(0, 3, 4, 1, 2)

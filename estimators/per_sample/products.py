@@ -8,7 +8,7 @@ from torch import Tensor
 
 from estimators.kernels.blocks import Scratch, blocks
 
-# Matrices U with fewer inputs are multiplied from the other side, which has many rows.
+# With fewer inputs, the rows of D U would be short. Then U'D' is computed instead.
 _NARROW = 64
 
 Slices = Callable[[slice], Tensor]

@@ -23,7 +23,7 @@ Gradient = Callable[[Tensor], Tensor]
 def check_independent(model: nn.Module, gradient: Gradient, inputs: Tensor) -> None:
     """Raises ValueError if outputs or gradients of samples change with the order or the split of their batch.
 
-    A value that is NaN in one batch only counts as a change.
+    A value that is NaN in only one of two batches counts as a change.
 
     Args:
         model: the model.
@@ -77,7 +77,7 @@ class _Batch:
         """Evaluates each part alone. With ``flip`` the samples are in reverse order."""
         outputs = torch.cat([evaluate_model(model, part) for part in parts])
         outputs = outputs.flip(0) if flip else outputs
-        # Vectors in output space, without drawing random numbers. The loss is not used: it need not be a mean yet.
+        # Vectors in output space, without drawing random numbers. The loss is not used, because it is not checked yet.
         weights = torch.arange(1, outputs.numel() + 1, dtype=outputs.dtype, device=outputs.device).cos()
         return cls(outputs.detach(), gradient((outputs * weights.reshape(outputs.shape)).real.sum()).detach())
 
@@ -93,7 +93,7 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not torch.equal(finite, found.isfinite()):
         return False
     found, expected = found[finite], expected[finite]
-    # The constant is for gradients that are zero but for rounding.
+    # The constant allows for the rounding of gradients that should be zero.
     floor = 10 * torch.finfo(expected.dtype).eps
     return not len(expected) or float((found - expected).abs().max()) <= (
         relative_rounding(expected.dtype) * float(expected.abs().max()) + floor

@@ -1,4 +1,4 @@
-"""The context in which models are measured. Arithmetic is exact inside, and everything is restored on exit."""
+"""The context in which models are measured, without autocast and TF32. Everything is restored on exit."""
 
 import random
 import sys

@@ -22,7 +22,7 @@ def check_uses_no_parameters(
     if used:
         raise ValueError(
             f"loss_fn uses parameter {used[0]} directly, as a weight penalty does, expected a function of outputs and"
-            " targets only, since the Gauss-Newton matrix has no other part: remove the penalty from loss_fn and add"
+            " targets only, since the Gauss-Newton matrix omits other parts: remove the penalty from loss_fn and add"
             " its own Hessian (c * ||w||^2 adds 2 * c per parameter to a trace), or use a HessianOperator with"
             " lanczos and hutchinson"
         )

@@ -15,9 +15,8 @@ from torch.func import functional_call
 from estimators.problem.checks import LossFunction
 
 # Float64 is used if rounding in float32 changes the second derivatives of a chunk's loss by more than this, relative to
-# their norm. lambda_max and traces are then off by about a fifth of it. That is the rounding of the network itself:
-# 1e-6 on networks with a cross-entropy from 0.3 to 1e-11. At that bound, the cross-entropy is about 3e-3. Above, the
-# loss is evaluated in float32 as given.
+# their norm. At this bound lambda_max and traces are off by about a fifth of it, close to the rounding of the network
+# itself (1e-6 for a cross-entropy from 0.3 to 1e-11), and the cross-entropy is about 3e-3.
 _VISIBLE = 1e-5
 
 

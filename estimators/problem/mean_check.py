@@ -28,10 +28,9 @@ class MeanCheck:
     outputs, a weighted mean has the same value. They are evaluated in float64 if the loss accepts it, because small
     losses are lost in float32.
 
-    The last sample of each chunk is checked again with the next chunk, because a chunk of one sample proves nothing,
-    unless the shapes of their samples differ.
-    Losses that are not finite pass: the result will be NaN, which is correct. `add` does not synchronize with the
-    device; `conclude` does.
+    Each chunk is checked together with the last sample of the previous chunk if their shapes fit, because a chunk of
+    one sample proves nothing. Losses that are not finite pass: the result will be NaN, which is correct. `add` does not
+    synchronize with the device; `conclude` does.
     """
 
     def __init__(self, loss_fn: LossFunction) -> None:

@@ -1,4 +1,4 @@
-"""The mean loss of a model over samples. It is validated once and is the input of every estimator."""
+"""The mean loss of a model over samples. It is validated once; operators and Gauss-Newton traces are built on it."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -116,7 +116,7 @@ class Problem:
         return Float64Loss(self.loss_fn) if needs_float64(self.loss_fn, outputs, targets) else self.loss_fn
 
     def check_first_chunk(self, size: int) -> None:
-        """Raises ValueError if the loss of the first chunk is random, or not a mean over samples."""
+        """Raises ValueError if the first chunk has wrong targets, or a loss that is random or not a mean."""
         inputs, targets = self.first(size)
         self.check_targets(inputs, targets)
         check_deterministic(self.model, self.loss_fn, inputs, targets)

@@ -31,7 +31,7 @@ class Samples:
             )
         if iter(source) is source:
             raise ValueError(
-                f"batches is a {type(batches).__name__}, which can be iterated once only, but every product is"
+                f"batches is a {type(batches).__name__}, which can be iterated only once, but every product is"
                 " a pass over the data: pass list(batches) or a DataLoader"
             )
         self._batches: Iterable[Pair] = source

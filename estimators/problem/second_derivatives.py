@@ -1,8 +1,8 @@
 """Compares autograd's derivatives with finite differences along one direction, on two samples in float64.
 
 Autograd's second derivative can be wrong although its gradient is right. Examples are weight_norm (in torch itself) and
-custom functions that save an intermediate result. Such a Hessian is not even symmetric: autograd returns J'v for the
-Jacobian J of the gradient, and finite differences return Jv. So the comparison also tests symmetry.
+custom functions that save an intermediate result. Such a Hessian is usually not symmetric. Autograd returns J'v for the
+Jacobian J of the gradient, and finite differences return Jv, so the comparison also tests symmetry.
 """
 
 import math
@@ -218,7 +218,7 @@ class _Comparison:
 
 
 def _direction(gradient: Parts, norms: list[float]) -> Parts:
-    """A direction that changes every parameter by about its norm, and decreases or increases the loss."""
+    """A direction that changes every parameter by about its norm and has a component along the gradient."""
     whole = _norm(gradient, norms) or 1.0
     pairs = zip(gradient, norms, strict=True)
     return [norm * (_waves(g) / math.sqrt(g.numel()) + (norm / whole) * g) for g, norm in pairs]

@@ -11,8 +11,8 @@ _CLASS_DTYPES = (torch.int64, torch.uint8)
 def check_targets(loss_fn: LossFunction, outputs: object, targets: Tensor) -> None:
     """Raises ValueError if targets [n, ...] do not fit torch's cross_entropy or mse_loss for outputs [any, ...].
 
-    torch broadcasts targets of some shapes and reports others without a value. Outputs that are not a tensor with rows
-    are not checked here; they raise a different error.
+    torch silently broadcasts targets of some wrong shapes, and its errors about other targets do not name the value.
+    Outputs that are not a tensor with rows are not checked here; they raise a different error.
     """
     if not isinstance(outputs, Tensor) or outputs.ndim == 0:
         return

@@ -29,7 +29,7 @@ _REPEAT_EVERY, _MIN_REPEATED = 8, 64
 
 @dataclass(frozen=True, eq=False)
 class SampledGaussNewtonTrace(GaussNewtonTrace):
-    """Result of `estimators.sampled_trace`. All numbers of the exact trace are replaced by unbiased estimates.
+    """Result of `estimators.sampled_trace`. Its traces are unbiased estimates.
 
     ``sampling_error`` includes the error of the random signs, because s / sqrt(n) cannot separate the two.
     """
@@ -47,7 +47,7 @@ def exact_trace(
 ) -> GaussNewtonTrace:
     """Computes tr(GGN) of the mean loss exactly, per parameter and per sample. It equals tr(H) if ``.exact`` is true.
 
-    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes, and 1 + 2 C for other losses of C outputs. Each
+    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes, up to 1 + 2 C for other losses of C outputs. Each
     column of S_n needs a backward pass to the outputs of the layers, and the norms of per-sample gradients. Parameters
     used outside the calls of their layers cost more. The model is left bitwise unchanged.
 

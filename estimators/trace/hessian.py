@@ -68,7 +68,7 @@ def hessian_trace(
     sampled: bool = False,
     generator: torch.Generator | None = None,
 ) -> HessianTrace:
-    """Computes tr(H) = tr(GGN) + tr(H - GGN). The first term is exact; probes estimate the second unless it is zero.
+    """Computes tr(H) = tr(GGN) + tr(H - GGN). Probes estimate the second term unless it is known to be zero.
 
     If the network is piecewise linear in each single parameter, tr(H) = tr(GGN), so the result is exact and needs no
     probes (`estimators.exact_trace`). Otherwise z'(H - GGN)z is averaged over random probes z. Its variance is
@@ -76,7 +76,7 @@ def hessian_trace(
     if the curvature comes from the loss rather than the network, for example near a minimum, where the gradient with
     respect to the outputs vanishes. Probes of H itself would have a variance of 2 ||H||_F^2.
 
-    Costs an exact trace and one product per probe. The products are counted in ``op.products``.
+    Costs an exact (or sampled) trace and one product per probe. The products are counted in ``op.products``.
 
     Args:
         op: the Hessian. Its model, loss, samples (or subset), chunk size and memory budget are used. On a CPU the exact

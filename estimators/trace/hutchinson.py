@@ -35,7 +35,7 @@ class HutchinsonResult:
     squared_norms: tuple[float, ...]
     """||M z||^2 per probe, with M = A without deflation and M = PAP with deflation."""
     variance: float
-    """Unbiased estimate of the variance of one sample; NaN for a single probe.
+    """Estimate of the variance of one sample; NaN for a single probe.
 
     2 ||M||_F^2 for Gaussian probes, 2 (||M||_F^2 - sum M_ii^2) for Rademacher probes. It is computed from M z, not from
     the spread of the samples, and is more precise than ``standard_error``."""
@@ -45,8 +45,8 @@ class HutchinsonResult:
         """trace(A)^2 / ||A||_F^2, which is k for a matrix with k equal nonzero eigenvalues.
 
         It is between 1 and the rank for semidefinite matrices, and between 0 and the rank for indefinite matrices. The
-        estimate of the numerator is unbiased; the ratio has a bias of O(1 / n). NaN for a single probe and for a zero
-        matrix.
+        estimate of the numerator is unbiased except that it is at least 0; the ratio has a bias of O(1 / n). NaN for a
+        single probe and for a zero matrix.
         """
         if self.frobenius == 0.0:
             return math.nan
@@ -71,7 +71,7 @@ class HutchinsonResult:
         Its width is computed from ``variance`` and includes the uncertainty of ``variance``, which is large for few
         probes or few eigenvalues. "student" assumes that the mean is close to normal. With very few probes its coverage
         differs from ``level``; see ``too_few_probes``. "chebyshev" assumes no distribution, uses the largest possible
-        variance 2 ||M||_F^2, and is at least twice as wide. For a single probe: (-inf, inf).
+        variance 2 ||M||_F^2, and is at least twice as wide at 95%. For a single probe: (-inf, inf).
 
         Both may miss the trace in one case: if an eigenvector is nonzero in two or three parameters only, a few
         Rademacher probes may all be orthogonal to it.
@@ -133,7 +133,7 @@ def hutchinson(
         probes: at least 1; the standard error needs 2.
         distribution: "gaussian" or "rademacher".
         deflate: a Lanczos result of *this* operator over all of its data. The Q'AQ of another matrix biases the trace.
-            So does a Lanczos start vector drawn from the same generator as the probes.
+            So do probes that are drawn with the same seed as the Lanczos start vector.
         generator: draws the probes, on any device. None: torch's global CPU generator.
 
     Raises:

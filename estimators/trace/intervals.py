@@ -9,7 +9,7 @@ from estimators.trace.student_t import student_quantile
 
 Method = Literal["student", "chebyshev"]
 
-# With fewer probes, the coverage of the Student t interval was 90% to 99% instead of 95% (benchmarks/README.md),
+# With fewer probes, the coverage of the Student t interval was 89% to 100% instead of 95% (benchmarks/README.md),
 # because so few norms ||Az|| do not reveal how many eigenvalues dominate the variance.
 MIN_PROBES = 10
 # If a few eigenvalues of both signs dominate, the mean of ten samples is not yet close to normal. With two opposite
@@ -77,7 +77,7 @@ def required_probes(
     delta: float = 0.05,
     published: bool = False,
 ) -> float:
-    """Number of probes for which |estimate - trace| < max(epsilon |mean|, epsilon_abs) with probability 1 - delta.
+    """Number of probes for which P(|estimate - trace| < max(epsilon |mean|, epsilon_abs)) is at least 1 - delta.
 
     Follows from Chebyshev's inequality. The mean of n samples of standard deviation s has variance s^2 / n, so
     n >= s^2 / (delta max(...)^2). Equation (15) of the paper divides by n^2, so its equation (16) is the square root of

@@ -183,7 +183,7 @@ def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) ->
     count, size = len(outputs), outputs[0].numel()
     if size > _MAX_OUTPUTS:
         raise ValueError(
-            f"the model has {size} outputs a sample, expected at most {_MAX_OUTPUTS} for a loss without a closed-form"
+            f"the model has {size} outputs per sample, expected at most {_MAX_OUTPUTS} for a loss without a closed-form"
             " Hessian: pass nn.functional.cross_entropy or mse_loss itself if that is the loss, or use hutchinson with"
             " a GaussNewtonOperator"
         )
@@ -192,7 +192,7 @@ def _output_hessians(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) ->
     loss = loss_fn(flat.reshape(outputs.shape), targets).reshape(())
     if not loss.requires_grad:
         return rows
-    # Samples are independent, so n times the mean has the same gradient in one sample's outputs as the sample's loss.
+    # Samples are independent: with respect to one sample's outputs, n times the mean has the gradient of its loss.
     (gradient,) = torch.autograd.grad(loss * count, flat, create_graph=True)
     if not gradient.requires_grad:
         return rows

@@ -32,7 +32,7 @@ class GaussNewtonTrace:
     It is s / sqrt(n), with the standard deviation s of ``per_sample``; NaN for one sample. If the n samples were drawn
     at random from N samples, multiply by sqrt(1 - n / N) to get the error of the trace over all N."""
     backward_passes: float
-    """Backward passes over all samples to the outputs of the layers. Each costs about two forward passes with norms."""
+    """Backward passes over all samples to the layers' outputs. Each costs about two forward passes, norms included."""
     per_parameter: Mapping[str, float] = field(repr=False)
     """Trace of each parameter's diagonal block, by parameter name. ``value`` is their sum."""
     per_sample: Tensor = field(repr=False)
@@ -94,7 +94,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
             root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
             mean_check.add(norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
-                # Rejects a loss that is not a mean after the first chunk, not at the end of the pass.
+                # Rejects a loss that is not a mean as early as after the first chunk.
                 mean_check.conclude()
             sums.add(*estimator.contribution(Chunk(len(inputs), again, norms, root)))
             del norms, root  # Frees the graph before the next one is built.

@@ -32,8 +32,8 @@ class Exhausted:
 
 X, Y = vectors()
 REFUSED_BATCHES = [
-    ((pair for pair in [(X, Y)]), "a generator, which can be iterated once only.*list"),
-    (iter([(X, Y)]), "a list_iterator, which can be iterated once only"),
+    ((pair for pair in [(X, Y)]), "a generator, which can be iterated only once.*list"),
+    (iter([(X, Y)]), "a list_iterator, which can be iterated only once"),
     ([], "no samples"),
     ((X[:0], Y[:0]), "no samples"),
     ((X, Y[:4]), r"inputs of shape \(10, 3\) and targets of shape \(4, 2\).*one target per input"),
