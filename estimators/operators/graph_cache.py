@@ -84,7 +84,7 @@ class GraphCache:
         return graph, not self._full
 
     def loss_of(self, position: int, choose: Callable[[], LossFunction]) -> LossFunction:
-        """The loss function of a chunk. Chosen once per state of the model, because choosing synchronizes the device."""
+        """The loss function of a chunk, chosen once per state of the model, since choosing waits for the device."""
         if position not in self._losses:
             self._losses[position] = choose()
         return self._losses[position]
