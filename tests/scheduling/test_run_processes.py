@@ -265,8 +265,9 @@ def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) ->
     assert "the first 3 trials all failed with this error, so the others would fail too: stopping" in said
     assert "e2e: 0 of 8 trials done, 3 failed" in said
     assert states(place) == {State.FAILED, State.PENDING}
+    # Epoch 0 of the failed trials is stored, so that continuing them with repaired code must be accepted.
     own_model(tmp_path, "pass", True, False)
-    code, said = place.run("--engine", "local")
+    code, said = place.run("--engine", "local", "--accept-changed-code")
     assert code == 0, said
     assert states(place) == {State.COMPLETED}
 
