@@ -35,6 +35,12 @@ CONTENT = {
         {"optimizer": [{"name": "sgd", "lr": 1.0e12}]},
     ],
 }
+SLOWER = {
+    **CONTENT,
+    "description": "Four trials of eight epochs.",
+    "trial": {**CONTENT["trial"], "model": {"name": "cnn"}, "epochs": 8},  # type: ignore[dict-item]
+}
+"""For tests that disturb a sweep while it runs."""
 
 
 class Place:
@@ -97,6 +103,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
         assert "/runs?compareRunsMode=CHART" in output
 
     return Place(made_once(tmp_path_factory, "finished", make))
+
+
+@pytest.fixture(scope="module")
+def slower(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """An undisturbed run of the slower sweep."""
+
+    def make(folder: Path) -> None:
+        code, output = Place(folder, SLOWER).run("--engine", "local")
+        assert code == 0, output
+
+    return Place(made_once(tmp_path_factory, "slower", make), SLOWER)
 
 
 def records(place: Place) -> dict[str, list[dict[str, object]]]:
@@ -180,21 +197,21 @@ def test_trials_reproduce_bit_for_bit(finished: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ray", "local"])
-def test_a_killed_driver_loses_nothing(finished: Place, tmp_path: Path, engine: str) -> None:
-    place = Place(tmp_path)
+def test_a_killed_driver_loses_nothing(slower: Place, tmp_path: Path, engine: str) -> None:
+    place = Place(tmp_path, SLOWER)
     process = place.start("--engine", engine)
     place.wait_for_epochs(3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     code, said = place.run("--engine", engine)
     assert code == 0, said
-    assert_same(place, finished)
+    assert_same(place, slower)
     assert_shipped_once(place)
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(finished: Place, tmp_path: Path) -> None:
-    place = Place(tmp_path)
+def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(slower: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path, SLOWER)
     process = place.start()
     place.wait_for_epochs(3)
     code, refused = place.run()
@@ -209,7 +226,7 @@ def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(finished: Place, tmp_pa
     assert place.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]
     code, said = place.run()
     assert code == 0, said
-    assert_same(place, finished)
+    assert_same(place, slower)
     assert_shipped_once(place)
 
 

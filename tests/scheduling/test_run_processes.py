@@ -12,11 +12,11 @@ import torch
 
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.store.trial_status import State
-from tests.test_end_to_end import CONTENT, Place
+from tests.test_end_to_end import CONTENT, SLOWER, Place
 
 pytestmark = pytest.mark.slow
-LONG = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
-SHORT = {**CONTENT, "trial": {**CONTENT["trial"], "epochs": 6}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
+LONG = {**SLOWER, "trial": {**SLOWER["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
+SHORT = {**SLOWER, "trial": {**SLOWER["trial"], "epochs": 6}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
 BUG = """
 import torch
 from torch import nn
