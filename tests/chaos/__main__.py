@@ -1,4 +1,4 @@
-"""``python -m tests.chaos [--seed N] [--only NAME]``: the storms of ``make chaos``."""
+"""``python -m tests.chaos [--seed N] [--only NAME] [--trials N]``: the storms of ``make chaos``."""
 
 import argparse
 import sys
@@ -23,12 +23,16 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="decides the faults and their order")
     parser.add_argument("--only", choices=list(STORMS), action="append", help="one storm; may be repeated")
+    parser.add_argument(
+        "--trials", type=int, help="of each sweep; fewer trials make a storm shorter, with fewer faults"
+    )
     given = parser.parse_args()
     storms = []
     for name in given.only or STORMS:
         kind, engine = name.split("-")
+        options = STORMS[name] | ({"trials": given.trials} if given.trials else {})
         with tempfile.TemporaryDirectory(prefix="hessian-dynamics-storm-") as folder:
-            storms.append(run_storm(Path(folder), kind, engine, seed=given.seed, say=_say, **STORMS[name]))  # type: ignore[arg-type]
+            storms.append(run_storm(Path(folder), kind, engine, seed=given.seed, say=_say, **options))  # type: ignore[arg-type]
         _say(table(storms))
     sys.exit(any(storm.damage.lines or storm.hangs for storm in storms))
 
