@@ -63,7 +63,7 @@ def test_full_or_read_only_disk_stops_the_run_and_a_rerun_continues(place: Place
     place.wait_for_epochs(committed + 3)
     with read_only(root):
         said = end(place, process)
-        assert f"storage '{root}' cannot be written (Read-only file system); give a folder you may write to" in said
+        assert f"storage '{root}' cannot be written (Read-only file system); choose a folder you may write to" in said
     code, said = place.run("--engine", engine)
     assert code == 0, said
     assert records(place) == twin
