@@ -85,7 +85,7 @@ class Place:
             return database.execute(statement).fetchall()
 
     def wait_for_epochs(self, count: int) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while sum(len(self.storage.trial(trial_id).epochs()) for trial_id in self.sweep.by_id) < count:
             assert time.monotonic() < deadline
             time.sleep(0.05)
