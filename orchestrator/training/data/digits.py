@@ -49,8 +49,9 @@ def _table() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     Importing scikit-learn to read it would take about a second in every process that trains.
     """
     package = find_spec("sklearn")
-    if package is None or not package.submodule_search_locations:
+    folders = (package and package.submodule_search_locations) or ()
+    files = [path for folder in folders if (path := Path(folder, "datasets", "data", "digits.csv.gz")).is_file()]
+    if not files:
         raise DataError("the digits data needs scikit-learn: pip install 'hessian-dynamics[sweep]'")
-    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
-    with gzip.open(path, "rt") as lines:
+    with gzip.open(files[0], "rt") as lines:
         return np.loadtxt(lines, delimiter=",", ndmin=2)
