@@ -11,8 +11,9 @@ from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import DIGEST, Shown, assert_shows, expected_points, rows, sweep, trained
 
 
-@pytest.mark.parametrize("epoch", [0, 2, 3])
-@pytest.mark.parametrize("content", [b"\0" * 10, b"{}", b'{"record": {}}', b""])
+@pytest.mark.parametrize(
+    ("content", "epoch"), [(b"\0" * 10, 0), (b"{}", 2), (b'{"record": {}}', 3), (b"", 0), (b"", 3)]
+)
 def test_a_damaged_epoch_does_not_affect_other_trials(
     epoch: int, content: bytes, tmp_path: Path, uri: str, lines: list[str]
 ) -> None:
