@@ -116,7 +116,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
 def compute(
     job: TrainingJob, sweep: Sweep, progress: Progress, options: RunOptions, lease: Lease | None = None
 ) -> None:
-    """Runs a job for every trial of a sweep on an engine, until all are done or the user stops the run.
+    """Runs a job for every trial of a sweep on an engine, until none is left or the run is stopped.
 
     Losing the `lease` stops the run at once by KeyboardInterrupt.
 

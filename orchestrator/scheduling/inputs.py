@@ -23,7 +23,7 @@ _CODE_FIX = (
 
 
 class ChangedInputsError(ValueError):
-    """Stored trials were computed from other data or code. The message lists them and the ways out."""
+    """Stored trials have other data or code, or cannot be compared. The message lists them and the fixes."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class InputComparison:
 
     @property
     def lines(self) -> list[str]:
-        """One line for each of the first changes, the ways out, and what was not compared."""
+        """One line for each of the first changes, the fixes, and what was not compared."""
         changes = [*self.data, *self.code]
         lines = [f"changed: {change}" for change in changes[:MOST_CHANGES]]
         if len(changes) > MOST_CHANGES:

@@ -54,7 +54,7 @@ class Job(Protocol):
             trial_id: the trial.
             before: its progress before the attempt.
             reason: a traceback, or a line.
-            why: why the trial is not retried; empty if it is retried or `reason` already explains it.
+            why: one line that explains the failure; empty if `reason` explains it.
             failed: whether the trial counts as failed. Otherwise it is continued, now or by the next run.
         """
 

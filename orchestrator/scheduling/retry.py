@@ -4,7 +4,7 @@
 |---|---|---|
 | out of memory | once, alone | failed, with advice |
 | lost: the process, its node or its GPU died | up to 3 times in a row, with a growing pause | failed |
-| unfit: the node has other software or another storage | up to 3 times, on other nodes | left for the next run |
+| unfit: the node lacks the GPU, or has other software, code, data or storage | up to 3 times | left for the next run |
 | storage: a temporary error of the storage | up to 8 times in a row, with a growing pause | left for the next run |
 | no room: the storage is full or read-only | no, and the whole run stops | left for the next run |
 | damaged: a stored file is corrupt | once, since an attempt sets aside what can be recomputed | failed |
@@ -146,7 +146,7 @@ def death(exit_code: int | None, killed_for_memory: bool = False) -> Failure:
 
 
 def conclusion(failure: Failure, step: NextStep, count: int, gpu: bool) -> str:
-    """Returns one line that explains why a trial is not retried; empty if the failure explains it."""
+    """Returns one line that explains a failure; empty if the failure's own reason is enough."""
     if failure.kind is FailureKind.OUT_OF_MEMORY:
         if step is not NextStep.FAILED:
             return failure.line

@@ -31,13 +31,13 @@ class TrialStatus:
 
     state: State
     epoch: int
-    """The last requested epoch that is committed, minus the number of missing epochs before it; -1 before epoch 0."""
+    """The number of intact requested epochs minus 1: the last epoch if none is missing, -1 if none is stored."""
     epochs: int
     """The number of requested epochs, not counting epoch 0."""
     attempt: Attempt | None
-    """The last attempt."""
+    """The last attempt; None if the state is final or there was no attempt."""
     ended_ms: int | None = field(default=None, compare=False)
-    """The end time of the last committed epoch (Unix time in milliseconds); None before epoch 0."""
+    """The end time of the last committed epoch (Unix time in ms); None if there is none or it is damaged."""
     damaged: tuple[int, ...] = ()
     """Epochs known to be damaged; they count as missing."""
     data_digest: str | None = field(default=None, compare=False)

@@ -30,7 +30,7 @@ class MeasurementConfig(Config):
     0.0 disables it, and the start vector is random.
     """
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """Lanczos stops early once the residual relative to lambda_max is below this; 0.0: it never stops early."""
+    """Lanczos stops once lambda_max has converged to this relative accuracy; 0.0: it never stops early."""
     algorithm1_every: PositiveInt = 1
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10

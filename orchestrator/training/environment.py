@@ -11,7 +11,7 @@ from torch.utils import deterministic
 
 @dataclass(frozen=True)
 class Environment:
-    """Everything except the config that affects the exact results of a trial. Recorded with every attempt."""
+    """The device, threads and libraries that affect the exact results of a trial. Recorded with every attempt."""
 
     device: str
     """``cpu``, or the name of the GPU."""

@@ -48,7 +48,7 @@ def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
 
     It depends only on device type and image shape, since a different batch size changes the rounding. A CPU evaluates
     few images at a time, which fit into its cache. A GPU evaluates 2,500 images of 32x32 at a time, or the same number
-    of pixels for larger images. This takes 330 MB per layer of the cnn.
+    of pixels for larger images. The output of the cnn's first layer then takes 330 MB.
     """
     if device.type == "cpu":
         return 100

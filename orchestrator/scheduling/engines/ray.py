@@ -16,7 +16,7 @@ from orchestrator.study.sweep import Resources
 
 log = logging.getLogger(__name__)
 RESTARTS = 2
-"""How often Ray on this machine is restarted if it dies during a run."""
+"""Maximum number of restarts of Ray on this machine during a run, if it dies."""
 _FORWARDED = ("HESSIAN_DYNAMICS_CACHE",)
 """Environment variables passed from the driver to workers on other nodes.
 
@@ -83,7 +83,11 @@ class RayEngine:
         )
 
     def _granted(self, stopping: Callable[[], bool]) -> Resources:
-        """Returns the resources of each trial. If no node is large enough, waits only for an autoscaler."""
+        """Returns the resources of each trial. If no node is large enough, warns if an autoscaler may add one.
+
+        Raises:
+            NoRoomError: if no node is large enough and none can be added.
+        """
         from orchestrator.scheduling.engines.ray_nodes import first_nodes, fixed_size  # imports Ray
 
         nodes, alone = first_nodes(stopping), self.address in (None, "local")

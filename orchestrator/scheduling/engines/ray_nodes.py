@@ -56,7 +56,7 @@ def first_nodes(stopping: Callable[[], bool], patience_seconds: float = 60.0) ->
 
 
 def fixed_size(patience_seconds: float = 10.0) -> bool:
-    """Returns whether the cluster surely has no autoscaler, which could add nodes.
+    """Returns whether the cluster certainly has no autoscaler, which could add nodes.
 
     Ray's monitor names the type of each node. Without an autoscaler, the type is ``node_`` followed by the node's id.
     Version 2 of Ray's autoscaler does not write this status, so its clusters count as growing.

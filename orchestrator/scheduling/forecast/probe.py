@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.training.cost import EpochPart
 
 LEAST_SECONDS = 4.0
-"""Parts are timed repeatedly for this long, since one sample on a busy machine is unreliable."""
+"""Parts are timed repeatedly for at least this long, since one sample on a busy machine is unreliable."""
 
 
 class ProbeError(RuntimeError):

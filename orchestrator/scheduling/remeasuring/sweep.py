@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def remeasure_sweep(
     sweep: Sweep, storage: Storage, console: Console, change: MeasurementChange, every: int, options: RunOptions
 ) -> SweepRemeasurement:
-    """Measures the stored checkpoints that lack a result. Returns the final state of the remeasurement.
+    """Measures the stored checkpoints that are not measured yet. Returns the final state of the remeasurement.
 
     Args:
         sweep: the sweep as it was last run.

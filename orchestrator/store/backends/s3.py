@@ -1,7 +1,7 @@
 """A storage in an S3 bucket, with the same guarantees as a disk and as few requests as possible.
 
 Each file is one object. `write` replaces the object atomically, `create` is a conditional PUT that fails if the key
-exists, and listings are never cached. boto3 reads credentials, region and endpoint from the environment, and repeats
+exists, and listings are never cached. botocore reads credentials, region and endpoint from the environment, and repeats
 failed requests.
 """
 
@@ -76,8 +76,8 @@ class S3Files:
             try:
                 self._fs.pipe_file(self._path(name), content, mode="create", Metadata={_WRITER: token})
             except FileExistsError:
-                # If a reply is lost, boto3 repeats the request, and the repeated request fails. The token shows whether
-                # the first request succeeded.
+                # If a reply is lost, botocore repeats the request, and the repeated request fails. The token shows
+                # whether the first request succeeded.
                 found = self._head(name)
                 return found is not None and found.get("Metadata", {}).get(_WRITER) == token
         return True

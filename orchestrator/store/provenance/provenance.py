@@ -58,7 +58,7 @@ class Provenance:
     own_code: dict[str, str] = field(default_factory=dict)
     """Maps the modules of the user's code to the digests of their files. Trial ids do not depend on these digests."""
     accepted_code: dict[str, str] = field(default_factory=dict)
-    """Maps modules whose change the user accepted to their digests before it; empty digests were not recorded."""
+    """Maps modules whose change the user accepted to their digests before the change."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields. `accepted_code` is left out if it is empty, as in records of early versions."""

@@ -1,7 +1,7 @@
 """CUDA graph training step: bit-identical to the eager step, with one launch per step instead of one per kernel.
 
-For a small network, launching the kernels takes longer than running them. A graph is captured once per trial and
-replayed for every batch. Its inputs are in fixed memory: the batch's index, the augmentation, the learning rate.
+For a small network, launching the kernels takes longer than running them. A graph is captured once per attempt and
+replayed for every full batch. Its inputs are in fixed memory: the batch's index, the augmentation, the learning rate.
 
 The network's Python code runs during the capture and never again. To make sure that this is valid, one step is taken
 both eagerly and as a graph, and the results must be bit-identical. Training falls back to the eager step if the network

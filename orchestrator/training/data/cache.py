@@ -3,7 +3,7 @@
 A decoded set is a folder of plain arrays. It is written to a scratch folder and then renamed, so it is complete or
 absent. On each machine one process decodes while the others wait. On a file system without locks, several processes may
 decode at the same time. Their copies are identical, and the first to finish is kept. Every process checks the digests
-of the files before it uses them. Training images are stored in the order of the split, so the training and the
+of files up to 4 GiB before it uses them. Training images are stored in the order of the split, so the training and the
 validation images are slices.
 """
 

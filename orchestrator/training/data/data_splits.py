@@ -12,7 +12,7 @@ from orchestrator.training.streams import stream
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A data set, split and ready to train on. On the CPU its images are memory-mapped from files in the cache."""
+    """A data set, split and ready to train on. On the CPU, images other than the digits are mapped from the cache."""
 
     train: Images
     """In a fixed random order, so the first n images are a random subset. Subsets are nested."""

@@ -52,7 +52,7 @@ class Measurement:
         """Returns the estimates that are due, and the number of products they took."""
         operator, estimators = self._operator(model), self.config.estimators
         algorithm1 = "algorithm1" in estimators and epoch % self.config.algorithm1_every == 0
-        # Estimators run in order of accuracy, so the most accurate value of a quantity replaces the others.
+        # Estimators run in increasing order of accuracy, so the most accurate value of a quantity replaces the others.
         with operator.keeping_graphs() if algorithm1 or "lanczos" in estimators else nullcontext():
             fields: dict[str, Any] = {"gradient_norm": float(operator.gradient().norm())}
             if algorithm1:
@@ -67,7 +67,7 @@ class Measurement:
         operator = HessianOperator(
             model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
         )
-        # All estimators use chunks of the same size as Lanczos, which can then reuse the graphs they have built.
+        # Algorithm 1 uses chunks of the same size as Lanczos, which can then reuse its graphs.
         fraction = self.config.lanczos_coarse_fraction
         return operator.in_chunks(fraction) if fraction else operator
 

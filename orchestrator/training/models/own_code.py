@@ -92,7 +92,7 @@ def _project_code(module: str) -> dict[str, bytes]:
 
 
 def _root(package: str) -> Path | None:
-    """Returns the folder of the project; None if the package is installed, so that its folder holds others too."""
+    """Returns the folder of the project; None if the package is installed, beside packages of other projects."""
     spec = find_module(package)
     places = [spec.origin] if spec and spec.has_location else list((spec and spec.submodule_search_locations) or ())
     if not places or places[0] is None:
