@@ -12,7 +12,7 @@ _BYTES_ON_ACCELERATORS = 256 * 2**20
 
 
 def blocks(samples: int, numbers: int, like: Tensor) -> Iterator[slice]:
-    """Yields slices that cover all samples, given the count of numbers per sample, of dtype and device of ``like``."""
+    """Yields slices that cover all samples. Each sample has ``numbers`` numbers, with dtype and device of ``like``."""
     step = max(1, _BYTES.get(like.device.type, _BYTES_ON_ACCELERATORS) // max(1, numbers * like.element_size()))
     for start in range(0, samples, step):
         yield slice(start, min(start + step, samples))

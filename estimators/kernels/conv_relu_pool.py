@@ -1,7 +1,7 @@
 """Convolution of the data, ReLU and max pool of a first layer as one operation.
 
 In networks like the paper's, the output of the first convolution is the largest tensor, four times the output of the
-pool, and each backward pass writes and reads it several times. No other layer needs it, because only the pool follows.
+pool, and each backward pass writes and reads it several times. No layer needs it except the ReLU and the pool.
 So this operation computes it for a few samples at a time, which keeps it in the cache and takes a third of the time. As
 long as the maxima keep their positions, the layer is linear in weight and bias. Results differ from autograd's only in
 the order of a sum over samples.

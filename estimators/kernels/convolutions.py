@@ -26,7 +26,7 @@ Geometry = tuple[list[int], list[int], list[int], int]
 
 
 class LeanConvolutions(ReplacingMode):
-    """Replaces convolutions of whole batches by this module's implementation."""
+    """Replaces convolutions of batched inputs with this module's implementation."""
 
     def __torch_function__(
         self,

@@ -4,7 +4,8 @@ Autograd saves the output of the ReLU, which is as large as its input, and 8 byt
 backward pass writes a gradient of that size, then reads and rewrites it for the ReLU. For a 2x2 pool at most a quarter
 of its entries are nonzero. The ReLU mask can be read off the pooled output: it is positive exactly where the ReLU was
 active. So a quarter of the comparisons is enough, and nothing large is saved. If the ReLU follows a lean convolution of
-data (`estimators.kernels.convolutions`), all three become one operation (`estimators.kernels.conv_relu_pool`).
+data (`estimators.kernels.convolutions`), all three become one operation, which is not bit-identical
+(`estimators.kernels.conv_relu_pool`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ _POOLS = (nn.functional.max_pool2d, torch.max_pool2d)
 
 
 class PooledRelus(ReplacingMode):
-    """Replaces 2d max pooling of a ReLU's output by this module's implementation, differentiable to any order."""
+    """Replaces 2d max pooling of a ReLU's output with this module's implementation, differentiable to any order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -84,7 +84,8 @@ def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementCo
 def _cost_key(config: Any) -> str:
     """Returns the settings of a model or optimizer that affect its cost.
 
-    A float of a built-in model or optimizer matters only if it is zero. Every argument of a user's network may matter.
+    For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's network
+    may matter.
     """
     if isinstance(config, ModuleConfig):
         return repr(config)

@@ -137,7 +137,7 @@ class SlotFillingScheduler(_NotSaved, FIFOScheduler):
             for trial in pending:
                 tune_controller.stop_trial(trial)
             return None
-        processes = len(live) - len(pending) + 1  # one is free now
+        processes = len(live) - len(pending) + 1  # the busy ones, and the one for the trial to choose
         choose = max if processes < self._slots.count() else min
         return choose(pending, key=lambda trial: trial.config["order"], default=None)
 

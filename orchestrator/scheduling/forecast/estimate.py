@@ -34,7 +34,7 @@ class Estimate:
     """The estimated duration of a run."""
 
     trials: dict[str, Spent]
-    """Time of the missing epochs, by trial id."""
+    """Estimated time of the missing epochs, by trial id."""
     at_a_time: int
     start_seconds: float
     """Time to start a trial process. The processes of all slots start at the same time."""

@@ -128,7 +128,7 @@ class Lease:
             raise self._overtaken()
         *older, newest = self._leases.numbers()
         if newest > self.number:
-            # After the check above, a second process took and released this number, and a third took a newer lease.
+            # After the check above, a second process took this number. A third took a newer one and deleted its file.
             self._leases.delete(self.number)
             raise self._overtaken()
         for each in older:

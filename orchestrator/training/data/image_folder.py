@@ -122,7 +122,8 @@ def _image_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _read(listing: _Listing) -> RawDataset:
     paths = {split: [path for path, _ in files] for split, files in listing.files.items()}
-    grey = set(_in_threads(is_grey, paths["train"] + paths["test"])) == {True}  # a set, since each image is checked
+    # Not all(), which would stop at the first colour image: `is_grey` also checks the mode of each image.
+    grey = set(_in_threads(is_grey, paths["train"] + paths["test"])) == {True}
     first = read_image(paths["train"][0], grey)
     train, test = (
         RawSplit(torch.tensor([label for _, label in listing.files[split]]), _pixels(paths[split], grey, first.shape))
