@@ -14,10 +14,10 @@ from estimators.operators.chunk_graph import ChunkGraph
 from estimators.operators.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
 from estimators.operators.linear_operator import LinearOperator
 from estimators.problem.checks import LossFunction, check_mode, evaluate_loss, evaluate_model
-from estimators.problem.mean_check import MeanCheck
+from estimators.problem.loss.mean_check import MeanCheck
+from estimators.problem.loss.targets import check_targets
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches, Pair, samples_in_fraction
-from estimators.problem.targets import check_targets
 
 Operator = TypeVar("Operator", bound="CurvatureOperator")
 

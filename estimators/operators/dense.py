@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from estimators.problem.checks import LossFunction, evaluate_loss, evaluate_model
-from estimators.problem.mean_check import MeanCheck
+from estimators.problem.loss.mean_check import MeanCheck
+from estimators.problem.loss.targets import check_targets
 from estimators.problem.problem import Problem
 from estimators.problem.samples import Batches
-from estimators.problem.targets import check_targets
 
 # Maximum number of parameters. A float64 Hessian of this size takes 800 MB and one backward pass per row.
 _LARGEST = 10_000

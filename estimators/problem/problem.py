@@ -23,14 +23,18 @@ from estimators.problem.checks import (
 from estimators.problem.chunking import default_chunk_size
 from estimators.problem.independence import SAMPLES, check_independent, weights_unchanged
 from estimators.problem.isolation import measuring
-from estimators.problem.loss_parameters import check_differentiable, check_penalty_is_mean, check_uses_no_parameters
-from estimators.problem.loss_precision import Float64Loss, needs_float64
-from estimators.problem.mean_check import check_mean
+from estimators.problem.loss.loss_parameters import (
+    check_differentiable,
+    check_penalty_is_mean,
+    check_uses_no_parameters,
+)
+from estimators.problem.loss.loss_precision import Float64Loss, needs_float64
+from estimators.problem.loss.mean_check import check_mean
+from estimators.problem.loss.targets import check_targets
 from estimators.problem.memory_format import prefers_channels_last
 from estimators.problem.precision import HalfPrecisionRefused
 from estimators.problem.samples import Batches, Pair, Samples, samples_in_fraction
 from estimators.problem.second_derivatives import check_second_derivatives
-from estimators.problem.targets import check_targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from estimators.problem.checks import LossFunction
-from estimators.problem.loss_precision import needs_float64
-from estimators.problem.targets import check_targets, ignored_class, is_cross_entropy, is_mse
+from estimators.problem.loss.loss_precision import needs_float64
+from estimators.problem.loss.targets import check_targets, ignored_class, is_cross_entropy, is_mse
 
 # The general root decomposes an [outputs, outputs] matrix per sample. 2,000 outputs take 32 MB and seconds per sample.
 _MAX_OUTPUTS = 2_000
@@ -41,7 +41,7 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> LossRo
 
     It has a closed form if ``loss_fn`` is torch's cross_entropy or mse_loss, or their module. Otherwise it is computed
     by an eigendecomposition, also for a function that calls one of these losses. The root is computed in float64 if
-    float32 is too coarse (`estimators.problem.loss_precision`).
+    float32 is too coarse (`estimators.problem.loss.loss_precision`).
 
     Raises:
         ValueError: if the targets do not fit, or the general root is needed for more than 2,000 outputs per sample.

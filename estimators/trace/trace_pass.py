@@ -11,7 +11,7 @@ from torch import Tensor
 from estimators.linearity.linearity import linearity
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
 from estimators.problem.checks import check_deterministic, check_mode
-from estimators.problem.mean_check import MeanCheck
+from estimators.problem.loss.mean_check import MeanCheck
 from estimators.problem.problem import Problem
 from estimators.trace.loss_root import LossRoot, loss_root
 

@@ -16,7 +16,7 @@ from estimators import (
     lanczos,
     sampled_trace,
 )
-from estimators.problem.loss_precision import Float64Loss, needs_float64
+from estimators.problem.loss.loss_precision import Float64Loss, needs_float64
 from tests.estimators.cases import assert_relatively_close, random_vector, seeded
 from tests.estimators.fitted import Fitted, fitted, in_double
 from tests.estimators.networks import dense_gauss_newton

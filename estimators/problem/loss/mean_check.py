@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from estimators.problem.checks import LossFunction, evaluate_loss
-from estimators.problem.loss_precision import Float64Loss
+from estimators.problem.loss.loss_precision import Float64Loss
 from estimators.problem.samples import Pair
 
 # A mean loss and the mean over single samples may differ by rounding, relative to the mean absolute loss of a sample.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators.problem.mean_check import MeanCheck
+from estimators.problem.loss.mean_check import MeanCheck
 from tests.estimators.cases import seeded
 
 F = nn.functional

@@ -1,0 +1,1 @@
+"""Checks of a loss function and its targets, and the precision in which the loss is evaluated."""
