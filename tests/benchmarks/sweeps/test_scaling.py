@@ -43,7 +43,7 @@ def test_table_shows_efficiency_and_delay_after_a_node_loss() -> None:
     assert [row[:2] for row in rows] == [["1", "100"], ["8", "100"]]
     assert [row[5] for row in rows] == ["80.0%", "80.0%"]
     assert rows[0][7] == "15.0"
-    assert "ran on the other node within 5.0, 6.0 s." in shown
+    assert "started on the other node after 5.0, 6.0 s." in shown
     assert "loss" not in scaling.table(result(measured))
 
 
