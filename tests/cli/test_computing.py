@@ -1,7 +1,6 @@
 """Commands that compute: their results, and errors reported before anything starts."""
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +28,6 @@ def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
         return ProbeResult(dict.fromkeys(parts, 1.0), 1.0)
 
     monkeypatch.setattr("orchestrator.scheduling.forecast.estimate.probe", probe)
-
-
-@pytest.fixture
-def no_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starts shippers that end at once, as without MLflow. A real one needs seconds of processor time to import it."""
-    monkeypatch.setattr("orchestrator.tracking.background.start_shipper", lambda *_: subprocess.Popen(["true"]))
 
 
 def test_help_explains_the_commands(run: Command, tmp_path: Path) -> None:
@@ -101,7 +94,6 @@ def test_several_matching_ids_are_listed(run: Command, tmp_path: Path) -> None:
     assert all(trial_id in done.stderr for trial_id in matches)
 
 
-@pytest.mark.usefixtures("no_shipper")
 def test_missing_data_is_an_error_before_anything_is_scheduled(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "data": {"name": "image_folder", "path": "gone"}}})  # type: ignore[dict-item]
     done = run("run", sweep, "--engine", "local")
@@ -144,7 +136,7 @@ def test_an_adopted_trial_counts_as_done(run: Command, tmp_path: Path) -> None:
     assert "identical: all " in compared.stdout
 
 
-@pytest.mark.usefixtures("known_times", "no_shipper")
+@pytest.mark.usefixtures("known_times")
 def test_plan_shows_the_time_and_run_computes_what_it_showed(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     first, second = load_sweep(sweep).by_id
