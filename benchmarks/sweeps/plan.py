@@ -23,7 +23,7 @@ _SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 _SEEDS: Grid = {"seed": [0, 1]}
 _MOMENTUM = {"name": "sgd", "momentum": 0.9, "lr": 0.01}
-_RESNET = {"name": "torchvision.models:resnet18", "num_classes": 10}
+_MOBILENET = {"name": "torchvision.models:MobileNetV2", "num_classes": 10}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ CASES = {
     "paper, CNN": PlanCase("paper", 2, {"optimizer": [_MOMENTUM, {"name": "rmsprop", "lr": 0.001}]}),
     "paper, MLP": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}),
     "paper, MLP, no coarse start": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}, coarse_start=False),
-    "own ResNet-18": PlanCase("paper", 2, {"model": [_RESNET], **_SEEDS}, train_subset=1000),
+    "own MobileNetV2": PlanCase("paper", 1, {"model": [_MOBILENET], **_SEEDS}, train_subset=500),
 }
 _SMALL = {"quickstart": PlanCase("quickstart", 1, {"seed": [0]})}
 """The case of quick runs."""
