@@ -33,7 +33,7 @@ ui: $(SETUP)  ## serves the curves (MLflow) on 127.0.0.1, port UI_PORT
 report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr sets the groups
 	@$(BIN)/hessian-dynamics report $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI) $(if $(BY),--by $(BY))
 
-test: $(DEVELOP)  ## runs the tests, about ten minutes on two cores; COVERAGE=1 reports the coverage
+test: $(DEVELOP)  ## runs the tests, about five minutes on two cores; COVERAGE=1 reports the coverage
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST)
 
 test-slow: $(DEVELOP)  ## runs the slow tests: storms, full disks, kills through Ray, whole benchmarks
