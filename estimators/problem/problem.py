@@ -15,7 +15,6 @@ from estimators.problem.checks import (
     LossFunction,
     check_deterministic,
     check_mode,
-    evaluate,
     evaluate_loss,
     evaluate_model,
     trainable_parameters,
@@ -122,15 +121,11 @@ class Problem:
     def check_first_chunk(self, size: int) -> None:
         """Raises ValueError if the first chunk has wrong targets, or a loss that is random or not a mean."""
         inputs, targets = self.first(size)
-        self.check_targets(inputs, targets)
+        outputs = evaluate_model(self.model, inputs)
+        check_targets(self.loss_fn, outputs, targets)
         check_deterministic(self.model, self.loss_fn, inputs, targets)
-        outputs, _ = evaluate(self.model, self.loss_fn, inputs, targets)
         check_mean(self.loss_fn, outputs, targets)
         check_penalty_is_mean(self.loss_fn, outputs, targets, self.parameters)
-
-    def check_targets(self, inputs: Tensor, targets: Tensor) -> None:
-        """Raises ValueError if a chunk's targets do not fit the loss function and the model's outputs."""
-        check_targets(self.loss_fn, evaluate_model(self.model, inputs).detach(), targets)
 
     def check_loss_of_outputs(self) -> None:
         """Raises ValueError if the Gauss-Newton matrix is not defined for this loss.
@@ -163,8 +158,9 @@ class Problem:
         with weights_unchanged(self.model):
             self._check_input_dtype(inputs)
             with HalfPrecisionRefused():
-                self.check_targets(inputs, targets)
-                evaluate(self.model, self.loss_fn, inputs, targets)
+                outputs = evaluate_model(self.model, inputs)
+                check_targets(self.loss_fn, outputs, targets)
+                evaluate_loss(self.loss_fn, outputs, targets)
             try:
                 check_independent(self.model, self.flat_gradient, inputs)
             except ValueError:

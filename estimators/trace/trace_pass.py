@@ -10,8 +10,9 @@ from torch import Tensor
 
 from estimators.linearity.linearity import linearity
 from estimators.per_sample.norms import ChunkNorms, Norms, SampleNorms
-from estimators.problem.checks import check_deterministic, check_mode
+from estimators.problem.checks import check_deterministic, check_mode, evaluate_model
 from estimators.problem.loss.mean_check import MeanCheck
+from estimators.problem.loss.targets import check_targets
 from estimators.problem.problem import Problem
 from estimators.trace.loss_root import LossRoot, loss_root
 
@@ -78,11 +79,13 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
         raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
     check_mode(problem.model)
     with problem.measuring():
-        two, _ = problem.first(2)
+        two, targets = problem.first(2)
+        outputs = evaluate_model(problem.model, two)
+        check_targets(problem.loss_fn, outputs, targets)
         problem.check_loss_of_outputs()
         chunk_size = chunk_size or estimator.default_chunk_size(problem.default_chunk_size(), problem.device)
         first = problem.first(chunk_size)
-        problem.check_targets(*first)
+        check_targets(problem.loss_fn, outputs, first[1])
         check_deterministic(problem.model, problem.loss_fn, *first)
         plan, sums = SampleNorms(problem.model, problem.parameters, two), _Sums(problem.parameters)
         mean_check = MeanCheck(problem.loss_fn)

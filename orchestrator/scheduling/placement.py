@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.scheduling.counted import counted
 from orchestrator.study.sweep import Resources
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,3 @@ def on_this_machine(requested: Resources) -> Resources:
     if resources.gpu_share > machine.gpus:  # more CPUs than there are is fine: trials then run one at a time
         raise _no_room(resources, [machine])
     return resources
-
-
-def counted(number: float, noun: str) -> str:
-    """Returns ``1 GPU`` or ``0.5 GPUs``."""
-    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from orchestrator.scheduling.counted import counted
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
 from orchestrator.store.storage import Storage
@@ -109,8 +110,3 @@ def remeasured_lines(sweep: Sweep, storage: Storage) -> list[str]:
         f"measured again: {label}: {counted(sum(counts), 'checkpoint')} of {counted(len(counts), 'trial')}"
         for label, counts in sorted(found.items())
     ]
-
-
-def counted(number: int, noun: str) -> str:
-    """Returns ``1 trial`` or ``2 trials``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from orchestrator.scheduling.counted import counted
 from orchestrator.scheduling.driver import compute, exclusive_run, prepare, refuse_changed_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile, subset
 from orchestrator.scheduling.progress import Progress
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.scheduling.remeasuring.job import RemeasureJob
-from orchestrator.scheduling.remeasuring.status import SweepRemeasurement, counted, sweep_remeasurement
+from orchestrator.scheduling.remeasuring.status import SweepRemeasurement, sweep_remeasurement
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep
 

@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from orchestrator.scheduling.remeasuring.change import read_change
-from orchestrator.scheduling.remeasuring.status import counted, remeasured_lines, shortcomings, sweep_remeasurement
+from orchestrator.scheduling.remeasuring.status import remeasured_lines, shortcomings, sweep_remeasurement
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
@@ -42,8 +40,3 @@ def test_each_trial_is_compared_with_its_checkpoints(tmp_path: Path) -> None:
         f"not begun: {SECOND.trial_id}; hessian-dynamics run night trains what is missing"
     ]
     assert remeasured_lines(sweep, storage) == [f"measured again: {change.label}: 1 checkpoint of 1 trial"]
-
-
-@pytest.mark.parametrize(("number", "expected"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])
-def test_counts_have_the_right_number(number: int, expected: str) -> None:
-    assert counted(number, "trial") == expected
