@@ -1,4 +1,4 @@
-"""Groups of trials by the value of one key. The trials compared differ only in this key and in the seed."""
+"""Groups of trials that differ in one key."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,15 @@ _NOT_CONFIG = {"trial_id", "epochs", "data.path", *FACTS}
 
 
 class GroupKeyError(ValueError):
-    """Trials cannot be grouped by this key. The message lists the keys that can be used."""
+    """Trials cannot be grouped by this key. The message lists the keys that vary."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Trials grouped by the value of a key. The trials of a block differ only in this key and in the seed."""
+    """Trials grouped by the value of a key.
+
+    The trials of a block have equal settings, except for this key, the seed, the number of epochs and the data path.
+    """
 
     key: str
     members: pd.DataFrame
@@ -25,7 +28,7 @@ class Groups:
 
 
 def varied_keys(frames: Frames) -> list[str]:
-    """The keys that vary between trials, except the seed; numeric keys first."""
+    """The keys that vary between trials, numeric ones first. Excludes seed, number of epochs and data path."""
     keys = [key for key in frames.sweep.varied if key in frames.trials and key not in (SEED, "epochs", "data.path")]
     return sorted(keys, key=lambda key: not pd.api.types.is_numeric_dtype(frames.trials[key]))
 
@@ -34,11 +37,11 @@ def group_by(frames: Frames, key: str, trial_ids: "pd.Series[str] | None" = None
     """Groups trials by the value of a key. Uses all trials if no ids are given.
 
     Raises:
-        GroupKeyError: no trial has this key.
+        GroupKeyError: the key is not a setting of these trials.
     """
     if key not in frames.trials.columns or key in _NOT_CONFIG:
         known = ", ".join(varied_keys(frames)) or "none"
-        raise GroupKeyError(f"--by {key!r}: no trial has this key; the keys that vary in this sweep: {known}")
+        raise GroupKeyError(f"--by {key!r}: trials cannot be grouped by it; keys that vary: {known}")
     trials = frames.trials if trial_ids is None else frames.trials[frames.trials.trial_id.isin(trial_ids)]
     rest = [column for column in trials.columns if column not in (_NOT_CONFIG | {key, SEED})]
     texts = ["\x1f".join(map(str, row)) for row in trials[rest].itertuples(index=False)]
@@ -56,7 +59,7 @@ def completed_trials(frames: Frames) -> "pd.Series[str]":
 
 
 def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]", first: int = 1) -> pd.DataFrame:
-    """A table of one quantity, with one row per trial and one column per epoch >= `first`; NaN if missing."""
+    """A table of one quantity, with one row per trial and one column per epoch >= `first`; NaN if not finite."""
     chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch >= first)]
     table = chosen.pivot(index="trial_id", columns="epoch", values=column)
     return table.reindex(pd.Index(trial_ids, name="trial_id")).replace([np.inf, -np.inf], np.nan)

@@ -17,7 +17,7 @@ from orchestrator.study.sweep import Sweep
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A figure of the page with its picture and summary."""
+    """A figure with its picture and summary."""
 
     figure: Figure
     picture: Markup | None = None
@@ -51,5 +51,5 @@ class Page:
 
 
 def with_label(svg: str, text: str) -> Markup:
-    """An SVG element with an accessible description."""
+    """Adds a description for screen readers to an SVG element."""
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(text, quote=True)}" ', 1))

@@ -1,4 +1,4 @@
-"""Numbers printed in the paper. The report shows them beside those of a sweep."""
+"""Numbers printed in the paper, for comparison with those of a sweep."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ OOD_SLOPE = -0.083
 
 @dataclass(frozen=True)
 class PublishedTerm:
-    """A coefficient."""
+    """A coefficient of Table 1."""
 
     estimate: float
     standard_error: float
@@ -56,4 +56,4 @@ TABLE1 = {
         7419,
     ),
 }
-"""Maps (response, regressors) to the model as printed. The paper gives 0.0149 (0.014) stars although p exceeds 0.05."""
+"""Maps (response, regressors) to the model as printed. The paper marks 0.0149 (0.014) with ** although p > 0.05."""

@@ -1,4 +1,4 @@
-"""Names, labels and units of the quantities in frames. Accuracies become percentages here and nowhere earlier."""
+"""Column names, labels and display units of quantities. Only this module converts accuracies to percentages."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
 
 
 def quantity(column: str) -> Quantity:
-    """The quantity of a column. A remeasured column, ``fraction-0.5/hessian_trace``, names it after the slash."""
+    """The quantity in a column. Columns of remeasured values have a prefix, as in ``fraction-0.5/hessian_trace``."""
     return _BY_COLUMN[column.rpartition("/")[2]]
 
 

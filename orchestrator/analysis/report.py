@@ -35,10 +35,10 @@ def write_report(frames: Frames, folder: Path, by: str | None = None) -> Report:
     Args:
         frames: the frames of the sweep.
         folder: created if missing; files of an earlier report are replaced.
-        by: the grouping key of Figure 1 and conjecture 1. None selects the first key that can reach significance.
+        by: the grouping key of Figure 1 and conjecture 1. None selects one, see `group_key`.
 
     Raises:
-        GroupKeyError: no trial has this key.
+        GroupKeyError: trials cannot be grouped by this key.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = group_key(frames, by)

@@ -96,7 +96,7 @@ def _missing(frames: Frames) -> list[str]:
 
 
 def _requested(frames: Frames) -> dict[str, "pd.Series[bool]"]:
-    """Maps a quantity's key to the epochs at which it was due. Quantities due at every epoch are left out."""
+    """Maps a quantity's key to a mask of the epochs that should have it. Quantities of every epoch are left out."""
     epochs, trials = frames.epochs, frames.trials.set_index("trial_id")
     estimators = epochs.trial_id.map(trials["measurement.estimators"])
     every = epochs.trial_id.map(trials["measurement.algorithm1_every"])

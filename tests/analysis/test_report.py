@@ -134,7 +134,7 @@ def test_old_files_are_removed_if_the_figure_can_no_longer_be_drawn(
 
 
 def test_unknown_key_is_an_error(frames: Frames, tmp_path: Path) -> None:
-    with pytest.raises(GroupKeyError, match="no trial has this key"):
+    with pytest.raises(GroupKeyError, match="trials cannot be grouped by it"):
         write_report(frames, tmp_path, by="lr")
 
 

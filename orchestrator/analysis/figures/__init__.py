@@ -1,1 +1,1 @@
-"""The figures of a report. Each has a function that computes a table and a function that draws only this table."""
+"""The figures of a report. Each has a function that computes a table and one that draws it from the table alone."""

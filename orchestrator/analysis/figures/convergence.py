@@ -16,7 +16,7 @@ _COLUMNS = ["trial_id", "epoch", "iteration", "quotient", "lambda_max", "error"]
 def convergence_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per measurement and iteration, for up to 100 measurements evenly spaced over the sweep.
 
-    ``error`` is relative to the lambda_max that Lanczos found at the same epoch; NaN if Lanczos did not run.
+    ``error`` is relative to the lambda_max of Lanczos at the same epoch; NaN if Lanczos did not run.
     """
     if QUOTIENTS not in frames.samples or not (present := frames.samples[QUOTIENTS].notna()).any():
         return empty(_COLUMNS)
@@ -49,7 +49,7 @@ def draw_convergence(data: pd.DataFrame) -> Canvas:
     else:
         right.text(0.5, 0.5, "no Lanczos reference", transform=right.transAxes, ha="center")
     for panel in (left, right):
-        panel.set_xlabel("iteration of power iteration")
+        panel.set_xlabel("power iteration step")
     return drawn
 
 
@@ -70,8 +70,8 @@ FIGURE = Figure(
     "figure3",
     "Convergence of Algorithm 1's largest eigenvalue",
     "Rayleigh quotients of up to 100 measurements evenly spaced over all trials and epochs, and their error relative "
-    "to the largest eigenvalue that Lanczos finds on the same images. Power iteration converges to the eigenvalue of "
-    "largest magnitude.",
+    "to lambda_max of Lanczos on the same images. Power iteration converges to the eigenvalue of largest magnitude, "
+    "which may be negative.",
     "Algorithm 1 among the estimators",
     convergence_data,
     draw_convergence,

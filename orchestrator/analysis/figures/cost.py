@@ -13,7 +13,7 @@ _MOST_BARS = 16
 
 
 def cost_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """Mean seconds per epoch by model, batch size and device. Epoch 0 is excluded because it trains nothing."""
+    """Mean seconds per epoch by model, batch size and device. Epoch 0 is excluded because it has no training."""
     epochs = frames.epochs.loc[frames.epochs.epoch > 0, ["trial_id", *TIMES]].dropna()
     if not len(epochs):
         return empty(_COLUMNS)
@@ -48,7 +48,7 @@ def draw_cost(data: pd.DataFrame) -> Canvas:
 def summarise_cost(data: pd.DataFrame) -> str:
     """States the ratio of measurement time to training time."""
     train, measure = ((data[column] * data.epochs).sum() for column in (TIMES[0], TIMES[2]))
-    return f"Over {int(data.epochs.sum())} epochs measuring took {measure / train:.2f} times as long as training."
+    return f"Over {int(data.epochs.sum())} epochs, measuring took {measure / train:.2f} times as long as training."
 
 
 FIGURE = Figure(

@@ -1,4 +1,4 @@
-"""Beyond the paper: lambda_max divided by 2/lr, the stability threshold of gradient descent on a quadratic."""
+"""Beyond the paper: lambda_max relative to the stability threshold of gradient descent on a quadratic, 2/lr."""
 
 import numpy as np
 import pandas as pd

@@ -54,7 +54,7 @@ def _largest_block(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_explorers(data: pd.DataFrame) -> Canvas:
-    """Draws four panels with one line and band per trial. The colour shows the group."""
+    """Draws four panels with one line and band per trial, coloured by group."""
     drawn, axes = canvas(2, 2)
     groups = list(dict.fromkeys(data.group))
     for place, (panel, column) in enumerate(zip(axes, QUANTITIES, strict=True)):

@@ -1,4 +1,4 @@
-"""The `Figure` class and the shared style, with colours for colour-blind readers on light and dark backgrounds."""
+"""The `Figure` class and the shared style. Colours are distinct for colour-blind readers, on light and dark pages."""
 
 import io
 import re
@@ -13,10 +13,10 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.store.frames import Frames
 
 COLOURS = ("#2184C6", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
-"""Okabe and Ito's palette with a lighter blue. Brown replaces yellow and grey replaces black for contrast."""
+"""Okabe and Ito's palette with a lighter blue, and for contrast, brown and grey instead of yellow and black."""
 STYLES = ("-", "--", "-.", ":")
 INK = "#010203"
-"""Placeholder colour. `svg` replaces it by the text colour of the page."""
+"""Placeholder that `svg` replaces by the text colour of the page."""
 _MANY_POINTS = 1_500
 
 mpl.rcParams.update(
@@ -80,7 +80,7 @@ def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> 
 
 
 def crowded(points: int) -> bool:
-    """Whether a scatter plot has too many points for vector graphics. They are then rasterised within the SVG."""
+    """Whether a scatter plot has so many points that they should be rasterised within the SVG."""
     return points > _MANY_POINTS
 
 
@@ -108,7 +108,7 @@ def svg(drawn: Canvas, name: str) -> str:
 
 
 def _with_two_decimals(attribute: re.Match[str]) -> str:
-    """Rounds coordinates to a hundredth of a point, which halves the file size."""
+    """Truncates coordinates to a hundredth of a point, which halves the file size."""
     return re.sub(r"(\d+\.\d\d)\d+", r"\1", attribute[0])
 
 

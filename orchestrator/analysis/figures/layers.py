@@ -1,4 +1,4 @@
-"""Beyond the paper: the trace by parameter."""
+"""Beyond the paper: the Gauss-Newton trace by parameter."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
@@ -12,9 +12,9 @@ _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
 
 
 def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per model, parameter and epoch, with the trace of the parameter's block and its share.
+    """One row per model, parameter and epoch, with the trace of the parameter's Gauss-Newton block and its share.
 
-    Both are averaged over the trials.
+    Both are means over the trials.
     """
     column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
     if column is None or not (present := frames.samples[column].notna()).any():
@@ -59,10 +59,10 @@ def summarise_layers(data: pd.DataFrame) -> str:
 
 FIGURE = Figure(
     "layers",
-    "The trace by parameter",
-    "The trace of each parameter's diagonal block as a share of their sum, averaged over the trials of a model. "
-    "The 12 largest shares of each model are drawn; the CSV has all shares.",
-    "traces by parameter",
+    "The Gauss-Newton trace by parameter",
+    "The trace of each parameter's diagonal block of the Gauss-Newton matrix, as a share of the whole trace; mean over "
+    "the trials of a model. The 12 largest shares of each model are drawn; the CSV has all shares.",
+    "exact_trace or sampled_trace among the estimators",
     layers_data,
     draw_layers,
     summarise_layers,

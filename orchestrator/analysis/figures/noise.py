@@ -51,7 +51,7 @@ def draw_noise(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_noise(data: pd.DataFrame) -> str:
-    """The images."""
+    """Lists the classes of the images and the noise levels."""
     strengths = ", ".join(f"{strength:g}" for strength in dict.fromkeys(data.noise))
     return f"Test images of {', '.join(map(str, dict.fromkeys(data.label)))} at noise {strengths}."
 
@@ -61,7 +61,7 @@ FIGURE = Figure(
     "Noise as a distribution shift",
     "The first test images of different classes. Gaussian noise of the given standard deviation is added to the "
     "normalised images; OOD accuracy is measured at 0.25. Values outside the pixel range are clipped for display.",
-    "example images, which are stored if the sweep's data set consists of images",
+    "the example images that a run stores",
     noise_data,
     draw_noise,
     summarise_noise,

@@ -9,7 +9,7 @@ from orchestrator.analysis.published import PROBES
 from orchestrator.store.frames import Frames
 
 CONDITIONS = {"strict": (0.1, 0.05), "relaxed": (0.2, 0.1)}
-"""Relative error epsilon and failure probability delta. The absolute error is 1 nat in both."""
+"""Relative error epsilon and failure probability delta. Errors below 1 nat are always allowed."""
 _EPSILON_ABS = 1.0
 _BOX = ["epochs", "mean", "low", "q1", "median", "q3", "high", "largest"]
 _COLUMNS = ["trial_id", "label", "condition", "formula", *_BOX]
@@ -18,8 +18,9 @@ _COLUMNS = ["trial_id", "label", "condition", "formula", *_BOX]
 def probes_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per trial, condition and formula, with the box plot over the epochs of the trial.
 
-    The whiskers end at 1.5 interquartile ranges. Formula ``published`` is equation (16) of the paper. ``corrected`` is
-    its square, because the variance of a mean of i samples is Var[X]/i, not Var[X]/i^2 as in the paper.
+    Whiskers extend to the last values within 1.5 interquartile ranges of the box. Formula ``published`` is equation
+    (16) of the paper. ``corrected`` is its square, because the variance of a mean of i samples is Var[X]/i, not
+    Var[X]/i^2 as in the paper.
     """
     measured = frames.epochs[["trial_id", "algorithm1_trace", "algorithm1_trace_std"]]
     measured = measured[np.isfinite(measured.algorithm1_trace) & np.isfinite(measured.algorithm1_trace_std)]
@@ -50,7 +51,7 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
         condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
         part = data[(data.condition == condition) & (data.formula == formula)]
         places = np.arange(len(part))
-        # Draws three collections per panel. matplotlib's boxplot draws five artists per trial: half a megabyte of SVG.
+        # Three artists per panel. matplotlib's boxplot draws five per trial, which takes half a megabyte of SVG.
         panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
         panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
         panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
@@ -65,7 +66,7 @@ def draw_probes(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_probes(data: pd.DataFrame) -> str:
-    """States the means and the means in the paper."""
+    """States the mean numbers of probes, and those in the paper."""
     parts = []
     for condition, published in PROBES.items():
         means = {
@@ -89,8 +90,8 @@ def _mean(part: pd.DataFrame) -> float:
 FIGURE = Figure(
     "figure2",
     "Probes required for the trace",
-    "Computed from the standard deviation of Algorithm 1's own probes. Strict: error below 10% or 1 nat with "
-    "probability 95%; relaxed: 20% or 1 nat with 90%. Boxes: epochs of a trial.",
+    "Computed from the standard deviation of Algorithm 1's own probes. Strict: with probability 95%, the error is "
+    "below 10% or 1 nat, whichever is larger; relaxed: 90%, and 20% or 1 nat. Boxes: epochs of a trial.",
     "Algorithm 1 among the estimators",
     probes_data,
     draw_probes,

@@ -12,13 +12,13 @@ from orchestrator.analysis.tables.epoch_changes import epoch_changes
 from orchestrator.store.frames import Frames
 
 _CUT = 0.005
-"""Fraction of the changes that is outside the axes on each side."""
+"""Fraction of the changes outside the axes, on each side."""
 
 
 def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per pair of consecutive epochs, with both changes, the fitted line and its 95% band.
 
-    The line is the third model of Table 1.
+    The line is the model of Table 1 for OOD accuracy with lambda_max only.
     """
     found = epoch_changes(frames.epochs, [LAMBDA_MAX, OOD]).rows
     found = found.rename(columns={LAMBDA_MAX: "x", OOD: "y"}).sort_values("x")
@@ -30,7 +30,7 @@ def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
 
 def draw_shift(data: pd.DataFrame) -> Canvas:
-    """Draws points, line and band. On each side, the outermost half percent of the points is outside the axes."""
+    """Draws points, line and band. The outermost half percent of the points on each side is outside the axes."""
     drawn, (panel,) = canvas(1, 1, width=5.2, height=3.4)
     dense = crowded(len(data))
     size, alpha = (6, 0.4) if dense else (11, 0.75)
@@ -47,7 +47,7 @@ def draw_shift(data: pd.DataFrame) -> Canvas:
 
 
 def summarise_shift(data: pd.DataFrame) -> str:
-    """The slope."""
+    """States the slope, and how often OOD accuracy rises if lambda_max falls."""
     slope = np.polyfit(data.x, data.y, 1)[0]
     falls = data[data.x < 0]
     return (

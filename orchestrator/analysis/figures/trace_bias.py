@@ -13,7 +13,7 @@ _COLUMNS = ["trial_id", "epoch", "trace", "algorithm1", "deviation", "expected_s
 
 
 def bias_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per measurement that has both traces. Equal traces are left out: they are the same measurement.
+    """One row per measurement with both traces. Equal traces are left out, because they are one estimate.
 
     ``deviation`` is (Algorithm 1 - trace) / |trace|. ``expected_std`` is its standard deviation, estimated from the
     spread of Algorithm 1's probes.

@@ -15,7 +15,7 @@ _COLUMNS = ["trial_id", "epoch", "fraction", "trace", "reference_fraction", "ref
 
 
 def fraction_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per checkpoint and fraction r. The reference is the trace with the largest r at the same checkpoint."""
+    """One row per checkpoint and fraction r. The reference is the trace at the largest r of the same checkpoint."""
     fractions = frames.trials.set_index("trial_id")["measurement.fraction"]
     parts = [_traces(frames, TRACE, frames.epochs.trial_id.map(fractions).astype(float))]
     for column in frames.epochs.columns:
@@ -67,8 +67,8 @@ def summarise_fraction(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "trace_fraction",
     "The trace on a fraction of the images",
-    "The paper claims that r = 0.1 suffices. Checkpoints are remeasured with `hessian-dynamics measure SWEEP --set "
-    "measurement.fraction=...` and compared with the largest r measured at the same epoch.",
+    "The paper claims that a fraction r = 0.1 suffices. Each trace is compared with that of the largest r at the same "
+    "checkpoint. `hessian-dynamics measure SWEEP --set measurement.fraction=...` remeasures checkpoints.",
     "checkpoints remeasured with another fraction: "
     "hessian-dynamics measure SWEEP --set measurement.fraction=1.0 --every 10",
     fraction_data,

@@ -1,1 +1,1 @@
-"""Table 1: regressions on changes between epochs."""
+"""Table 1: regressions of accuracy changes between epochs."""

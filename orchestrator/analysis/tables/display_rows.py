@@ -1,4 +1,4 @@
-"""Formats Table 1 for the page: our estimates, alternative standard errors, effect sizes and published values."""
+"""Formats Table 1 for the page: estimates, alternative standard errors, effect sizes and published values."""
 
 import math
 from collections.abc import Callable

@@ -16,7 +16,7 @@ class EpochChanges:
     rows: pd.DataFrame
     """Columns ``trial_id``, ``epoch`` (the later one) and one per quantity. Accuracies are in percentage points."""
     gaps: int
-    """Number of neighbouring rows of a trial whose epochs are not consecutive."""
+    """Number of gaps in the epochs of the trials."""
     not_finite: int
     """Number of changes between consecutive epochs that have a missing or non-finite value."""
 
@@ -27,7 +27,7 @@ class EpochChanges:
 
 
 def epoch_changes(epochs: pd.DataFrame, columns: Sequence[str], from_epoch: int = 1) -> EpochChanges:
-    """Computes the changes between consecutive epochs of each trial. Keeps changes that are finite in every column.
+    """Computes the changes between consecutive epochs of each trial. Drops those that are not finite in every column.
 
     Args:
         epochs: a frame of epochs.

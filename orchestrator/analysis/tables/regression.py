@@ -1,4 +1,4 @@
-"""Least-squares regression on changes within trials, with standard errors clustered by trial.
+"""Least-squares regression with standard errors clustered by trial.
 
 statsmodels fits the models. The wild cluster bootstrap (Cameron, Gelbach and Miller, Review of Economics and
 Statistics 2008) is implemented here, with the null imposed and Webb's six-point weights, which suit few clusters.
@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from orchestrator.analysis.published import CONSTANT
 
 FEW_TRIALS = 50
-"""With fewer trials clustered errors are too small, so the p value comes from the bootstrap."""
+"""With fewer trials, clustered errors are too small, so the p value comes from the bootstrap."""
 BOOTSTRAP_DRAWS = 999
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
 
@@ -42,7 +42,7 @@ class Term:
     fixed_effects_error: float
     """Clustered by trial."""
     partial_r2: float
-    """Partial R^2: the fraction of the variance unexplained by the other terms that this term explains."""
+    """Of the variance that the other terms leave unexplained, the fraction that this term explains."""
 
     def interval(self, level: float, trials: int) -> tuple[float, float]:
         """Confidence interval from the clustered error and Student's t with trials - 1 degrees of freedom."""
@@ -54,7 +54,6 @@ class Term:
 class FittedModel:
     """A fitted regression."""
 
-    response: str
     terms: tuple[Term, ...]
     f: float
     aic: float
@@ -63,7 +62,7 @@ class FittedModel:
     trials: int
 
     def __getitem__(self, name: str) -> Term:
-        """The term with this name."""
+        """The term of a regressor, or of the constant."""
         return next(term for term in self.terms if term.name == name)
 
 
@@ -92,15 +91,13 @@ def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int 
     columns = (plain.params, plain.bse, plain.pvalues, clustered_error, clustered_p)
     numbers = zip(*columns, fixed_estimate, fixed_error, partial_r2, strict=True)
     terms = [Term(name, *map(float, row)) for name, row in zip((CONSTANT, *regressors), numbers, strict=True)]
-    return FittedModel(
-        response, tuple(terms), float(plain.fvalue), float(plain.aic), float(plain.rsquared), len(y), trials
-    )
+    return FittedModel(tuple(terms), float(plain.fvalue), float(plain.aic), float(plain.rsquared), len(y), trials)
 
 
 def wild_bootstrap_p(design: Array, y: Array, clusters: NDArray[np.int64], place: int, seed: int) -> float:
     """Two-sided p value of the null hypothesis that the coefficient at `place` is zero.
 
-    Uses the wild cluster bootstrap-t with the null imposed. Coefficient and scores are linear in the weights of the
+    Uses the wild cluster bootstrap-t with the null imposed. Coefficients and scores are linear in the weights of the
     clusters, so two matrix products compute all draws.
     """
     count = int(clusters.max()) + 1
@@ -130,9 +127,9 @@ def _clustered(plain: Any, clusters: NDArray[np.int64], trials: int) -> tuple[Ar
 
 
 def _fixed_effects(x: Array, y: Array, clusters: NDArray[np.int64], trials: int) -> tuple[Array, Array]:
-    """Estimates and clustered errors of the fixed-effects regression.
+    """Estimates and clustered errors with one constant per trial.
 
-    NaN for the constant. All are NaN if the regression is undefined.
+    NaN for the constant itself, and NaN for all terms if they cannot be estimated.
     """
     undefined = np.full(x.shape[1] + 1, np.nan)
     if trials < 2:

@@ -38,7 +38,7 @@ class Table1Column:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The constant and the regressors."""
+        """The names of the terms."""
         return (CONSTANT, *REGRESSORS[self.regressors])
 
 
@@ -69,7 +69,7 @@ def stars(p: float) -> str:
 
 
 def table1_csv(tables: Sequence[Table1]) -> pd.DataFrame:
-    """One row per model and term, with the published numbers."""
+    """One row per table, model and term, with the published numbers."""
     return pd.DataFrame(
         [_csv_row(table, column, name) for table in tables for column in table.columns for name in column.terms]
     )
@@ -106,7 +106,7 @@ def _csv_numbers(term: Term | None) -> dict[str, object]:
 
 
 def table1_latex(table: Table1) -> str:
-    """A LaTeX tabular in the format of the paper. Each term has an estimate, a standard error and a clustered error."""
+    """A LaTeX tabular in the format of the paper, with a clustered error below each standard error."""
     lines = [
         r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; clustered errors in brackets",
         r"\begin{tabular}{lrrrr}",

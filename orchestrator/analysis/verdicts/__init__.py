@@ -8,5 +8,5 @@ from orchestrator.store.frames import Frames
 
 
 def judge(frames: Frames, by: str | None = None) -> tuple[Verdict, Verdict, Verdict]:
-    """Returns the verdicts on conjectures 1 to 3. `by` is the grouping key of conjecture 1."""
+    """The verdicts on conjectures 1 to 3. `by` is the grouping key of conjecture 1."""
     return judge_explorers(frames, by), judge_shift(frames), judge_stopping(frames)

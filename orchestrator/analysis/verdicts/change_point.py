@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST = 12
-"""Minimum number of epochs. With fewer, a step cannot be distinguished from a bend."""
+"""Minimum number of epochs. With fewer, a step cannot be distinguished from a gradual change."""
 _MARGIN = 3
 """Minimum number of epochs on either side of a step."""
 _LEAST_DROP = math.log(0.7)
-"""Maximum of log(trace after / trace before a drop). A drop lowers the trace by at least 30%."""
+"""Step in log(trace) if the trace falls by 30%. A smaller fall is not a drop."""
 _BIC_MARGIN = 10.0
-"""Minimum BIC difference: the threshold of very strong evidence (Kass and Raftery, JASA 1995)."""
+"""Minimum decrease of BIC: very strong evidence according to Kass and Raftery (JASA 1995)."""
 _LIKELIHOOD_RATIO = 3.84
 """95% quantile of chi-squared with one degree of freedom."""
 _RISEN = 0.98
-"""Fraction of the total rise of the accuracy that marks its peak."""
+"""Fraction of the total rise at which the accuracy has reached its peak."""
 _LEAST_RISE = 1e-6
 """Minimum rise of the accuracy. A smaller rise is rounding error."""
 WINDOW = 5
@@ -29,30 +29,32 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drop:
-    """A sudden fall of the trace."""
+    """A sudden drop of the trace."""
 
     epoch: float
     """First epoch after the drop."""
     low: float
     high: float
-    """Ends of the 95% interval of the epoch."""
+    """Bounds of the 95% interval of `epoch`."""
     factor: float
     """Trace after the drop over trace before it."""
 
 
 @functools.cache
 def _basis(n: int) -> tuple[Array, Array]:
-    """Returns an orthonormal basis of the straight lines [n, 2] and all detrended step functions [steps, n]."""
+    """An orthonormal basis of straight lines [n, 2], and all step functions without their linear trend [steps, n]."""
     line, _ = np.linalg.qr(np.column_stack([np.ones(n), np.arange(n)]))
     steps = np.array([(np.arange(n) >= place).astype(float) for place in range(_MARGIN, n - _MARGIN + 1)])
     return line, steps - steps @ line @ line.T
 
 
 def find_drop(epochs: Array, trace: Array) -> Drop | None:
-    """Fits arsinh(trace) by a line and by a line with a step. Returns the step, or None if the BIC prefers the line.
+    """Fits arsinh(trace) by a line and by a line with a step down by at least 30%.
+
+    Returns the best step, or None if it does not lower the BIC by more than 10.
 
     Args:
-        epochs: ascending, at least `SHORTEST`.
+        epochs: at least `SHORTEST` epochs, ascending.
         trace: finite values at these epochs.
     """
     n = len(trace)
@@ -78,7 +80,10 @@ def find_drop(epochs: Array, trace: Array) -> Drop | None:
 
 
 def find_peak(epochs: Array, accuracy: Array) -> float | None:
-    """The first epoch at which the running mean has completed 98% of its rise; None if it still rises at the end."""
+    """The first epoch at which the running mean has completed 98% of its rise.
+
+    None if it does not rise, or if this epoch is in the last tenth, because it may still be rising.
+    """
     smooth = running_mean(accuracy, WINDOW)
     rise = smooth.max() - smooth[0]
     place = int(np.argmax(smooth >= smooth[0] + _RISEN * rise))

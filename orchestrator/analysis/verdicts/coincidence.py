@@ -1,4 +1,4 @@
-"""Permutation test of whether the drop and the peak of a trial coincide."""
+"""Permutation test for whether the drop and the peak of a trial coincide."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 ENUMERATED = 7
 """Maximum number of trials for which all permutations are enumerated."""
 DRAWN = 5_000
+"""Number of random permutations if there are more trials."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Coincidence:
-    """Distance between drop and peak of the same trial, compared with drops and peaks of different trials."""
+    """The distance between drop and peak of a trial, compared with randomly paired drops and peaks."""
 
     median_distance: float
     """In epochs."""
     p: float
     smallest_p: float
-    """The smallest p value that any pairing of these drops and peaks can reach."""
+    """The smallest p value that a pairing of these drops and peaks can reach."""
 
 
 def coincidence(drops: Array, peaks: Array, seed: int = 0) -> Coincidence:

@@ -34,7 +34,7 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
     verdict = partial(Verdict, 1, left_out=left_out(len(frames.trials), len(members), f"for groups by {key}"))
     blocks = members.groupby("block").value.nunique()
     if not values.size or not (blocks > 1).any():
-        text = f"No complete trials (lambda_max at every epoch) with two values of {key} agree in all other keys."
+        text = f"No two trials with lambda_max at every epoch differ only in {key} (and in the seed)."
         return verdict(Conclusion.NOT_ENOUGH_DATA, text)
     labels, block_of = pd.factorize(members.value)[0], members.block.to_numpy()
     size = f"{len(members)} trials, {members.value.nunique()} values of {key}, {len(blocks)} blocks"
@@ -45,7 +45,8 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
     test = permutation_test(np.arcsinh(values), labels, block_of)
     first = test.first(ALPHA)
     if first is None:
-        text = f"Groups never differ in lambda_max by more than seeds (smallest adjusted p {test.p.min():.3f}; {size})."
+        smallest = f"smallest adjusted p {test.p.min():.3f}"
+        text = f"Groups never differ in lambda_max by more than seeds do ({smallest}; {size})."
         return verdict(Conclusion.NOT_SUPPORTED, text)
     moment, early = int(epochs[first]), max(1, int(EARLY * float(epochs[-1])))
     text = (
@@ -61,7 +62,7 @@ def _reachable_p(groups: Groups) -> float:
 
 
 def _complete_curves(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Returns the trials without missing epochs, their values and the epochs. These end where the first trial ends."""
+    """The trials without missing epochs, their values, and the epochs up to the end of the shortest trial."""
     members = groups.members
     if not len(members) or not len(table.columns):
         return members.iloc[:0], np.empty((0, 0)), np.empty(0)
@@ -74,7 +75,7 @@ def _complete_curves(groups: Groups, table: pd.DataFrame) -> tuple[pd.DataFrame,
 
 
 def _loss_sentence(frames: Frames, members: pd.DataFrame) -> str:
-    """States whether the training loss also separates the groups. In the paper the loss curves are close together."""
+    """States whether the groups also differ in the training loss. In the paper, the loss curves are close together."""
     table = curves(frames, LOSS, members.trial_id)
     if not len(table.columns) or table.isna().any(axis=None):
         return "Training losses were not compared because some are missing."

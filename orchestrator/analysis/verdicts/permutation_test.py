@@ -1,8 +1,7 @@
 """Max-T permutation test for differences between groups of trials, over all epochs at once.
 
-The test permutes the labels and takes the largest statistic over all epochs. Each epoch's statistic is compared with
-the distribution of this maximum (Westfall and Young, Resampling-Based Multiple Testing, 1993). This controls the
-familywise error over the epochs.
+The labels are permuted, and the statistic of each epoch is compared with the distribution of the largest statistic over
+all epochs (Westfall and Young, Resampling-Based Multiple Testing, 1993). This controls the familywise error rate.
 """
 
 import itertools
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENUMERATED = 10_000
-"""Maximum number of label arrangements to enumerate. If there are more, `DRAWN` of them are sampled."""
+"""Maximum number of arrangements of the labels that are enumerated."""
 DRAWN = 2_000
+"""Number of sampled arrangements if there are more."""
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -24,12 +24,12 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """The result of a permutation test."""
+    """The p values of a test at every epoch."""
 
     p: Array
     """Adjusted p value of every epoch."""
     smallest_p: float
-    """The smallest p value that is possible with these groups and blocks."""
+    """The smallest p value that these groups and blocks can reach."""
 
     def first(self, alpha: float) -> int | None:
         """Index of the first epoch with p <= alpha; None if there is none."""
@@ -38,7 +38,10 @@ class PermutationTest:
 
 
 def smallest_p(labels: Labels, blocks: Labels) -> float:
-    """The fraction of arrangements that only rename the groups. It is a lower bound of the p value."""
+    """The smallest possible p value: the fraction of arrangements that only rename groups, or 1 / `DRAWN` if larger.
+
+    The second bound applies only if arrangements are sampled.
+    """
     arrangements = math.prod(_count_arrangements(list(labels[blocks == block])) for block in np.unique(blocks))
     sizes = Counter(
         tuple(int(((labels == label) & (blocks == block)).sum()) for block in np.unique(blocks))
@@ -50,13 +53,13 @@ def smallest_p(labels: Labels, blocks: Labels) -> float:
 
 
 def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 0) -> PermutationTest:
-    """Tests at every epoch whether the groups of a block differ.
+    """Tests at every epoch whether the groups differ, by permutations within blocks.
 
     Args:
         values: [trials, epochs], finite.
-        labels: group of each trial.
-        blocks: block of each trial; labels are permuted within blocks.
-        seed: seed for sampling arrangements, if there are too many to enumerate.
+        labels: the group of each trial.
+        blocks: the block of each trial.
+        seed: seed of the sampled arrangements.
     """
     centred = values.copy()
     for block in np.unique(blocks):
@@ -66,7 +69,7 @@ def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 
     between = np.zeros((len(arrangements), values.shape[1]))
     for label in np.unique(labels):
         between += ((arrangements == label).astype(float) @ centred) ** 2 / (labels == label).sum()
-    # The between-group share of the variance is monotone in F. It avoids division by a within-group variance of zero.
+    # The share of the variance between groups increases with F, and is defined if the variance within groups is zero.
     share = between / np.where(total > 0, total, np.inf)
     largest = share.max(axis=1)
     p = (largest[:, None] >= share[0] * (1 - 1e-9)).mean(axis=0)

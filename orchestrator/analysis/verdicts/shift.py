@@ -1,4 +1,4 @@
-"""Conjecture 2: lambda_max explains the accuracy under distribution shift better than the validation accuracy does."""
+"""Conjecture 2: lambda_max explains more of the accuracy under distribution shift than validation accuracy does."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from orchestrator.store.frames import Frames
 LEAST_CHANGES = 60
 LEAST_TRIALS = 6
 MARGIN_POINTS = 0.1
-"""Equivalence bound: a smaller effect of one standard deviation of d(lambda_max) counts as zero, in accuracy points."""
+"""If one standard deviation of d(lambda_max) changes the accuracy by less, the effect counts as zero."""
 
 
 def judge_shift(frames: Frames) -> Verdict:

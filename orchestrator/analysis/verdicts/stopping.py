@@ -14,7 +14,7 @@ from orchestrator.store.frames import Frames
 
 LEAST_TRIALS = 5
 NEAR = 0.1
-"""Maximum distance between a drop and a peak that coincide, as a fraction of the epochs."""
+"""Maximum median distance between drop and peak if they coincide, as a fraction of the epochs."""
 _COLUMNS = ["trial_id", "drop", "low", "high", "factor", "peak", "epochs"]
 
 
@@ -23,7 +23,7 @@ def judge_stopping(frames: Frames) -> Verdict:
     moments = drops_and_peaks(frames)
     usable, dropped = len(moments), int(moments["drop"].notna().sum())
     both = moments.dropna(subset=["drop", "peak"])
-    unused = left_out(len(frames.trials), usable, f"for lack of {SHORTEST} epochs with a trace")
+    unused = left_out(len(frames.trials), usable, f"because they are incomplete or lack {SHORTEST} epochs with a trace")
     verdict = partial(Verdict, 3, left_out=unused)
     counts = f"{dropped} of {usable} trials have a drop and {int(moments.peak.notna().sum())} have a peak"
     if usable < LEAST_TRIALS:
@@ -40,9 +40,10 @@ def judge_stopping(frames: Frames) -> Verdict:
 
 
 def drops_and_peaks(frames: Frames) -> pd.DataFrame:
-    """One row per completed trial with at least `SHORTEST` epochs.
+    """One row per completed trial that has a trace and a validation accuracy at `SHORTEST` epochs or more.
 
-    The columns are ``drop``, ``low``, ``high``, ``factor`` (see `Drop`) and ``peak``; NaN without a drop or peak.
+    The columns are ``trial_id``, those of `Drop` (its epoch is ``drop``), ``peak`` and the number of ``epochs``. NaN if
+    there is no drop or peak.
     """
     trials = completed_trials(frames)
     traces, accuracies = curves(frames, TRACE, trials), curves(frames, VALIDATION, trials)

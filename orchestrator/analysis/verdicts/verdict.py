@@ -14,7 +14,7 @@ CLAIMS = {
 
 
 class Conclusion(StrEnum):
-    """The possible conclusions on a conjecture."""
+    """What the data say about a conjecture."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
@@ -30,7 +30,7 @@ class Verdict:
     sentence: str
     """The reason, with numbers."""
     left_out: str = ""
-    """A sentence about the unused data and the reason; empty if all data were used."""
+    """A sentence about the unused data; empty if all were used."""
 
     @property
     def claim(self) -> str:
