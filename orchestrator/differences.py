@@ -19,24 +19,24 @@ from orchestrator.study.record import EpochRecord
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """The difference between two runs in one quantity. For a vector, the largest difference of its entries."""
+    """How one quantity differs between two runs. For a vector, the largest difference over its entries."""
 
     key: str
     first_epoch: int
     first_ulps: int | None
-    """The largest difference in the first epoch that differs, in units in the last place (ulp).
+    """The largest difference in `first_epoch`, in units in the last place (ulp).
 
     None if one of the two runs has no finite number there.
     """
     absolute: float
-    """The largest absolute difference over all epochs, in the quantity's unit; NaN if one run has no number."""
+    """The largest absolute difference over all epochs, in the quantity's unit; NaN if no differing pair is finite."""
     relative: float
-    """The largest difference over all epochs, relative to the stored value."""
+    """The largest difference over all epochs, relative to a nonzero stored value; NaN if there is none."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of a rerun with the stored trial."""
+    """The result of comparing a rerun with the stored trial."""
 
     epochs: tuple[int, ...]
     numbers: int
@@ -44,7 +44,7 @@ class Comparison:
     keys: tuple[KeyDifference, ...]
     differing_epochs: int
     reasons: tuple[str, ...]
-    """Differences between the conditions of the two runs, such as threads or device. The likeliest cause is first."""
+    """Differences between the conditions of the two runs, such as threads or device, likeliest cause first."""
 
     @property
     def same(self) -> bool:
@@ -111,6 +111,7 @@ def ulps(ours: float, theirs: float) -> int | None:
 
 
 def _ordered(value: float) -> int:
+    """Returns an integer that increases by 1 from each double to the next. Both zeros give 0."""
     bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
     return bits if bits >= 0 else -(2**63) - bits
 
@@ -137,7 +138,7 @@ def _key_difference(key: str, differing: Mapping[int, Mapping[str, tuple[Any, An
 
 
 def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
-    """Yields pairs of corresponding numbers of a quantity. A missing number is NaN."""
+    """Yields pairs of corresponding numbers of a quantity; a missing number is NaN."""
     if isinstance(ours, Mapping) or isinstance(theirs, Mapping):
         ours, theirs = ours or {}, theirs or {}
         names = dict.fromkeys([*ours, *theirs])
@@ -151,7 +152,7 @@ def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
 
 
 def _attempt_of(trial: TrialStore, epoch: int) -> Attempt:
-    """Returns the attempt that computed an epoch; the last one if that is unknown."""
+    """Returns the attempt that computed an epoch; the last attempt if that one is not stored."""
     attempts = {attempt.name: attempt for attempt in trial.attempts()}
     return attempts.get(trial.read(epoch).attempt) or list(attempts.values())[-1]
 
@@ -182,7 +183,7 @@ def _reasons(ours: dict[str, Any], theirs: dict[str, Any], files: tuple[FileSyst
         here, there = ours.get(key), theirs.get(key)
         if here == there:
             continue
-        if there is None and key not in ("commit",) and not key.startswith("your code"):
+        if there is None and key != "commit" and not key.startswith("your code"):
             yield f"{key}: here {_short(here)}, not recorded when it was stored"
         elif key == "packages" and here and there:
             yield f"packages: {_packages(here, there, files)}"

@@ -1,4 +1,4 @@
-"""Prepares a sweep: reads its data and builds its models, so that errors are reported before anything is scheduled."""
+"""Reads the data and builds the models of a sweep, so that errors are reported before anything is scheduled."""
 
 import torch
 
@@ -11,7 +11,7 @@ from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 
 _NOISE = (0.0, 0.1, 0.25)
-"""Standard deviations of the paper's Figure 4."""
+"""Standard deviations of the Gaussian noise in the paper's Figure 4."""
 _IMAGES = 4
 
 

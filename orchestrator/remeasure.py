@@ -32,20 +32,20 @@ class RemeasureOptions:
     """The name under which the results are stored."""
     resources: Resources
     every: int = 1
-    """Only epochs that are multiples of this are measured."""
+    """Only epochs that are multiples of this number are measured."""
     stop_requested: Callable[[], bool] = lambda: False
     """Called before every checkpoint; True ends the remeasurement."""
     command: str | None = None
-    """The command line stored as provenance; None stands for that of this process."""
+    """The command line stored as provenance; None: that of this process."""
     accept_changed_code: bool = False
-    """Whether to measure the trial although the user's own code changed since its training."""
+    """Whether to measure the trial even if the user's own code changed since its training."""
 
 
 def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions) -> None:
     """Measures the epochs of a trial that have a checkpoint and no result under the label yet.
 
-    The model, random streams and number of threads are the same as in training, so an estimator with unchanged settings
-    returns bit-identical results.
+    An estimator with unchanged settings returns the same bits as in training if the number of threads is the same,
+    because its random numbers are seeded by (seed, purpose, epoch).
 
     Raises:
         ChangedCodeError: if the user's own code changed since the trial was trained and this is not accepted.
@@ -72,7 +72,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
             except StorageError as error:
                 damaged.append(str(error))
                 continue
-            if checkpoint is None:  # deleted meanwhile, because the trial was trained further
+            if checkpoint is None:  # deleted since, because the trial was trained further
                 continue
             record = _measure(config, measurement, data, device, commit.record, checkpoint)
             result = Remeasurement(

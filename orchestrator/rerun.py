@@ -1,4 +1,4 @@
-"""Runs one trial in this process, and compares it with the stored results."""
+"""Runs one trial in this process and compares the results with the stored ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,8 @@ def rerun(
         config: the trial.
         target: the storage that receives the results.
         options: resources, owner and kept checkpoints.
-        console: shows each epoch, and the comparison.
-        stored: the storage to compare with; None compares nothing.
+        console: prints each epoch and the comparison.
+        stored: the storage to compare with; None: no comparison.
 
     Returns:
         Whether every number is the same, bit for bit; True if nothing was compared.
@@ -61,8 +61,8 @@ def _as_stored(
 ) -> tuple[TrialConfig, TrialStore, TrialOptions]:
     """Returns arguments of `run_trial` for a rerun with the same number of epochs and threads as the stored trial.
 
-    The number of threads affects the order of summation, and thereby rounding. If the schedule depends on the number of
-    epochs, changing that number would define another trial. The run is then stopped early instead.
+    The number of threads affects the order of summation, and thereby rounding. If the learning rate schedule depends on
+    `epochs`, a smaller value would define another trial. The run then keeps `epochs` and is stopped early.
     """
     epochs = original.epochs()
     if not epochs:

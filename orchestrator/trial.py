@@ -1,4 +1,4 @@
-"""Runs a trial. The epoch loop computes the epochs that are not stored yet and commits them one by one."""
+"""Runs a trial: computes the epochs that are not stored yet and commits them one by one."""
 
 import secrets
 import socket
@@ -35,7 +35,7 @@ class ChangedCodeError(ValueError):
 
 
 class MissingGpuError(ValueError):
-    """A trial requests a GPU that its machine lacks."""
+    """A trial requests a GPU, and torch finds none on its machine."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,26 @@ class TrialOptions:
     owner: Owner = BY_HAND
     """The sweep and driver that train the trial."""
     node: str = ""
-    """The engine's name of the node on which the trial runs."""
+    """The node on which the trial runs, as named by the engine."""
     command: str | None = None
-    """The command line stored as provenance; None stands for that of this process."""
+    """The command line stored as provenance; None: that of this process."""
     accept_changed_code: bool = False
-    """Whether to continue the trial although the user's own code changed since."""
+    """Whether to continue the trial even if the user's own code changed since its stored epochs."""
 
 
 def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> State:
     """Computes and commits the epochs that the store does not have.
 
-    If another sweep's driver is training the trial, this waits for it and then continues from its epochs.
+    If another sweep or process is training the trial, this waits for it and then continues from its epochs.
 
     Returns:
-        Completed, diverged, or interrupted. An exception is stored with the attempt and raised.
+        COMPLETED, DIVERGED or INTERRUPTED. An exception is stored with the attempt and raised again.
 
     Raises:
         ChangedCodeError: if the user's own code changed since the stored epochs and this is not accepted.
         MissingGpuError: if the trial requests a GPU and torch finds none.
-        SupersededError: if another attempt has taken the trial over, or the owner's driver has a successor. The trial
-            has not failed, and this process has nothing left to do.
+        SupersededError: if another attempt has taken over the trial, or another driver has replaced the owner's. This
+            is not a failure, and this process has nothing left to do.
     """
     while store.claims.rival(options.owner):
         if options.stop_requested():
@@ -96,7 +96,7 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
 
 
 def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions, device: torch.device) -> Attempt:
-    """Claims the trial, sets damaged files aside, and stores the start of an attempt."""
+    """Checks the user's code, claims the trial, sets damaged files aside, and stores the start of an attempt."""
     code = own_code(config)
     accepted = accepted_code(store, code_digests(code), options.accept_changed_code)
     started_ms = time.time_ns() // 1_000_000
@@ -119,8 +119,6 @@ def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions
 
 @dataclass(frozen=True)
 class _Training:
-    """One attempt at training a trial."""
-
     config: TrialConfig
     store: TrialStore
     data: DataSplits
@@ -129,7 +127,7 @@ class _Training:
     options: TrialOptions
 
     def run(self) -> State:
-        """Trains from one checkpoint after the other until nothing is missing."""
+        """Trains until no epoch is missing. Starts again from a checkpoint if epochs appear or gaps are filled."""
         while not self.options.stop_requested():
             if (state := self._train_from_checkpoint()) is not None:
                 return state
@@ -162,7 +160,7 @@ class _Training:
         return State.DIVERGED if record and record.diverged else State.COMPLETED
 
     def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
-        """Commits an epoch and returns whether it was new. If only its checkpoint was missing, the record is kept."""
+        """Commits an epoch. Returns False if it is committed already; then its record stays."""
         keep = self.options.keeps(record.epoch)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 
@@ -202,13 +200,13 @@ def accepted_code(store: TrialStore, code: dict[str, str], accept: bool) -> dict
         found = "; ".join(f"{module} was {old[:12]}, is {now[module]}" for module, old in changed.items())
         raise ChangedCodeError(
             f"trial {store.trial_id} was begun with other code: {found}; restore it, use another --storage, or "
-            "continue with run --accept-changed-code, which is recorded in the trial's provenance"
+            "keep the stored epochs with --accept-changed-code, which is recorded in the trial's provenance"
         )
     return changed
 
 
 def data_digest(config: TrialConfig, resources: Resources) -> str:
-    """Returns the digest of the trial's data on this machine. A trial that runs here next reuses the data."""
+    """Returns the digest of the trial's data on this machine. The loaded data is reused by the next trial here."""
     return load_data(config.data, device_of(resources)).digest
 
 

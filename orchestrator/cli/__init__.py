@@ -1,4 +1,4 @@
-"""The command-line interface. It combines the other packages and contains no logic."""
+"""The command-line interface. It parses options, calls the other packages and prints their results."""
 
 import io
 import sys
@@ -35,6 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _escape_unknown_characters() -> None:
-    """Makes standard output escape characters that its encoding lacks; printing them would raise an error."""
+    """Makes standard output escape characters that its encoding lacks. Otherwise printing them raises an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

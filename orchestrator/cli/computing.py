@@ -46,8 +46,8 @@ def plan(
 ) -> None:
     """Shows all trials, the missing epochs, and how long they would take on this machine.
 
-    The time is estimated by running parts of the trials for a few seconds. Nothing is stored or downloaded. If the time
-    cannot be estimated, the reason is shown and the exit code is still 0.
+    The time is estimated by running parts of the trials for a few seconds. No result is stored and nothing is
+    downloaded. If the time cannot be estimated, the reason is shown and the exit code is still 0.
     """
     store = Storage(storage)
     current = reconcile(overridden(sweep, override, store), store)
@@ -77,14 +77,14 @@ def run(
     ] = False,
     accept_changed_code: AcceptCodeOption = False,
 ) -> None:
-    """Trains and measures all trials of a sweep that are missing in the storage, and uploads the results to MLflow.
+    """Trains and measures the epochs of a sweep that are missing in the storage, and uploads the results to MLflow.
 
     Ctrl-C stops the run after the current epochs; a second Ctrl-C stops it at once. SIGTERM, closing the terminal and
     `--budget` also stop it after the current epochs. Run the same command again to continue.
 
     Epochs that are known to be damaged are computed again. `--verify` checks all stored epochs first.
 
-    Stored trials that were computed from other images, or from other code of yours, are refused before anything starts.
+    If the images or your own code differ from those behind stored trials, the run is refused before anything starts.
 
     Exit codes: 0 if all trials are done, 1 if some are missing, 2 if the run could not start, 130 if it was stopped at
     once.
@@ -128,8 +128,8 @@ def trial(
 ) -> None:
     """Runs one trial in this process, for debugging or to check that its results can be reproduced.
 
-    It runs in a scratch folder and changes neither the storage nor MLflow, except with `--adopt`. With `--compare` the
-    exit code is 1 if a number differs.
+    It runs in a scratch folder and leaves the storage unchanged, except with `--adopt`. MLflow is not used. With
+    `--compare` the exit code is 1 if a number differs.
     """
     from orchestrator.rerun import rerun
     from orchestrator.trial import TrialOptions
@@ -160,7 +160,7 @@ def measure(
         typer.Option(
             "--set",
             metavar="measurement.KEY=VALUE",
-            help="Change a setting of the measurement. `resources.KEY=VALUE` sets what each trial requests.",
+            help="Change a setting of the measurement. `resources.KEY=VALUE` changes the resources of each trial.",
         ),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Measure only epochs that are multiples of this number.")] = 1,
@@ -172,10 +172,10 @@ def measure(
 ) -> None:
     """Measures the stored checkpoints of a sweep with other settings. MLflow shows the results as new metrics.
 
-    For example, `hessian-dynamics measure night --set measurement.fraction=1.0 --every 10` measures on all training
+    For example, `hessian-dynamics measure laptop --set measurement.fraction=1.0 --every 10` measures on all training
     images.
 
-    The last two checkpoints of a trial are always stored; `keep_checkpoints: every 10` in the sweep keeps more.
+    The last two checkpoints of a trial are always kept; `keep_checkpoints: every 10` in the sweep file keeps more.
     Checkpoints already measured with these settings are skipped. Ctrl-C stops after the current checkpoints. The exit
     codes are the same as for `run`.
     """

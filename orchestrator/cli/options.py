@@ -16,7 +16,7 @@ AcceptCodeOption = Annotated[
     bool,
     typer.Option(
         "--accept-changed-code",
-        help="Keep and continue stored trials although your own code changed since. Recorded in their provenance.",
+        help="Keep and continue stored trials even if your own code changed since. Recorded in their provenance.",
     ),
 ]
 StorageOption = Annotated[
@@ -31,7 +31,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a value: `--set optimizer.lr=0.1`. This defines another sweep, except for `resources`, "
+        help="Change a value: `--set optimizer.lr=0.1`. This defines a separate sweep, except for `resources`, "
         "`keep_checkpoints` and `description`.",
     ),
 ]
@@ -56,5 +56,5 @@ def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
 
 
 def overridden(sweep: str, overrides: Sequence[str] | None, store: Storage) -> Sweep:
-    """Loads a sweep with overrides, under the name that the storage holds it by."""
+    """Loads a sweep with overrides, under the name by which the storage has it, if it was run before."""
     return load_sweep(sweep, overrides or (), lambda name: name in store.sweeps())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     """Shows the state of all trials of a sweep, during or after a run.
 
-    Reads only the storage, and compares image folders and your own code with those of stored trials.
+    Reads the storage, and compares image folders and your own code with those behind stored trials.
     """
     store = Storage(storage)
     desired = stored_or_loaded(sweep, store)
@@ -56,9 +56,9 @@ def ship(
     sweep: SweepArgument,
     storage: StorageOption = "./results",
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
-    follow: Annotated[bool, typer.Option("--follow", help="Continue until the sweep's run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until the run of the sweep has ended.")] = False,
 ) -> None:
-    """Uploads the stored numbers of a sweep to MLflow. Numbers that are already there are not uploaded again."""
+    """Uploads the stored results of a sweep to MLflow. Results that are already there are not uploaded again."""
     from orchestrator.tracking.address import absolute_uri
     from orchestrator.tracking.shipper import ship as ship_sweep
 
@@ -79,7 +79,7 @@ def export(
     """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
 
     By default they are written into the sweep's folder in the storage. Tables read from MLflow are identical to those
-    from the storage; if MLflow lacks some data, the command fails.
+    from the storage, except that infinities become NaN. If MLflow lacks some data, the command fails.
     """
     store = Storage(storage)
     frames = _frames(sweep, store, source, tracking_uri)
@@ -107,13 +107,15 @@ def report(
     source: SourceOption = "store",
     by: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Groups of Figure 1, such as `optimizer.lr`."),
+        typer.Option(
+            metavar="KEY", help="Setting that groups the trials in Figure 1 and conjecture 1, such as `optimizer.lr`."
+        ),
     ] = None,
 ) -> None:
     """Writes `report.html` for a sweep, finished or not: verdicts, tables, figures, and what is missing.
 
-    Each figure is also written as SVG, with its numbers as CSV. All files are uploaded to MLflow as
-    artifacts of the sweep's run.
+    Each figure is also written as SVG, with its numbers as CSV. All files are uploaded to MLflow as artifacts of the
+    sweep's run.
     """
     from orchestrator.analysis.report import write_report
     from orchestrator.tracking.runs.sweep_run import log_report
@@ -147,7 +149,7 @@ def doctor(
     """Checks what a run needs: packages, devices, folders, data, tracker. Shows how to fix each problem.
 
     With `--cluster` it compares the versions, storage, data and clock of every node with this machine's, and the
-    node's devices with those that Ray schedules on. `run` makes the same checks before it schedules trials.
+    devices of the node with those that Ray offers. `run` makes the same checks on a cluster before it schedules trials.
 
     Changes and downloads nothing. The exit code is 1 if there is a problem, and 0 if there are only warnings.
     """

@@ -50,7 +50,7 @@ def configure_logging(
         bool, typer.Option("--verbose", help=f"Show debug messages. ${LOG_VARIABLE} sets any level.")
     ] = False,
 ) -> None:
-    """Prints the log messages of this program but not those of libraries."""
+    """Configures logging: prints the messages of this program, but not those of libraries."""
     level = "DEBUG" if verbose else os.environ.get(LOG_VARIABLE, "INFO").upper()
     if level not in _LEVELS:
         raise ValueError(f"{LOG_VARIABLE}={os.environ[LOG_VARIABLE]!r}: expected one of {', '.join(_LEVELS)}")
@@ -61,7 +61,7 @@ def configure_logging(
 
 @contextlib.contextmanager
 def interruptible(name: str) -> Iterator[None]:
-    """Exits with code 130 and a message after Ctrl-C, SIGTERM or the closing of the terminal."""
+    """In the block, Ctrl-C, SIGTERM and the closing of the terminal exit with code 130 and a message."""
     try:
         with handling(interrupt):
             yield

@@ -1,4 +1,4 @@
-"""The config of a trial: one model, data set, optimizer and seed, and the measurements."""
+"""The config of a trial: its model, data, optimizer, seed and measurement."""
 
 import hashlib
 import json
@@ -25,12 +25,10 @@ class MeasurementConfig(Config):
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
     lanczos_products: PositiveInt = 10
     lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The coarse stage, which finds the start vector of Lanczos, uses at most this fraction of the subset at a time.
-
-    0.0 disables it, and the start vector is random.
-    """
+    """Each step of the coarse stage, which computes the start vector of Lanczos, uses at most this fraction of the
+    subset; 0.0: no coarse stage, the start vector is random."""
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """Lanczos stops once lambda_max has converged to this relative accuracy; 0.0: it never stops early."""
+    """Lanczos stops once lambda_max has converged to this relative accuracy; 0.0: it uses all products."""
     algorithm1_every: PositiveInt = 1
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
@@ -68,11 +66,11 @@ class TrialConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
-    def _warm_before_the_end(self) -> Self:
+    def _warmup_ends_before_training(self) -> Self:
         if isinstance(self.schedule, CosineSchedule) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, expected less than epochs, which is "
-                f"{self.epochs}: a cosine needs epochs after the warm-up"
+                f"{self.epochs}: cosine annealing needs epochs after the warm-up"
             )
         return self
 
@@ -80,8 +78,8 @@ class TrialConfig(Config):
     def trial_id(self) -> str:
         """Twelve hexadecimal digits of a digest over the fields that differ from their defaults.
 
-        A new field with a default changes no existing id. The id does not depend on paths. It depends on the number of
-        epochs only if the schedule does. Otherwise a shorter trial is identical to the beginning of a longer one.
+        So adding a field with a default changes no existing id. The id does not depend on paths. It depends on the
+        number of epochs only if the schedule does. Otherwise a shorter trial equals the beginning of a longer one.
         """
         content = {"schema": SCHEMA, **_identity(self)}
         if self.schedule_needs_epochs:
@@ -95,11 +93,11 @@ class TrialConfig(Config):
         return isinstance(self.schedule, CosineSchedule)
 
     def flat(self) -> dict[str, Any]:
-        """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``, for MLflow params and columns of tables."""
+        """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``."""
         return dict(_flat(self))
 
     def chosen(self) -> dict[str, Any]:
-        """The fields that have no default, or a value different from their default, by dotted name."""
+        """The fields without a default, and those that differ from their default, by dotted name."""
         return dict(_flat(self, skip_defaults=True))
 
 

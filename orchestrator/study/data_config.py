@@ -1,4 +1,4 @@
-"""The data sets of a trial."""
+"""The data set of a trial, and its augmentation."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -10,7 +10,7 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, Posi
 
 class _Data(Config):
     fixed_content: ClassVar[bool] = True
-    """Whether the name determines the content. If not, the digests of stored trials are compared with the data."""
+    """Whether the name determines the content. If not, the data is compared with the digests in stored trials."""
     name: str
     train_subset: PositiveInt | None = None
     """Number of training images to use, from the start of a fixed random order; None uses all. Test and validation
@@ -21,7 +21,7 @@ class _OnDisk(_Data):
     @field_validator("path", check_fields=False)
     @classmethod
     def _absolute(cls, path: str | None) -> str | None:
-        # Ray changes the working directory of every trial, so a relative path would mean another folder there.
+        # Ray runs every trial in another working directory, in which a relative path would name another folder.
         if path is None:
             return None
         try:
@@ -31,13 +31,13 @@ class _OnDisk(_Data):
 
 
 class DigitsData(_Data):
-    """The 1,797 images of handwritten digits (1x8x8) in scikit-learn, which need no download."""
+    """The 1,797 handwritten digits (1x8x8) that are part of scikit-learn and need no download."""
 
     name: Literal["digits"]
 
 
 class ImageFolderData(_OnDisk):
-    """A folder with images of one size in train/<class>/ and test/<class>/."""
+    """A folder with images in train/<class>/ and test/<class>/, all of the same size."""
 
     fixed_content: ClassVar[bool] = False
     name: Literal["image_folder"]
@@ -45,20 +45,20 @@ class ImageFolderData(_OnDisk):
 
 
 class TorchvisionData(_OnDisk):
-    """A data set of torchvision, which downloads and verifies it or reads its published files from a folder."""
+    """A published data set. Missing files are downloaded and verified; torchvision decodes them."""
 
     name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist", "svhn"]
     path: Annotated[str | None, Field(min_length=1, json_schema_extra=NOT_IDENTITY)] = None
-    """The folder that contains the published files or receives the download; None: the cache folder of each machine."""
+    """The folder with the published files, into which missing ones are downloaded; None: the machine's cache folder."""
 
 
 Data = Annotated[DigitsData | ImageFolderData | TorchvisionData, Field(discriminator="name")]
 
 
 class AugmentationConfig(Config):
-    """Random augmentation of the training images, drawn again in every epoch on the device of the trial."""
+    """Random augmentation of the training images, drawn anew in every epoch."""
 
     flip: bool = False
     """Flips every image horizontally with probability 1/2."""
     crop: NonNegativeInt = 0
-    """Pads every image with this many black pixels on each side, then crops it at random to its size."""
+    """Pads every image with this many black pixels on each side, then crops it at a random position to its size."""

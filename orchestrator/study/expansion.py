@@ -13,7 +13,7 @@ from orchestrator.study.sample import SampleConfig, draw
 from orchestrator.study.sweep_file_error import ConfigIssue, explain
 
 MOST_COMBINATIONS = 100_000
-"""The maximum number of trials of a sweep. Loading more would take minutes and gigabytes of memory."""
+"""Maximum number of trials in a sweep. Loading more would take minutes and gigabytes of memory."""
 
 
 def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[ConfigIssue]]:
@@ -54,9 +54,9 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
 
 
 def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
-    """Returns the drawn points (one empty point if there is no sample), and the paths that lack a value.
+    """Returns the drawn points, or one empty point if there is no sample.
 
-    Paths lack a value if the sample is invalid. Issues at these paths follow from that and are not reported.
+    If the sample is invalid, also returns the paths that lack a value as a result. Their issues are not reported.
     """
     if sample is None:
         return [{}], set()
@@ -71,7 +71,7 @@ def _trial(
     base: dict[str, Any], drawn: dict[str, Any], point: dict[str, Any]
 ) -> tuple[TrialConfig | None, list[ConfigIssue]]:
     content, values = dict(base), {**drawn, **point}
-    # Shallow keys come first, so that a varied `optimizer` does not overwrite a varied `optimizer.lr`.
+    # Short keys come first, so that a varied `optimizer` does not overwrite a varied `optimizer.lr`.
     for key in sorted(values, key=lambda key: key.count(".")):
         put(content, key, values[key])
     try:
@@ -109,7 +109,7 @@ def _points(grid: Any) -> Iterator[dict[str, Any]]:
 
 
 def _filled(grid: Any) -> dict[str, list[Any]]:
-    """Maps each key to its values. Tolerates invalid entries, which `_misshapen` reports, to find further issues."""
+    """Maps each key to its values. Skips or repairs invalid entries, which `_misshapen` reports."""
     entries = grid.items() if isinstance(grid, dict) else ()
     return {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
 

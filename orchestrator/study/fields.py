@@ -1,4 +1,4 @@
-"""The base class of configs, the types of their fields, and the marker of fields that are not part of the trial id."""
+"""The base class of configs, the types of fields, and the marker of fields that are not part of the trial id."""
 
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Config(BaseModel):
-    """The base of all configs: no unknown keys, no implicit conversions, no infinities, immutable."""
+    """Base class of all configs: immutable, no unknown keys, no implicit conversions, no infinities or NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

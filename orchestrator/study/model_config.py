@@ -1,4 +1,4 @@
-"""The networks of a trial."""
+"""The network of a trial."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ MODULE = "package.module:Class"
 
 
 class CnnConfig(Config):
-    """The paper's network: two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, two hidden layers.
+    """The paper's CNN: two 3x3 convolutions of 32 channels, each with ReLU and 2x2 max pool, two hidden layers of 400.
 
     `batch_norm` adds batch norm before every ReLU, `dropout` adds dropout after every hidden layer.
     """
@@ -34,10 +34,10 @@ Scalar = bool | int | float | str | None
 
 
 class ModuleConfig(Config):
-    """A user-defined network, a class that the trial imports.
+    """A user-defined network: a class that the trial imports.
 
-    All other keys are passed to the class as keyword arguments. `shape` (channels, height, width) and `classes` are
-    passed too if the class accepts them.
+    All other keys are passed to the class as keyword arguments. `shape` (channels, height, width) and `classes` (their
+    number) are also passed if the class has such parameters.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -55,7 +55,7 @@ class ModuleConfig(Config):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the class."""
+        """The keyword arguments for the class."""
         return dict(self.__pydantic_extra__ or {})
 
 

@@ -1,4 +1,4 @@
-"""The optimizers and learning rate schedules of a trial."""
+"""The optimizer and learning rate schedule of a trial."""
 
 from typing import Annotated, Literal, Self
 
@@ -24,7 +24,7 @@ class SgdConfig(Config):
 
 
 class AdamConfig(Config):
-    """Adam (Kingma and Ba, 2015). The weight decay is L2 regularization: it is added to the gradient."""
+    """Adam (Kingma and Ba, 2015). Weight decay is L2 regularization: `weight_decay * w` is added to the gradient."""
 
     name: Literal["adam"]
     lr: PositiveFloat
@@ -73,7 +73,7 @@ Optimizer = Annotated[SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | Rms
 class _Schedule(Config):
     name: str
     warmup_epochs: NonNegativeInt = 0
-    """The number of epochs in which the learning rate rises linearly to its full value. It changes in every step."""
+    """Number of epochs in which the learning rate rises linearly to its full value, step by step."""
 
 
 class ConstantSchedule(_Schedule):
@@ -83,14 +83,14 @@ class ConstantSchedule(_Schedule):
 
 
 class CosineSchedule(_Schedule):
-    """Cosine annealing from the full learning rate to `final` times that rate (Loshchilov and Hutter, 2017)."""
+    """Cosine annealing from the learning rate `lr` to `final * lr` (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"]
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class StepSchedule(_Schedule):
-    """The learning rate is multiplied by `factor` after every `every` epochs."""
+    """Multiplies the learning rate by `factor` after every `every` epochs."""
 
     name: Literal["step"]
     every: PositiveInt

@@ -26,14 +26,14 @@ class Quantity:
 
     @property
     def reproducible(self) -> bool:
-        """Whether a rerun must return the same number. Times and system metrics may differ."""
-        return not self.key.startswith(("time/", "system/"))
+        """Whether a rerun must return the same number. Times may differ."""
+        return not self.key.startswith("time/")
 
 
 def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> Any:
     """Declares a field of `EpochRecord`.
 
-    By default it is a scalar. A tuple as default declares a vector, a default factory a mapping of names to values.
+    Without a default it is a scalar. A tuple as default declares a vector, a default factory a mapping by name.
     """
     return field(
         kw_only=True, metadata={"quantity": Quantity(key, unit, label, meaning)}, **default or {"default": None}
@@ -42,7 +42,7 @@ def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The measured quantities of a trial after an epoch. Epoch 0 is the untrained model. None means not measured.
+    """The quantities measured after an epoch. Epoch 0 is the untrained model. None: not measured.
 
     Losses are in nats per sample, accuracies are fractions. The Hessian is taken of the mean training loss over the
     measurement subset, without weight decay and with the model in eval mode.
@@ -50,10 +50,7 @@ class EpochRecord:
 
     epoch: int
     timestamp_ms: int
-    """The end time of the epoch (Unix time in milliseconds).
-
-    It is also sent to the trackers, so that uploading the same record twice has no effect.
-    """
+    """End of the epoch (Unix time in ms). It is the time of each point in MLflow, which stores equal points once."""
 
     loss_train: float | None = _quantity(
         "loss/train", "nats", "training loss", "mean cross-entropy over the measurement subset, eval mode"
@@ -156,10 +153,7 @@ class EpochRecord:
 
     @property
     def diverged(self) -> bool:
-        """Whether the training loss is missing, infinite or NaN.
-
-        A diverged trial ends early. It counts as a result, not as a failure.
-        """
+        """Whether the training loss is missing, infinite or NaN. The trial then ends: a result, not a failure."""
         return self.loss_train is None or not math.isfinite(self.loss_train)
 
     def metrics(self) -> dict[str, float]:
@@ -179,10 +173,10 @@ class EpochRecord:
         return {key: value for key, value in values.items() if value not in _NOTHING}
 
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
-        """Values, by key, that are not bit-identical in two runs of the same epoch. Times are ignored."""
+        """The pairs of values, by key, that are not bit-identical in two records of an epoch. Times are ignored."""
         ours, theirs = self.reproducible(), other.reproducible()
         pairs = {key: (ours.get(key), theirs.get(key)) for key in dict.fromkeys([*ours, *theirs])}
-        # Two floats have the same repr if they are bit-identical or both NaN. -0.0 and 0.0 differ.
+        # Floats have the same repr if and only if they are bit-identical or both NaN. -0.0 and 0.0 differ.
         return {key: pair for key, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
 
     def to_json(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The section ``sample:`` of a sweep file, which draws trials at random with a seed when the file is read.
 
-Trial ids depend on the drawn values, so every machine must draw the same values. The random numbers do not depend on
-library versions. Sobol points come from SciPy, but are determined by published constants (the direction numbers).
-Values are rounded to four significant digits because the last bits of a logarithm differ between machines.
+Trial ids depend on the drawn values, so every machine and library version must draw the same values. Random numbers
+come from Python's Mersenne Twister. Sobol points come from SciPy, but are determined by published direction numbers.
+Values are rounded to four significant digits, because the last bits of `exp` and `log` differ between machines.
 """
 
 import math
@@ -19,15 +19,15 @@ Range = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Distribution(Config):
-    """The distribution of one key. Exactly one field must be given."""
+    """The distribution of one key. Exactly one field is given."""
 
     uniform: Range | None = None
     log_uniform: Range | None = None
-    """The logarithm is uniform, so values between 0.001 and 0.01 are as frequent as between 0.01 and 0.1."""
+    """The logarithm is uniform: values between 0.001 and 0.01 are as frequent as between 0.01 and 0.1."""
     choice: list[Any] | None = None
 
     @model_validator(mode="after")
-    def _one_that_makes_sense(self) -> Self:
+    def _exactly_one_valid_field(self) -> Self:
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of uniform: [low, high], log_uniform: [low, high] or choice: [...]")
@@ -55,7 +55,7 @@ class SampleConfig(Config):
     """Random points of a search space. Each is combined with every point of the grid."""
 
     trials: PositiveInt
-    """The number of points. A larger number adds points and does not change the first ones."""
+    """Number of points. A larger number adds points and does not change the first ones."""
     method: Literal["random", "sobol"] = "random"
     """``sobol`` is a low-discrepancy sequence (Sobol, 1967) with a random shift that depends on the seed."""
     seed: NonNegativeInt = 0
@@ -70,7 +70,7 @@ def draw(sample: SampleConfig) -> list[dict[str, Any]]:
 
 
 def _stream(sample: SampleConfig, key: str) -> Callable[[], float]:
-    """Returns a function that draws the random numbers of one key. They do not depend on the other keys."""
+    """Returns a function that draws the random numbers of one key, in [0, 1). They do not depend on the other keys."""
     return random.Random(f"{sample.seed}/{key}").random
 
 

@@ -1,4 +1,4 @@
-"""A sweep, which is a named list of trials read from a file. All issues of a file are reported together."""
+"""A sweep is a named list of trials, read from a file. All issues of a file are reported together."""
 
 import math
 import re
@@ -19,16 +19,16 @@ from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, exp
 from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
-"""The folder with named sweeps. The one in the current directory is searched first, then the installed one."""
+"""The folder with named sweeps. The one in the working directory is searched first, then the installed one."""
 
 
 class Resources(BaseModel):
-    """The resources of one trial. They are not part of its identity."""
+    """The resources of one trial. They are not part of the trial id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     cpu: Annotated[int, Field(ge=1)] = 1
     gpu: float | Literal["auto"] = 0.0
-    """Share of a GPU. ``auto`` is one GPU if there is one and none otherwise; the driver decides, see `placement`."""
+    """GPUs per trial; a fraction shares a GPU. ``auto``: one if the driver finds any, otherwise none (`placement`)."""
 
     @field_validator("gpu", mode="before")
     @classmethod
@@ -40,10 +40,10 @@ class Resources(BaseModel):
 
     @property
     def gpu_share(self) -> float:
-        """Share of a GPU, once ``auto`` is resolved.
+        """GPUs per trial, once ``auto`` is resolved.
 
         Raises:
-            ValueError: it is not resolved.
+            ValueError: ``auto`` is not resolved.
         """
         if self.gpu == "auto":
             raise ValueError("gpu: auto is not resolved; use orchestrator.scheduling.placement.on_this_machine")
@@ -51,10 +51,10 @@ class Resources(BaseModel):
 
 
 class SweepFile(BaseModel):
-    """The format of a sweep file; `load_sweep` expands it."""
+    """The format of a sweep file. `load_sweep` expands it into a `Sweep`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    # The name becomes part of paths, so it must not lead outside the storage.
+    # The name becomes part of paths, which must not lead outside the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
     trial: dict[Any, Any]
@@ -95,10 +95,10 @@ class Sweep:
         return {trial.trial_id: trial for trial in self.trials}
 
     def find(self, prefix: str) -> TrialConfig:
-        """The one trial whose id begins with `prefix`.
+        """The only trial whose id begins with `prefix`.
 
         Raises:
-            ValueError: no trial matches (the message lists all trials), or several do (it lists those).
+            ValueError: no trial matches (the message lists all trials), or several do (the message lists those).
         """
         matches = [trial for trial_id, trial in self.by_id.items() if trial_id.startswith(prefix)]
         if prefix and len(matches) == 1:
@@ -108,9 +108,9 @@ class Sweep:
         raise ValueError(f"id {prefix!r} matches {found} of sweep {self.name!r}; expected one of:\n  {listed}")
 
     def label(self, trial: TrialConfig) -> str:
-        """The fields in which this trial differs from others of the sweep: ``cnn sgd lr=0.05 seed=1``.
+        """The values of the fields that vary in the sweep: ``cnn sgd lr=0.05 seed=1``.
 
-        Defaults of a model or optimizer are left out.
+        Defaults of a model, optimizer, schedule or data set are left out.
         """
         flat, chosen = trial.flat(), trial.chosen()
         keys = (key for key in flat if key in self.varied and (key in chosen or f"{_section(key)}.name" not in flat))
@@ -126,8 +126,8 @@ class Sweep:
     def varied(self) -> tuple[str, ...]:
         """The dotted names of the fields in which the trials differ.
 
-        Fields that only one kind of optimizer or model has, such as the momentum of sgd, are included only if they
-        differ between trials of that kind. Otherwise the name of the kind is enough to distinguish the trials.
+        A field of only one optimizer or model, such as `nesterov` of sgd, is included only if it differs between the
+        trials with this optimizer or model. Otherwise the name distinguishes them from all other trials.
         """
         seen: dict[tuple[str, object], set[str]] = {}
         trials = [(trial.flat(), trial.chosen()) for trial in self.trials]
@@ -153,8 +153,8 @@ def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str
     Args:
         source: a path, or the name of a file in ``sweeps/``.
         overrides: strings ``key=value`` with a dotted key. Each replaces the value of the key in ``trial:``. If
-            ``grid:`` varies the key, the value or list of values replaces those in ``grid:`` too. Overrides of trials
-            make a separate sweep named ``<name>-<digest of the overrides>``, in any order of the overrides.
+            ``grid:`` varies the key, the value or list of values also replaces those in ``grid:``. Overrides of trials
+            define a separate sweep named ``<name>-<digest of the overrides>``; their order does not matter.
         stored: returns whether the storage holds a sweep of this name; see `overridden_name`.
 
     Raises:
@@ -196,7 +196,7 @@ def _find(source: str) -> Path:
 
 
 def _shared_name(path: Path, name: object) -> list[ConfigIssue]:
-    """Returns an issue if another file has the same name. Each sweep would then treat the other's trials as its own."""
+    """Returns an issue if another file has the same name. The two sweeps would share one manifest."""
     for sibling in sorted(path.parent.glob("*.y*ml")):
         if sibling.resolve() == path.resolve():
             continue

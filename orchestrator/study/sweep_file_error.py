@@ -1,4 +1,4 @@
-"""The issues of a sweep file. Each shows the path, the value, what is allowed, and the most similar valid name."""
+"""The issues of a sweep file. Each shows the key, the value, what is allowed, and the most similar valid name."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class ConfigIssue:
-    """One issue to fix. The value is ``...`` if there is none to show."""
+    """One issue to fix. A value of ``...`` is not shown."""
 
     path: str
     value: object
@@ -54,13 +54,13 @@ class SweepFileError(ValueError):
 def explain(
     error: ValidationError, model: type[BaseModel], root: str = "", origins: Mapping[str, str] | None = None
 ) -> list[ConfigIssue]:
-    """Converts the errors of pydantic to issues.
+    """Converts the errors of pydantic into issues.
 
     Args:
         error: the error that `model` raised.
         model: the class that was validated, which defines the valid names.
-        root: the beginning of all paths, if the value is part of a larger file.
-        origins: maps dotted keys to ``grid`` or ``sample`` if their values came from there.
+        root: prefix of all paths, if `model` is a part of the file.
+        origins: maps dotted keys to ``grid`` or ``sample`` if their values come from there.
     """
     return [_issue(details, model, root, origins or {}) for details in error.errors()]
 
@@ -79,9 +79,9 @@ def _issue(details: ErrorDetails, model: type[BaseModel], root: str, origins: Ma
 
 
 def _caused(key: str, dotted: str, kind: str) -> bool:
-    """Whether the issue at `dotted` came from the varied `key`."""
+    """Returns whether the varied `key` caused the issue at `dotted`."""
     if f"{key}.".startswith(f"{dotted}."):
-        # A varied key can make its parent invalid, but it is not the reason if the parent is missing.
+        # A varied key can make its parent invalid, but it is not the cause if a key of the parent is missing.
         return key == dotted or kind not in ("missing", "union_tag_not_found")
     return dotted.startswith(f"{key}.")
 

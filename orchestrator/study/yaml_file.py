@@ -1,4 +1,4 @@
-"""A stricter YAML loader, which reads 1e-3 as a number and rejects duplicate keys."""
+"""A strict YAML loader that reads 1e-3 as a number and rejects duplicate keys, octal numbers and base 60."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 _NOT_DECIMAL = re.compile(r"[-+]?0[0-9_]+|.*:.*")
-"""Numbers that YAML 1.1 reads as octal or base 60: ``010`` would be 8, ``1:30`` would be 90."""
+"""Numbers that YAML 1.1 reads as octal or base 60: ``010`` is 8, ``1:30`` is 90."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Parses the text of ``--set key=text`` as if it stood in a sweep file."""
+    """Parses a value of ``--set`` like a value in a sweep file. Returns the text itself if it is not YAML."""
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.study.record import SCALARS, VECTORS, EpochRecord, Quantity
+from orchestrator.study.record import SCALARS, VECTORS, EpochRecord
 
 _numbers = st.floats() | st.integers(min_value=-(10**6), max_value=10**6)
 
@@ -125,11 +125,6 @@ def test_times_are_not_compared() -> None:
     timed: dict[str, Any] = {q.column: 3.5 for q in SCALARS if not q.reproducible}
     assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
     assert RECORD.differences(replace(RECORD, timestamp_ms=6, **timed)) == {}
-
-
-def test_system_keys_are_not_reproducible() -> None:
-    assert not Quantity("system/memory", "MiB", "memory", "resident").reproducible
-    assert Quantity("loss/train", "nats", "loss", "mean").reproducible
 
 
 @pytest.mark.parametrize(
