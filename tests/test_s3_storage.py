@@ -88,7 +88,7 @@ def test_a_killed_sweep_in_a_bucket_gives_the_same_results_as_on_disk(tmp_path: 
     assert records(storage, ids) == records(Storage(tmp_path / "twin"), ids)
 
     assert "driver: none running" in said(tmp_path, "status", "far", "--storage", place)
-    assert f"s3://{bucket}/studies: writable, S3, 1 sweep there" in said(tmp_path, "doctor", "--storage", place)
+    assert f"s3://{bucket}/studies: writable, S3, 1 sweep" in said(tmp_path, "doctor", "--storage", place)
     report = said(tmp_path, "report", "far", "--storage", place)
     assert f"in the storage: {place}/sweeps/far/report" in report
     export = said(tmp_path, "export", "far", "--storage", place)

@@ -1,1 +1,1 @@
-"""Checks of the machine, the storage, the tracker and the nodes of a cluster. They change nothing."""
+"""Checks of software, devices, data, storage, tracker and cluster nodes. They leave no files behind."""

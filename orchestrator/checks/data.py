@@ -11,7 +11,7 @@ from orchestrator.study.sweep import Sweep
 
 
 def check_sweep(sweep: Sweep) -> Iterator[Finding]:
-    """Checks that every data set of a sweep is available and every user-defined network can be imported."""
+    """Checks that the data sets of a sweep are available and its user-defined networks can be imported."""
     yield from map(check_data, dict.fromkeys(trial.data for trial in sweep.trials))
     names = dict.fromkeys(trial.model.name for trial in sweep.trials)
     yield from (check_own_model(name) for name in names if ":" in name)
@@ -22,7 +22,7 @@ def check_data(config: Data, ask_servers: bool = False) -> Finding:
 
     Args:
         config: the data set.
-        ask_servers: whether to ask the servers of an absent data set if it can be downloaded.
+        ask_servers: if the data set is absent, check that it can be downloaded.
     """
     try:
         from orchestrator.training.data.datasets import available, obtainable
@@ -49,4 +49,4 @@ def check_own_model(name: str) -> Finding:
         return problem("model", text, "run the command in the folder that contains the module")
     if not isinstance(found, type):
         return problem("model", f"{name}: {module} has no class {attribute!r}")
-    return ok("model", f"{name} can be imported; a run executes its code")
+    return ok("model", f"{name} can be imported")

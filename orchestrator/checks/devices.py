@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from orchestrator.checks.finding import Finding, checked, ok, problem, warning
 from orchestrator.study.sweep import Sweep
@@ -23,11 +24,11 @@ def check_devices() -> Iterator[Finding]:
         return f"{device}: {name}torch computes correctly"
 
     for device in (torch.device("cpu"), *gpus()):
-        yield checked("devices", lambda device=device: product(device))  # type: ignore[misc]
+        yield checked("devices", partial(product, device))
 
 
 def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
-    """Reports the usable cores and memory of this machine, and checks that it has the GPUs of a sweep."""
+    """Reports the usable cores and memory of this machine, and checks that it has enough GPUs for a sweep."""
     try:
         from orchestrator.training.devices import gpus, memory_bytes, usable_cores
     except ImportError:  # reported by check_devices
@@ -47,7 +48,7 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
 
 
 def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:
-    """Checks that this node has the CPUs and GPUs that Ray schedules on it."""
+    """Checks that this node has the CPUs and GPUs that it offers to Ray."""
     try:
         from orchestrator.training import devices
     except ImportError:  # reported by check_devices

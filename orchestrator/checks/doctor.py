@@ -1,4 +1,4 @@
-"""Checks everything a run needs, and changes nothing."""
+"""Runs all checks of ``hessian-dynamics doctor``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from orchestrator.checks.nodes import NodeReport, ask_nodes
 from orchestrator.checks.software import check_versions
 from orchestrator.checks.storage import check_cache, check_old_copies, check_storage
 from orchestrator.checks.tracker import check_tracker
+from orchestrator.scheduling.counted import counted
 from orchestrator.scheduling.engines.ray import check_reachable, cluster
 from orchestrator.scheduling.placement import Node, NoRoomError, refuse_oversized, resolved
 from orchestrator.store.storage import Storage
@@ -26,7 +27,7 @@ class Subject:
     load: Callable[[], Sweep] | None = None
     """Loads the sweep whose data and networks are also checked."""
     ask_cluster: bool = False
-    """Also check every node of the cluster. This creates and removes files in the storage."""
+    """Also check every node of the cluster, which creates and removes files in the storage."""
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -56,8 +57,7 @@ def _loaded(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Findin
         sweep = load()
     except (ValueError, OSError) as error:
         return None, [problem("sweep", error)]
-    trials = len(sweep.trials)
-    return sweep, [ok("sweep", f"{sweep.name}: {trials} trial{'' if trials == 1 else 's'}")]
+    return sweep, [ok("sweep", f"{sweep.name}: {counted(len(sweep.trials), 'trial')}")]
 
 
 def _nodes(storage: Storage, address: str, sweep: Sweep | None) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def _nodes(storage: Storage, address: str, sweep: Sweep | None) -> Iterator[Find
 
 
 def node_findings(report: NodeReport) -> Iterator[Finding]:
-    """Yields one finding for each fault of a node, or a single one if it has none."""
+    """Yields one finding for each fault of a node, or one that summarises the checks if it has none."""
     faults = [finding for finding in report.findings if finding.severity is not Severity.OK]
     for fault in faults:
         yield Finding("node", fault.severity, f"{report.name}: {fault.subject}: {fault.text}", fault.fix)
@@ -87,7 +87,7 @@ def node_findings(report: NodeReport) -> Iterator[Finding]:
 def placement_findings(
     reports: Sequence[NodeReport], sweep: Sweep | None, fixed_size: Callable[[], bool]
 ) -> Iterator[Finding]:
-    """Yields a finding if no node is large enough for a trial: a problem if the cluster has a fixed size."""
+    """Yields a finding if no node is large enough for a trial: a warning if the cluster can grow, else a problem."""
     nodes = [Node(report.name, report.cpus, report.gpus) for report in reports]
     try:
         refuse_oversized(resolved(sweep.resources if sweep else Resources(), nodes), nodes)

@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.scheduling.counted import counted
+
 
 class Severity(StrEnum):
-    """How serious a finding is."""
+    """The consequence of a finding for a run."""
 
     OK = "ok"
     WARNING = "warning"
-    """A run would work, but with limits or only after some preparation."""
+    """A run works with limitations, or after a step such as a download."""
     PROBLEM = "problem"
-    """A run would fail."""
+    """A run fails."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check, with a fix if there is a problem."""
+    """The result of one check, with a fix if one is needed."""
 
     subject: str
     severity: Severity
@@ -30,22 +32,22 @@ class Finding:
 
 
 def ok(subject: str, text: str) -> Finding:
-    """A finding that needs no action."""
+    """A result that needs no action."""
     return Finding(subject, Severity.OK, text)
 
 
 def warning(subject: str, text: str, fix: str = "") -> Finding:
-    """A finding that does not prevent a run."""
+    """A fault that does not prevent a run."""
     return Finding(subject, Severity.WARNING, text, fix)
 
 
 def problem(subject: str, text: str | BaseException, fix: str = "") -> Finding:
-    """A finding that would make a run fail. If an exception has no message, its type is shown."""
+    """A fault that makes a run fail. An exception without a message is described by its type."""
     return Finding(subject, Severity.PROBLEM, str(text) or type(text).__name__, fix)
 
 
 def checked(subject: str, check: Callable[[], str]) -> Finding:
-    """Runs a check. Its text becomes an ok finding, and an error that it raises becomes a problem."""
+    """Runs a check. The text that it returns becomes an ok finding, an error that it raises a problem."""
     try:
         return ok(subject, check())
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -55,6 +57,5 @@ def checked(subject: str, check: Callable[[], str]) -> Finding:
 def summary(findings: Iterable[Finding]) -> str:
     """Counts by severity: ``11 ok, 1 warning, 0 problems``."""
     counts = Counter(finding.severity for finding in findings)
-    warnings, problems = counts[Severity.WARNING], counts[Severity.PROBLEM]
-    plural = {number: "" if number == 1 else "s" for number in (warnings, problems)}
-    return f"{counts[Severity.OK]} ok, {warnings} warning{plural[warnings]}, {problems} problem{plural[problems]}"
+    warnings, problems = counted(counts[Severity.WARNING], "warning"), counted(counts[Severity.PROBLEM], "problem")
+    return f"{counts[Severity.OK]} ok, {warnings}, {problems}"

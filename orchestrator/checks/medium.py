@@ -1,4 +1,4 @@
-"""Checks that the file system of a folder supports all operations of the store. Reports its type and free space."""
+"""Checks that a folder or bucket supports the operations of the store. Reports its file system and free space."""
 
 import shutil
 import tempfile
@@ -10,12 +10,12 @@ from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import StorageError
 
 LOW_SPACE_BYTES = 2**30
-"""About a hundred checkpoints of the paper's network."""
+"""Between 90 (Adam) and 270 (SGD) checkpoints of the paper's network."""
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A writable folder, or bucket, and the file system it is on."""
+    """The file system of a writable folder, or a bucket."""
 
     exists: bool
     """False if the folder does not exist yet but can be created."""
@@ -36,7 +36,7 @@ class Medium:
 
 
 def storage_medium(files: FileSystem) -> Medium:
-    """Tests all operations that the store needs in a storage, and returns its medium. Leaves no files behind.
+    """Tests the operations of the store on a storage, and returns its medium. Leaves no files behind.
 
     Raises:
         StorageError: if the storage is not writable, or two writers can both create the same file.
@@ -48,9 +48,9 @@ def storage_medium(files: FileSystem) -> Medium:
 
 
 def folder_medium(folder: Path) -> Medium:
-    """Tests all operations that the store needs in a scratch folder, and returns the medium of a folder.
+    """Tests the operations of the store in a temporary subfolder, and returns the medium of the folder.
 
-    A folder that does not exist is not created; its nearest existing parent is tested instead.
+    If the folder does not exist, its nearest existing parent is tested.
 
     Raises:
         StorageError: if the folder is not writable, or the file system cannot create files exclusively.

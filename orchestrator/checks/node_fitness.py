@@ -1,4 +1,4 @@
-"""Checks that a node would compute the same numbers as the driver. They run on that node, without Ray."""
+"""Checks that a node computes the same numbers as the driver. They run on the node and do not use Ray."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from orchestrator.study.data_config import Data
 class DriverState:
     """The driver's software, lease and data.
 
-    Workers compare theirs with it before each trial, because nodes may join during a run.
+    Workers compare it with their own before each trial, because nodes may join during a run.
     """
 
     software: Software
@@ -30,7 +30,7 @@ class DriverState:
     token: str
     """The token of the driver's lease. No other storage contains it."""
     digests: dict[Data, str]
-    """Digests of the driver's data, because two machines may have different images at the same path."""
+    """Digests of the driver's data. Two machines may have different images at the same path."""
 
     def check(self, storage: Storage) -> None:
         """Raises UnfitError if the software or storage of this node differs from the driver's."""
@@ -46,14 +46,14 @@ class DriverState:
         expected = self.digests.get(config, digest)
         if digest != expected:
             raise UnfitError(
-                f"node {socket.gethostname()}: {config.name} has digest {digest[:12]} there, expected {expected[:12]} "
-                "as on the driver; copy the driver's images there, with their times (rsync -a), or share the folder"
+                f"node {socket.gethostname()}: {config.name} has digest {digest[:12]}, expected {expected[:12]} as "
+                "on the driver; copy the driver's images with their modification times (rsync -a), or share the folder"
             )
 
 
 @dataclass(frozen=True)
 class NodeQuery:
-    """A query that the driver sends to a node."""
+    """The driver's request to check a node."""
 
     storage_root: str
     written: str
@@ -65,12 +65,12 @@ class NodeQuery:
     """The driver's software."""
     data: tuple[Data, ...] = ()
     cpus: float = 0.0
-    """CPUs that Ray schedules on the node."""
+    """CPUs that the node offers to Ray."""
     gpus: float = 0.0
 
 
 def check_node(query: NodeQuery) -> list[Finding]:
-    """Runs all checks on this node and returns their findings."""
+    """The findings of all checks on this node."""
     return [
         *check_against_driver(query.software),
         *_storage(query),
@@ -98,5 +98,5 @@ def _storage(query: NodeQuery) -> Iterator[Finding]:
 
 
 def _other_storage(storage: Storage) -> Finding:
-    text = f"{storage.root} there is not the driver's storage: a file written by the driver is missing"
+    text = f"{storage.root} is not the driver's storage: a file written by the driver is missing"
     return problem("storage", text, "mount the same storage at the same path on every node")

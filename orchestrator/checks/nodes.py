@@ -1,4 +1,4 @@
-"""Checks all nodes of a Ray cluster in parallel, before anything is scheduled there."""
+"""Checks all nodes of a Ray cluster in parallel, before trials are scheduled."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.data_config import Data
 
 PATIENCE_SECONDS = 60.0
-"""Time to wait for the answer of a node, which has to start a process and import torch."""
+"""Time to wait for the answer of a node, which starts a process and imports torch."""
 CLOCK_SECONDS = 5.0
-"""Maximum difference between a node's clock and the driver's. The remaining time is computed from nodes' times."""
+"""Maximum difference between the clocks of a node and the driver. Estimates of the remaining time compare both."""
 _PINGS = 5
 
 
 class UnfitNodesError(ValueError):
-    """Nodes of the cluster cannot run the sweep. The message lists each node with its problem and the fix."""
+    """Nodes of the cluster cannot run the sweep. The message lists the nodes, their problems and how to fix them."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def refuse_unfit(reports: Iterable[NodeReport]) -> None:
 
 
 def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = PATIENCE_SECONDS) -> list[NodeReport]:
-    """Returns a report on every live node with CPUs or GPUs, sorted by name. Ray must be connected.
+    """Returns a report on every node of the connected cluster that has CPUs or GPUs, sorted by host.
 
     Args:
-        storage: where trials will be written. Files created for the check are removed again.
-        data: the data sets that trials will read.
+        storage: the storage of the sweep. Files created for the check are removed again.
+        data: the data sets of the sweep.
         patience_seconds: how long to wait for answers.
 
     Raises:
@@ -85,13 +85,13 @@ def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = 
             heard = asked[node] in answered
             found = _findings(mark, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
             reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
-    remaining = {node.node_id for node in _live_nodes()}  # nodes that have left get no trials
+    remaining = {node.node_id for node in _live_nodes()}  # no trial is scheduled on nodes that have left
     return [report for node_id, report in reports.items() if node_id in remaining]
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """A file that the driver has written into the storage for the nodes to read."""
+    """A file in the storage, written by the driver and read by the nodes."""
 
     storage: Storage
     name: str
@@ -105,7 +105,7 @@ class _Mark:
         return self.storage.files.read(self.answer(node)) == self.content
 
     def query(self, node: _Node, data: tuple[Data, ...]) -> bytes:
-        """Returns the query for a node as bytes, because the node may be unable to unpickle it."""
+        """Returns the query for a node, pickled. If the node cannot unpickle it, the actor still reports the error."""
         root = str(self.storage.root)
         answer = self.answer(node)
         return pickle.dumps(NodeQuery(root, self.name, self.content, answer, software(), data, node.cpus, node.gpus))
@@ -113,7 +113,7 @@ class _Mark:
 
 @contextlib.contextmanager
 def _mark(storage: Storage, nodes: list[_Node]) -> Iterator[_Mark]:
-    # The store later deletes files in .partial that a killed process has left.
+    # If this process is killed, the store deletes the file later, like all in .partial.
     mark = _Mark(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
     storage.files.create(mark.name, mark.content)
     try:
@@ -125,7 +125,7 @@ def _mark(storage: Storage, nodes: list[_Node]) -> Iterator[_Mark]:
 
 
 def _live_nodes() -> list[_Node]:
-    import ray
+    from orchestrator.scheduling.engines.ray_nodes import living_nodes  # imports Ray
 
     found = [
         _Node(
@@ -135,8 +135,7 @@ def _live_nodes() -> list[_Node]:
             node["Resources"].get("CPU", 0.0),
             node["Resources"].get("GPU", 0.0),
         )
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
+        for node in living_nodes()
     ]
     offering = [node for node in found if node.cpus or node.gpus]
     return sorted(offering, key=lambda node: (node.host, node.address, node.node_id))
@@ -160,7 +159,7 @@ def _inspector(node: _Node) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     class Inspector:
-        """Defined in a function so that Ray sends its code, since the node may lack this module or this version."""
+        """Defined in a function so that Ray sends its code. The version of this module on the node may differ."""
 
         def check(self, query: bytes) -> Any:
             # Ray hides GPUs from actors that reserve none.
@@ -185,7 +184,7 @@ def _answered(asked: list[Any], patience_seconds: float) -> set[Any]:
 
 
 def _silent(seconds: float) -> Finding:
-    fix = "see `ray status`; if the machine is dead or overloaded, remove it with `ray stop` there"
+    fix = "see `ray status`; if the machine is overloaded, remove it from the cluster with `ray stop` there"
     return problem("node", f"did not answer within {seconds:.0f} s", fix)
 
 
@@ -203,7 +202,7 @@ def _findings(mark: _Mark, node: _Node, inspector: Any, answer: Any) -> Iterator
         return
     shared = all(finding.severity is not Severity.PROBLEM for finding in found if finding.subject == "storage")
     if shared and not mark.answered(node):
-        text = f"the driver does not see files that the node writes to {mark.storage.root}"
+        text = f"the driver cannot read a file that the node has written to {mark.storage.root}"
         yield problem("storage", text, "mount the same storage at the same path")
 
 
@@ -219,14 +218,14 @@ def _clock(inspector: Any) -> Finding:
 
 
 def clock_finding(samples: list[tuple[float, float, float]]) -> Finding:
-    """Compares a node's clock with the driver's, using the request with the shortest round trip.
+    """Compares a node's clock with the driver's. Uses the request with the shortest round trip.
 
     Args:
-        samples: (time of sending, time on the node, time of arrival) of each request, in Unix seconds.
+        samples: (time of the request, time on the node, time of the answer), in Unix seconds.
     """
     sent, there, came = min(samples, key=lambda sample: sample[2] - sample[0])
     offset, error = there - (sent + came) / 2, (came - sent) / 2
-    text = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, measured to {error:.3f} s"
+    text = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'} (±{error:.3f} s)"
     if abs(offset) - error > CLOCK_SECONDS:
         return problem("clock", f"{text}; expected at most {CLOCK_SECONDS:g} s", "start chrony or ntpd there")
     return ok("clock", text)

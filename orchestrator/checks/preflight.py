@@ -18,5 +18,5 @@ class ClusterPreflight:
         refuse_unfit(ask_nodes(storage, data))
 
     def requirements(self, sweep: str, lease: Lease, digests: Mapping[Data, str]) -> DriverState:
-        """Returns the driver's software, lease and data. Workers compare them with their own before each trial."""
+        """Returns the driver's software, lease and data, which workers compare with their own."""
         return DriverState(software(), sweep, lease.number, lease.token, dict(digests))

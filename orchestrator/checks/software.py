@@ -1,4 +1,4 @@
-"""Checks of installed packages, and of a node's software against the driver's."""
+"""Checks of installed packages, and comparison of a node's software with the driver's."""
 
 import functools
 import platform
@@ -14,14 +14,14 @@ from orchestrator.store.provenance.provenance import COMMIT_VARIABLE, capture
 DISTRIBUTION = "hessian-dynamics"
 INSTALL = "start the node from the driver's image, or install requirements.lock and the driver's commit there"
 _SHOWN = ("torch", "torchvision", "ray", "mlflow", "pandas")
-"""Packages whose version is shown even if it is fine."""
+"""Packages whose version is always reported."""
 _COMPARED = ("torch", "torchvision", "numpy", "scikit-learn", "ray")
 """Packages whose version can change numbers, data or the protocol between nodes."""
 
 
 @dataclass(frozen=True)
 class Software:
-    """Versions of the software in one process."""
+    """Versions of the software of a process."""
 
     version: str
     commit: str | None
@@ -58,19 +58,19 @@ def software() -> Software:
 
 
 def check_against_driver(driver: Software) -> Iterator[Finding]:
-    """Checks that this process has the driver's software and would compute the same numbers."""
+    """Checks that this process has the driver's software, so that it computes the same numbers."""
     here = software()
     if differences := here.differences(driver):
         yield problem("versions", "; ".join(differences), INSTALL)
         return
     if driver.commit and not here.commit:
-        text = f"the node's commit is unknown, the driver's is {driver.commit[:12]}"
+        text = f"the node's commit is unknown, expected {driver.commit[:12]} as on the driver"
         yield warning("versions", text, f"set {COMMIT_VARIABLE} there")
     yield ok("versions", f"torch {here.packages.get('torch', 'none')}")
 
 
 def check_versions() -> Iterator[Finding]:
-    """Reports the version of this program, and checks the packages it needs."""
+    """Reports the versions of this program and of Python, and checks the packages that a run needs."""
     here = capture()
     dirty = "-dirty" if (here.commit or "").endswith("-dirty") else ""
     commit = f", commit {here.commit[:12]}{dirty}" if here.commit else ""

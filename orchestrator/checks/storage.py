@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.checks.finding import Finding, ok, problem, warning
 from orchestrator.checks.medium import folder_medium, storage_medium
+from orchestrator.scheduling.counted import counted
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 
@@ -15,7 +16,7 @@ def check_storage(storage: Storage) -> Finding:
         sweeps = len(storage.sweeps())
     except StorageError as error:
         return problem("storage", error)
-    content = f"{sweeps} sweep{'' if sweeps == 1 else 's'} there" if medium.exists else "no sweeps yet"
+    content = counted(sweeps, "sweep") if medium.exists else "no sweeps yet"
     text = f"{storage.root}: {medium}, {content}"
     if medium.low_space:
         return warning(
@@ -44,12 +45,12 @@ def check_cache() -> Iterator[Finding]:
 
 
 def check_old_copies() -> Iterator[Finding]:
-    """Reports decoded copies in the cache that only other versions of this program use."""
+    """Reports data sets in the cache that other versions of this program have decoded."""
     try:
         from orchestrator.training.data.cache import earlier_copies
     except ImportError:  # torch, reported by check_devices
         return
     if copies := earlier_copies():
         size = sum(path.stat().st_size for copy in copies for path in copy.iterdir()) / 2**30
-        text = f"{len(copies)} decoded by other versions, {size:.1f} GiB, not used by this one"
+        text = f"{size:.1f} GiB of data decoded by other versions is not used by this one"
         yield ok("cache", f"{text}; to free the space: rm -rf {' '.join(map(str, copies))}")

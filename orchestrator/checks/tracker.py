@@ -5,7 +5,7 @@ from orchestrator.tracking.describe import describe_tracker
 
 
 def check_tracker(uri: str) -> Finding:
-    """Checks that the tracker at a URI can be used. A missing MLflow is only a warning."""
+    """Checks that the tracker at a URI is usable. If MLflow is not installed, this is only a warning."""
     try:
         return ok("tracker", describe_tracker(uri))
     except ModuleNotFoundError as error:

@@ -43,7 +43,7 @@ def test_every_data_set_and_network_of_a_sweep_is_checked_once() -> None:
 @pytest.mark.parametrize(
     ("name", "severity", "expected"),
     [
-        ("doctors_nets:Net", Severity.OK, "doctors_nets:Net can be imported; a run executes its code"),
+        ("doctors_nets:Net", Severity.OK, "doctors_nets:Net can be imported"),
         ("doctors_nets:Nut", Severity.PROBLEM, "doctors_nets:Nut: doctors_nets has no class 'Nut'"),
         (
             "absent_nets:Net",

@@ -76,7 +76,7 @@ def test_a_storage_without_the_drivers_file_is_a_problem(tmp_path: Path) -> None
     asked = replace(query(tmp_path / "here"), storage_root=str(tmp_path / "there"))
     ((severity, text),) = amiss(check_node(asked), "storage")
     assert severity == "problem"
-    assert text.startswith(f"{tmp_path / 'there'} there is not the driver's storage")
+    assert text.startswith(f"{tmp_path / 'there'} is not the driver's storage")
     assert not (tmp_path / "there").exists(), "a folder that is not mounted is not created"
 
 
@@ -135,7 +135,7 @@ def test_a_worker_with_another_storage_commit_or_data_refuses_trials(tmp_path: P
         with pytest.raises(UnfitError, match=f"hessian-dynamics {HERE.version}, expected 0.0.1"):
             older.check(ours)
         expected.check_data(digits, "0123456789abcdef")
-        with pytest.raises(UnfitError, match="digits has digest 9999 there, expected 0123456789ab as on the driver"):
+        with pytest.raises(UnfitError, match="digits has digest 9999, expected 0123456789ab as on the driver"):
             expected.check_data(digits, "9999")
     with ours.sweep("night").driver_lease:
         expected.check(ours)  # a newer driver is handled by the trial's claim

@@ -118,9 +118,7 @@ def test_clock_offset_is_computed_from_the_shortest_round_trip(offset: float, se
     quick = (200.0, 200.0 + seconds / 2 + offset, 200.0 + seconds)
     finding = clock_finding([slow, quick])
     assert finding.severity == severity
-    assert finding.text.startswith(
-        f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'}, measured to 0.005 s"
-    )
+    assert finding.text.startswith(f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'} (±0.005 s)")
 
 
 def test_a_slow_answer_is_not_taken_for_a_wrong_clock() -> None:

@@ -52,7 +52,7 @@ def test_old_decoded_copies_are_listed_with_the_command_to_remove_them(tmp_path:
     older = tmp_path / "cache" / "decoded-cifar10-0123"
     older.mkdir(parents=True)
     (older / "train.pixels").write_bytes(bytes(1000))
-    text = "1 decoded by other versions, 0.0 GiB, not used by this one; to free the space: rm -rf "
+    text = "0.0 GiB of data decoded by other versions is not used by this one; to free the space: rm -rf "
     assert list(check_old_copies()) == [ok("cache", f"{text}{older}")]
     older.rename(tmp_path / "elsewhere")
     assert list(check_old_copies()) == []
@@ -62,4 +62,4 @@ def test_stored_sweeps_are_counted(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "results")
     assert check_storage(storage).text.endswith(", no sweeps yet")
     storage.sweep("one").write_manifest(Sweep("one", "", (small_trial(),), Resources()), capture())
-    assert check_storage(storage).text.endswith(", 1 sweep there")
+    assert check_storage(storage).text.endswith(", 1 sweep")

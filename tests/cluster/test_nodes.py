@@ -12,7 +12,7 @@ from tests.cluster.observed import say, sweep_file, until
 pytestmark = pytest.mark.cluster
 
 _COMMIT = f"versions: commit {STRAY_COMMIT}, expected {COMMIT} as on the driver"
-_STORAGE = "storage: /mnt/results there is not the driver's storage"
+_STORAGE = "storage: /mnt/results is not the driver's storage"
 
 
 def test_doctor_reports_a_failing_node_and_run_stops(cluster: Cluster, finished: Container, stray: Container) -> None:
