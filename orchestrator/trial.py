@@ -22,7 +22,7 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.loop import TrainedEpoch, train
 from orchestrator.training.models.own_code import code_digests, own_code

@@ -14,7 +14,7 @@ from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.models.user_code import ModelCodeError
 from tests.training.folders import make_folder
 from tests.training.trials import small_trial

@@ -13,7 +13,7 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 from orchestrator.trial import TrialOptions, run_trial

@@ -20,7 +20,7 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.trial import MissingGpuError, TrialOptions, device_of, run_trial
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial

@@ -102,7 +102,7 @@ def _train_epoch(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits,
     order = torch.randperm(images, generator=torch.Generator().manual_seed(epoch))
     for chosen in order.split(BATCH):
         optimizer.zero_grad()
-        cross_entropy(model(data.normalise(data.train.pixels[chosen])), data.train.labels[chosen]).backward()
+        cross_entropy(model(data.normalise(data.train.inputs[chosen])), data.train.targets[chosen]).backward()
         optimizer.step()
 
 

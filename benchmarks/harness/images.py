@@ -1,4 +1,4 @@
-"""Images of the benchmarks. They come from a folder, or are random images of CIFAR-10's shape without a download."""
+"""Samples of the benchmarks. They come from a folder, or are random images of CIFAR-10's shape without a download."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from benchmarks.harness.settings import Settings
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import draw_ood_noise
 
 SHAPE = (3, 32, 32)
@@ -18,7 +18,7 @@ _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
 def resident_data(settings: Settings, needed: int) -> DataSplits:
-    """Images on the CPU: those of a folder, or 45,000 random training images with validation and test images.
+    """Samples on the CPU: those of a folder, or 45,000 random training images with validation and test images.
 
     Raises:
         ValueError: the folder has fewer than `needed` training images.
@@ -46,12 +46,12 @@ def random_data(divisor: int = 1) -> DataSplits:
     """Random pixels and labels, split like CIFAR-10."""
     generator = torch.Generator().manual_seed(0)
     train, validation, test = (_random_images(n // divisor, generator) for n in (_TRAIN, _VALIDATION, _TEST))
-    pixels = train.pixels[:1000].to(torch.float32)
+    pixels = train.inputs[:1000].to(torch.float32)
     return DataSplits(
         train=train,
         validation=validation,
         test=test,
-        ood_noise=draw_ood_noise(torch.empty(test.pixels.shape)),
+        ood_noise=draw_ood_noise(torch.empty(test.inputs.shape)),
         mean=pixels.mean((0, 2, 3))[:, None, None],
         std=pixels.std((0, 2, 3))[:, None, None],
         classes=tuple(str(number) for number in range(CLASSES)),
@@ -59,11 +59,11 @@ def random_data(divisor: int = 1) -> DataSplits:
     )
 
 
-def _random_images(count: int, generator: torch.Generator) -> Images:
+def _random_images(count: int, generator: torch.Generator) -> Samples:
     pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, CLASSES, (count,), generator=generator))
+    return Samples(pixels, torch.randint(0, CLASSES, (count,), generator=generator))
 
 
 def batch(data: DataSplits, count: int) -> tuple[Tensor, Tensor]:
     """The first `count` training images, normalised, and their labels."""
-    return data.normalise(data.train.pixels[:count]), data.train.labels[:count]
+    return data.normalise(data.train.inputs[:count]), data.train.targets[:count]

@@ -24,7 +24,7 @@ from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
 from orchestrator.training.optimizers.build import build_optimizer
@@ -114,7 +114,7 @@ def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: Trainin
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
     """The data set with only the training images of one round, as views."""
     first = number * portion % (len(data.train) - portion + 1)
-    images = Images(data.train.pixels[first : first + portion], data.train.labels[first : first + portion])
+    images = Samples(data.train.inputs[first : first + portion], data.train.targets[first : first + portion])
     return replace(data, train=images)
 
 
@@ -138,9 +138,9 @@ def bare_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int)
     def train(number: int) -> None:
         part = _part(data, number, portion).train
         for index in torch.randperm(portion).split(batch_size):
-            inputs = part.pixels[index].to(torch.float32).sub_(mean).div_(std)
+            inputs = part.inputs[index].to(torch.float32).sub_(mean).div_(std)
             optimizer.zero_grad()
-            cross_entropy(model(inputs), part.labels[index]).backward()
+            cross_entropy(model(inputs), part.targets[index]).backward()
             optimizer.step()
 
     return train
@@ -183,8 +183,8 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     """A data set like torchvision's CIFAR10. It keeps an array in memory and transforms a PIL image at each access."""
 
     def __init__(self, data: DataSplits) -> None:
-        self.pixels = data.train.pixels.permute(0, 2, 3, 1).contiguous().numpy()
-        self.labels = data.train.labels.tolist()
+        self.pixels = data.train.inputs.permute(0, 2, 3, 1).contiguous().numpy()
+        self.labels = data.train.targets.tolist()
         mean, std = (part.flatten().div(255).tolist() for part in (data.mean, data.std))
         self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
 

@@ -21,7 +21,7 @@ from orchestrator.study.model_config import ModuleConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model, train_epoch
@@ -32,7 +32,7 @@ from orchestrator.training.optimizers.build import build_optimizer
 _TRAINED_STEPS = 100
 """Training steps before a measurement is timed, because Lanczos needs twice as many products without training."""
 _TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
-"""Images per timed pass of training or evaluation. This is enough to make the fixed cost of a pass negligible."""
+"""Samples per timed pass of training or evaluation. This is enough to make the fixed cost of a pass negligible."""
 _TIMED_SECONDS = 0.25
 """Minimum timed duration. Shorter passes are repeated."""
 _MEASURED_SECONDS = 4.0
@@ -204,5 +204,5 @@ def _first_images(data: DataSplits, train: int, validation: int, test: int) -> D
     )
 
 
-def _first(images: Images, count: int) -> Images:
-    return Images(images.pixels[:count], images.labels[:count])
+def _first(images: Samples, count: int) -> Samples:
+    return Samples(images.inputs[:count], images.targets[:count])

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.models.networks import evaluation_memory_format
 
 
@@ -57,12 +57,12 @@ def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
 
 
 def _batches(
-    data: DataSplits, images: Images, size: int, noise: Tensor | None = None
+    data: DataSplits, images: Samples, size: int, noise: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(images), size):
         part = slice(start, start + size)
-        inputs = data.normalise(images.pixels[part])
-        yield inputs if noise is None else inputs.add_(noise[part]), images.labels[part]
+        inputs = data.normalise(images.inputs[part])
+        yield inputs if noise is None else inputs.add_(noise[part]), images.targets[part]
 
 
 def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:

@@ -102,7 +102,7 @@ def train_epoch(
     """
     model.train()
     torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers use the global generator
-    train, device = data.train, data.train.labels.device
+    train, device = data.train, data.train.targets.device
     step = step or EagerStep(model, optimizer, data)
     step.begin_epoch(draw_augmentation(config.augmentation, len(train), config.seed, epoch, device))
     order = torch.randperm(len(train), generator=stream(config.seed, "order of images", epoch))

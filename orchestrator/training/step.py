@@ -33,7 +33,7 @@ class EagerStep:
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self._augmentation: EpochAugmentation | None = None
-        self._on_cuda = data.train.labels.is_cuda
+        self._on_cuda = data.train.targets.is_cuda
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
         """Sets the augmentation of the following batches."""
@@ -41,7 +41,7 @@ class EagerStep:
 
     def __call__(self, index: Tensor) -> None:
         """Trains on the images at these positions."""
-        pixels, labels = self.data.train.pixels[index], self.data.train.labels[index]
+        pixels, labels = self.data.train.inputs[index], self.data.train.targets[index]
         if self._augmentation is not None:
             pixels = self._augmentation.apply(pixels, index)
         inputs = self.data.normalise(pixels)

@@ -20,7 +20,7 @@ from orchestrator.scheduling.retry import (
     pause_seconds,
 )
 from orchestrator.store.errors import DamagedError, StorageError
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.models.user_code import ModelCodeError
 
 

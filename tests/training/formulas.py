@@ -61,12 +61,12 @@ def assert_as_by_the_formulas(data: DataSplits, listed: Listed, subset: int | No
     square = pixels.square().sum((0, 2)) / (len(train) * pixels.shape[2])
     noise = torch.randn(listed.test_pixels.shape, generator=_generator("ood noise")) * 0.25
     expected = {
-        "train pixels": (data.train.pixels, listed.train_pixels[train]),
-        "train labels": (data.train.labels, listed.train_labels[train]),
-        "validation pixels": (data.validation.pixels, listed.train_pixels[validation]),
-        "validation labels": (data.validation.labels, listed.train_labels[validation]),
-        "test pixels": (data.test.pixels, listed.test_pixels),
-        "test labels": (data.test.labels, listed.test_labels),
+        "train pixels": (data.train.inputs, listed.train_pixels[train]),
+        "train labels": (data.train.targets, listed.train_labels[train]),
+        "validation pixels": (data.validation.inputs, listed.train_pixels[validation]),
+        "validation labels": (data.validation.targets, listed.train_labels[validation]),
+        "test pixels": (data.test.inputs, listed.test_pixels),
+        "test labels": (data.test.targets, listed.test_labels),
         "noise": (data.ood_noise, noise),
         "mean": (data.mean, mean.float()[:, None, None]),
         "std": (data.std, (square - mean.square()).sqrt().clamp(min=1.0).float()[:, None, None]),

@@ -19,13 +19,13 @@ def test_losses_and_accuracies_equal_the_formulas() -> None:
     with torch.no_grad():
         inputs, labels = data.measurement_subset(0.05)
         assert last.record.loss_train == pytest.approx(float(cross_entropy(model(inputs), labels)), rel=1e-5)
-        test = data.normalise(data.test.pixels)
-        accuracy = float((model(test).argmax(1) == data.test.labels).double().mean())
-        ood = float((model(test + data.ood_noise).argmax(1) == data.test.labels).double().mean())
-        validation = model(data.normalise(data.validation.pixels))
+        test = data.normalise(data.test.inputs)
+        accuracy = float((model(test).argmax(1) == data.test.targets).double().mean())
+        ood = float((model(test + data.ood_noise).argmax(1) == data.test.targets).double().mean())
+        validation = model(data.normalise(data.validation.inputs))
     assert last.record.accuracy_test == pytest.approx(accuracy, abs=1e-12)
     assert last.record.accuracy_ood == pytest.approx(ood, abs=1e-12)
-    loss = float(cross_entropy(validation, data.validation.labels))
+    loss = float(cross_entropy(validation, data.validation.targets))
     assert last.record.loss_validation == pytest.approx(loss, rel=1e-5)
 
 

@@ -126,8 +126,8 @@ def test_training_equals_a_plain_loop() -> None:
             step = 21 * (epoch - 1) + number
             optimizer.param_groups[0]["lr"] = 0.003 * learning_rate_factor(trial.schedule, 2, 21, step)
             optimizer.zero_grad()
-            outputs = model(data.normalise(changes.apply(data.train.pixels[index], index)))
-            cross_entropy(outputs, data.train.labels[index]).backward()
+            outputs = model(data.normalise(changes.apply(data.train.inputs[index], index)))
+            cross_entropy(outputs, data.train.targets[index]).backward()
             optimizer.step()
     theirs = state(list(train(trial, data, CPU))[-1])
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())

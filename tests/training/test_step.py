@@ -31,7 +31,7 @@ def sgd(model: nn.Module) -> torch.optim.SGD:
 def weights_after_plain_step(data: DataSplits, pixels: Tensor) -> Tensor:
     model = linear()
     optimizer = sgd(model)
-    cross_entropy(model(data.normalise(pixels)), data.train.labels[INDEX]).backward()
+    cross_entropy(model(data.normalise(pixels)), data.train.targets[INDEX]).backward()
     optimizer.step()
     return nn.utils.parameters_to_vector(model.parameters())
 
@@ -39,7 +39,7 @@ def weights_after_plain_step(data: DataSplits, pixels: Tensor) -> Tensor:
 def test_a_step_trains_on_the_normalised_images_at_the_given_positions(data: DataSplits) -> None:
     model = linear()
     EagerStep(model, sgd(model), data)(INDEX)
-    expected = weights_after_plain_step(data, data.train.pixels[INDEX])
+    expected = weights_after_plain_step(data, data.train.inputs[INDEX])
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), expected)
 
 
@@ -50,14 +50,14 @@ def test_the_augmentation_of_the_epoch_is_applied_until_it_is_turned_off(data: D
     step = EagerStep(augmented, sgd(augmented), data)
     step.begin_epoch(drawn)
     step(INDEX)
-    expected = weights_after_plain_step(data, drawn.apply(data.train.pixels[INDEX], INDEX))
+    expected = weights_after_plain_step(data, drawn.apply(data.train.inputs[INDEX], INDEX))
     assert torch.equal(nn.utils.parameters_to_vector(augmented.parameters()), expected)
     step = EagerStep(plain, sgd(plain), data)
     step.begin_epoch(drawn)
     step.begin_epoch(None)
     step(INDEX)
     assert torch.equal(
-        nn.utils.parameters_to_vector(plain.parameters()), weights_after_plain_step(data, data.train.pixels[INDEX])
+        nn.utils.parameters_to_vector(plain.parameters()), weights_after_plain_step(data, data.train.inputs[INDEX])
     )
 
 
@@ -66,5 +66,5 @@ def test_gradients_of_an_earlier_step_are_cleared(data: DataSplits) -> None:
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e6)
     EagerStep(model, sgd(model), data)(INDEX)
-    expected = weights_after_plain_step(data, data.train.pixels[INDEX])
+    expected = weights_after_plain_step(data, data.train.inputs[INDEX])
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), expected)

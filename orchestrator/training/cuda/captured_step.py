@@ -32,7 +32,7 @@ _EAGER_FIRST = 2
 def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig) -> Step:
     """Returns a captured step on CUDA. Returns an eager step on a CPU or if $HESSIAN_DYNAMICS_CAPTURE is 0."""
     eager = EagerStep(model, optimizer, data)
-    if data.train.labels.device.type != "cuda" or os.environ.get(CAPTURE_VARIABLE) == "0":
+    if data.train.targets.device.type != "cuda" or os.environ.get(CAPTURE_VARIABLE) == "0":
         return eager
     return CapturedStep(eager, config.batch_size, config.model.name)
 
@@ -52,7 +52,7 @@ class CapturedStep:
 
     def __init__(self, eager: EagerStep, batch_size: int, name: str) -> None:
         self._eager, self._name = eager, name
-        self._device = eager.data.train.labels.device
+        self._device = eager.data.train.targets.device
         self._index = torch.zeros(batch_size, dtype=torch.int64, device=self._device)
         self._augmentation: EpochAugmentation | None = None
         self._steps = 0

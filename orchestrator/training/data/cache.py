@@ -26,7 +26,7 @@ from torch import Tensor
 from orchestrator.training.data import split
 from orchestrator.training.data.data_splits import DataSplits, per_channel
 from orchestrator.training.data.exclusive_lock import exclusive_lock
-from orchestrator.training.data.images import DataError, Images
+from orchestrator.training.data.samples import DataError, Samples
 
 CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"
 _LAYOUT = 3
@@ -237,7 +237,7 @@ def _map(folder: Path) -> DataSplits:
         _check_digests(folder, meta["files"])
         shape, held_out = meta["shape"], meta["held_out"]
         train, test = (
-            Images(
+            Samples(
                 _map_file(folder / f"{name}.pixels", torch.uint8, meta["images"][name], *shape),
                 _map_file(folder / f"{name}.labels", torch.int64, meta["images"][name]),
             )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import SPLIT_SEED, channel_statistics
 from orchestrator.training.streams import stream
 
@@ -14,10 +14,10 @@ from orchestrator.training.streams import stream
 class DataSplits:
     """A data set, split and ready to train on. On the CPU, images other than the digits are mapped from the cache."""
 
-    train: Images
+    train: Samples
     """In a fixed random order, so the first n images are a random subset. Subsets are nested."""
-    validation: Images
-    test: Images
+    validation: Samples
+    test: Samples
     ood_noise: Tensor
     """float32 [n_test, channels, height, width]: added to the normalised test images."""
     mean: Tensor
@@ -31,7 +31,7 @@ class DataSplits:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        _, channels, height, width = self.train.pixels.shape
+        _, channels, height, width = self.train.inputs.shape
         return channels, height, width
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -44,13 +44,13 @@ class DataSplits:
         Curvature is measured on this subset. Subsets of different fractions are nested.
         """
         order = torch.randperm(len(self.train), generator=stream(SPLIT_SEED, "measurement subset"))
-        chosen = order[: max(1, round(fraction * len(order)))].to(self.train.labels.device)
-        return self.normalise(self.train.pixels[chosen]), self.train.labels[chosen]
+        chosen = order[: max(1, round(fraction * len(order)))].to(self.train.targets.device)
+        return self.normalise(self.train.inputs[chosen]), self.train.targets[chosen]
 
     def with_train_subset(self, images: int) -> "DataSplits":
         """Returns the data with only the first n training images, and with the mean and std of these images."""
         train = self.train[:images]
-        mean, std = channel_statistics(train.pixels)
+        mean, std = channel_statistics(train.inputs)
         return replace(self, train=train, mean=per_channel(mean), std=per_channel(std))
 
     def to(self, device: torch.device) -> "DataSplits":

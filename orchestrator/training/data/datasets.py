@@ -9,7 +9,7 @@ from orchestrator.study.data_config import Data, DigitsData, ImageFolderData, To
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.digits import load_digits
 from orchestrator.training.data.image_folder import image_folder_digest, image_folder_state, load_image_folder
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.split import VALIDATION_FRACTION, validation_size
 from orchestrator.training.data.torchvision_data import (
     check_fetchable,

@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.training.data import split
 from orchestrator.training.data.data_splits import DataSplits, per_channel
-from orchestrator.training.data.images import DataError, Images
+from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.streams import stream
 
 
@@ -26,16 +26,16 @@ def load_digits() -> DataSplits:
     labels = torch.as_tensor(table[:, -1], dtype=torch.int64)
     digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
     shuffled = torch.randperm(len(labels), generator=stream(split.SPLIT_SEED, "digits test split"))
-    images = Images(pixels, labels).select(shuffled)
+    images = Samples(pixels, labels).select(shuffled)
     tested = round(0.2 * len(images))
     order, held_out = split.training_order(len(images) - tested)
     test, train = images[:tested], images[tested:].select(order)
-    mean, std = split.channel_statistics(train[held_out:].pixels)
+    mean, std = split.channel_statistics(train[held_out:].inputs)
     return DataSplits(
         train=train[held_out:],
         validation=train[:held_out],
         test=test,
-        ood_noise=split.draw_ood_noise(torch.empty(test.pixels.shape)),
+        ood_noise=split.draw_ood_noise(torch.empty(test.inputs.shape)),
         mean=per_channel(mean),
         std=per_channel(std),
         classes=tuple(map(str, range(10))),

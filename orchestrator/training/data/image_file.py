@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -25,7 +25,7 @@ from orchestrator.training.data.cache import (
 )
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.image_file import is_grey, read_image
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 
 SPLITS = ("train", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -18,10 +18,10 @@ def noisy_images(data: DataSplits, strengths: Sequence[float], count: int) -> tu
     Returns:
         uint8 [strengths, images, channels, height, width], and one class name per image.
     """
-    labels = data.test.labels.tolist()
+    labels = data.test.targets.tolist()
     first = sorted(labels.index(label) for label in set(labels))[:count]
-    index = torch.tensor(first, device=data.test.labels.device)
-    clean, noise = data.normalise(data.test.pixels[index]), data.ood_noise[index]
+    index = torch.tensor(first, device=data.test.targets.device)
+    clean, noise = data.normalise(data.test.inputs[index]), data.ood_noise[index]
     seen = [(clean + strength / OOD_STANDARD_DEVIATION * noise) * data.std + data.mean for strength in strengths]
     pixels = torch.stack(seen).round().clamp(0, 255).to(torch.uint8)
     return pixels, tuple(data.classes[labels[place]] for place in first)

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import torch.hub
 
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 
 _SILENCE_SECONDS = 60.0
 """Timeout for a server that sends nothing. Without it, torch would wait forever."""

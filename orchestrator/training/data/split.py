@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.streams import stream
 
 SPLIT_SEED = 42

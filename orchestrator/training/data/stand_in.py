@@ -9,7 +9,7 @@ import torch
 from orchestrator.study.data_config import Data
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
-from orchestrator.training.data.images import Images
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import validation_size
 from orchestrator.training.data.torchvision_data import PublishedSize, published_size
 
@@ -36,11 +36,11 @@ def _noise(size: PublishedSize, train_subset: int | None, device: torch.device) 
     held_out = validation_size(size.train)
     generator = torch.Generator().manual_seed(0)
 
-    def images(count: int) -> Images:
+    def images(count: int) -> Samples:
         # Draw 1,000 images and repeat them, since copying is faster than drawing.
         few = torch.randint(0, 256, (min(count, 1000), *size.shape), dtype=torch.uint8, generator=generator)
         labels = torch.randint(0, size.classes, (count,), generator=generator)
-        return Images(few.repeat(math.ceil(count / len(few)), 1, 1, 1)[:count], labels).to(device)
+        return Samples(few.repeat(math.ceil(count / len(few)), 1, 1, 1)[:count], labels).to(device)
 
     return DataSplits(
         train=images(min(size.train - held_out, train_subset or size.train)),

@@ -21,8 +21,8 @@ from orchestrator.training.data.cache import (
     load_or_decode,
 )
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images import DataError
 from orchestrator.training.data.published_file import PublishedFile
+from orchestrator.training.data.samples import DataError
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from orchestrator.training.data.cache import (
     load_or_decode,
 )
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.loop import train
 from tests.training.folders import make_folder
 from tests.training.formulas import Listed, assert_as_by_the_formulas, listed_folder
@@ -78,7 +78,7 @@ kinds = ("Rss", "Anonymous", "Private_Dirty")
 before = [memory(kind) for kind in kinds]
 torchvision.datasets.CIFAR10.tgz_md5 = sys.argv[2]
 data = load_data(TorchvisionData(name="cifar10", path=sys.argv[1]), torch.device("cpu"))
-tensors = [t for p in (data.train, data.validation, data.test) for t in (p.pixels, p.labels)] + [data.ood_noise]
+tensors = [t for p in (data.train, data.validation, data.test) for t in (p.inputs, p.targets)] + [data.ood_noise]
 size = sum(t.numel() * t.element_size() for t in tensors) / 2**20
 for tensor in tensors:
     tensor.flatten()[:: 1024].max()  # reads every page
@@ -144,7 +144,7 @@ def test_unpacked_files_are_removed_after_decoding() -> None:
 def test_a_failed_read_leaves_no_copy() -> None:
     def read(unpacked: Path) -> RawDataset:
         whole = images()
-        broken = RawSplit(whole.test.labels, (_ for _ in [1] if 1 / 0))
+        broken = RawSplit(whole.test.targets, (_ for _ in [1] if 1 / 0))
         return RawDataset(whole.classes, whole.shape, whole.train, broken)
 
     with pytest.raises(ZeroDivisionError):
@@ -313,7 +313,7 @@ def test_decoding_works_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_first_of_two_simultaneous_copies_is_kept() -> None:
     def read(unpacked: Path) -> RawDataset:
         # Without locks, another process may finish while this one reads.
-        load_or_decode(place("other"), lambda unpacked: images()).train.pixels.sum()
+        load_or_decode(place("other"), lambda unpacked: images()).train.inputs.sum()
         place("other").rename(place())
         return images()
 

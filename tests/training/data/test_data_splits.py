@@ -8,7 +8,7 @@ DIGITS = load_digits()
 
 
 def test_the_training_split_is_normalised_to_mean_0_and_variance_1() -> None:
-    inputs = DIGITS.normalise(DIGITS.train.pixels).double()
+    inputs = DIGITS.normalise(DIGITS.train.inputs).double()
     assert inputs.dtype == torch.float64
     assert abs(float(inputs.mean())) < 1e-6
     assert abs(float(inputs.std(correction=0)) - 1) < 1e-6
@@ -20,7 +20,7 @@ def test_the_measurement_subset_is_fixed_random_and_nested() -> None:
     assert len(small) == 129
     assert len(large) == len(labels) == 647
     assert torch.equal(large[:129], small)
-    assert not torch.equal(small, DIGITS.normalise(DIGITS.train.pixels[:129]))
+    assert not torch.equal(small, DIGITS.normalise(DIGITS.train.inputs[:129]))
 
 
 def test_std_of_a_constant_channel_is_at_least_1() -> None:
@@ -29,7 +29,7 @@ def test_std_of_a_constant_channel_is_at_least_1() -> None:
 
 def test_train_subset_is_normalised_with_its_own_statistics() -> None:
     small = DIGITS.with_train_subset(64)
-    inputs = small.normalise(small.train.pixels).double()
+    inputs = small.normalise(small.train.inputs).double()
     assert abs(float(inputs.mean())) < 1e-6
     assert abs(float(inputs.std(correction=0)) - 1) < 1e-6
     assert not torch.equal(small.mean, DIGITS.mean)
@@ -39,5 +39,5 @@ def test_measurement_subset_is_a_fraction_of_the_train_subset() -> None:
     small = DIGITS.with_train_subset(64)
     inputs, _ = small.measurement_subset(0.25)
     assert len(inputs) == 16
-    of_the_subset = {bytes(image.numpy()) for image in small.normalise(small.train.pixels)}
+    of_the_subset = {bytes(image.numpy()) for image in small.normalise(small.train.inputs)}
     assert all(bytes(image.numpy()) in of_the_subset for image in inputs)

@@ -9,7 +9,7 @@ import torch
 from orchestrator.study.data_config import DigitsData
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import available, load_data, load_source
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from tests.training.formulas import assert_as_by_the_formulas
 from tests.training.published import closed_address, publish
 
@@ -24,7 +24,7 @@ def test_loading_again_returns_identical_data() -> None:
     assert again.digest == DIGITS.digest
     for name in ("ood_noise", "mean", "std"):
         assert torch.equal(getattr(again, name), getattr(DIGITS, name))
-    assert torch.equal(again.train.pixels, DIGITS.train.pixels)
+    assert torch.equal(again.train.inputs, DIGITS.train.inputs)
 
 
 def test_trials_of_one_process_share_one_copy() -> None:
@@ -34,11 +34,11 @@ def test_trials_of_one_process_share_one_copy() -> None:
 def test_subsets_are_nested_and_do_not_change_validation_and_test() -> None:
     small, large = (load_data(DigitsData(name="digits", train_subset=count), CPU) for count in (100, 1000))
     assert (len(small.train), len(large.train)) == (100, 1000)
-    for pixels in (large.train.pixels, DIGITS.train.pixels):
-        assert torch.equal(pixels[:100], small.train.pixels)
+    for pixels in (large.train.inputs, DIGITS.train.inputs):
+        assert torch.equal(pixels[:100], small.train.inputs)
     for part in ("validation", "test"):
-        assert torch.equal(getattr(small, part).pixels, getattr(DIGITS, part).pixels)
-        assert torch.equal(getattr(small, part).labels, getattr(DIGITS, part).labels)
+        assert torch.equal(getattr(small, part).inputs, getattr(DIGITS, part).inputs)
+        assert torch.equal(getattr(small, part).targets, getattr(DIGITS, part).targets)
     assert torch.equal(small.ood_noise, DIGITS.ood_noise)
     assert small.digest == DIGITS.digest
 
@@ -57,7 +57,7 @@ def test_subset_of_all_images_equals_the_whole_data() -> None:
     whole = load_data(DigitsData(name="digits", train_subset=1294), CPU)
     for name in ("mean", "std"):
         assert torch.equal(getattr(whole, name), getattr(DIGITS, name))
-    assert torch.equal(whole.train.pixels, DIGITS.train.pixels)
+    assert torch.equal(whole.train.inputs, DIGITS.train.inputs)
 
 
 def test_too_large_subset_is_refused() -> None:

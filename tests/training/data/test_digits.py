@@ -11,7 +11,7 @@ DIGITS = load()
 def test_digits_are_split_without_overlap() -> None:
     assert [len(part) for part in (DIGITS.train, DIGITS.validation, DIGITS.test)] == [1294, 144, 359]
     assert sum(len(part) for part in (DIGITS.train, DIGITS.validation, DIGITS.test)) == 1797
-    everything = torch.cat([part.pixels for part in (DIGITS.train, DIGITS.validation, DIGITS.test)]).flatten(1)
+    everything = torch.cat([part.inputs for part in (DIGITS.train, DIGITS.validation, DIGITS.test)]).flatten(1)
     from sklearn.datasets import load_digits
 
     original = torch.as_tensor(load_digits().data).mul(255 / 16).round().to(torch.uint8)
@@ -27,12 +27,12 @@ def test_labels_belong_to_their_images() -> None:
     pixels = torch.as_tensor(raw.data).mul(255 / 16).round().to(torch.uint8).numpy()
     for image, label in zip(pixels, raw.target, strict=True):
         by_image.setdefault(bytes(image), set()).add(int(label))
-    for image, label in zip(DIGITS.test.pixels.flatten(1).numpy(), DIGITS.test.labels.tolist(), strict=True):
+    for image, label in zip(DIGITS.test.inputs.flatten(1).numpy(), DIGITS.test.targets.tolist(), strict=True):
         assert label in by_image[bytes(image)]
 
 
 def test_ood_noise_has_the_specified_standard_deviation() -> None:
-    assert DIGITS.ood_noise.shape == DIGITS.test.pixels.shape
+    assert DIGITS.ood_noise.shape == DIGITS.test.inputs.shape
     assert abs(float(DIGITS.ood_noise.std()) - OOD_STANDARD_DEVIATION) < 0.005
     assert abs(float(DIGITS.ood_noise.mean())) < 0.005
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
 from orchestrator.training.data.image_folder import load_image_folder
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder
 
 ORIENTATION = 0x0112
@@ -60,19 +60,19 @@ def test_16_bits_per_colour_keep_their_high_bytes(tmp_path: Path) -> None:
     path = folder / "test" / "dog" / "z.png"
     high, low = numpy.arange(144).reshape(6, 8, 3), 77
     path.write_bytes(_png_of_16_bits(high * 256 + low))
-    assert numpy.array_equal(load_image_folder(folder).test.pixels[-1].permute(1, 2, 0), high)
+    assert numpy.array_equal(load_image_folder(folder).test.inputs[-1].permute(1, 2, 0), high)
 
 
 @pytest.mark.parametrize("odd", ["train/cat/000.png", "train/dog/002.png", "test/dog/004.png"])
 def test_one_grey_image_leaves_the_others_in_colour(tmp_path: Path, odd: str) -> None:
     folder = make_folder(tmp_path / "images", per_class=5)
-    expected = load_image_folder(folder).train.pixels.shape
+    expected = load_image_folder(folder).train.inputs.shape
     with Image.open(folder / odd) as image:
         image.convert("L").save(folder / odd)
     source = load_image_folder(folder)
-    assert source.train.pixels.shape == expected
+    assert source.train.inputs.shape == expected
     with Image.open(folder / "test" / "cat" / "001.png") as image:
-        assert torch.equal(source.test.pixels[1], torch.from_numpy(numpy.array(image)).permute(2, 0, 1))
+        assert torch.equal(source.test.inputs[1], torch.from_numpy(numpy.array(image)).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("odd", ["train/cat/000.png", "test/dog/004.png"])
@@ -82,8 +82,8 @@ def test_one_image_in_colour_among_grey_ones_keeps_its_colour(tmp_path: Path, od
     content[..., 0] = 200
     Image.fromarray(content).save(folder / odd)
     source = load_image_folder(folder)
-    assert source.train.pixels.shape[1] == 3
-    everything = torch.cat([source.train.pixels, source.validation.pixels, source.test.pixels])
+    assert source.train.inputs.shape[1] == 3
+    everything = torch.cat([source.train.inputs, source.validation.inputs, source.test.inputs])
     assert (everything == torch.tensor([200, 0, 0], dtype=torch.uint8)[:, None, None]).all((1, 2, 3)).sum() == 1
 
 
@@ -109,7 +109,7 @@ def test_the_orientation_is_applied(tmp_path: Path, orientation: int, suffix: st
     exif[ORIENTATION] = orientation
     path = folder / "test" / "dog" / f"z.{suffix}"
     Image.fromarray(content).save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
-    found = load_image_folder(folder).test.pixels[-1].permute(1, 2, 0).numpy()
+    found = load_image_folder(folder).test.inputs[-1].permute(1, 2, 0).numpy()
     assert numpy.array_equal(found, UPRIGHT[orientation](content))
 
 
@@ -119,7 +119,7 @@ def test_a_turned_image_has_the_size_it_is_shown_with(tmp_path: Path) -> None:
     exif[ORIENTATION] = 6
     path = folder / "train" / "cat" / "turned.jpg"
     Image.new("RGB", (6, 8)).save(path, exif=exif)
-    assert load_image_folder(folder).train.pixels.shape[2:] == (6, 8)
+    assert load_image_folder(folder).train.inputs.shape[2:] == (6, 8)
     Image.new("RGB", (8, 6)).save(path, exif=exif)
     with pytest.raises(DataError, match=r"turned.jpg' is 6x8, expected 8x6 like the first image"):
         load_image_folder(folder)

@@ -14,7 +14,7 @@ from orchestrator.study.data_config import ImageFolderData
 from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
 from orchestrator.training.data.datasets import available, load_data
 from orchestrator.training.data.image_folder import load_image_folder
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder, write_image
 from tests.training.formulas import assert_as_by_the_formulas, listed_folder
 
@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
 def test_pixels_labels_and_classes_match_the_files(folder: Path) -> None:
     source = load_image_folder(folder)
     assert source.classes == ("cat", "dog")
-    assert source.train.pixels.shape == (27, 3, 6, 8)
-    assert source.train.pixels.dtype == torch.uint8
-    assert sorted([*source.train.labels.tolist(), *source.validation.labels.tolist()]) == [0] * 15 + [1] * 15
+    assert source.train.inputs.shape == (27, 3, 6, 8)
+    assert source.train.inputs.dtype == torch.uint8
+    assert sorted([*source.train.targets.tolist(), *source.validation.targets.tolist()]) == [0] * 15 + [1] * 15
     with Image.open(folder / "test" / "dog" / "003.png") as image:
         expected = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
-    assert torch.equal(source.test.pixels[15 + 3], expected)
+    assert torch.equal(source.test.inputs[15 + 3], expected)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -60,13 +60,13 @@ def test_more_than_256_classes(tmp_path: Path) -> None:
             Image.fromarray(pixels[label, 0].numpy(), mode="L").save(path)
     config = ImageFolderData(name="image_folder", path=str(tmp_path / "images"))
     data = load_data(config, torch.device("cpu"))
-    assert data.test.labels.tolist() == list(range(257))
+    assert data.test.targets.tolist() == list(range(257))
     assert_as_by_the_formulas(data, listed_folder(tmp_path / "images"))
 
 
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     source = load_image_folder(make_folder(tmp_path / "grey", mode="L"))
-    assert source.train.pixels.shape == (27, 1, 6, 8)
+    assert source.train.inputs.shape == (27, 1, 6, 8)
 
 
 def test_jpegs_are_decoded(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_images_are_decoded_again_only_if_a_file_changes(folder: Path) -> None:
     write_image(folder / "test" / "cat" / "000.png", seed=12345)
     changed = load_image_folder(folder)
     assert changed.digest != first.digest
-    assert not torch.equal(changed.test.pixels[0], first.test.pixels[0])
-    assert torch.equal(changed.test.pixels[1:], first.test.pixels[1:])
+    assert not torch.equal(changed.test.inputs[0], first.test.inputs[0])
+    assert torch.equal(changed.test.inputs[1:], first.test.inputs[1:])
 
 
 def test_other_images_of_the_same_names_sizes_and_times_are_decoded(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_load_data_splits_and_normalises_an_image_folder(folder: Path) -> None:
     data = load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
     assert data.shape == (3, 6, 8)
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 30)
-    means = data.normalise(data.train.pixels).double().mean((0, 2, 3))
+    means = data.normalise(data.train.inputs).double().mean((0, 2, 3))
     assert torch.allclose(means, torch.zeros(3, dtype=torch.float64), atol=1e-6)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.training.data.images import DataError
 from orchestrator.training.data.published_file import PublishedFile
+from orchestrator.training.data.samples import DataError
 from tests.training.published import Server, closed_address
 
 CONTENT = os.urandom(300_000)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.stand_in import probe_data, read_data
 from tests.training.trials import CPU, digits, small_trial
 
@@ -38,10 +38,10 @@ def test_published_data_sets_are_replaced_by_noise_of_the_same_size(
     data = probe_data(config, CPU)
     assert (data.shape, len(data.classes)) == (shape, classes)
     assert (len(data.train), len(data.validation), len(data.test)) == sizes
-    assert data.ood_noise.shape == data.test.pixels.shape
-    assert data.train.pixels.dtype == torch.uint8
-    assert int(data.train.labels.max()) == classes - 1
-    normalised = data.normalise(data.train.pixels[:500])
+    assert data.ood_noise.shape == data.test.inputs.shape
+    assert data.train.inputs.dtype == torch.uint8
+    assert int(data.train.targets.max()) == classes - 1
+    normalised = data.normalise(data.train.inputs[:500])
     assert abs(float(normalised.mean())) < 0.1
     assert 0.9 < float(normalised.std()) < 1.1
     probe_data.cache_clear()

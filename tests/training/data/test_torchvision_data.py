@@ -12,7 +12,7 @@ import torch
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
 from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
-from orchestrator.training.data.images import DataError
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.torchvision_data import PublishedSize, published_size
 from tests.training.formulas import assert_as_by_the_formulas
 from tests.training.published import NAMES, Server, Small, closed_address, publish, unpack
