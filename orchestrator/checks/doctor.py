@@ -10,7 +10,7 @@ from orchestrator.checks.nodes import NodeReport, ask_nodes
 from orchestrator.checks.software import check_versions
 from orchestrator.checks.storage import check_cache, check_old_copies, check_storage
 from orchestrator.checks.tracker import check_tracker
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 from orchestrator.scheduling.engines.ray import check_reachable, cluster
 from orchestrator.scheduling.placement import Node, NoRoomError, refuse_oversized, resolved
 from orchestrator.store.storage import Storage

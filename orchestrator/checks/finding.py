@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 
 
 class Severity(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.checks.finding import Finding, ok, problem, warning
 from orchestrator.checks.medium import folder_medium, storage_medium
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 

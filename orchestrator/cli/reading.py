@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, say
+from orchestrator.counted import counted
 from orchestrator.scheduling.forecast.show import damage, failures, progress, table
 from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.plan import reconcile
@@ -48,7 +49,7 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     say(f"driver: {holder}" if holder else "driver: none running")
     shipper = store.sweep(desired.name).shipper_status()
     if shipper:
-        say(f"tracker: {shipper.message or shipper.state}, {shipper.pending_epochs} epochs to ship")
+        say(f"tracker: {shipper.message or shipper.state}, {counted(shipper.pending_epochs, 'epoch')} to ship")
 
 
 @app.command()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 from orchestrator.study.sweep import Resources
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.counted import counted
+
 _EXPECTED = {
     "missing": "is required and not given",
     "string_pattern_mismatch": "must be letters, digits, '-' and '_' only (at most 64)",
@@ -47,8 +49,8 @@ class SweepFileError(ValueError):
 
     def __init__(self, source: Path, issues: Sequence[ConfigIssue]) -> None:
         self.issues = tuple(dict.fromkeys(issues))
-        count = f"{len(self.issues)} problem{'s' if len(self.issues) > 1 else ''}"
-        super().__init__("\n  ".join([f"{source}: {count}, nothing was started", *map(str, self.issues)]))
+        head = f"{source}: {counted(len(self.issues), 'problem')}, nothing was started"
+        super().__init__("\n  ".join([head, *map(str, self.issues)]))
 
 
 def explain(

@@ -1,4 +1,4 @@
-"""Tracking URIs: validation, absolute form, and display without credentials."""
+"""Tracking URIs: validation, absolute form, and the addresses and files derived from them."""
 
 import re
 from pathlib import Path
@@ -34,15 +34,15 @@ def absolute_uri(uri: str) -> str:
 
 
 def database_file(uri: str) -> Path | None:
-    """Returns the file behind a SQLite URI, None for every other URI."""
+    """Returns the file of a SQLite URI; None for any other URI."""
     return Path(_sqlite_parts(uri)[1]) if uri.startswith("sqlite") else None
 
 
 def artifact_folder(uri: str, storage: Path | S3Location) -> str | None:
     """Returns the URI of the artifact folder: next to a SQLite file, or in the storage for any other database.
 
-    Returns None for a server, which chooses its own folder. A database needs the URI, because MLflow would otherwise
-    write to ``mlruns`` in the working directory.
+    Without it, MLflow would write to ``mlruns`` in the working directory. Returns None for a server, which chooses its
+    own folder.
     """
     if urlsplit(uri).scheme in _SERVERS:
         return None

@@ -19,14 +19,14 @@ from orchestrator.tracking.shipper import ship
 log = logging.getLogger(__name__)
 SHIP_VARIABLE = "HESSIAN_DYNAMICS_SHIP_SECONDS"
 INTERACTIVE_SECONDS = 20.0
-"""How long a run waits for the shipper if the variable is not set. Short, because a user may wait for the prompt."""
+"""How long a run waits for the shipper if the variable is not set. Short, because a user waits for the prompt."""
 _POLL_SECONDS = 0.1
 
 
 def ship_seconds() -> float | None:
     """Returns how long a run waits for the shipper, from $HESSIAN_DYNAMICS_SHIP_SECONDS; None if it is not set.
 
-    Containers and batch jobs set the variable, because there the end of the run also ends the shipper.
+    Containers and batch jobs set the variable, because there the shipper ends together with the run.
 
     Raises:
         ValueError: if the variable is not a number of seconds.
@@ -68,7 +68,7 @@ def start_shipper(
 def wait_for_first_status(
     store: SweepStore, process: subprocess.Popen[bytes], timeout_seconds: float = 60.0
 ) -> ShipperStatus | None:
-    """Waits for the shipper's first status: all MLflow runs exist, or the tracker is unreachable.
+    """Waits for the first status of the shipper, which means that all MLflow runs exist or the tracker is unreachable.
 
     Returns None if the shipper ended, is waiting for another shipper of the sweep, or exceeded the timeout.
     """
@@ -117,7 +117,7 @@ class BackgroundShipper:
             log.info("the shipper ended at once, so training starts without it; see %s", self._store.log)
 
     def wait_until_shipped(self) -> None:
-        """Waits until shipping ends or the time limit is over. Reports the result and the link to the curves."""
+        """Waits until the shipper ends, up to the time limit. Reports the result and the link to the curves."""
         assert self.process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(INTERACTIVE_SECONDS if self._limit is None else self._limit)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SETTINGS = {
-    # MLflow's 7 retries take four minutes per call, and a repeated create_run creates a second run.
-    # The shipper looks up the existing runs before it retries.
+    # MLflow's 7 retries take four minutes per call, and a repeated create_run may create a second run.
+    # Instead, the shipper retries whole rounds and looks up the existing runs first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -35,7 +35,7 @@ def connect(uri: str) -> "MlflowClient":
 
     from orchestrator.tracking.retry_after import record_retry_after
 
-    utils.MAX_RETRY_COUNT = 1  # the default of 10 blocks for 100 seconds if the database is away
+    utils.MAX_RETRY_COUNT = 1  # the default of 10 blocks for 100 s if the database is unreachable
     record_retry_after()
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -44,7 +44,7 @@ def connect(uri: str) -> "MlflowClient":
         file.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=uri)
     if file:
-        # MLflow caches connections per process, even if the file has been deleted since.
+        # MLflow caches connections per process and keeps those to a file that was deleted since.
         store: Any = client._tracking_client.store
         store.engine.dispose()
         if not file.exists() or file.stat().st_size == 0:
@@ -71,10 +71,10 @@ def require_mlflow() -> None:
 
 
 def unanswered(error: BaseException, uri: str) -> bool:
-    """Returns whether a server may still carry out a failed request.
+    """Returns whether a failed request may still be carried out.
 
-    A server or proxy can process a request long after the client timed out, unless it never received the request or
-    rejected it. A database cannot.
+    A server or proxy may process a request long after the client timed out, unless it rejected or never received the
+    request. A database does not.
     """
     from mlflow.exceptions import MlflowException, RestException
 
@@ -93,7 +93,7 @@ def missing_resource(error: BaseException) -> bool:
 
 
 def refused(error: BaseException) -> bool:
-    """Returns whether a tracking server answered with an error, or MLflow does not accept a name or value."""
+    """Returns whether a tracking server answered with an error, or MLflow rejected a name or value."""
     from mlflow.exceptions import MlflowException, RestException
 
     invalid = isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
@@ -101,7 +101,7 @@ def refused(error: BaseException) -> bool:
 
 
 def reason(error: BaseException, uri: str) -> str:
-    """Returns an error of the tracker at `uri` as one line of at most 200 characters without credentials."""
+    """Returns the message of a tracker's error as one line of at most 200 characters, without credentials."""
     text = str(error) or type(error).__name__
     if (cause := re.findall(r"Caused by \w+\((.*)", text)) and cause[-1]:
         text = cause[-1].rpartition(": ")[2].strip("()'\" ")

@@ -1,9 +1,10 @@
-"""Describes a tracker without changing it: whether it answers, its version, its number of experiments."""
+"""Describes a tracker without changing it: its version and number of experiments, if it answers."""
 
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
+from orchestrator.counted import counted
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, database_file, ui_base
 from orchestrator.tracking.client import connect, reason, require_mlflow
@@ -38,11 +39,11 @@ def _server(uri: str) -> str:
         experiments = connect(uri).search_experiments(max_results=1000)
     except Exception as error:  # MLflow raises errors of many types
         raise _unreachable(uri, error) from None
-    return f"MLflow {version}, {_count(len(experiments))}"
+    return f"MLflow {version}, {counted(len(experiments), 'experiment')}"
 
 
 def _server_version(uri: str) -> str:
-    """Returns the server's version. Requested before anything else, because urllib always respects the timeout."""
+    """Returns the server's version. This is the first request, because urllib always respects the timeout."""
     try:
         with urllib.request.urlopen(f"{ui_base(uri)}/version", timeout=TIMEOUT_SECONDS) as answer:
             text: str = answer.read(100).decode(errors="replace").strip()
@@ -92,11 +93,7 @@ def _tables(engine: "Engine", uri: str) -> str:
                 f"back it up, then run: mlflow db upgrade {redacted(uri)}"
             )
         count = connection.execute(text("select count(*) from experiments")).scalar()
-    return f"MLflow {mlflow.__version__}, {_count(int(count or 0))}"
-
-
-def _count(experiments: int) -> str:
-    return f"{experiments} experiment{'' if experiments == 1 else 's'}"
+    return f"MLflow {mlflow.__version__}, {counted(int(count or 0), 'experiment')}"
 
 
 def _unreachable(uri: str, error: BaseException | str) -> ConnectionError:

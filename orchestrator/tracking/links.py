@@ -1,4 +1,4 @@
-"""Links to a sweep's curves, and the command that ships a sweep."""
+"""The link to a sweep's curves, and the command that ships a sweep."""
 
 import shlex
 from pathlib import Path
@@ -25,7 +25,7 @@ def curves_url(tracking_uri: str, sweep: str) -> str | None:
     """
     uri = absolute_uri(tracking_uri)
     file = database_file(uri)
-    if file and not file.exists():  # a request would create it
+    if file and not file.exists():  # connecting would create it
         return None
     try:
         experiment = connect(uri).get_experiment_by_name(sweep)

@@ -14,7 +14,7 @@ class Timing:
     poll: float = 0.7  # pause after a round; also the pause after the first failure
     longest_pause: float = 10.0  # upper limit of the pause, which doubles with every failure in a row
     patience: float = 60.0  # how long to retry a failing tracker if no driver is active
-    linger: float = 3.0  # workers of a killed driver commit for about two more seconds
+    linger: float = 3.0  # how long to wait for workers of a killed driver, which may commit for about 2 s
     recheck: float = 35.0  # how long a server may still work on a request whose client has timed out
 
 
@@ -35,7 +35,7 @@ class Message(Enum):
     """What to report to the user."""
 
     OUTAGE = auto()
-    UNSTABLE = auto()  # an outage, and that no further ones are reported for OUTAGE_REPORT_SECONDS
+    UNSTABLE = auto()  # an outage; further ones are not reported for OUTAGE_REPORT_SECONDS
     RECOVERY = auto()
     RECHECK = auto()
 
@@ -48,7 +48,7 @@ class Outcome:
     unanswered: bool = False  # whether the failed request may still be carried out
     retry_after: float = 0.0  # seconds that the tracker asked to wait
     follows_driver: bool = False  # whether an active driver may still add results
-    interrupted: bool = False  # whether trials are unfinished, so workers of a dead driver may still commit epochs
+    interrupted: bool = False  # whether trials are interrupted; workers of a killed driver may still commit epochs
     created_runs: bool = False  # whether the shipper created runs since it last looked them up
     read_seconds: float = 0.0  # time to read the store
 
@@ -95,7 +95,7 @@ def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) ->
         return state, ShipperStep(Action.WAIT, (*messages, Message.RECHECK), pause)
     if outcome.interrupted and now - idle_since < timing.linger:
         return state, ShipperStep(Action.WAIT, messages, pause)
-    # A request to create a run may have been carried out twice, so the runs are checked before the end.
+    # A request to create a run may have been carried out twice, so runs are looked up once more before the end.
     return state, ShipperStep(Action.LOOK_UP_RUNS if outcome.created_runs else Action.FINISH, messages)
 
 

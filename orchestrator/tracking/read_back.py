@@ -1,7 +1,7 @@
-"""Reads a sweep's tables from a tracker. They equal the tables read from the store.
+"""Reads a sweep's tables from a tracker. They equal the tables read from the store, except for infinities.
 
-Points are requested key by key, for several runs at once. Each request stays below 25,000 points, because MLflow
-silently drops the points beyond that limit.
+Points are requested key by key, for several runs at once. Each request stays below 25,000 points, because an MLflow
+server silently drops the points beyond that limit.
 """
 
 import json
@@ -32,11 +32,11 @@ Point = tuple[str, str, int, float]  # run, key, epoch, value
 
 
 class TrackerContentError(ValueError):
-    """Data is missing from the tracker or duplicated. The message says how to fix it."""
+    """The tracker lacks data or has it twice. The message says how to fix it."""
 
 
 def frames_from_mlflow(name: str, tracking_uri: str) -> Frames:
-    """Returns the tables of a sweep from a tracker. Infinite values become NaN, since trackers cannot store them.
+    """Returns the tables of a sweep from a tracker. Infinite values are NaN, since trackers cannot store them.
 
     Raises:
         ValueError: if MLflow does not support this URI.

@@ -1,6 +1,6 @@
-"""Records the ``Retry-After`` header of MLflow's failed requests, which MLflow's exceptions do not contain.
+"""Records the ``Retry-After`` header of failed requests, which MLflow's exceptions do not contain.
 
-This module imports MLflow, so it is imported lazily.
+Import this module lazily, since it imports MLflow.
 """
 
 import time
@@ -28,12 +28,12 @@ class _RecordingRetry(Retry):
 
 
 def record_retry_after() -> None:
-    """Makes MLflow's HTTP requests record the header from now on."""
+    """Replaces the retry policy of MLflow's HTTP requests by one that records the header."""
     request_utils.Retry = _RecordingRetry  # type: ignore[attr-defined]
 
 
 def seconds_to_wait() -> float:
-    """Returns the rest of the wait that the tracker requested, in seconds, at most `LONGEST_SECONDS`."""
+    """Returns how much longer the tracker asked to wait, in seconds, at most `LONGEST_SECONDS`."""
     return max(0.0, min(_ask_again_at - time.monotonic(), LONGEST_SECONDS))
 
 

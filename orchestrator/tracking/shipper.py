@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.counted import counted
 from orchestrator.store.ownership.lease import Holder, Lease, LeaseHeldError, LeaseLostError
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
@@ -31,16 +32,16 @@ from orchestrator.tracking.policy import (
 from orchestrator.tracking.sync import Amount, SweepSync
 
 log = logging.getLogger(__name__)
-_STATUS_SECONDS = 1.0  # shortest interval between two status files within a round
+_STATUS_SECONDS = 1.0  # minimum interval between updates of the status file within a round
 
 
 @dataclass(frozen=True)
 class ShippingResult:
-    """What one shipper has shipped, and what is left."""
+    """What a shipper has shipped, and what is left."""
 
     shipped: Amount
-    pending: Amount  # measurements are counted only if shipping was given up
-    runs: int  # number of MLflow runs, the sweep's included; 0 if the tracker was never reached
+    pending: Amount  # counts measurements only if the shipper gave up
+    runs: int  # number of MLflow runs, including the sweep's; 0 if the tracker was never reached
     complete: bool  # whether the tracker has everything that is committed, including files and statuses
 
 
@@ -53,7 +54,7 @@ def ship(
         storage: the storage that holds the sweep.
         sweep: name of the sweep.
         tracking_uri: MLflow tracking URI.
-        follow: keep shipping while the sweep's driver works, until everything it computed is shipped.
+        follow: keep shipping until the sweep's driver has ended and everything is shipped.
         timing: durations of the loop; by default `policy.FOLLOW` or `policy.ONE_SHOT`.
 
     Raises:
@@ -72,7 +73,7 @@ def ship(
 
 @contextlib.contextmanager
 def _exclusive(store: SweepStore, poll_seconds: float) -> Iterator[Lease]:
-    """Waits until no other process ships the sweep, then holds the lease."""
+    """Waits until no other process ships the sweep, then holds the lease in the block."""
     waiting = False
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(LeaseLostError))  # the loop reports a takeover itself
@@ -128,7 +129,7 @@ class _Shipper:
             time.sleep(step.pause)
 
     def _successor(self) -> Holder | None:
-        """Returns the shipper that took over the lease while this process was suspended, if any."""
+        """Returns the shipper that has taken over the lease, for example while this process was suspended; or None."""
         with contextlib.suppress(OSError):
             holder = self._lease.holder()
             if holder and holder.token != self._lease.token:
@@ -165,7 +166,7 @@ class _Shipper:
     def _finish(self) -> ShippingResult:
         message, damaged = f"{self._sync.shipped} shipped to {self._tracker}", self._sync.stored.damaged
         if damaged:
-            trials = f"{len(damaged)} trial{'' if len(damaged) == 1 else 's'}"
+            trials = counted(len(damaged), "trial")
             message += f", except for damaged files of {trials}: {'; '.join(damaged.values())}"
         return self._end("damaged" if damaged else "done", message, Amount(self._sync.pending_epochs()))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.counted import counted
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.lease import Holder
 from orchestrator.store.provenance.redaction import redacted
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Amount:
-    """Numbers of epochs and of remeasured checkpoints."""
+    """A number of epochs and of measurements from checkpoints."""
 
     epochs: int = 0
     measurements: int = 0
@@ -40,10 +41,10 @@ class Amount:
         return Amount(self.epochs - other.epochs, self.measurements - other.measurements)
 
     def __str__(self) -> str:
-        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        epochs = counted(self.epochs, "epoch")
         if not self.measurements:
             return epochs
-        measurements = f"{self.measurements} measurement{'' if self.measurements == 1 else 's'} from checkpoints"
+        measurements = f"{counted(self.measurements, 'measurement')} from checkpoints"
         return f"{epochs} and {measurements}" if self.epochs else measurements
 
 
@@ -91,7 +92,7 @@ class SweepSync:
         )
 
     def reset(self) -> None:
-        """Makes the next round look up the runs again, since the tracker may be empty or have a run twice by then."""
+        """Makes the next round look up the runs again: the tracker may have lost runs or have one twice."""
         self._looked_up = False
         self._created_runs = False
 
@@ -100,7 +101,7 @@ class SweepSync:
         return self.stored.pending_epochs({trial_id: run.shipped_epoch for trial_id, run in self._trial_runs().items()})
 
     def pending(self) -> Amount:
-        """Returns the amounts that the tracker lacks, without measurements if the store cannot be read."""
+        """Returns what the tracker lacks. Measurements are not counted if the store cannot be read."""
         tags = {trial_id: run.tags for trial_id, run in self._trial_runs().items()}
         try:
             return Amount(self.pending_epochs(), self.stored.pending_measurements(tags))
@@ -135,7 +136,7 @@ class SweepSync:
 
     def _ship_due_trials(self, runs: SweepRuns) -> None:
         due = [trial_id for trial_id in self.stored.sweep.by_id if trial_id in self._due]
-        for trial_id in due:  # the curves of all trials before any files
+        for trial_id in due:  # the curves of all trials come before their files
             self._unless_damaged(runs, trial_id, self._ship_epochs)
             self._unless_damaged(runs, trial_id, self._replace_outdated)
         for trial_id in due:

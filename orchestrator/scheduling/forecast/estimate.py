@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.counted import counted
 from orchestrator.scheduling.engines.local import trials_at_a_time
 from orchestrator.scheduling.forecast.probe import probe
 from orchestrator.scheduling.forecast.time_spent import Spent
@@ -70,8 +71,7 @@ def missing_epochs(plan: Plan) -> dict[str, range]:
 def own_code(plan: Plan) -> list[str]:
     """Returns a line for each user-defined network that a run or a probe will import."""
     names = Counter(plan.trial(trial_id).model.name for trial_id in plan.todo)
-    counted = {name: f"{count} trial{'s' if count > 1 else ''}" for name, count in names.items() if ":" in name}
-    return [f"runs your code: {name} ({trials})" for name, trials in counted.items()]
+    return [f"runs your code: {name} ({counted(count, 'trial')})" for name, count in names.items() if ":" in name]
 
 
 def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> Estimate:

@@ -7,6 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 
+from orchestrator.counted import counted
 from orchestrator.scheduling.forecast.estimate import Status, estimate
 from orchestrator.scheduling.forecast.probe import ProbeError
 from orchestrator.scheduling.forecast.time_spent import Spent, spending
@@ -93,7 +94,7 @@ def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
         expected = estimate(plan, engine, max_concurrent, status)
     except (ValueError, OSError, ProbeError) as error:
         return [f"time unknown: {error}"]
-    trials = f"{expected.at_a_time} trial{'s' if expected.at_a_time > 1 else ''} at a time"
+    trials = f"{counted(expected.at_a_time, 'trial')} at a time"
     return [
         f"about {about(expected.seconds)} on this machine, {trials} (probe: {about(expected.probe_seconds)})",
         *split(expected.spent),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.store.remeasurement_status import RemeasurementStatus, remeasurement_status
 from orchestrator.store.storage import Storage

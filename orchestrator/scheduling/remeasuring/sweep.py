@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 from orchestrator.scheduling.driver import compute, exclusive_run, prepare, refuse_changed_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile, subset

@@ -1,1 +1,1 @@
-"""MLflow's runs of a sweep and its trials: what each should hold and the changes that bring it there."""
+"""The MLflow runs of a sweep and its trials: their content, and the updates that bring the tracker up to date."""

@@ -31,7 +31,7 @@ _VERSIONS = (
 
 
 def forget(run: TrackedRun) -> None:
-    """Removes the tags that say which artifacts a run has, so that they are uploaded again."""
+    """Removes the tags that record which artifacts a run has, so that they are uploaded again."""
     measured = [tag for tag in run.tags if tag.startswith(labels.MEASURED_AGAIN)]
     run.remove_tags(*_VERSIONS, *measured)
 
@@ -87,7 +87,7 @@ def upload_provenance(
         run: MLflow run of the sweep or of a trial.
         files: file system of the storage.
         provenance: provenance of this run.
-        of_sweep: provenance of the sweep's run, whose files are not uploaded again.
+        of_sweep: provenance of the sweep. Files that it also refers to are part of the sweep's run and are skipped.
     """
     shown = {digest for _, _, digest in _attachments(of_sweep)} if of_sweep else set()
     wanted = [each for each in _attachments(provenance) if each[2] not in shown]

@@ -1,4 +1,4 @@
-"""Finds the trials of a sweep that changed in the store since the last round, without reading unchanged trials."""
+"""Finds the trials that changed in the store since the last round, without reading unchanged ones."""
 
 import os
 import time

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestrator.counted import counted
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
@@ -23,13 +24,13 @@ ATTEMPTS = "attempts"  # number of attempts if more than one; the artifact attem
 ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in attempts.json, and how it ended
 PROVENANCE_SHOWN = "provenance_shown"  # digests of the uploaded patch, packages and user code
 DAMAGE = "damage"  # why the trial cannot be read from the storage
-SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch in the tracker; kept there, so a new tracker is filled
+SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch in the tracker; an empty tracker has none and is filled
 CURVATURE_EPOCH = "curvature_epoch"  # the last epoch in the artifact curvature.json
 FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
 MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
 GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json
 STORAGE_ID = "storage_id"  # id of the storage that the run was shipped from
-ORIGIN = "origin"  # when epoch 0 ended, in ms; changes if the same trial is trained anew
+ORIGIN = "origin"  # when epoch 0 ended, in Unix ms; differs if the same trial was trained again from scratch
 MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped epochs of a remeasurement
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
@@ -100,7 +101,7 @@ def experiment_tags(sweep: Sweep) -> dict[str, str]:
 def measured_tag(epochs: Sequence[int]) -> str:
     """Returns a tag value that identifies a set of remeasured epochs: ``4 checkpoints (3f2a9c81)``."""
     digest = hashlib.sha256(",".join(map(str, epochs)).encode()).hexdigest()[:8]
-    return f"{len(epochs)} checkpoint{'' if len(epochs) == 1 else 's'} ({digest})"
+    return f"{counted(len(epochs), 'checkpoint')} ({digest})"
 
 
 def _description(sweep: Sweep) -> dict[str, str]:

@@ -53,7 +53,7 @@ class StoredTrial:
 
 
 def read_trial(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> StoredTrial:
-    """Returns a snapshot of the requested trial; `driver_since` as in `store.trial_status.trial_status`."""
+    """Returns a snapshot of the requested trial. `driver_since` is as in `store.trial_status.trial_status`."""
     with reading(trial):
         status = trial_status(trial, config, driver_since)
         epochs, attempts = tuple(trial.epochs()), tuple(trial.attempts())
@@ -75,7 +75,7 @@ def reading(trial: TrialStore) -> Iterator[None]:
 
 
 def origin(trial: TrialStore) -> str | None:
-    """Returns when epoch 0 ended, in Unix ms; None before that. It changes if the same trial is trained anew."""
+    """Returns when epoch 0 ended, in Unix ms; None before that. Differs if the trial was trained again from scratch."""
     with reading(trial):
         epochs = trial.epochs()
         if not epochs:

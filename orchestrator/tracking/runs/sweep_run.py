@@ -19,7 +19,7 @@ REPORT_FOLDER = "report"
 
 
 def storage_id(storage: Storage, sweep: str) -> str:
-    """Returns the storage's id. It distinguishes its runs from those of another storage with the same sweep."""
+    """Returns the id that distinguishes this storage's runs of a sweep from another's. Creates it if missing."""
     name = f"sweeps/{sweep}/storage-id"
     storage.files.create(name, secrets.token_hex(8).encode())
     return (storage.files.read(name) or b"").decode()
@@ -46,7 +46,7 @@ def ship_gallery(run: TrackedRun, storage: Storage, sweep: str) -> None:
 def ship_sweep_outcome(
     run: TrackedRun, states: Iterable[State], trial_runs: Iterable[TrackedRun], driver_active: bool
 ) -> None:
-    """Sets the sweep's status: RUNNING while a driver is active, else derived from the states of its trials."""
+    """Sets the status of the sweep's run: RUNNING while a driver is active, then derived from its trials' states."""
     if driver_active:
         run.remove_tags(labels.OUTCOME)
         run.set_status("RUNNING")
@@ -75,7 +75,7 @@ def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) ->
     ship = ship_command(storage.root, sweep, tracking_uri)
     file = database_file(uri)
     if file and not file.exists():
-        return f"not in MLflow: nothing of the sweep is shipped there; {ship}"
+        return f"not in MLflow: the sweep is not shipped; ship it first: {ship}"
     try:
         client = connect(uri)
         experiment = client.get_experiment_by_name(sweep)
@@ -83,7 +83,7 @@ def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) ->
         ours = {labels.KIND: "sweep", labels.STORAGE_ID: storage_id(storage, sweep)}
         run = next((each for each in runs if ours.items() <= each.tags.items()), None)
         if run is None:
-            return f"not in MLflow: it has no run of the sweep; {ship}"
+            return f"not in MLflow: it has no run of the sweep; ship it first: {ship}"
         client.log_artifacts(run.run_id, str(folder), REPORT_FOLDER)
     except ModuleNotFoundError as error:
         return f"not in MLflow: {error}"

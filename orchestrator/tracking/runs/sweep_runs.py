@@ -89,10 +89,10 @@ class SweepRuns:
         return ours
 
     def _forget_lost_artifacts(self, ours: dict[str, list[TrackedRun]]) -> None:
-        """Makes all artifacts be uploaded again if the manifest of the sweep is missing.
+        """Has all artifacts uploaded again if the artifact of the sweep's manifest is missing.
 
-        Checking every run would take a request each. The manifest is uploaded again only after all tags are removed, so
-        the removal is repeated if this process is killed.
+        Checking every run would take a request each. MLflow lists the newest runs first, so the sweep's run loses its
+        tag last. If this process is killed before, the next one finds the tag and repeats the removal.
         """
         if any(labels.MANIFEST_DIGEST in run.tags and run.lacks(artifacts.MANIFEST) for run in ours[""]):
             log.info("the tracker has lost the artifacts of sweep %s; they are uploaded again", self._stored.sweep.name)
@@ -100,7 +100,7 @@ class SweepRuns:
                 artifacts.forget(run)
 
     def _is_ours(self, run: TrackedRun, trial_id: str) -> bool:
-        """Returns whether a run shows this storage. Compares the end of epoch 0 if known, else the storage's id."""
+        """Returns whether a run belongs to this storage, by the end of epoch 0 if known, else by the storage id."""
         if (shown := run.tags.get(labels.ORIGIN)) and trial_id not in self._stored.damaged:
             try:
                 return shown == origin(self._storage.trial(trial_id))
@@ -132,7 +132,7 @@ class SweepRuns:
         )
 
     def _furthest(self, found: Sequence[TrackedRun]) -> TrackedRun | None:
-        """Returns the run with the most epochs and deletes its duplicates, which repeated create requests can cause."""
+        """Returns the run with the most epochs. Deletes duplicates, which can result from repeated create requests."""
         ranked = sorted(found, key=lambda run: (-run.shipped_epoch, run.started_ms, run.run_id))
         for duplicate in ranked[1:]:
             self._client.delete_run(duplicate.run_id)

@@ -22,7 +22,7 @@ _STATUS = {
 
 
 def run_tags(stored: StoredSweep, config: TrialConfig) -> dict[str, str]:
-    """Returns the tags of a trial's run. They describe the trial and its last attempt, or the driver if none."""
+    """Returns the tags of a trial's run. They describe the trial and its last attempt, or the driver before that."""
     trial = stored.trials.get(config.trial_id)
     attempt = trial.last_attempt if trial else None
     provenance, environment = (attempt.provenance, attempt.environment) if attempt else (stored.provenance, {})
@@ -83,7 +83,7 @@ def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[
 
 
 def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
-    """Sets files, outcome and status of an ended trial's run. In this order, shipping can continue after a kill.
+    """Sets artifacts, outcome and status of an ended trial's run, in this order, so that a killed shipper can continue.
 
     Raises:
         DamagedTrialError: if an epoch cannot be read.

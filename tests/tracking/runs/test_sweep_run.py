@@ -33,9 +33,11 @@ def test_a_report_replaces_an_older_one(tmp_path: Path, uri: str, folder: Path) 
 def test_a_tracker_without_the_sweep_is_left_unchanged(tmp_path: Path, uri: str, folder: Path) -> None:
     storage = stored.trained(tmp_path / "results", stored.sweep(seeds=1, epochs=1))
     line = log_report(storage, "toy", uri, folder)
-    assert line.startswith("not in MLflow: it has no run of the sweep; hessian-dynamics ship toy --storage")
+    assert line.startswith("not in MLflow: it has no run of the sweep; ship it first: hessian-dynamics ship toy ")
     absent = tmp_path / "absent.db"
-    assert log_report(storage, "toy", f"sqlite:///{absent}", folder).startswith("not in MLflow: nothing of the sweep")
+    assert log_report(storage, "toy", f"sqlite:///{absent}", folder).startswith(
+        "not in MLflow: the sweep is not shipped"
+    )
     assert not absent.exists()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.scheduling.counted import counted
+from orchestrator.counted import counted
 
 
 @pytest.mark.parametrize(
