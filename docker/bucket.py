@@ -6,9 +6,9 @@ import sys
 import boto3
 
 s3 = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
-there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+existing = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
 for name in sys.argv[1:]:
-    if name in there:
+    if name in existing:
         print(f"bucket {name} exists")
     else:
         s3.create_bucket(Bucket=name)

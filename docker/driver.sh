@@ -6,7 +6,7 @@
 #   TRIAL_GPU=0.125   share of a GPU for each trial of `run`; unset, the sweep file decides
 set -euo pipefail
 
-# A restarting head takes a moment. After two minutes Ray itself reports the error.
+# The head may be restarting. If it does not answer, `ray start` reports the error.
 for _ in $(seq 15); do
     ray health-check --address "$RAY_ADDRESS" > /dev/null 2>&1 && break
     sleep 5
@@ -15,5 +15,5 @@ ray start --address="$RAY_ADDRESS" --num-cpus=0 --num-gpus=0 --object-store-memo
 if [ "$1" = run ] && [ -n "${TRIAL_GPU:-}" ]; then
     set -- "$@" --set "resources.gpu=$TRIAL_GPU"
 fi
-# exec, so that SIGTERM reaches the command, which lets trials finish their epoch.
+# exec, so that SIGTERM reaches the command, which then lets trials finish their epoch.
 exec hessian-dynamics "$@"

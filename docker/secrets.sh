@@ -18,7 +18,7 @@ done
 chmod 700 secrets
 chmod 600 secrets/*
 
-# Containers see these files with owner and mode, so they run as the owner; root assigns them to the image's user.
+# Only the owner can read these files, so containers run as the owner. Root gives the files to the image's user.
 user=$(id -u)
 if [ "$user" = 0 ]; then
     user=10001
