@@ -35,7 +35,7 @@ def check_models(sweep: Sweep) -> None:
 
     Raises:
         ValueError: if models, batch sizes or augmentations do not fit their data. Names all of them.
-        ModelCodeError: if the code of a user's own network raises.
+        UserCodeError: if the code of a user's own network raises.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):

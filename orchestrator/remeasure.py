@@ -19,7 +19,7 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.own_code import code_digests, own_code
+from orchestrator.training.user_code.own_code import code_digests, own_code
 from orchestrator.trial import accepted_code, device_of, refuse_other_data
 
 

@@ -10,7 +10,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
-from orchestrator.training.models.own_code import importable_from
+from orchestrator.training.user_code.own_code import importable_from
 from orchestrator.trial import TrialOptions, run_trial
 
 

@@ -25,7 +25,7 @@ from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import describe, reproducible
 from orchestrator.training.loop import TrainedEpoch, train
-from orchestrator.training.models.own_code import code_digests, own_code
+from orchestrator.training.user_code.own_code import code_digests, own_code
 
 _RIVAL_POLL_SECONDS = 2.0
 

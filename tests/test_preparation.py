@@ -15,7 +15,7 @@ from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.samples import DataError
-from orchestrator.training.models.user_code import ModelCodeError
+from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training.folders import make_folder
 from tests.training.trials import small_trial
 
@@ -107,7 +107,7 @@ def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_bug_in_a_user_defined_network_raises_model_code_error() -> None:
-    with pytest.raises(ModelCodeError, match="no width is good"):
+    with pytest.raises(UserCodeError, match="no width is good"):
         misfits(small_trial(model={"name": "tests.training.user_nets:Broken", "width": 1}))
 
 

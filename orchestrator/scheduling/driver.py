@@ -44,7 +44,7 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
         DataError: if a data set is missing or damaged.
         ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
-        ModelCodeError: if the code of a user's own network raises.
+        UserCodeError: if the code of a user's own network raises.
         ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
         KeyboardInterrupt: if the user asked twice to stop.
     """
@@ -104,7 +104,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
     """
     # These imports load torch, which takes seconds.
     from orchestrator.preparation import check_models, prepare_data
-    from orchestrator.training.models.own_code import importable_from
+    from orchestrator.training.user_code.own_code import importable_from
 
     with console.status("reading the data"):
         prepare_data(sweep)
@@ -159,7 +159,7 @@ def engine(options: RunOptions, resources: Resources) -> Engine:
 
 
 def _code_of(sweep: Sweep) -> dict[str, str]:
-    from orchestrator.training.models.own_code import code_digests, named_modules, own_code
+    from orchestrator.training.user_code.own_code import code_digests, named_modules, own_code
 
     trials = {frozenset(named_modules(trial)): trial for trial in sweep.trials}
     return {module: digest for trial in trials.values() for module, digest in code_digests(own_code(trial)).items()}

@@ -11,7 +11,7 @@ from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.recorded_code import changed_code, record_code, recorded_code
 from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
-from orchestrator.training.models.own_code import code_digests, importable_from, named_modules, own_code
+from orchestrator.training.user_code.own_code import code_digests, importable_from, named_modules, own_code
 
 MOST_CHANGES = 10
 """Maximum number of changes that are listed."""

@@ -142,7 +142,7 @@ class TrainingJob:
         Raises:
             UnfitError: if the user's code or the data on this node differs from the driver's, or it lacks the GPU.
         """
-        from orchestrator.training.models.own_code import code_digests, importable_from, own_code
+        from orchestrator.training.user_code.own_code import code_digests, importable_from, own_code
         from orchestrator.trial import MissingGpuError, data_digest
 
         importable_from(self.code_root)

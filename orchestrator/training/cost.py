@@ -26,7 +26,7 @@ from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model, train_epoch
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.user_code import user_code_errors
+from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
 
 _TRAINED_STEPS = 100
@@ -97,7 +97,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
 
     Raises:
         ValueError: if the model does not fit the data.
-        ModelCodeError: if the user's own network raises.
+        UserCodeError: if the user's own network raises.
     """
     data = probe_data(part.config.data, device)
     timed = {
@@ -105,7 +105,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
         PartKind.EVALUATING: _evaluating_seconds,
         PartKind.MEASURING: _measuring_seconds,
     }
-    with user_code_errors(part.config.model.name, f"timed while {part.kind.value}"):
+    with NETWORK.errors(part.config.model.name, f"timed while {part.kind.value}"):
         return timed[part.kind](part, data, device)
 
 

@@ -17,7 +17,7 @@ from orchestrator.training.devices import to_device
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.networks import build_model, check_batches
-from orchestrator.training.models.user_code import user_code_errors
+from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.optimizers.schedules import set_learning_rate
 from orchestrator.training.step import EagerStep, Step
@@ -43,7 +43,7 @@ def train(
 
     Raises:
         ValueError: if model, batch size or augmentation do not fit the data.
-        ModelCodeError: if the user's own network raises.
+        UserCodeError: if the user's own network raises.
     """
     model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
@@ -53,7 +53,7 @@ def train(
     step = training_step(model, optimizer, data, config)
     for epoch in range(first, config.epochs + 1):
         seconds = 0.0
-        with user_code_errors(config.model.name, f"trained and evaluated in epoch {epoch}"):
+        with NETWORK.errors(config.model.name, f"trained and evaluated in epoch {epoch}"):
             if epoch > 0:
                 started = time.perf_counter()
                 train_epoch(model, optimizer, data, config, epoch, step)
@@ -72,7 +72,7 @@ def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:
 
     Raises:
         ValueError: if model, batch size or augmentation do not fit the data.
-        ModelCodeError: if the user's own network raises.
+        UserCodeError: if the user's own network raises.
     """
     check_augmentation(config.augmentation, data.shape)
     model = build_model(config.model, data.shape, len(data.classes), config.seed)

@@ -21,7 +21,7 @@ from orchestrator.scheduling.retry import (
 )
 from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.training.data.samples import DataError
-from orchestrator.training.models.user_code import ModelCodeError
+from orchestrator.training.user_code.extension_point import UserCodeError
 
 
 def raised(error: BaseException) -> Failure:
@@ -62,7 +62,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
             FailureKind.OUT_OF_MEMORY,
         ),
         (
-            caused(ModelCodeError("model 'a:B' raised"), torch.OutOfMemoryError("CUDA out of memory")),
+            caused(UserCodeError("model 'a:B' raised"), torch.OutOfMemoryError("CUDA out of memory")),
             FailureKind.OUT_OF_MEMORY,
         ),
         (storage_error(errno.EIO), FailureKind.STORAGE),
@@ -87,7 +87,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "weights.pt"), FailureKind.ERROR),
         (ValueError("the analysis of out of memory errors"), FailureKind.ERROR),
         (DataError("restore the images"), FailureKind.ERROR),
-        (ModelCodeError("model 'a:B' raised when called"), FailureKind.ERROR),
+        (UserCodeError("model 'a:B' raised when called"), FailureKind.ERROR),
         (ZeroDivisionError("division by zero"), FailureKind.ERROR),
     ],
     ids=lambda value: value.value if isinstance(value, FailureKind) else f"{type(value).__name__} {value}"[:50],

@@ -10,9 +10,9 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.augmentation import draw_augmentation
 from orchestrator.training.loop import TrainedEpoch, train
 from orchestrator.training.models.networks import build_model
-from orchestrator.training.models.user_code import ModelCodeError
 from orchestrator.training.optimizers.schedules import learning_rate_factor
 from orchestrator.training.streams import derived_seed, stream
+from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training.trials import CPU, digits, few_digits, small_trial
 
 ADAM = {"name": "adam", "lr": 0.001, "weight_decay": 0.01}
@@ -204,6 +204,6 @@ def test_unfit_config_is_reported_before_training(fields: dict[str, object], mes
 def test_exception_of_the_users_network_during_training_is_reported() -> None:
     own = {"name": "tests.training.user_nets:BrokenPass", "in_training": True}
     with pytest.raises(
-        ModelCodeError, match="raised when trained and evaluated in epoch 1: ValueError: a bug in the pa"
+        UserCodeError, match="raised when trained and evaluated in epoch 1: ValueError: a bug in the pa"
     ):
         trained(model=own, measurement=NOTHING)

@@ -15,6 +15,7 @@ from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import Plan
+from orchestrator.training.user_code.own_code import own_names
 
 if TYPE_CHECKING:
     from orchestrator.training.cost import EpochPart
@@ -69,9 +70,9 @@ def missing_epochs(plan: Plan) -> dict[str, range]:
 
 
 def own_code(plan: Plan) -> list[str]:
-    """Returns a line for each user-defined network that a run or a probe will import."""
-    names = Counter(plan.trial(trial_id).model.name for trial_id in plan.todo)
-    return [f"runs your code: {name} ({counted(count, 'trial')})" for name, count in names.items() if ":" in name]
+    """Returns a line for each user-defined network or optimizer that a run or a probe will import."""
+    names = Counter(name for trial_id in plan.todo for name in own_names(plan.trial(trial_id)))
+    return [f"runs your code: {name} ({counted(count, 'trial')})" for name, count in names.items()]
 
 
 def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> Estimate:

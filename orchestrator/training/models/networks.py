@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from orchestrator.study.model_config import CnnConfig, MlpConfig, ModuleConfig
-from orchestrator.training.models.user_code import build_user_model, user_code_errors
+from orchestrator.training.models.user_code import NETWORK, build_user_model
 from orchestrator.training.streams import derived_seed
 
 CHANNELS = 32
@@ -66,7 +66,7 @@ def build_model(config: CnnConfig | MlpConfig | ModuleConfig, shape: Shape, clas
 
     Raises:
         ValueError: if the user's own network cannot be imported or called, or its output has the wrong shape.
-        ModelCodeError: if the user's own network raises.
+        UserCodeError: if the user's own network raises.
     """
 
     def seed_weights() -> None:
@@ -90,7 +90,7 @@ def build_model(config: CnnConfig | MlpConfig | ModuleConfig, shape: Shape, clas
 def check_outputs(model: nn.Module, name: str, shape: Shape, classes: int) -> None:
     """Raises ValueError if a model does not return one score per class for every image."""
     training = model.training
-    with torch.no_grad(), user_code_errors(name, f"called with 2 images of shape {shape}"):
+    with torch.no_grad(), NETWORK.errors(name, f"called with 2 images of shape {shape}"):
         outputs = model.eval()(torch.zeros(2, *shape))
     model.train(training)
     given = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

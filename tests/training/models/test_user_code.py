@@ -11,8 +11,8 @@ from torch import nn
 
 from orchestrator.study.model_config import ModuleConfig
 from orchestrator.training.models.networks import build_model
-from orchestrator.training.models.own_code import importable_from
-from orchestrator.training.models.user_code import ModelCodeError
+from orchestrator.training.user_code.extension_point import UserCodeError
+from orchestrator.training.user_code.own_code import importable_from
 
 SHAPE = (1, 8, 8)
 HERE = "tests.training.user_nets"
@@ -126,7 +126,7 @@ def shown(error: BaseException) -> str:
 def test_an_exception_of_the_users_network_keeps_its_traceback(
     name: str, arguments: dict[str, Any], message: str, line: str
 ) -> None:
-    with pytest.raises(ModelCodeError) as caught:
+    with pytest.raises(UserCodeError) as caught:
         build(name, **arguments)
     assert message in str(caught.value)
     assert line in shown(caught.value)
@@ -147,7 +147,7 @@ def test_a_failed_import_shows_the_line(
     (tmp_path / "half_written.py").write_text(code)
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))
-    with pytest.raises(ModelCodeError) as caught:
+    with pytest.raises(UserCodeError) as caught:
         build_model(config("half_written:Net"), SHAPE, 10, 0)
     assert message in str(caught.value)
     assert 'half_written.py", line 1' in shown(caught.value)

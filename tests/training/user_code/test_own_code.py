@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.training.models.own_code import code_digests, find_module, named_modules, note_import, own_code
+from orchestrator.training.user_code.own_code import (
+    code_digests,
+    find_module,
+    named_modules,
+    note_import,
+    own_code,
+    own_names,
+)
 from tests.training.trials import small_trial
 
 
@@ -36,6 +43,13 @@ def found(name: str) -> list[str]:
 def test_built_in_networks_have_no_code() -> None:
     assert own_code(small_trial()) == {}
     assert named_modules(small_trial(model={"name": "a.b:Net", "kind": "c:d"})) == {"a.b"}
+
+
+def test_classes_of_torch_are_not_the_users_code() -> None:
+    trial = small_trial(model={"name": "torch.nn:Identity"})
+    assert own_code(trial) == {}
+    assert own_names(trial) == []
+    assert own_names(small_trial(model={"name": "torchy:Net"})) == ["torchy:Net"]
 
 
 def test_imports_within_the_project_are_followed(project: Path) -> None:

@@ -17,6 +17,8 @@ from orchestrator.study.config import TrialConfig
 
 _HESSIAN_DYNAMICS = ("orchestrator", "estimators")
 """Packages that a user's checkout may contain. Their commit is recorded instead."""
+_TORCH = "torch"
+"""Named for its classes, such as ``torch.optim:NAdam``. Its version is recorded instead."""
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
@@ -41,8 +43,18 @@ def own_code(config: TrialConfig) -> dict[str, bytes]:
 
 def named_modules(config: TrialConfig) -> set[str]:
     """Returns the modules of the user's own code that a trial names as ``package.module:attribute``."""
+    return {name.partition(":")[0] for name in own_names(config)}
+
+
+def own_names(config: TrialConfig) -> list[str]:
+    """Returns the names of the user's own code in a trial, such as ``my_nets:Net``."""
     names = (value for key, value in config.flat().items() if key.rpartition(".")[2] == "name")
-    return {name.partition(":")[0] for name in names if isinstance(name, str) and ":" in name}
+    return [name for name in names if isinstance(name, str) and is_own(name)]
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in a sweep file names the user's own code. Classes of torch are not the user's."""
+    return ":" in name and name.partition(":")[0].partition(".")[0] != _TORCH
 
 
 def code_digests(code: dict[str, bytes]) -> dict[str, str]:

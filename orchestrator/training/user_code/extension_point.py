@@ -1,0 +1,161 @@
+"""Imports, checks and calls what a sweep file names as `package.module:attribute`.
+
+A network or an optimizer can be the user's own. Each such part of a trial is an `ExtensionPoint`.
+"""
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestrator.training.user_code.own_code import note_import
+
+
+class UserCodeError(RuntimeError):
+    """The user's own code raised an exception. Not a ValueError, since those are shown without a traceback."""
+
+
+@dataclass(frozen=True)
+class ExtensionPoint:
+    """A part of a trial that the user's own code can define."""
+
+    noun: str
+    """The part in error messages: ``model``."""
+    base: type | None
+    """The class from which the user's class derives; None if the user's code is a function."""
+    base_name: str
+    """The base in error messages: ``torch.nn.Module``; for a function, a description of it."""
+
+    def find(self, name: str) -> Any:
+        """Imports and returns the class or function of this name.
+
+        Raises:
+            ValueError: if the module or attribute does not exist, or is something else.
+            UserCodeError: if the module raises.
+        """
+        path, _, attribute = name.partition(":")
+        module = self._import(name, path)
+        found, suggestion = getattr(module, attribute, None), self._suggestion(module, attribute)
+        if found is None:
+            raise ValueError(f"{self.noun} {name!r}: {_location(module)} has no {self._what} {attribute!r}{suggestion}")
+        if not self._accepts(found):
+            given = "another class" if self.base and isinstance(found, type) else f"a {type(found).__name__}"
+            raise ValueError(f"{self.noun} {name!r} is {given}, expected {self._expected}{suggestion}")
+        return found
+
+    @contextlib.contextmanager
+    def errors(self, name: str, doing: str) -> Iterator[None]:
+        """Turns exceptions of imported code into UserCodeError, with the original as its cause.
+
+        Args:
+            name: the name in the sweep file. Exceptions of built-in parts are not converted.
+            doing: completes the message "model raised when ...".
+        """
+        if ":" not in name:
+            yield
+            return
+        try:
+            yield
+        except UserCodeError:  # converted already, by the part that raised
+            raise
+        except Exception as error:
+            text = f"{self.noun} {name!r} raised when {doing}: {type(error).__name__}: {error}"
+            raise UserCodeError(text) from error
+
+    @property
+    def _what(self) -> str:
+        return "class" if self.base else "function"
+
+    @property
+    def _expected(self) -> str:
+        return f"a class derived from {self.base_name}" if self.base else self.base_name
+
+    def _accepts(self, found: object) -> bool:
+        if self.base is None:
+            return callable(found)
+        return isinstance(found, type) and issubclass(found, self.base)
+
+    def _import(self, name: str, path: str) -> ModuleType:
+        importlib.invalidate_caches()
+        if path not in sys.modules:
+            note_import(path)
+        try:
+            with self.errors(name, "imported"):
+                return importlib.import_module(path)
+        except UserCodeError as error:
+            cause = error.__cause__
+            missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
+            if missing is None or not f"{path}.".startswith(f"{missing}."):
+                raise
+            raise ValueError(
+                f"{self.noun} {name!r}: {cause}; Python looked in {_searched_folders()}: run the command in the folder "
+                f"from which `import {path}` works, or install the package"
+            ) from None
+
+    def _suggestion(self, module: ModuleType, attribute: str) -> str:
+        own = vars(module).items()
+        # A module's functions include those that it imports, which are no candidates.
+        candidates = [
+            key
+            for key, value in own
+            if self._accepts(value) and (self.base or getattr(value, "__module__", "") == module.__name__)
+        ]
+        if not candidates:
+            return f"; it has no {self.base_name if self.base else 'function'}"
+        close = difflib.get_close_matches(attribute, candidates, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ";"
+        return f"{hint} it has: {', '.join(sorted(candidates))}"
+
+
+def check_arguments(what: str, target: Any, positional: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
+    """Raises ValueError if a class or function cannot be called with these arguments.
+
+    Args:
+        what: names the target in the message: ``model 'my_nets:Net'``.
+        target: the class or function.
+        positional: arguments that the sweep file does not give. The message leaves them out.
+        arguments: the keyword arguments.
+    """
+    signature = inspect.signature(target)
+    try:
+        signature.bind(*positional, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{what} cannot be called with {shown(arguments)}: {error}; its signature is "
+            f"{target.__name__}{_without(signature, len(positional))}"
+        ) from None
+
+
+def named_parameters(target: Any) -> set[str]:
+    """Returns the names of the parameters that can be passed by keyword."""
+    parameters = inspect.signature(target).parameters.items()
+    return {key for key, value in parameters if value.kind in (value.POSITIONAL_OR_KEYWORD, value.KEYWORD_ONLY)}
+
+
+def shown(arguments: Mapping[str, Any]) -> str:
+    """Returns the arguments as in a call, or ``no arguments``."""
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+
+
+def _without(signature: inspect.Signature, count: int) -> inspect.Signature:
+    if count == 0:
+        return signature
+    return signature.replace(parameters=list(signature.parameters.values())[count:], return_annotation=signature.empty)
+
+
+def _searched_folders() -> str:
+    folders = [Path(entry or ".").resolve() for entry in sys.path]
+    pythons = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    # Leave out the folders of the Python installation.
+    own = [str(folder) for folder in folders if folder.is_dir() and not any(map(folder.is_relative_to, pythons))]
+    return ", ".join([*dict.fromkeys(own), "the installed packages"])
+
+
+def _location(module: ModuleType) -> str:
+    return f"module {module.__name__!r} ({getattr(module, '__file__', None) or 'a folder without __init__.py'})"
