@@ -144,7 +144,7 @@ def test_unpacked_files_are_removed_after_decoding() -> None:
 def test_a_failed_read_leaves_no_copy() -> None:
     def read(unpacked: Path) -> RawDataset:
         whole = images()
-        broken = RawSplit(whole.test.targets, (_ for _ in [1] if 1 / 0))
+        broken = RawSplit(whole.test.labels, (_ for _ in [1] if 1 / 0))
         return RawDataset(whole.classes, whole.shape, whole.train, broken)
 
     with pytest.raises(ZeroDivisionError):
