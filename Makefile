@@ -1,4 +1,4 @@
-# `make sweep` and `make test` set themselves up.
+# Targets create .venv and install what they need.
 PYTHON ?= python3
 VENV ?= .venv
 SWEEP ?= $(if $(RAY_ADDRESS),paper,quickstart)
@@ -11,26 +11,26 @@ WHY := $(if $(RAY_ADDRESS),on a cluster: RAY_ADDRESS is $(RAY_ADDRESS),without a
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 DEVELOP := $(VENV)/.develop
-BENCHED := $(VENV)/.benched
 CLUSTERED := $(VENV)/.clustered
-.DEFAULT_GOAL := help
+BENCHED := $(VENV)/.benched
 DOCUMENTED := $(VENV)/.documented
+.DEFAULT_GOAL := help
 .PHONY: help setup sweep ui report test test-slow chaos test-cluster cluster-secrets check docs bench clean
 
 help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 	@echo "variables: SWEEP=$(SWEEP) STORAGE=$(STORAGE) TRACKING_URI=$(TRACKING_URI) UI_PORT=$(UI_PORT) PYTHON=$(PYTHON)"
 
-setup: $(SETUP)  ## creates .venv and installs what a sweep needs, in the versions of requirements.lock
+setup: $(SETUP)  ## creates .venv and installs what a sweep needs, with the versions in requirements.lock
 
-sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); run again, it computes what is missing
-	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default $(WHY); make sweep SWEEP=... runs another))"
+sweep: $(SETUP)  ## runs SWEEP (a file, or a name in sweeps/); repeat it to compute what is missing
+	@echo "sweep: $(SWEEP)$(if $(filter file,$(origin SWEEP)), (the default $(WHY); to run another: make sweep SWEEP=...))"
 	@$(BIN)/hessian-dynamics run $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI)
 
-ui: $(SETUP)  ## serves the curves (MLflow) on 127.0.0.1, port UI_PORT
+ui: $(SETUP)  ## serves the curves in MLflow on 127.0.0.1, port UI_PORT
 	$(BIN)/mlflow ui --backend-store-uri $(TRACKING_URI) --host 127.0.0.1 --port $(UI_PORT)
 
-report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr sets the groups
+report: $(SETUP)  ## writes report.html, figures and tables of SWEEP; BY=optimizer.lr groups the trials by learning rate
 	@$(BIN)/hessian-dynamics report $(SWEEP) --storage $(STORAGE) --tracking-uri $(TRACKING_URI) $(if $(BY),--by $(BY))
 
 test: $(DEVELOP)  ## runs the tests, about five minutes on two cores; COVERAGE=1 reports the coverage
@@ -39,13 +39,13 @@ test: $(DEVELOP)  ## runs the tests, about five minutes on two cores; COVERAGE=1
 test-slow: $(DEVELOP)  ## runs the slow tests: storms, full disks, kills through Ray, whole benchmarks
 	$(BIN)/pytest -n 2 --dist worksteal -m slow $(PYTEST)
 
-chaos: $(DEVELOP)  ## breaks sweeps on purpose for a quarter of an hour and compares; SEED=n draws other faults
+chaos: $(DEVELOP)  ## injects random faults into sweeps for a quarter of an hour; SEED=N draws other faults, STORM=NAME runs one
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),0) $(if $(STORM),--only $(STORM))
 
-test-cluster: $(CLUSTERED)  ## runs the services of docker/compose.yaml without a container engine and breaks them; needs root
+test-cluster: $(CLUSTERED)  ## runs and breaks the services of docker/compose.yaml without a container engine; needs root
 	$(BIN)/pytest -m cluster tests/cluster -rs --capture=no --durations=0
 
-cluster-secrets:  ## creates the token and passwords of docker/compose.yaml that do not exist yet
+cluster-secrets:  ## creates the secrets of docker/compose.yaml that are missing
 	@docker/secrets.sh
 
 check: $(DEVELOP)  ## ruff, mypy and import-linter
@@ -57,10 +57,10 @@ check: $(DEVELOP)  ## ruff, mypy and import-linter
 docs: $(DOCUMENTED)  ## builds the documentation strictly into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(BENCHED)  ## runs the benchmarks; BENCH=name runs one, DATA=folder takes its images
+bench: $(BENCHED)  ## runs the benchmarks; BENCH=NAME runs one, DATA=FOLDER uses its images, QUICK=1 only checks that they run
 	@$(BIN)/python -m benchmarks $(BENCH) $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
-clean:  ## removes caches of tools; keeps .venv, results and the tracker's database
+clean:  ## removes the caches of tools; keeps .venv, results and the tracker's database
 	rm -rf site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
@@ -69,22 +69,12 @@ $(BIN)/python:
 	    { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(SETUP): pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep]'
-	@touch $@
-
-$(DEVELOP): pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,check]'
-	@touch $@ $(SETUP)
-
-$(CLUSTERED): pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,test,cluster]'
-	@touch $@ $(SETUP)
-
-$(BENCHED): pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,bench]'
-	@touch $@ $(SETUP)
-
-$(DOCUMENTED): pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sweep,docs]'
+# One environment; each file in it marks that these extras are installed.
+$(SETUP): EXTRAS := sweep
+$(DEVELOP): EXTRAS := sweep,test,check
+$(CLUSTERED): EXTRAS := sweep,test,cluster
+$(BENCHED): EXTRAS := sweep,bench
+$(DOCUMENTED): EXTRAS := sweep,docs
+$(SETUP) $(DEVELOP) $(CLUSTERED) $(BENCHED) $(DOCUMENTED): pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	@touch $@ $(SETUP)
