@@ -28,7 +28,7 @@ def test_the_header_of_quickstart_matches_its_content() -> None:
     assert len(sweep.trials) == len(sweep.by_id) == 12
     assert sweep.varied == ("optimizer.lr", "batch_size", "seed")
     assert {optimizer(trial).lr for trial in sweep.trials} == {0.05, 0.01}
-    assert "Two learning rates, two batch sizes, three seeds" in header
+    assert "two learning rates, two batch sizes and three seeds" in header
     assert sweep.resources == Resources(cpu=1, gpu="auto")
 
 
