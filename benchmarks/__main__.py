@@ -1,4 +1,4 @@
-"""Entry point of ``python -m benchmarks [NAME ...] [--data FOLDER] [--quick]``. ``report`` only updates the tables."""
+"""The command line of the benchmarks: ``python -m benchmarks --help``."""
 
 import argparse
 import sys
@@ -35,17 +35,18 @@ BENCHMARKS: dict[str, Benchmark] = {
     )
 }
 QUICK_RESULTS = Path("build/benchmarks")
-"""Folder of quick results, kept apart so that they do not replace real ones."""
+"""Folder of quick results, separate so that they do not replace real ones."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the named benchmarks, or all of them. Stores each result as soon as it is complete."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="Benchmarks against other implementations.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}, or report; default: all")
+    names = f"{', '.join(BENCHMARKS)}; or report, which only updates the tables; default: all"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder to use instead of random images")
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases of scaling or gpu to run")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of products, traces, measurement")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases of scaling, plan or gpu to run")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for products, traces and measurement")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - {*BENCHMARKS, "report"}:
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; the benchmarks are {', '.join(BENCHMARKS)}")
@@ -55,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--device cuda: torch finds no GPU; omit the option to measure the CPU")
     data, scale, device = given.data and given.data.resolve(), "quick" if given.quick else "full", given.device
     settings = Settings(data, scale, device=torch.device(device), only=tuple(given.only))  # type: ignore[arg-type]
-    names = [name for name in given.names if name != "report"] or ([] if given.names else list(BENCHMARKS))
+    chosen = [name for name in given.names if name != "report"] or ([] if given.names else list(BENCHMARKS))
     try:
-        for name in names:
+        for name in chosen:
             _run(BENCHMARKS[name], settings)
     except ValueError as error:  # invalid input, such as an unknown case
         sys.exit(f"error: {error}")

@@ -26,8 +26,6 @@ _SIZE = 100
 
 @dataclass(frozen=True)
 class IntervalsSizes:
-    """The numbers of draws and probes."""
-
     draws: int
     probes: tuple[int, ...]
 
@@ -47,20 +45,18 @@ class DenseOperator:
         self.size, self.dtype, self.device, self.products = len(matrix), matrix.dtype, matrix.device, 0.0
 
     def matvec(self, vector: Tensor) -> Tensor:
-        """A @ vector."""
         self.products += 1
         return self.matrix @ vector
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        """A @ vector."""
         return self.matvec(vector)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Draws probes of every matrix and counts the intervals that contain its trace."""
+    """Estimates the trace of every matrix many times and counts the intervals that contain it."""
     sizes = SIZES[settings.scale]
     rows = []
-    # One thread is faster than several because the matrices are small.
+    # One thread is faster for small matrices.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -75,7 +71,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """The coverage of each method, by matrix, number of probes and distribution of the probes."""
+    """Coverage by matrix, number and distribution of the probes, and method."""
     rows, draws = result.measured["rows"], result.measured["draws"]
     cells: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -90,11 +86,11 @@ def table(result: Result) -> str:
     header = ["matrix", "effective rank", "probes"]
     for letter in ("G", "R"):
         header += [f"{letter}: {STUDENT}", f"{letter}: {CHEBYSHEV}", f"{letter}: {USUAL}"]
-    checked = sum(draws for _ in rows)
     return (
-        f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws per cell, {checked:,} in "
-        f"total; binomial error {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student: coverage among the draws "
-        "with enough probes (`too_few_probes` is None); if most have too few, the coverage of all is in parentheses."
+        f"{markdown(header, lines)}\n\nG: Gaussian, R: Rademacher probes; {draws:,} draws per cell, "
+        f"{draws * len(rows):,} in total; binomial error {percent(math.sqrt(LEVEL * (1 - LEVEL) / draws))}. Student: "
+        "coverage of the draws with enough probes (`too_few_probes` is None); if most have too few, coverage of all "
+        "draws in parentheses."
     )
 
 
@@ -131,13 +127,13 @@ def _drawn(name: str, matrix: Tensor, distribution: Distribution, probes: int, d
 
 
 def _usual(result: HutchinsonResult) -> tuple[float, float]:
-    """The textbook Student t interval, computed from the standard deviation of the samples."""
+    """The textbook Student t interval from the standard deviation of the samples."""
     half = student_quantile((1.0 + LEVEL) / 2.0, len(result.samples) - 1) * result.standard_error
     return result.value - half, result.value + half
 
 
 def _planted(*eigenvalues: float) -> Tensor:
-    """A matrix with these nonzero eigenvalues and random eigenvectors."""
+    """A matrix with these eigenvalues, random eigenvectors, and otherwise eigenvalue 0."""
     values = torch.zeros(_SIZE, dtype=torch.float64)
     values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
     gaussian = torch.randn(_SIZE, _SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -147,7 +143,7 @@ def _planted(*eigenvalues: float) -> Tensor:
 
 
 def _network(steps: int) -> Tensor:
-    """The Hessian of a small classifier on noisy points after `steps` steps of gradient descent."""
+    """The Hessian of a small classifier of noisy points after `steps` steps of gradient descent."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()

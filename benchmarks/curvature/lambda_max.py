@@ -1,4 +1,4 @@
-"""Accuracy of lambda_max after ten products, with and without a coarse start, and reliability of `converged`."""
+"""Accuracy of lambda_max after at most ten products, with and without a coarse start, and of `converged`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from orchestrator.training.data.data_splits import DataSplits
 TOLERANCE = 1e-3
 PRODUCTS = 10
 _ROUNDING = 5e-4
-"""Relative rounding error of float32. A Ritz value exceeds the largest eigenvalue by at most this."""
+"""Maximum relative rounding error of a Ritz value in float32. A larger excess means that the reference is wrong."""
 Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
 WAYS: dict[str, Way] = {
     "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw),
@@ -32,21 +32,20 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True)
 class LambdaMaxSizes:
-    """The cases to measure."""
-
     trained_on: int
-    """Number of training images. Measurements use the first images."""
+    """Number of training images."""
     images: int
+    """Number of images in a measurement, the first of the training images."""
     stages: dict[str, int]
     """Maps the name of a stage to its epoch."""
     seeds: dict[str, int]
-    """Maps a network to the number of training runs with each optimizer."""
+    """Maps the name of a network to the number of training runs with each optimizer."""
     untrained: int
-    """Number of untrained networks (seeds) of each architecture."""
+    """Number of seeds of each network before training."""
     many: int
-    """Number of images if a case is also measured on more images."""
+    """Number of images in the additional measurements on more images."""
     on_many: tuple[tuple[str, str, int, str], ...]
-    """The cases measured on more images: network, optimizer, seed and stage."""
+    """The cases that are also measured on more images: network, optimizer, seed and stage."""
 
 
 _FULL = LambdaMaxSizes(
@@ -73,7 +72,7 @@ SIZES: dict[Scale, LambdaMaxSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains the networks, looks up or computes the reference lambda_max, and estimates it by every method."""
+    """Trains the networks, reads or computes their reference lambda_max, and estimates it by every method."""
     sizes = SIZES[settings.scale]
     data = first(resident_data(settings, sizes.trained_on), sizes.trained_on)
     references = References(REFERENCES if settings.scale == "full" else None)
@@ -86,7 +85,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Hits, reliability of `converged` and number of products by method, stage of training and number of images."""
+    """Hits, reliability of `converged` and number of products, by start, stage of training and number of images."""
     measured = result.measured
     rows = []
     for images in sorted({case["images"] for case in measured["cases"]}):
@@ -98,12 +97,13 @@ def table(result: Result) -> str:
         }
         for way in measured["cases"][0]["found"]:
             rows += [_row(way, images, name, group, measured["tolerance"]) for name, group in groups.items() if group]
-    header = ["way", "cases", "images", "number", "hits", "converged hits", "converged misses"]
-    header += ["until a hit", "until converged", "worst"]
+    header = ["start of Lanczos", "cases", "images", "number", "hits", "converged hits", "converged misses"]
+    header += ["until a hit", "until converged", "largest error"]
     return (
-        f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Until a "
-        "hit: median number of products. Until converged: median (maximum) number until `converged` or the limit of "
-        f"{measured['most_products']}. Products of the coarse start count as fractions. Worst: largest relative error."
+        f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Converged "
+        "hits, misses: those for which `converged` is True. Until a hit: median number of products. Until converged: "
+        f"median (maximum) number until `converged` or the limit of {measured['most_products']}. Products of the "
+        "coarse start count as fractions."
     )
 
 
@@ -128,7 +128,7 @@ def _row(way: str, images: int, name: str, cases: Sequence[dict[str, Any]], tole
 
 
 def _first_hit(found: dict[str, Any], reference: float, tolerance: float) -> float:
-    """Number of products until lambda_max is first within the tolerance. If it never is, the total plus one."""
+    """Number of products until lambda_max is within the tolerance; the total plus one if it never is."""
     before = found["products"] - len(found["history"])
     near = [abs(value / reference - 1.0) <= tolerance for value in found["history"]]
     return float(before + (near.index(True) + 1 if True in near else len(near) + 1))

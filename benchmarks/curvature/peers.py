@@ -1,4 +1,4 @@
-"""Power iteration and trace estimation in five implementations: ours, the paper's equations, and three libraries."""
+"""Power iteration and trace estimation by our code, the paper's equations and three libraries."""
 
 import contextlib
 import copy
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from estimators import HessianOperator, hutchinson, power_iteration
 
 NEVER = -float("inf")
-"""A negative convergence tolerance, so that no library stops early."""
+"""Convergence tolerance with which no library stops early."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class PeerProblem:
 
     @property
     def device(self) -> torch.device:
-        """The device of the model and the images."""
         return self.inputs.device
 
     def part(self, count: int) -> "PeerProblem":
@@ -35,7 +34,6 @@ class PeerProblem:
         return PeerProblem(self.model, self.inputs[:count], self.labels[:count])
 
     def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
-        """The images and labels in batches of `size`."""
         return list(zip(self.inputs.split(size), self.labels.split(size), strict=True))
 
     def own_model(self) -> nn.Module:
@@ -48,8 +46,6 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Implementation:
-    """The functions of one implementation: power iteration, trace estimation and a Hessian-vector product."""
-
     power: Callable[[int], object]
     trace: Callable[[int], object]
     product: Product
@@ -67,7 +63,7 @@ def ours(problem: PeerProblem) -> Implementation:
 
 
 def paper(problem: PeerProblem) -> Implementation:
-    """Algorithm 1 as written in the paper, with one batch. It rebuilds the graph of the gradient for each product."""
+    """Algorithm 1 as written in the paper: one batch, and a new graph of the gradient for each product."""
     model = problem.own_model()
     parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
@@ -122,7 +118,7 @@ def pyhessian(problem: PeerProblem, chunk: int) -> Implementation:
 
 
 def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
-    """hessian-eigenthings. The batches have equal size because it averages the means of the batches."""
+    """hessian-eigenthings. It averages the means of the batches, so they must have equal size."""
     from hessian_eigenthings.algorithms.power_iteration import power_iteration_one
     from hessian_eigenthings.algorithms.trace import hutchinson as their_hutchinson
     from hessian_eigenthings.loss_fns.standard import supervised_loss
@@ -137,9 +133,9 @@ def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
 
 
 def curvlinops(problem: PeerProblem, chunk: int, together: bool = False) -> Implementation:
-    """curvlinops. Power iteration is our loop over its products because it has none.
+    """curvlinops. It has no power iteration, so this is a loop over its products.
 
-    With `together` the probes are the columns of one matrix, as in its `hutchinson_trace`.
+    With `together`, its `hutchinson_trace` multiplies all probes as one matrix.
     """
     from curvlinops import HessianLinearOperator, hutchinson_trace
 
@@ -180,7 +176,7 @@ def installed() -> dict[str, dict[str, Build]]:
 def quiet() -> Iterator[None]:
     """Suppresses warnings of other libraries (deprecated torch functions, graphs left by PyHessian).
 
-    On CUDA it also disables TF32, which would round their products to a thousandth.
+    Also disables TF32 convolutions, which would round products to a relative 1e-3 on a GPU.
     """
     before = torch.backends.cudnn.allow_tf32
     with warnings.catch_warnings():
@@ -193,5 +189,4 @@ def quiet() -> Iterator[None]:
 
 
 def missing() -> list[str]:
-    """The libraries that are not installed."""
     return [name for name in _PEERS if name not in installed()]

@@ -1,4 +1,4 @@
-"""Time of Algorithm 1's 20 Hessian-vector products with our code, the paper's equations, and three libraries."""
+"""Time of Algorithm 1, 20 Hessian-vector products, by our code, the paper's equations and three libraries."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,19 +21,17 @@ from benchmarks.harness.trials import paper_cnn
 
 OURS, PAPER = "ours", "as the paper writes it"
 STEPS = 10
-"""Number of power iterations, and of probes. Algorithm 1 uses 10 of each."""
+"""Number of power iterations and of probes in Algorithm 1."""
 
 
 @dataclass(frozen=True)
 class ProductsSizes:
-    """The sizes to time."""
-
     images: int
     search_images: int
     """Number of images in the search for each library's best chunk size."""
     chunks: tuple[int, ...]
     paper_steps: int
-    """Timed iterations and probes of the paper's equations. All cost the same, so the total is extrapolated."""
+    """Number of timed iterations and of probes of the paper's equations. The total is extrapolated."""
     rounds: int
     steps: int = STEPS
 
@@ -53,7 +51,7 @@ def _sizes(settings: Settings) -> ProductsSizes:
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Finds each library's best chunk size, checks one product of each, and times 10 + 10 products, interleaved."""
+    """Finds the best chunk size of each library, compares one product of each, and times Algorithm 1, interleaved."""
     with quiet():
         yield _measured(settings)
 
@@ -91,7 +89,7 @@ def _measured(settings: Settings) -> dict[str, Any]:
 
 
 def table(result: Result) -> str:
-    """Seconds per implementation, also relative to ours and to the arithmetic limit."""
+    """Seconds by implementation, also relative to ours and to the arithmetic limit."""
     measured = result.measured
     totals = totals_by_name(measured)
     limit = _limit(result, PRODUCT_REBUILT)
@@ -114,7 +112,7 @@ def table(result: Result) -> str:
 
 
 def totals_by_name(measured: dict[str, Any]) -> Samples:
-    """Seconds of power iteration plus trace, by implementation and round. The paper's are extrapolated."""
+    """Seconds of power iteration and trace together, by implementation and round; extrapolated for the paper's."""
     totals: Samples = {}
     for task, samples in measured["samples"].items():
         name, _, _ = task.rpartition(": ")
@@ -135,7 +133,7 @@ def _version(result: Result, name: str) -> str:
 
 
 def _best_chunk(problem: PeerProblem, ways: dict[str, Build], sizes: ProductsSizes) -> tuple[str, int, Samples]:
-    """Returns the fastest way and chunk size for one iteration and two probes, and all samples by ``way|chunk``."""
+    """The fastest way and chunk size for one iteration and two probes, and all samples by ``way|chunk``."""
     tasks = {
         f"{way}|{chunk}": partial(_few_products, build(problem, chunk))
         for way, build in ways.items()
@@ -162,7 +160,11 @@ def _tasks(built: dict[str, Implementation], sizes: ProductsSizes) -> dict[str, 
 
 
 def _relative_errors(built: dict[str, Implementation], size: int, device: torch.device) -> dict[str, float]:
-    """||theirs - ours|| / ||ours|| of one product H v with the same random v, by implementation."""
+    """||theirs - ours|| / ||ours|| of one product H v with the same random v, by implementation.
+
+    Raises:
+        RuntimeError: a difference exceeds 1e-3.
+    """
     vector = torch.randn(size, device=device)
     products = {name: implementation.product(vector) for name, implementation in built.items()}
     reference = products.pop(OURS)
@@ -170,12 +172,14 @@ def _relative_errors(built: dict[str, Implementation], size: int, device: torch.
     for name, error in errors.items():
         say(f"  {name}: relative difference of Hv from ours {error:.1e}")
         if error > 1e-3:
-            raise RuntimeError(f"{name} computes a different product than ours (relative difference {error:.2g})")
+            raise RuntimeError(
+                f"{name}: Hv differs from ours by {error:.2g}, expected at most 1e-3; fix it before timing"
+            )
     return errors
 
 
 def _one_product(problem: PeerProblem) -> Callable[[], object]:
-    """Returns a function that computes one product by double backward, to count its operations."""
+    """A function that computes one product by double backward, to count its operations."""
     parameters = list(problem.model.parameters())
 
     def product() -> None:

@@ -1,4 +1,4 @@
-"""Reference values of lambda_max, computed by converged Lanczos in float64 and stored for every network."""
+"""Reference values of lambda_max, computed by Lanczos in float64 and stored in a file."""
 
 import copy
 import json
@@ -15,9 +15,9 @@ from estimators import HessianOperator, lanczos
 REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
 _TOLERANCE = 1e-4
-"""Tolerance of Lanczos in float32. With a larger one, some starts stagnate just below the largest eigenvalue."""
+"""Tolerance of Lanczos in float32. With a larger one, some runs stop at an eigenvalue just below the largest."""
 _RESIDUAL = 1e-4
-"""Residual tolerance of Lanczos in float64, relative to lambda_max. The error of lambda_max is residual^2 / gap."""
+"""Maximum residual of Lanczos in float64, relative to lambda_max. The error of lambda_max is about residual^2 / gap."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Reference:
     lambda_max: float
     residual: float
     second: float
-    """The second-largest Ritz value in float32, which estimates the gap."""
+    """The second-largest Ritz value in float32, for an estimate of the gap."""
 
 
 class References:
-    """Maps digests of weights and images to references. They are stored in a file if a path is given."""
+    """Maps digests of weights and images to references, stored in a file if a path is given."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
-        """Returns the stored reference. A missing one is computed with dozens of products and stored."""
+        """Returns the stored reference, or computes and stores it, which takes dozens of products."""
         if self._path is None:
             return compute(snapshot, inputs, labels)
         key = digest(snapshot.model, inputs, labels)
@@ -65,15 +65,15 @@ def read(path: Path) -> dict[str, Reference]:
 
 
 def _write(path: Path, kept: dict[str, Reference]) -> None:
-    # References are sorted, one per line, so that each change is one line of a diff.
+    # Sorted and one per line, so that a changed reference is one line of a diff.
     lines = [f"{json.dumps(key)}: {json.dumps(asdict(kept[key]))}" for key in sorted(kept)]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor, seed: int = 0) -> Reference:
-    """Runs Lanczos in float32 from a random start until it converges, then in float64 from the vector found.
+    """Runs Lanczos in float32 from a random start, then in float64 from the Ritz vector found.
 
-    A product takes five times as long in float64, so most of them are computed in float32.
+    A product in float64 takes five times as long, so most products are computed in float32.
     """
     single = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
     rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=torch.Generator().manual_seed(100 + seed))

@@ -24,8 +24,6 @@ LEARNING_RATE, BATCH = 0.05, 32
 
 @dataclass(frozen=True)
 class SampledTraceSizes:
-    """The sizes of training and measurement."""
-
     training_images: int
     images: int
     epochs: int
@@ -40,7 +38,7 @@ SIZES: dict[Scale, SampledTraceSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains a network. After every epoch, compares several draws with the exact trace on the same images."""
+    """Trains a network. Before training and after every epoch, compares sampled traces with the exact trace."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, max(sizes.training_images, sizes.images))
     model = paper_cnn(data)
@@ -67,7 +65,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Root mean squared error of the draws and the reported standard error, by epoch."""
+    """Root mean square error of the sampled traces and their reported standard error, by epoch."""
     rows = []
     for epoch, found in enumerate(result.measured["epochs"]):
         reported = math.sqrt(sum(e**2 for e in found["standard_errors"]) / len(found["standard_errors"]))
@@ -92,7 +90,7 @@ def table(result: Result) -> str:
 
 
 def _spread(found: Mapping[str, Any]) -> float:
-    """Root mean squared relative error of an epoch's draws."""
+    """Root mean square of the relative errors of an epoch's draws."""
     sampled = found["sampled"]
     return math.sqrt(sum((value / found["exact"] - 1.0) ** 2 for value in sampled) / len(sampled))
 

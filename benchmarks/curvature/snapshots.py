@@ -1,4 +1,4 @@
-"""Networks at four stages of training (untrained, early, middle, late) for the lambda_max benchmark."""
+"""Networks before training and at several stages of it, for the lambda_max benchmark."""
 
 import copy
 import hashlib
@@ -17,7 +17,7 @@ from orchestrator.training.models.networks import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
-# Settings for even and odd seeds. They lead to different kinds of spectra.
+# Settings for even and odd seeds, which lead to different spectra.
 OPTIMIZERS: dict[str, tuple[SgdConfig | AdamConfig, ...]] = {
     "sgd": (SgdConfig(name="sgd", lr=0.05), SgdConfig(name="sgd", lr=0.01, momentum=0.9)),
     "adam": (AdamConfig(name="adam", lr=0.001), AdamConfig(name="adam", lr=0.0003)),
@@ -27,15 +27,13 @@ INIT = "init"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network at a stage of its training."""
-
     network: str
     optimizer: str
     """Name of the optimizer; ``-`` if untrained."""
     seed: int
     stage: str
     model: nn.Module
-    """A copy of the model in eval mode."""
+    """In eval mode."""
 
     @property
     def name(self) -> str:
@@ -52,16 +50,16 @@ def untrained(network: str, data: DataSplits, seed: int) -> Snapshot:
 def trained(
     network: str, optimizer: str, data: DataSplits, seed: int, stages: dict[str, int], threads: int
 ) -> Iterator[Snapshot]:
-    """Trains with the training loop of a trial and yields the network after each stage.
+    """Trains with the training loop of a trial and yields a copy of the network after each stage.
 
-    Two runs on the same machine are bit-identical.
+    Bit-identical if repeated on the same machine.
 
     Args:
         network: one of ``NETWORKS``.
         optimizer: one of ``OPTIMIZERS``.
         data: the data set; all training images are used.
-        seed: seed of the weights and of the image order. Its parity selects the optimizer settings.
-        stages: maps the name of a stage to its epoch, ascending.
+        seed: seed of the weights and of the order of the images. Its parity selects the optimizer settings.
+        stages: maps the name of a stage to its epoch.
         threads: number of torch threads.
     """
     config = trial_config(OPTIMIZERS[optimizer][seed % 2], 64, max(stages.values()), seed)
@@ -81,7 +79,7 @@ def first(data: DataSplits, count: int) -> DataSplits:
 
 
 def digest(model: nn.Module, inputs: Tensor, labels: Tensor) -> str:
-    """Digest of all weights, images and labels, the key of a reference."""
+    """Digest of weights, images and labels, the key of a reference."""
     found = hashlib.sha256()
     for tensor in [*model.state_dict().values(), inputs, labels]:
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -5,7 +5,6 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,6 +16,7 @@ from benchmarks.curvature.peers import PeerProblem, quiet
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import network_flops
 from benchmarks.harness.images import SHAPE, batch, on_device, resident_data
+from benchmarks.harness.memory import peak_resident_bytes
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, percent, spread
@@ -34,8 +34,6 @@ Trace = Callable[[], float]
 
 @dataclass(frozen=True)
 class TracesSizes:
-    """The sizes to time."""
-
     images: int
     search_images: int
     """Number of images in the search for BackPACK's best chunk size."""
@@ -58,7 +56,7 @@ def _sizes(settings: Settings) -> TracesSizes:
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Finds BackPACK's best chunk sizes, times all traces interleaved, and measures the memory of each."""
+    """Finds the best chunk sizes of BackPACK, times all traces interleaved, and measures their memory."""
     sizes = _sizes(settings)
     data = on_device(resident_data(settings, sizes.images), settings.device)
     problem = PeerProblem(paper_cnn(data).eval().to(settings.device), *batch(data, sizes.images))
@@ -94,7 +92,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds, memory and values of both traces, computed by both libraries."""
+    """Seconds, memory and differences of both traces, by library."""
     measured = result.measured
     rows = []
     for kind in KINDS:
@@ -111,7 +109,7 @@ def table(result: Result) -> str:
             rows.append(
                 [kind, label, spread(taken), beside, percent(_limit(result, kind) / min(taken)), peak, difference]
             )
-    header = ["trace", "by", "s (range)", "ours / this", "limit / this", "peak MB", "difference from exact"]
+    header = ["trace", "by", "s (range)", "ours / this", "limit / fastest", "peak MiB", "difference from exact"]
     return (
         f"{markdown(header, rows, text=2)}\n\n{measured['images']:,} images. Arithmetic limit at "
         f"{result.machine.best_gflops:.0f} GFLOP/s: {number(_limit(result, 'exact'))} s for the exact trace, "
@@ -120,7 +118,7 @@ def table(result: Result) -> str:
 
 
 def _limit(result: Result, kind: str) -> float:
-    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace, or of 1 + 2 for the sampled trace."""
+    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace of C classes, of 1 + 2 for the sampled trace."""
     measured = result.measured
     forwards = 1 + 2 * (measured["classes"] - 1 if kind == "exact" else 1)
     return float(forwards * measured["forward_flops_per_image"] * measured["images"] / result.machine.best_gflops / 1e9)
@@ -133,7 +131,7 @@ def ours(problem: PeerProblem, kind: str) -> Trace:
 
 
 def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
-    """The sum of BackPACK's Gauss-Newton diagonal. The sampled trace uses one sample."""
+    """The sum of BackPACK's Gauss-Newton diagonal; with one Monte Carlo sample for the sampled trace."""
     from backpack import backpack as entered
     from backpack import extend, extensions
 
@@ -166,14 +164,14 @@ def _peak_on_cuda(task: Trace) -> int:
 
 def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
     """Peak memory of a trace in bytes, minus the memory in use before, measured in a subprocess."""
-    # Passes arrays. torch passes tensors as file descriptors and closes some of these too early.
+    # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
     arrays = problem.inputs.numpy(), problem.labels.numpy()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure_peak, name, arrays, chunks, threads).result()
 
 
 def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], threads: int) -> int:
-    """Runs in the subprocess. Returns the increase of the peak resident memory."""
+    """The increase of the peak resident memory. Runs in the subprocess."""
     torch.set_num_threads(threads)
     inputs, labels = map(torch.from_numpy, arrays)
     model = build_model(CnnConfig(name="cnn"), SHAPE, int(labels.max()) + 1, seed=0).eval()
@@ -181,18 +179,12 @@ def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], th
     who, _, kind = name.partition(": ")
     with quiet():
         task = ours(problem, kind) if who == OURS else backpack(problem, kind, chunks[kind])
-        # Warm-up on two images loads libraries and kernels.
+        # A warm-up on two images loads libraries and kernels.
         small = problem.part(2)
         (ours(small, kind) if who == OURS else backpack(small, kind, 2))()
-        before = _peak_resident()
+        before = peak_resident_bytes()
         task()
-    return _peak_resident() - before
-
-
-def _peak_resident() -> int:
-    """Peak resident memory of this process in bytes. Avoids getrusage, which reports the parent's peak if larger."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return peak_resident_bytes() - before
 
 
 BENCHMARK = Benchmark("traces", measure, table)

@@ -1,4 +1,4 @@
-"""A benchmark, which measures on this machine and formats the result."""
+"""The `Benchmark` class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ from orchestrator.store.provenance.provenance import capture
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark: a function that measures and a function that formats the result."""
+    """A function that measures, and functions that format and draw the result."""
 
     name: str
     measure: Callable[[Settings], Iterator[dict[str, Any]]]
-    """Yields the measurements in one or more parts."""
+    """Yields the measurements in one or more parts, which are merged."""
     table: Callable[[Result], str]
     """Formats the result as Markdown."""
     figure: Callable[[Result, Path], None] | None = None
@@ -60,6 +60,6 @@ class Benchmark:
 
 
 def stored_measurements(name: str, settings: Settings, machine: Machine) -> dict[str, Any]:
-    """The stored measurements of a benchmark on this machine, kept if `only` selects cases of a full run."""
+    """The stored measurements of a benchmark on this machine. Empty unless `only` selects cases of a full run."""
     path = RESULTS / f"{name}-{machine.slug}.json"
     return dict(read(path).measured) if settings.only and settings.scale == "full" and path.exists() else {}

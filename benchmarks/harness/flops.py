@@ -1,6 +1,6 @@
-"""Floating-point operations counted by torch: a lower bound on the cost of a computation.
+"""Floating-point operations counted by torch, a lower bound on the cost of a computation.
 
-A multiply-add counts as two. Biases, ReLUs and pooling, under 1%, are not counted.
+A multiply-add counts as two operations. Biases, ReLUs and pooling, less than 1% of the total, are not counted.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 PRODUCT_REBUILT = 9
-"""Forward passes that cost as much as a Hessian-vector product: 1 forward, 2 backward, 6 double backward."""
+"""Cost of a Hessian-vector product in forward passes: forward 1, backward 2, double backward 6."""
 PRODUCT_KEPT = 6
-"""Number of such forward passes if the graph of the gradient is kept between products."""
+"""The same if the graph of the gradient is kept between products."""
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations per image of a forward pass, and of a forward and backward pass together."""
+    """Operations per image: of a forward pass, and of a forward and backward pass."""
 
     forward: int
     training: int

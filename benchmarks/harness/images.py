@@ -1,4 +1,4 @@
-"""Samples of the benchmarks. They come from a folder, or are random images of CIFAR-10's shape without a download."""
+"""Images for the benchmarks: from a folder, or random ones with the shape and number of CIFAR-10's."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ _TRAIN, _VALIDATION, _TEST = 45_000, 5_000, 10_000
 
 
 def resident_data(settings: Settings, needed: int) -> DataSplits:
-    """Samples on the CPU: those of a folder, or 45,000 random training images with validation and test images.
+    """Images on the CPU: those of the folder in the settings, or random ones.
 
     Raises:
         ValueError: the folder has fewer than `needed` training images.
@@ -35,7 +35,6 @@ def resident_data(settings: Settings, needed: int) -> DataSplits:
 
 
 def on_device(data: DataSplits, device: torch.device) -> DataSplits:
-    """Copies the data to a device."""
     images = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
     return replace(
         data, **images, ood_noise=data.ood_noise.to(device), mean=data.mean.to(device), std=data.std.to(device)
@@ -43,7 +42,7 @@ def on_device(data: DataSplits, device: torch.device) -> DataSplits:
 
 
 def random_data(divisor: int = 1) -> DataSplits:
-    """Random pixels and labels, split like CIFAR-10."""
+    """Random pixels and labels, as many as in CIFAR-10's splits, divided by `divisor`."""
     generator = torch.Generator().manual_seed(0)
     train, validation, test = (_random_images(n // divisor, generator) for n in (_TRAIN, _VALIDATION, _TEST))
     pixels = train.inputs[:1000].to(torch.float32)

@@ -1,4 +1,4 @@
-"""The machine of a benchmark and its speed in matrix products, an upper bound on the speed of training."""
+"""The machine of a benchmark, and its rate of matrix products as an upper bound on the rate of training."""
 
 import os
 import platform
@@ -17,8 +17,6 @@ _LEAST_SECONDS, _LEAST_REPEATS = 0.5, 3
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine on which a benchmark ran."""
-
     processor: str
     cores: int
     threads: int
@@ -26,20 +24,19 @@ class Machine:
     memory_gib: float
     system: str
     load: float
-    """Load average over the minute before the start. A high load means that other processes disturbed the benchmark."""
+    """Load average over the minute before the start. If it is high, other processes disturbed the benchmark."""
     matrix_gflops: dict[str, float]
     """Maps the size of square float32 matrices to GFLOP/s: the higher of the rates before and after the benchmark."""
     gpu: str = ""
-    """Name of the GPU if the benchmark ran on it; None if it ran on the CPU."""
+    """Name of the GPU; empty if the benchmark ran on the CPU."""
 
     @property
     def best_gflops(self) -> float:
-        """The highest rate of all sizes."""
         return max(self.matrix_gflops.values())
 
     @property
     def slug(self) -> str:
-        """Name for files, such as ``amd-epyc-7763-2-cores``."""
+        """Name in file names, such as ``amd-epyc-7763-2-cores``."""
         if self.gpu:
             return "-".join(re.findall(r"[a-z0-9]+", self.gpu.lower()))
         words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", self.processor.lower())
@@ -54,7 +51,7 @@ class Machine:
 
 
 def describe(settings: Settings) -> Machine:
-    """Describes this machine and measures the matrix rates of the device. Sets the number of torch threads."""
+    """Describes this machine and measures its matrix rates. Sets the number of torch threads."""
     load, device = os.getloadavg()[0], settings.device
     torch.set_num_threads(settings.threads)
     return Machine(
@@ -70,7 +67,7 @@ def describe(settings: Settings) -> Machine:
 
 
 def with_best_rates(machine: Machine, settings: Settings) -> Machine:
-    """Measures the matrix rates again and keeps the better ones, because other processes may disturb either run."""
+    """Measures the matrix rates again and keeps the higher ones, because other processes may have disturbed either."""
     now = _matrix_rates(settings)
     return replace(machine, matrix_gflops={size: max(rate, now[size]) for size, rate in machine.matrix_gflops.items()})
 
@@ -80,7 +77,7 @@ def _matrix_rates(settings: Settings) -> dict[str, float]:
 
 
 def _matrix_rate(size: int, device: torch.device) -> float:
-    """GFLOP/s of float32 [size, size] @ [size, size]: 2 size^3 operations over the shortest of many times."""
+    """GFLOP/s of the product of float32 matrices [size, size]: 2 size^3 operations over the shortest time."""
     a, b, out = (torch.randn(size, size, device=device) for _ in range(3))
     times: list[float] = []
     while len(times) < _LEAST_REPEATS or sum(times) < _LEAST_SECONDS:

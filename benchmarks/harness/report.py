@@ -10,12 +10,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def stored(folder: Path) -> list[Result]:
-    """All results of a folder, sorted by file name."""
+    """The results in a folder, sorted by file name."""
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
 def write_readme(benchmarks: Iterable[Benchmark]) -> None:
-    """Updates the tables of README.md and redraws the figures of the stored results."""
+    """Updates the tables of README.md and the figures from the stored results."""
     benchmarks, results = list(benchmarks), stored(RESULTS)
     for benchmark in benchmarks:
         for result in results:
@@ -25,7 +25,7 @@ def write_readme(benchmarks: Iterable[Benchmark]) -> None:
 
 
 def filled(text: str, results: Sequence[Result], benchmarks: Iterable[Benchmark]) -> str:
-    """Replaces the text between ``<!-- results: NAME -->`` and ``<!-- end -->`` of a README with the tables.
+    """Returns a README with the tables between the markers ``<!-- results: NAME -->`` and ``<!-- end -->``.
 
     Raises:
         ValueError: the README has no section for a benchmark.

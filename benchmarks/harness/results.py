@@ -1,4 +1,4 @@
-"""Results of benchmarks as JSON: raw samples with machine, versions and commit."""
+"""Results of benchmarks, stored as JSON: raw samples with machine, versions and commit."""
 
 import json
 import platform
@@ -18,8 +18,6 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one benchmark on one machine."""
-
     benchmark: str
     date: str
     commit: str | None
@@ -29,16 +27,15 @@ class Result:
     versions: dict[str, str]
     machine: Machine
     measured: dict[str, Any]
-    """Raw samples (in seconds unless stated otherwise) and the parameters of the measurement."""
+    """Raw samples, in seconds unless named otherwise, and the parameters of the measurement."""
 
     @property
     def file_name(self) -> str:
-        """File name of the result. Runs of the same benchmark on the same machine share it."""
+        """File name of the result, the same for all runs of a benchmark on a machine."""
         return f"{self.benchmark}-{self.machine.slug}.json"
 
     @property
     def figure_name(self) -> str:
-        """Name of the figure next to the result."""
         return self.file_name.replace(".json", ".svg")
 
     @property
@@ -71,7 +68,7 @@ def read(path: Path) -> Result:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that are compared or measured."""
+    """Versions of Python and of the installed packages that are measured."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

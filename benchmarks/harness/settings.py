@@ -19,20 +19,20 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """The options, shared by all benchmarks of a run."""
+    """The options of a run."""
 
     data: Path | None = None
-    """An image folder. None selects random images of CIFAR-10's shape, which take the same time."""
+    """An image folder. None: random images with the shape of CIFAR-10's, which take the same time."""
     scale: Scale = "full"
     threads: int = os.cpu_count() or 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """The device of the benchmarks `products`, `traces` and `measurement`."""
     only: tuple[str, ...] = ()
-    """Names of the cases to run; all if empty. Stored results of other cases are kept."""
+    """Names of the cases to run; empty: all. Stored results of other cases are kept."""
 
     @property
     def data_name(self) -> str:
-        """Name of the data in results."""
+        """Description of the data in results."""
         return "random images" if self.data is None else f"image folder {self.data.name}"
 
     def chosen(self, cases: Mapping[str, Case]) -> dict[str, Case]:
@@ -47,5 +47,5 @@ class Settings:
 
 
 def say(line: str) -> None:
-    """Prints a line of progress without buffering."""
+    """Prints a line without buffering."""
     print(line, flush=True)

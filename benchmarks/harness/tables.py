@@ -1,11 +1,11 @@
-"""Markdown tables, aligned to be readable in a terminal."""
+"""Markdown tables, aligned so that they are readable as text."""
 
 from collections.abc import Sequence
 from statistics import median
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
-    """An aligned table. The first `text` columns are aligned left, the others right."""
+    """A Markdown table. The first `text` columns are aligned left, the others right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Interleaved timing, which gives comparable times on a shared machine, and ratios with confidence intervals."""
+"""Interleaved timing, for comparable times on a shared machine, and ratios with confidence intervals."""
 
 import random
 import time
@@ -36,14 +36,14 @@ def interleaved(
     rest: float = 0.0,
     on_sample: Callable[[str, int, float], None] | None = None,
 ) -> Samples:
-    """Times every task once per round, so that a disturbance affects all tasks equally.
+    """Times every task once per round, so that disturbances affect all tasks alike.
 
-    Each round starts with a different task, which varies the order.
+    The order is rotated from round to round.
 
     Args:
         tasks: functions of the index of the round.
         rounds: at least 1.
-        rest: seconds to wait before each task, so that background work of other tasks can end.
+        rest: seconds to wait before each task, for background work of other tasks to end.
         on_sample: called with name, round and seconds.
     """
     samples: Samples = {name: [] for name in tasks}
@@ -59,7 +59,7 @@ def interleaved(
 
 
 def say_sample(name: str, number: int, sample: float) -> None:
-    """Prints a sample. Used as `on_sample` of `interleaved`."""
+    """Prints a sample; an `on_sample` of `interleaved`."""
     say(f"  round {number}: {name} {sample:.2f} s")
 
 
@@ -86,15 +86,15 @@ class Ratio:
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
     """Median of `theirs` over median of `ours`, with a bootstrap interval.
 
-    Both samples of a round are resampled together because they had the same disturbances. With two rounds, the
-    interval is the range of the ratios.
+    The samples of a round are resampled together because they had similar disturbances. With two rounds, the interval
+    is the range of the ratios.
 
     Raises:
         ValueError: the numbers of rounds differ or are zero.
     """
     if len(theirs) != len(ours) or not ours:
         raise ValueError(
-            f"{len(theirs)} and {len(ours)} samples; expected equally many and at least 1: time them interleaved"
+            f"{len(theirs)} and {len(ours)} samples; expected equally many, at least 1: time them interleaved"
         )
     draw = random.Random(0)  # fixed seed, so that the same samples give the same table
     rounds = range(len(ours))

@@ -1,4 +1,4 @@
-"""The network and the trials of the benchmarks."""
+"""The network and the trial configs of the benchmarks."""
 
 from torch import nn
 
@@ -18,7 +18,7 @@ def paper_cnn(data: DataSplits) -> nn.Module:
 def trial_config(
     optimizer: Optimizer, batch_size: int, epochs: int, seed: int = 0, measurement: MeasurementConfig | None = None
 ) -> TrialConfig:
-    """Config of a trial on CIFAR-10. The benchmarks pass their own images to its training loop."""
+    """Config of a trial on CIFAR-10. Benchmarks pass their own images to the training loop."""
     return TrialConfig(
         data=TorchvisionData(name="cifar10"),
         optimizer=optimizer,

@@ -1,1 +1,1 @@
-"""Benchmarks of sweeps: overhead of the engines, many trials, many nodes, reproducibility."""
+"""Benchmarks of sweeps: engines, many trials, many nodes, time estimates, reproducibility."""

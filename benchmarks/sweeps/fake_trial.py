@@ -1,4 +1,4 @@
-"""Trials that do not train. They commit realistic records to a real store as fast as it allows."""
+"""Trials that do not train, but commit realistic records to a real store."""
 
 import hashlib
 import random
@@ -19,17 +19,17 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 
 DATA_DIGEST = "0" * 64
+CHECKPOINT_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class FakeTrial(TrainingJob):
-    """A job that computes its numbers from the config of the trial and the state after the previous epoch.
+    """A job that derives its numbers from the config of the trial and the state after the previous epoch.
 
-    If a trial resumes from a wrong state, its numbers change, as in a real trial.
+    As in a real trial, the numbers change if it resumes from a wrong state.
     """
 
     epoch_seconds: float = 0.0
-    checkpoint_bytes: int = 4096
 
     def _run(self, trial_id: str, node: str) -> None:
         """Computes and commits the missing epochs of a trial."""
@@ -50,7 +50,7 @@ class FakeTrial(TrainingJob):
         )
 
     def _train(self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]) -> State:
-        """Computes the missing epochs. Starts again from the checkpoint if another process commits one of them."""
+        """Computes the missing epochs. Resumes from the newest checkpoint if another process commits one of them."""
         state: State | None = None
         while state is None:
             state = self._train_from_checkpoint(trial, config, attempt, stop)
@@ -59,19 +59,19 @@ class FakeTrial(TrainingJob):
     def _train_from_checkpoint(
         self, trial: TrialStore, config: TrialConfig, attempt: str, stop: Callable[[], bool]
     ) -> State | None:
-        """Trains from the newest intact checkpoint. Returns None once another process has committed an epoch."""
+        """Computes epochs from the newest intact checkpoint on. Returns None if another process commits one of them."""
         if stop():
             return State.INTERRUPTED
         known = trial.epochs()
         damaged = trial.damaged_timestamps()
-        # Resumes before the first gap. Recomputing all later epochs is cheap here.
+        # Later epochs are recomputed too, which is cheap here.
         newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
         for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
-            record, state = step(config, epoch, state, self.checkpoint_bytes)
+            record, state = step(config, epoch, state)
             record = replace(record, timestamp_ms=damaged.get(epoch, record.timestamp_ms))
             time.sleep(self.epoch_seconds)
-            # Epochs with a damaged checkpoint are recomputed; their records are kept.
+            # A known epoch was recomputed because its checkpoint is damaged; its record is kept.
             if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:
                 return None
             if epoch < config.epochs and stop():
@@ -79,8 +79,8 @@ class FakeTrial(TrainingJob):
         return State.COMPLETED
 
 
-def step(config: TrialConfig, epoch: int, state: bytes, size: int) -> tuple[EpochRecord, bytes]:
-    """Computes the record of an epoch and the state after it from the previous state."""
+def step(config: TrialConfig, epoch: int, state: bytes) -> tuple[EpochRecord, bytes]:
+    """The record of an epoch and the state after it, computed from the previous state."""
     seed = hashlib.sha256(f"{config.trial_id} {epoch} ".encode() + state).digest()
     draw = random.Random(seed)
     loss = 2.3 * 0.9**epoch * draw.uniform(0.9, 1.1)
@@ -89,7 +89,7 @@ def step(config: TrialConfig, epoch: int, state: bytes, size: int) -> tuple[Epoc
     scalars |= {"loss_train": loss, "hessian_trace": trace, "hessian_lambda_max": trace / 20}
     vectors: dict[str, Any] = {name: tuple(draw.random() for _ in range(10)) for name in _VECTORS}
     record = EpochRecord(epoch=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
-    return record, draw.randbytes(size)
+    return record, draw.randbytes(CHECKPOINT_BYTES)
 
 
 _SCALARS = (

@@ -1,4 +1,4 @@
-"""Overhead of a sweep: the fraction of its time that is not spent in trials, with Ray and with local processes."""
+"""Overhead of a sweep: the fraction of its time outside the trials, with Ray and with local processes."""
 
 import os
 import tempfile
@@ -22,17 +22,15 @@ from orchestrator.study.sweep import Resources
 
 @dataclass(frozen=True)
 class OrchestrationSizes:
-    """The size of the sweep."""
-
     seeds: int
-    """Each seed has four trials: two learning rates and two batch sizes, as in the quickstart."""
+    """Number of seeds, each with two learning rates and two batch sizes, as in the quickstart."""
     epochs: int
     engines: tuple[str, ...] = ("ray", "local")
     rounds: int = 1
     fraction: float = 0.25
     """Fraction of the training images that is measured after every epoch, as in the quickstart."""
     idle_trials: int = 30
-    """Number of trials without work that run through Ray Tune."""
+    """Number of empty trials that run through Ray Tune."""
 
 
 SIZES: dict[Scale, OrchestrationSizes] = {
@@ -44,7 +42,7 @@ SIZES: dict[Scale, OrchestrationSizes] = {
 
 @dataclass(frozen=True)
 class TrialSpan:
-    """Start and end of a trial in Unix seconds, and the seconds it trained, evaluated and measured."""
+    """Start and end of a trial in Unix seconds, and its seconds of training, evaluation and measurement."""
 
     started: float
     ended: float
@@ -53,22 +51,19 @@ class TrialSpan:
 
 @dataclass(frozen=True)
 class SlotTime:
-    """Breakdown of the time of all slots, in slot-seconds.
-
-    `total` is the wall time times the number of slots. It equals the sum of the other fields.
-    """
+    """The time of all slots in seconds: the wall time times their number. `total` is the sum of the other fields."""
 
     total: float
     start: float
-    """Time before the first trial of a slot: imports, the engine, the tracker's database, new processes."""
+    """Before the first trial of a slot: imports, the engine, the tracker's database, new processes."""
     own: float
     """Training, evaluation and measurement."""
     within: float
-    """Remaining time of trials: reading the data, building the model, committing epochs and checkpoints."""
+    """The rest of the trials: reading the data, building the model, committing epochs and checkpoints."""
     between: float
-    """Time between the end of a trial and the start of the next one in its slot."""
+    """Between the end of a trial and the start of the next one in its slot."""
     end: float
-    """Time after the last trial of a slot: waiting for other slots, upload to the tracker, shutdown."""
+    """After the last trial of a slot: waiting for other slots, shipping, shutdown."""
 
 
 def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int) -> SlotTime:
@@ -99,7 +94,7 @@ def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs a sweep on the digits from scratch with each engine. Derives the breakdown from the storage."""
+    """Runs a sweep of the digits with each engine and breaks down its time, and runs empty trials through Ray Tune."""
     sizes = SIZES[settings.scale]
     slots = min(2, os.cpu_count() or 1)
     times: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
@@ -114,7 +109,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Wall time of the sweep by engine, and the time of start, trials and end."""
+    """The breakdown of the time, by run."""
     measured = result.measured
     rows = [
         _row(engine, SlotTime(**values), measured["slots"], measured["trials"])
@@ -122,15 +117,15 @@ def table(result: Result) -> str:
         for values in times
     ]
     header = ["run", "total, s", "start", "within a trial", "between trials", "end"]
-    header += ["trials", "training and measuring", "engine"]
+    header += ["trials", "training and measuring", "overhead"]
     text = (
         f"{measured['trials']} trials of {measured['epochs']} epochs on the digits, {measured['slots']} at a time, "
-        "one thread each. Start and end are mean seconds per slot."
+        "one thread each. Start and end are mean seconds per slot; the last three columns are shares of the total."
     )
     if began := measured.get("idle_trials_began"):
         text += (
-            f" {len(began)} trials without work through Ray Tune: the first began after {number(began[0])} s; in the "
-            f"second half each trial took {1000 * seconds_per_trial(began):.0f} ms."
+            f" {len(began)} empty trials through Ray Tune: the first began after {number(began[0])} s; in the second "
+            f"half each took {1000 * seconds_per_trial(began):.0f} ms."
         )
     return f"{markdown(header, rows)}\n\n{text}"
 
@@ -151,7 +146,7 @@ def _row(engine: str, taken: SlotTime, slots: int, trials: int) -> list[str]:
 
 
 def seconds_per_trial(began: list[float]) -> float:
-    """Mean interval between starts in the second half: the cost of an empty trial once all processes run."""
+    """Mean interval between starts in the second half, when all processes run."""
     later = began[len(began) // 2 :]
     return (later[-1] - later[0]) / (len(later) - 1)
 
@@ -192,7 +187,7 @@ def _span(trial: TrialStore) -> TrialSpan:
 
 @dataclass(frozen=True)
 class IdleTrial(TrainingJob):
-    """A job that only records its start time."""
+    """An empty trial, which only records its start."""
 
     def run(self, trial_id: str, node: str = "") -> None:
         """Writes the current time into the storage folder."""
@@ -200,7 +195,7 @@ class IdleTrial(TrainingJob):
 
 
 def idle_trials(count: int) -> list[float]:
-    """Runs trials without work in a new Ray instance. Returns the seconds until each began, ascending."""
+    """Runs empty trials in a new Ray instance. Returns the seconds until each began, ascending."""
     names = [str(name) for name in range(count)]
     with tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-") as scratch:
         started = time.time()

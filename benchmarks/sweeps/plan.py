@@ -1,4 +1,4 @@
-"""The time that `plan` estimates and the time of the real run, for every shipped sweep and family of network."""
+"""The time that `plan` estimates compared with that of the run, for every shipped sweep and kind of network."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _MOBILENET = {"name": "torchvision.models:MobileNetV2", "num_classes": 10}
 
 @dataclass(frozen=True)
 class PlanCase:
-    """A shipped sweep with fewer trials and epochs. The cost of an epoch is unchanged."""
+    """A shipped sweep with fewer trials and epochs, of the same cost per epoch."""
 
     sweep: str
     epochs: int
@@ -37,7 +37,7 @@ class PlanCase:
     coarse_start: bool = True
     """Whether Lanczos keeps the sweep's coarse start."""
     train_subset: int | None = None
-    """Number of training images, if not that of the sweep."""
+    """Number of training images; None: that of the sweep."""
 
 
 CASES = {
@@ -57,7 +57,7 @@ _SMALL = {"quickstart": PlanCase("quickstart", 1, {"seed": [0]})}
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Estimates and then runs each case. Without an image folder only the sweep on digits is run."""
+    """Estimates each case, then runs it. Without an image folder, only `quickstart` is run."""
     cases = _SMALL if settings.scale != "full" else CASES if settings.data else {"quickstart": CASES["quickstart"]}
     for name, case in settings.chosen(cases).items():
         found = _compare(case, settings.data)
@@ -84,7 +84,7 @@ def _compare(case: PlanCase, data: Path | None) -> dict[str, Any]:
 
 
 def content(case: PlanCase, data: Path | None) -> dict[str, Any]:
-    """The content of the reduced sweep file, with the images of a folder instead of CIFAR-10."""
+    """The content of the sweep file of a case, with the images of a folder instead of CIFAR-10."""
     content = read_yaml(_SWEEPS / f"{case.sweep}.yaml")
     trial = content["trial"]
     if trial["data"]["name"] == "cifar10":
@@ -101,7 +101,7 @@ def _by_activity(spent: Spent) -> dict[str, float]:
 
 
 def table(result: Result) -> str:
-    """Estimated over measured time by case, for the whole run and for each activity."""
+    """Estimated time over measured time of each case, for the whole run and by activity."""
     rows = []
     for name, case in result.measured.items():
         estimated, measured = case["estimated"], case["measured"]

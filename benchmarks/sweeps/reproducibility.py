@@ -1,4 +1,4 @@
-"""Checks with `trial --compare` that reruns reproduce every stored number bit for bit, with every optimizer."""
+"""Checks with `trial --compare` that a rerun gives the same bits, for every optimizer."""
 
 import re
 from collections.abc import Iterator
@@ -36,12 +36,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 @dataclass(frozen=True)
 class ReproducibilitySizes:
-    """The size of the comparison."""
-
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     epochs: int = 2
     folder_images: int = 2000
-    """Number of training images of the image folder. Trials on it run for one epoch."""
+    """Number of training images of an image folder, on which trials run for one epoch."""
     fraction: float = 0.1
     """Fraction of the training images that is measured after every epoch."""
 
@@ -54,7 +52,7 @@ SIZES: dict[Scale, ReproducibilitySizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs one trial per optimizer and stores it. Then reruns each trial in a subprocess and compares the results."""
+    """Runs one trial per optimizer, then reruns each in a subprocess and compares the results."""
     sizes = SIZES[settings.scale]
     compared = {"digits": _compare({"name": "digits"}, sizes)}
     if settings.data is not None:
@@ -87,7 +85,7 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
         "grid": {"optimizer": optimizers},
     }
     with workplace(content) as place:
-        # Runs without a tracker. The result is ignored because the comparison reports failed trials.
+        # Without a tracker. The comparison below also detects failed trials.
         run_sweep(place.sweep, place.storage, Console(quiet=True), RunOptions("local"))
         found = {}
         for name, trial_id in zip(sizes.optimizers, place.sweep.by_id, strict=True):
@@ -98,10 +96,7 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
 
 
 def outcome(code: int, output: str) -> dict[str, Any]:
-    """Parses the result of `trial --compare`.
-
-    The outcome is yes (with the number of values compared), no or failed (both with the command's output).
-    """
+    """Parses the result of `trial --compare`: yes, with the number of values, or no or failed, with the output."""
     same = re.search(r"identical: all (\d+) numbers", output)
     if code == 0 and same:
         return {"outcome": "yes", "numbers": int(same[1]), "said": ""}

@@ -1,6 +1,6 @@
-"""Scaling of a sweep with the number of cluster nodes, with sleeping trials, the real engine and a real store.
+"""Scaling of a sweep with the number of cluster nodes: sleeping trials, the real engine, a real store.
 
-Every node is a raylet on this machine with logical cores. The trials sleep, so the engine can use the real cores.
+The nodes are raylets on this machine with logical cores. Trials sleep, so that the engine has the real cores.
 `python -m benchmarks scaling --only 8x1000` runs one case and keeps the stored results of the others.
 """
 
@@ -35,8 +35,6 @@ LOSS = "loss"
 
 @dataclass(frozen=True)
 class ScalingSizes:
-    """The cases to time."""
-
     cases: tuple[tuple[int, int], ...]
     """Pairs of (number of nodes, number of trials)."""
     epoch_seconds: float
@@ -53,7 +51,7 @@ SIZES: dict[Scale, ScalingSizes] = {
 
 @dataclass(frozen=True)
 class SleepingTrial:
-    """A job of known duration. For each missing epoch it sleeps, then commits."""
+    """A job of known duration, which sleeps and then commits, for each missing epoch."""
 
     storage_root: str
     epochs: int
@@ -97,13 +95,12 @@ class TrialStart:
 
 
 def starts(storage: Path) -> list[TrialStart]:
-    """All starts of all trials, sorted by time."""
+    """The starts of all trials, sorted by time."""
     fields = [path.name.split() for path in (storage / "starts").glob("*")]
     return sorted((TrialStart(name, float(at), node) for name, at, node in fields), key=lambda start: start.at)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs the chosen cases."""
     sizes = SIZES[settings.scale]
     yield {"slots": SLOTS, "trial_seconds": EPOCHS * sizes.epoch_seconds}
     cases: dict[str, Callable[[], Any]] = {
@@ -119,7 +116,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Efficiency of every case, CPU time of the driver, and restart delay after the loss of a node."""
+    """Efficiency and CPU time of the driver by case, and the delay of a trial after the loss of its node."""
     measured = result.measured
     rows = [_row(found["found"], found["load"]) for found in _cases(measured)]
     header = ["nodes", "trials", "slots", "total, s", "ideal, s", "efficiency", "delay of first trial, s"]
@@ -135,7 +132,7 @@ def table(result: Result) -> str:
 
 
 def figure(result: Result, path: Path) -> None:
-    """Plots efficiency against the number of nodes, with one line per number of trials."""
+    """Plots efficiency against the number of nodes, one line per number of trials."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -161,7 +158,7 @@ def _cases(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def least_seconds(nodes: int, trials: int, slots: int, trial_seconds: float) -> float:
-    """Ideal time without waiting: the number of rounds of trials, rounded up, times the duration of a trial."""
+    """Time without any waiting: trials over slots, rounded up, times the duration of a trial."""
     return -(-trials // (nodes * slots)) * trial_seconds
 
 
@@ -232,7 +229,7 @@ def _loss(sizes: ScalingSizes) -> dict[str, float]:
 
 
 class _Nodes:
-    """A head node without cores, and nodes with logical cores, on this machine."""
+    """A Ray cluster on this machine: a head node without cores, and nodes with logical cores."""
 
     def __init__(self, count: int, slots: int = SLOTS) -> None:
         from ray.cluster_utils import Cluster

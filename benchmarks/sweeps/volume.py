@@ -1,4 +1,4 @@
-"""Overhead of many trials in Ray Tune and in every command that reads the storage."""
+"""Cost of many trials, in Ray Tune and in the commands that read the storage."""
 
 import io
 import os
@@ -35,11 +35,11 @@ class VolumeSizes:
     """Numbers of trials, and of epochs per trial after epoch 0."""
 
     tune: tuple[int, int]
-    """Number of trials run through Ray Tune with two workers; skipped if 0."""
+    """Run through Ray Tune with two workers, unless 0."""
     stored: tuple[int, int]
-    """Number of trials written to a storage, read by the commands, and uploaded to a new SQLite database."""
+    """Written to a storage, read by the commands, and shipped to a new SQLite database."""
     frame: tuple[int, int]
-    """Number of trials read into one frame."""
+    """Read into one frame."""
 
 
 SIZES: dict[Scale, VolumeSizes] = {
@@ -50,7 +50,7 @@ SIZES: dict[Scale, VolumeSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs, writes and reads trials. Each measurement has a separate process."""
+    """Runs, writes and reads trials, each in a new process."""
     sizes = SIZES[settings.scale]
     yield {"sizes": asdict(sizes)}
     if sizes.tune[0]:
@@ -68,7 +68,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """One row per timed operation, with its limit."""
+    """One row per operation, with the goal for its cost."""
     measured, sizes = result.measured, result.measured["sizes"]
     rows = _tune_rows(measured["tune"], *sizes["tune"]) if "tune" in measured else []
     trials, epochs = sizes["stored"]
@@ -79,7 +79,7 @@ def table(result: Result) -> str:
     frame, (trials, epochs) = measured["frame"], sizes["frame"]
     name = f"one frame, {trials:,} trials x {epochs + 1:,} epochs, {frame['points']:,} points"
     rows.append([name, f"{number(frame['seconds'])} s", "10 s", f"{frame['mib']:,.0f}"])
-    return markdown(["operation", "cost", "limit", "MiB"], rows)
+    return markdown(["operation", "cost", "goal", "MiB"], rows)
 
 
 def _tune_rows(taken: dict[str, Any], trials: int, epochs: int) -> list[list[str]]:
@@ -93,7 +93,7 @@ def _tune_rows(taken: dict[str, Any], trials: int, epochs: int) -> list[list[str
 
 
 def run_through_tune(place: Workplace, trials: int, epochs: int) -> dict[str, float]:
-    """Runs trials without training, as the driver does. Returns their total seconds and the memory of the driver."""
+    """Runs trials as the driver does. Returns their total seconds and the memory of the driver."""
     storage, sweep = place.storage, place.sweep
     store = storage.sweep(sweep.name)
     store.write_manifest(sweep, provenance())
@@ -143,7 +143,7 @@ def _sweep_of(trials: int, epochs: int) -> AbstractContextManager[Workplace]:
 
 
 def _fill(place: Workplace) -> float:
-    """Commits all trials of a sweep. Returns the seconds it took."""
+    """Commits all trials of a sweep. Returns the seconds that it took."""
     sweep, storage = place.sweep, place.storage
     storage.sweep(NAME).write_manifest(sweep, provenance())
     ids, began = list(sweep.by_id), time.perf_counter()
@@ -166,7 +166,7 @@ def _in_own_process(task: Callable[..., dict[str, float]], *arguments: Any) -> d
 
 
 def _sample_memory(trials: Path, samples: list[tuple[float, float]], done: threading.Event) -> None:
-    """Once a second, records the number of trials that have begun and the memory of this process in MiB."""
+    """Records the number of trials begun and the memory of this process in MiB, once a second."""
     while not done.wait(1.0):
         samples.append((len(os.listdir(trials)) if trials.is_dir() else 0, _resident_mib()))
 

@@ -1,4 +1,4 @@
-"""Runs the command-line interface on a sweep in a temporary folder."""
+"""Runs commands on a sweep in a temporary folder."""
 
 import os
 import subprocess
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.harness.memory import peak_resident_bytes
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Sweep, load_sweep
 
@@ -22,7 +23,7 @@ _TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class FinishedCommand:
-    """Exit code, output, time and memory of a command."""
+    """Exit code, output, wall time and peak memory of a command."""
 
     code: int
     output: str
@@ -44,11 +45,11 @@ class Workplace:
 
     @property
     def storage(self) -> Storage:
-        """The default storage of the commands."""
+        """The storage that commands in this folder use by default."""
         return Storage(self.folder / "results")
 
     def call(self, command: str, *arguments: str) -> FinishedCommand:
-        """Runs ``hessian-dynamics COMMAND SWEEP ARGUMENTS`` in this folder. Kills it after 30 minutes."""
+        """Runs ``hessian-dynamics COMMAND SWEEP ARGUMENTS`` in this folder, for at most 30 minutes."""
         log, began, peak = self.folder / f"{command}.txt", time.perf_counter(), 0.0
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -60,7 +61,7 @@ class Workplace:
                 stderr=subprocess.STDOUT,
             )
             while process.poll() is None:
-                peak = max(peak, _peak_mib(process.pid))
+                peak = max(peak, peak_resident_bytes(process.pid) / 2**20)
                 if time.perf_counter() - began > _TIMEOUT:
                     process.kill()
                 time.sleep(0.02)
@@ -74,12 +75,3 @@ def workplace(content: dict[str, Any]) -> Iterator[Workplace]:
         place = Workplace(Path(scratch), content["name"])
         (place.folder / f"{place.name}.yaml").write_text(yaml.safe_dump(content))
         yield place
-
-
-def _peak_mib(pid: int) -> float:
-    """The peak memory of a process in MiB. The peak of `wait4` would include the memory of the parent at the fork."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # the process has just ended
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)

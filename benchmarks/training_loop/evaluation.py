@@ -1,4 +1,4 @@
-"""Time of the parts of an epoch: training, evaluation of all splits, and measurement of curvature."""
+"""Time of the parts of an epoch: training, evaluation of all splits, and curvature measurement."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,12 +24,10 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class EvaluationSizes:
-    """Sizes of the benchmark."""
-
     portion: int
-    """Number of training images per round."""
+    """Number of images trained on per round."""
     measured: int
-    """Number of images in the timed measurement. The time is proportional to it."""
+    """Number of images in the timed measurement, which takes time in proportion."""
     rounds: int
 
 
@@ -41,7 +39,7 @@ SIZES: dict[Scale, EvaluationSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Times part of a training epoch, a full evaluation and a measurement on fewer images, interleaved."""
+    """Times part of an epoch of training, a full evaluation and a measurement on fewer images, interleaved."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
     config = MeasurementConfig()
@@ -78,7 +76,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds of each part, and its share of an epoch with and without the measurement."""
+    """Seconds of each part of an epoch, and its share with and without the measurement."""
     measured = result.measured
     whole = {name: measured["scale"][name] * median(samples) for name, samples in measured["samples"].items()}
     unmeasured = whole["training"] + whole["evaluation"]

@@ -1,8 +1,8 @@
 """Epochs per hour of 1 to 16 concurrent trials on one GPU, with and without CUDA graphs.
 
-The local engine runs each trial in a process with a separate copy of the data on the GPU. Ray and MLflow are not
-needed. `python -m benchmarks gpu --only 4-captured 4-plain` runs two cases of about a minute each and keeps the stored
-results of the others. If an MPS server is running (`nvidia-cuda-mps-control -d`), the case names end in `-mps`.
+The local engine runs each trial in a process with its own copy of the data on the GPU. `python -m benchmarks gpu --only
+4-captured 4-plain` runs two cases, of about a minute each, and keeps the stored results of the others. If an MPS server
+is running (`nvidia-cuda-mps-control -d`), the names of the cases end in `-mps`.
 """
 
 import json
@@ -40,7 +40,7 @@ from orchestrator.training.loop import train
 CAPTURED, PLAIN, MPS = "captured", "plain", "mps"
 BATCH = 64
 WARM_UP = 3
-"""Number of epochs before timing starts: the untrained model, the epoch that captures the graph, and one more."""
+"""Number of epochs before timing starts: epoch 0, the epoch that captures the graph, and one more."""
 LEAST = 3
 """Minimum number of timed epochs per trial."""
 _TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
@@ -50,11 +50,9 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class GpuSizes:
-    """The cases to time."""
-
     trials: tuple[int, ...]
     seconds: float
-    """Approximate duration of a case."""
+    """Minimum duration of a case after the warm-up."""
 
 
 SIZES: dict[Scale, GpuSizes] = {
@@ -66,7 +64,7 @@ SIZES: dict[Scale, GpuSizes] = {
 
 @dataclass(frozen=True)
 class TimedTrial:
-    """A job that trains for a given time and writes the times of its epochs into a folder."""
+    """A job that runs epochs for a given time and writes their mean times into a folder."""
 
     folder: Path
     trials: int
@@ -128,7 +126,7 @@ class TimedTrial:
 
 
 def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[EpochRecord]:
-    """Runs a trial as in the sweep `paper` and yields its epochs. Each ends with Lanczos and the exact trace."""
+    """Yields the epochs of a trial of the sweep `paper`, but without Algorithm 1, which runs every ten epochs there."""
     measurement = MeasurementConfig(
         fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1
     )
@@ -137,7 +135,6 @@ def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[Epoch
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs the chosen cases."""
     sizes = SIZES[settings.scale]
     shared = f"-{MPS}" if served_by_mps() else ""
     cases = {f"{trials}-{way}{shared}": (trials, way) for trials in sizes.trials for way in (CAPTURED, PLAIN)}
@@ -149,12 +146,12 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def served_by_mps() -> bool:
-    """Whether an NVIDIA Multi-Process Service (MPS) server runs on this machine."""
+    """Whether a server of NVIDIA's Multi-Process Service (MPS) runs on this machine."""
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
 def table(result: Result) -> str:
-    """Epochs per hour of every case, the speedup over one plain trial, and the resulting time of the sweep `paper`."""
+    """Epochs per hour of every case, speedup over one plain trial, and extrapolated time of the sweep `paper`."""
     measured = result.measured
     cases = sorted((int(name.split("-")[0]), name) for name in measured if "-" in name)
     alone = measured.get(f"1-{PLAIN}")
@@ -180,8 +177,8 @@ def table(result: Result) -> str:
     header += ["training, ms", "evaluation, ms", "measurement, ms", "products", "total GiB"]
     return (
         f"{markdown(header, rows)}\n\nThe paper's CNN, SGD, batches of {BATCH}, 45,000 images. Every epoch ends with "
-        "an evaluation and a measurement of lambda_max, lambda_min (to 0.1%) and the exact trace on a tenth of the "
-        f"images. Kernels of different processes run concurrently if an MPS server is running, and in turns otherwise. "
+        "an evaluation and a measurement of lambda_max (to 0.1%), lambda_min and the exact trace on a tenth of the "
+        f"images. Kernels of different processes run concurrently if an MPS server is running, otherwise time-sliced. "
         f"`paper` has {measured['paper_epochs']:,} epochs. Times are per epoch of one trial."
     )
 

@@ -1,4 +1,4 @@
-"""Time of a full measurement (lambda_max, lambda_min and the trace) relative to the training epoch before it."""
+"""Time of a measurement (lambda_max, lambda_min and the trace) relative to the epoch of training before it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,8 +33,6 @@ WAYS: dict[str, tuple[Estimator, ...]] = {
 
 @dataclass(frozen=True)
 class MeasurementSizes:
-    """Sizes of the benchmark."""
-
     images: int
     """Number of images in the measurement."""
     epochs: int
@@ -48,7 +46,7 @@ SIZES: dict[Scale, MeasurementSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains for several epochs and runs both measurements after every epoch, all in one process."""
+    """Trains for several epochs and runs both measurements after each, in one process."""
     sizes = SIZES[settings.scale]
     data = on_device(resident_data(settings, sizes.images), settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
@@ -81,7 +79,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Times of a training epoch and of the measurements after it, and each measurement's products and residual."""
+    """Times of an epoch of training and of the measurements after it, with their products and residuals."""
     measured = result.measured
     training = measured["samples"]["training"]
     rows = [["an epoch of training", spread(training), "", "", ""]]
@@ -92,11 +90,11 @@ def table(result: Result) -> str:
         rows.append(
             [way, spread(samples), str(ratio(samples, training)), spread(products), number(100 * median(errors))]
         )
-    header = ["", "s (range)", "of an epoch (range)", "products (range)", "residual, % of lambda_max"]
+    header = ["", "s (range)", "epochs of training (95%)", "products (range)", "residual, % of lambda_max"]
     return (
         f"{markdown(header, rows)}\n\n{len(training)} epochs of {measured['trained_on']:,} images in batches of "
         f"{BATCH}, SGD with lr {LEARNING_RATE}; measured on {measured['images']:,} images; Lanczos to a tolerance of "
-        f"{TOLERANCE:.1%}, with a coarse stage on chunks of at most {COARSE:.0%} of these images."
+        f"{TOLERANCE:.1%}, with a coarse start on chunks of at most {COARSE:.0%} of these images."
     )
 
 

@@ -1,4 +1,4 @@
-"""Time of a training epoch with our loop, a minimal loop over the same tensors, and a typical DataLoader loop."""
+"""Time of an epoch of training with our loop, a minimal loop over the same tensors, and a typical DataLoader loop."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -34,15 +34,13 @@ WORKERS = 2
 EPOCH = 45_000
 """Number of images per epoch: CIFAR-10's training images without the validation split."""
 _REST = 0.3
-"""Seconds to wait until the DataLoader's workers have filled their queue, so that they do not disturb other loops."""
+"""Seconds in which the DataLoader's workers fill their queue, so that they do not disturb the next loop."""
 
 
 @dataclass(frozen=True)
 class TrainingSizes:
-    """Sizes of the benchmark."""
-
     portion: int
-    """Number of images per timing sample. It is less than an epoch so that the loops alternate every second or two."""
+    """Number of images per sample, less than an epoch so that the loops alternate every second or two."""
     rounds: int
     batch_sizes: tuple[int, ...] = (32, 64)
 
@@ -55,7 +53,7 @@ SIZES: dict[Scale, TrainingSizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Times part of an epoch with all three loops, interleaved."""
+    """Times part of an epoch with each of the three loops, interleaved."""
     sizes = SIZES[settings.scale]
     data = resident_data(settings, sizes.portion)
     model = paper_cnn(data)
@@ -70,7 +68,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Time per epoch of every loop, compared with our loop and with the arithmetic limit."""
+    """Seconds per epoch of every loop, also relative to ours and to the arithmetic limit."""
     measured = result.measured
     scale = EPOCH / measured["portion"]
     flops = measured["training_flops_per_image"]
@@ -112,14 +110,14 @@ def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: Trainin
 
 
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
-    """The data set with only the training images of one round, as views."""
+    """The data set with only the training images of one round, without copying them."""
     first = number * portion % (len(data.train) - portion + 1)
     images = Samples(data.train.inputs[first : first + portion], data.train.targets[first : first + portion])
     return replace(data, train=images)
 
 
 def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, threads: int) -> Callable[[int], None]:
-    """The training loop of a trial with its default settings."""
+    """The training loop of a trial."""
     config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), batch_size, epochs=1)
     optimizer = build_optimizer(config.optimizer, model.parameters())
 
@@ -160,12 +158,12 @@ class DataLoaderLoop:
         self._running = 0.0
 
     def start(self) -> None:
-        """Starts the workers and trains on the first batch of an epoch."""
+        """Starts the workers and trains on one batch."""
         self._batches = chain.from_iterable(repeat(self.loader))
         self.train(1)
 
     def train(self, batches: int) -> None:
-        """Trains on the next batches. Timed samples never reach the end of the epoch."""
+        """Trains on the next batches."""
         self.model.train()
         for inputs, labels in islice(self._batches, batches):
             self.optimizer.zero_grad()
@@ -175,12 +173,11 @@ class DataLoaderLoop:
             self._running += loss.item()
 
     def stop(self) -> None:
-        """Stops the workers."""
         self._batches = iter(())
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """A data set like torchvision's CIFAR10. It keeps an array in memory and transforms a PIL image at each access."""
+    """A data set like torchvision's CIFAR10: an array in memory, from which each access transforms a PIL image."""
 
     def __init__(self, data: DataSplits) -> None:
         self.pixels = data.train.inputs.permute(0, 2, 3, 1).contiguous().numpy()
