@@ -1,13 +1,11 @@
 """The network of a trial."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag
 
 from orchestrator.study.fields import Config, PositiveInt, Share
-
-MODULE = "package.module:Class"
-"""The format of the name of a user-defined network."""
+from orchestrator.study.user_code_config import CLASS, UserCodeConfig, tag
 
 
 class CnnConfig(Config):
@@ -30,43 +28,16 @@ class MlpConfig(Config):
     batch_norm: bool = False
 
 
-Scalar = bool | int | float | str | None
+class ModuleConfig(UserCodeConfig):
+    """A user-defined network.
 
-
-class ModuleConfig(Config):
-    """A user-defined network: a class that the trial imports.
-
-    All other keys are passed to the class as keyword arguments. `shape` (channels, height, width) and `classes` (their
-    number) are also passed if the class has such parameters.
+    `shape` (channels, height, width) and `classes` (their number) are also passed to the class if it has such
+    parameters.
     """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
-
-    name: Annotated[str, Field(examples=[MODULE])]
-
-    @field_validator("name")
-    @classmethod
-    def _importable(cls, name: str) -> str:
-        module, _, class_name = name.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), class_name)):
-            raise ValueError(f"must name a class as {MODULE}, with letters, digits and '_' only")
-        return name
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments for the class."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-def _tag(value: Any) -> Any:
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    if not isinstance(name, str):
-        return None
-    return MODULE if ":" in name else name
 
 
 Model = Annotated[
-    Annotated[CnnConfig, Tag("cnn")] | Annotated[MlpConfig, Tag("mlp")] | Annotated[ModuleConfig, Tag(MODULE)],
-    Discriminator(_tag),
+    Annotated[CnnConfig, Tag("cnn")] | Annotated[MlpConfig, Tag("mlp")] | Annotated[ModuleConfig, Tag(CLASS)],
+    Discriminator(tag),
 ]
+"""Networks: built in, or the user's own."""

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.model_config import ModuleConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import Samples
@@ -87,7 +87,7 @@ def _cost_key(config: Any) -> str:
     For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's network
     may matter.
     """
-    if isinstance(config, ModuleConfig):
+    if isinstance(config, UserCodeConfig):
         return repr(config)
     return repr({name: bool(value) if isinstance(value, float) else value for name, value in config})
 
