@@ -7,12 +7,12 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from benchmarks.curvature.peers import Build, Implementation, PeerProblem, installed, missing, ours, paper, quiet
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import PRODUCT_KEPT, PRODUCT_REBUILT, counted, network_flops
-from benchmarks.harness.images import batch, on_device, resident_data
+from benchmarks.harness.images import batch, resident_data
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
@@ -58,7 +58,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def _measured(settings: Settings) -> dict[str, Any]:
     sizes = _sizes(settings)
-    data = on_device(resident_data(settings, sizes.images), settings.device)
+    data = resident_data(settings, sizes.images).to(settings.device)
     model = paper_cnn(data).eval().to(settings.device)
     problem = PeerProblem(model, *batch(data, sizes.images))
     for name in missing():
@@ -71,7 +71,8 @@ def _measured(settings: Settings) -> dict[str, Any]:
         chosen[name] = {"way": way, "chunk": chunk}
         built[name] = ways[way](problem, chunk)
         say(f"  {name}: best with chunks of {chunk} {way}")
-    errors = _relative_errors(built, sum(parameter.numel() for parameter in model.parameters()), settings.device)
+    vector = torch.randn(sum(parameter.numel() for parameter in model.parameters()), device=settings.device)
+    errors = _relative_errors(built, vector)
     samples = interleaved(_tasks(built, sizes), sizes.rounds, on_sample=say_sample)
     flops = network_flops(model, data.shape)
     return {
@@ -84,7 +85,7 @@ def _measured(settings: Settings) -> dict[str, Any]:
         "paper_steps": sizes.paper_steps,
         "samples": samples,
         "forward_flops_per_image": flops.forward,
-        "counted_product_in_forwards": counted(_one_product(problem.part(8))) / 8 / flops.forward,
+        "counted_product_in_forwards": counted(lambda: paper(problem.part(8)).product(vector)) / 8 / flops.forward,
     }
 
 
@@ -159,13 +160,12 @@ def _tasks(built: dict[str, Implementation], sizes: ProductsSizes) -> dict[str, 
     return tasks
 
 
-def _relative_errors(built: dict[str, Implementation], size: int, device: torch.device) -> dict[str, float]:
-    """||theirs - ours|| / ||ours|| of one product H v with the same random v, by implementation.
+def _relative_errors(built: dict[str, Implementation], vector: Tensor) -> dict[str, float]:
+    """||theirs - ours|| / ||ours|| of the product H v, by implementation.
 
     Raises:
         RuntimeError: a difference exceeds 1e-3.
     """
-    vector = torch.randn(size, device=device)
     products = {name: implementation.product(vector) for name, implementation in built.items()}
     reference = products.pop(OURS)
     errors = {name: float((product - reference).norm() / reference.norm()) for name, product in products.items()}
@@ -176,18 +176,6 @@ def _relative_errors(built: dict[str, Implementation], size: int, device: torch.
                 f"{name}: Hv differs from ours by {error:.2g}, expected at most 1e-3; fix it before timing"
             )
     return errors
-
-
-def _one_product(problem: PeerProblem) -> Callable[[], object]:
-    """A function that computes one product by double backward, to count its operations."""
-    parameters = list(problem.model.parameters())
-
-    def product() -> None:
-        loss = cross_entropy(problem.model(problem.inputs), problem.labels)
-        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-        torch.autograd.grad(gradients, parameters, [torch.randn_like(parameter) for parameter in parameters])
-
-    return product
 
 
 BENCHMARK = Benchmark("products", measure, table)

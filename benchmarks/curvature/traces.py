@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.curvature.peers import PeerProblem, quiet
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import network_flops
-from benchmarks.harness.images import SHAPE, batch, on_device, resident_data
+from benchmarks.harness.images import SHAPE, batch, resident_data
 from benchmarks.harness.memory import peak_resident_bytes
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
@@ -58,7 +58,7 @@ def _sizes(settings: Settings) -> TracesSizes:
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """Finds the best chunk sizes of BackPACK, times all traces interleaved, and measures their memory."""
     sizes = _sizes(settings)
-    data = on_device(resident_data(settings, sizes.images), settings.device)
+    data = resident_data(settings, sizes.images).to(settings.device)
     problem = PeerProblem(paper_cnn(data).eval().to(settings.device), *batch(data, sizes.images))
     with quiet():
         search, chunks = {}, {}

@@ -1,7 +1,5 @@
 """Images for the benchmarks: from a folder, or random ones with the shape and number of CIFAR-10's."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -32,13 +30,6 @@ def resident_data(settings: Settings, needed: int) -> DataSplits:
             "use a larger folder, or random images by omitting --data"
         )
     return data
-
-
-def on_device(data: DataSplits, device: torch.device) -> DataSplits:
-    images = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
-    return replace(
-        data, **images, ood_noise=data.ood_noise.to(device), mean=data.mean.to(device), std=data.std.to(device)
-    )
 
 
 def random_data(divisor: int = 1) -> DataSplits:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import on_device, resident_data
+from benchmarks.harness.images import resident_data
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number
@@ -96,7 +96,7 @@ class TimedTrial:
 
     def _timed(self, seed: int) -> dict[str, Any]:
         device = torch.device("cuda")
-        epochs = _epochs(on_device(resident_data(self.settings, BATCH), device), device, seed)
+        epochs = _epochs(resident_data(self.settings, BATCH).to(device), device, seed)
         for _ in range(WARM_UP):
             next(epochs)
         self._wait_for_all(seed)

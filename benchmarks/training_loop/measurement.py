@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import on_device, resident_data
+from benchmarks.harness.images import resident_data
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
@@ -48,7 +48,7 @@ SIZES: dict[Scale, MeasurementSizes] = {
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """Trains for several epochs and runs both measurements after each, in one process."""
     sizes = SIZES[settings.scale]
-    data = on_device(resident_data(settings, sizes.images), settings.device)
+    data = resident_data(settings, sizes.images).to(settings.device)
     inputs, labels = data.measurement_subset(sizes.images / len(data.train))
     model = paper_cnn(data).to(settings.device)
     config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), BATCH, sizes.epochs)

@@ -24,7 +24,6 @@ from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.samples import Samples
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
 from orchestrator.training.optimizers.build import build_optimizer
@@ -112,8 +111,7 @@ def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: Trainin
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:
     """The data set with only the training images of one round, without copying them."""
     first = number * portion % (len(data.train) - portion + 1)
-    images = Samples(data.train.inputs[first : first + portion], data.train.targets[first : first + portion])
-    return replace(data, train=images)
+    return replace(data, train=data.train[first : first + portion])
 
 
 def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, threads: int) -> Callable[[int], None]:
