@@ -37,6 +37,12 @@ def loggers_are_restored() -> Iterator[None]:
     log.handlers, log.propagate = handlers, propagate
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives the test an empty cache folder for decoded data."""
+    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's empty tables, which take seconds to create."""

@@ -11,10 +11,7 @@ from orchestrator.study.data_config import DigitsData, ImageFolderData, Torchvis
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_data_on_this_machine_is_ok() -> None:

@@ -13,10 +13,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep, load_sweep
 from tests.training.trials import small_trial
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def look(folder: Path, sweep: Sweep | None = None, tracking_uri: str = "", ray: str | None = None) -> list[Finding]:

@@ -21,9 +21,7 @@ from tests.training.trials import small_trial
 HERE = software()
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def query(folder: Path, *data: Data, **fields: object) -> NodeQuery:

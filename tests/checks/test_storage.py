@@ -12,10 +12,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_a_storage_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:

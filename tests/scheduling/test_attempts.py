@@ -1,14 +1,11 @@
 """The choice of the next trial, and the conditions under which the whole run stops."""
 
-import threading
-from dataclasses import dataclass, field
-
 import pytest
 
 from orchestrator.scheduling.attempts import Attempts, PlannedAttempt
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, FailureKind
-from orchestrator.study.sweep import Resources
+from tests.scheduling.desk import Desk
 
 BUG = Failure(
     FailureKind.ERROR, "Traceback\n  line\nZeroDivisionError: division by zero", "ZeroDivisionError at a.py:1"
@@ -20,42 +17,6 @@ ROOM = Failure(FailureKind.NO_ROOM, "StorageError: storage cannot be written (No
 
 def lost(node: str = "") -> Failure:
     return Failure(FailureKind.LOST, "its process died (killed by SIGKILL)", "killed", node)
-
-
-@dataclass
-class Desk:
-    """A fake job. Tests set its progress, and read the log and the recorded conclusions."""
-
-    captured: pytest.LogCaptureFixture
-    epochs: dict[str, int] = field(default_factory=dict)
-    noted: list[tuple[str, str, bool]] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def said(self) -> list[str]:
-        return self.captured.messages
-
-    def with_resources(self, resources: Resources) -> "Desk":
-        return self
-
-    def run(self, trial_id: str, node: str = "") -> Failure | None:
-        raise AssertionError("nothing runs here")
-
-    def snapshot(self, trial_id: str) -> TrialSnapshot:
-        return TrialSnapshot(self.epochs.get(trial_id, 0))
-
-    def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
-        self.noted.append((trial_id, why or reason.splitlines()[-1], failed))
-
-    def attempts(self, *trial_ids: str, gpu: bool = False) -> Attempts:
-        attempts = Attempts(self, trial_ids, self.stopped.is_set, self.stopped.set, jitter=lambda: 1.0)
-        attempts.grant(Resources(gpu=float(gpu)))
-        return attempts
-
-
-@pytest.fixture
-def desk(messages: pytest.LogCaptureFixture) -> Desk:
-    return Desk(messages)
 
 
 @pytest.fixture

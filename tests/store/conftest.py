@@ -11,9 +11,9 @@ from orchestrator.store.trial import TrialStore
 from tests.store.stored import config
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _no_fsync() -> Iterator[None]:
-    """Skips fsync in this process, because it is slow on a busy disk and no test simulates a power failure."""
+    """Skips fsync, which is slow on a busy disk. No test simulates a power failure. Other modules need real syncs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield

@@ -4,20 +4,14 @@ import math
 
 from orchestrator.store.remeasurement_status import remeasurement_status
 from orchestrator.store.trial import TrialStore
-from tests.store.stored import checkpoint, config, record, remeasured
-
-LABEL = "fraction-0.5"
+from tests.store.stored import checkpoint, config, record
+from tests.store.trials import LABEL, measure
 
 
 def commit(trial: TrialStore, last: int, every: int = 0, diverges: bool = False) -> None:
     for epoch in range(last + 1):
         loss = math.nan if diverges and epoch == last else 0.5
         assert trial.commit(record(epoch, loss), checkpoint(epoch), "d", "by", every > 0 and epoch % every == 0)
-
-
-def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
-    for epoch in epochs:
-        assert trial.remeasurements.add(label, remeasured(epoch))
 
 
 def test_epochs_with_a_checkpoint_and_no_remeasurement_are_due(trial: TrialStore) -> None:

@@ -1,18 +1,24 @@
-"""Commits of one trial, and damage to its checkpoints."""
+"""Commits and remeasurements of one trial, and damage to its checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.trial import TrialStore
-from tests.store.stored import checkpoint, config, record
+from tests.store.stored import checkpoint, config, record, remeasured
 
 DIGEST = "d" * 64
+LABEL = "fraction-0.5"
 
 
 def commit(trial: TrialStore, *epochs: int, by: str = "first", keep: Callable[[int], bool] = lambda e: False) -> None:
     for epoch in epochs:
         assert trial.commit(record(epoch), checkpoint(epoch), DIGEST, by, keep(epoch))
+
+
+def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
+    for epoch in epochs:
+        assert trial.remeasurements.add(label, remeasured(epoch))
 
 
 def every(step: int) -> Callable[[int], bool]:

@@ -16,15 +16,10 @@ from orchestrator.scheduling.engines.tune import (  # noqa: E402
     failure_of_trial,
 )
 from orchestrator.scheduling.retry import Failure, FailureKind, failure_of  # noqa: E402
+from tests.scheduling.desk import Desk  # noqa: E402
 from tests.scheduling.engines.test_ray_nodes import nodes  # noqa: E402
-from tests.scheduling.test_attempts import Desk  # noqa: E402
 
 LOST = Failure(FailureKind.LOST, "its process died", "died", "node-a")
-
-
-@pytest.fixture
-def desk(messages: pytest.LogCaptureFixture) -> Desk:
-    return Desk(messages)
 
 
 def test_attempts_are_suggested_in_order_until_none_is_left(desk: Desk) -> None:

@@ -9,13 +9,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.record import EpochRecord
 from tests.store.stored import files_in, python, remeasured
-
-LABEL = "fraction-0.5"
-
-
-def measure(trial: TrialStore, *epochs: int, label: str = LABEL) -> None:
-    for epoch in epochs:
-        assert trial.remeasurements.add(label, remeasured(epoch))
+from tests.store.trials import LABEL, measure
 
 
 def test_reading_without_remeasurements_creates_no_file(tmp_path: Path, trial: TrialStore) -> None:

@@ -44,8 +44,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+def _nothing_loaded(own_cache: None) -> None:
     load_data.cache_clear()
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import DigitsData
-from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import available, load_data, load_source
 from orchestrator.training.data.samples import DataError
 from tests.training.formulas import assert_as_by_the_formulas
@@ -43,11 +42,11 @@ def test_subsets_are_nested_and_do_not_change_validation_and_test() -> None:
     assert small.digest == DIGITS.digest
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("subset", [1, 10, 54])
 def test_subset_of_a_decoded_data_set_equals_the_reference(
     subset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     small = publish("cifar100", tmp_path / "published", closed_address())
     small.announce(monkeypatch)
     assert_as_by_the_formulas(load_data(small.config(tmp_path / "published", subset), CPU), small.listed, subset)

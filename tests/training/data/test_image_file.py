@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
+from orchestrator.training.data.cache import cache_folder
 from orchestrator.training.data.image_folder import load_image_folder
 from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder
@@ -19,9 +19,7 @@ from tests.training.folders import make_folder
 ORIENTATION = 0x0112
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def deep(kind: str, largest: int) -> Image.Image:

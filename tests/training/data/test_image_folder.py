@@ -11,17 +11,14 @@ import torch
 from PIL import Image
 
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
+from orchestrator.training.data.cache import cache_folder
 from orchestrator.training.data.datasets import available, load_data
 from orchestrator.training.data.image_folder import load_image_folder
 from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder, write_image
 from tests.training.formulas import assert_as_by_the_formulas, listed_folder
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.training.data.cache import CACHE_VARIABLE, cache_folder
+from orchestrator.training.data.cache import cache_folder
 from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.torchvision_data import PublishedSize, published_size
+from tests.store.trials import damage_content
 from tests.training.formulas import assert_as_by_the_formulas
 from tests.training.published import NAMES, Server, Small, closed_address, publish, unpack
 
@@ -22,8 +23,7 @@ each_set = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+def _nothing_loaded(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     load_data.cache_clear()
 
@@ -38,12 +38,6 @@ def announced(name: str, folder: Path, patch: pytest.MonkeyPatch, address: str |
     small = publish(name, folder, address or closed_address())
     small.announce(patch)
     return small
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -79,7 +73,7 @@ def test_a_damaged_file_is_named(name: str, folder: Path, monkeypatch: pytest.Mo
     small = announced(name, folder, monkeypatch)
     for file in small.files:
         whole = (folder / file).read_bytes()
-        flip_a_byte(folder / file)
+        damage_content(folder / file)
         expected = (
             rf"{file}' is damaged: its MD5 is \w{{32}}, expected \w{{32}}; remove it, and the next "
             rf"run downloads it again, or replace it by the file at http://127.*/{Path(file).name}$"
@@ -150,7 +144,7 @@ def test_a_wrong_file_is_not_kept(name: str, folder: Path, tmp_path: Path, monke
     with Server(folder) as server:
         small = announced(name, folder, monkeypatch, server.address)
         whole = (folder / small.files[0]).read_bytes()
-        flip_a_byte(folder / small.files[0])
+        damage_content(folder / small.files[0])
         with pytest.raises(DataError, match=r"cannot be downloaded \(http.*bytes received differ in MD5"):
             load_source(small.config(tmp_path / "mine"))
         assert left_in(tmp_path / "mine") == []
@@ -210,7 +204,7 @@ def test_an_unpacked_archive_is_used(name: str, folder: Path, monkeypatch: pytes
 def test_a_damaged_file_of_an_unpacked_archive_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = announced("cifar10", folder, monkeypatch)
     unpack(folder, small.files[0])
-    flip_a_byte(folder / "cifar-10-batches-py" / "data_batch_3")
+    damage_content(folder / "cifar-10-batches-py" / "data_batch_3")
     with pytest.raises(DataError, match=r"cifar-10-batches-py/data_batch_3' is damaged"):
         load_source(small.config(folder))
 
@@ -277,7 +271,7 @@ def test_available_describes_the_state_without_network(
     assert available(config) == f"{name}: absent; the first run downloads it into {folder}"
     shutil.copytree(tmp_path / "other", folder)
     assert available(config) == f"{name}: downloaded into {folder}, not decoded yet"
-    flip_a_byte(folder / small.files[-1])
+    damage_content(folder / small.files[-1])
     assert available(config).startswith(f"{name}: not usable: '{folder / small.files[-1]}' is damaged: its MD5 is")
     shutil.copy(tmp_path / "other" / small.files[-1], folder / small.files[-1])
     load_source(config)
