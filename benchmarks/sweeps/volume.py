@@ -68,7 +68,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """One row per operation, with the goal for its cost."""
+    """One row per operation, with its cost and limit."""
     measured, sizes = result.measured, result.measured["sizes"]
     rows = _tune_rows(measured["tune"], *sizes["tune"]) if "tune" in measured else []
     trials, epochs = sizes["stored"]
@@ -79,7 +79,7 @@ def table(result: Result) -> str:
     frame, (trials, epochs) = measured["frame"], sizes["frame"]
     name = f"one frame, {trials:,} trials x {epochs + 1:,} epochs, {frame['points']:,} points"
     rows.append([name, f"{number(frame['seconds'])} s", "10 s", f"{frame['mib']:,.0f}"])
-    return markdown(["operation", "cost", "goal", "MiB"], rows)
+    return markdown(["operation", "cost", "limit", "MiB"], rows)
 
 
 def _tune_rows(taken: dict[str, Any], trials: int, epochs: int) -> list[list[str]]:
