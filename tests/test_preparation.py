@@ -94,7 +94,7 @@ def test_all_misfits_are_reported_in_one_error() -> None:
         "at least 2 images to normalise over",
         "model 'no_such_place",
     ]
-    assert "Plain' gives (2, 3) for 2 images of shape (1, 8, 8); the data has 10 classes" in said[0]
+    assert "Plain' gives (2, 3) for 2 images of shape (1, 8, 8), expected (2, 10)" in said[0]
 
 
 def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

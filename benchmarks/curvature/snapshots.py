@@ -13,7 +13,7 @@ from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train_epoch
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
 from orchestrator.training.optimizers.build import build_optimizer
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
@@ -43,7 +43,7 @@ class Snapshot:
 
 def untrained(network: str, data: DataSplits, seed: int) -> Snapshot:
     """The network before its first step."""
-    model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)
+    model = build_model(NETWORKS[network], data.signature, seed)
     return Snapshot(network, "-", seed, INIT, model.eval())
 
 
@@ -63,7 +63,7 @@ def trained(
         threads: number of torch threads.
     """
     config = trial_config(OPTIMIZERS[optimizer][seed % 2], 64, max(stages.values()), seed)
-    model = build_model(NETWORKS[network], data.shape, len(data.classes), seed)
+    model = build_model(NETWORKS[network], data.signature, seed)
     steps = build_optimizer(config.optimizer, model.parameters())
     names = {epochs: stage for stage, epochs in stages.items()}
     for epoch in range(1, config.epochs + 1):

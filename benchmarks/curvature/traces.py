@@ -24,7 +24,8 @@ from benchmarks.harness.timing import fastest, interleaved, ratio, say_sample
 from benchmarks.harness.trials import paper_cnn
 from estimators import exact_trace, sampled_trace
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 
 OURS, THEIRS = "ours", "BackPACK"
 KINDS = ("exact", "sampled")
@@ -174,7 +175,7 @@ def _measure_peak(name: str, arrays: tuple[Any, Any], chunks: dict[str, int], th
     """The increase of the peak resident memory. Runs in the subprocess."""
     torch.set_num_threads(threads)
     inputs, labels = map(torch.from_numpy, arrays)
-    model = build_model(CnnConfig(name="cnn"), SHAPE, int(labels.max()) + 1, seed=0).eval()
+    model = build_model(CnnConfig(name="cnn"), Signature(SHAPE, int(labels.max()) + 1), seed=0).eval()
     problem = PeerProblem(model, inputs, labels)
     who, _, kind = name.partition(": ")
     with quiet():

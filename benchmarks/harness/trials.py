@@ -7,12 +7,12 @@ from orchestrator.study.data_config import TorchvisionData
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.study.optimizer_config import Optimizer
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
 
 
 def paper_cnn(data: DataSplits) -> nn.Module:
     """The paper's CNN with the weights of seed 0."""
-    return build_model(CnnConfig(name="cnn"), data.shape, len(data.classes), seed=0)
+    return build_model(CnnConfig(name="cnn"), data.signature, seed=0)
 
 
 def trial_config(

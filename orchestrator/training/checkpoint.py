@@ -8,7 +8,7 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
 
 
 def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
@@ -41,7 +41,7 @@ def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> 
 
 def load_model(config: TrialConfig, data: DataSplits, device: torch.device, checkpoint: bytes) -> nn.Module:
     """Returns the trained model of a checkpoint on the given device."""
-    model = build_model(config.model, data.shape, len(data.classes), config.seed).to(device)
+    model = build_model(config.model, data.signature, config.seed).to(device)
     model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
     return model
 

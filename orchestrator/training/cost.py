@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
+from orchestrator.study.model_config import TorchvisionConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.cuda.captured_step import training_step
@@ -84,10 +85,10 @@ def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementCo
 def _cost_key(config: Any) -> str:
     """Returns the settings of a model or optimizer that affect its cost.
 
-    For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's network
-    may matter.
+    For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's network or
+    an architecture of torchvision may matter.
     """
-    if isinstance(config, UserCodeConfig):
+    if isinstance(config, UserCodeConfig | TorchvisionConfig):
         return repr(config)
     return repr({name: bool(value) if isinstance(value, float) else value for name, value in config})
 

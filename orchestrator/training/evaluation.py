@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import Samples
-from orchestrator.training.models.networks import evaluation_memory_format
+from orchestrator.training.models.memory_format import evaluation_memory_format
 
 
 @torch.inference_mode()

@@ -16,7 +16,8 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.devices import to_device
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.measurement.measurement import Measurement
-from orchestrator.training.models.networks import build_model, check_batches
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.checks import check_batches
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.optimizers.schedules import set_learning_rate
@@ -75,7 +76,7 @@ def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:
         UserCodeError: if the user's own network raises.
     """
     check_augmentation(config.augmentation, data.shape)
-    model = build_model(config.model, data.shape, len(data.classes), config.seed)
+    model = build_model(config.model, data.signature, config.seed)
     check_batches(model, config.model.name, len(data.train), config.batch_size)
     return model
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from orchestrator.training.checkpoint import load_model, restore, snapshot
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.build import build_optimizer
 from tests.training.test_loop import NOISY_CNN, NOISY_MLP, NOTHING, OPTIMIZERS, state, trained
 from tests.training.trials import CPU, digits, small_trial
@@ -13,7 +14,7 @@ from tests.training.trials import CPU, digits, small_trial
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer["name"])
 def test_checkpoint_contains_the_whole_optimizer_state(optimizer: dict[str, object]) -> None:
     first, last = trained(epochs=1, model=NOISY_MLP, optimizer=optimizer, measurement=NOTHING)
-    model = build_model(small_trial(model=NOISY_MLP).model, (1, 8, 8), 10, 7)
+    model = build_model(small_trial(model=NOISY_MLP).model, Signature((1, 8, 8), 10), 7)
     restored = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
     assert restore(last.checkpoint, model, restored) == 1
     assert snapshot(1, model, restored) == last.checkpoint

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from orchestrator.training.evaluation import evaluation_batch
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
 from tests.training.test_loop import state, trained
 from tests.training.trials import CPU, few_digits, small_trial
 
@@ -13,7 +13,7 @@ from tests.training.trials import CPU, few_digits, small_trial
 def test_losses_and_accuracies_equal_the_formulas() -> None:
     last = trained(epochs=2)[-1]
     data = few_digits()
-    model = build_model(small_trial().model, data.shape, 10, 0)
+    model = build_model(small_trial().model, data.signature, 0)
     model.load_state_dict(state(last))
     model.eval()
     with torch.no_grad():

@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.augmentation import draw_augmentation
 from orchestrator.training.loop import TrainedEpoch, train
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.schedules import learning_rate_factor
 from orchestrator.training.streams import derived_seed, stream
 from orchestrator.training.user_code.extension_point import UserCodeError
@@ -69,7 +70,7 @@ def test_epoch_0_measures_the_untrained_model() -> None:
     first, *rest = trained(epochs=1)
     assert [first.record.epoch, *(epoch.record.epoch for epoch in rest)] == [0, 1]
     assert first.record.metrics().keys() == rest[0].record.metrics().keys()
-    untrained = build_model(small_trial().model, (1, 8, 8), 10, 0)
+    untrained = build_model(small_trial().model, Signature((1, 8, 8), 10), 0)
     assert all(torch.equal(tensor, state(first)[name]) for name, tensor in untrained.state_dict().items())
 
 
@@ -114,7 +115,7 @@ def test_training_equals_a_plain_loop() -> None:
         measurement=NOTHING,
     )
     data = digits()
-    model = build_model(trial.model, data.shape, 10, 0).train()
+    model = build_model(trial.model, data.signature, 0).train()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for epoch in (1, 2):
         torch.manual_seed(derived_seed(0, "layer noise", epoch))

@@ -46,6 +46,21 @@ class KeywordOnly(Fixed):
         self.given = {"classes": classes, **more}
 
 
+class OfAnyTask(nn.Module):
+    """Reads numbers or tokens."""
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None) -> None:
+        super().__init__()
+        self.given = (input_shape, outputs, vocabulary)
+        if vocabulary is None:
+            self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+        else:
+            self.layers = nn.Sequential(nn.Embedding(vocabulary, outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)  # type: ignore[no-any-return]
+
+
 class Consuming(Fixed):
     """Modifies the list that it receives."""
 

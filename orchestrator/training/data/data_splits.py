@@ -7,6 +7,7 @@ from torch import Tensor
 
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import SPLIT_SEED, channel_statistics
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.streams import stream
 
 
@@ -33,6 +34,11 @@ class DataSplits:
         """Channels, height and width of an image."""
         _, channels, height, width = self.train.inputs.shape
         return channels, height, width
+
+    @property
+    def signature(self) -> Signature:
+        """What a network for this data reads and returns."""
+        return Signature(self.shape, len(self.classes))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Returns uint8 pixels [n, channels, height, width] as float32, standardised with `mean` and `std`."""

@@ -107,7 +107,7 @@ class Measurement:
         }
 
     def _trace(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
-        """Returns the trace of the Hessian. Piecewise linear networks, such as all built-in ones, need no probes."""
+        """Returns the trace of the Hessian. Piecewise linear networks, such as the paper's, need no probes."""
         signs = stream(self.seed, "trace signs", epoch)
         trace = hessian_trace(operator, sampled="sampled_trace" in self.config.estimators, generator=signs)
         return {

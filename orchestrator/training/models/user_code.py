@@ -7,22 +7,21 @@ from typing import Any
 from torch import nn
 
 from orchestrator.study.model_config import ModuleConfig
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments, named_parameters, shown
 
 NETWORK = ExtensionPoint("model", nn.Module, "torch.nn.Module")
 
 
-def build_user_model(
-    config: ModuleConfig, shape: tuple[int, int, int], classes: int, before_call: Callable[[], None]
-) -> nn.Module:
+def build_user_model(config: ModuleConfig, signature: Signature, before_call: Callable[[], None]) -> nn.Module:
     """Instantiates the class named in a config, with the config's arguments as keyword arguments.
 
-    `shape` and `classes` are passed too if the signature has them and the config does not set them.
+    `input_shape`, `outputs` and `vocabulary`, and `shape` and `classes` as other names of the first two, are passed too
+    if the class has such parameters and the config does not set them.
 
     Args:
         config: names the class.
-        shape: channels, height and width of an image.
-        classes: number of classes.
+        signature: shapes of inputs and outputs.
         before_call: called after the import and before the class is instantiated. It seeds the random generator.
 
     Raises:
@@ -31,7 +30,7 @@ def build_user_model(
         UserCodeError: if the module or the class raises.
     """
     network = NETWORK.find(config.name)
-    arguments = _arguments(config, network, {"shape": shape, "classes": classes})
+    arguments = _arguments(config, network, _offered(signature))
     before_call()
     with NETWORK.errors(config.name, f"called with {shown(arguments)}"):
         model: nn.Module = network(**arguments)
@@ -39,6 +38,12 @@ def build_user_model(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model {config.name!r} has no parameter that requires grad: there is nothing to train")
     return model
+
+
+def _offered(signature: Signature) -> dict[str, Any]:
+    shape, outputs = signature.input_shape, signature.outputs
+    names = {"input_shape": shape, "outputs": outputs, "vocabulary": signature.vocabulary}
+    return {"shape": shape, "classes": outputs, **names}
 
 
 def _arguments(config: ModuleConfig, network: type[nn.Module], offered: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.flops import PRODUCT_REBUILT, counted, network_flops
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 
 
 @pytest.fixture
 def cnn() -> nn.Module:
-    return build_model(CnnConfig(name="cnn"), (3, 32, 32), 10, seed=0)
+    return build_model(CnnConfig(name="cnn"), Signature((3, 32, 32), 10), seed=0)
 
 
 def test_linear_layer() -> None:

@@ -13,7 +13,8 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import TrainedEpoch, train, train_epoch
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.step import EagerStep
 from tests.training.trials import digits, small_trial
@@ -76,7 +77,7 @@ def assert_same(ours: list[TrainedEpoch], theirs: list[TrainedEpoch]) -> None:
 
 def test_steps_are_eager_on_a_cpu() -> None:
     trial = small_trial()
-    model = build_model(trial.model, (1, 8, 8), 10, 0)
+    model = build_model(trial.model, Signature((1, 8, 8), 10), 0)
     optimizer = build_optimizer(trial.optimizer, model.parameters())
     assert isinstance(training_step(model, optimizer, digits(), trial), EagerStep)
 
@@ -84,7 +85,7 @@ def test_steps_are_eager_on_a_cpu() -> None:
 @needs_cuda
 def test_capture_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = small_trial()
-    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    model = build_model(trial.model, Signature((1, 8, 8), 10), 0).to(CUDA)
     optimizer = build_optimizer(trial.optimizer, model.parameters())
     assert isinstance(training_step(model, optimizer, on_cuda(), trial), CapturedStep)
     monkeypatch.setenv(CAPTURE_VARIABLE, "0")
@@ -138,7 +139,7 @@ def _loss(record: EpochRecord) -> float:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_no_device_synchronization_within_an_epoch(optimizer: dict[str, object], plain: bool) -> None:
     trial = small_trial(optimizer=optimizer, schedule=COSINE, model=NOISY_CNN, augmentation=AUGMENTED, epochs=3)
-    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    model = build_model(trial.model, Signature((1, 8, 8), 10), 0).to(CUDA)
     built = build_optimizer(trial.optimizer, model.parameters())
     step = EagerStep(model, built, on_cuda()) if plain else training_step(model, built, on_cuda(), trial)
     train_epoch(model, built, on_cuda(), trial, 1, step)
@@ -176,7 +177,7 @@ def test_infinite_values_do_not_prevent_capture(caplog: pytest.LogCaptureFixture
 def test_no_capture_if_an_epoch_has_too_few_full_batches() -> None:
     trial = small_trial(batch_size=1000)
     data = on_cuda()
-    model = build_model(trial.model, (1, 8, 8), 10, 0).to(CUDA)
+    model = build_model(trial.model, Signature((1, 8, 8), 10), 0).to(CUDA)
     optimizer = build_optimizer(trial.optimizer, model.parameters())
     step = training_step(model, optimizer, replace(data, train=data.train[:1500]), trial)
     assert isinstance(step, CapturedStep)

@@ -181,10 +181,11 @@ def test_freed_memory_is_returned_to_the_system() -> None:
 import torch
 from tests.training.measurement.test_measurement import MeasurementConfig, Measurement, EpochRecord
 from orchestrator.study.model_config import CnnConfig
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 
 torch.set_num_threads(1)
-model = build_model(CnnConfig(name="cnn"), (3, 32, 32), 10, seed=0)
+model = build_model(CnnConfig(name="cnn"), Signature((3, 32, 32), 10), seed=0)
 config = MeasurementConfig(estimators=("lanczos",), lanczos_products=2)
 measurement = Measurement(config, 0, torch.randn(500, 3, 32, 32), torch.randint(10, (500,)))
 

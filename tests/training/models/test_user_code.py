@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from orchestrator.study.model_config import ModuleConfig
-from orchestrator.training.models.networks import build_model
+from orchestrator.training.models.build import build_model
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.user_code.extension_point import UserCodeError
 from orchestrator.training.user_code.own_code import importable_from
 
 SHAPE = (1, 8, 8)
+SIGNATURE = Signature(SHAPE, 10)
 HERE = "tests.training.user_nets"
 
 
@@ -23,14 +25,22 @@ def config(name: str, **arguments: Any) -> ModuleConfig:
 
 
 def build(name: str, seed: int = 0, **arguments: Any) -> nn.Module:
-    return build_model(config(f"{HERE}:{name}", **arguments), SHAPE, 10, seed)
+    return build_model(config(f"{HERE}:{name}", **arguments), SIGNATURE, seed)
 
 
 def test_arguments_come_from_the_sweep_file_and_the_data() -> None:
     assert build("Plain").given == (SHAPE, 10, 5, [])
     assert build("Plain", width=7, sizes=[1, 2]).given == (SHAPE, 10, 7, [1, 2])
     assert build("Fixed")(torch.zeros(3, *SHAPE)).shape == (3, 10)
+    assert build("OfAnyTask").given == (SHAPE, 10, None)
     assert build("KeywordOnly", depth=2, kind="x").given == {"classes": 10, "depth": 2, "kind": "x"}
+
+
+def test_a_network_over_tokens_is_offered_the_vocabulary() -> None:
+    signature = Signature((5,), outputs=7, vocabulary=9)
+    model = build_model(config(f"{HERE}:OfAnyTask"), signature, 0)
+    assert model.given == ((5,), 7, 9)
+    assert model(torch.zeros(3, 5, dtype=torch.int64)).shape == (3, 5, 7)
 
 
 def test_the_sweep_files_arguments_take_precedence() -> None:
@@ -53,7 +63,7 @@ def test_initial_weights_depend_only_on_the_seed() -> None:
 
 def test_class_that_modifies_its_arguments_does_not_change_the_config() -> None:
     given = config(f"{HERE}:Consuming", widths=[1, 2])
-    build_model(given, SHAPE, 10, 0)
+    build_model(given, SIGNATURE, 0)
     assert given.arguments == {"widths": [1, 2]}
 
 
@@ -76,7 +86,7 @@ def test_class_that_modifies_its_arguments_does_not_change_the_config() -> None:
             r"'wdth'; its signature is Plain\(shape: .*, classes: int, width: int = 5",
         ),
         ("Broken", {}, r"Broken' cannot be called with no arguments: missing a required argument: 'width'; its sig"),
-        ("Plain", {"classes": 7}, r"gives \(2, 7\) for 2 images of shape \(1, 8, 8\); the data has 10 classes"),
+        ("Plain", {"classes": 7}, r"gives \(2, 7\) for 2 images of shape \(1, 8, 8\), expected \(2, 10\)"),
     ],
 )
 def test_a_wrong_class_or_argument_is_a_value_error(name: str, arguments: dict[str, Any], message: str) -> None:
@@ -97,7 +107,7 @@ def test_a_wrong_class_or_argument_is_a_value_error(name: str, arguments: dict[s
 )
 def test_a_missing_module_is_named_with_the_searched_folders(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        build_model(config(name), SHAPE, 10, 0)
+        build_model(config(name), SIGNATURE, 0)
     assert str(Path(__file__).parents[3]) in str(caught.value)
     assert str(caught.value).endswith("works, or install the package")
 
@@ -148,7 +158,7 @@ def test_a_failed_import_shows_the_line(
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))
     with pytest.raises(UserCodeError) as caught:
-        build_model(config("half_written:Net"), SHAPE, 10, 0)
+        build_model(config("half_written:Net"), SIGNATURE, 0)
     assert message in str(caught.value)
     assert 'half_written.py", line 1' in shown(caught.value)
 
@@ -158,7 +168,7 @@ def test_a_module_without_networks_is_reported(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "path", [*sys.path])
     importable_from(str(tmp_path))
     with pytest.raises(ValueError, match=r"empty_of_networks:Net' is a int, .*; it has no torch\.nn\.Module$"):
-        build_model(config("empty_of_networks:Net"), SHAPE, 10, 0)
+        build_model(config("empty_of_networks:Net"), SIGNATURE, 0)
 
 
 def test_importable_folder_is_appended_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

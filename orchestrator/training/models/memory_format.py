@@ -1,0 +1,15 @@
+"""The memory format of images in the evaluation of a model."""
+
+import torch
+from torch import nn
+
+from orchestrator.training.models.networks.cnn import Cnn
+
+
+def evaluation_memory_format(model: nn.Module) -> torch.memory_format:
+    """Returns the memory format of the images in the evaluation of a model.
+
+    With `channels_last` the cnn's forward pass is three times as fast on a CPU. Other models get contiguous images. The
+    mlp would only convert them back, and a user's own network may call `view`, which fails on `channels_last`.
+    """
+    return torch.channels_last if isinstance(model, Cnn) else torch.contiguous_format
