@@ -7,7 +7,18 @@ from pydantic import BaseModel
 
 from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import AugmentationConfig, DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.study.model_config import CnnConfig, MlpConfig, ModuleConfig
+from orchestrator.study.model_config import (
+    Activation,
+    CnnConfig,
+    GruConfig,
+    LstmConfig,
+    MlpConfig,
+    ModuleConfig,
+    ResnetConfig,
+    TorchvisionConfig,
+    TransformerConfig,
+    VitConfig,
+)
 from orchestrator.study.optimizer_config import (
     AdagradConfig,
     AdamConfig,
@@ -65,11 +76,34 @@ data = st.one_of(
         train_subset=_subset,
     ),
 )
-_regularised: dict[str, Any] = {"dropout": _share, "batch_norm": st.booleans()}
+_feed_forward: dict[str, Any] = {
+    "dropout": _share,
+    "batch_norm": st.booleans(),
+    "activation": st.sampled_from(get_args(Activation)),
+    "init_scale": _positive,
+}
+_attention: dict[str, Any] = {
+    "width": st.just(12),
+    "depth": _count,
+    "heads": st.sampled_from([1, 3, 4]),
+    "dropout": _share,
+}
 _scalars = st.none() | st.integers() | st.text()
 models = st.one_of(
-    st.builds(CnnConfig, name=st.just("cnn"), **_regularised),
-    st.builds(MlpConfig, name=st.just("mlp"), hidden=st.lists(_count, min_size=1).map(tuple), **_regularised),
+    st.builds(CnnConfig, name=st.just("cnn"), **_feed_forward),
+    st.builds(MlpConfig, name=st.just("mlp"), hidden=st.lists(_count, min_size=1).map(tuple), **_feed_forward),
+    st.builds(
+        ResnetConfig,
+        name=st.just("resnet"),
+        depth=_count.map(lambda blocks: 6 * blocks + 2),
+        width=_count,
+        norm=st.sampled_from(["batch", "group"]),
+    ),
+    st.builds(VitConfig, name=st.just("vit"), patch=_count, **_attention),
+    st.builds(TransformerConfig, name=st.just("transformer"), tied=st.booleans(), **_attention),
+    st.builds(LstmConfig, name=st.just("lstm"), width=_count, depth=_count),
+    st.builds(GruConfig, name=st.just("gru"), width=_count, depth=_count),
+    st.builds(TorchvisionConfig, name=st.just("torchvision"), architecture=st.text(min_size=1), groups=_scalars),
     st.builds(
         ModuleConfig,
         name=st.sampled_from(["mine:Net", "my_package.models:Net2"]),

@@ -73,7 +73,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "model name": (
         BASE + "  model: {name: cnnn}",
-        ["trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn, mlp, package.module:Class"],
+        [
+            "trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn, gru, lstm, mlp, "
+            "package.module:Class, resnet, torchvision, transformer, vit"
+        ],
     ),
     "estimator": (
         BASE + "  measurement: {estimators: [lanczoz]}",
@@ -183,7 +186,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "model, text": (
         BASE + "  model: cnn",
-        ["trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn, mlp, package.module:Class"],
+        [
+            "trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn, gru, lstm, mlp, "
+            "package.module:Class, resnet, torchvision, transformer, vit"
+        ],
     ),
     "measurement, list": (BASE + "  measurement: [1]", ["trial.measurement = [1]: must be a mapping"]),
     "resources, list": (BASE + "resources: [1]", ["resources = [1]: must be a mapping"]),

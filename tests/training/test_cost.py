@@ -69,6 +69,7 @@ def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
         {"epochs": 9},
         {"optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.5}},
         {"schedule": {"name": "step", "every": 2}},
+        {"model": {"name": "mlp", "hidden": [20, 10], "init_scale": 0.2}},
     ],
 )
 def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any]) -> None:
@@ -83,6 +84,7 @@ def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any
         ({"optimizer": {"name": "adam", "lr": 0.05}}, {"training"}),
         ({"augmentation": {"flip": True}}, {"training"}),
         ({"model": {"name": "cnn", "batch_norm": True}}, {"training", "evaluating", "measuring"}),
+        ({"model": {"name": "mlp", "hidden": [20, 10], "activation": "tanh"}}, {"training", "evaluating", "measuring"}),
         ({"model": {"name": "cnn", "dropout": 0.1}}, {"training", "evaluating", "measuring"}),
         ({"data": {"name": "digits", "train_subset": 100}}, {"training", "evaluating", "measuring"}),
         ({"measurement": {"fraction": 0.1}}, {"evaluating", "measuring"}),
@@ -92,6 +94,22 @@ def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any
 def test_settings_that_affect_cost_give_different_parts(change: dict[str, Any], differing: set[str]) -> None:
     ours, theirs = epoch_parts(small_trial(**change), range(3)), epoch_parts(small_trial(), range(3))
     assert {part.kind.value for part in ours if part not in theirs} == differing
+
+
+SLIM = {"name": "torchvision", "architecture": "mobilenet_v3_small", "width_mult": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"name": "resnet"}, {"name": "resnet", "depth": 14}),
+        ({"name": "resnet"}, {"name": "resnet", "norm": "group"}),
+        (SLIM, {**SLIM, "width_mult": 0.5}),
+    ],
+)
+def test_sizes_and_norms_of_a_network_affect_its_cost(first: dict[str, Any], second: dict[str, Any]) -> None:
+    ours, theirs = (epoch_parts(small_trial(model=model), range(2)) for model in (first, second))
+    assert not set(ours) & set(theirs)
 
 
 def test_arguments_of_a_users_network_affect_its_cost() -> None:
