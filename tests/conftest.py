@@ -14,9 +14,9 @@ from tests.shared import end_shared_processes, made_once
 
 # Tests run in parallel on few cores, where several threads each would only wait. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test asks for two threads
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the tests that ask for two threads
 
-# Ray lowers the priority of its workers, which would get almost no time beside other tests.
+# By default, Ray lowers the priority of its workers, which would then get almost no time beside other tests.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # A full garbage collection visits half a million objects of imported packages. At Python's default thresholds, these

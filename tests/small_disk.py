@@ -1,4 +1,4 @@
-"""Disks of a few MiB that tests fill or make read-only; they need the permission to mount."""
+"""Disks of a few MiB that tests fill or make read-only. This needs the permission to mount."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
 
 
 def fill(folder: Path, leave_bytes: int = 0) -> Path:
-    """Fills a disk except for some bytes. Returns the file that does so."""
+    """Fills a disk except for some bytes. Returns the file that fills it."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as stream:
         for block in (2**20, 4096):

@@ -19,12 +19,12 @@ STORMS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Runs one storm after the other and prints a table. The exit code is 1 if there was any damage."""
     parser = argparse.ArgumentParser(
-        "python -m tests.chaos", description="Breaks sweeps on purpose and compares them with undisturbed ones."
+        "python -m tests.chaos", description="Injects faults into sweeps and compares them with undisturbed ones."
     )
     parser.add_argument("--seed", type=int, default=0, help="decides the faults and their order")
     parser.add_argument("--only", choices=list(STORMS), action="append", help="one storm; may be repeated")
     parser.add_argument(
-        "--trials", type=int, help="of each sweep; fewer trials make a storm shorter, with fewer faults"
+        "--trials", type=int, help="trials of each sweep; with fewer, a storm is shorter and has fewer faults"
     )
     given = parser.parse_args()
     storms = []

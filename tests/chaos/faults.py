@@ -51,8 +51,8 @@ def strike(fault: Fault, place: Place, draw: random.Random) -> str | None:
     how: dict[str, Callable[[Fault, Place, random.Random], str | None]] = {
         "kill": _signal,
         "stop": _signal,
-        "corrupt": _spoil,
-        "truncate": _spoil,
+        "corrupt": _damage,
+        "truncate": _damage,
         "cut": _cut,
         "fill": _fill,
     }
@@ -88,7 +88,7 @@ def _signal_server(fault: Fault, place: Place) -> str | None:
     return f"process group {pid}"
 
 
-def _spoil(fault: Fault, place: Place, draw: random.Random) -> str | None:
+def _damage(fault: Fault, place: Place, draw: random.Random) -> str | None:
     """Corrupts the newest checkpoint of an unfinished trial, or the record of any epoch."""
     committed = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).epochs())}
     if fault.target == "checkpoint":

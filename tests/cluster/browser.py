@@ -73,8 +73,6 @@ async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Pa
     with tempfile.TemporaryDirectory() as profile:
         port_file = Path(profile) / "DevToolsActivePort"
         command = ["ip", "netns", "exec", namespace, CHROMIUM, *_FLAGS, "--remote-debugging-port=0"]
-        # The protocol runs over a Unix socket, since the test is outside the namespace.
-        relay = ["ip", "netns", "exec", namespace]
         process = subprocess.Popen(
             [*command, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
@@ -87,13 +85,14 @@ async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Pa
                     raise TimeoutError("Chromium did not start")
                 await asyncio.sleep(0.2)
             port = int(port_file.read_text().split()[0])
-            door = Path(profile) / "door"
-            script = _RELAY.format(port=port, door=str(door))
-            carrier = subprocess.Popen([*relay, "python3", "-c", script])
+            # The protocol runs over a Unix socket, since the test is outside the namespace.
+            unix_socket = Path(profile) / "relay.sock"
+            script = _RELAY.format(port=port, path=str(unix_socket))
+            relay = subprocess.Popen(["ip", "netns", "exec", namespace, "python3", "-c", script])
             try:
-                while not door.exists():
+                while not unix_socket.exists():
                     await asyncio.sleep(0.1)
-                connector = aiohttp.UnixConnector(str(door))
+                connector = aiohttp.UnixConnector(str(unix_socket))
                 async with aiohttp.ClientSession(connector=connector) as session:
                     async with session.get(f"http://127.0.0.1:{port}/json") as answer:
                         tabs = await answer.json(content_type=None)
@@ -105,8 +104,8 @@ async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Pa
                         await page.call("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {login}"})
                         yield page
             finally:
-                carrier.terminate()
-                carrier.wait(10)
+                relay.terminate()
+                relay.wait(10)
         finally:
             process.terminate()
             try:
@@ -118,17 +117,17 @@ async def browsing(namespace: str, user: str, password: str) -> AsyncIterator[Pa
 
 _RELAY = """
 import asyncio
-async def carry(a, b):
+async def forward(source, sink):
     try:
-        while data := await a.read(65536):
-            b.write(data); await b.drain()
+        while data := await source.read(65536):
+            sink.write(data); await sink.drain()
     finally:
-        b.close()
+        sink.close()
 async def serve(reader, writer):
     inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", {port})
-    await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+    await asyncio.gather(forward(reader, inner_writer), forward(inner_reader, writer))
 async def main():
-    server = await asyncio.start_unix_server(serve, {door!r})
+    server = await asyncio.start_unix_server(serve, {path!r})
     await server.serve_forever()
 asyncio.run(main())
 """

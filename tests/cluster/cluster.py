@@ -157,7 +157,7 @@ class Cluster:
         return [container for container in self.containers.values() if container.service.name == service]
 
     def check(self, container: Container) -> subprocess.CompletedProcess[str]:
-        """Runs its health check inside it."""
+        """Runs the health check of a container inside it."""
         check = container.service.health
         assert check
         test = check.test

@@ -25,7 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
                 cluster.wait_healthy(container)
         say("healthy: PostgreSQL, S3, MLflow, the head and two workers")
         yield cluster
-    say("everything is ended")
+    say("all containers are stopped")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ cp -a /etc /run/etc
 printf '%s:x:%s:0::/mnt/home:/bin/sh\n' root 0 hessian "${OWNER%%:*}" > /run/etc/passwd
 mount --bind /run/etc /etc
 mount --bind "$HOSTS" /etc/hosts
-# Root's home is not readable by others: only the folders that the commands need are mounted.
+# Other users cannot read root's home, so only the folders that the commands need are mounted.
 number=0
 for folder in $CODE; do
     number=$((number + 1)); mkdir -p "/run/code/$number"; mount --bind "$folder" "/run/code/$number"
@@ -107,7 +107,7 @@ class Container:
         return f"hd-{self.name}"
 
     def attach(self, networks: Sequence[Network]) -> None:
-        """Creates its network namespace with an address on each of these networks."""
+        """Creates the container's network namespace, with an address on each of these networks."""
         run("ip", "netns", "add", self.namespace)
         run("ip", "-n", self.namespace, "link", "set", "lo", "up")
         for network in networks:
@@ -153,7 +153,7 @@ class Container:
             return -9
 
     def crash(self) -> None:
-        """Kills all its processes."""
+        """Kills all processes of the container."""
         if (init := self._init()) is not None:
             os.kill(init, signal.SIGKILL)
         if self._process:

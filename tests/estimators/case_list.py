@@ -175,7 +175,7 @@ CASE_LIST = [
         "convolution over time",
         convolutions(lambda: nn.Conv1d(3, 2, 2), nn.Tanh, features=6),
         smoothed,
-        lambda: classes(5, 3, 4, number=3),
+        series,
     ),
     Case("lstm", lambda: LastState(nn.LSTM(4, 2, batch_first=True)), F.cross_entropy, sequences),
     Case("gru", lambda: LastState(nn.GRU(4, 2, batch_first=True)), F.mse_loss, sequence_values),

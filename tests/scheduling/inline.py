@@ -32,7 +32,7 @@ def use_inline_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs a command in a folder. Returns its exit code and output; code 2 stands for an error that `main` prints."""
+    """Runs a command in a folder. Returns its exit code and output. Errors that `main` would print give code 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("RAY_ADDRESS", raising=False)

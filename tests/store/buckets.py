@@ -1,6 +1,5 @@
 """A local S3 server and buckets in it."""
 
-import os
 import secrets
 import subprocess
 import sys
@@ -96,8 +95,3 @@ def contents(address: str, bucket: str) -> dict[str, bytes]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
     return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
-
-
-def set_environment(address: str) -> None:
-    """Sets the variables of `environment` for this process and its children."""
-    os.environ.update(environment(address))

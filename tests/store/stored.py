@@ -86,7 +86,7 @@ from orchestrator.store.ownership.lease import Lease, LeaseHeldError
 from tests.store import stored
 
 def each(count, work):
-    # The children start at the same moment, and need not import anything.
+    # The children start work at the same moment and need no imports.
     start = time.monotonic() + 0.2
     pids = []
     for number in range(count):

@@ -15,7 +15,7 @@ from tests.tracking.processes import LineHandler, free_port, start_server, wait_
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, blank_database: Path) -> str:
-    """The address of a tracking server for all tests, so their sweeps need different names."""
+    """The address of a tracking server that all tests share, so their sweeps need different names."""
 
     def make(folder: Path) -> None:
         shutil.copy(blank_database, folder / "server.db")

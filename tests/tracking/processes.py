@@ -70,7 +70,7 @@ class ShipperProcess(ForkedProcess):
         return self._output.read_text().splitlines()
 
     def final_lines(self) -> list[str]:
-        """Waits until it ends by itself. Returns its messages and, as the last line, its result."""
+        """Waits until the shipper ends by itself. Returns its messages and, as the last line, its result."""
         assert self.wait(90) == 0, self.lines()
         return self.lines()
 
@@ -139,7 +139,7 @@ class DriverProcess(ForkedProcess):
         assert ready.wait(60)
 
     def release(self) -> None:
-        """Makes it end and release the lease."""
+        """Makes the driver end and release the lease."""
         self._end.set()
         self._process.join(60)
 

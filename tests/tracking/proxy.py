@@ -27,15 +27,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What the proxy does with a request: wait, forward it `times` times or not, then answer or cut the connection."""
+    """What the proxy does with a request: it waits, forwards the request, then answers or cuts the connection."""
 
     delay: float = 0.0
-    """Seconds before it is forwarded, even if its client gave up."""
+    """Seconds before the request is forwarded, even if its client gave up."""
     status: int | None = None
     """Status to answer with instead of forwarding."""
     headers: tuple[tuple[str, str], ...] = ()
     times: int = 1
-    """How often it is forwarded."""
+    """How often the request is forwarded."""
     cut: bool = False
     """Whether the connection is cut instead of answering."""
 
@@ -58,7 +58,7 @@ class Proxy:
         self.open()
 
     def open(self) -> None:
-        """Listens."""
+        """Accepts connections."""
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
