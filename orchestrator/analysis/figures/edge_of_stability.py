@@ -12,7 +12,10 @@ _COLUMNS = ["group", "trial_id", "epoch", "lambda_max", "threshold", "ratio"]
 
 
 def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per epoch of every SGD trial. The threshold is 2 (1 + momentum) / lr (Cohen et al., ICLR 2021)."""
+    """One row per epoch of every SGD trial. The threshold is 2 (1 + momentum) / lr (Cohen et al., ICLR 2021).
+
+    It is also used for Nesterov momentum, whose threshold is lower by a factor of 1 + 2 momentum.
+    """
     trials = frames.trials
     if "optimizer.name" not in trials or not (sgd := trials["optimizer.name"] == "sgd").any():
         return empty(_COLUMNS)
@@ -55,9 +58,9 @@ def summarise_edge(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "edge_of_stability",
     "lambda_max against 2/lr",
-    "SGD trials. At a ratio of 1 full-batch gradient descent becomes unstable on a quadratic; the threshold is "
-    "2 (1 + momentum) / lr with heavy-ball momentum. Minibatch noise usually keeps lambda_max below it. Lines: median "
-    "of the trials; bands: quartiles.",
+    "SGD trials. At a ratio of 1, full-batch gradient descent becomes unstable on a quadratic. The threshold is "
+    "2 (1 + momentum) / lr, that of heavy-ball momentum. Minibatch noise usually keeps lambda_max below it. Lines: "
+    "median of the trials; bands: quartiles.",
     "SGD trials with lambda_max",
     edge_data,
     draw_edge,

@@ -13,7 +13,7 @@ from orchestrator.store.frames import Frames
 LEAST_CHANGES = 60
 LEAST_TRIALS = 6
 MARGIN_POINTS = 0.1
-"""If one standard deviation of d(lambda_max) changes the accuracy by less, the effect counts as zero."""
+"""If one standard deviation of d(lambda_max) changes the accuracy by fewer percentage points, the effect is zero."""
 
 
 def judge_shift(frames: Frames) -> Verdict:

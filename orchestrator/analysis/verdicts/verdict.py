@@ -14,7 +14,7 @@ CLAIMS = {
 
 
 class Conclusion(StrEnum):
-    """What the data say about a conjecture."""
+    """The conclusion on a conjecture."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
