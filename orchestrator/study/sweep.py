@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
+from orchestrator.study.fields import Config, PositiveInt
 from orchestrator.study.overrides import overridden_name, override, parse_overrides
 from orchestrator.study.sample import SampleConfig
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
@@ -22,11 +23,10 @@ SWEEPS = "sweeps"
 """The folder with named sweeps. The one in the working directory is searched first, then the installed one."""
 
 
-class Resources(BaseModel):
+class Resources(Config):
     """The resources of one trial. They are not part of the trial id."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    cpu: Annotated[int, Field(ge=1)] = 1
+    cpu: PositiveInt = 1
     gpu: float | Literal["auto"] = 0.0
     """GPUs per trial; a fraction shares a GPU. ``auto``: one if the driver finds any, otherwise none (`placement`)."""
 
@@ -50,10 +50,9 @@ class Resources(BaseModel):
         return self.gpu
 
 
-class SweepFile(BaseModel):
+class SweepFile(Config):
     """The format of a sweep file. `load_sweep` expands it into a `Sweep`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     # The name becomes part of paths, which must not lead outside the storage.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
