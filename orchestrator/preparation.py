@@ -4,8 +4,10 @@ import torch
 
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.sweep import SweepStore
+from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Sweep
+from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
@@ -31,23 +33,30 @@ def prepare_data(sweep: Sweep) -> None:
 
 
 def check_models(sweep: Sweep) -> None:
-    """Builds every model of a sweep on its data.
+    """Builds every model of a sweep on its data, and every optimizer that the sweep file names as a class.
 
     Raises:
-        ValueError: if models, batch sizes or augmentations do not fit their data. Names all of them.
-        UserCodeError: if the code of a user's own network raises.
+        ValueError: if models, batch sizes or augmentations do not fit their data, or optimizers do not fit the model.
+            Names all of them.
+        UserCodeError: if the code of a user's own network or optimizer raises.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
         data = load_data(config, torch.device("cpu"))
         trials = [trial for trial in sweep.trials if trial.data == config]
-        for trial in {(trial.model, trial.augmentation, trial.batch_size): trial for trial in trials}.values():
+        for trial in {_checked(trial): trial for trial in trials}.values():
             try:
                 fitting_model(trial, data)
             except ValueError as error:
                 misfits.append(str(error))
     if misfits:
         raise ValueError("\n  ".join(dict.fromkeys(misfits)))
+
+
+def _checked(trial: TrialConfig) -> tuple[object, ...]:
+    """Returns the settings that `fitting_model` checks. Built-in optimizers fit every model."""
+    named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
+    return trial.model, trial.augmentation, trial.batch_size, *named
 
 
 def store_gallery(sweep: Sweep, store: SweepStore) -> None:

@@ -44,7 +44,7 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
         DataError: if a data set is missing or damaged.
         ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
-        UserCodeError: if the code of a user's own network raises.
+        UserCodeError: if the code of a user's own network or optimizer raises.
         ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
         KeyboardInterrupt: if the user asked twice to stop.
     """

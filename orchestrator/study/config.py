@@ -60,10 +60,18 @@ class TrialConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: Optimizer
     schedule: Schedule = ConstantSchedule(name="constant")
-    batch_size: PositiveInt = 64
+    batch_size: int | Literal["full"] = 64
+    """``full``: all training images in one batch, in the fixed order of the data."""
     epochs: Annotated[int, Field(ge=1, json_schema_extra=NOT_IDENTITY)]
     measurement: MeasurementConfig = MeasurementConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _number_or_full(cls, size: object) -> object:
+        if size != "full" and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise ValueError("must be an integer of at least 1, or full")
+        return size
 
     @model_validator(mode="after")
     def _warmup_ends_before_training(self) -> Self:
@@ -86,6 +94,14 @@ class TrialConfig(Config):
             content["epochs"] = self.epochs
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def images_per_batch(self, images: int) -> int:
+        """Number of images in a batch, except the last of an epoch, which may be smaller.
+
+        Args:
+            images: number of training images.
+        """
+        return images if self.batch_size == "full" else self.batch_size
 
     @property
     def schedule_needs_epochs(self) -> bool:

@@ -1,13 +1,28 @@
 """The optimizer and learning rate schedule of a trial."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.study.fields import Config, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
+from orchestrator.study.user_code_config import CLASS, ClassName, UserCodeConfig, tag
 
 
-class SgdConfig(Config):
+class SamConfig(Config):
+    """Sharpness-aware minimization (Foret et al., 2021): steps use the gradient at w + rho g / ||g||."""
+
+    rho: PositiveFloat
+    """Length of the ascent step along the gradient g of the batch at w. ||g|| is the 2-norm over all parameters."""
+
+
+class _Optimizer(Config):
+    name: str
+    sam: SamConfig | None = None
+    gradient_clip: PositiveFloat | None = None
+    """Maximum 2-norm of the gradient over all parameters. A larger gradient is scaled to this norm before the step."""
+
+
+class SgdConfig(_Optimizer):
     """Stochastic gradient descent, with heavy-ball or Nesterov momentum if momentum > 0."""
 
     name: Literal["sgd"]
@@ -23,7 +38,7 @@ class SgdConfig(Config):
         return self
 
 
-class AdamConfig(Config):
+class AdamConfig(_Optimizer):
     """Adam (Kingma and Ba, 2015). Weight decay is L2 regularization: `weight_decay * w` is added to the gradient."""
 
     name: Literal["adam"]
@@ -34,7 +49,7 @@ class AdamConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class AdamWConfig(Config):
+class AdamWConfig(_Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adamw"]
@@ -45,7 +60,7 @@ class AdamWConfig(Config):
     weight_decay: NonNegativeFloat = 0.01
 
 
-class AdagradConfig(Config):
+class AdagradConfig(_Optimizer):
     """AdaGrad (Duchi, Hazan and Singer, 2011)."""
 
     name: Literal["adagrad"]
@@ -56,7 +71,7 @@ class AdagradConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class RmspropConfig(Config):
+class RmspropConfig(_Optimizer):
     """RMSprop (Tieleman and Hinton, 2012)."""
 
     name: Literal["rmsprop"]
@@ -67,7 +82,27 @@ class RmspropConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
 
 
-Optimizer = Annotated[SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig, Field(discriminator="name")]
+class OptimizerClassConfig(_Optimizer, UserCodeConfig):
+    """An optimizer class of torch or of the user: ``torch.optim:NAdam``. Lists are passed to it as tuples."""
+
+    name: ClassName
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments for the class."""
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in super().arguments.items()}
+
+
+Optimizer = Annotated[
+    Annotated[SgdConfig, Tag("sgd")]
+    | Annotated[AdamConfig, Tag("adam")]
+    | Annotated[AdamWConfig, Tag("adamw")]
+    | Annotated[AdagradConfig, Tag("adagrad")]
+    | Annotated[RmspropConfig, Tag("rmsprop")]
+    | Annotated[OptimizerClassConfig, Tag(CLASS)],
+    Discriminator(tag),
+]
+"""Optimizers: built in, or any class."""
 
 
 class _Schedule(Config):

@@ -38,7 +38,7 @@ class UserCodeConfig(Config):
 
 def tag(value: Any) -> Any:
     """Returns the name that selects the config class: the value of ``name``, or `CLASS` for the user's own code."""
+    if isinstance(value, dict) and "name" in value and not isinstance(value["name"], str):
+        return repr(value["name"])  # reported as an unknown name
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    if not isinstance(name, str):
-        return None
-    return CLASS if ":" in name else name
+    return CLASS if isinstance(name, str) and ":" in name else name

@@ -9,12 +9,13 @@ from torch import Tensor, nn, optim
 from orchestrator.study.config import TrialConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.models.build import build_model
+from orchestrator.training.optimizers.user_optimizer import INITIAL_LR
 
 
 def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
     """Returns the checkpoint after an epoch: weights, buffers and the optimizer's state."""
     state = optimizer.state_dict()
-    groups = [{name: _number(value) for name, value in group.items()} for group in state["param_groups"]]
+    groups = [{**group, "lr": _number(group["lr"])} if "lr" in group else group for group in state["param_groups"]]
     buffer = io.BytesIO()
     content = {"epoch": epoch, "model": model.state_dict(), "optimizer": {**state, "param_groups": groups}}
     torch.save(content, buffer)
@@ -24,14 +25,15 @@ def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
 def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> int:
     """Loads a checkpoint into a model and its optimizer on any device. Returns the epoch of the checkpoint.
 
-    The optimizer keeps its own hyperparameters and flags, which depend on the device, and ignores the checkpoint's.
+    The optimizer keeps its own learning rate and flags, which depend on the device. Other values of parameter groups
+    come from the checkpoint, because an optimizer may keep state there.
     """
     # Loads to the CPU. `load_state_dict` then moves the tensors, except step counts that an optimizer keeps on the CPU.
     state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     saved = state["optimizer"]
     groups = [
-        {**own, "params": group["params"]}
+        {**own, **group, **{key: own[key] for key in _own_keys(own)}}
         for own, group in zip(optimizer.param_groups, saved["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({**saved, "param_groups": groups})
@@ -44,6 +46,13 @@ def load_model(config: TrialConfig, data: DataSplits, device: torch.device, chec
     model = build_model(config.model, data.signature, config.seed).to(device)
     model.load_state_dict(torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)["model"])
     return model
+
+
+def _own_keys(group: dict[str, Any]) -> set[str]:
+    """Returns the keys of a parameter group that are not restored from a checkpoint."""
+    # Schedules set the rate of built-in optimizers before every step. A user's class may change its rate itself.
+    rate = set() if INITIAL_LR in group else {"lr"}
+    return (rate | {"fused", "foreach", "capturable"}) & group.keys()
 
 
 def _number(value: Any) -> Any:

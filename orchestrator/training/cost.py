@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
@@ -32,6 +33,8 @@ from orchestrator.training.optimizers.build import build_optimizer
 
 _TRAINED_STEPS = 100
 """Training steps before a measurement is timed, because Lanczos needs twice as many products without training."""
+_SMALL_BATCH = 64
+"""Batch size of these steps in trials with full batches."""
 _TIMED_IMAGES = {"cpu": 1000, "cuda": 10_000}
 """Samples per timed pass of training or evaluation. This is enough to make the fixed cost of a pass negligible."""
 _TIMED_SECONDS = 0.25
@@ -85,12 +88,18 @@ def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementCo
 def _cost_key(config: Any) -> str:
     """Returns the settings of a model or optimizer that affect its cost.
 
-    For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's network or
-    an architecture of torchvision may matter.
+    For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's class or
+    of an architecture of torchvision may matter.
     """
     if isinstance(config, UserCodeConfig | TorchvisionConfig):
         return repr(config)
-    return repr({name: bool(value) if isinstance(value, float) else value for name, value in config})
+    return repr({name: _cost_value(value) for name, value in config})
+
+
+def _cost_value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _cost_key(value)
+    return bool(value) if isinstance(value, float) else value
 
 
 def part_seconds(part: EpochPart, device: torch.device) -> float:
@@ -111,10 +120,15 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
 
 
 def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
-    """Times some steps with the trial's batch size and extrapolates to all steps of an epoch."""
-    config, size = part.config, part.config.batch_size
-    steps = math.ceil(len(data.train) / size)
-    timed_steps = min(steps, max(1, _TIMED_IMAGES[device.type] // size))
+    """Times some steps with the trial's batch size and extrapolates to all steps of an epoch.
+
+    A full batch is timed on some images, because its time is proportional to their number.
+    """
+    config, size = part.config, part.config.images_per_batch(len(data.train))
+    if config.batch_size == "full":
+        size = min(size, _TIMED_IMAGES[device.type])
+    steps = len(data.train) / size if config.batch_size == "full" else math.ceil(len(data.train) / size)
+    timed_steps = min(int(steps), max(1, _TIMED_IMAGES[device.type] // size))
     some = _first_images(data, timed_steps * size, 1, 1)
     model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
@@ -172,7 +186,10 @@ def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
     model = fitting_model(config, data).to(device)
     untrained = copy.deepcopy(model)
     optimizer = build_optimizer(config.optimizer, model.parameters())
-    train_epoch(model, optimizer, _first_images(data, _TRAINED_STEPS * config.batch_size, 1, 1), config, 1)
+    if config.batch_size == "full":  # steps on full batches would take too long
+        config = config.model_copy(update={"batch_size": _SMALL_BATCH})
+    images = _TRAINED_STEPS * config.images_per_batch(len(data.train))
+    train_epoch(model, optimizer, _first_images(data, images, 1, 1), config, 1)
     finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     return model if finite else untrained
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
@@ -20,6 +20,7 @@ from orchestrator.training.models.build import build_model
 from orchestrator.training.models.checks import check_batches
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.optimizers.resume_check import check_optimizer
 from orchestrator.training.optimizers.schedules import set_learning_rate
 from orchestrator.training.step import EagerStep, Step
 from orchestrator.training.streams import derived_seed, stream
@@ -43,8 +44,8 @@ def train(
     by (seed, purpose, epoch), so a resumed trial is bit-identical to an uninterrupted one.
 
     Raises:
-        ValueError: if model, batch size or augmentation do not fit the data.
-        UserCodeError: if the user's own network raises.
+        ValueError: if model, batch size or augmentation do not fit the data, or the optimizer does not fit the model.
+        UserCodeError: if the user's own network or optimizer raises.
     """
     model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
@@ -72,12 +73,13 @@ def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:
     """Returns the untrained model of a trial, on the CPU, after checking that it fits the data.
 
     Raises:
-        ValueError: if model, batch size or augmentation do not fit the data.
-        UserCodeError: if the user's own network raises.
+        ValueError: if model, batch size or augmentation do not fit the data, or the optimizer does not fit the model.
+        UserCodeError: if the user's own network or optimizer raises.
     """
     check_augmentation(config.augmentation, data.shape)
     model = build_model(config.model, data.signature, config.seed)
-    check_batches(model, config.model.name, len(data.train), config.batch_size)
+    check_batches(model, config.model.name, len(data.train), config.images_per_batch(len(data.train)))
+    check_optimizer(config, model.parameters())
     return model
 
 
@@ -89,7 +91,7 @@ def train_epoch(
     epoch: int,
     step: Step | None = None,
 ) -> None:
-    """Trains on all training images once, in a random order seeded by the epoch.
+    """Trains on all training images once, in a random order seeded by the epoch, or in one full batch.
 
     On CUDA there is no synchronization within an epoch, except in the epoch that captures the graph.
 
@@ -104,13 +106,19 @@ def train_epoch(
     model.train()
     torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers use the global generator
     train, device = data.train, data.train.targets.device
-    step = step or EagerStep(model, optimizer, data)
+    step = step or EagerStep(model, optimizer, data, config.optimizer)
     step.begin_epoch(draw_augmentation(config.augmentation, len(train), config.seed, epoch, device))
-    order = torch.randperm(len(train), generator=stream(config.seed, "order of images", epoch))
-    batches = to_device(order, device).split(config.batch_size)
+    batches = to_device(_order(config, len(train), epoch), device).split(config.images_per_batch(len(train)))
     for number, index in enumerate(batches):
         set_learning_rate(optimizer, config, len(batches), (epoch - 1) * len(batches) + number)
         step(index)
+
+
+def _order(config: TrialConfig, images: int, epoch: int) -> Tensor:
+    """Returns the positions of an epoch's training images: random, or those of the data for full batches."""
+    if config.batch_size == "full":
+        return torch.arange(images)
+    return torch.randperm(images, generator=stream(config.seed, "order of images", epoch))
 
 
 def _synchronize(device: torch.device) -> None:

@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 from orchestrator.training.cuda.first_convolutions import FirstConvolutions
 from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.optimizers.build import Config
+from orchestrator.training.optimizers.update import Update
 
 
 class Step(Protocol):
@@ -28,10 +30,20 @@ class Step(Protocol):
 
 
 class EagerStep:
-    """Training step without a CUDA graph."""
+    """Training step without a CUDA graph.
 
-    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits) -> None:
+    Args:
+        model: on the device of the data.
+        optimizer: optimizer of the model's parameters.
+        data: the data set.
+        config: config of the optimizer, for SAM and gradient clipping; None: neither.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: Config | None = None
+    ) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
+        self._update = Update(model, optimizer, config)
         self._augmentation: EpochAugmentation | None = None
         self._on_cuda = data.train.targets.is_cuda
 
@@ -45,8 +57,10 @@ class EagerStep:
         if self._augmentation is not None:
             pixels = self._augmentation.apply(pixels, index)
         inputs = self.data.normalise(pixels)
-        self.optimizer.zero_grad()
-        with FirstConvolutions() if self._on_cuda else nullcontext():
-            outputs = self.model(inputs)
-        cross_entropy(outputs, labels).backward()
-        self.optimizer.step()
+
+        def loss() -> Tensor:
+            with FirstConvolutions() if self._on_cuda else nullcontext():
+                outputs = self.model(inputs)
+            return cross_entropy(outputs, labels)
+
+        self._update(loss)

@@ -25,7 +25,9 @@ from orchestrator.study.optimizer_config import (
     AdamWConfig,
     ConstantSchedule,
     CosineSchedule,
+    OptimizerClassConfig,
     RmspropConfig,
+    SamConfig,
     SgdConfig,
     StepSchedule,
 )
@@ -110,7 +112,12 @@ models = st.one_of(
         width=_scalars | st.lists(_scalars),
     ),
 )
+_any_optimizer: dict[str, Any] = {
+    "sam": st.none() | st.builds(SamConfig, rho=_positive),
+    "gradient_clip": st.none() | _positive,
+}
 _adam: dict[str, Any] = {
+    **_any_optimizer,
     "lr": _positive,
     "beta1": _share,
     "beta2": _share,
@@ -121,6 +128,7 @@ optimizers = st.one_of(
     st.builds(
         SgdConfig,
         name=st.just("sgd"),
+        **_any_optimizer,
         lr=_positive,
         momentum=_share.filter(bool),
         weight_decay=_not_negative,
@@ -131,6 +139,7 @@ optimizers = st.one_of(
     st.builds(
         AdagradConfig,
         name=st.just("adagrad"),
+        **_any_optimizer,
         lr=_positive,
         lr_decay=_not_negative,
         initial_accumulator=_not_negative,
@@ -140,11 +149,19 @@ optimizers = st.one_of(
     st.builds(
         RmspropConfig,
         name=st.just("rmsprop"),
+        **_any_optimizer,
         lr=_positive,
         alpha=_share,
         eps=_positive,
         momentum=_share,
         weight_decay=_not_negative,
+    ),
+    st.builds(
+        OptimizerClassConfig,
+        name=st.sampled_from(["torch.optim:NAdam", "mine:Lion"]),
+        lr=_positive,
+        betas=_scalars | st.lists(_scalars),
+        **_any_optimizer,
     ),
 )
 schedules = st.one_of(
@@ -178,7 +195,7 @@ trials = st.builds(
     augmentation=st.builds(AugmentationConfig, flip=st.booleans(), crop=st.integers(min_value=0, max_value=100)),
     optimizer=optimizers,
     schedule=schedules,
-    batch_size=_count,
+    batch_size=_count | st.just("full"),
     epochs=_count,
     measurement=measurements,
     seed=st.integers(min_value=0, max_value=2**31 - 1),

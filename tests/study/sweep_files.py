@@ -24,13 +24,16 @@ TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample,
 TRIAL = "valid here: augmentation, batch_size, data, epochs, measurement, model, optimizer, schedule, seed"
 
 
-OPTIMIZERS = "adagrad, adam, adamw, rmsprop, sgd"
+OPTIMIZERS = "adagrad, adam, adamw, package.module:Class, rmsprop, sgd"
 
 
 DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn"
 
 
-SGD = "valid here: lr, momentum, name, nesterov, weight_decay"
+SGD = "valid here: gradient_clip, lr, momentum, name, nesterov, sam, weight_decay"
+
+
+ADAM = "valid here: beta1, beta2, eps, gradient_clip, lr, name, sam, weight_decay"
 
 
 MEASUREMENT = (

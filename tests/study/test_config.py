@@ -174,6 +174,8 @@ OTHER: dict[str, Any] = {
     "optimizer.beta1": 0.5,
     "optimizer.beta2": 0.5,
     "optimizer.eps": 0.5,
+    "optimizer.sam": {"rho": 0.05},
+    "optimizer.gradient_clip": 0.5,
     "batch_size": 65,
     "measurement.fraction": 0.2,
     "measurement.estimators": ("lanczos",),
@@ -197,6 +199,7 @@ BASES = [
     *(config(model={"name": name}) for name in ("resnet", "vit", "transformer", "lstm", "gru")),
     config(model={"name": "torchvision", "architecture": "resnet18", "zero_init_residual": False}),
     *(config(optimizer={"name": name, "lr": 0.001}) for name in ("adam", "adamw", "adagrad", "rmsprop")),
+    config(optimizer={"name": "torch.optim:NAdam", "lr": 0.001, "momentum": 0.9}),
     config(schedule={"name": "step", "every": 10}),
 ]
 
@@ -224,6 +227,17 @@ def test_arguments_of_a_user_network_are_fields() -> None:
     trial = config(model={"name": "mine.models:Net", "width": 64})
     assert trial.flat()["model.width"] == 64
     assert trial.trial_id != config(model={"name": "mine.models:Net", "width": 65}).trial_id
+
+
+def test_arguments_of_an_optimizer_class_are_fields() -> None:
+    trial = config(optimizer={"name": "torch.optim:NAdam", "betas": [0.9, 0.99], "sam": {"rho": 0.1}})
+    assert (trial.flat()["optimizer.betas"], trial.flat()["optimizer.sam.rho"]) == ([0.9, 0.99], 0.1)
+    assert trial.trial_id != config(optimizer={"name": "torch.optim:NAdam", "betas": [0.9, 0.9]}).trial_id
+
+
+def test_full_batches_change_the_id() -> None:
+    assert config(batch_size="full").trial_id not in {config().trial_id, config(batch_size=1).trial_id}
+    assert (config(batch_size="full").images_per_batch(70), config(batch_size=100).images_per_batch(70)) == (70, 100)
 
 
 def test_only_epochs_and_paths_are_marked_as_not_identity() -> None:

@@ -21,6 +21,29 @@ def test_an_optimizer_needs_only_a_learning_rate(name: str) -> None:
         OPTIMIZER.validate_python({"name": name, "lr": 0.0})
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad", "rmsprop", "torch.optim:NAdam"])
+def test_every_optimizer_takes_sam_and_gradient_clip(name: str) -> None:
+    content = {"name": name, "lr": 0.1, "sam": {"rho": 0.05}, "gradient_clip": 1}
+    optimizer = OPTIMIZER.validate_python(content)
+    assert (optimizer.sam.rho, optimizer.gradient_clip) == (0.05, 1.0)
+    for wrong in ({"sam": {"rho": 0}}, {"sam": {"rho": -0.1}}, {"gradient_clip": 0}):
+        with pytest.raises(ValidationError, match="greater than 0"):
+            OPTIMIZER.validate_python({**content, **wrong})
+    with pytest.raises(ValidationError, match="Field required"):
+        OPTIMIZER.validate_python({**content, "sam": {}})
+
+
+def test_keys_of_a_class_are_its_arguments() -> None:
+    content = {"name": "mine.optim:Lion", "lr": 1, "betas": [0.9, 0.99], "mode": "x", "sam": None, "gradient_clip": 2.0}
+    optimizer = OPTIMIZER.validate_python(content)
+    assert optimizer.arguments == {"lr": 1, "betas": (0.9, 0.99), "mode": "x"}
+    assert OPTIMIZER.validate_python({"name": "mine.optim:Lion"}).arguments == {}
+    with pytest.raises(ValidationError, match="must name a class as package.module:Class"):
+        OPTIMIZER.validate_python({"name": "mine.optim:"})
+    with pytest.raises(ValidationError):
+        OPTIMIZER.validate_python({"name": "mine.optim:Lion", "betas": {"a": 1}})
+
+
 def test_nesterov_needs_momentum() -> None:
     assert OPTIMIZER.validate_python({"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True}).nesterov
     with pytest.raises(ValidationError, match="nesterov needs a momentum above 0"):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tests.study.configs import config
-from tests.study.sweep_files import BASE, DATA, MEASUREMENT, OPTIMIZERS, SGD, TOP, TRIAL, Write, problems
+from tests.study.sweep_files import ADAM, BASE, DATA, MEASUREMENT, OPTIMIZERS, SGD, TOP, TRIAL, Write, problems
 
 GRID_SHAPE = "must be a mapping of keys to lists of values, or a list of such mappings"
 
@@ -26,7 +26,20 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "key of another optimizer": (
         BASE.replace("sgd, lr: 0.05", "adam, lr: 0.05, momentum: 0.9"),
-        ["trial.optimizer.momentum = 0.9: unknown key; valid here: beta1, beta2, eps, lr, name, weight_decay"],
+        [f"trial.optimizer.momentum = 0.9: unknown key; {ADAM}"],
+    ),
+    "sam without rho": (BASE.replace("0.05", "0.05, sam: {}"), ["trial.optimizer.sam.rho: is required and not given"]),
+    "sam, a number": (BASE.replace("0.05", "0.05, sam: 0.1"), ["trial.optimizer.sam = 0.1: must be a mapping"]),
+    "sam key": (
+        BASE + "grid: {optimizer.sam.rho: [0.1, 0], optimizer.sam.eta: [1]}",
+        [
+            "grid: optimizer.sam.eta = 1: unknown key; valid here: rho",
+            "grid: optimizer.sam.rho = 0: must be greater than 0",
+        ],
+    ),
+    "batch size": (
+        BASE + "grid: {batch_size: [0, all, 1.5, true, full]}",
+        [f"grid: batch_size = {value!r}: must be an integer of at least 1, or full" for value in (0, "all", 1.5, True)],
     ),
     "measurement key": (
         BASE + "  measurement: {fractoin: 0.1}",
@@ -50,7 +63,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "grid key in a whole": (
         BASE + "grid: {optimizer: [{name: adam, lr: 1, momentum: 0.9}]}",
-        ["grid: optimizer.momentum = 0.9: unknown key; valid here: beta1, beta2, eps, lr, name, weight_decay"],
+        [f"grid: optimizer.momentum = 0.9: unknown key; {ADAM}"],
     ),
     "grid key into a number": (BASE + "grid: {seed.x: [1]}", ["grid: seed = {'x': 1}: must be an integer"]),
     "empty grid key": (BASE + "grid: {'': [1]}", [f"grid:  = 1: unknown key; {TRIAL}"]),

@@ -104,3 +104,12 @@ class NoNetwork:
 def make_net() -> nn.Module:
     """Is not a class."""
     return Fixed()
+
+
+class WithoutBiases(nn.Sequential):
+    """Has only parameters with 2 dimensions."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(64, 10, bias=False), nn.Dropout(0.2), nn.Tanh(), nn.Linear(10, classes, bias=False)
+        )

@@ -22,6 +22,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.training.cuda.training_state import DeviceState, HostState
 from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.optimizers.build import is_capturable
 from orchestrator.training.step import EagerStep, Step
 
 CAPTURE_VARIABLE = "HESSIAN_DYNAMICS_CAPTURE"
@@ -30,11 +31,15 @@ _EAGER_FIRST = 2
 
 
 def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig) -> Step:
-    """Returns a captured step on CUDA. Returns an eager step on a CPU or if $HESSIAN_DYNAMICS_CAPTURE is 0."""
-    eager = EagerStep(model, optimizer, data)
-    if data.train.targets.device.type != "cuda" or os.environ.get(CAPTURE_VARIABLE) == "0":
+    """Returns a captured step on CUDA if the optimizer allows it and $HESSIAN_DYNAMICS_CAPTURE is not 0.
+
+    Returns an eager step otherwise.
+    """
+    eager = EagerStep(model, optimizer, data, config.optimizer)
+    on_cuda, wanted = data.train.targets.device.type == "cuda", os.environ.get(CAPTURE_VARIABLE) != "0"
+    if not (on_cuda and wanted and is_capturable(config.optimizer)):
         return eager
-    return CapturedStep(eager, config.batch_size, config.model.name)
+    return CapturedStep(eager, config.images_per_batch(len(data.train)), config.model.name)
 
 
 class _NotCapturedError(Exception):

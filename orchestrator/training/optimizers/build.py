@@ -5,19 +5,34 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn, optim
 
-from orchestrator.study.optimizer_config import AdagradConfig, AdamConfig, AdamWConfig, RmspropConfig, SgdConfig
+from orchestrator.study.optimizer_config import (
+    AdagradConfig,
+    AdamConfig,
+    AdamWConfig,
+    OptimizerClassConfig,
+    RmspropConfig,
+    SgdConfig,
+)
 from orchestrator.training.optimizers.device_adagrad import DeviceAdagrad
+from orchestrator.training.optimizers.user_optimizer import build_user_optimizer
 
-Config = SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig
+BuiltIn = SgdConfig | AdamConfig | AdamWConfig | AdagradConfig | RmspropConfig
+Config = BuiltIn | OptimizerClassConfig
 
 
 def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """Returns the optimizer of a trial, with fused kernels except for RMSprop, which torch does not fuse.
+    """Returns the optimizer of a trial. Built-in ones have fused kernels except RMSprop, which torch does not fuse.
 
-    On CUDA the learning rate is a tensor and step counts are on the device. Therefore captured and eager steps do the
-    same arithmetic.
+    On CUDA the learning rate of a built-in optimizer is a tensor and its step counts are on the device. Therefore
+    captured and eager steps do the same arithmetic.
+
+    Raises:
+        ValueError: if a class named in the sweep file does not fit its arguments or the parameters.
+        UserCodeError: if the user's own class raises.
     """
     parameters = list(parameters)
+    if isinstance(config, OptimizerClassConfig):
+        return build_user_optimizer(config, parameters)
     on_cuda = any(parameter.is_cuda for parameter in parameters)
     lr: float | Tensor = torch.tensor(config.lr, device=parameters[0].device) if on_cuda else config.lr
     optimizer = _create(config, parameters, lr, on_cuda)
@@ -27,7 +42,15 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> optim
     return optimizer
 
 
-def _create(config: Config, parameters: list[nn.Parameter], lr: float | Tensor, on_cuda: bool) -> optim.Optimizer:
+def is_capturable(config: Config) -> bool:
+    """Whether a training step with this optimizer can be captured as a CUDA graph.
+
+    A class named in the sweep file may read values on the host. SAM sets the device's random stream back.
+    """
+    return not isinstance(config, OptimizerClassConfig) and config.sam is None
+
+
+def _create(config: BuiltIn, parameters: list[nn.Parameter], lr: float | Tensor, on_cuda: bool) -> optim.Optimizer:
     decay = config.weight_decay
     match config:
         case SgdConfig(momentum=momentum, nesterov=nesterov):

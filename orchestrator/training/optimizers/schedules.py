@@ -1,11 +1,14 @@
 """Learning rate schedules. They are pure functions of the step, so checkpoints contain no scheduler state."""
 
 from math import cos, pi
+from typing import Any
 
 from torch import Tensor, optim
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
+from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, OptimizerClassConfig, StepSchedule
+from orchestrator.training.optimizers.build import Config
+from orchestrator.training.optimizers.user_optimizer import INITIAL_LR
 
 Schedule = ConstantSchedule | CosineSchedule | StepSchedule
 
@@ -49,7 +52,13 @@ def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per
         return
     factor = learning_rate_factor(config.schedule, config.epochs, steps_per_epoch, step)
     for group in optimizer.param_groups:
+        lr = _full_rate(config.optimizer, group) * factor
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(config.optimizer.lr * factor)  # in place: CUDA graphs read this memory
+            group["lr"].fill_(lr)  # in place: CUDA graphs read this memory
         else:
-            group["lr"] = config.optimizer.lr * factor
+            group["lr"] = lr
+
+
+def _full_rate(config: Config, group: dict[str, Any]) -> float:
+    """Returns the rate that the schedule multiplies. A class may have a default or one rate per group."""
+    return float(group[INITIAL_LR]) if isinstance(config, OptimizerClassConfig) else config.lr

@@ -9,6 +9,7 @@ from torch import nn, optim
 from torch.optim import lr_scheduler
 
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
+from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.optimizers.schedules import Schedule, learning_rate_factor, set_learning_rate
 from tests.training.trials import small_trial
 
@@ -108,3 +109,14 @@ def test_learning_rate_is_the_configured_rate_times_the_factor() -> None:
 
 def test_a_constant_rate_is_never_set() -> None:
     assert rate_of(7, name="constant") == 123.0
+
+
+def test_the_rates_of_a_class_are_those_that_it_set_times_the_factor() -> None:
+    one, two = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    trial = small_trial(schedule={"name": "step", "every": 1}, optimizer={"name": "torch.optim:NAdam"})
+    optimizer = build_optimizer(trial.optimizer, [one])
+    optimizer.add_param_group({"params": [two], "lr": 0.5, "initial_lr": 0.5})
+    for step, factor in ((0, 1.0), (STEPS, 0.1), (2 * STEPS, 0.01)):
+        set_learning_rate(optimizer, trial, STEPS, step)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.002 * factor, 0.5 * factor])  # 0.002 is torch's default

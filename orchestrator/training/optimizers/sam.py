@@ -1,0 +1,60 @@
+"""Sharpness-aware minimization: the gradient at the worst point nearby."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> None:
+    """Sets the gradients to those at w + rho g / ||g||, where g is the gradient at the weights w (Foret et al., 2021).
+
+    ||g|| is the 2-norm over all parameters. If it is 0, the gradients are those at w. Afterwards the weights are
+    bitwise w. As in the authors' code (github.com/google-research/sam), batch norm statistics and other buffers are
+    those of the forward pass at w, and both passes draw the same dropout masks. Unlike there, weight decay is not part
+    of the loss; the optimizer adds it at w.
+
+    Args:
+        model: has no gradients.
+        rho: length of the ascent step.
+        backward: computes the loss of the batch and adds its gradient.
+    """
+    device = next(model.parameters()).device
+    streams = _streams(device)
+    backward()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with _ascended(model.parameters(), rho):
+        model.zero_grad()
+        _set_streams(streams, device)
+        backward()
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+
+
+@contextmanager
+def _ascended(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
+    """Moves parameters by rho along their normalized gradient, and copies the former values back at the end."""
+    moved = [(parameter.detach(), parameter.grad) for parameter in parameters if parameter.grad is not None]
+    weights, gradients = [weight for weight, _ in moved], [gradient for _, gradient in moved]
+    former = [weight.clone() for weight in weights]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    # Dividing by infinity turns a gradient of zero into a step of zero, without synchronizing with the device.
+    divisor = torch.where(norm > 0, norm / rho, torch.inf)
+    torch._foreach_add_(weights, list(torch._foreach_div(gradients, divisor)))
+    del moved, gradients  # their memory is free for the second pass
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(weights, former)
+
+
+def _streams(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_streams(streams: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(streams[0])
+    if streams[1] is not None:
+        torch.cuda.set_rng_state(streams[1], device)
