@@ -31,6 +31,8 @@ NOISY_CNN = {"name": "cnn", "dropout": 0.2, "batch_norm": True}
 SMALL = {"name": "mlp", "hidden": [20, 10]}
 NOISY_MLP = {**SMALL, "dropout": 0.2, "batch_norm": True}
 OWN = {"name": "tests.training.user_nets:Plain", "width": 9}
+RESNET = {"name": "resnet", "depth": 8, "width": 4}
+VIT = {"name": "vit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "dropout": 0.1}
 AUGMENTED = {"flip": True, "crop": 1}
 SCHEDULES = [
     {"name": "constant", "warmup_epochs": 2},
@@ -43,11 +45,11 @@ RESUMED: list[dict[str, object]] = [
         {"optimizer": optimizer, "model": NOISY_MLP, "schedule": schedule}
         for optimizer, schedule in zip(OPTIMIZERS, SCHEDULES * 2, strict=True)
     ),
-    *({"model": model, "augmentation": AUGMENTED} for model in (NOISY_CNN, NOISY_MLP, OWN)),
+    *({"model": model, "augmentation": AUGMENTED} for model in (NOISY_CNN, NOISY_MLP, OWN, RESNET, VIT)),
 ]
 MEASURED: list[dict[str, object]] = [
     *({"model": NOISY_MLP, "optimizer": optimizer} for optimizer in OPTIMIZERS[1:]),
-    *({"model": model, "optimizer": SGD} for model in (CNN, NOISY_CNN)),
+    *({"model": model, "optimizer": SGD} for model in (CNN, NOISY_CNN, RESNET, VIT)),
 ]
 NOTHING = {"fraction": 0.05, "estimators": []}
 
@@ -154,11 +156,17 @@ def test_every_optimizer_learns(optimizer: dict[str, object]) -> None:
     assert last.loss_train < first.loss_train / 2
 
 
-@pytest.mark.parametrize("model", [NOISY_CNN, NOISY_MLP, OWN], ids=lambda model: model["name"])
+@pytest.mark.parametrize("model", [NOISY_CNN, NOISY_MLP, OWN, RESNET], ids=lambda model: model["name"])
 def test_every_model_learns(model: dict[str, object]) -> None:
     last = learned(model=model)[-1]
     assert last.accuracy_test is not None
     assert last.accuracy_test > 0.7
+
+
+def test_the_vit_learns() -> None:
+    last = learned(model=VIT, optimizer={"name": "adam", "lr": 0.01})[-1]
+    assert last.accuracy_test is not None
+    assert last.accuracy_test > 0.5
 
 
 def test_adam_learns_to_80_percent_test_accuracy() -> None:

@@ -34,7 +34,7 @@ class AttentionBlocks(nn.Module):
         # One row of indices per sample, so that the embedding has per-sample gradients.
         positions = torch.arange(length, device=embeddings.device).expand(samples, length)
         outputs = embeddings + self.positions(positions)
-        # The fused kernels cannot be differentiated twice, and their gradients on CUDA are not deterministic.
+        # The fused kernels have no second derivative, and their gradients on CUDA need not be deterministic.
         with sdpa_kernel(SDPBackend.MATH):
             for block in self.blocks:
                 outputs = block(outputs, src_mask=self.mask, is_causal=self._causal)
