@@ -111,6 +111,23 @@ def test_a_bug_in_a_user_defined_network_raises_model_code_error() -> None:
         misfits(small_trial(model={"name": "tests.training.user_nets:Broken", "width": 1}))
 
 
+def test_optimizers_that_a_class_names_are_checked_on_each_model() -> None:
+    nadam, muon = {"name": "torch.optim:NAdam"}, {"name": "torch.optim:Muon"}
+    said = misfits(
+        *(small_trial(optimizer={**nadam, "lr": lr}) for lr in (0.1, -1, -2)),
+        *(
+            small_trial(model={"name": f"tests.training.user_nets:{net}"}, optimizer=muon)
+            for net in ("WithoutBiases", "Plain")
+        ),
+    )
+    assert [line.partition(";")[0] for line in said] == [
+        "optimizer 'torch.optim:NAdam' raised when called with lr=-1: ValueError: Invalid learning rate: -1",
+        "optimizer 'torch.optim:NAdam' raised when called with lr=-2: ValueError: Invalid learning rate: -2",
+        "optimizer 'torch.optim:Muon' trains only parameters with 2 dimensions, and the network has one of shape (5,): "
+        "name another optimizer, or a network without biases, convolutions and norms",
+    ]
+
+
 def test_the_gallery_is_stored_once(tmp_path: Path) -> None:
     config = small_trial()
     sweep, store = Sweep("toy", "", (config,), Resources()), Storage(tmp_path).sweep("toy")

@@ -80,6 +80,9 @@ def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any
     ("change", "differing"),
     [
         ({"batch_size": 32}, {"training"}),
+        ({"batch_size": "full"}, {"training"}),
+        ({"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "sam": {"rho": 0.1}}}, {"training"}),
+        ({"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "gradient_clip": 1.0}}, {"training"}),
         ({"optimizer": {"name": "sgd", "lr": 0.05}}, {"training"}),  # without momentum there is no buffer
         ({"optimizer": {"name": "adam", "lr": 0.05}}, {"training"}),
         ({"augmentation": {"flip": True}}, {"training"}),
@@ -112,6 +115,14 @@ def test_sizes_and_norms_of_a_network_affect_its_cost(first: dict[str, Any], sec
     assert not set(ours) & set(theirs)
 
 
+def test_the_length_of_the_ascent_does_not_affect_cost() -> None:
+    ours, theirs = (
+        epoch_parts(small_trial(optimizer={"name": "sgd", "lr": 0.05, "sam": {"rho": rho}}), range(2))
+        for rho in (0.1, 0.2)
+    )
+    assert ours == theirs
+
+
 def test_arguments_of_a_users_network_affect_its_cost() -> None:
     def wide(width: float) -> Counter[EpochPart]:
         return epoch_parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
@@ -122,8 +133,9 @@ def test_arguments_of_a_users_network_affect_its_cost() -> None:
 class Clock:
     """Replaces the parts of an epoch by fakes with known durations, which advance a fake clock."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, measure_image: float = 0.1) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, measure_image: float = 0.1, train_image: float = 0.0) -> None:
         self.now = 0.0
+        self.train_image = train_image
         self.measure_image = measure_image
         self.measured: list[int] = []
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
@@ -136,7 +148,8 @@ class Clock:
     def train_epoch(
         self, model: Any, optimizer: Any, data: Any, config: TrialConfig, epoch: int, step: Any = None
     ) -> None:
-        self.now += 2.0 * math.ceil(len(data.train) / config.batch_size)
+        steps = math.ceil(len(data.train) / config.images_per_batch(len(data.train)))
+        self.now += 2.0 * steps + self.train_image * len(data.train)
 
     def evaluate(self, model: Any, data: Any, subset: Any, epoch: int) -> None:
         self.now += 0.001 * (len(subset[0]) + len(data.validation) + 2 * len(data.test))
@@ -163,6 +176,13 @@ def test_times_are_extrapolated_to_all_images(
     assert found[PartKind.EVALUATING] == pytest.approx(0.001 * images, rel=0.01)
     assert found[PartKind.MEASURING] == pytest.approx(measure_image * subset)
     assert sum(clock.measured) * measure_image <= measure_image * min(2 * chunk, subset) + cost._MEASURED_SECONDS + 1e-9
+
+
+def test_the_time_of_a_full_batch_is_proportional_to_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch, train_image=100.0)
+    monkeypatch.setattr(cost, "_TIMED_IMAGES", {"cpu": 300})
+    found = part_seconds(part_of(small_trial(batch_size="full"), PartKind.TRAINING), CPU)
+    assert found == pytest.approx((2.0 + 100.0 * 300) / 300 * len(digits().train))
 
 
 @pytest.mark.parametrize("coarse_fraction", [0.0, 0.1])

@@ -136,6 +136,19 @@ def test_training_equals_a_plain_loop() -> None:
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
 
 
+def test_full_batches_are_steps_on_all_images_in_the_order_of_the_data() -> None:
+    trial = small_trial(epochs=2, model=SMALL, batch_size="full", measurement=NOTHING)
+    data = few_digits()
+    model = build_model(trial.model, data.signature, 0).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
+    for _ in range(2):
+        optimizer.zero_grad()
+        cross_entropy(model(data.normalise(data.train.inputs)), data.train.targets).backward()
+        optimizer.step()
+    theirs = state(list(train(trial, data, CPU))[-1])
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
+
+
 def test_each_option_changes_what_is_learned() -> None:
     options: list[dict[str, object]] = [
         {},
@@ -201,6 +214,10 @@ def test_evaluation_and_measurement_use_images_without_augmentation() -> None:
     ("fields", "message"),
     [
         ({"model": NOISY_CNN, "batch_size": 1293}, "batches of 1293 leave a last batch of 1 of 1294 training images"),
+        (
+            {"optimizer": {"name": "torch.optim:NAdam", "lr": -1}},
+            "optimizer 'torch.optim:NAdam' raised when called with lr=-1: ValueError: Invalid learning rate: -1",
+        ),
         ({"augmentation": {"crop": 8}}, "augmentation.crop is 8, expected less than the size of the images, 8x8"),
         ({"model": {"name": "tests.training.user_nets:Plian"}}, "has no class 'Plian'; did you mean 'Plain'"),
     ],

@@ -14,13 +14,15 @@ _COLUMNS = ["group", "trial_id", "epoch", "lambda_max", "threshold", "ratio"]
 def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per epoch of every SGD trial. The threshold is 2 (1 + momentum) / lr (Cohen et al., ICLR 2021).
 
-    It is also used for Nesterov momentum, whose threshold is lower by a factor of 1 + 2 momentum.
+    It is also used for Nesterov momentum, whose threshold is lower by a factor of 1 + 2 momentum. Trials with SAM are
+    left out, because their threshold depends on the gradient.
     """
     trials = frames.trials
-    if "optimizer.name" not in trials or not (sgd := trials["optimizer.name"] == "sgd").any():
+    if "optimizer.name" not in trials or not (sgd := _plain_sgd(trials)).any():
         return empty(_COLUMNS)
-    chosen = trials.loc[sgd, ["trial_id", "optimizer.lr"]].copy()
-    momentum = trials.loc[sgd, "optimizer.momentum"].fillna(0.0)
+    # Other optimizers may make these columns text.
+    chosen = trials.loc[sgd, ["trial_id", "optimizer.lr"]].astype({"optimizer.lr": "float64"})
+    momentum = trials.loc[sgd, "optimizer.momentum"].astype("float64").fillna(0.0)
     chosen["threshold"] = 2 * (1 + momentum) / chosen["optimizer.lr"]
     chosen["group"] = [
         f"lr={lr:g}" + (f", momentum={m:g}" if m else "")
@@ -31,6 +33,11 @@ def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     data = data[np.isfinite(data.lambda_max)]
     data["ratio"] = data.lambda_max / data.threshold
     return pd.DataFrame(data[_COLUMNS]).reset_index(drop=True)
+
+
+def _plain_sgd(trials: pd.DataFrame) -> "pd.Series[bool]":
+    sgd = trials["optimizer.name"] == "sgd"
+    return sgd & trials["optimizer.sam.rho"].isna() if "optimizer.sam.rho" in trials else sgd
 
 
 def draw_edge(data: pd.DataFrame) -> Canvas:
@@ -58,9 +65,9 @@ def summarise_edge(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "edge_of_stability",
     "lambda_max against 2/lr",
-    "SGD trials. At a ratio of 1, full-batch gradient descent becomes unstable on a quadratic. The threshold is "
-    "2 (1 + momentum) / lr, that of heavy-ball momentum. Minibatch noise usually keeps lambda_max below it. Lines: "
-    "median of the trials; bands: quartiles.",
+    "SGD trials without SAM. At a ratio of 1, full-batch gradient descent becomes unstable on a quadratic. The "
+    "threshold is 2 (1 + momentum) / lr, that of heavy-ball momentum. Minibatch noise usually keeps lambda_max below "
+    "it. Lines: median of the trials; bands: quartiles.",
     "SGD trials with lambda_max",
     edge_data,
     draw_edge,

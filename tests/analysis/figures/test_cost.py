@@ -1,9 +1,11 @@
 """The cost of measuring."""
 
+import numpy as np
 import pytest
 
 from orchestrator.analysis.figures.cost import cost_data
 from orchestrator.store.frames import Frames
+from tests.analysis import planted
 
 
 def test_costs_are_means_over_all_epochs_but_epoch_0(full: Frames) -> None:
@@ -15,3 +17,10 @@ def test_costs_are_means_over_all_epochs_but_epoch_0(full: Frames) -> None:
         trained.time_measure_seconds.mean() / trained.time_train_seconds.mean()
     )
     assert (data.trials.item(), data.epochs.item()) == (8, 160)
+
+
+def test_full_batches_are_a_group_of_their_own() -> None:
+    trials = [planted.trial(0, 1), planted.trial(0, 1, batch_size="full")]
+    times = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
+    data = cost_data(planted.frames(trials, {name: np.ones((2, 2)) for name in times}))
+    assert data.group.tolist() == ["cnn, batch 64, cpu", "cnn, batch full, cpu"]

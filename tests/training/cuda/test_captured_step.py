@@ -34,6 +34,11 @@ OPTIMIZERS: list[dict[str, object]] = [
     {"name": "adagrad", "lr": 0.01, "lr_decay": 0.001, "weight_decay": 0.01},
     {"name": "rmsprop", "lr": 0.001},
     {"name": "rmsprop", "lr": 0.001, "momentum": 0.5, "weight_decay": 0.01},
+    {"name": "sgd", "lr": 0.05, "gradient_clip": 0.1},
+]
+EAGER: list[dict[str, object]] = [
+    {"name": "sgd", "lr": 0.05, "sam": {"rho": 0.05}},
+    {"name": "torch.optim:NAdam", "lr": 0.001},
 ]
 TRIALS: list[dict[str, object]] = [
     *({"optimizer": optimizer} for optimizer in OPTIMIZERS),
@@ -103,10 +108,27 @@ def test_captured_and_eager_steps_are_bit_identical(
 
 
 @needs_cuda
-@pytest.mark.parametrize("fields", TRIALS[8:16:2], ids=str)
+@pytest.mark.parametrize("fields", TRIALS[len(OPTIMIZERS) : 2 * len(OPTIMIZERS) : 2], ids=str)
 def test_resumed_trial_is_bit_identical(fields: dict[str, object]) -> None:
     whole = trained(epochs=3, **fields)
     assert_same(trained(checkpoint=whole[1].checkpoint, epochs=3, **fields), whole[2:])
+
+
+@needs_cuda
+@pytest.mark.parametrize("optimizer", EAGER, ids=str)
+def test_steps_of_other_optimizers_are_eager(optimizer: dict[str, object]) -> None:
+    trial = small_trial(optimizer=optimizer, model=NOISY_CNN)
+    model = build_model(trial.model, on_cuda().signature, 0).to(CUDA)
+    built = build_optimizer(trial.optimizer, model.parameters())
+    assert isinstance(training_step(model, built, on_cuda(), trial), EagerStep)
+    whole = trained(epochs=3, model=NOISY_CNN, optimizer=optimizer)
+    assert_same(trained(checkpoint=whole[1].checkpoint, epochs=3, model=NOISY_CNN, optimizer=optimizer), whole[2:])
+
+
+@needs_cuda
+def test_full_batches_are_captured() -> None:
+    fields = {"batch_size": "full", "epochs": 5, "model": NOISY_CNN}
+    assert_same(trained(**fields), trained(plain=True, **fields))
 
 
 @needs_cuda

@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from orchestrator.study.optimizer_config import AdagradConfig, AdamConfig, AdamWConfig, RmspropConfig, SgdConfig
-from orchestrator.training.optimizers.build import Config, build_optimizer
+from orchestrator.study.optimizer_config import (
+    AdagradConfig,
+    AdamConfig,
+    AdamWConfig,
+    OptimizerClassConfig,
+    RmspropConfig,
+    SamConfig,
+    SgdConfig,
+)
+from orchestrator.training.optimizers.build import Config, build_optimizer, is_capturable
 
 
 def steps_taken(config: Config, gradients: list[Tensor], start: Tensor) -> list[Tensor]:
@@ -91,6 +99,12 @@ def test_defaults_of_adamw_equal_those_of_torch() -> None:
     theirs = optim.AdamW([parameter]).param_groups[0]
     assert (ours["weight_decay"], ours["betas"], ours["eps"]) == (0.01, theirs["betas"], theirs["eps"])
     assert theirs["weight_decay"] == 0.01
+
+
+def test_steps_with_sam_or_other_classes_are_not_captured() -> None:
+    assert is_capturable(SgdConfig(name="sgd", lr=0.1, gradient_clip=1.0))
+    assert not is_capturable(SgdConfig(name="sgd", lr=0.1, sam=SamConfig(rho=0.1)))
+    assert not is_capturable(OptimizerClassConfig(name="torch.optim:NAdam"))
 
 
 @pytest.mark.parametrize(
