@@ -17,19 +17,23 @@ def quantity(column: str) -> Quantity:
 
 
 def unit(column: str) -> str:
-    """The display unit of a column."""
-    return "%" if quantity(column).unit == "fraction" else quantity(column).unit
+    """The display unit of a column; empty for values without a unit or in the units of the trial's loss."""
+    return {"fraction": "%", "loss": "", "R2": ""}.get(quantity(column).unit, quantity(column).unit)
 
 
 def axis_label(column: str) -> str:
-    """Label with unit, such as ``training loss [nats]``."""
-    return f"{quantity(column).label} [{unit(column)}]"
+    """Label with unit, such as ``test accuracy [%]``."""
+    return _with_unit(quantity(column).label, unit(column))
 
 
 def change_label(column: str) -> str:
     """Label of a change, such as ``change of test accuracy [points]`` in percentage points."""
     named = "points" if unit(column) == "%" else unit(column)
-    return f"change of {quantity(column).label} [{named}]"
+    return _with_unit(f"change of {quantity(column).label}", named)
+
+
+def _with_unit(label: str, unit: str) -> str:
+    return f"{label} [{unit}]" if unit else label
 
 
 def in_shown_unit(frame: pd.DataFrame, column: str) -> "pd.Series[float]":

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from orchestrator.study.data_config import AugmentationConfig, Data
 from orchestrator.study.fields import NOT_IDENTITY, Config, PositiveInt, counts_for_identity
+from orchestrator.study.loss_config import CrossEntropyConfig, Loss
 from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 
@@ -57,6 +58,7 @@ class TrialConfig(Config):
 
     model: Model = CnnConfig(name="cnn")
     data: Data
+    loss: Loss = CrossEntropyConfig(name="cross_entropy")
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: Optimizer
     schedule: Schedule = ConstantSchedule(name="constant")

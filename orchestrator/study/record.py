@@ -44,8 +44,9 @@ def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> 
 class EpochRecord:
     """The quantities measured after an epoch. Epoch 0 is the untrained model. None: not measured.
 
-    Losses are in nats per sample, accuracies are fractions. The Hessian is taken of the mean training loss over the
-    measurement subset, without weight decay and with the model in eval mode.
+    Losses are means over samples, in nats for cross-entropy. Accuracies are fractions; real targets have R2 instead.
+    The Hessian is taken of the mean training loss over the measurement subset, without weight decay and with the model
+    in eval mode. Its unit, "loss", is the unit of the loss per squared parameter.
     """
 
     epoch: int
@@ -53,66 +54,76 @@ class EpochRecord:
     """End of the epoch (Unix time in ms). It is the time of each point in MLflow, which stores equal points once."""
 
     loss_train: float | None = _quantity(
-        "loss/train", "nats", "training loss", "mean cross-entropy over the measurement subset, eval mode"
+        "loss/train", "loss", "training loss", "mean loss over the measurement subset, eval mode"
     )
     loss_validation: float | None = _quantity(
-        "loss/validation", "nats", "validation loss", "mean cross-entropy over the validation images"
+        "loss/validation", "loss", "validation loss", "mean loss over the validation samples"
     )
+    loss_test: float | None = _quantity("loss/test", "loss", "test loss", "mean loss over the test samples")
+    loss_ood: float | None = _quantity("loss/ood", "loss", "OOD loss", "mean loss over the shifted test samples")
     accuracy_train: float | None = _quantity(
-        "accuracy/train", "fraction", "training accuracy", "share of the measurement subset classified correctly"
+        "accuracy/train", "fraction", "training accuracy", "share of the measurement subset predicted correctly"
     )
     accuracy_validation: float | None = _quantity(
-        "accuracy/validation", "fraction", "validation accuracy", "share of the validation images classified correctly"
+        "accuracy/validation", "fraction", "validation accuracy", "share of the validation samples predicted correctly"
     )
     accuracy_test: float | None = _quantity(
-        "accuracy/test", "fraction", "test accuracy", "share of the test images classified correctly"
+        "accuracy/test", "fraction", "test accuracy", "share of the test samples predicted correctly"
     )
     accuracy_ood: float | None = _quantity(
         "accuracy/ood",
         "fraction",
         "OOD accuracy",
-        "share of the test images classified correctly after adding Gaussian noise of standard deviation 0.25",
+        "share of the shifted test samples predicted correctly; by default with Gaussian noise of deviation 0.25",
     )
+    r2_train: float | None = _quantity(
+        "r2/train", "R2", "training $R^2$", "1 - squared error / variance of the targets, over the measurement subset"
+    )
+    r2_validation: float | None = _quantity(
+        "r2/validation", "R2", "validation $R^2$", "the same over the validation samples"
+    )
+    r2_test: float | None = _quantity("r2/test", "R2", "test $R^2$", "the same over the test samples")
+    r2_ood: float | None = _quantity("r2/ood", "R2", "OOD $R^2$", "the same over the shifted test samples")
     hessian_lambda_max: float | None = _quantity(
         "hessian/lambda_max",
-        "nats",
+        "loss",
         r"$\lambda_{\max}(H)$",
         "algebraically largest eigenvalue, best estimate",
     )
     hessian_lambda_max_residual: float | None = _quantity(
-        "hessian/lambda_max_residual", "nats", r"residual of $\lambda_{\max}$", "||Hv - lambda v||, v of unit norm"
+        "hessian/lambda_max_residual", "loss", r"residual of $\lambda_{\max}$", "||Hv - lambda v||, v of unit norm"
     )
     hessian_lambda_min: float | None = _quantity(
-        "hessian/lambda_min", "nats", r"$\lambda_{\min}(H)$", "algebraically smallest eigenvalue (Lanczos)"
+        "hessian/lambda_min", "loss", r"$\lambda_{\min}(H)$", "algebraically smallest eigenvalue (Lanczos)"
     )
     hessian_lambda_min_residual: float | None = _quantity(
-        "hessian/lambda_min_residual", "nats", r"residual of $\lambda_{\min}$", "||Hv - lambda v||, v of unit norm"
+        "hessian/lambda_min_residual", "loss", r"residual of $\lambda_{\min}$", "||Hv - lambda v||, v of unit norm"
     )
     hessian_trace: float | None = _quantity(
-        "hessian/trace", "nats", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate"
+        "hessian/trace", "loss", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate"
     )
     hessian_trace_standard_error: float | None = _quantity(
-        "hessian/trace_standard_error", "nats", r"standard error of $\mathrm{tr}(H)$", "standard error of hessian/trace"
+        "hessian/trace_standard_error", "loss", r"standard error of $\mathrm{tr}(H)$", "standard error of hessian/trace"
     )
     hessian_gauss_newton_trace: float | None = _quantity(
-        "hessian/gauss_newton_trace", "nats", r"$\mathrm{tr}(G)$",
+        "hessian/gauss_newton_trace", "loss", r"$\mathrm{tr}(G)$",
         "trace of the generalised Gauss-Newton matrix; omitted if known to equal the trace of the Hessian",
     )  # fmt: skip
     algorithm1_max_eigenvalue: float | None = _quantity(
-        "algorithm1/max_eigenvalue", "nats", "max eigenvalue (Algorithm 1)",
+        "algorithm1/max_eigenvalue", "loss", "max eigenvalue (Algorithm 1)",
         "the paper's MaxEig: last Rayleigh quotient of power iteration, largest in magnitude",
     )  # fmt: skip
     algorithm1_trace: float | None = _quantity(
-        "algorithm1/trace", "nats", "trace (Algorithm 1)", "the paper's Trace: mean of v'Hv over Gaussian probes"
+        "algorithm1/trace", "loss", "trace (Algorithm 1)", "the paper's Trace: mean of v'Hv over Gaussian probes"
     )
     algorithm1_trace_std: float | None = _quantity(
-        "algorithm1/trace_std", "nats", "std of one probe (Algorithm 1)", "standard deviation of v'Hv between probes"
+        "algorithm1/trace_std", "loss", "std of one probe (Algorithm 1)", "standard deviation of v'Hv between probes"
     )
     hessian_products: float | None = _quantity(
         "hessian/products", "products", "Hessian-vector products", "passes over the whole subset in this measurement"
     )
     gradient_norm: float | None = _quantity(
-        "gradient/norm", "nats", "gradient norm", "2-norm of the gradient of the mean loss over the measurement subset"
+        "gradient/norm", "loss", "gradient norm", "2-norm of the gradient of the mean loss over the measurement subset"
     )
     time_train_seconds: float | None = _quantity(
         "time/train_seconds", "s", "training time", "wall time of the epoch's optimizer steps"
@@ -126,28 +137,28 @@ class EpochRecord:
 
     lanczos_history: tuple[float, ...] = _quantity(
         "lanczos/history",
-        "nats",
+        "loss",
         r"Ritz value of $\lambda_{\max}$",
         "largest Ritz value after each product",
         default=(),
     )
     algorithm1_rayleigh_quotients: tuple[float, ...] = _quantity(
         "algorithm1/rayleigh_quotients",
-        "nats",
+        "loss",
         "Rayleigh quotient",
         "Rayleigh quotient after each product of power iteration",
         default=(),
     )
     algorithm1_trace_samples: tuple[float, ...] = _quantity(
-        "algorithm1/trace_samples", "nats", "v'Hv", "v'Hv of each Gaussian probe v", default=()
+        "algorithm1/trace_samples", "loss", "v'Hv", "v'Hv of each Gaussian probe v", default=()
     )
     trace_per_parameter: Mapping[str, float] = _quantity(
-        "trace/per_parameter", "nats", r"$\mathrm{tr}(G_{ll})$",
+        "trace/per_parameter", "loss", r"$\mathrm{tr}(G_{ll})$",
         "contribution of each parameter to tr(G), the Gauss-Newton trace; the sum is tr(H) if both traces agree",
         default_factory=dict,
     )  # fmt: skip
     trace_samples: tuple[float, ...] = _quantity(
-        "trace/samples", "nats", "z'(H - G)z",
+        "trace/samples", "loss", "z'(H - G)z",
         "z'(H - G)z of each probe z, with the Hessian H and the Gauss-Newton matrix G", default=(),
     )  # fmt: skip
 
@@ -173,9 +184,15 @@ class EpochRecord:
         return {key: value for key, value in values.items() if value not in _NOTHING}
 
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
-        """The pairs of values, by key, that are not bit-identical in two records of an epoch. Times are ignored."""
+        """The pairs of values, by key, that are not bit-identical in two records of an epoch.
+
+        Times are ignored, and so are quantities that only one of the records has because the other is of version 0.1.
+        """
         ours, theirs = self.reproducible(), other.reproducible()
-        pairs = {key: (ours.get(key), theirs.get(key)) for key in dict.fromkeys([*ours, *theirs])}
+        keys = [
+            key for key in dict.fromkeys([*ours, *theirs]) if key not in _SINCE_0_2 or (key in ours and key in theirs)
+        ]
+        pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
         # Floats have the same repr if and only if they are bit-identical or both NaN. -0.0 and 0.0 differ.
         return {key: pair for key, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
 
@@ -190,6 +207,7 @@ class EpochRecord:
         return cls(**values)
 
 
+_SINCE_0_2 = ("loss/test", "loss/ood")
 _NOTHING: tuple[Any, ...] = (None, (), {})
 _NAMES = frozenset(f.name for f in fields(EpochRecord))
 _QUANTITIES = [f for f in fields(EpochRecord) if f.metadata]

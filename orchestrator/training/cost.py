@@ -27,6 +27,7 @@ from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model, train_epoch
+from orchestrator.training.loss import build_loss
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
@@ -68,7 +69,8 @@ class EpochPart:
 
 def epoch_parts(config: TrialConfig, epochs: Sequence[int]) -> Counter[EpochPart]:
     """Returns the parts of the given epochs of a trial, and how often each part occurs."""
-    model, data, measurement = _cost_key(config.model), repr(config.data), config.measurement
+    # The loss is part of the model here: all parts of an epoch evaluate both.
+    model, data, measurement = (_cost_key(config.model), config.loss), repr(config.data), config.measurement
     training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size)
     keys = [(PartKind.TRAINING, repr(training), epoch) for epoch in epochs if epoch > 0]
     keys += [(PartKind.EVALUATING, repr((model, data, measurement.fraction)), epoch) for epoch in epochs]
@@ -144,7 +146,8 @@ def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device)
     share = min(1.0, _TIMED_IMAGES[device.type] / _evaluated_images(*sizes))
     few = [max(1, round(share * size)) for size in sizes]
     some = _first_images(data, *few)
-    evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0)
+    loss = build_loss(part.config.loss, data)
+    evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0, loss)
     return _mean_seconds(evaluate_once, device, 1) * _evaluated_images(*sizes) / _evaluated_images(*few)
 
 
@@ -160,14 +163,15 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
     settings = part.config.measurement
     model = _trained_model(part.config, device).eval()
     inputs, targets = data.measurement_subset(settings.fraction)
-    chunk = Measurement(settings, 0, inputs, targets).chunk_size(model)
+    loss = build_loss(part.config.loss, data)
+    chunk = Measurement(settings, 0, inputs, targets, loss).chunk_size(model)
 
     def seconds(images: int) -> float:
         same_chunks = settings
         if settings.lanczos_coarse_fraction and images < len(inputs):
             # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
-        measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images])
+        measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
         record = EpochRecord(epoch=part.epoch, timestamp_ms=0, loss_train=1.0)
         return measurement.complete(record, model).time_measure_seconds or 0.0
 

@@ -1,46 +1,47 @@
-"""Losses and accuracies of a model after an epoch."""
+"""Losses and scores of a model after an epoch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import Samples
+from orchestrator.training.data.task import Task
+from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.models.memory_format import evaluation_memory_format
+from orchestrator.training.scores import SCORES, Score
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], epoch: int) -> EpochRecord:
-    """Returns a record with the losses and accuracies of the model in eval mode.
+def evaluate(
+    model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], epoch: int, loss: Loss = CROSS_ENTROPY
+) -> EpochRecord:
+    """Returns a record with the losses and the scores of the model in eval mode: accuracies, or R2 for real targets.
 
     Args:
         model: on the device of the data. It stays in eval mode.
-        data: contains the validation and test images.
-        subset: inputs and labels of the measurement subset, used for the training loss and accuracy.
+        data: contains the validation and test samples. Without validation samples their quantities are omitted.
+        subset: inputs and targets of the measurement subset, used for the training loss and score.
         epoch: epoch number of the record.
+        loss: the loss of the trial.
     """
     started = time.perf_counter()
     model.eval()
     size = evaluation_batch(subset[0].device, data.shape)
-    train_loss, train_accuracy = _loss_and_accuracy(model, zip(*(part.split(size) for part in subset), strict=True))
-    validation_loss, validation_accuracy = _loss_and_accuracy(model, _batches(data, data.validation, size))
-    _, test_accuracy = _loss_and_accuracy(model, _batches(data, data.test, size))
-    _, ood_accuracy = _loss_and_accuracy(model, _batches(data, data.test, size, data.ood_noise))
-    return EpochRecord(
-        epoch=epoch,
-        timestamp_ms=0,
-        loss_train=train_loss,
-        loss_validation=validation_loss,
-        accuracy_train=train_accuracy,
-        accuracy_validation=validation_accuracy,
-        accuracy_test=test_accuracy,
-        accuracy_ood=ood_accuracy,
-        time_evaluate_seconds=time.perf_counter() - started,
-    )
+    evaluation = _Evaluation(model, loss, data.task)
+    fields = {
+        **evaluation.of("train", zip(*(part.split(size) for part in subset), strict=True)),
+        **evaluation.of("validation", _batches(data, data.validation, size)),
+        **evaluation.of("test", _batches(data, data.test, size)),
+        **evaluation.of("ood", _batches(data, data.test, size, shifted=True)),
+    }
+    seconds = time.perf_counter() - started
+    return replace(EpochRecord(epoch, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
 
 
 def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
@@ -56,22 +57,30 @@ def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
     return min(2500, max(1, 2500 * 32 * 32 // (height * width)))
 
 
-def _batches(
-    data: DataSplits, images: Samples, size: int, noise: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(images), size):
+def _batches(data: DataSplits, samples: Samples, size: int, shifted: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(samples), size):
         part = slice(start, start + size)
-        inputs = data.normalise(images.inputs[part])
-        yield inputs if noise is None else inputs.add_(noise[part]), images.targets[part]
+        yield data.shifted_test_inputs(part) if shifted else data.normalise(samples.inputs[part]), samples.targets[part]
 
 
-def _loss_and_accuracy(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    # Sums stay on the device, which is synchronized once per evaluation instead of once per batch.
-    losses, correct, count = [], [], 0
-    memory_format = evaluation_memory_format(model)
-    for inputs, labels in batches:
-        outputs = model(inputs.contiguous(memory_format=memory_format))
-        losses.append(cross_entropy(outputs, labels, reduction="sum").double())
-        correct.append((outputs.argmax(1) == labels).sum())
-        count += len(labels)
-    return torch.stack(losses).sum().item() / count, torch.stack(correct).sum().item() / count
+@dataclass(frozen=True)
+class _Evaluation:
+    model: nn.Module
+    loss: Loss
+    task: Task
+
+    def of(self, name: str, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        """Returns the mean loss and the score of a part of the data, by field of the record; nothing if it is empty."""
+        # Sums stay on the device, which is synchronized once per evaluation instead of once per batch.
+        losses: list[Tensor] = []
+        score: Score = SCORES[self.task]()
+        count = 0
+        memory_format = evaluation_memory_format(self.model)
+        for inputs, targets in batches:
+            outputs = self.model(inputs.contiguous(memory_format=memory_format))
+            losses.append(self.loss.sum(outputs, targets).double())
+            score.add(outputs, targets)
+            count += len(targets)
+        if not count:
+            return {}
+        return {f"loss_{name}": torch.stack(losses).sum().item() / count, f"{score.name}_{name}": score.value()}

@@ -15,6 +15,7 @@ from orchestrator.training.data.augmentation import check_augmentation, draw_aug
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.devices import to_device
 from orchestrator.training.evaluation import evaluate
+from orchestrator.training.loss import build_loss
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.checks import check_batches
@@ -50,7 +51,8 @@ def train(
     model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
     subset = data.measurement_subset(config.measurement.fraction)
-    measurement = Measurement(config.measurement, config.seed, *subset)
+    loss = build_loss(config.loss, data)
+    measurement = Measurement(config.measurement, config.seed, *subset, loss)
     first = 0 if checkpoint is None else restore(checkpoint, model, optimizer) + 1
     step = training_step(model, optimizer, data, config)
     for epoch in range(first, config.epochs + 1):
@@ -61,7 +63,7 @@ def train(
                 train_epoch(model, optimizer, data, config, epoch, step)
                 _synchronize(device)
                 seconds = time.perf_counter() - started
-            record = evaluate(model, data, subset, epoch)
+            record = evaluate(model, data, subset, epoch, loss)
         record = measurement.complete(replace(record, time_train_seconds=seconds), model)
         record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
         yield TrainedEpoch(record, snapshot(epoch, model, optimizer))
@@ -70,12 +72,14 @@ def train(
 
 
 def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:
-    """Returns the untrained model of a trial, on the CPU, after checking that it fits the data.
+    """Returns the untrained model of a trial, on the CPU, after checking that it and the loss fit the data.
 
     Raises:
-        ValueError: if model, batch size or augmentation do not fit the data, or the optimizer does not fit the model.
+        ValueError: if loss, model, batch size or augmentation do not fit the data, or the optimizer does not fit the
+            model.
         UserCodeError: if the user's own network or optimizer raises.
     """
+    build_loss(config.loss, data)
     check_augmentation(config.augmentation, data.shape)
     model = build_model(config.model, data.signature, config.seed)
     check_batches(model, config.model.name, len(data.train), config.images_per_batch(len(data.train)))
@@ -106,7 +110,7 @@ def train_epoch(
     model.train()
     torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers use the global generator
     train, device = data.train, data.train.targets.device
-    step = step or EagerStep(model, optimizer, data, config.optimizer)
+    step = step or EagerStep(model, optimizer, data, config.optimizer, build_loss(config.loss, data))
     step.begin_epoch(draw_augmentation(config.augmentation, len(train), config.seed, epoch, device))
     batches = to_device(_order(config, len(train), epoch), device).split(config.images_per_batch(len(train)))
     for number, index in enumerate(batches):

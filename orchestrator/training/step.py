@@ -4,11 +4,11 @@ from contextlib import nullcontext
 from typing import Protocol
 
 from torch import Tensor, nn, optim
-from torch.nn.functional import cross_entropy
 
 from orchestrator.training.cuda.first_convolutions import FirstConvolutions
 from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.optimizers.build import Config
 from orchestrator.training.optimizers.update import Update
 
@@ -24,7 +24,7 @@ class Step(Protocol):
         """Updates weights, buffers and the optimizer's state, at the optimizer's learning rate.
 
         Args:
-            index: int64 [batch], on the data's device: the positions of the batch's training images.
+            index: int64 [batch], on the data's device: the positions of the batch's training samples.
         """
         ...
 
@@ -37,12 +37,18 @@ class EagerStep:
         optimizer: optimizer of the model's parameters.
         data: the data set.
         config: config of the optimizer, for SAM and gradient clipping; None: neither.
+        loss: the loss of the trial.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: Config | None = None
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        data: DataSplits,
+        config: Config | None = None,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        self.model, self.optimizer, self.data = model, optimizer, data
+        self.model, self.optimizer, self.data, self.loss = model, optimizer, data, loss
         self._update = Update(model, optimizer, config)
         self._augmentation: EpochAugmentation | None = None
         self._on_cuda = data.train.targets.is_cuda
@@ -52,8 +58,8 @@ class EagerStep:
         self._augmentation = augmentation
 
     def __call__(self, index: Tensor) -> None:
-        """Trains on the images at these positions."""
-        pixels, labels = self.data.train.inputs[index], self.data.train.targets[index]
+        """Trains on the samples at these positions."""
+        pixels, targets = self.data.train.inputs[index], self.data.train.targets[index]
         if self._augmentation is not None:
             pixels = self._augmentation.apply(pixels, index)
         inputs = self.data.normalise(pixels)
@@ -61,6 +67,6 @@ class EagerStep:
         def loss() -> Tensor:
             with FirstConvolutions() if self._on_cuda else nullcontext():
                 outputs = self.model(inputs)
-            return cross_entropy(outputs, labels)
+            return self.loss.mean(outputs, targets)
 
         self._update(loss)

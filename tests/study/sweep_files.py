@@ -21,7 +21,7 @@ trial:
 TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample, trial"
 
 
-TRIAL = "valid here: augmentation, batch_size, data, epochs, measurement, model, optimizer, schedule, seed"
+TRIAL = "valid here: augmentation, batch_size, data, epochs, loss, measurement, model, optimizer, schedule, seed"
 
 
 OPTIMIZERS = "adagrad, adam, adamw, package.module:Class, rmsprop, sgd"

@@ -176,6 +176,8 @@ OTHER: dict[str, Any] = {
     "optimizer.eps": 0.5,
     "optimizer.sam": {"rho": 0.05},
     "optimizer.gradient_clip": 0.5,
+    "loss.label_smoothing": 0.1,
+    "loss.factor": 1.0,
     "batch_size": 65,
     "measurement.fraction": 0.2,
     "measurement.estimators": ("lanczos",),
@@ -201,6 +203,7 @@ BASES = [
     *(config(optimizer={"name": name, "lr": 0.001}) for name in ("adam", "adamw", "adagrad", "rmsprop")),
     config(optimizer={"name": "torch.optim:NAdam", "lr": 0.001, "momentum": 0.9}),
     config(schedule={"name": "step", "every": 10}),
+    config(loss="mse"),
 ]
 
 
@@ -279,7 +282,7 @@ def test_the_chosen_fields_determine_the_trial(trial: TrialConfig) -> None:
 
 def test_defaults_are_not_chosen() -> None:
     assert set(config().chosen()) == {
-        "model.name", "data.name", "optimizer.name", "optimizer.lr", "schedule.name", "epochs"
+        "model.name", "data.name", "loss.name", "optimizer.name", "optimizer.lr", "schedule.name", "epochs"
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.training.cuda.training_state import DeviceState, HostState
 from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.loss import build_loss
 from orchestrator.training.optimizers.build import is_capturable
 from orchestrator.training.step import EagerStep, Step
 
@@ -35,7 +36,7 @@ def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits
 
     Returns an eager step otherwise.
     """
-    eager = EagerStep(model, optimizer, data, config.optimizer)
+    eager = EagerStep(model, optimizer, data, config.optimizer, build_loss(config.loss, data))
     on_cuda, wanted = data.train.targets.device.type == "cuda", os.environ.get(CAPTURE_VARIABLE) != "0"
     if not (on_cuda and wanted and is_capturable(config.optimizer)):
         return eager
@@ -51,7 +52,7 @@ class CapturedStep:
 
     Args:
         eager: the step to capture.
-        batch_size: number of images in a full batch.
+        batch_size: number of samples in a full batch.
         name: name of the model, for the warning.
     """
 
@@ -79,7 +80,7 @@ class CapturedStep:
             self._augmentation.offset.copy_(augmentation.offset)
 
     def __call__(self, index: Tensor) -> None:
-        """Trains on the images at these positions."""
+        """Trains on the samples at these positions."""
         if len(index) != len(self._index) or self._refused:
             self._eager(index)
         elif self._graph is not None:

@@ -1,4 +1,4 @@
-"""The training, validation and test images of a data set, on one device."""
+"""The training, validation and test samples of a data set, on one device."""
 
 from dataclasses import dataclass, replace
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import SPLIT_SEED, channel_statistics
+from orchestrator.training.data.task import Task
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.streams import stream
 
@@ -28,6 +29,7 @@ class DataSplits:
     classes: tuple[str, ...]
     digest: str
     """SHA-256 of all pixels, labels and class names in published order, before the split."""
+    task: Task = Task.CLASSES
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -43,6 +45,10 @@ class DataSplits:
     def normalise(self, pixels: Tensor) -> Tensor:
         """Returns uint8 pixels [n, channels, height, width] as float32, standardised with `mean` and `std`."""
         return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
+
+    def shifted_test_inputs(self, part: slice) -> Tensor:
+        """Returns normalised test inputs with the distribution shift, for the OOD evaluation."""
+        return self.normalise(self.test.inputs[part]).add_(self.ood_noise[part])
 
     def measurement_subset(self, fraction: float) -> tuple[Tensor, Tensor]:
         """Returns normalised inputs and labels of a fixed random fraction of the training images.

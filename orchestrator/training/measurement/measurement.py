@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from estimators import HessianOperator, hessian_trace, hutchinson, lanczos, power_iteration
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import EpochRecord
+from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.streams import stream
 
 _LARGEST_BUDGET = 2 * 2**30
@@ -26,8 +26,10 @@ class Measurement:
     A measurement changes neither the model nor any global random generator, so training is bit-identical without it.
     """
 
-    def __init__(self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor) -> None:
-        self.config, self.seed, self.inputs, self.targets = config, seed, inputs, targets
+    def __init__(
+        self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor, loss: Loss = CROSS_ENTROPY
+    ) -> None:
+        self.config, self.seed, self.inputs, self.targets, self.loss = config, seed, inputs, targets, loss
 
     def chunk_size(self, model: nn.Module) -> int:
         """Returns the number of images in a chunk. The model must be in eval mode."""
@@ -65,7 +67,7 @@ class Measurement:
 
     def _operator(self, model: nn.Module) -> HessianOperator:
         operator = HessianOperator(
-            model, cross_entropy, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
+            model, self.loss.mean, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
         )
         # Algorithm 1 uses chunks of the same size as Lanczos, which can then reuse its graphs.
         fraction = self.config.lanczos_coarse_fraction

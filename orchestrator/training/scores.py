@@ -1,0 +1,86 @@
+"""How well the outputs of a model match the targets: accuracy, or the coefficient of determination R2."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.data.task import Task
+
+NO_TARGET = -100
+"""Marks positions of a sequence without a target, as in torch's cross_entropy."""
+
+
+class Score(Protocol):
+    """Accumulates a score over batches, on the device of the outputs."""
+
+    name: str
+    """Prefix of the record's fields."""
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        """Adds a batch of outputs and targets [n, ...]."""
+        ...
+
+    def value(self) -> float:
+        """Returns the score of all batches. Synchronizes with the device."""
+        ...
+
+
+class _Accuracy:
+    """The share of correct predictions."""
+
+    name = "accuracy"
+
+    def __init__(self, correct: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | int]]) -> None:
+        self._correct = correct
+        self._hits: list[Tensor] = []
+        self._counts: list[Tensor | int] = []
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        hits, count = self._correct(outputs, targets)
+        self._hits.append(hits)
+        self._counts.append(count)
+
+    def value(self) -> float:
+        count = sum(int(count) for count in self._counts)
+        return float(torch.stack(self._hits).sum().item() / count)
+
+
+class _R2:
+    """1 - squared error / variance of the targets: the mean of this over the values of a sample."""
+
+    name = "r2"
+
+    def __init__(self) -> None:
+        self._targets: list[Tensor] = []
+        self._squared_errors: list[Tensor] = []
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self._targets.append(targets.double())
+        self._squared_errors.append((outputs.double() - targets).square().sum(0))
+
+    def value(self) -> float:
+        targets = torch.cat(self._targets)
+        variation = (targets - targets.mean(0)).square().sum(0)
+        return float((1.0 - torch.stack(self._squared_errors).sum(0) / variation).mean())
+
+
+def _classes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    return (outputs.argmax(1) == targets).sum(), len(targets)
+
+
+def _tokens(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return (outputs.argmax(-1) == targets).sum(), (targets != NO_TARGET).sum()
+
+
+def _labels(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    return ((outputs > 0) == (targets > 0.5)).sum(), targets.numel()
+
+
+SCORES: dict[Task, Callable[[], Score]] = {
+    Task.CLASSES: lambda: _Accuracy(_classes),
+    Task.TOKENS: lambda: _Accuracy(_tokens),
+    Task.LABELS: lambda: _Accuracy(_labels),
+    Task.VALUES: _R2,
+}
