@@ -12,7 +12,8 @@ def test_accuracies_are_shown_in_percent_and_their_changes_in_points() -> None:
     assert in_shown_unit(frame, "loss_train").item() == 0.5
     assert axis_label("accuracy_test").endswith("[%]")
     assert change_label("accuracy_test").endswith("[points]")
-    assert change_label("loss_train").endswith("[nats]")
+    assert axis_label("time_train_seconds").endswith("[s]")
+    assert change_label("loss_train") == "change of training loss"
 
 
 def test_missing_column_is_nan() -> None:

@@ -151,7 +151,7 @@ class Clock:
         steps = math.ceil(len(data.train) / config.images_per_batch(len(data.train)))
         self.now += 2.0 * steps + self.train_image * len(data.train)
 
-    def evaluate(self, model: Any, data: Any, subset: Any, epoch: int) -> None:
+    def evaluate(self, model: Any, data: Any, subset: Any, epoch: int, loss: Any) -> None:
         self.now += 0.001 * (len(subset[0]) + len(data.validation) + 2 * len(data.test))
 
     def complete(self, measurement: Measurement, record: EpochRecord) -> EpochRecord:

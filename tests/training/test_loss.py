@@ -1,0 +1,71 @@
+"""Losses against their formulas and torch, and which losses fit which data."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from orchestrator.study.loss_config import Loss as LossConfig
+from orchestrator.training.data.task import Task
+from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss
+from tests.estimators.cases import seeded
+from orchestrator.training.data.digits import load_digits
+
+OUTPUTS = torch.randn(6, 4, dtype=torch.float64, generator=seeded(0))
+CLASSES = torch.tensor([0, 3, 1, 1, 2, 0])
+VALUES = torch.randn(6, 4, dtype=torch.float64, generator=seeded(1))
+
+
+def built(config: Any, task: Task) -> Loss:
+    return build_loss(TypeAdapter(LossConfig).validate_python(config), replace(load_digits(), task=task))
+
+
+def test_the_default_is_the_function_of_torch() -> None:
+    assert built("cross_entropy", Task.CLASSES) is CROSS_ENTROPY
+    assert CROSS_ENTROPY.mean is F.cross_entropy
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "targets", "expected"),
+    [
+        ({"name": "cross_entropy", "label_smoothing": 0.2}, Task.CLASSES, CLASSES,
+         lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2)),
+        ("mse", Task.CLASSES, CLASSES, lambda z, y: 0.5 * (z - torch.eye(4)[y]).square().sum(1).mean()),
+        ("mse", Task.VALUES, VALUES, lambda z, y: 0.5 * (z - y).square().sum(1).mean()),
+        ({"name": "mse", "factor": 1.0}, Task.VALUES, VALUES, lambda z, y: (z - y).square().sum(1).mean()),
+        ({"name": "mse", "factor": "mean"}, Task.VALUES, VALUES, F.mse_loss),
+        ("binary_cross_entropy", Task.LABELS, (VALUES > 0).double(), lambda z, y:
+         -(y * z.sigmoid().log() + (1 - y) * (-z).sigmoid().log()).mean()),
+    ],
+)  # fmt: skip
+def test_losses_are_their_formulas(config: Any, task: Task, targets: Tensor, expected: Any) -> None:
+    loss = built(config, task)
+    assert float(loss.mean(OUTPUTS, targets)) == pytest.approx(float(expected(OUTPUTS, targets)), rel=1e-12)
+    assert float(loss.sum(OUTPUTS, targets)) == pytest.approx(6 * float(loss.mean(OUTPUTS, targets)), rel=1e-12)
+
+
+def test_tokens_are_averaged_over_the_positions_with_a_target() -> None:
+    outputs = torch.randn(3, 5, 4, dtype=torch.float64, generator=seeded(2))
+    targets = torch.randint(4, (3, 5), generator=seeded(3))
+    targets[:, :2] = -100
+    loss = built("cross_entropy", Task.TOKENS)
+    each = [nn.functional.nll_loss(z.log_softmax(1), y) for z, y in zip(outputs[:, 2:], targets[:, 2:], strict=True)]
+    assert float(loss.mean(outputs, targets)) == pytest.approx(float(torch.stack(each).mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "fitting"),
+    [
+        ("mse", Task.TOKENS, "cross_entropy"),
+        ("cross_entropy", Task.VALUES, "mse"),
+        ("binary_cross_entropy", Task.CLASSES, "cross_entropy or mse"),
+        ("cross_entropy", Task.LABELS, "binary_cross_entropy or mse"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_data_is_refused(name: str, task: Task, fitting: str) -> None:
+    with pytest.raises(ValueError, match=f"loss {name} does not fit data with .*: use loss: {fitting}"):
+        built(name, task)
