@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.study.loss_config import Loss as LossConfig
+from orchestrator.training.data.digits import load_digits
 from orchestrator.training.data.task import Task
 from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss
 from tests.estimators.cases import seeded
-from orchestrator.training.data.digits import load_digits
 
 OUTPUTS = torch.randn(6, 4, dtype=torch.float64, generator=seeded(0))
 CLASSES = torch.tensor([0, 3, 1, 1, 2, 0])
