@@ -1,6 +1,5 @@
 """Signals that arrive while Python discards exceptions."""
 
-import os
 import signal
 import sys
 import time
@@ -8,17 +7,7 @@ import time
 import pytest
 
 from orchestrator.scheduling.dropped_signals import repeated_if_dropped
-
-
-class Falls:
-    """Sends a signal from ``__del__``, where Python discards exceptions."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self._number = number
-
-    def __del__(self) -> None:
-        os.kill(os.getpid(), self._number)
-        time.sleep(0.01)
+from tests.scheduling.signals import SignalWhenDeleted
 
 
 class Reported(BaseException):
@@ -40,7 +29,7 @@ def raising() -> object:
 @pytest.mark.usefixtures("raising")
 def test_a_discarded_exception_is_raised_again() -> None:
     hook = sys.unraisablehook
-    thing = Falls(signal.SIGUSR2)
+    thing = SignalWhenDeleted(signal.SIGUSR2)
     with pytest.raises(Reported), repeated_if_dropped(Reported, signal.SIGUSR2):
         del thing
         time.sleep(5)
@@ -49,7 +38,7 @@ def test_a_discarded_exception_is_raised_again() -> None:
 
 @pytest.mark.usefixtures("raising")
 def test_no_signal_is_sent_after_the_block() -> None:
-    thing = Falls(signal.SIGUSR2)
+    thing = SignalWhenDeleted(signal.SIGUSR2)
     with repeated_if_dropped(Reported, signal.SIGUSR2):
         del thing
     time.sleep(0.2)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.trial_status import State
-from tests.scheduling.test_run_processes import SHORT, records, states
+from tests.scheduling.processes import SHORT, records, states
 from tests.small_disk import fill, read_only, small_disk
-from tests.test_end_to_end import Place
+from tests.working_folder import WorkingFolder
 
 pytestmark = pytest.mark.slow
 CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[dict-item]
@@ -19,22 +19,22 @@ CONTENT = {**SHORT, "trial": {**SHORT["trial"], "epochs": 16}}  # type: ignore[d
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The results of an undisturbed run."""
-    place = Place(tmp_path_factory.mktemp("twin"), CONTENT)
+    place = WorkingFolder(tmp_path_factory.mktemp("twin"), CONTENT)
     code, said = place.run("--engine", "local")
     assert code == 0, said
     return records(place)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path) -> Iterator[WorkingFolder]:
     """A working folder on a disk of 64 MiB."""
     with small_disk(tmp_path / "results", 64 * 2**20) as mounted:
         if not mounted:
             pytest.skip("no small disk can be mounted here: that takes root")
-        yield Place(tmp_path, CONTENT)
+        yield WorkingFolder(tmp_path, CONTENT)
 
 
-def end(place: Place, process: subprocess.Popen[str]) -> str:
+def end(place: WorkingFolder, process: subprocess.Popen[str]) -> str:
     """Runs until the storage is no longer writable, checks that no file is torn, and returns the message."""
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 1, said
@@ -48,7 +48,9 @@ def end(place: Place, process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_full_or_read_only_disk_stops_the_run_and_a_rerun_continues(place: Place, twin: str, engine: str) -> None:
+def test_full_or_read_only_disk_stops_the_run_and_a_rerun_continues(
+    place: WorkingFolder, twin: str, engine: str
+) -> None:
     root = place.folder / "results"
     process = place.start("--engine", engine)
     place.wait_for_epochs(3)

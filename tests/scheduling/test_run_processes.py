@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.scheduling.plan import reconcile
 from orchestrator.store.trial_status import State
-from tests.test_end_to_end import CONTENT, SLOWER, Place
+from tests.scheduling.processes import LONG, SHORT, descendants, records, states, wait_until_gone, workers
+from tests.working_folder import CONTENT, WorkingFolder
 
 pytestmark = pytest.mark.slow
-LONG = {**SLOWER, "trial": {**SLOWER["trial"], "epochs": 60}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
-SHORT = {**SLOWER, "trial": {**SLOWER["trial"], "epochs": 6}, "grid": {"seed": [0, 1]}}  # type: ignore[dict-item]
 BUG = """
 import torch
 from torch import nn
@@ -36,61 +34,17 @@ class Net(nn.Sequential):
 """
 
 
-def descendants(pid: int) -> dict[int, str]:
-    """Maps the descendants of a process to their command lines. The shipper is excluded: it has its own session."""
-    found: dict[int, str] = {}
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if "--follow" not in command:
-                found |= {int(child): command, **descendants(int(child))}
-    return found
-
-
-def workers(pid: int) -> list[int]:
-    """Returns the worker processes."""
-    return [child for child, command in descendants(pid).items() if "spawn_main" in command or "ray::Impl" in command]
-
-
-def living(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and _state(pid) != "Z"]
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
-def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 20
-    while left := living(pids):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-
-
-def states(place: Place) -> set[State]:
-    return {status.state for status in reconcile(place.sweep, place.storage).statuses.values()}
-
-
-def records(place: Place) -> str:
-    """Returns the reproducible values of every trial."""
-    trials = [place.storage.trial(trial_id) for trial_id in place.sweep.by_id]
-    return repr([[record.reproducible() for record in trial.records()] for trial in trials])
-
-
-def own_model(folder: Path, raises: str, *bad: bool) -> Place:
+def own_model(folder: Path, raises: str, *bad: bool) -> WorkingFolder:
     (folder / "nets.py").write_text(BUG.replace("{raises}", raises))
     models = [{"name": "nets:Net", "bad": each} for each in bad]
     trial = {**CONTENT["trial"], "epochs": 2}  # type: ignore[dict-item]
-    return Place(folder, {**CONTENT, "trial": trial, "grid": {"model": models, "seed": [0, 1, 2, 3]}})
+    return WorkingFolder(folder, {**CONTENT, "trial": trial, "grid": {"model": models, "seed": [0, 1, 2, 3]}})
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The results of an undisturbed run."""
-    place = Place(tmp_path_factory.mktemp("twin"), SHORT)
+    place = WorkingFolder(tmp_path_factory.mktemp("twin"), SHORT)
     code, said = place.run("--engine", "local")
     assert code == 0, said
     return records(place)
@@ -98,7 +52,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_after_the_current_epochs(tmp_path: Path, number: signal.Signals) -> None:
-    place = Place(tmp_path, LONG)
+    place = WorkingFolder(tmp_path, LONG)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
     below = list(descendants(process.pid))
@@ -112,7 +66,7 @@ def test_a_signal_stops_after_the_current_epochs(tmp_path: Path, number: signal.
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    place = Place(tmp_path, LONG)
+    place = WorkingFolder(tmp_path, LONG)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
     below = list(descendants(process.pid))
@@ -130,7 +84,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
 )
 def test_a_signal_before_the_first_trial_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
-    place = Place(tmp_path, LONG)
+    place = WorkingFolder(tmp_path, LONG)
     process = place.start("--engine", "local")
     deadline = time.monotonic() + 60
     while not (tmp_path / "results" / "sweeps" / "e2e" / "manifest.json").exists():
@@ -145,7 +99,7 @@ def test_a_signal_before_the_first_trial_stops_at_once(tmp_path: Path, number: s
 
 
 def test_an_expired_budget_stops_after_the_current_epochs(tmp_path: Path) -> None:
-    place = Place(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
+    place = WorkingFolder(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local", "--budget", "6s")
     assert code == 1, said
     assert "The time budget is used up: stopping after the current epochs." in said
@@ -156,7 +110,7 @@ def test_an_expired_budget_stops_after_the_current_epochs(tmp_path: Path) -> Non
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_gpu_that_is_not_there_is_an_error_before_any_trial(tmp_path: Path, engine: str) -> None:
-    place = Place(tmp_path, SHORT)
+    place = WorkingFolder(tmp_path, SHORT)
     code, said = place.run("--engine", engine, "--set", "resources.gpu=1")
     assert code == 2, said
     assert "error: each trial requests 1 CPU and 1 GPU, more than any machine has (" in said
@@ -165,7 +119,7 @@ def test_a_gpu_that_is_not_there_is_an_error_before_any_trial(tmp_path: Path, en
 
 
 def test_an_invalid_budget_is_refused(tmp_path: Path) -> None:
-    place = Place(tmp_path, SHORT)
+    place = WorkingFolder(tmp_path, SHORT)
     code, said = place.run("--budget", "2d")
     assert code == 2
     assert "--budget '2d': expected a time such as 2h, 30m, 1h30m or 90s" in said
@@ -173,7 +127,7 @@ def test_an_invalid_budget_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_cluster_is_reported_at_once(tmp_path: Path) -> None:
-    place = Place(tmp_path, SHORT)
+    place = WorkingFolder(tmp_path, SHORT)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     began = time.monotonic()
@@ -184,7 +138,7 @@ def test_an_unreachable_cluster_is_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    place = Place(tmp_path, LONG)
+    place = WorkingFolder(tmp_path, LONG)
     process = place.start("--engine", "local")
     place.wait_for_epochs(1)
     code, said = place.run("--engine", "local")
@@ -195,7 +149,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_results_are_identical(tmp_path: Path, twin: str) -> None:
-    place = Place(tmp_path, SHORT)
+    place = WorkingFolder(tmp_path, SHORT)
     process = place.start("--engine", "local")
     place.wait_for_epochs(3)
     os.kill(workers(process.pid)[0], signal.SIGKILL)
@@ -209,7 +163,7 @@ def test_a_killed_worker_is_replaced_and_results_are_identical(tmp_path: Path, t
 
 def test_ray_listens_only_on_loopback_and_is_restarted_if_it_dies(tmp_path: Path) -> None:
     content = {**SHORT, "trial": {**SHORT["trial"], "epochs": 25}}  # type: ignore[dict-item]
-    place = Place(tmp_path, content)
+    place = WorkingFolder(tmp_path, content)
     process = place.start()
     place.wait_for_epochs(2)
     below = descendants(process.pid)
@@ -222,7 +176,7 @@ def test_ray_listens_only_on_loopback_and_is_restarted_if_it_dies(tmp_path: Path
     assert process.returncode == 0, said
     assert "Ray died during the attempt; retrying from its last epoch" in said
     (tmp_path / "twin").mkdir()
-    alone = Place(tmp_path / "twin", content)
+    alone = WorkingFolder(tmp_path / "twin", content)
     assert alone.run("--engine", "local")[0] == 0
     assert records(place) == records(alone)
     wait_until_gone(list(below))

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orchestrator.scheduling.stopping import SIGNALS, Stopping, handlers_kept, handling, interrupt, read_budget
-from tests.scheduling.test_dropped_signals import Falls
+from tests.scheduling.signals import SignalWhenDeleted
 
 FIRST_SIGNAL = "Stopping after the current epochs; nothing is lost. Press Ctrl-C again to stop at once."
 
@@ -96,7 +96,7 @@ def test_signal_handlers_are_restored() -> None:
 
 
 def test_a_signal_during_del_is_not_lost() -> None:
-    thing = Falls(signal.SIGTERM)
+    thing = SignalWhenDeleted(signal.SIGTERM)
     with handlers_kept(), pytest.raises(KeyboardInterrupt), handling(interrupt):
         del thing
         time.sleep(5)

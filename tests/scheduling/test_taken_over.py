@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.ownership.lease import EXPIRY_SECONDS
-from tests.scheduling.test_run_processes import LONG, descendants, records, wait_until_gone
-from tests.test_end_to_end import COMMAND, Place, assert_shipped_once
+from tests.scheduling.processes import LONG, descendants, records, wait_until_gone
+from tests.working_folder import COMMAND, WorkingFolder, assert_shipped_once
 
 CONTENT = {**LONG, "trial": {**LONG["trial"], "epochs": 40}}  # type: ignore[dict-item]
 OTHER_HOST = "another-host"
 
 
-def on_another_host(place: Place) -> subprocess.Popen[str]:
+def on_another_host(place: WorkingFolder) -> subprocess.Popen[str]:
     """Starts a run with another host name, which Linux keeps per UTS namespace."""
     command = shlex.join([COMMAND, "run", "./e2e.yaml", "--engine", "local"])
     return subprocess.Popen(
@@ -42,7 +42,7 @@ def killed_at_the_end(*processes: subprocess.Popen[str]) -> Iterator[None]:
             process.kill()
 
 
-def written_by(place: Place, attempts: set[str]) -> dict[str, bytes | str]:
+def written_by(place: WorkingFolder, attempts: set[str]) -> dict[str, bytes | str]:
     """Returns the epochs committed by these attempts, and the stored attempts."""
     found: dict[str, bytes | str] = {}
     for trial_id in place.sweep.by_id:
@@ -56,7 +56,7 @@ def written_by(place: Place, attempts: set[str]) -> dict[str, bytes | str]:
     return found
 
 
-def names(place: Place) -> set[str]:
+def names(place: WorkingFolder) -> set[str]:
     return {attempt.name for trial_id in place.sweep.by_id for attempt in place.storage.trial(trial_id).attempts()}
 
 
@@ -64,7 +64,7 @@ def names(place: Place) -> set[str]:
 def test_a_driver_resumed_after_a_takeover_stops_and_writes_nothing(tmp_path: Path) -> None:
     if os.geteuid() or not shutil.which("unshare") or subprocess.run(["unshare", "--uts", "true"]).returncode:
         pytest.skip("changing the host name of a process needs root and unshare")
-    place = Place(tmp_path, CONTENT)
+    place = WorkingFolder(tmp_path, CONTENT)
     first = place.start("--engine", "local")
     with killed_at_the_end(first):
         place.wait_for_epochs(4)
@@ -93,7 +93,7 @@ def test_a_driver_resumed_after_a_takeover_stops_and_writes_nothing(tmp_path: Pa
     assert written_by(place, ours) == before
     assert_shipped_once(place)
     (tmp_path / "twin").mkdir()
-    twin = Place(tmp_path / "twin", CONTENT)
+    twin = WorkingFolder(tmp_path / "twin", CONTENT)
     code, said = twin.run("--engine", "local")
     assert code == 0, said
     assert records(place) == records(twin)

@@ -26,7 +26,7 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.optimizers.build import build_optimizer
 from tests.estimators.cases import seeded
-from tests.estimators.problem.test_isolation import assert_same, snapshot
+from tests.estimators.observed_state import assert_same, snapshot
 from tests.training.test_loop import OPTIMIZERS
 from tests.training.trials import small_trial
 

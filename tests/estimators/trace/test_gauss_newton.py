@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from estimators import dense_hessian, exact_trace, sampled_trace
 from tests.estimators.cases import CASES, Case, convolutional, images, seeded, smooth, vectors
 from tests.estimators.networks import NETWORKS, Network, dense_gauss_newton, labels, not_convex, values
-from tests.estimators.problem.test_isolation import CountsAndFails, assert_same, snapshot
+from tests.estimators.observed_state import CountsAndFails, assert_same, snapshot
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -25,7 +25,7 @@ from estimators.problem.chunking import exact_trace_chunk_size
 from tests.estimators.cases import CASES, Case, MatrixOperator, Pair, convolutional, images, operator, seeded, vectors
 from tests.estimators.dense import dense_hessian_of
 from tests.estimators.networks import NETWORKS, Network, labels, not_convex, values
-from tests.estimators.problem.test_isolation import CountsAndFails, assert_same, snapshot
+from tests.estimators.observed_state import CountsAndFails, assert_same, snapshot
 
 F = nn.functional
 
