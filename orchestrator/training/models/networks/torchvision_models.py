@@ -71,8 +71,9 @@ def _check_images(model: nn.Module, name: str, signature: Signature) -> None:
         with torch.no_grad():
             model.eval()(torch.zeros(2, *signature.input_shape))
     except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"model torchvision: {name!r} does not accept {signature.inputs} ({str(error).splitlines()[0]}): choose "
+            f"model torchvision: {name!r} does not accept {signature.inputs} ({reason}): choose "
             "another architecture, set its image_size if it has one, or use larger images"
         ) from error
     model.train()
