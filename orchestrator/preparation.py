@@ -11,6 +11,7 @@ from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
+from orchestrator.training.optimizers.resume_check import check_optimizer
 
 _NOISE = (0.0, 0.1, 0.25)
 """Standard deviations of the Gaussian noise in the paper's Figure 4."""
@@ -46,7 +47,7 @@ def check_models(sweep: Sweep) -> None:
         trials = [trial for trial in sweep.trials if trial.data == config]
         for trial in {_checked(trial): trial for trial in trials}.values():
             try:
-                fitting_model(trial, data)
+                check_optimizer(trial, fitting_model(trial, data).parameters())
             except ValueError as error:
                 misfits.append(str(error))
     if misfits:
@@ -54,7 +55,7 @@ def check_models(sweep: Sweep) -> None:
 
 
 def _checked(trial: TrialConfig) -> tuple[object, ...]:
-    """Returns the settings that `fitting_model` checks. Built-in optimizers fit every model."""
+    """Returns the settings that are checked. Built-in optimizers fit every model."""
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
     return trial.model, trial.augmentation, trial.batch_size, *named
 

@@ -21,7 +21,6 @@ from orchestrator.training.models.build import build_model
 from orchestrator.training.models.checks import check_batches
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
-from orchestrator.training.optimizers.resume_check import check_optimizer
 from orchestrator.training.optimizers.schedules import set_learning_rate
 from orchestrator.training.step import EagerStep, Step
 from orchestrator.training.streams import derived_seed, stream
@@ -75,15 +74,13 @@ def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:
     """Returns the untrained model of a trial, on the CPU, after checking that it and the loss fit the data.
 
     Raises:
-        ValueError: if loss, model, batch size or augmentation do not fit the data, or the optimizer does not fit the
-            model.
-        UserCodeError: if the user's own network or optimizer raises.
+        ValueError: if loss, model, batch size or augmentation do not fit the data.
+        UserCodeError: if the user's own network raises.
     """
     build_loss(config.loss, data)
     check_augmentation(config.augmentation, data.shape)
     model = build_model(config.model, data.signature, config.seed)
     check_batches(model, config.model.name, len(data.train), config.images_per_batch(len(data.train)))
-    check_optimizer(config, model.parameters())
     return model
 
 

@@ -73,11 +73,13 @@ def test_the_reference_lists_every_quantity_and_command() -> None:
 
 
 def test_the_optimizer_of_the_guide_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.training.loop import fitting_model
-    from tests.training.trials import few_digits, small_trial
+    from torch import nn
+
+    from orchestrator.training.optimizers.resume_check import check_optimizer
+    from tests.training.trials import small_trial
 
     guide = (ROOT / "docs/how-to/own-optimizer.md").read_text()
     (tmp_path / "my_optim.py").write_text(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[0])["trial"]["optimizer"]
-    fitting_model(small_trial(optimizer=settings), few_digits())
+    check_optimizer(small_trial(optimizer=settings), nn.Linear(3, 2).parameters())

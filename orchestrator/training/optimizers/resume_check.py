@@ -1,4 +1,4 @@
-"""Checks, before a trial starts, that its optimizer can train the network and continue from a checkpoint."""
+"""Checks, before a sweep starts, that an optimizer can train the network and continue from a checkpoint."""
 
 from collections.abc import Iterable
 

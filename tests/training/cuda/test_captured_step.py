@@ -163,7 +163,8 @@ def test_no_device_synchronization_within_an_epoch(optimizer: dict[str, object],
     trial = small_trial(optimizer=optimizer, schedule=COSINE, model=NOISY_CNN, augmentation=AUGMENTED, epochs=3)
     model = build_model(trial.model, Signature((1, 8, 8), 10), 0).to(CUDA)
     built = build_optimizer(trial.optimizer, model.parameters())
-    step = EagerStep(model, built, on_cuda()) if plain else training_step(model, built, on_cuda(), trial)
+    eager = EagerStep(model, built, on_cuda(), trial.optimizer)
+    step = eager if plain else training_step(model, built, on_cuda(), trial)
     train_epoch(model, built, on_cuda(), trial, 1, step)
     assert plain or step.is_graph  # type: ignore[union-attr]
     torch.cuda.synchronize()

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.training.loop import fitting_model
 from orchestrator.training.optimizers.resume_check import check_optimizer
 from orchestrator.training.user_code.extension_point import UserCodeError
-from tests.training.trials import digits, small_trial
+from tests.training.trials import small_trial
 
 OWN = "tests.training.user_optimizers"
 
@@ -72,8 +71,3 @@ def test_a_bug_in_the_step_is_reported_as_the_users() -> None:
 def test_an_optimizer_without_a_learning_rate_needs_no_schedule() -> None:
     model = nn.Linear(3, 2)
     check_optimizer(small_trial(optimizer={"name": f"{OWN}:WithoutRate"}), model.parameters())
-
-
-def test_the_optimizer_is_checked_with_the_model() -> None:
-    with pytest.raises(ValueError, match="NAdam' cannot be called with rate=1"):
-        fitting_model(small_trial(optimizer={"name": "torch.optim:NAdam", "rate": 1}), digits())
