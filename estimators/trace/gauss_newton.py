@@ -26,6 +26,9 @@ from estimators.trace.trace_pass import Chunk, ChunkEstimator, GaussNewtonTrace,
 # additional cost. If there are few samples, a larger share gets one, so that about 64 samples determine the error.
 _REPEAT_EVERY, _MIN_REPEATED = 8, 64
 
+# A sampled trace needs one pass per sample, so an eigendecomposition should not take longer: 256 outputs take 7 ms.
+_MAX_ENTRIES = 256**2
+
 
 @dataclass(frozen=True, eq=False)
 class SampledGaussNewtonTrace(GaussNewtonTrace):
@@ -128,6 +131,8 @@ class _AllColumns(ChunkEstimator):
 
 class _RandomSigns(ChunkEstimator):
     """Unbiased estimates of tr(GGN_n) from random signs, and the standard error of their mean."""
+
+    max_entries = _MAX_ENTRIES
 
     def __init__(self, vectors: int, generator: torch.Generator | None) -> None:
         if generator is None:

@@ -14,7 +14,8 @@ from estimators.problem.checks import check_deterministic, check_mode, evaluate_
 from estimators.problem.loss.mean_check import MeanCheck
 from estimators.problem.loss.targets import check_targets
 from estimators.problem.problem import Problem
-from estimators.trace.loss_root import LossRoot, loss_root
+from estimators.trace.loss_root import MAX_ENTRIES, loss_root
+from estimators.trace.roots.root import LossRoot
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,9 @@ class Chunk:
 class ChunkEstimator(ABC):
     """Computes or estimates the trace of a chunk."""
 
+    max_entries = MAX_ENTRIES
+    """Entries of the loss's Hessian in the outputs of a sample, above which it is not decomposed."""
+
     @abstractmethod
     def contribution(self, chunk: Chunk) -> tuple[Norms, int]:
         """Returns tr(GGN_n) or its estimate ([n], float64, by parameter), and backward passes times samples."""
@@ -94,7 +98,7 @@ def trace_pass(problem: Problem, chunk_size: int | None, estimator: ChunkEstimat
             again = slice(0) if stride is None else slice(-sums.samples % stride, None, stride)
             repeated = [torch.cat([part, part[again]]) if len(part[again]) else part for part in (inputs, targets)]
             norms = plan.chunk(repeated[0])
-            root = loss_root(problem.loss_fn, norms.outputs, repeated[1])
+            root = loss_root(problem.loss_fn, norms.outputs, repeated[1], estimator.max_entries)
             mean_check.add(norms.outputs[: len(inputs)], targets)
             if sums.samples == 0:
                 # Rejects a loss that is not a mean as early as after the first chunk.

@@ -1,0 +1,1 @@
+"""Roots of the Hessian of a loss with respect to the outputs."""
