@@ -5,6 +5,7 @@ with probability one. Losses are evaluated in float64, at the outputs of every s
 global generators. A loss that does not accept float64 is not recognised.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from estimators.trace.roots.output_hessian import OutputHessian, as_blocks, from
 
 # Largest error of a product, relative to the largest entry of a sample's product.
 _TOLERANCE = 1e-10
-# Rounding of a product with diag(p) - pp' in units of its largest term. If p saturates, the product itself is smaller.
+# Rounding of a product with diag(p) - pp', in units of the largest p. If p saturates, the product itself is smaller.
 _ROUNDING = 64.0 * torch.finfo(torch.float64).eps
 
 
@@ -28,9 +29,6 @@ class SoftmaxForm:
     dim: int
     weights: Tensor
     """w, float64, in the shape of the outputs with one entry along ``dim``."""
-
-    def __getitem__(self, part: slice) -> "SoftmaxForm":
-        return SoftmaxForm(self.dim, self.weights[part])
 
 
 def softmax_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> SoftmaxForm | None:
@@ -59,7 +57,7 @@ def diagonal_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> Te
     try:
         for part in blocks(len(outputs), 16 * outputs[0].numel(), outputs):
             hessian = OutputHessian(Float64Loss(loss_fn), outputs[part].double(), targets[part])
-            (vectors,) = _drawn(outputs[part], 1)
+            vectors = _Vectors(outputs[part])()
             diagonal, product = hessian.product(torch.ones_like(vectors)), hessian.product(vectors)
             if not _equal(product, diagonal * vectors):
                 return None
@@ -78,7 +76,8 @@ def block_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, max_entr
         return None
     try:
         hessian = OutputHessian(Float64Loss(loss_fn), outputs.double(), targets)
-        first, second = _drawn(outputs, 2)
+        draw = _Vectors(outputs)
+        first, second = draw(), draw()
         for dim in (outputs.ndim - 1, 1):
             if outputs[0].numel() * outputs.shape[dim] > max_entries or not _has_blocks(hessian, first, dim):
                 continue
@@ -93,32 +92,36 @@ def block_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, max_entr
 
 def _softmax_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, dims: list[int]) -> SoftmaxForm | None:
     """As `softmax_form`, for outputs and a loss in float64 and the dimensions to try."""
-    first, second, *vectors = _drawn(outputs, 5)
-    point = 2.0 * first
-    product = OutputHessian(loss_fn, point, targets).product(vectors[0])
+    draw = _Vectors(outputs)
+    point, vector = 2.0 * draw(), draw()
+    product = OutputHessian(loss_fn, point, targets).product(vector)
     for dim in dims:
-        expected, _ = _softmax_product(point, vectors[0], dim)
+        expected, _ = _softmax_product(point, vector, dim)
         weights = (product * expected).sum(dim, keepdim=True) / expected.square().sum(dim, keepdim=True)
-        if not _equal(product, weights * expected) or not bool((weights >= 0.0).all()) or not bool(weights.any()):
-            continue
-        for other, vector in ((second, vectors[1]), (outputs, vectors[2])):
-            found = OutputHessian(loss_fn, other, targets).product(vector)
-            expected, terms = _softmax_product(other, vector, dim)
-            if not _equal(found, weights * expected, _ROUNDING * weights * terms):
-                return None
-        # NaN outputs have a NaN Hessian.
-        return SoftmaxForm(dim, weights + 0.0 * found.sum(dim, keepdim=True))
+        if _equal(product, expected.mul_(weights)) and bool((weights >= 0.0).all() & weights.any()):
+            del point, vector, product, expected
+            sums = [_checked(loss_fn, other, targets, draw(), dim, weights) for other in (draw(), outputs)]
+            # NaN outputs have a NaN Hessian.
+            return None if sums[0] is None or sums[1] is None else SoftmaxForm(dim, weights + 0.0 * sums[1])
     return None
 
 
+def _checked(
+    loss_fn: LossFunction, outputs: Tensor, targets: Tensor, vector: Tensor, dim: int, weights: Tensor
+) -> Tensor | None:
+    """The sums along ``dim`` of the product of a loss's Hessian, or None if the weights do not give this product."""
+    found = OutputHessian(loss_fn, outputs, targets).product(vector)
+    expected, largest = _softmax_product(outputs, vector, dim)
+    same = _equal(found, expected.mul_(weights), _ROUNDING * weights * largest)
+    return found.sum(dim, keepdim=True) if same else None
+
+
 def _softmax_product(outputs: Tensor, vectors: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """(diag(p) - pp') v at each position, and the sum of the absolute values of its terms."""
+    """(diag(p) - pp') v at each position, and the largest p."""
     p = outputs.softmax(dim)
-    weighted, absolute = p * vectors, p * vectors.abs()
-    return (
-        weighted - p * weighted.sum(dim, keepdim=True),
-        absolute + p * absolute.sum(dim, keepdim=True),
-    )
+    largest, product = p.amax(dim, keepdim=True), p * vectors
+    # Works in place: with a large vocabulary, these are the largest tensors of a trace.
+    return product.sub_(p.mul_(product.sum(dim, keepdim=True))), largest
 
 
 def _has_blocks(hessian: OutputHessian, vectors: Tensor, dim: int) -> bool:
@@ -131,16 +134,25 @@ def _has_blocks(hessian: OutputHessian, vectors: Tensor, dim: int) -> bool:
 
 def _equal(found: Tensor, expected: Tensor, rounding: Tensor | None = None) -> bool:
     """Whether the products [n, ...] of every sample are equal. NaN equals NaN."""
-    found, expected = found.reshape(len(found), -1), expected.reshape(len(found), -1)
-    allowed = _TOLERANCE * expected.abs().amax(dim=1)
-    if rounding is not None:
-        allowed = allowed + rounding.reshape(len(found), -1).amax(dim=1)
-    same = (found - expected).abs().amax(dim=1) <= allowed
-    return bool((same | (found.isnan().any(dim=1) & expected.isnan().any(dim=1))).all())
+    size, change = _largest(expected), _largest(found - expected)
+    allowed = _TOLERANCE * size if rounding is None else _TOLERANCE * size + _largest(rounding)
+    return bool(((change <= allowed) | (size.isnan() & _largest(found).isnan())).all())
 
 
-def _drawn(outputs: Tensor, count: int) -> list[Tensor]:
-    """Random vectors in the shape of the outputs, float64, with entries in [-1, 1)."""
-    generator = torch.Generator().manual_seed(0)
-    vectors = torch.rand(count, *outputs.shape, generator=generator, dtype=torch.float32)
-    return list(vectors.mul_(2.0).sub_(1.0).to(outputs.device, torch.float64))
+def _largest(numbers: Tensor) -> Tensor:
+    """The largest absolute value of each sample [n]."""
+    largest: Tensor = torch.linalg.vector_norm(numbers.reshape(len(numbers), -1), math.inf, dim=1)
+    return largest
+
+
+class _Vectors:
+    """Draws random tensors in the shape of the outputs, float64, with entries in [-1, 1)."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        self._shape, self._device = outputs.shape, outputs.device
+        self._generator = torch.Generator().manual_seed(0)
+
+    def __call__(self) -> Tensor:
+        """The next tensor."""
+        drawn = torch.empty(self._shape, dtype=torch.float64).uniform_(-1.0, 1.0, generator=self._generator)
+        return drawn.to(self._device)
