@@ -50,9 +50,10 @@ def exact_trace(
 ) -> GaussNewtonTrace:
     """Computes tr(GGN) of the mean loss exactly, per parameter and per sample. It equals tr(H) if ``.exact`` is true.
 
-    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes, up to 1 + 2 C for other losses of C outputs. Each
-    column of S_n needs a backward pass to the outputs of the layers, and the norms of per-sample gradients. Parameters
-    used outside the calls of their layers cost more. The model is left bitwise unchanged.
+    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes (at each position), up to 1 + 2 C for other losses
+    of C outputs, and 1 + 4 C if there are more than 2,000 outputs that the loss couples. Each column of S_n needs a
+    backward pass to the outputs of the layers, and the norms of per-sample gradients. Parameters used outside the calls
+    of their layers cost more. The model is left bitwise unchanged.
 
     Args:
         model: in the mode to be measured; no active dropout, no batch norm in train mode.
@@ -89,7 +90,8 @@ def sampled_trace(
     Every sample has different signs, so the mean over n samples averages n estimates. The error decreases as
     1 / sqrt(n vectors). On the paper's network it was about 1% with 5,000 samples. Costs 1 + 2.5 forward passes with
     one vector (every eighth sample gets a second vector, for ``.standard_error``) and 1 + 2 ``vectors`` with more.
-    Losses that are not convex in the outputs take twice as many backward passes.
+    Losses that are not convex in the outputs take twice as many backward passes, and so do losses that are neither a
+    cross-entropy nor a sum over single outputs if a sample has more than about 256 outputs.
 
     Args:
         model: as for `exact_trace`.
