@@ -24,7 +24,7 @@ class Flops:
     training: int
 
 
-def network_flops(model: nn.Module, shape: tuple[int, int, int]) -> Flops:
+def network_flops(model: nn.Module, shape: tuple[int, ...]) -> Flops:
     """Counts the operations of a network on one image."""
     images = torch.zeros(1, *shape, device=next(model.parameters()).device)
 

@@ -1,10 +1,11 @@
 """The loss of a trial, which it minimises and whose Hessian is measured."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from orchestrator.study.fields import Config, PositiveFloat, Share
+from orchestrator.study.user_code_config import CLASS, UserCodeConfig, named, tag
 
 
 class CrossEntropyConfig(Config):
@@ -30,12 +31,16 @@ class BinaryCrossEntropyConfig(Config):
     name: Literal["binary_cross_entropy"]
 
 
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+class OwnLossConfig(UserCodeConfig):
+    """A function `loss(outputs, targets)` that returns the mean over samples. Other keys are passed to it."""
 
 
 Loss = Annotated[
-    Annotated[CrossEntropyConfig | MseConfig | BinaryCrossEntropyConfig, Field(discriminator="name")],
-    BeforeValidator(_named),
+    Annotated[CrossEntropyConfig, Tag("cross_entropy")]
+    | Annotated[MseConfig, Tag("mse")]
+    | Annotated[BinaryCrossEntropyConfig, Tag("binary_cross_entropy")]
+    | Annotated[OwnLossConfig, Tag(CLASS)],
+    Discriminator(tag),
+    BeforeValidator(named),
 ]
-"""A mapping with a name and options, or only the name."""
+"""Losses: built in, or the user's own. A mapping with a name and options, or only the name."""

@@ -1,4 +1,4 @@
-"""The part of a config that names the user's own code as ``package.module:Class``."""
+"""The part of a config that names the user's own code as ``package.module:Class``, or ``:function``."""
 
 from typing import Annotated, Any
 
@@ -42,3 +42,8 @@ def tag(value: Any) -> Any:
         return repr(value["name"])  # reported as an unknown name
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
     return CLASS if isinstance(name, str) and ":" in name else name
+
+
+def named(value: Any) -> Any:
+    """Allows a name alone, as in ``loss: mse``, instead of a mapping with a name."""
+    return {"name": value} if isinstance(value, str) else value

@@ -9,7 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -23,7 +23,6 @@ from orchestrator.study.record import EpochRecord
 from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model, train_epoch
@@ -131,7 +130,7 @@ def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -
         size = min(size, _TIMED_IMAGES[device.type])
     steps = len(data.train) / size if config.batch_size == "full" else math.ceil(len(data.train) / size)
     timed_steps = min(int(steps), max(1, _TIMED_IMAGES[device.type] // size))
-    some = _first_images(data, timed_steps * size, 1, 1)
+    some = data.first(timed_steps * size, 1, 1)
     model = fitting_model(config, data).to(device)
     optimizer = build_optimizer(config.optimizer, model.parameters())
     step = training_step(model, optimizer, some, config)
@@ -145,7 +144,7 @@ def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device)
     sizes = max(1, round(part.config.measurement.fraction * len(data.train))), len(data.validation), len(data.test)
     share = min(1.0, _TIMED_IMAGES[device.type] / _evaluated_images(*sizes))
     few = [max(1, round(share * size)) for size in sizes]
-    some = _first_images(data, *few)
+    some = data.first(*few)
     loss = build_loss(part.config.loss, data)
     evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0, loss)
     return _mean_seconds(evaluate_once, device, 1) * _evaluated_images(*sizes) / _evaluated_images(*few)
@@ -193,7 +192,7 @@ def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
     if config.batch_size == "full":  # steps on full batches would take too long
         config = config.model_copy(update={"batch_size": _SMALL_BATCH})
     images = _TRAINED_STEPS * config.images_per_batch(len(data.train))
-    train_epoch(model, optimizer, _first_images(data, images, 1, 1), config, 1)
+    train_epoch(model, optimizer, data.first(images, 1, 1), config, 1)
     finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     return model if finite else untrained
 
@@ -214,17 +213,3 @@ def _synchronized_time(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _first_images(data: DataSplits, train: int, validation: int, test: int) -> DataSplits:
-    return replace(
-        data,
-        train=_first(data.train, train),
-        validation=_first(data.validation, validation),
-        test=_first(data.test, test),
-        ood_noise=data.ood_noise[:test],
-    )
-
-
-def _first(images: Samples, count: int) -> Samples:
-    return Samples(images.inputs[:count], images.targets[:count])

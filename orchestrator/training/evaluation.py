@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -44,23 +45,22 @@ def evaluate(
     return replace(EpochRecord(epoch, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
 
 
-def evaluation_batch(device: torch.device, shape: tuple[int, int, int]) -> int:
-    """Returns the number of images per forward pass.
+def evaluation_batch(device: torch.device, shape: tuple[int, ...]) -> int:
+    """Returns the number of samples per forward pass.
 
-    It depends only on device type and image shape, since a different batch size changes the rounding. A CPU evaluates
-    few images at a time, which fit into its cache. A GPU evaluates 2,500 images of 32x32 at a time, or the same number
+    It depends only on device type and input shape, since a different batch size changes the rounding. A CPU evaluates
+    few samples at a time, which fit into its cache. A GPU evaluates 2,500 images of 32x32 at a time, or the same number
     of pixels for larger images. The output of the cnn's first layer then takes 330 MB.
     """
     if device.type == "cpu":
         return 100
-    _, height, width = shape
-    return min(2500, max(1, 2500 * 32 * 32 // (height * width)))
+    return min(2500, max(1, 2500 * 32 * 32 // prod(shape[-2:])))
 
 
 def _batches(data: DataSplits, samples: Samples, size: int, shifted: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(samples), size):
         part = slice(start, start + size)
-        yield data.shifted_test_inputs(part) if shifted else data.normalise(samples.inputs[part]), samples.targets[part]
+        yield data.shifted_test(part) if shifted else (data.normalise(samples.inputs[part]), samples.targets[part])
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.study.loss_config import BinaryCrossEntropyConfig, CrossEntropyConfig, MseConfig
+from orchestrator.study.loss_config import BinaryCrossEntropyConfig, CrossEntropyConfig, MseConfig, OwnLossConfig
+from orchestrator.study.loss_config import Loss as LossConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.task import Task
+from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments
 
+LOSS = ExtensionPoint("loss", None, "a function loss(outputs, targets)")
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -28,12 +32,18 @@ class Loss:
 CROSS_ENTROPY = Loss(F.cross_entropy, partial(F.cross_entropy, reduction="sum"))
 
 
-def build_loss(config: CrossEntropyConfig | MseConfig | BinaryCrossEntropyConfig, data: DataSplits) -> Loss:
+def build_loss(
+    config: CrossEntropyConfig | MseConfig | BinaryCrossEntropyConfig | OwnLossConfig, data: DataSplits
+) -> Loss:
     """Returns the loss of a trial.
 
     Raises:
-        ValueError: if the loss does not fit the targets of the data.
+        ValueError: if the loss does not fit the targets of the data, or the user's own function does not exist or does
+            not take the arguments.
+        UserCodeError: if the module of the user's own function raises.
     """
+    if isinstance(config, OwnLossConfig):
+        return _of_mean(_own_loss(config))
     if problem := _misfit(config.name, data):
         raise ValueError(f"loss {config.name} does not fit data with {_TARGETS[data.task]}: {problem}")
     match config:
@@ -67,6 +77,50 @@ def _misfit(name: str, data: DataSplits) -> str | None:
     """Returns what to do about a loss that does not fit the data; None if it fits."""
     fitting = _FITTING[data.task]
     return None if name in fitting else f"use loss: {' or '.join(fitting)}"
+
+
+def _own_loss(config: OwnLossConfig) -> LossFunction:
+    function = LOSS.find(config.name)
+    check_arguments(f"loss {config.name!r}", function, (None, None), config.arguments)
+    return cast("LossFunction", partial(function, **config.arguments))
+
+
+def check_loss(config: LossConfig, loss: Loss, outputs: Tensor, targets: Tensor) -> None:
+    """Checks that the user's own loss is a mean over samples that can be differentiated.
+
+    Args:
+        config: config of the loss. Built-in losses need no check.
+        loss: the loss.
+        outputs: of the untrained network for some samples.
+        targets: of these samples.
+
+    Raises:
+        ValueError: if it is not. The message contains the values.
+        UserCodeError: if the loss raises.
+    """
+    if not isinstance(config, OwnLossConfig):
+        return
+    name, outputs = f"loss {config.name!r}", outputs.detach().double().requires_grad_()
+    targets = targets.double() if targets.is_floating_point() else targets
+    with LOSS.errors(config.name, f"called with outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
+        whole, again = loss.mean(outputs, targets), loss.mean(outputs, targets)
+        single = [loss.mean(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))]
+    if not (isinstance(whole, Tensor) and whole.ndim == 0 and whole.is_floating_point()):
+        shown = tuple(whole.shape) if isinstance(whole, Tensor) else type(whole).__name__
+        raise ValueError(f"{name} returned {shown}, expected a scalar tensor: take the mean over samples")
+    if not whole.requires_grad:
+        raise ValueError(f"{name} has no gradient: compute it from the outputs with torch operations")
+    if not torch.equal(whole, again):
+        raise ValueError(
+            f"{name} returned {float(whole)!r} and then {float(again)!r} for the same outputs: reruns and Hessian "
+            "products would differ; do not draw random numbers in a loss"
+        )
+    mean = torch.stack(single).mean()
+    if not torch.allclose(whole, mean, rtol=1e-6, atol=1e-12, equal_nan=True):
+        raise ValueError(
+            f"{name} is {float(whole):.6g} for {len(targets)} samples, the mean of their single losses is "
+            f"{float(mean):.6g}: it must be a mean over samples"
+        )
 
 
 def _of_mean(mean: LossFunction) -> Loss:

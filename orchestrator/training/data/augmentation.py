@@ -56,8 +56,12 @@ def draw_augmentation(
     return EpochAugmentation(to_device(flip, device), to_device(offset, device), config.crop)
 
 
-def check_augmentation(config: AugmentationConfig, shape: tuple[int, int, int]) -> None:
-    """Raises ValueError if a crop could miss an image of this shape entirely."""
+def check_augmentation(config: AugmentationConfig, shape: tuple[int, ...]) -> None:
+    """Raises ValueError if the inputs are no images, or a crop could miss an image of this shape entirely."""
+    if not config.flip and config.crop == 0:
+        return
+    if len(shape) != 3:
+        raise ValueError(f"augmentation needs images, but inputs have the shape {shape}: leave augmentation out")
     _, height, width = shape
     if config.crop >= min(height, width):
         raise ValueError(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.training.data.samples import Samples
-from orchestrator.training.data.split import SPLIT_SEED, channel_statistics
+from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.streams import stream
@@ -17,41 +17,58 @@ class DataSplits:
     """A data set, split and ready to train on. On the CPU, images other than the digits are mapped from the cache."""
 
     train: Samples
-    """In a fixed random order, so the first n images are a random subset. Subsets are nested."""
+    """In a fixed random order, so the first n samples are a random subset. Subsets are nested."""
     validation: Samples
+    """Empty if there is no validation."""
     test: Samples
     ood_noise: Tensor
-    """float32 [n_test, channels, height, width]: added to the normalised test images."""
+    """float32 [n_test, ...]: added to the normalised test inputs for the OOD evaluation, unless there is `shifted`."""
     mean: Tensor
-    """float32 [channels, 1, 1]: mean of the training pixels, which are 0..255."""
+    """float32, broadcasts over images: mean of the training pixels, which are 0..255. Not used for other inputs."""
     std: Tensor
-    """float32 [channels, 1, 1]: standard deviation of the training pixels."""
+    """float32, as `mean`: standard deviation of the training pixels."""
     classes: tuple[str, ...]
+    """Names of the classes; empty unless the targets are classes."""
     digest: str
-    """SHA-256 of all pixels, labels and class names in published order, before the split."""
+    """SHA-256 of all stored inputs, targets and class names in published order, before the split."""
     task: Task = Task.CLASSES
+    vocabulary: int | None = None
+    """Number of different input tokens. None if the inputs are not tokens."""
+    outputs: int | None = None
+    """Number of outputs of a network. None: the number of classes."""
+    shifted: Samples | None = None
+    """The normalised test samples after the distribution shift, if it is not noise."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        _, channels, height, width = self.train.inputs.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the input of one sample: channels, height and width of an image."""
+        return tuple(self.train.inputs.shape[1:])
 
     @property
     def signature(self) -> Signature:
         """What a network for this data reads and returns."""
-        return Signature(self.shape, len(self.classes))
+        return Signature(self.shape, self.outputs or len(self.classes), self.vocabulary)
 
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """Returns uint8 pixels [n, channels, height, width] as float32, standardised with `mean` and `std`."""
-        return pixels.to(torch.float32).sub_(self.mean).div_(self.std)
+    @property
+    def has_images(self) -> bool:
+        """Whether the inputs are stored images."""
+        return self.train.inputs.dtype == torch.uint8 and len(self.shape) == 3
 
-    def shifted_test_inputs(self, part: slice) -> Tensor:
-        """Returns normalised test inputs with the distribution shift, for the OOD evaluation."""
-        return self.normalise(self.test.inputs[part]).add_(self.ood_noise[part])
+    def normalise(self, stored: Tensor) -> Tensor:
+        """Returns inputs as a network reads them: images standardised with `mean` and `std`, others as stored."""
+        if not self.has_images:
+            return stored
+        return stored.to(torch.float32).sub_(self.mean).div_(self.std)
+
+    def shifted_test(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Returns test inputs with the distribution shift and their targets, for the OOD evaluation."""
+        if self.shifted is not None:
+            return self.shifted.inputs[part], self.shifted.targets[part]
+        # Not in place, since `normalise` may return a view of the stored inputs.
+        return self.normalise(self.test.inputs[part]) + self.ood_noise[part], self.test.targets[part]
 
     def measurement_subset(self, fraction: float) -> tuple[Tensor, Tensor]:
-        """Returns normalised inputs and labels of a fixed random fraction of the training images.
+        """Returns normalised inputs and targets of a fixed random fraction of the training samples.
 
         Curvature is measured on this subset. Subsets of different fractions are nested.
         """
@@ -59,16 +76,22 @@ class DataSplits:
         chosen = order[: max(1, round(fraction * len(order)))].to(self.train.targets.device)
         return self.normalise(self.train.inputs[chosen]), self.train.targets[chosen]
 
-    def with_train_subset(self, images: int) -> "DataSplits":
-        """Returns the data with only the first n training images, and with the mean and std of these images."""
-        train = self.train[:images]
-        mean, std = channel_statistics(train.inputs)
-        return replace(self, train=train, mean=per_channel(mean), std=per_channel(std))
+    def first(self, train: int, validation: int, test: int) -> "DataSplits":
+        """Returns the first samples of each part."""
+        return replace(
+            self,
+            train=self.train[:train],
+            validation=self.validation[:validation],
+            test=self.test[:test],
+            ood_noise=self.ood_noise[:test],
+            shifted=None if self.shifted is None else self.shifted[:test],
+        )
 
     def to(self, device: torch.device) -> "DataSplits":
         """Returns the data on a device. Tensors already on that device are not copied."""
         names = ("train", "validation", "test", "ood_noise", "mean", "std")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        shifted = self.shifted and self.shifted.to(device)
+        return replace(self, shifted=shifted, **{name: getattr(self, name).to(device) for name in names})
 
 
 def per_channel(values: Tensor) -> Tensor:

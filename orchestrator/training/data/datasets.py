@@ -5,12 +5,26 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.study.data_config import Data, DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.study.data_config import (
+    Data,
+    DigitsData,
+    ImageFolderData,
+    OwnData,
+    SortingData,
+    TableData,
+    TextData,
+    TorchvisionData,
+)
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.digits import load_digits
 from orchestrator.training.data.image_folder import image_folder_digest, image_folder_state, load_image_folder
+from orchestrator.training.data.options import check_train_subset, with_options
+from orchestrator.training.data.own_data import load_own_data
 from orchestrator.training.data.samples import DataError
-from orchestrator.training.data.split import VALIDATION_FRACTION, validation_size
+from orchestrator.training.data.sorting import sorting_data
+from orchestrator.training.data.split import validation_size
+from orchestrator.training.data.table import load_table
+from orchestrator.training.data.text import load_text
 from orchestrator.training.data.torchvision_data import (
     check_fetchable,
     load_published,
@@ -26,29 +40,39 @@ def load_data(config: Data, device: torch.device) -> DataSplits:
 
     Raises:
         DataError: if a file, folder or value is missing, damaged or too large. The message names it.
+        ValueError: if the user's own function returns something else than data.
+        UserCodeError: if the user's own function raises.
     """
-    data = load_source(config)
-    if config.train_subset is not None:
-        data = data.with_train_subset(config.train_subset)
-    return data.to(device)
+    return load_source(config).to(device)
 
 
 def load_source(config: Data) -> DataSplits:
-    """Returns the whole data set on the CPU. Downloads and decodes it into the cache first if necessary.
+    """Returns the data set of a trial on the CPU. Downloads and decodes it into the cache first if necessary.
 
     Raises:
-        DataError: if a file, folder or value is missing, damaged or too large. The message names it.
+        As `load_data`.
     """
-    if size := published_size(config):  # checked before anything is downloaded
-        _check_train_subset(config, size.train - validation_size(size.train))
-    if isinstance(config, DigitsData):
-        data = load_digits()
-    elif isinstance(config, ImageFolderData):
-        data = load_image_folder(Path(config.path))
-    else:
-        data = load_published(config)
-    _check_train_subset(config, len(data.train))
-    return data
+    if (size := published_size(config)) and getattr(config, "classes", None) is None:  # before anything is downloaded
+        check_train_subset(config, size.train - validation_size(size.train, config.validation_fraction))
+    return with_options(_load(config), config)
+
+
+def _load(config: Data) -> DataSplits:
+    match config:
+        case DigitsData():
+            return load_digits()
+        case ImageFolderData(path=path):
+            return load_image_folder(Path(path))
+        case TorchvisionData():
+            return load_published(config)
+        case TableData():
+            return load_table(config)
+        case TextData():
+            return load_text(config)
+        case SortingData():
+            return sorting_data(config)
+        case OwnData():
+            return load_own_data(config)
 
 
 def source_digest(config: Data, decode: bool) -> str:
@@ -63,9 +87,9 @@ def source_digest(config: Data, decode: bool) -> str:
     """
     if isinstance(config, ImageFolderData) and (digest := image_folder_digest(Path(config.path))):
         return digest
-    if not decode:
+    if not decode and isinstance(config, ImageFolderData | OwnData):
         raise DataError(f"{available(config)}; run and plan decode and compare it")
-    return load_source(config.model_copy(update={"train_subset": None})).digest
+    return _load(config).digest
 
 
 def available(config: Data) -> str:
@@ -89,17 +113,10 @@ def obtainable(config: Data) -> str:
 
 
 def _state(config: Data) -> str:
-    if isinstance(config, DigitsData):
-        load_digits()
-        return "part of scikit-learn"
-    if isinstance(config, ImageFolderData):
-        return image_folder_state(Path(config.path))
-    return published_state(config)
-
-
-def _check_train_subset(config: Data, images: int) -> None:
-    if config.train_subset is not None and config.train_subset > images:
-        raise DataError(
-            f"data.train_subset = {config.train_subset}: {config.name} has {images} images to train on, after "
-            f"{VALIDATION_FRACTION:.0%} are held out for validation; take at most {images}, or null for all of them"
-        )
+    match config:
+        case ImageFolderData(path=path):
+            return image_folder_state(Path(path))
+        case TorchvisionData():
+            return published_state(config)
+        case _:
+            return f"{len(_load(config).train):,} samples to train on"

@@ -1,5 +1,7 @@
 """Values shared by all trials on a data set: the validation split, the OOD noise, and the pixel statistics."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -29,9 +31,9 @@ def training_order(images: int) -> tuple[Tensor, int]:
     return torch.randperm(images, generator=stream(SPLIT_SEED, "validation split")), held_out
 
 
-def validation_size(images: int) -> int:
-    """Returns the number of published training images that are held out for validation."""
-    return round(VALIDATION_FRACTION * images)
+def validation_size(samples: int, fraction: float = VALIDATION_FRACTION) -> int:
+    """Returns the number of published training samples that are held out for validation."""
+    return round(fraction * samples)
 
 
 def draw_ood_noise(noise: Tensor) -> Tensor:
@@ -47,6 +49,20 @@ def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = _channel_mean(pixels)
     return mean, (_channel_mean(pixels, power=2) - mean.square()).sqrt().clamp(min=1.0)
+
+
+def pixel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """As `channel_statistics`, but per pixel: float64 [channels, height, width]."""
+    mean, square = (sum(_as_float64(pixels, power)) / len(pixels) for power in (1, 2))
+    assert isinstance(mean, Tensor)
+    assert isinstance(square, Tensor)
+    return mean, (square - mean.square()).clamp(min=1.0).sqrt()
+
+
+def _as_float64(pixels: Tensor, power: int) -> Iterator[Tensor]:
+    """Yields sums over slices of the images, of powers of their pixels."""
+    for part in pixels.split(max(1, _SLICE // pixels[0].numel())):
+        yield part.to(torch.float64).pow_(power).sum(0)
 
 
 def _channel_mean(pixels: Tensor, power: int = 1) -> Tensor:

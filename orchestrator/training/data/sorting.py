@@ -1,0 +1,37 @@
+"""The sorting task for sequence models: random numbers, followed by the same numbers in ascending order."""
+
+import torch
+from torch import Tensor
+
+from orchestrator.study.data_config import SortingData
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.in_memory import digest_of, split_in_memory
+from orchestrator.training.data.samples import Samples
+from orchestrator.training.data.split import SPLIT_SEED
+from orchestrator.training.data.task import Task
+from orchestrator.training.scores import NO_TARGET
+from orchestrator.training.streams import stream
+
+
+def sorting_data(config: SortingData) -> DataSplits:
+    """Returns sequences whose sorted order is to be predicted, number by number.
+
+    The inputs are the numbers x_1 .. x_L and then all sorted numbers but the last. The targets at the last L positions
+    are the sorted numbers; the other positions have none.
+    """
+    generator = stream(SPLIT_SEED, "sorting sequences")
+    train = _drawn(config, config.sequences, 0, generator)
+    test = _drawn(config, config.test_sequences, 0, generator)
+    shifted = _drawn(config, config.test_sequences, config.vocabulary // 2, generator)
+    digest = digest_of(train.inputs, train.targets, test.inputs, test.targets)
+    size = config.vocabulary
+    return split_in_memory(train, test, Task.TOKENS, digest, vocabulary=size, outputs=size, shifted=shifted)
+
+
+def _drawn(config: SortingData, count: int, lowest: int, generator: torch.Generator) -> Samples:
+    numbers = torch.randint(lowest, config.vocabulary, (count, config.length), generator=generator)
+    ordered = numbers.sort(dim=1).values
+    inputs = torch.cat([numbers, ordered[:, :-1]], dim=1)
+    targets: Tensor = torch.full_like(inputs, NO_TARGET)
+    targets[:, config.length - 1 :] = ordered
+    return Samples(inputs, targets)

@@ -1,0 +1,126 @@
+"""Tables: rows of numbers with a target, from a CSV or Parquet file or from scikit-learn."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.study.data_config import TableData
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.in_memory import digest_of, split_in_memory
+from orchestrator.training.data.samples import DataError, Samples
+from orchestrator.training.data.split import SPLIT_SEED
+from orchestrator.training.data.task import Task
+from orchestrator.training.streams import stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TEST_FRACTION = 0.2
+
+
+def load_table(config: TableData) -> DataSplits:
+    """Returns a table, with a random fifth of its rows as the test set.
+
+    Columns and real targets are standardised over the rows that are not test rows.
+
+    Raises:
+        DataError: if the file is missing or not a table, has no target column, or a value is missing, infinite or not
+            a number. The message names row (the first one is 1) and column.
+    """
+    frame, target = _read(config)
+    columns = [name for name in frame.columns if name != target]
+    if not columns:
+        raise DataError(f"{_place(config)} has no column but the target {target!r}, expected at least one input column")
+    inputs = torch.stack([_numbers(frame[name], config) for name in columns], dim=1)
+    classes = _class_names(frame[target], config)
+    targets = _numbered(frame[target], classes) if classes else _numbers(frame[target], config)[:, None]
+    digest = digest_of(inputs, targets)
+    shuffled = torch.randperm(len(frame), generator=stream(SPLIT_SEED, "table test split"))
+    tested = round(_TEST_FRACTION * len(frame))
+    test, train = shuffled[:tested], shuffled[tested:]
+    inputs = _standardised(inputs, train)
+    if not classes:
+        targets = _standardised(targets, train)
+    rows = Samples(inputs, targets)
+    task = Task.CLASSES if classes else Task.VALUES
+    outputs = None if classes else 1
+    return split_in_memory(rows.select(train), rows.select(test), task, digest, classes=classes, outputs=outputs)
+
+
+def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
+    """Returns the table and the name of its target column."""
+    if config.path is None:
+        return _of_scikit_learn(config)
+    import pandas as pd
+
+    path = Path(config.path)
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format") from None
+    target = config.target or ""
+    if target not in frame.columns:
+        raise DataError(f"{_place(config)} has no column {target!r}, expected one of {', '.join(frame.columns)}")
+    return frame, target
+
+
+def _of_scikit_learn(config: TableData) -> "tuple[pd.DataFrame, str]":
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError:
+        raise DataError(f"the {config.dataset} data needs scikit-learn: pip install scikit-learn") from None
+    if config.dataset == "diabetes":
+        return datasets.load_diabetes(as_frame=True).frame, "target"
+    try:
+        found: Any = datasets.fetch_california_housing(as_frame=True)
+    except OSError as error:
+        raise DataError(
+            f"california_housing cannot be downloaded ({error}); run it where there is a network, or write the table "
+            "to a file and give its path"
+        ) from None
+    return found.frame, found.target_names[0]
+
+
+def _numbers(column: "pd.Series[Any]", config: TableData) -> Tensor:
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if len(bad := np.flatnonzero(~np.isfinite(numbers))):
+        row = int(bad[0])
+        value = column.iloc[row]
+        found = "a missing value" if pd.isna(value) else repr(value)
+        raise DataError(
+            f"{_place(config)}, row {row + 1}, column {column.name!r}: {found}, expected a finite number; correct or "
+            "drop the row, or encode text as numbers"
+        )
+    return torch.from_numpy(numbers)
+
+
+def _class_names(column: "pd.Series[Any]", config: TableData) -> tuple[str, ...]:
+    """Returns the classes of a target in alphabetical or numerical order; nothing if it is a real number."""
+    from pandas.api.types import is_numeric_dtype
+
+    if config.task == "values" or (config.task is None and is_numeric_dtype(column)):
+        return ()
+    if len(missing := np.flatnonzero(column.isna())):
+        raise DataError(f"{_place(config)}, row {missing[0] + 1}: the target is missing; complete or drop the row")
+    if len(names := tuple(str(value) for value in sorted(column.unique()))) < 2:
+        raise DataError(f"{_place(config)}: the target has {len(names)} class, expected at least 2")
+    return names
+
+
+def _numbered(column: "pd.Series[Any]", classes: tuple[str, ...]) -> Tensor:
+    return torch.tensor([classes.index(str(value)) for value in column])
+
+
+def _standardised(values: Tensor, rows: Tensor) -> Tensor:
+    """Returns values [n, columns] in float32, with mean 0 and deviation 1 over some rows. Constants become 0."""
+    mean, std = values[rows].mean(0), values[rows].std(0, correction=0)
+    return ((values - mean) / torch.where(std > 0, std, 1.0)).float()
+
+
+def _place(config: TableData) -> str:
+    return f"table {config.path or config.dataset!r}"
