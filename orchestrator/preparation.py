@@ -11,6 +11,7 @@ from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
+from orchestrator.training.loss import build_loss, check_loss
 from orchestrator.training.optimizers.resume_check import check_optimizer
 
 _NOISE = (0.0, 0.1, 0.25)
@@ -37,9 +38,9 @@ def check_models(sweep: Sweep) -> None:
     """Builds every model of a sweep on its data, and every optimizer that the sweep file names as a class.
 
     Raises:
-        ValueError: if models, batch sizes or augmentations do not fit their data, or optimizers do not fit the model.
-            Names all of them.
-        UserCodeError: if the code of a user's own network or optimizer raises.
+        ValueError: if losses, models, batch sizes or augmentations do not fit their data, or optimizers do not fit the
+            model. Names all of them.
+        UserCodeError: if the code of a user's own network, loss or optimizer raises.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
@@ -47,7 +48,9 @@ def check_models(sweep: Sweep) -> None:
         trials = [trial for trial in sweep.trials if trial.data == config]
         for trial in {_checked(trial): trial for trial in trials}.values():
             try:
-                check_optimizer(trial, fitting_model(trial, data).parameters())
+                model = fitting_model(trial, data)
+                check_optimizer(trial, model.parameters())
+                check_loss(trial.loss, build_loss(trial.loss, data), model, data)
             except ValueError as error:
                 misfits.append(str(error))
     if misfits:
@@ -57,12 +60,15 @@ def check_models(sweep: Sweep) -> None:
 def _checked(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that are checked. Built-in optimizers fit every model."""
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
-    return trial.model, trial.augmentation, trial.batch_size, *named
+    return trial.model, trial.loss, trial.augmentation, trial.batch_size, *named
 
 
 def store_gallery(sweep: Sweep, store: SweepStore) -> None:
-    """Stores four test images of the first trial's data at the paper's levels of noise, unless they are stored."""
-    if store.gallery() is None:
-        data = load_data(sweep.trials[0].data, torch.device("cpu"))
+    """Stores four test images of the first trial's data at the paper's levels of noise, unless they are stored.
+
+    Stores nothing if the data has no images of classes.
+    """
+    data = load_data(sweep.trials[0].data, torch.device("cpu"))
+    if store.gallery() is None and data.has_images and data.classes:
         pixels, labels = noisy_images(data, _NOISE, _IMAGES)
         store.write_gallery(Gallery(_NOISE, labels, tuple(pixels.shape), pixels.numpy().tobytes()))

@@ -54,7 +54,7 @@ def test_each_data_set_is_read_once_for_all_subsets(
 @pytest.mark.parametrize("first", [True, False])
 def test_a_subset_that_is_too_large_is_reported(others: list[int | None], first: bool) -> None:
     subsets = [1295, *others] if first else [*others, 1295]
-    with pytest.raises(DataError, match=r"data.train_subset = 1295: digits has 1294 images to train on"):
+    with pytest.raises(DataError, match=r"data.train_subset = 1295: digits has 1294 samples to train on"):
         prepare_data(sweep(*({"name": "digits", "train_subset": subset} for subset in subsets)))
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
-from orchestrator.study.user_code_config import CLASS, UserCodeConfig, named, tag
+from orchestrator.study.user_code_config import CLASS, ClassName, UserCodeConfig, named, tag
 
 
 class NoiseShift(Config):
@@ -163,14 +163,16 @@ class SortingData(_Data):
     test_sequences: PositiveInt = 1_000
 
 
-class OwnData(UserCodeConfig, _Data):
+class OwnData(_Data, UserCodeConfig):
     """A function that returns tensors: (train inputs, train targets, test inputs, test targets).
 
     Or a mapping with these as `train` and `test` pairs, and optionally `validation`, `classes`, `vocabulary` and
     `labels: true` (several 0/1 labels per sample). Other keys of the config are passed to the function.
     """
 
+    model_config = ConfigDict(extra="allow")
     fixed_content: ClassVar[bool] = False
+    name: ClassName
     shift: Shift = NoiseShift()
 
 

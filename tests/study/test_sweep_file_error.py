@@ -47,7 +47,9 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "data key": (
         BASE.replace("digits}", "digits, path: /a}"),
-        ["trial.data.path = '/a': unknown key; valid here: name, train_subset"],
+        [
+            "trial.data.path = '/a': unknown key; valid here: classes, name, normalise, shift, train_subset, validation_fraction"
+        ],
     ),
     "resources key": (
         BASE + "resources: {cpus: 1}",

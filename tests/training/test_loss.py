@@ -9,10 +9,13 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from orchestrator.study.data_config import OwnData
 from orchestrator.study.loss_config import Loss as LossConfig
 from orchestrator.training.data.digits import load_digits
+from orchestrator.training.data.own_data import load_own_data
 from orchestrator.training.data.task import Task
-from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss
+from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss, check_loss
+from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.estimators.cases import seeded
 
 OUTPUTS = torch.randn(6, 4, dtype=torch.float64, generator=seeded(0))
@@ -69,3 +72,38 @@ def test_tokens_are_averaged_over_the_positions_with_a_target() -> None:
 def test_a_loss_that_does_not_fit_the_data_is_refused(name: str, task: Task, fitting: str) -> None:
     with pytest.raises(ValueError, match=f"loss {name} does not fit data with .*: use loss: {fitting}"):
         built(name, task)
+
+
+def own(name: str, **arguments: Any) -> tuple[Any, Loss]:
+    config = TypeAdapter(LossConfig).validate_python({"name": f"tests.training.user_data:{name}", **arguments})
+    return config, build_loss(config, DATA)
+
+
+DATA = load_own_data(OwnData(name="tests.training.user_data:values"))
+
+
+def test_a_loss_of_ones_own_gets_its_arguments() -> None:
+    config, loss = own("huber", delta=0.5)
+    check_loss(config, loss, nn.Linear(3, 1), DATA)
+    assert torch.equal(loss.mean(OUTPUTS, VALUES), F.huber_loss(OUTPUTS, VALUES, delta=0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("summed", "for 2 samples, the mean of their single losses is .*: it must be a mean over samples"),
+        ("per_sample", r"returned \(2,\), expected a scalar tensor: take the mean over samples"),
+        ("constant", "has no gradient: compute it from the outputs"),
+        ("random", "for the same outputs: .* do not draw random numbers in a loss"),
+        ("broken", "raised when called with outputs .*: RuntimeError: wrong device"),
+    ],
+)
+def test_a_wrong_loss_of_ones_own_is_refused(name: str, message: str) -> None:
+    config, loss = own(name)
+    with pytest.raises((ValueError, UserCodeError), match=message):
+        check_loss(config, loss, nn.Linear(3, 1), DATA)
+
+
+def test_unknown_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="loss '.*huber' cannot be called with beta=1.0"):
+        own("huber", beta=1.0)

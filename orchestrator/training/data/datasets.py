@@ -118,5 +118,8 @@ def _state(config: Data) -> str:
             return image_folder_state(Path(path))
         case TorchvisionData():
             return published_state(config)
+        case DigitsData():
+            load_digits()
+            return "part of scikit-learn"
         case _:
             return f"{len(_load(config).train):,} samples to train on"

@@ -71,9 +71,7 @@ class _Returned:
         tokens = self.train.inputs.dtype == torch.int64
         vocabulary = self._content.get("vocabulary")
         if tokens and not isinstance(vocabulary, int):
-            raise self._problem(
-                "int64 inputs without vocabulary", "their number of tokens as 'vocabulary' in a mapping"
-            )
+            raise self._problem("int64 inputs", "a mapping with their number of tokens as 'vocabulary'")
         targets, task = self.train.targets, self._task
         outputs = None
         classes: tuple[str, ...] = ()

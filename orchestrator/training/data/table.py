@@ -91,12 +91,12 @@ def _numbers(column: "pd.Series[Any]", config: TableData) -> Tensor:
     if len(bad := np.flatnonzero(~np.isfinite(numbers))):
         row = int(bad[0])
         value = column.iloc[row]
-        found = "a missing value" if pd.isna(value) else repr(value)
+        found = "a missing value" if pd.isna(value) else f"'{value}'"
         raise DataError(
             f"{_place(config)}, row {row + 1}, column {column.name!r}: {found}, expected a finite number; correct or "
             "drop the row, or encode text as numbers"
         )
-    return torch.from_numpy(numbers)
+    return torch.tensor(numbers)
 
 
 def _class_names(column: "pd.Series[Any]", config: TableData) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 import torch
 
+from orchestrator.study.data_config import DigitsData
+from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.digits import load_digits
 
 DIGITS = load_digits()
@@ -28,7 +30,7 @@ def test_std_of_a_constant_channel_is_at_least_1() -> None:
 
 
 def test_train_subset_is_normalised_with_its_own_statistics() -> None:
-    small = DIGITS.with_train_subset(64)
+    small = load_source(DigitsData(name="digits", train_subset=64))
     inputs = small.normalise(small.train.inputs).double()
     assert abs(float(inputs.mean())) < 1e-6
     assert abs(float(inputs.std(correction=0)) - 1) < 1e-6
@@ -36,7 +38,7 @@ def test_train_subset_is_normalised_with_its_own_statistics() -> None:
 
 
 def test_measurement_subset_is_a_fraction_of_the_train_subset() -> None:
-    small = DIGITS.with_train_subset(64)
+    small = load_source(DigitsData(name="digits", train_subset=64))
     inputs, _ = small.measurement_subset(0.25)
     assert len(inputs) == 16
     of_the_subset = {bytes(image.numpy()) for image in small.normalise(small.train.inputs)}

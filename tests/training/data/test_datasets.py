@@ -61,7 +61,7 @@ def test_subset_of_all_images_equals_the_whole_data() -> None:
 
 def test_too_large_subset_is_refused() -> None:
     expected = (
-        r"data.train_subset = 1295: digits has 1294 images to train on, after 10% are held out for validation; "
+        r"data.train_subset = 1295: digits has 1294 samples to train on, after 10% are held out for validation; "
         r"take at most 1294, or null for all of them"
     )
     with pytest.raises(DataError, match=expected):

@@ -1,0 +1,100 @@
+"""Data, shifts and losses of the user's own, for tests. Some are wrong on purpose."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def values(count: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _drawn(count, 3), _drawn(count, seed=1), _drawn(10, 3, seed=2), _drawn(10, seed=3)
+
+
+def labelled() -> dict[str, Any]:
+    return {"train": ((_drawn(40, 3) > 0).float(), (_drawn(40, 4) > 0).float()),
+            "test": (_drawn(10, 3), (_drawn(10, 4) > 0).float()), "labels": True}  # fmt: skip
+
+
+def images() -> dict[str, Any]:
+    pixels = torch.arange(40 * 48, dtype=torch.int64).remainder(256).to(torch.uint8).view(40, 3, 4, 4)
+    return {
+        "train": (pixels, torch.arange(40) % 3),
+        "test": (pixels[:9], torch.arange(9) % 3),
+        "classes": ["a", "b", "c"],
+    }
+
+
+def tokens() -> dict[str, Any]:
+    sequences = torch.arange(40 * 6).remainder(5).view(40, 6)
+    return {
+        "train": (sequences[:, :-1], sequences[:, 1:]),
+        "test": (sequences[:5, :-1], sequences[:5, 1:]),
+        "vocabulary": 5,
+    }
+
+
+def unseeded() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.randn(40, 3), torch.randn(40), torch.randn(10, 3), torch.randn(10)
+
+
+def seeded_globally() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return unseeded()
+
+
+def nothing() -> None:
+    pass
+
+
+def of_other_lengths() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _drawn(40, 3), _drawn(39), _drawn(10, 3), _drawn(10)
+
+
+def not_finite() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _drawn(40, 3) / 0.0, _drawn(40), _drawn(10, 3), _drawn(10)
+
+
+def without_vocabulary() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    content = tokens()
+    return *content["train"], *content["test"]
+
+
+def raising() -> None:
+    raise RuntimeError("no such server")
+
+
+def mirrored(inputs: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    return inputs.flip(-1) + strength * torch.randn(inputs.shape, generator=generator)
+
+
+def too_few(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs[:1]
+
+
+def huber(outputs: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
+    return F.huber_loss(outputs, targets, delta=delta)
+
+
+def summed(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().sum()
+
+
+def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().mean(1)
+
+
+def constant(outputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.tensor(1.0)
+
+
+def random(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs + torch.randn(outputs.shape), targets)
+
+
+def broken(outputs: Tensor, targets: Tensor) -> Tensor:
+    raise RuntimeError("wrong device")
