@@ -38,8 +38,9 @@ def with_options(data: DataSplits, config: Data) -> DataSplits:
     if data is not whole or config.validation_fraction != VALIDATION_FRACTION:
         data = _split(data, config.validation_fraction)
     check_train_subset(config, len(data.train))
-    data = replace(data, train=data.train[: config.train_subset])
-    data = _normalised(data, getattr(config, "normalise", "channel"), known=data.train is whole.train)
+    if config.train_subset is not None:
+        data = replace(data, train=data.train[: config.train_subset])
+    data = _normalised(data, getattr(config, "normalise", "channel"), known=data is whole)
     return _shifted(data, getattr(config, "shift", None))
 
 

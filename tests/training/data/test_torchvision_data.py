@@ -257,7 +257,7 @@ def test_sizes_of_other_data_are_not_known_in_advance() -> None:
 
 
 def test_too_large_a_subset_is_refused_before_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"data.train_subset = 45001: cifar10 has 45000 images to train on"):
+    with pytest.raises(DataError, match=r"data.train_subset = 45001: cifar10 has 45000 samples to train on"):
         load_source(TorchvisionData(name="cifar10", train_subset=45_001))
     assert not cache_folder().exists()
 
