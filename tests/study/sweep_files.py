@@ -27,7 +27,7 @@ TRIAL = "valid here: augmentation, batch_size, data, epochs, loss, measurement, 
 OPTIMIZERS = "adagrad, adam, adamw, package.module:Class, rmsprop, sgd"
 
 
-DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn"
+DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, package.module:Class, sorting, svhn, table, text"
 
 
 SGD = "valid here: gradient_clip, lr, momentum, name, nesterov, sam, weight_decay"

@@ -48,7 +48,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "data key": (
         BASE.replace("digits}", "digits, path: /a}"),
         [
-            "trial.data.path = '/a': unknown key; valid here: classes, name, normalise, shift, train_subset, validation_fraction"
+            "trial.data.path = '/a': unknown key; valid here: classes, name, normalise, shift, train_subset, "
+            "validation_fraction"
         ],
     ),
     "resources key": (
