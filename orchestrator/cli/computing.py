@@ -134,6 +134,8 @@ def trial(
     from orchestrator.rerun import rerun
     from orchestrator.trial import TrialOptions
 
+    if compare and adopt:
+        raise ValueError("--compare and --adopt are both given, expected one: a trial in the storage equals itself")
     store = Storage(storage)
     desired = overridden(sweep, override, store)
     config = desired.find(trial_id)

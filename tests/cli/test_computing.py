@@ -134,6 +134,9 @@ def test_an_adopted_trial_counts_as_done(run: Command, tmp_path: Path) -> None:
     compared = run("trial", sweep, first, "--compare")
     assert compared.returncode == 0
     assert "identical: all " in compared.stdout
+    both = run("trial", sweep, first, "--compare", "--adopt")
+    assert both.returncode == 2
+    assert "--compare and --adopt are both given" in both.stderr
 
 
 @pytest.mark.usefixtures("known_times")
