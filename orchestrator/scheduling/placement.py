@@ -34,12 +34,14 @@ class NoRoomError(ValueError):
 
 
 def resolved(requested: Resources, nodes: Sequence[Node]) -> Resources:
-    """Returns the resources with `gpu: auto` resolved: one GPU if a node has any, none otherwise."""
+    """Returns the resources with `gpu: auto` resolved: 1 / `trials_per_gpu` if a node has a GPU, none otherwise."""
     if requested.gpu != "auto":
         return requested
     gpus = sum(node.gpus for node in nodes)
-    resources = requested.model_copy(update={"gpu": 1.0 if gpus > 0 else 0.0})
-    log.info("gpu: auto: %s", f"one GPU per trial, of {gpus:g}" if gpus else "no GPU found, trials use CPUs")
+    share = requested.trials_per_gpu
+    resources = requested.model_copy(update={"gpu": 1.0 / share if gpus > 0 else 0.0})
+    found = f"{counted(share, 'trial')} per GPU, of {counted(gpus, 'GPU')}" if gpus else "no GPU found, trials use CPUs"
+    log.info("gpu: auto: %s", found)
     return resources
 
 

@@ -28,7 +28,10 @@ class Resources(Config):
 
     cpu: PositiveInt = 1
     gpu: float | Literal["auto"] = 0.0
-    """GPUs per trial; a fraction shares a GPU. ``auto``: one if the driver finds any, otherwise none (`placement`)."""
+    """GPUs per trial; a fraction shares a GPU. ``auto``: 1 / ``trials_per_gpu`` if the driver finds any GPU, otherwise
+    none (`placement`)."""
+    trials_per_gpu: PositiveInt = 8
+    """Trials that share a GPU if ``gpu`` is ``auto``. Other values of ``gpu`` ignore it."""
 
     @field_validator("gpu", mode="before")
     @classmethod

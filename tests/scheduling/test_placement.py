@@ -15,14 +15,21 @@ LARGE = Node("large", 8.0, 1.0)
     [
         ([], 0.0, "no GPU found, trials use CPUs"),
         ([SMALL], 0.0, "no GPU found, trials use CPUs"),
-        ([SMALL, LARGE, LARGE], 1.0, "one GPU per trial, of 2"),
+        ([SMALL, LARGE, LARGE], 0.125, "8 trials per GPU, of 2 GPUs"),
     ],
 )
-def test_auto_is_one_gpu_if_a_node_has_any(
+def test_auto_is_a_share_of_a_gpu_if_a_node_has_any(
     nodes: list[Node], gpu: float, said: str, messages: pytest.LogCaptureFixture
 ) -> None:
     assert resolved(Resources(cpu=2, gpu="auto"), nodes) == Resources(cpu=2, gpu=gpu)
     assert messages.messages == [f"gpu: auto: {said}"]
+
+
+def test_trials_per_gpu_set_the_share() -> None:
+    requested = Resources(gpu="auto", trials_per_gpu=1)
+    assert resolved(requested, [LARGE]).gpu_share == 1.0
+    assert resolved(requested, [SMALL]).gpu_share == 0.0
+    assert resolved(Resources(gpu=0.5, trials_per_gpu=4), [LARGE]).gpu_share == 0.5
 
 
 def test_a_requested_share_is_kept(messages: pytest.LogCaptureFixture) -> None:
@@ -70,7 +77,7 @@ def test_a_trial_larger_than_every_node_is_refused(cpu: int, gpu: float, nodes: 
 
 def test_this_machine_is_asked_for_its_gpus() -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    assert on_this_machine(Resources(cpu=4096, gpu="auto")) == Resources(cpu=4096, gpu=float(count > 0))
+    assert on_this_machine(Resources(cpu=4096, gpu="auto")) == Resources(cpu=4096, gpu=0.125 * (count > 0))
     assert on_this_machine(Resources(cpu=4096)) == Resources(cpu=4096)
     with pytest.raises(NoRoomError, match=f"each trial requests 4096 CPUs and {count + 1} GPU.*this machine has"):
         on_this_machine(Resources(cpu=4096, gpu=count + 1.0))

@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "resources key": (
         BASE + "resources: {cpus: 1}",
-        ["resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu"],
+        ["resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, trials_per_gpu"],
     ),
     "grid key": (
         BASE + "grid: {sed: [1]}",

@@ -103,12 +103,15 @@ def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0, 
     return {name: json.loads(path.read_text()) for name in TRIALS if (path := folder / f"{name}-ran").exists()}
 
 
-def test_auto_requests_a_gpu_that_the_cluster_has(tmp_path: Path) -> None:
-    assert play(tmp_path, {"gpu": "auto"}, gpus=1) == {name: [1.0, [0]] for name in TRIALS}
+@pytest.mark.parametrize(("options", "share"), [({}, 0.125), ({"trials_per_gpu": 1}, 1.0)])
+def test_auto_requests_a_share_of_a_gpu_that_the_cluster_has(
+    tmp_path: Path, options: dict[str, int], share: float
+) -> None:
+    assert play(tmp_path, {"gpu": "auto", **options}, gpus=1) == {name: [share, [0]] for name in TRIALS}
 
 
 def test_auto_waits_for_the_first_node(tmp_path: Path) -> None:
-    assert play(tmp_path, {"gpu": "auto"}, gpus=1, late=True) == {name: [1.0, [0]] for name in TRIALS}
+    assert play(tmp_path, {"gpu": "auto"}, gpus=1, late=True) == {name: [0.125, [0]] for name in TRIALS}
 
 
 def test_auto_requests_no_gpu_if_the_cluster_has_none(tmp_path: Path) -> None:
