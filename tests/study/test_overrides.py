@@ -150,7 +150,10 @@ def test_a_duplicate_override_is_refused(write: Write) -> None:
         ("seed=!!bool maybe", "trial.seed = '!!bool maybe': must be an integer"),
         ("seed=010", "trial.seed = '010': must be an integer"),
         ("epochs.x=1", "trial.epochs = {'x': 1}: must be an integer"),
-        ("resources.cpus=1", "resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, trials_per_gpu"),
+        (
+            "resources.cpus=1",
+            "resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, trials_per_gpu",
+        ),
         ("name=y", f"trial.name = 'y': unknown key; {TRIAL}"),
         ("a..b=1", f"trial.a = {{'': {{'b': 1}}}}: unknown key; {TRIAL}"),
     ],
