@@ -166,8 +166,8 @@ class SortingData(_Data):
 class OwnData(_Data, UserCodeConfig):
     """A function that returns tensors: (train inputs, train targets, test inputs, test targets).
 
-    Or a mapping with these as `train` and `test` pairs, and optionally `validation`, `classes`, `vocabulary` and
-    `labels: true` (several 0/1 labels per sample). Other keys of the config are passed to the function.
+    Or a mapping with these as `train` and `test` pairs, and optionally `classes`, `vocabulary` and `labels: true`
+    (several 0/1 labels per sample). Other keys of the config are passed to the function.
     """
 
     model_config = ConfigDict(extra="allow")

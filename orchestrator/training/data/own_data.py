@@ -1,8 +1,10 @@
 """Data from the user's own function."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory import digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.task import Task
+from orchestrator.training.scores import NO_TARGET
 from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments
 
 DATA = ExtensionPoint("data", None, "a function that returns tensors")
@@ -22,7 +25,7 @@ def load_own_data(config: OwnData) -> DataSplits:
     """Calls the user's function and returns its data, with a random tenth of the training samples for validation.
 
     Inputs are uint8 images [n, channels, height, width], numbers [n, ...], or int64 tokens [n, positions]. Targets are
-    int64 classes [n], int64 tokens [n, positions], or numbers [n] or [n, values].
+    int64 classes [n], numbers [n] or [n, values], or, for tokens, int64 tokens [n, positions] (-100: no target).
 
     Raises:
         ValueError: if the function returns something else, or different data when it is called again.
@@ -30,15 +33,21 @@ def load_own_data(config: OwnData) -> DataSplits:
     """
     function = DATA.find(config.name)
     check_arguments(f"data {config.name!r}", function, (), config.arguments)
-    state = torch.get_rng_state()
+    state = _global_generators()
     found = _Returned.of(config, function)
-    # A function that draws from the global generator must seed it, since the sweep does not.
-    if not torch.equal(state, torch.get_rng_state()) and _Returned.of(config, function).digest != found.digest:
+    # A function that draws from a global generator must seed it, since the sweep does not.
+    if _global_generators() != state and _Returned.of(config, function).digest != found.digest:
         raise ValueError(
             f"data {config.name!r} returned different data when it was called again: seed its random numbers, for "
             "example with torch.Generator().manual_seed(0), or reruns would differ"
         )
     return found.splits()
+
+
+def _global_generators() -> tuple[object, ...]:
+    """Returns the states of the global generators of torch, NumPy and Python."""
+    numpy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 (users draw from it)
+    return torch.get_rng_state().numpy().tobytes(), numpy["key"].tobytes(), numpy["pos"], random.getstate()
 
 
 class _Returned:
@@ -47,9 +56,11 @@ class _Returned:
     def __init__(self, name: str, content: Mapping[str, Any]) -> None:
         self._name, self._content = name, content
         self.train, self.test = (self._pair(part) for part in ("train", "test"))
-        if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
-            shapes = " and ".join(str(tuple(part.inputs.shape[1:])) for part in (self.train, self.test))
-            raise self._problem(f"inputs of shapes {shapes}", "equal ones")
+        for kind in ("inputs", "targets"):
+            train, test = getattr(self.train, kind), getattr(self.test, kind)
+            if (train.dtype, train.shape[1:]) != (test.dtype, test.shape[1:]):
+                found = " and ".join(f"{tensor.dtype} {tuple(tensor.shape[1:])}" for tensor in (train, test))
+                raise self._problem(f"{found} as {kind} of one sample in train and test", "the same dtype and shape")
         self.digest = digest_of(*vars(self.train).values(), *vars(self.test).values())
 
     @classmethod
@@ -68,11 +79,9 @@ class _Returned:
 
     def splits(self) -> DataSplits:
         """Returns the data, split."""
-        tokens = self.train.inputs.dtype == torch.int64
-        vocabulary = self._content.get("vocabulary")
-        if tokens and not isinstance(vocabulary, int):
-            raise self._problem("int64 inputs", "a mapping with their number of tokens as 'vocabulary'")
-        targets, task = self.train.targets, self._task
+        vocabulary = self._vocabulary()
+        task = self._task
+        self._check_task(task, vocabulary)
         outputs = None
         classes: tuple[str, ...] = ()
         if task is Task.TOKENS:
@@ -80,15 +89,15 @@ class _Returned:
         elif task is Task.CLASSES:
             classes = self._class_names()
         else:
-            outputs = targets.shape[1]
-        shifted = self.test if tokens else None  # tokens have no noise; a shift of one's own replaces this
+            outputs = self.train.targets.shape[1]
+        shifted = None if vocabulary is None else self.test  # tokens have no noise; a shift of one's own replaces this
         return split_in_memory(
             self.train,
             self.test,
             task,
             self.digest,
             classes=classes,
-            vocabulary=vocabulary if tokens else None,
+            vocabulary=vocabulary,
             outputs=outputs,
             shifted=shifted,
         )
@@ -100,32 +109,91 @@ class _Returned:
             return Task.CLASSES if targets.ndim == 1 else Task.TOKENS
         return Task.LABELS if self._content.get("labels") else Task.VALUES
 
+    def _vocabulary(self) -> int | None:
+        """Returns the number of different input tokens, after checking them; None if inputs are not tokens."""
+        if self.train.inputs.dtype != torch.int64:
+            return None
+        vocabulary = self._content.get("vocabulary")
+        if not isinstance(vocabulary, int) or isinstance(vocabulary, bool) or vocabulary < 2:
+            raise self._problem(
+                "int64 inputs", "a mapping with their number of tokens as 'vocabulary', at least 2, or float inputs"
+            )
+        self._check_range("inputs", vocabulary)
+        return vocabulary
+
+    def _check_task(self, task: Task, vocabulary: int | None) -> None:
+        """Checks that the targets fit the inputs and are in range. `_class_names` checks classes."""
+        inputs, targets = self.train.inputs, self.train.targets
+        if (task is Task.TOKENS) != (vocabulary is not None) or (vocabulary and targets.shape != inputs.shape):
+            found = f"{inputs.dtype} inputs and {targets.dtype} targets of shapes {tuple(inputs.shape)} and "
+            raise self._problem(
+                found + str(tuple(targets.shape)),
+                "int64 targets like the inputs for tokens, and int64 [n] or float targets for other inputs",
+            )
+        if task is Task.TOKENS:
+            self._check_range("targets", vocabulary or 0, NO_TARGET)
+        elif task is Task.LABELS and not all(bool(((one == 0) | (one == 1)).all()) for one in self._both("targets")):
+            raise self._problem("other labels than 0 and 1", "labels of 0 or 1, or real targets without 'labels'")
+        elif task is Task.VALUES and bool((constant := (targets == targets[0]).all(0)).any()):
+            number = int(constant.nonzero()[0])
+            raise self._problem(f"training targets whose value {number} is constant", "targets that vary")
+
+    def _check_range(self, kind: str, vocabulary: int, allowed: int | None = None) -> None:
+        for tensor in self._both(kind):
+            known = tensor if allowed is None else tensor[tensor != allowed]
+            if len(known) == 0:
+                raise self._problem(f"only {allowed} as targets", "a token at some positions")
+            if not 0 <= int(known.min()) <= int(known.max()) < vocabulary:
+                raise self._problem(
+                    f"tokens {int(known.min())}..{int(known.max())} as {kind}", f"tokens in 0..{vocabulary - 1}"
+                )
+
     def _class_names(self) -> tuple[str, ...]:
-        largest = int(torch.cat([self.train.targets, self.test.targets]).max())
-        names = self._content.get("classes", largest + 1)
-        names = tuple(map(str, range(names) if isinstance(names, int) else names))
-        if largest >= len(names) or int(torch.cat([self.train.targets, self.test.targets]).min()) < 0:
-            raise self._problem(f"a class {largest} of {len(names)} classes", f"classes in 0..{len(names) - 1}")
+        classes = torch.cat(self._both("targets"))
+        smallest, largest = int(classes.min()), int(classes.max())
+        given = self._content.get("classes", max(largest + 1, 0))
+        if isinstance(given, str) or not (isinstance(given, int) or all(isinstance(name, str) for name in given)):
+            raise self._problem(f"classes {given!r}", "their number or a list of their names")
+        names = tuple(map(str, range(given) if isinstance(given, int) else given))
+        if smallest < 0 or largest >= len(names):
+            wrong = smallest if smallest < 0 else largest
+            raise self._problem(f"a class {wrong} of {len(names)} classes", f"classes in 0..{len(names) - 1}")
+        if len(set(names)) < max(2, len(names)):
+            raise self._problem(f"the classes {', '.join(names)}", "at least two different names")
         return names
+
+    def _both(self, kind: str) -> list[Tensor]:
+        return [getattr(self.train, kind), getattr(self.test, kind)]
 
     def _pair(self, part: str) -> Samples:
         pair = self._content[part]
-        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(one, Tensor) for one in pair)):
-            raise self._problem(f"{type(pair).__name__} as {part}", "a pair of tensors, inputs and targets")
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_has_samples, pair))):
+            found = [type(one).__name__ for one in pair] if isinstance(pair, tuple | list) else type(pair).__name__
+            raise self._problem(f"{found} as {part}", "a pair of dense tensors, inputs and targets of [n, ...]")
         inputs, targets = (tensor.detach().cpu() for tensor in pair)
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise self._problem(
                 f"{len(inputs)} inputs and {len(targets)} targets as {part}", "equally many, at least one"
             )
+        if inputs.numel() == 0 or targets.numel() == 0:
+            raise self._problem(f"{part} samples without numbers", "at least one input and target each")
+        if self._content.get("labels"):
+            targets = targets.float()
+        inputs, targets = _as_stored(inputs), _as_stored(targets)
         if targets.is_floating_point() and targets.ndim == 1:
             targets = targets[:, None]
         for kind, tensor in (("inputs", inputs), ("targets", targets)):
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise self._problem(f"{part} {kind} that are not finite", "finite numbers")
-        return Samples(_as_stored(inputs), _as_stored(targets))
+                raise self._problem(f"{part} {kind} that are not finite in float32", "finite numbers")
+        return Samples(inputs[:, None] if inputs.ndim == 1 else inputs, targets)
 
     def _problem(self, found: str, expected: str) -> ValueError:
         return DataError(f"data {self._name!r} returned {found}, expected {expected}")
+
+
+def _has_samples(tensor: object) -> bool:
+    dense = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_meta
+    return dense and isinstance(tensor, Tensor) and tensor.ndim > 0 and not tensor.is_complex()
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

@@ -1,5 +1,10 @@
 """Data from the user's own function."""
 
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +69,68 @@ def test_random_numbers_have_to_be_seeded() -> None:
 def test_wrong_data_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(name)
+
+
+NUMBERS, CLASSES = torch.arange(80.0).view(40, 2), torch.arange(40) % 3
+TOKENS = torch.arange(80).view(40, 2) % 5
+
+
+def same(inputs: Any, targets: Any, **more: Any) -> dict[str, Any]:
+    """Returns data with equal training and test samples."""
+    return {"train": (inputs, targets), "test": (inputs, targets), **more}
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (same(torch.tensor(1.0), torch.tensor(1)), r"\['Tensor', 'Tensor'\] as train, expected a pair"),
+        (same(NUMBERS.numpy(), CLASSES), r"\['ndarray', 'Tensor'\] as train, expected a pair of dense tensors"),
+        (same(NUMBERS.to_sparse(), CLASSES), "expected a pair of dense tensors"),
+        (same(NUMBERS.to(torch.complex64), CLASSES), "expected a pair of dense tensors"),
+        (same(NUMBERS[:, :0], CLASSES), "train samples without numbers"),
+        (same(NUMBERS.double() * 1e300, CLASSES), "train inputs that are not finite in float32"),
+        ((NUMBERS, CLASSES, NUMBERS, CLASSES.float()), "int64 .* and torch.float32 .* as targets of one sample"),
+        ((NUMBERS, NUMBERS, NUMBERS, NUMBERS[:, :1]), r"\(2,\) and torch.float32 \(1,\) as targets of one sample"),
+        ((NUMBERS, NUMBERS, TOKENS, NUMBERS), "float32 .* and torch.int64 .* as inputs of one sample"),
+        (same(NUMBERS, CLASSES - 1), "a class -1 of 2 classes"),
+        (same(NUMBERS, CLASSES, classes=["a", "b"]), "a class 2 of 2 classes"),
+        (same(NUMBERS, CLASSES, classes=["a", "b", "a"]), "the classes a, b, a, expected at least two different names"),
+        (same(NUMBERS, CLASSES, classes="abc"), "classes 'abc', expected their number or a list"),
+        (same(NUMBERS, CLASSES * 0), "the classes 0, expected at least two"),
+        (same(NUMBERS, torch.ones(40)), "training targets whose value 0 is constant, expected targets that vary"),
+        (same(NUMBERS, NUMBERS, labels=True), "other labels than 0 and 1"),
+        (same(NUMBERS, TOKENS), "float32 inputs and torch.int64 targets of shapes"),
+        (same(TOKENS, CLASSES, vocabulary=5), "expected int64 targets like the inputs for tokens"),
+        (same(TOKENS, NUMBERS, vocabulary=5), "expected int64 targets like the inputs for tokens"),
+        (same(TOKENS, TOKENS[:, :1], vocabulary=5), "expected int64 targets like the inputs for tokens"),
+        (same(TOKENS, TOKENS, vocabulary=3), r"tokens 0..4 as inputs, expected tokens in 0..2"),
+        (same(TOKENS, TOKENS + 1, vocabulary=5), r"tokens 1..5 as targets, expected tokens in 0..4"),
+        (same(TOKENS, TOKENS, vocabulary=True), "expected a mapping with their number of tokens"),
+        (same(TOKENS, TOKENS * 0 - 100, vocabulary=5), "only -100 as targets"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch, returned: Any, message: str) -> None:
+    monkeypatch.setattr(user_data, "values", lambda: returned)
+    with pytest.raises(ValueError, match=message):
+        load("values")
+
+
+def test_tensors_of_other_dtypes_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_data, "values", lambda: same(NUMBERS[:, 0].double(), CLASSES.int()))
+    numbers = load("values")
+    assert numbers.signature.input_shape == (1,)
+    assert numbers.train.targets.dtype == torch.int64
+    monkeypatch.setattr(user_data, "values", lambda: same(NUMBERS, TOKENS > 2, labels=True))
+    assert load("values").task is Task.LABELS
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_random_numbers_of_python_and_numpy_have_to_be_seeded(
+    monkeypatch: pytest.MonkeyPatch, draw: Callable[[], float]
+) -> None:
+    monkeypatch.setattr(user_data, "values", lambda: same(NUMBERS + draw(), CLASSES))
+    with pytest.raises(ValueError, match="returned different data when it was called again"):
+        load("values")
 
 
 def test_an_exception_is_reported_with_its_cause() -> None:
