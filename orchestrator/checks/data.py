@@ -1,4 +1,4 @@
-"""Checks of a sweep's data sets and networks."""
+"""Checks of a sweep's data sets and of the user's own code."""
 
 import importlib
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 from orchestrator.checks.finding import Finding, ok, problem, warning
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Sweep
+from orchestrator.training.user_code.own_code import own_names
 
 
 def check_sweep(sweep: Sweep) -> Iterator[Finding]:
-    """Checks that the data sets of a sweep are available and its user-defined networks can be imported."""
+    """Checks that the data sets of a sweep are available and the user's own code can be imported."""
     yield from map(check_data, dict.fromkeys(trial.data for trial in sweep.trials))
-    names = dict.fromkeys(trial.model.name for trial in sweep.trials)
-    yield from (check_own_model(name) for name in names if ":" in name)
+    yield from map(check_own_code, dict.fromkeys(name for trial in sweep.trials for name in own_names(trial)))
 
 
 def check_data(config: Data, ask_servers: bool = False) -> Finding:
@@ -36,8 +36,8 @@ def check_data(config: Data, ask_servers: bool = False) -> Finding:
     return warning("data", state) if absent else ok("data", state)
 
 
-def check_own_model(name: str) -> Finding:
-    """Checks that a user-defined network, ``module:Class``, can be imported."""
+def check_own_code(name: str) -> Finding:
+    """Checks that the user's own class or function, ``module:attribute``, can be imported."""
     module, _, attribute = name.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -46,7 +46,7 @@ def check_own_model(name: str) -> Finding:
         found = getattr(importlib.import_module(module), attribute, None)
     except Exception as error:  # the user's code may raise anything
         text = f"{name} cannot be imported ({type(error).__name__}: {error})"
-        return problem("model", text, "run the command in the folder that contains the module")
-    if not isinstance(found, type):
-        return problem("model", f"{name}: {module} has no class {attribute!r}")
-    return ok("model", f"{name} can be imported")
+        return problem("code", text, "run the command in the folder that contains the module")
+    if not callable(found):
+        return problem("code", f"{name}: {module} has no class or function {attribute!r}")
+    return ok("code", f"{name} can be imported")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checks.data import check_data, check_own_model, check_sweep
+from orchestrator.checks.data import check_data, check_own_code, check_sweep
 from orchestrator.checks.finding import Severity, ok
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.study.sweep import Resources, Sweep
@@ -34,14 +34,14 @@ def test_every_data_set_and_network_of_a_sweep_is_checked_once() -> None:
     own = {"name": "tests.training.user_nets:Plain"}
     trials = tuple(small_trial(seed=seed, **fields) for seed in (0, 1) for fields in ({}, {"model": own}))
     findings = list(check_sweep(Sweep("four", "", trials, Resources())))
-    assert findings == [check_data(DigitsData(name="digits")), check_own_model(own["name"])]
+    assert findings == [check_data(DigitsData(name="digits")), check_own_code(own["name"])]
 
 
 @pytest.mark.parametrize(
     ("name", "severity", "expected"),
     [
         ("doctors_nets:Net", Severity.OK, "doctors_nets:Net can be imported"),
-        ("doctors_nets:Nut", Severity.PROBLEM, "doctors_nets:Nut: doctors_nets has no class 'Nut'"),
+        ("doctors_nets:Nut", Severity.PROBLEM, "doctors_nets:Nut: doctors_nets has no class or function 'Nut'"),
         (
             "absent_nets:Net",
             Severity.PROBLEM,
@@ -62,6 +62,6 @@ def test_user_defined_networks_are_imported(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.delitem(sys.modules, "doctors_nets", raising=False)
-    finding = check_own_model(name)
+    finding = check_own_code(name)
     assert finding.severity is severity
     assert expected in str(finding)

@@ -1,14 +1,16 @@
 """Splits data that is held in memory, such as tables, texts and the tensors of the user's own function."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from orchestrator.training.data import split
 from orchestrator.training.data.data_splits import DataSplits, per_channel
-from orchestrator.training.data.samples import Samples
+from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.task import Task
+from orchestrator.training.devices import memory_bytes
 
 
 def split_in_memory(
@@ -57,6 +59,21 @@ def split_in_memory(
         outputs=outputs,
         shifted=shifted,
     )
+
+
+def check_fits_memory(path: Path, copies: int) -> None:
+    """Raises DataError if a file, held in memory several times while it is read, does not fit there.
+
+    Args:
+        path: the file.
+        copies: memory that reading takes, in multiples of the file's size.
+    """
+    memory, size = memory_bytes(), path.stat().st_size
+    if memory and copies * size > memory[1]:
+        raise DataError(
+            f"{str(path)!r} has {size / 1e6:,.0f} MB, and reading it takes about {copies * size / 1e6:,.0f} MB of "
+            f"memory, but {memory[1] / 1e6:,.0f} MB are available here: use a smaller file or a larger machine"
+        )
 
 
 def digest_of(*tensors: Tensor) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import digest_of, split_in_memory
+from orchestrator.training.data.in_memory import check_fits_memory, digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TEST_FRACTION = 0.2
+_COPIES = 4
+"""Memory while reading, in multiples of the file: text of a CSV file, float64 columns, and float32 samples."""
 
 
 def load_table(config: TableData) -> DataSplits:
@@ -58,7 +60,10 @@ def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
 
     path = Path(config.path)
     try:
+        check_fits_memory(path, _COPIES)
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format") from None
     target = config.target or ""

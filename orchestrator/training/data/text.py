@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import split_in_memory
+from orchestrator.training.data.in_memory import check_fits_memory, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -16,6 +16,8 @@ from orchestrator.training.streams import stream
 
 _TEST_FRACTION = 0.1
 _SHIFTED_POSITIONS = 0.05
+_COPIES = 20
+"""Memory while reading, in multiples of the file: a token takes 8 bytes, in the text, the inputs and the targets."""
 
 
 def load_text(config: TextData) -> DataSplits:
@@ -25,6 +27,7 @@ def load_text(config: TextData) -> DataSplits:
         DataError: if the file cannot be read, is not UTF-8, or is too short for its context.
     """
     try:
+        check_fits_memory(Path(config.path), _COPIES)
         content = Path(config.path).read_bytes()
     except OSError as error:
         raise DataError(f"the text {config.path!r} cannot be read ({error.strerror}); check the path") from None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import TextData
+from orchestrator.training.data import in_memory
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.task import Task
@@ -68,3 +69,9 @@ def test_unusable_texts_are_refused(tmp_path: Path, content: bytes, message: str
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent.txt' cannot be read"):
         load_text(TextData(name="text", path=str(tmp_path / "absent.txt")))
+
+
+def test_a_text_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_memory, "memory_bytes", lambda: (2000, 1000))
+    with pytest.raises(DataError, match="reading it takes about 0 MB of memory, but 0 MB are available here"):
+        load(tmp_path)
