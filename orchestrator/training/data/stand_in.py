@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from orchestrator.study.data_config import Data
+from orchestrator.study.data_config import Data, TorchvisionData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.samples import Samples
@@ -29,26 +29,31 @@ def read_data(configs: Iterable[Data]) -> None:
 def probe_data(config: Data, device: torch.device) -> DataSplits:
     """Returns noise of the same size, and thus the same cost, for published data sets, and the real data for others."""
     size = published_size(config)
-    return load_data(config, device) if size is None else _noise(size, config.train_subset, device)
+    if size is None or not isinstance(config, TorchvisionData):
+        return load_data(config, device)
+    return _noise(size, config, device)
 
 
-def _noise(size: PublishedSize, train_subset: int | None, device: torch.device) -> DataSplits:
-    held_out = validation_size(size.train)
+def _noise(size: PublishedSize, config: TorchvisionData, device: torch.device) -> DataSplits:
+    chosen = config.classes or size.classes
+    classes = chosen if isinstance(chosen, int) else len(chosen)
+    published, tested = (round(count * classes / size.classes) for count in (size.train, size.test))
+    held_out = validation_size(published, config.validation_fraction)
     generator = torch.Generator().manual_seed(0)
 
     def images(count: int) -> Samples:
         # Draw 1,000 images and repeat them, since copying is faster than drawing.
-        few = torch.randint(0, 256, (min(count, 1000), *size.shape), dtype=torch.uint8, generator=generator)
-        labels = torch.randint(0, size.classes, (count,), generator=generator)
+        few = torch.randint(0, 256, (max(1, min(count, 1000)), *size.shape), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, classes, (count,), generator=generator)
         return Samples(few.repeat(math.ceil(count / len(few)), 1, 1, 1)[:count], labels).to(device)
 
     return DataSplits(
-        train=images(min(size.train - held_out, train_subset or size.train)),
+        train=images(min(published - held_out, config.train_subset or published)),
         validation=images(held_out),
-        test=images(size.test),
-        ood_noise=torch.full((size.test, *size.shape), 0.25, device=device),
+        test=images(tested),
+        ood_noise=torch.full((tested, *size.shape), 0.25, device=device),
         mean=torch.full((size.shape[0], 1, 1), 127.5, device=device),
         std=torch.full((size.shape[0], 1, 1), 74.0, device=device),
-        classes=tuple(map(str, range(size.classes))),
+        classes=tuple(map(str, range(classes))),
         digest="noise",
     )

@@ -47,6 +47,13 @@ def test_published_data_sets_are_replaced_by_noise_of_the_same_size(
     probe_data.cache_clear()
 
 
+def test_noise_has_the_size_of_the_chosen_classes_and_splits() -> None:
+    data = probe_data(published("cifar10", classes=["cat", "dog"], validation_fraction=0.0).data, CPU)
+    assert (len(data.train), len(data.validation), len(data.test)) == (10_000, 0, 2_000)
+    assert len(data.classes) == 2
+    probe_data.cache_clear()
+
+
 def test_noise_has_the_size_of_the_train_subset() -> None:
     data = probe_data(published("mnist", train_subset=1000).data, CPU)
     assert (len(data.train), len(data.validation), len(data.test)) == (1000, 6_000, 10_000)
