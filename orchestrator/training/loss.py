@@ -13,6 +13,7 @@ from orchestrator.study.loss_config import BinaryCrossEntropyConfig, CrossEntrop
 from orchestrator.study.loss_config import Loss as LossConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.task import Task
+from orchestrator.training.scores import NO_TARGET
 from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments
 
 LOSS = ExtensionPoint("loss", None, "a function loss(outputs, targets)")
@@ -76,7 +77,20 @@ _FITTING = {
 def _misfit(name: str, data: DataSplits) -> str | None:
     """Returns what to do about a loss that does not fit the data; None if it fits."""
     fitting = _FITTING[data.task]
-    return None if name in fitting else f"use loss: {' or '.join(fitting)}"
+    if name not in fitting:
+        return f"use loss: {' or '.join(fitting)}"
+    if data.task is Task.TOKENS and (counts := _target_counts(data)).min() < counts.max():
+        return (
+            f"samples have {int(counts.min())} to {int(counts.max())} positions with a target, so the mean over "
+            "positions is no mean over samples; give every sample the same number, or write a loss of your own"
+        )
+    return None
+
+
+def _target_counts(data: DataSplits) -> Tensor:
+    """Returns the number of positions with a target, of every sample."""
+    parts = (data.train, data.validation, data.test)
+    return torch.cat([(part.targets.view(len(part), -1) != NO_TARGET).sum(1) for part in parts if len(part)])
 
 
 def _own_loss(config: OwnLossConfig) -> LossFunction:
@@ -107,25 +121,30 @@ def check_loss(config: LossConfig, loss: Loss, model: nn.Module, data: DataSplit
     if not isinstance(config, OwnLossConfig):
         return
     name, few = f"loss {config.name!r}", data.first(2, 0, 0).to(torch.device("cpu"))
+    few_targets = few.train.targets.clone()
     training = model.training
     with torch.no_grad():
         outputs = model.eval()(few.normalise(few.train.inputs))
     model.train(training)
-    outputs, targets = outputs.requires_grad_(), few.train.targets
+    outputs, targets = outputs.requires_grad_(), few_targets.clone()
     whole, again = loss.mean(outputs, targets), loss.mean(outputs, targets)
+    if not torch.equal(targets, few_targets):
+        raise ValueError(f"{name} changes its targets: work on a copy, for example targets.clone()")
     single = [loss.mean(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))]
     if not (isinstance(whole, Tensor) and whole.ndim == 0 and whole.is_floating_point()):
-        shown = tuple(whole.shape) if isinstance(whole, Tensor) else type(whole).__name__
-        raise ValueError(f"{name} returned {shown}, expected a scalar tensor: take the mean over samples")
-    if not whole.requires_grad:
+        shown = f"{whole.dtype} {tuple(whole.shape)}" if isinstance(whole, Tensor) else type(whole).__name__
+        raise ValueError(f"{name} returned {shown}, expected a scalar float tensor: take the mean over samples")
+    if not (whole.requires_grad and torch.autograd.grad(whole, outputs, allow_unused=True)[0] is not None):
         raise ValueError(f"{name} has no gradient: compute it from the outputs with torch operations")
+    whole, again, mean = whole.detach(), again.detach(), torch.stack(single).detach().mean()
+    if not bool(whole.isfinite()):
+        raise ValueError(f"{name} is {float(whole)} for the untrained network on {len(targets)} samples: correct it")
     if not torch.equal(whole, again):
         raise ValueError(
             f"{name} returned {float(whole)!r} and then {float(again)!r} for the same outputs: reruns and Hessian "
             "products would differ; do not draw random numbers in a loss"
         )
-    mean = torch.stack(single).mean()
-    if not torch.allclose(whole, mean, rtol=1e-4, atol=1e-6, equal_nan=True):
+    if not torch.allclose(whole, mean, rtol=1e-4, atol=1e-6):
         raise ValueError(
             f"{name} is {float(whole):.6g} for {len(targets)} samples, the mean of their single losses is "
             f"{float(mean):.6g}: it must be a mean over samples"

@@ -22,8 +22,8 @@ class Score(Protocol):
         """Adds a batch of outputs and targets [n, ...]."""
         ...
 
-    def value(self) -> float:
-        """Returns the score of all batches. Synchronizes with the device."""
+    def value(self) -> float | None:
+        """Returns the score of all batches; None if it is not defined. Synchronizes with the device."""
         ...
 
 
@@ -48,7 +48,10 @@ class _Accuracy:
 
 
 class _R2:
-    """1 - squared error / variance of the targets: the mean of this over the values of a sample."""
+    """1 - squared error / variance of the targets: the mean of this over the values of a sample.
+
+    Not defined if a value is constant, such as for a single sample.
+    """
 
     name = "r2"
 
@@ -60,8 +63,10 @@ class _R2:
         self._targets.append(targets.double())
         self._squared_errors.append((outputs.double() - targets).square().sum(0))
 
-    def value(self) -> float:
+    def value(self) -> float | None:
         targets = torch.cat(self._targets)
+        if bool((targets == targets[0]).all(0).any()):
+            return None
         variation = (targets - targets.mean(0)).square().sum(0)
         return float((1.0 - torch.stack(self._squared_errors).sum(0) / variation).mean())
 

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.study.data_config import OwnData
+from orchestrator.study.loss_config import CrossEntropyConfig
 from orchestrator.study.loss_config import Loss as LossConfig
 from orchestrator.training.data.digits import load_digits
 from orchestrator.training.data.own_data import load_own_data
+from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.task import Task
 from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss, check_loss
 from orchestrator.training.user_code.extension_point import UserCodeError
@@ -92,8 +94,12 @@ def test_a_loss_of_ones_own_gets_its_arguments() -> None:
     ("name", "message"),
     [
         ("summed", "for 2 samples, the mean of their single losses is .*: it must be a mean over samples"),
-        ("per_sample", r"returned \(2,\), expected a scalar tensor: take the mean over samples"),
+        ("per_sample", r"returned torch.float32 \(2,\), expected a scalar float tensor: take the mean over samples"),
         ("constant", "has no gradient: compute it from the outputs"),
+        ("detached", "has no gradient: compute it from the outputs"),
+        ("not_a_number", "is nan for the untrained network on 2 samples"),
+        ("changing_targets", "changes its targets: work on a copy"),
+        ("complex_valued", r"returned torch.complex64 \(\), expected a scalar float tensor"),
         ("random", "for the same outputs: .* do not draw random numbers in a loss"),
         ("broken", "raised when called with outputs .*: RuntimeError: wrong device"),
     ],
@@ -102,6 +108,21 @@ def test_a_wrong_loss_of_ones_own_is_refused(name: str, message: str) -> None:
     config, loss = own(name)
     with pytest.raises((ValueError, UserCodeError), match=message):
         check_loss(config, loss, nn.Linear(3, 1), DATA)
+
+
+def test_a_class_and_a_function_of_one_argument_are_refused() -> None:
+    with pytest.raises(ValueError, match="loss 'torch.nn:HuberLoss' is a class, expected a function loss"):
+        build_loss(TypeAdapter(LossConfig).validate_python("torch.nn:HuberLoss"), DATA)
+    with pytest.raises(ValueError, match=r"with 2 positional arguments: .* its signature is of_outputs\(outputs: "):
+        own("of_outputs")
+
+
+def test_tokens_need_the_same_number_of_targets_per_sample() -> None:
+    samples = Samples(torch.zeros(3, 4).long(), torch.zeros(3, 4).long())
+    samples.targets[1, :2] = -100
+    data = replace(load_digits(), train=samples, validation=samples[:0], test=samples[:1], task=Task.TOKENS)
+    with pytest.raises(ValueError, match="samples have 2 to 4 positions with a target, .* give every sample the same"):
+        build_loss(CrossEntropyConfig(name="cross_entropy"), data)
 
 
 def test_unknown_arguments_are_refused() -> None:

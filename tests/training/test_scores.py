@@ -10,7 +10,7 @@ from orchestrator.training.scores import SCORES
 from tests.estimators.cases import seeded
 
 
-def score(task: Task, outputs: Tensor, targets: Tensor) -> float:
+def score(task: Task, outputs: Tensor, targets: Tensor) -> float | None:
     found = SCORES[task]()
     for batch in zip(outputs.split(7), targets.split(7), strict=True):
         found.add(*batch)
@@ -39,3 +39,10 @@ def test_r2_of_values() -> None:
     targets = torch.randn(30, 2, generator=seeded(0)) * torch.tensor([1.0, 5.0]) + 100.0
     outputs = targets + 0.3 * torch.randn(30, 2, generator=seeded(1))
     assert score(Task.VALUES, outputs, targets) == pytest.approx(r2_score(targets, outputs), rel=1e-6)
+
+
+def test_r2_of_a_constant_value_is_not_defined() -> None:
+    targets = torch.randn(9, 2, generator=seeded(0))
+    assert score(Task.VALUES, targets[:1] + 1.0, targets[:1]) is None
+    targets[:, 1] = 0.1
+    assert score(Task.VALUES, targets, targets) is None

@@ -96,5 +96,25 @@ def random(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs + torch.randn(outputs.shape), targets)
 
 
+def detached(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs.detach(), targets).requires_grad_()
+
+
+def not_a_number(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs, targets) * float("nan")
+
+
+def changing_targets(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs, targets.mul_(2.0))
+
+
+def complex_valued(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs, targets).to(torch.complex64)
+
+
+def of_outputs(outputs: Tensor) -> Tensor:
+    return outputs.square().mean()
+
+
 def broken(outputs: Tensor, targets: Tensor) -> Tensor:
     raise RuntimeError("wrong device")

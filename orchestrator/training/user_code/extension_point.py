@@ -45,7 +45,9 @@ class ExtensionPoint:
         if found is None:
             raise ValueError(f"{self.noun} {name!r}: {_location(module)} has no {self._what} {attribute!r}{suggestion}")
         if not self._accepts(found):
-            given = "another class" if self.base and isinstance(found, type) else f"a {type(found).__name__}"
+            given = f"a {type(found).__name__}"
+            if isinstance(found, type):
+                given = "another class" if self.base else "a class"
             raise ValueError(f"{self.noun} {name!r} is {given}, expected {self._expected}{suggestion}")
         return found
 
@@ -78,7 +80,7 @@ class ExtensionPoint:
 
     def _accepts(self, found: object) -> bool:
         if self.base is None:
-            return callable(found)
+            return callable(found) and not isinstance(found, type)
         return isinstance(found, type) and issubclass(found, self.base)
 
     def _import(self, name: str, path: str) -> ModuleType:
@@ -113,6 +115,9 @@ class ExtensionPoint:
         return f"{hint} it has: {', '.join(sorted(candidates))}"
 
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def check_arguments(what: str, target: Any, positional: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
     """Raises ValueError if a class or function cannot be called with these arguments.
 
@@ -126,9 +131,12 @@ def check_arguments(what: str, target: Any, positional: tuple[Any, ...], argumen
     try:
         signature.bind(*positional, **arguments)
     except TypeError as error:
+        hidden, given = len(positional), shown(arguments)
+        if hidden > sum(value.kind in _POSITIONAL for value in signature.parameters.values()):
+            hidden, given = 0, f"{hidden} positional arguments"
+        name = getattr(target, "__name__", type(target).__name__)
         raise ValueError(
-            f"{what} cannot be called with {shown(arguments)}: {error}; its signature is "
-            f"{target.__name__}{_without(signature, len(positional))}"
+            f"{what} cannot be called with {given}: {error}; its signature is {name}{_without(signature, hidden)}"
         ) from None
 
 
