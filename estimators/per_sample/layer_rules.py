@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from estimators.kernels.max_pool import PooledGradients
 from estimators.per_sample.output_gradients import Columns, Sign
-from estimators.per_sample.products import InputMatrices, ProductNorms, norms_at_positions, squared_norms
+from estimators.per_sample.products import Factors, InputMatrices, ProductNorms, norms_at_positions, squared_norms
 
 # With at least this many channels, patches are copied faster if the channels of a pixel are adjacent.
 _CHANNELS_LAST_FROM = 16
@@ -36,6 +36,10 @@ class LayerCall(ABC):
     @abstractmethod
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         """Maps parameter names of the layer to their gradients [n, *shape] for one column [n, ...]."""
+
+    def factors(self, delta: Tensor) -> Factors | None:
+        """The gradients of the weight for one column, as products of matrices; None if they have no such form."""
+        return None
 
     def add(self, columns: Columns, wanted: Set[str]) -> None:
         """Adds the squared norms of the gradients of the wanted parameters."""
@@ -80,6 +84,9 @@ class _LinearCall(LayerCall):
 
     def gradients(self, delta: Tensor) -> dict[str, Tensor]:
         return {"weight": delta.unsqueeze(2) * self._inputs.unsqueeze(1), "bias": delta}
+
+    def factors(self, delta: Tensor) -> Factors:
+        return Factors(delta.unsqueeze(2), self._inputs.unsqueeze(1))
 
     def add(self, columns: Columns, wanted: Set[str]) -> None:
         norms = torch.stack([squared_norms(delta) for delta in columns], dim=1)
@@ -126,6 +133,9 @@ class _SequenceCall(_ProductCall):
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__(InputMatrices(inputs.flatten(1, -2).__getitem__, inputs.shape[-1]))
+
+    def factors(self, delta: Tensor) -> Factors:
+        return Factors(delta.flatten(1, -2).mT, self.inputs.rows(slice(None)))
 
     def matrices(self, deltas: Tensor) -> Tensor:
         return deltas.flatten(2, -2).mT
@@ -246,6 +256,9 @@ class _EmbeddingCall(LayerCall):
         gradient = delta.new_zeros(len(delta), *self._layer.weight.shape)
         index = self._indices.unsqueeze(2).expand(-1, -1, delta.shape[-1])
         return {"weight": gradient.scatter_add_(1, index, self._masked(delta))}
+
+    def factors(self, delta: Tensor) -> Factors:
+        return Factors(self._indices.long(), self._masked(delta))
 
     def add(self, columns: Columns, wanted: Set[str]) -> None:
         same = self._indices.unsqueeze(2) == self._indices.unsqueeze(1)

@@ -17,7 +17,7 @@ from estimators.kernels.blocks import Scratch
 from estimators.kernels.relu_pool import Pool, PooledRelus
 from estimators.per_sample.calls import Graph, RecordedCall, Use, recorded_calls, uses_of
 from estimators.per_sample.output_gradients import Columns, Sign
-from estimators.per_sample.products import squared_norms
+from estimators.per_sample.products import norms_of_sum, squared_norms
 
 # Bounds on the rounding of squared norms in float32, relative to the norms of the parameter and of the whole network.
 # The second is needed because gradients of a bias may cancel. A wrong rule differs by more.
@@ -156,9 +156,8 @@ class ChunkNorms:
         for name, uses in self._shared.items():
             for column in waiting:
                 used = [(use, column.deltas[use.call]) for use in uses if use.call in column.deltas]
-                gradients = [use.call.call.gradients(delta)[use.attribute] for use, delta in used]
-                if gradients:
-                    sums[name] += column.sign * squared_norms(torch.stack(gradients).sum(dim=0))
+                if used:
+                    sums[name] += column.sign * _norms_of_sum(used, len(self._plan.parameters[name]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +167,16 @@ class _ColumnGradients:
     sign: Sign
     deltas: dict[RecordedCall, Tensor]
     """Maps calls to the gradient of their output or max pool. Calls without effect on the outputs are missing."""
+
+
+def _norms_of_sum(used: Sequence[tuple[Use, Tensor]], outputs: int) -> Tensor:
+    """Squared norms [n] of the sum of a parameter's gradients over its uses, each with its column's gradient."""
+    parts = [use.call.call.factors(delta) if use.attribute == "weight" else None for use, delta in used]
+    factors = [part for part in parts if part is not None]
+    norms = norms_of_sum(factors, outputs) if len(factors) == len(used) else None
+    if norms is not None:
+        return norms
+    return squared_norms(torch.stack([use.call.call.gradients(delta)[use.attribute] for use, delta in used]).sum(dim=0))
 
 
 def _sole_pool(call: RecordedCall, graph: Graph, relus: PooledRelus) -> Pool | None:

@@ -1,6 +1,6 @@
 """||D_n U_n||^2 for every sample n and several matrices D_n, which are the norms of per-sample weight gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,6 +104,43 @@ def norms_at_positions(matrices: InputMatrices, entries: Slices, positions: Tens
         torch.bmm(left, gathered.view(-1, count, inputs), out=product)
         found.append(squared_norms(product, dims=2).unflatten(0, (-1, outputs)).sum(dim=1))
     return torch.cat(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Per-sample weight gradients D U [n, outputs, inputs]."""
+
+    left: Tensor
+    """D [n, outputs, positions], or the positions of the ones if D has unit vectors as columns: int [n, positions]."""
+    right: Tensor
+    """U [n, positions, inputs]."""
+
+
+def norms_of_sum(parts: Sequence[Factors], outputs: int) -> Tensor | None:
+    """||sum of D U||^2 [n], float64, over the uses of a weight. None if forming the sum takes fewer operations.
+
+    The scalar product of two gradients is <D_i'D_j, U_i U_j'>. With tied embeddings of a large vocabulary, the
+    gradients would be the largest tensors.
+    """
+    right = torch.cat([part.right for part in parts], dim=1)
+    _, positions, inputs = right.shape
+    # Indices need no multiplications on either way.
+    dense = sum(part.left.shape[2] for part in parts if part.left.ndim == 3)
+    if dense**2 * outputs + positions**2 * inputs > (dense + len(parts)) * outputs * inputs:
+        return None
+    left = torch.cat([torch.cat([_left_gram(a.left, b.left, right) for b in parts], dim=2) for a in parts], dim=1)
+    return (left * (right @ right.mT)).sum(dim=(1, 2), dtype=torch.float64).clamp(min=0.0)
+
+
+def _left_gram(a: Tensor, b: Tensor, like: Tensor) -> Tensor:
+    """D_a'D_b [n, positions of a, positions of b]."""
+    if a.ndim == 2 and b.ndim == 2:
+        return (a.unsqueeze(2) == b.unsqueeze(1)).to(like.dtype)
+    if a.ndim == 3 and b.ndim == 3:
+        return a.mT @ b
+    if b.ndim == 2:
+        return _left_gram(b, a, like).mT
+    return b.gather(1, a.unsqueeze(2).expand(-1, -1, b.shape[2]))
 
 
 def squared_norms(values: Tensor, dims: int = 1) -> Tensor:

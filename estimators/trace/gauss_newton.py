@@ -199,4 +199,5 @@ class _RandomSigns(ChunkEstimator):
         device = self._generator.device
         draws = [sum(counts)] if device.type == "cpu" else counts
         drawn = [torch.randint(0, 2, (n, size), generator=self._generator, device=device) for n in draws]
-        return torch.cat(drawn).mul_(2).sub_(1)
+        # A large vocabulary has millions of signs per sample.
+        return torch.cat([part.to(torch.int8) for part in drawn]).mul_(2).sub_(1)

@@ -49,9 +49,10 @@ class SoftmaxRoot(LossRoot):
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
         """The columns sqrt(p_c) (e_c - p) of all positions, summed with their signs."""
-        roots = (self._log / 2).exp() * self._as_outputs(signs)
-        centred = roots - self._log.exp() * roots.sum(dim=self._dim, keepdim=True)
-        return [(self._scale * centred, 1.0)]
+        # Works in place: with a large vocabulary, these are the largest tensors of a trace.
+        roots = (self._log / 2).exp_().mul_(self._as_outputs(signs))
+        centred = roots.sub_(self._log.exp().mul_(roots.sum(dim=self._dim, keepdim=True)))
+        return [(centred.mul_(self._scale), 1.0)]
 
     def _as_outputs(self, numbers: Tensor) -> Tensor:
         """Numbers in the order [n, C, ...], in the layout of the outputs."""

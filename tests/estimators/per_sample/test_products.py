@@ -8,7 +8,14 @@ from torch import Tensor
 
 from estimators.kernels import blocks
 from estimators.kernels.blocks import Scratch
-from estimators.per_sample.products import InputMatrices, ProductNorms, gram_is_cheaper, norms_at_positions
+from estimators.per_sample.products import (
+    Factors,
+    InputMatrices,
+    ProductNorms,
+    gram_is_cheaper,
+    norms_at_positions,
+    norms_of_sum,
+)
 from tests.estimators.cases import seeded
 
 
@@ -48,6 +55,29 @@ def test_norms_of_sparse_matrices_equal_those_of_dense_products(groups: int, mon
     matrices = InputMatrices(lambda part: rows[part.start * groups : part.stop * groups], 7, groups)
     found = norms_at_positions(matrices, entries.__getitem__, positions, Scratch())
     torch.testing.assert_close(found, by_group.square().sum(dim=(1, 2, 4)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("uses", ["rows, matrix", "matrix, rows", "rows, rows", "matrix, matrix", "rows, matrix, rows"])
+def test_norms_of_sums_equal_those_of_dense_sums(uses: str) -> None:
+    """As for tied embeddings: ``rows`` are looked up by index, which may repeat."""
+    samples, outputs, inputs = 4, 300, 40
+    parts, total = [], torch.zeros(samples, outputs, inputs, dtype=torch.float64)
+    for position, use in enumerate(uses.split(", ")):
+        positions = position + 2
+        right = torch.randn(samples, positions, inputs, dtype=torch.float64, generator=seeded(position))
+        rows = torch.randint(0, 3, (samples, positions), generator=seeded(position))
+        one_hot = torch.nn.functional.one_hot(rows, outputs).mT.double()
+        dense = torch.randn(samples, outputs, positions, dtype=torch.float64, generator=seeded(position + 9))
+        parts.append(Factors(rows if use == "rows" else dense, right))
+        total += (one_hot if use == "rows" else dense) @ right
+    found = norms_of_sum(parts, outputs)
+    assert found is not None
+    torch.testing.assert_close(found, total.square().sum(dim=(1, 2)), rtol=1e-12, atol=1e-12)
+
+
+def test_sums_of_short_gradients_are_formed() -> None:
+    parts = [Factors(torch.ones(2, 5, 4), torch.ones(2, 4, 3)) for _ in range(2)]
+    assert norms_of_sum(parts, outputs=5) is None
 
 
 def test_shapes_select_the_cheaper_algorithm() -> None:
