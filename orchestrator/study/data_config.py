@@ -125,6 +125,11 @@ class TableData(_Data):
     def _file_or_dataset(self) -> Self:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("needs either dataset, or path and target; give one of them")
+        if self.dataset is not None and self.target is not None:
+            raise ValueError(
+                f"target is {self.target!r}, but the target of {self.dataset} is fixed; remove target, or write "
+                "the table to a file and give its path"
+            )
         if self.path is not None and self.target is None:
             raise ValueError("path is given without target; name the column to predict, for example target: price")
         if self.path is not None and Path(self.path).suffix not in (".csv", ".parquet"):

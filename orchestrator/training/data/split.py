@@ -27,7 +27,10 @@ def training_order(images: int) -> tuple[Tensor, int]:
     """
     held_out = validation_size(images)
     if not 0 < held_out < images:
-        raise DataError(f"{images} training images are too few to hold out {VALIDATION_FRACTION:.0%} for validation")
+        raise DataError(
+            f"{images} training samples are too few to hold out {VALIDATION_FRACTION:.0%} for validation, expected at "
+            "least 6: use more data"
+        )
     return torch.randperm(images, generator=stream(SPLIT_SEED, "validation split")), held_out
 
 

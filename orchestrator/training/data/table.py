@@ -33,6 +33,8 @@ def load_table(config: TableData) -> DataSplits:
             a number. The message names row (the first one is 1) and column.
     """
     frame, target = _read(config)
+    if len(frame) == 0:
+        raise DataError(f"{_place(config)} has no rows, only a header; add rows")
     columns = [name for name in frame.columns if name != target]
     if not columns:
         raise DataError(f"{_place(config)} has no column but the target {target!r}, expected at least one input column")
@@ -45,6 +47,11 @@ def load_table(config: TableData) -> DataSplits:
     test, train = shuffled[:tested], shuffled[tested:]
     inputs = _standardised(inputs, train)
     if not classes:
+        if bool((targets[train] == targets[train[0]]).all()):
+            raise DataError(
+                f"{_place(config)}: the target {target!r} is {float(targets[train[0]]):g} in all training rows, "
+                "expected different values; name another column"
+            )
         targets = _standardised(targets, train)
     rows = Samples(inputs, targets)
     task = Task.CLASSES if classes else Task.VALUES
@@ -61,15 +68,33 @@ def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
     path = Path(config.path)
     try:
         check_fits_memory(path, _COPIES)
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, config)
     except DataError:
         raise
     except (OSError, ValueError) as error:
         raise DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format") from None
     target = config.target or ""
     if target not in frame.columns:
-        raise DataError(f"{_place(config)} has no column {target!r}, expected one of {', '.join(frame.columns)}")
+        raise DataError(
+            f"{_place(config)} has no column {target!r}, expected one of {', '.join(map(str, frame.columns))}"
+        )
     return frame, target
+
+
+def _read_csv(path: Path, config: TableData) -> "pd.DataFrame":
+    import pandas as pd
+
+    # pandas renames a repeated column, so the second target column would become an input.
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
+    if len(repeated := header[header.duplicated()].dropna()):
+        raise DataError(f"{_place(config)} has two columns {repeated.iloc[0]!r}; rename or remove one of them")
+    frame = pd.read_csv(path)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the values before the named columns for labels
+        raise DataError(
+            f"{_place(config)} has more values per row than the {len(frame.columns)} columns of its header; name every "
+            "column"
+        )
+    return frame
 
 
 def _of_scikit_learn(config: TableData) -> "tuple[pd.DataFrame, str]":
@@ -92,6 +117,11 @@ def _of_scikit_learn(config: TableData) -> "tuple[pd.DataFrame, str]":
 def _numbers(column: "pd.Series[Any]", config: TableData) -> Tensor:
     import pandas as pd
 
+    if column.dtype.kind in "mMc":
+        raise DataError(
+            f"{_place(config)}: column {column.name!r} has the type {column.dtype}, expected real numbers; convert or "
+            "drop it"
+        )
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if len(bad := np.flatnonzero(~np.isfinite(numbers))):
         row = int(bad[0])
@@ -123,8 +153,11 @@ def _numbered(column: "pd.Series[Any]", classes: tuple[str, ...]) -> Tensor:
 
 def _standardised(values: Tensor, rows: Tensor) -> Tensor:
     """Returns values [n, columns] in float32, with mean 0 and deviation 1 over some rows. Constants become 0."""
-    mean, std = values[rows].mean(0), values[rows].std(0, correction=0)
-    return ((values - mean) / torch.where(std > 0, std, 1.0)).float()
+    used = values[rows]
+    # The computed mean of equal values may differ from them in the last digit.
+    constant = (used == used[0]).all(0)
+    mean, std = torch.where(constant, used[0], used.mean(0)), torch.where(constant, 1.0, used.std(0, correction=0))
+    return ((values - mean) / std).float()
 
 
 def _place(config: TableData) -> str:

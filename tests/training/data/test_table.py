@@ -12,8 +12,10 @@ from sklearn.datasets import load_diabetes
 from orchestrator.study.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import DataError
+from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.table import load_table
 from orchestrator.training.data.task import Task
+from orchestrator.training.streams import stream
 
 ROWS = 60
 
@@ -49,6 +51,23 @@ def test_columns_and_target_are_standardised_without_the_test_rows(tmp_path: Pat
         given, found = np.sort(content[column].to_numpy()), np.sort(values.numpy())
         slope, offset = np.polyfit(given, found, 1)
         assert np.allclose(slope * given + offset, found, atol=1e-5)
+
+
+def test_a_column_that_is_constant_in_the_training_rows_keeps_its_scale(tmp_path: Path) -> None:
+    content = frame().drop(columns="kind")
+    content["constant"] = 0.1  # its computed mean is not 0.1
+    test = load(tmp_path, content).test.inputs[:, 0]
+    row = int((np.abs(_standard(content["a"]) - float(test[0]))).argmin())
+    content.loc[row, "constant"] = 0.2
+    data = load(tmp_path, content)
+    assert float(data.train.inputs[:, 2].abs().max()) == 0.0
+    assert float(data.test.inputs[:, 2].abs().max()) == pytest.approx(0.1)
+
+
+def _standard(values: "pd.Series[float]") -> Any:
+    shuffled = torch.randperm(ROWS, generator=stream(SPLIT_SEED, "table test split"))[12:]
+    used = values.to_numpy()[shuffled.numpy()]
+    return (values.to_numpy() - used.mean()) / used.std()
 
 
 def test_a_parquet_file_is_the_same_data(tmp_path: Path) -> None:
@@ -98,6 +117,31 @@ def test_bad_values_are_named(tmp_path: Path, change: dict[str, Any], target: st
         load(tmp_path, content, target)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,a,y\n" + "1,2,3\n" * 40, "has two columns 'a'; rename or remove one of them"),
+        ("a,y,y\n" + "1,2,3\n" * 40, "has two columns 'y'"),
+        ("a,y\n" + "1,2,3\n" * 40, "has more values per row than the 2 columns of its header"),
+        ("a,y\n", "has no rows, only a header"),
+        ("a,y\n" + "1,2\n2,2\n" * 40, "the target 'y' is 2 in all training rows"),
+        ("a,y\n1,2\n2,3\n", "2 training samples are too few .* expected at least 6"),
+    ],
+)
+def test_tables_that_cannot_be_learnt_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "table.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_table(TableData(name="table", path=str(tmp_path / "table.csv"), target="y"))
+
+
+def test_dates_are_refused(tmp_path: Path) -> None:
+    content = frame().drop(columns="kind").assign(day=pd.date_range("2020-01-01", periods=ROWS))
+    content.to_parquet(tmp_path / "table.parquet")
+    config = TableData(name="table", path=str(tmp_path / "table.parquet"), target="price")
+    with pytest.raises(DataError, match="column 'day' has the type datetime64.*, expected real numbers"):
+        load_table(config)
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     config = TableData(name="table", path=str(tmp_path / "absent.csv"), target="y")
     with pytest.raises(DataError, match="absent.csv' cannot be read"):
@@ -109,6 +153,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     [
         ({}, "needs either dataset, or path and target"),
         ({"path": "x.csv", "target": "y", "dataset": "diabetes"}, "needs either dataset, or path and target"),
+        ({"dataset": "diabetes", "target": "bmi"}, "target is 'bmi', but the target of diabetes is fixed"),
         ({"path": "x.csv"}, "path is given without target"),
         ({"path": "x.xlsx", "target": "y"}, r"expected a file that ends in .csv or .parquet"),
     ],
