@@ -177,7 +177,7 @@ def test_image_of_a_different_size_is_named(folder: Path) -> None:
 
 def test_too_few_images_for_a_validation_split_are_reported(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "few", per_class=2)
-    with pytest.raises(DataError, match=r"4 training images are too few to hold out 10%"):
+    with pytest.raises(DataError, match=r"4 training samples are too few to hold out 10%"):
         load_data(ImageFolderData(name="image_folder", path=str(folder)), torch.device("cpu"))
 
 
