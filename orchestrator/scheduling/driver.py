@@ -106,10 +106,10 @@ def prepare(sweep: Sweep, console: Console) -> None:
     from orchestrator.preparation import check_models, prepare_data
     from orchestrator.training.user_code.own_code import importable_from
 
+    importable_from(str(Path.cwd()))
     with console.status("reading the data"):
         prepare_data(sweep)
     with console.status("building the models"):
-        importable_from(str(Path.cwd()))
         check_models(sweep)
 
 

@@ -98,6 +98,7 @@ def compare_inputs(plan: Plan, storage: Storage, decode: bool) -> InputCompariso
         storage: the storage of the plan.
         decode: whether to decode a data set to get its digest. Otherwise it is compared only if it is decoded already.
     """
+    importable_from(str(Path.cwd()))
     begun = [config for key, config in plan.sweep.by_id.items() if plan.statuses[key].data_digest is not None]
     data, not_compared = _changed_data(plan, begun, decode)
     code, unrecorded = _changed_code(plan, storage, [config for config in begun if named_modules(config)])
@@ -114,7 +115,7 @@ def _changed_data(plan: Plan, begun: list[TrialConfig], decode: bool) -> tuple[l
         except ValueError as error:
             not_compared.append(str(error))
             continue
-        what = f"the data in {getattr(data, 'path', data.name)}"
+        what = f"the data in {getattr(data, 'path', None) or data.name}"
         for config in (config for config in begun if config.data == data):
             stored = plan.statuses[config.trial_id].data_digest
             if stored != found:
@@ -125,7 +126,6 @@ def _changed_data(plan: Plan, begun: list[TrialConfig], decode: bool) -> tuple[l
 def _changed_code(
     plan: Plan, storage: Storage, begun: list[TrialConfig]
 ) -> tuple[list[InputChange], list[TrialConfig]]:
-    importable_from(str(Path.cwd()))
     current: dict[frozenset[str], dict[str, str]] = {}
     changes, unrecorded = [], []
     for config in begun:

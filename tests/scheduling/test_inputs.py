@@ -90,7 +90,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python detects changed sources by time and size
     yield Project(tmp_path)
     load_data.cache_clear()
-    for name in ("idnets", "idnet_parts"):
+    for name in ("idnets", "idnet_parts", "iddata"):
         sys.modules.pop(name, None)
 
 
@@ -139,6 +139,32 @@ def test_status_does_not_decode_images(project: Project) -> None:
     assert f"data not compared: image_folder: 32 images in {project.folder}/b, not decoded yet" in said
     assert "changed: trial" in project.show("plan")
     assert "changed: trial" in project.show("status")
+
+
+OWN_DATA = """
+import torch
+
+def load(offset: float = {offset}):
+    inputs = torch.arange(60.0)[:, None] + offset
+    return inputs, torch.arange(60) % 3, inputs[:9], torch.arange(9) % 3
+"""
+
+
+def test_data_of_a_function_in_the_working_folder_is_compared(project: Project) -> None:
+    project.write(iddata=OWN_DATA.format(offset=0.0))
+    trial = {"data": {"name": "iddata:load"}, "model": {"name": "mlp", "hidden": [3]}}
+    # The folder is found, although no earlier command of this process added it.
+    sys.path.remove(str(project.folder))
+    project.run(project.sweep(**trial))
+    sys.path.remove(str(project.folder))
+    sys.modules.pop("iddata")
+    plan = reconcile(project.sweep(**trial), project.storage)
+    assert compare_inputs(plan, project.storage, decode=True).lines == []
+    assert compare_inputs(plan, project.storage, decode=False).lines == [
+        "data not compared: iddata:load is not called now; run and plan call it and compare its data"
+    ]
+    project.write(iddata=OWN_DATA.format(offset=1.0))
+    assert "the data in iddata:load was" in compare_inputs(plan, project.storage, decode=True).lines[0]
 
 
 def test_missing_images_of_a_complete_trial_are_reported(project: Project) -> None:

@@ -80,14 +80,18 @@ def source_digest(config: Data, decode: bool) -> str:
 
     Args:
         config: the data set.
-        decode: whether to decode the data set if it is not decoded yet.
+        decode: whether to decode the data set if it is not decoded yet, and to call the user's own function.
 
     Raises:
         DataError: if a file or folder is missing or damaged, or if the data set is not decoded and must not be.
+        ValueError: if the user's own function returns something else than data.
+        UserCodeError: if the user's own function raises.
     """
     if isinstance(config, ImageFolderData) and (digest := image_folder_digest(Path(config.path))):
         return digest
-    if not decode and isinstance(config, ImageFolderData | OwnData):
+    if not decode and isinstance(config, OwnData):
+        raise DataError(f"{config.name} is not called now; run and plan call it and compare its data")
+    if not decode and isinstance(config, ImageFolderData):
         raise DataError(f"{available(config)}; run and plan decode and compare it")
     return _load(config).digest
 
