@@ -76,6 +76,18 @@ def too_few(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return inputs[:1]
 
 
+def unseeded_noise(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs + torch.randn(inputs.shape)
+
+
+def infinite(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs / 0.0
+
+
+def next_token(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs + 1
+
+
 def huber(outputs: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
     return F.huber_loss(outputs, targets, delta=delta)
 

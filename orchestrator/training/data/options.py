@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,26 +105,46 @@ def _normalised(data: DataSplits, normalise: str, known: bool) -> DataSplits:
 
 def _shifted(data: DataSplits, shift: NoiseShift | OwnShift | None) -> DataSplits:
     if isinstance(shift, OwnShift):
-        inputs = _own_shift(shift, data.normalise(data.test.inputs))
+        inputs = _own_shift(shift, data)
         return replace(data, shifted=Samples(inputs, data.test.targets))
     if shift is None or shift == NoiseShift() or data.shifted:
         return data
+    if shift.before and not data.has_images:
+        raise DataError(
+            f"data.shift.before is {shift.before}, but only images are normalised in a trial, and the inputs have the "
+            f"shape {data.shape}: remove before"
+        )
     noise = data.ood_noise * (shift.noise / OOD_STANDARD_DEVIATION)
-    if shift.before and data.has_images:
+    if shift.before:
         noise = noise * _PIXEL_RANGE / data.std
     return replace(data, ood_noise=noise)
 
 
-def _own_shift(config: OwnShift, inputs: Tensor) -> Tensor:
-    function = SHIFT.find(config.name)
-    generator = stream(SPLIT_SEED, "own shift")
-    check_arguments(f"data.shift {config.name!r}", function, (inputs, generator), config.arguments)
-    with SHIFT.errors(config.name, f"called with inputs of shape {tuple(inputs.shape)}"):
-        shifted = function(inputs.clone(), generator, **config.arguments)
+def _own_shift(config: OwnShift, data: DataSplits) -> Tensor:
+    function, inputs = SHIFT.find(config.name), data.normalise(data.test.inputs)
+    name = f"data.shift {config.name!r}"
+
+    def call() -> Any:
+        generator = stream(SPLIT_SEED, "own shift")
+        check_arguments(name, function, (inputs, generator), config.arguments)
+        with SHIFT.errors(config.name, f"called with inputs of shape {tuple(inputs.shape)}"):
+            return function(inputs.clone(), generator, **config.arguments)
+
+    shifted = call()
     if not isinstance(shifted, Tensor) or shifted.shape != inputs.shape or shifted.dtype != inputs.dtype:
         found = f"{shifted.dtype} {tuple(shifted.shape)}" if isinstance(shifted, Tensor) else type(shifted).__name__
         raise ValueError(
-            f"data.shift {config.name!r} returned {found}, expected {inputs.dtype} {tuple(inputs.shape)}: return a "
-            "tensor like the inputs"
+            f"{name} returned {found}, expected {inputs.dtype} {tuple(inputs.shape)}: return a tensor like the inputs"
+        )
+    shifted = shifted.detach().to(inputs.device)
+    if data.vocabulary is not None and not 0 <= int(shifted.min()) <= int(shifted.max()) < data.vocabulary:
+        found = f"tokens {int(shifted.min())}..{int(shifted.max())}"
+        raise ValueError(f"{name} returned {found}, expected tokens in 0..{data.vocabulary - 1}")
+    if not bool(shifted.isfinite().all()):
+        raise ValueError(f"{name} returned values that are not finite, expected finite numbers")
+    if not torch.equal(shifted, call().to(inputs.device)):
+        raise ValueError(
+            f"{name} returned different inputs when it was called again: draw random numbers from its generator, or "
+            "reruns would differ"
         )
     return shifted

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.data_config import DigitsData, OwnData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.samples import DataError
@@ -96,8 +96,26 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
         digits(**options)
 
 
-def test_a_shift_that_returns_something_else_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"data.shift '.*too_few' returned .*\(1, 1, 8, 8\), expected .*return a tensor"
-    ):
-        digits(shift=f"{HERE}:too_few")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("too_few", r"returned .*\(1, 1, 8, 8\), expected .*return a tensor"),
+        (
+            "unseeded_noise",
+            "returned different inputs when it was called again: draw random numbers",
+        ),
+        ("infinite", "returned values that are not finite"),
+    ],
+)
+def test_a_shift_that_returns_something_else_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"data.shift '.*{name}' {message}"):
+        digits(shift=f"{HERE}:{name}")
+
+
+def test_shifts_that_do_not_fit_the_inputs_are_refused() -> None:
+    tokens = OwnData.model_validate({"name": f"{HERE}:tokens", "shift": f"{HERE}:next_token"})
+    with pytest.raises(ValueError, match=r"returned tokens 1..5, expected tokens in 0..4"):
+        load_source(tokens)
+    numbers = OwnData.model_validate({"name": f"{HERE}:values", "shift": {"before": "normalisation"}})
+    with pytest.raises(DataError, match="data.shift.before is normalisation, but only images .*: remove before"):
+        load_source(numbers)
