@@ -59,8 +59,9 @@ def check_models(sweep: Sweep) -> None:
 
 def _checked(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that are checked. Built-in optimizers fit every model."""
+    length = (trial.steps, trial.schedule) if trial.steps is not None else ()
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
-    return trial.model, trial.loss, trial.augmentation, trial.batch_size, *named
+    return trial.model, trial.loss, trial.augmentation, trial.batch_size, trial.stop, *named, *length
 
 
 def store_gallery(sweep: Sweep, store: SweepStore) -> None:

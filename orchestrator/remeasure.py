@@ -61,9 +61,9 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
     damaged: list[str] = []
     with reproducible(options.resources.cpu):
         data = load_data(config.data, device)
-        refuse_other_data(store, [commit.record.epoch for commit in commits], data.digest)
+        refuse_other_data(store, [commit.record.number for commit in commits], data.digest)
         subset = data.measurement_subset(options.measurement.fraction)
-        measurement = Measurement(options.measurement, config.seed, *subset)
+        measurement = Measurement(options.measurement.model_copy(update={"every": 1}), config.seed, *subset)
         for commit in commits:
             if options.stop_requested():
                 break
@@ -98,5 +98,8 @@ def _measure(
 ) -> EpochRecord:
     """Returns a record with curvature only."""
     model = load_model(config, data, device, checkpoint)
-    record = measurement.complete(EpochRecord(trained.epoch, timestamp_ms=0, loss_train=trained.loss_train), model)
+    blank = EpochRecord(
+        trained.number, timestamp_ms=0, epoch=trained.epoch, step=trained.step, loss_train=trained.loss_train
+    )
+    record = measurement.complete(blank, model)
     return replace(record, loss_train=None, timestamp_ms=time.time_ns() // 1_000_000)

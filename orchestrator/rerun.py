@@ -69,10 +69,10 @@ def _as_stored(
         raise ValueError(f"trial {config.trial_id} has no stored epochs to compare with; run the sweep first")
     last, threads = epochs[-1], original.attempts()[-1].environment["threads"]
     options = replace(options, resources=options.resources.model_copy(update={"cpu": threads}))
-    if not config.schedule_needs_epochs:
-        return config.model_copy(update={"epochs": max(1, last)}), again, options
+    if not config.records_need_length:
+        return config.until(last), again, options
 
     def reached() -> bool:
-        return last < config.epochs and max(again.epochs(), default=-1) >= last
+        return last < config.records and max(again.epochs(), default=-1) >= last
 
     return config, again, replace(options, stop_requested=reached)

@@ -145,23 +145,24 @@ class _Training:
         end_times = self.store.damaged_timestamps()
         checkpoint = self.store.latest_checkpoint(below=min(gaps, default=None))
         record = self.store.read(checkpoint.epoch).record if checkpoint else None
-        if record and record.diverged:
-            return State.DIVERGED
+        if record and (record.diverged or self.config.ends_at(record)):
+            return _final(record)
         for trained in self._epochs_after(checkpoint):
             record = trained.record
-            record = replace(record, timestamp_ms=end_times.get(record.epoch, record.timestamp_ms))
-            if not self._commit(record, trained.checkpoint) and record.epoch not in known:
+            record = replace(record, timestamp_ms=end_times.get(record.number, record.timestamp_ms))
+            if not self._commit(record, trained.checkpoint) and record.number not in known:
                 return None  # another process has just committed this epoch: continue from its state
             self.options.on_epoch(record)
-            if record.epoch == max(gaps, default=None):
+            if record.number == max(gaps, default=None):
                 return None  # all gaps are filled: continue from the newest checkpoint
-            if record.epoch < self.config.epochs and not record.diverged and self.options.stop_requested():
+            ended = record.number == self.config.records or record.diverged or self.config.ends_at(record)
+            if not ended and self.options.stop_requested():
                 return State.INTERRUPTED
-        return State.DIVERGED if record and record.diverged else State.COMPLETED
+        return _final(record)
 
     def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
         """Commits an epoch. Returns False if it is committed already; then its record stays."""
-        keep = self.options.keeps(record.epoch)
+        keep = self.options.keeps(record.number)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 
     def _epochs_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedEpoch]:
@@ -174,6 +175,10 @@ class _Training:
                 "contains objects other than tensors. It is not loaded, because it could run code. Delete it to use "
                 "the previous one"
             ) from None
+
+
+def _final(last: EpochRecord | None) -> State:
+    return State.DIVERGED if last and last.diverged else State.COMPLETED
 
 
 def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:

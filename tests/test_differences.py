@@ -28,7 +28,7 @@ def record(epoch: int, **changes: Any) -> EpochRecord:
         "trace_per_parameter": {"a": 1.0, "b": 2.0},
         "time_train_seconds": 3.0 * epoch,
     }
-    return EpochRecord(**{"epoch": epoch, "timestamp_ms": epoch, **content, **changes})  # type: ignore[arg-type]
+    return EpochRecord(**{"number": epoch, "timestamp_ms": epoch, **content, **changes})  # type: ignore[arg-type]
 
 
 def stored(

@@ -139,5 +139,5 @@ def test_comparing_without_stored_epochs_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_epoch_is_formatted_as_one_line() -> None:
-    record = EpochRecord(epoch=3, timestamp_ms=0, loss_train=0.27134, accuracy_validation=0.915, hessian_trace=233.4)
+    record = EpochRecord(number=3, timestamp_ms=0, loss_train=0.27134, accuracy_validation=0.915, hessian_trace=233.4)
     assert line(record) == "epoch   3  loss 0.2713  validation 0.915  trace 233.4"

@@ -12,9 +12,9 @@ from orchestrator.study.model_config import CnnConfig, MlpConfig
 from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import train_epoch
 from orchestrator.training.models.build import build_model
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.trainer import train_epoch
 
 NETWORKS: dict[str, CnnConfig | MlpConfig] = {"cnn": CnnConfig(name="cnn"), "mlp": MlpConfig(name="mlp")}
 # Settings for even and odd seeds, which lead to different spectra.
@@ -66,7 +66,7 @@ def trained(
     model = build_model(NETWORKS[network], data.signature, seed)
     steps = build_optimizer(config.optimizer, model.parameters())
     names = {epochs: stage for stage, epochs in stages.items()}
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, config.records + 1):
         with reproducible(threads):
             train_epoch(model, steps, data, config, epoch)
         if epoch in names:

@@ -67,14 +67,14 @@ class FakeTrial(TrainingJob):
         # Later epochs are recomputed too, which is cheap here.
         newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
-        for epoch in range(newest.epoch + 1 if newest else 0, config.epochs + 1):
+        for epoch in range(newest.epoch + 1 if newest else 0, config.records + 1):
             record, state = step(config, epoch, state)
             record = replace(record, timestamp_ms=damaged.get(epoch, record.timestamp_ms))
             time.sleep(self.epoch_seconds)
             # A known epoch was recomputed because its checkpoint is damaged; its record is kept.
             if not trial.commit(record, state, DATA_DIGEST, attempt) and epoch not in known:
                 return None
-            if epoch < config.epochs and stop():
+            if epoch < config.records and stop():
                 return State.INTERRUPTED
         return State.COMPLETED
 
@@ -88,7 +88,7 @@ def step(config: TrialConfig, epoch: int, state: bytes) -> tuple[EpochRecord, by
     scalars: dict[str, Any] = {name: draw.random() for name in _SCALARS}
     scalars |= {"loss_train": loss, "hessian_trace": trace, "hessian_lambda_max": trace / 20}
     vectors: dict[str, Any] = {name: tuple(draw.random() for _ in range(10)) for name in _VECTORS}
-    record = EpochRecord(epoch=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
+    record = EpochRecord(number=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
     return record, draw.randbytes(CHECKPOINT_BYTES)
 
 

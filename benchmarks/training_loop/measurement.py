@@ -17,9 +17,9 @@ from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import train_epoch
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.trainer import train_epoch
 
 BATCH = 32
 LEARNING_RATE = 0.05

@@ -25,8 +25,8 @@ from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.optimizer_config import SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import train_epoch
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.trainer import train_epoch
 
 LEARNING_RATE = 0.05
 WORKERS = 2

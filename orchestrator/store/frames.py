@@ -1,4 +1,4 @@
-"""The tables of a sweep: one row per epoch, one row per trial, and the raw samples of the estimators.
+"""The tables of a sweep: one row per record, one row per trial, and the raw samples of the estimators.
 
 `read_frames` reads the tables from the store. `assemble` builds them from the facts in a store or a tracker.
 """
@@ -25,6 +25,7 @@ from orchestrator.study.record import SCALARS, VECTORS, EpochRecord
 from orchestrator.study.sweep import Sweep
 
 KEYS = ["trial_id", "epoch"]
+STEP = "step"
 FACTS = ["label", "state", "last_epoch", "failure", "commit", "host", "processor", "device", "data_digest"]
 """The columns of `trials` that are not fields of the config."""
 NAMES = "_names"
@@ -41,12 +42,14 @@ class Frames:
     provenance: Provenance
     """The provenance of the sweep's last run."""
     epochs: pd.DataFrame
-    """One row per epoch: ``trial_id``, ``epoch``, one column per scalar of `EpochRecord`, and ``<label>/<column>`` for
-    remeasured values. The rows are in the order of the trials in the sweep, then by epoch."""
+    """One row per record: ``trial_id``, ``epoch``, ``step``, one column per scalar of `EpochRecord`, and
+    ``<label>/<column>`` for remeasured values. The rows are in the order of the trials in the sweep, then by epoch.
+    ``epoch`` contains fractions if records fall inside epochs. ``step`` counts optimizer steps; it is missing for
+    records of version 0.1."""
     trials: pd.DataFrame
     """One row per trial: ``trial_id``, `FACTS`, and one column per config field, with its dotted name."""
     samples: pd.DataFrame
-    """One row per epoch with samples: ``trial_id``, ``epoch``, and one column per vector of `EpochRecord`, which
+    """One row per record with samples: ``trial_id``, ``epoch``, and one column per vector of `EpochRecord`, which
     contains an array or None. If the values of a vector have names, the column ``<column>_names`` contains them."""
     gallery: Gallery | None = None
     """Images of the data; None if the tables were read from a tracker."""
@@ -54,7 +57,7 @@ class Frames:
     @property
     def points(self) -> int:
         """The number of measured values."""
-        return int(self.epochs.drop(columns=KEYS).notna().to_numpy().sum())
+        return int(self.epochs.drop(columns=[*KEYS, STEP]).notna().to_numpy().sum())
 
     def write(self, folder: Path) -> list[Path]:
         """Writes each table to ``<table>.parquet`` in the folder. Returns the paths."""
@@ -72,9 +75,11 @@ class TrialFacts:
     config: TrialConfig
     state: State
     scalars: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Maps epochs to mappings from columns to values."""
+    """Maps numbers of records to mappings from columns to values."""
     samples: dict[int, dict[str, Sample]] = field(default_factory=dict)
-    """Maps epochs to mappings from columns to vectors."""
+    """Maps numbers of records to mappings from columns to vectors."""
+    steps_per_epoch: int | None = None
+    """Optimizer steps of an epoch; None if no record determines it."""
     failure: str | None = None
     commit: str | None = None
     host: str | None = None
@@ -109,15 +114,28 @@ def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) 
     """Builds the tables from the facts of the trials, from a store or a tracker."""
     remeasured = {column for facts in known for row in facts.scalars.values() for column in row if "/" in column}
     columns = [quantity.column for quantity in SCALARS] + sorted(remeasured)
-    scalars = ((facts.config.trial_id, sorted(facts.scalars.items())) for facts in known)
     rows = [
-        (trial_id, epoch, *(row.get(column, math.nan) for column in columns))
-        for trial_id, by_epoch in scalars
-        for epoch, row in by_epoch
+        (facts.config.trial_id, *_moment(facts, number), *(row.get(column, math.nan) for column in columns))
+        for facts in known
+        for number, row in sorted(facts.scalars.items())
     ]
-    types = {"trial_id": "str", "epoch": "int64", **dict.fromkeys(columns, "float64")}
-    epochs = pd.DataFrame(rows, columns=[*KEYS, *columns]).astype(types)
+    types = {"trial_id": "str", "epoch": _epoch_type(known), STEP: "Int64", **dict.fromkeys(columns, "float64")}
+    epochs = pd.DataFrame(rows, columns=[*KEYS, STEP, *columns]).astype(types)
     return Frames(sweep, provenance, epochs, _trials(sweep, known), _samples(known))
+
+
+def _moment(facts: TrialFacts, number: int) -> tuple[float, int | None]:
+    """Returns the epochs and the optimizer steps before a record."""
+    cadence, steps = facts.config.cadence, facts.steps_per_epoch
+    if number == 0:
+        return 0, 0
+    if steps is None:
+        return cadence.position(number), None
+    return cadence.epoch(number, steps), cadence.step(number, steps)
+
+
+def _epoch_type(known: Sequence[TrialFacts]) -> str:
+    return "float64" if any(facts.config.cadence.in_steps for facts in known) else "int64"
 
 
 def scalar_columns(values: Mapping[str, float], label: str | None = None) -> dict[str, float]:
@@ -140,22 +158,23 @@ def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) 
 
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
-    """Parses the artifact curvature.json of a run. Returns a mapping from epochs to vectors by column."""
+    """Parses the artifact curvature.json of a run. Returns a mapping from record numbers to vectors by column."""
     rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
-    found = {int(row["epoch"]): sample_columns(row) for row in rows}
+    found = {int(row.get("number", row["epoch"])): sample_columns(row) for row in rows}  # epoch: version 0.1
     return {epoch: row for epoch, row in found.items() if row}
 
 
 def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
     state = trial_status(trial, config, driver_since).state
     last = next(reversed(trial.attempts()), None)
-    commits = [trial.read(epoch) for epoch in trial.epochs() if epoch <= config.epochs]
+    commits = [trial.read(epoch) for epoch in trial.epochs() if epoch <= config.records]
     records = [commit.record for commit in commits]
     return TrialFacts(
         config,
         state,
         _scalars(trial, records),
-        {record.epoch: found for record in records if (found := sample_columns(record.vectors()))},
+        {record.number: found for record in records if (found := sample_columns(record.vectors()))},
+        next((steps for record in records if (steps := record.steps_per_epoch)), None),
         failure=failure_line(last.reason) if state is State.FAILED and last else None,
         commit=last.provenance.commit if last else None,
         host=last.provenance.host if last else None,
@@ -166,10 +185,10 @@ def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) 
 
 
 def _scalars(trial: TrialStore, records: list[EpochRecord]) -> dict[int, dict[str, float]]:
-    found = {record.epoch: scalar_columns(record.metrics()) for record in records}
+    found = {record.number: scalar_columns(record.metrics()) for record in records}
     for label in trial.remeasurements.labels():
         for record in trial.remeasurements.records(label, max(found, default=-1)):
-            found[record.epoch] |= scalar_columns(record.metrics(), label)
+            found[record.number] |= scalar_columns(record.metrics(), label)
     return found
 
 
@@ -179,7 +198,7 @@ def _trials(sweep: Sweep, known: Sequence[TrialFacts]) -> pd.DataFrame:
         rows[name] = [getattr(facts, name, None) for facts in known]
     rows["label"] = [sweep.label(facts.config) for facts in known]
     rows["state"] = [facts.state.value for facts in known]
-    rows["last_epoch"] = [max(facts.scalars, default=-1) for facts in known]
+    rows["last_epoch"] = [_moment(facts, max(facts.scalars))[0] if facts.scalars else -1 for facts in known]
     flat = [facts.config.flat() for facts in known]
     rows |= {key: [row.get(key) for row in flat] for key in dict.fromkeys(key for row in flat for key in row)}
     return pd.DataFrame({name: _column(values) for name, values in rows.items()})
@@ -206,8 +225,8 @@ def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
     columns = [quantity.column for quantity in VECTORS]
     columns += sorted({c for facts in known for row in facts.samples.values() for c in row if c.endswith(NAMES)})
     rows = [
-        [facts.config.trial_id, epoch, *(list(row[c]) if c in row else None for c in columns)]
+        [facts.config.trial_id, _moment(facts, number)[0], *(list(row[c]) if c in row else None for c in columns)]
         for facts in known
-        for epoch, row in sorted(facts.samples.items())
+        for number, row in sorted(facts.samples.items())
     ]
-    return pd.DataFrame(rows, columns=[*KEYS, *columns]).astype({"trial_id": "str", "epoch": "int64"})
+    return pd.DataFrame(rows, columns=[*KEYS, *columns]).astype({"trial_id": "str", "epoch": _epoch_type(known)})

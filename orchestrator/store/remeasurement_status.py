@@ -35,11 +35,11 @@ def remeasurement_status(trial: TrialStore, config: TrialConfig, label: str, eve
         label: the label of the measurement.
         every: only epochs that are multiples of this number count.
     """
-    measured = [e for e in trial.remeasurements.epochs(label) if e <= config.epochs and e % every == 0]
-    commits = trial.with_checkpoint(config.epochs, every)
+    measured = [e for e in trial.remeasurements.epochs(label) if e <= config.records and e % every == 0]
+    commits = trial.with_checkpoint(config.records, every)
     return RemeasurementStatus(
         tuple(measured),
-        tuple(commit for commit in commits if commit.record.epoch not in measured and not commit.record.diverged),
-        tuple(commit.record.epoch for commit in commits if commit.record.diverged),
+        tuple(commit for commit in commits if commit.record.number not in measured and not commit.record.diverged),
+        tuple(commit.record.number for commit in commits if commit.record.diverged),
         bool(trial.epochs()),
     )

@@ -177,16 +177,16 @@ class TrialStore:
         """
         self.check_claim()
         committed = self.epochs()
-        if record.epoch in committed:
+        if record.number in committed:
             return False  # do not write the checkpoint: it could replace the committed one of this attempt
         name = self._checkpoints.write(record, checkpoint, attempt)
         claim = self._claim.number if self._claim else 0
-        previous = self._commit_of(record.epoch - 1) if record.epoch - 1 in committed else None
+        previous = self._commit_of(record.number - 1) if record.number - 1 in committed else None
         previous_ms = previous.record.timestamp_ms if previous else None
         commit = Commit(record, data_digest, attempt, name, digest(checkpoint), keep, claim, previous_ms)
         try:
             self.check_claim()
-            created = self._commits.create(record.epoch, commit.to_bytes())
+            created = self._commits.create(record.number, commit.to_bytes())
         except SupersededError:
             with contextlib.suppress(StorageError):
                 self._checkpoints.delete(name)
@@ -194,8 +194,8 @@ class TrialStore:
         if not created:
             self._checkpoints.delete(name)
             return False
-        self._known[record.epoch] = commit
-        self._checkpoints.delete_old(record.epoch, sorted([*committed, record.epoch]), self._commit_of)
+        self._known[record.number] = commit
+        self._checkpoints.delete_old(record.number, sorted([*committed, record.number]), self._commit_of)
         return True
 
     def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:
@@ -218,7 +218,7 @@ class TrialStore:
         stored = self._checkpoints.by_epoch()
         epochs = [epoch for epoch in self.epochs() if epoch in stored and epoch <= last_epoch and epoch % every == 0]
         commits = filter(None, map(self.read_intact, epochs))
-        return [commit for commit in commits if commit.checkpoint in stored[commit.record.epoch]]
+        return [commit for commit in commits if commit.checkpoint in stored[commit.record.number]]
 
     def read_checkpoint(self, commit: Commit) -> bytes | None:
         """The checkpoint of a commit; None if it was deleted.

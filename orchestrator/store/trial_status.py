@@ -21,7 +21,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing is left to do: all epochs exist, or the trial diverged, which is a result."""
+        """Whether nothing is left to do: all records exist, or the trial reached `stop` or diverged, also a result."""
         return self in (State.COMPLETED, State.DIVERGED)
 
 
@@ -61,7 +61,7 @@ def trial_status(
             has not ended was killed.
         suspects: epochs that a reader found damaged. They are read again, and so is the last epoch.
     """
-    epochs = [epoch for epoch in trial.epochs() if epoch <= config.epochs]
+    epochs = [epoch for epoch in trial.epochs() if epoch <= config.records]
     last = epochs[-1] if epochs else -1
     commit = trial.read_intact(last) if epochs else None
     record = commit.record if commit else None
@@ -71,12 +71,12 @@ def trial_status(
     ended_ms = record.timestamp_ms if record else None
     digest = commit.data_digest if commit else None
     if record and record.diverged and intact == last + 1:
-        return TrialStatus(State.DIVERGED, last, config.epochs, None, ended_ms, data_digest=digest)
-    if intact == config.epochs + 1:
-        return TrialStatus(State.COMPLETED, last, config.epochs, None, ended_ms, data_digest=digest)
+        return TrialStatus(State.DIVERGED, last, config.records, None, ended_ms, data_digest=digest)
+    if intact == config.records + 1 or (record and config.ends_at(record) and intact == last + 1):
+        return TrialStatus(State.COMPLETED, last, config.records, None, ended_ms, data_digest=digest)
     attempt = next(reversed(trial.attempts()), None)
     state = _unfinished(attempt, intact, driver_since)
-    return TrialStatus(state, intact - 1, config.epochs, attempt, ended_ms, tuple(damaged), digest)
+    return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest)
 
 
 def _unfinished(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:

@@ -5,13 +5,17 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from orchestrator.study.cadence import Cadence, RecordEvery
 from orchestrator.study.data_config import AugmentationConfig, Data
 from orchestrator.study.fields import NOT_IDENTITY, Config, PositiveInt, counts_for_identity
 from orchestrator.study.loss_config import CrossEntropyConfig, Loss
 from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from orchestrator.study.record import EpochRecord
+from orchestrator.study.stop_config import Stop
 
 SCHEMA = 1
 """Version of the config format, which is part of every trial id. It changes only if the meaning of a field changes."""
@@ -20,10 +24,12 @@ Estimator = Literal["lanczos", "exact_trace", "sampled_trace", "algorithm1"]
 
 
 class MeasurementConfig(Config):
-    """The estimators that run after every epoch, and the fraction of the training images that they use."""
+    """The estimators that run at records, and the fraction of the training images that they use."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
+    every: PositiveInt = 1
+    """Only records whose number is a multiple of this are measured."""
     lanczos_products: PositiveInt = 10
     lanczos_coarse_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Each step of the coarse stage, which computes the start vector of Lanczos, uses at most this fraction of the
@@ -31,6 +37,7 @@ class MeasurementConfig(Config):
     lanczos_tolerance: Annotated[float, Field(ge=0)] = 0.0
     """Lanczos stops once lambda_max has converged to this relative accuracy; 0.0: it uses all products."""
     algorithm1_every: PositiveInt = 1
+    """Algorithm 1 runs in measured records whose number is a multiple of this."""
     algorithm1_iterations: PositiveInt = 10
     algorithm1_probes: Annotated[int, Field(ge=2)] = 10
 
@@ -64,7 +71,16 @@ class TrialConfig(Config):
     schedule: Schedule = ConstantSchedule(name="constant")
     batch_size: int | Literal["full"] = 64
     """``full``: all training images in one batch, in the fixed order of the data."""
-    epochs: Annotated[int, Field(ge=1, json_schema_extra=NOT_IDENTITY)]
+    steps: Annotated[int | None, Field(ge=1, json_schema_extra=NOT_IDENTITY)] = None
+    """Length of the trial in optimizer steps; None if it is given by `epochs`."""
+    epochs: Annotated[int | None, Field(ge=1, json_schema_extra=NOT_IDENTITY, validate_default=True)] = None
+    """Length of the trial in epochs; None if it is given by `steps`."""
+    record_every: str = "1 epoch"
+    """Distance between two records: ``5 epochs`` if the trial lasts epochs, ``50 steps`` if it lasts steps."""
+    evaluate_every: PositiveInt = 1
+    """Validation, test and shifted samples are evaluated in records whose number is a multiple of this."""
+    stop: Stop | None = None
+    """Ends the trial before its last record."""
     measurement: MeasurementConfig = MeasurementConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -75,12 +91,43 @@ class TrialConfig(Config):
             raise ValueError("must be an integer of at least 1, or full")
         return size
 
+    @field_validator("record_every", mode="before")
+    @classmethod
+    def _epochs_or_steps(cls, text: object) -> str:
+        return str(RecordEvery.parse(text))
+
+    @field_validator("epochs")
+    @classmethod
+    def _required_without_steps(cls, epochs: int | None, info: ValidationInfo) -> int | None:
+        if epochs is None and info.data.get("steps", 0) is None:  # an invalid value of steps is reported by itself
+            raise PydanticCustomError("missing_length", "is required and not given; write epochs: N, or steps: N")
+        return epochs
+
+    @model_validator(mode="after")
+    def _one_length_in_the_unit_of_records(self) -> Self:
+        every = RecordEvery.parse(self.record_every)
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}, expected only one; remove the other")
+        if self.steps is not None and every.unit == "epoch":
+            raise ValueError(
+                f"record_every is {self.record_every}, expected a number of steps in a trial that lasts {self.steps} "
+                "steps; write for example record_every: 50 steps, or give the length as epochs: N"
+            )
+        if self.epochs is not None and every.unit == "step":
+            raise ValueError(
+                f"record_every is {self.record_every}, expected a number of epochs in a trial that lasts epochs: "
+                f"{self.epochs}; give the length as steps: N, where N is epochs times batches per epoch, or write for "
+                "example record_every: 1 epoch"
+            )
+        return self
+
     @model_validator(mode="after")
     def _warmup_ends_before_training(self) -> Self:
-        if isinstance(self.schedule, CosineSchedule) and self.schedule.warmup_epochs >= self.epochs:
+        epochs = self.epochs
+        if isinstance(self.schedule, CosineSchedule) and epochs and self.schedule.warmup_epochs >= epochs:
             raise ValueError(
                 f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, expected less than epochs, which is "
-                f"{self.epochs}: cosine annealing needs epochs after the warm-up"
+                f"{epochs}: cosine annealing needs epochs after the warm-up"
             )
         return self
 
@@ -89,11 +136,11 @@ class TrialConfig(Config):
         """Twelve hexadecimal digits of a digest over the fields that differ from their defaults.
 
         So adding a field with a default changes no existing id. The id does not depend on paths. It depends on the
-        number of epochs only if the schedule does. Otherwise a shorter trial equals the beginning of a longer one.
+        length of the trial only if its records do. Otherwise a shorter trial equals the beginning of a longer one.
         """
         content = {"schema": SCHEMA, **_identity(self)}
-        if self.schedule_needs_epochs:
-            content["epochs"] = self.epochs
+        if self.records_need_length:
+            content |= {"steps": self.steps} if self.cadence.in_steps else {"epochs": self.epochs}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -105,10 +152,35 @@ class TrialConfig(Config):
         """
         return images if self.batch_size == "full" else self.batch_size
 
+    def steps_per_epoch(self, images: int) -> int:
+        """Number of batches in an epoch of this many training images."""
+        return -(-images // self.images_per_batch(images))
+
     @property
-    def schedule_needs_epochs(self) -> bool:
-        """Whether the learning rate of the first epochs depends on the total number of epochs."""
-        return isinstance(self.schedule, CosineSchedule)
+    def cadence(self) -> Cadence:
+        """The moments of the records."""
+        length = self.epochs if self.steps is None else self.steps
+        assert length is not None, "validated"
+        return Cadence(RecordEvery.parse(self.record_every), length)
+
+    @property
+    def records(self) -> int:
+        """The number of the last record. Record 0 is the untrained model."""
+        return self.cadence.last
+
+    @property
+    def records_need_length(self) -> bool:
+        """Whether the content or moments of records depend on the total length of the trial."""
+        return isinstance(self.schedule, CosineSchedule) or self.cadence.uneven
+
+    def ends_at(self, record: EpochRecord) -> bool:
+        """Whether the trial is complete with this record, although it is not the last."""
+        return self.stop is not None and not record.diverged and self.stop.reached(record.metrics())
+
+    def until(self, number: int) -> Self:
+        """The same trial with this record as its last one, but at least record 1."""
+        name = "steps" if self.cadence.in_steps else "epochs"
+        return self.model_copy(update={name: max(1, number) * self.cadence.every.count})
 
     def flat(self) -> dict[str, Any]:
         """All fields by dotted name, ``{"optimizer.lr": 0.05, ...}``."""

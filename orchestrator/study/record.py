@@ -1,4 +1,4 @@
-"""The record of an epoch. Its fields declare the key, unit, axis label and meaning of every quantity.
+"""The record of one moment of a trial. Its fields declare the key, unit, axis label and meaning of every quantity.
 
 MLflow keys, columns of tables and axis labels are derived from the fields of `EpochRecord`. A new quantity needs
 changes only in this file and in ``training/measurement/``.
@@ -42,16 +42,22 @@ def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The quantities measured after an epoch. Epoch 0 is the untrained model. None: not measured.
+    """The quantities measured at one moment of a trial, by default after every epoch. None: not measured.
 
     Losses are means over samples, in nats for cross-entropy. Accuracies are fractions; real targets have R2 instead.
     The Hessian is taken of the mean training loss over the measurement subset, without weight decay and with the model
     in eval mode. Its unit, "loss", is the unit of the loss per squared parameter.
     """
 
-    epoch: int
+    number: int
+    """Position in the trial, and key in the store. Record 0 is the untrained model."""
     timestamp_ms: int
-    """End of the epoch (Unix time in ms). It is the time of each point in MLflow, which stores equal points once."""
+    """End of the measurement (Unix time in ms). It is the time of each point in MLflow, which stores equal points once.
+    """
+    epoch: float = field(default=math.nan, kw_only=True)
+    """Epochs of training before this record; an int if whole. By default the number of the record."""
+    step: int | None = field(default=None, kw_only=True)
+    """Optimizer steps before this record; None in records of version 0.1."""
 
     loss_train: float | None = _quantity(
         "loss/train", "loss", "training loss", "mean loss over the measurement subset, eval mode"
@@ -162,6 +168,15 @@ class EpochRecord:
         "z'(H - G)z of each probe z, with the Hessian H and the Gauss-Newton matrix G", default=(),
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        if self.epoch != self.epoch:  # not given
+            object.__setattr__(self, "epoch", self.number)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps of an epoch; None for record 0 and records of version 0.1."""
+        return round(self.step / self.epoch) if self.step else None
+
     @property
     def diverged(self) -> bool:
         """Whether the training loss is missing, infinite or NaN. The trial then ends: a result, not a failure."""
@@ -184,7 +199,7 @@ class EpochRecord:
         return {key: value for key, value in values.items() if value not in _NOTHING}
 
     def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
-        """The pairs of values, by key, that are not bit-identical in two records of an epoch.
+        """The pairs of values, by key, that are not bit-identical in two records of one moment.
 
         Times are ignored, and so are quantities that only one of the records has because the other is of version 0.1.
         """
@@ -198,11 +213,17 @@ class EpochRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The measured values by field name, as JSON types."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in _NOTHING}
+        content = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in _NOTHING}
+        if content["epoch"] != content["number"]:
+            return content
+        del content["epoch"]
+        return {"epoch": content.pop("number"), **content}  # the format of version 0.1, which has one record per epoch
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
         """The inverse of `to_json`. Unknown keys, written by newer versions, are ignored."""
+        if "number" not in content:
+            content = {"number": content["epoch"], **content}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in _NAMES}
         return cls(**values)
 

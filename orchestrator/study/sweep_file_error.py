@@ -71,7 +71,7 @@ def _issue(details: ErrorDetails, model: type[BaseModel], root: str, origins: Ma
     parts, owner = _walk(details["loc"], model)
     # If a combination of values is invalid, the message already contains the values.
     combination = details["type"] == "value_error" and isinstance(details["input"], dict)
-    value: object = ... if details["type"] == "missing" or combination else details["input"]
+    value: object = ... if details["type"].startswith("missing") or combination else details["input"]
     if details["type"] == "union_tag_invalid":
         parts, value = [*parts, "name"], details["input"]["name"]
     dotted = ".".join(parts)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 POINTS_PER_REQUEST = 25_000  # limit of an MLflow server
 RUNS_PER_REQUEST = 100  # MLflow's limit
-Point = tuple[str, str, int, float]  # run, key, epoch, value
+Point = tuple[str, str, int, float]  # run, key, step, value
 
 
 class TrackerContentError(ValueError):
@@ -93,25 +93,29 @@ def _ship(name: str) -> str:
 
 
 def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points: list[Point]) -> TrialFacts:
-    epochs = range(min(run.shipped_epoch, config.epochs) + 1)
-    values: dict[int, dict[str, float]] = {epoch: {} for epoch in epochs}
-    for _, key, epoch, value in points:
-        if epoch in values:
-            if key in values[epoch]:
+    epochs = range(min(run.shipped_epoch, config.records) + 1)
+    numbers = {config.cadence.position(number): number for number in epochs}
+    values: dict[int, dict[str, float]] = {number: {} for number in epochs}
+    what = "step" if config.cadence.in_steps else "epoch"
+    for _, key, step, value in points:
+        if step in numbers:
+            row = values[numbers[step]]
+            if key in row:
                 raise TrackerContentError(
-                    f"run {run.run_id} has two points of {key} at epoch {epoch}; delete the run, then {_ship('SWEEP')}"
+                    f"run {run.run_id} has two points of {key} at {what} {step}; delete the run, then {_ship('SWEEP')}"
                 )
-            values[epoch][key] = value
-    if empty := [epoch for epoch, row in values.items() if not row]:
-        raise TrackerContentError(f"run {run.run_id} lacks epoch {empty[0]}; delete the run, then {_ship('SWEEP')}")
+            row[key] = value
+    if empty := [step for step, number in numbers.items() if not values[number]]:
+        raise TrackerContentError(f"run {run.run_id} lacks {what} {empty[0]}; delete the run, then {_ship('SWEEP')}")
     tags = run.tags
     begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags describe the sweep's driver
     vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_EPOCH in tags else {}
     return TrialFacts(
         config,
         _state(run),
-        {epoch: _columns(row) for epoch, row in values.items()},
-        {epoch: row for epoch, row in vectors.items() if epoch in values},
+        {number: _columns(row) for number, row in values.items()},
+        {number: row for number, row in vectors.items() if number in values},
+        int(tags[labels.STEPS_PER_EPOCH]) if labels.STEPS_PER_EPOCH in tags else None,
         failure=tags.get(labels.FAILURE),
         commit=tags.get("mlflow.source.git.commit") if begun else None,
         host=tags.get("host") if begun else None,

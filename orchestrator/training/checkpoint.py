@@ -1,6 +1,7 @@
-"""Checkpoints: the state of a trial after an epoch, as bytes that can be loaded on any device."""
+"""Checkpoints: the state of a trial at a record, as bytes that can be loaded on any device."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,20 +11,42 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.models.build import build_model
 from orchestrator.training.optimizers.user_optimizer import INITIAL_LR
+from orchestrator.training.streams import NoiseState
 
 
-def snapshot(epoch: int, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
-    """Returns the checkpoint after an epoch: weights, buffers and the optimizer's state."""
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a trial, from which training continues."""
+
+    number: int
+    """Number of the record."""
+    step: int | None = None
+    """Optimizer steps so far; None in checkpoints of version 0.1."""
+    noise: NoiseState | None = None
+    """State of the global generators; None between two epochs, since every epoch seeds them."""
+    epoch: float = 0
+    """Epochs so far, for readers of the file."""
+
+
+def snapshot(moment: Moment, model: nn.Module, optimizer: optim.Optimizer) -> bytes:
+    """Returns a checkpoint: weights, buffers, the optimizer's state, and the moment of the trial."""
     state = optimizer.state_dict()
     groups = [{**group, "lr": _number(group["lr"])} if "lr" in group else group for group in state["param_groups"]]
     buffer = io.BytesIO()
-    content = {"epoch": epoch, "model": model.state_dict(), "optimizer": {**state, "param_groups": groups}}
+    content = {
+        "epoch": moment.epoch,
+        "number": moment.number,
+        "steps": moment.step,
+        "noise": moment.noise,
+        "model": model.state_dict(),
+        "optimizer": {**state, "param_groups": groups},
+    }
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> int:
-    """Loads a checkpoint into a model and its optimizer on any device. Returns the epoch of the checkpoint.
+def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> Moment:
+    """Loads a checkpoint into a model and its optimizer on any device. Returns the moment of the checkpoint.
 
     The optimizer keeps its own learning rate and flags, which depend on the device. Other values of parameter groups
     come from the checkpoint, because an optimizer may keep state there.
@@ -37,8 +60,8 @@ def restore(checkpoint: bytes, model: nn.Module, optimizer: optim.Optimizer) -> 
         for own, group in zip(optimizer.param_groups, saved["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({**saved, "param_groups": groups})
-    epoch: int = state["epoch"]
-    return epoch
+    # Version 0.1 stored one checkpoint per epoch, and only its epoch.
+    return Moment(state.get("number", state["epoch"]), state.get("steps"), state.get("noise"), state["epoch"])
 
 
 def load_model(config: TrialConfig, data: DataSplits, device: torch.device, checkpoint: bytes) -> nn.Module:

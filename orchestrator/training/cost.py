@@ -25,11 +25,12 @@ from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
-from orchestrator.training.loop import fitting_model, train_epoch
+from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.trainer import train_epoch
 
 _TRAINED_STEPS = 100
 """Training steps before a measurement is timed, because Lanczos needs twice as many products without training."""
@@ -171,7 +172,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
             # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
-        record = EpochRecord(epoch=part.epoch, timestamp_ms=0, loss_train=1.0)
+        record = EpochRecord(number=part.epoch, timestamp_ms=0, loss_train=1.0)
         return measurement.complete(record, model).time_measure_seconds or 0.0
 
     images = min(len(inputs), 2 * chunk)

@@ -1,4 +1,4 @@
-"""Losses and scores of a model after an epoch."""
+"""Losses and scores of a model at a record."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import Samples
@@ -20,7 +21,12 @@ from orchestrator.training.scores import SCORES, Score
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, data: DataSplits, subset: tuple[Tensor, Tensor], epoch: int, loss: Loss = CROSS_ENTROPY
+    model: nn.Module,
+    data: DataSplits,
+    subset: tuple[Tensor, Tensor],
+    number: int,
+    loss: Loss = CROSS_ENTROPY,
+    held_out: bool = True,
 ) -> EpochRecord:
     """Returns a record with the losses and the scores of the model in eval mode: accuracies, or R2 for real targets.
 
@@ -28,21 +34,31 @@ def evaluate(
         model: on the device of the data. It stays in eval mode.
         data: contains the validation and test samples. Without validation samples their quantities are omitted.
         subset: inputs and targets of the measurement subset, used for the training loss and score.
-        epoch: epoch number of the record.
+        number: number of the record.
         loss: the loss of the trial.
+        held_out: whether to evaluate validation, test and shifted samples too.
     """
     started = time.perf_counter()
     model.eval()
     size = evaluation_batch(subset[0].device, data.shape)
     evaluation = _Evaluation(model, loss, data.task)
-    fields = {
-        **evaluation.of("train", zip(*(part.split(size) for part in subset), strict=True)),
-        **evaluation.of("validation", _batches(data, data.validation, size)),
-        **evaluation.of("test", _batches(data, data.test, size)),
-        **evaluation.of("ood", _batches(data, data.test, size, shifted=True)),
-    }
+    fields = evaluation.of("train", zip(*(part.split(size) for part in subset), strict=True))
+    if held_out:
+        fields |= evaluation.of("validation", _batches(data, data.validation, size))
+        fields |= evaluation.of("test", _batches(data, data.test, size))
+        fields |= evaluation.of("ood", _batches(data, data.test, size, shifted=True))
     seconds = time.perf_counter() - started
-    return replace(EpochRecord(epoch, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
+    return replace(EpochRecord(number, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
+
+
+def check_stop(config: TrialConfig, data: DataSplits) -> None:
+    """Raises ValueError if `stop` names a quantity that the records of this data do not have."""
+    parts = ["train", "validation", "test", "ood"] if len(data.validation) else ["train", "test", "ood"]
+    recorded = [f"{name}/{part}" for name in ("loss", SCORES[data.task]().name) for part in parts]
+    if config.stop and config.stop.key not in recorded:
+        raise ValueError(
+            f"stop names {config.stop.key}, which is not recorded for this data; use one of: {', '.join(recorded)}"
+        )
 
 
 def evaluation_batch(device: torch.device, shape: tuple[int, ...]) -> int:

@@ -34,7 +34,7 @@ def frames(trials: list[TrialConfig], columns: dict[str, np.ndarray], **samples:
     for place, config in enumerate(trials):
         rows = {
             epoch: {name: float(values[place, epoch]) for name, values in columns.items()}
-            for epoch in range(config.epochs + 1)
+            for epoch in range(config.records + 1)
         }
         facts.append(
             TrialFacts(

@@ -13,7 +13,7 @@ def commit_epochs(store: TrialStore, epochs: Iterable[int], last_loss: float = 1
     """Commits epochs; the last one has `last_loss`."""
     *before, last = epochs
     for epoch in [*before, last]:
-        record = EpochRecord(epoch=epoch, timestamp_ms=1000 + epoch, loss_train=last_loss if epoch == last else 1.0)
+        record = EpochRecord(number=epoch, timestamp_ms=1000 + epoch, loss_train=last_loss if epoch == last else 1.0)
         assert store.commit(record, b"state", "digest", "attempt")
 
 

@@ -42,7 +42,7 @@ SWEEP = Sweep(
 
 def record(epoch: int, loss: float = 0.5) -> EpochRecord:
     """A record that is different for every epoch."""
-    return EpochRecord(epoch=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
+    return EpochRecord(number=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
 
 
 def checkpoint(epoch: int) -> bytes:
@@ -54,7 +54,7 @@ def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasur
     """The remeasurement of an epoch."""
     content = {
         "record": EpochRecord(
-            epoch=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)
+            number=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)
         ),
         "measurement": MeasurementConfig(fraction=0.5, estimators=("lanczos",)),
         "checkpoint_digest": "c" * 64,

@@ -44,8 +44,8 @@ def storage(tmp_path: Path) -> Storage:
 
 def test_epochs_are_rows_and_quantities_are_columns(storage: Storage) -> None:
     frame = read_frames(storage, "toy").epochs
-    assert list(frame.columns[:2]) == ["trial_id", "epoch"]
-    assert list(frame.columns[2 : 2 + len(SCALARS)]) == [quantity.column for quantity in SCALARS]
+    assert list(frame.columns[:3]) == ["trial_id", "epoch", "step"]
+    assert list(frame.columns[3 : 3 + len(SCALARS)]) == [quantity.column for quantity in SCALARS]
     whole = next(iter(_sweep().by_id))
     rows = frame[frame.trial_id == whole]
     assert rows.epoch.tolist() == [0, 1, 2], "later epochs belong to another sweep"

@@ -22,7 +22,7 @@ def attempt(trial: TrialStore, name: str, code: dict[str, bytes], epoch: int | N
     """Stores an attempt, and an epoch that it committed."""
     trial.write_attempt(Attempt(name, 1000, 0, capture(code), {"threads": 1}, "completed", claim=claim))
     if epoch is not None:
-        assert trial.commit(EpochRecord(epoch=epoch, timestamp_ms=1), b"state", "data", name)
+        assert trial.commit(EpochRecord(number=epoch, timestamp_ms=1), b"state", "data", name)
 
 
 def test_the_code_of_a_trial_is_that_of_the_attempt_behind_its_last_epoch(trial: TrialStore) -> None:

@@ -31,6 +31,7 @@ from orchestrator.study.optimizer_config import (
     SgdConfig,
     StepSchedule,
 )
+from orchestrator.study.stop_config import StopConfig
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
 """A trial with all defaults."""
@@ -181,6 +182,7 @@ measurements = st.builds(
     estimators=st.lists(st.sampled_from(get_args(Estimator)), unique=True)
     .filter(lambda names: not {"exact_trace", "sampled_trace"} <= set(names))
     .map(tuple),
+    every=_count,
     lanczos_products=st.integers(min_value=2, max_value=10**6),
     lanczos_coarse_fraction=st.floats(min_value=0, max_value=1, exclude_max=True),
     lanczos_tolerance=st.floats(min_value=0, allow_nan=False, allow_infinity=False),
@@ -188,16 +190,30 @@ measurements = st.builds(
     algorithm1_iterations=_count,
     algorithm1_probes=st.integers(min_value=2, max_value=10**6),
 )
-trials = st.builds(
-    TrialConfig,
-    model=models,
-    data=data,
-    augmentation=st.builds(AugmentationConfig, flip=st.booleans(), crop=st.integers(min_value=0, max_value=100)),
-    optimizer=optimizers,
-    schedule=schedules,
-    batch_size=_count | st.just("full"),
-    epochs=_count,
-    measurement=measurements,
-    seed=st.integers(min_value=0, max_value=2**31 - 1),
+_length = {
+    "epochs": _count,
+    "record_every": st.just("1 epoch") | _count.map("{} epochs".format),
+}
+_length_in_steps = {
+    "steps": _count,
+    "record_every": _count.map("{} steps".format),
+}
+_stops = st.none() | st.builds(
+    StopConfig,
+    key=st.sampled_from(["loss/train", "accuracy/validation", "r2/ood"]),
+    threshold=st.floats(allow_nan=False, allow_infinity=False),
 )
+_any_trial: dict[str, Any] = {
+    "model": models,
+    "data": data,
+    "augmentation": st.builds(AugmentationConfig, flip=st.booleans(), crop=st.integers(min_value=0, max_value=100)),
+    "optimizer": optimizers,
+    "schedule": schedules,
+    "batch_size": _count | st.just("full"),
+    "evaluate_every": _count,
+    "stop": _stops,
+    "measurement": measurements,
+    "seed": st.integers(min_value=0, max_value=2**31 - 1),
+}
+trials = st.builds(TrialConfig, **_any_trial, **_length) | st.builds(TrialConfig, **_any_trial, **_length_in_steps)
 """Any valid trial."""

@@ -21,7 +21,10 @@ trial:
 TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample, trial"
 
 
-TRIAL = "valid here: augmentation, batch_size, data, epochs, loss, measurement, model, optimizer, schedule, seed"
+TRIAL = (
+    "valid here: augmentation, batch_size, data, epochs, evaluate_every, loss, measurement, model, optimizer, "
+    "record_every, schedule, seed, steps, stop"
+)
 
 
 OPTIMIZERS = "adagrad, adam, adamw, package.module:Class, rmsprop, sgd"
@@ -37,7 +40,7 @@ ADAM = "valid here: beta1, beta2, eps, gradient_clip, lr, name, sam, weight_deca
 
 
 MEASUREMENT = (
-    "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, fraction,"
+    "valid here: algorithm1_every, algorithm1_iterations, algorithm1_probes, estimators, every, fraction,"
     " lanczos_coarse_fraction, lanczos_products, lanczos_tolerance"
 )
 

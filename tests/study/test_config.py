@@ -207,6 +207,7 @@ OTHER: dict[str, Any] = {
     "batch_size": 65,
     "measurement.fraction": 0.2,
     "measurement.estimators": ("lanczos",),
+    "measurement.every": 2,
     "measurement.lanczos_products": 11,
     "measurement.lanczos_coarse_fraction": 0.1,
     "measurement.lanczos_tolerance": 0.001,
@@ -215,6 +216,9 @@ OTHER: dict[str, Any] = {
     "measurement.algorithm1_probes": 11,
     "seed": 1,
     "epochs": 3,
+    "record_every": "2 epochs",
+    "evaluate_every": 2,
+    "stop": {"loss/train": 0.01},
     "data.path": "/elsewhere",
 }
 """A second value for every field except names. The golden file has a config for each name."""
@@ -238,7 +242,8 @@ BASES = [
 
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_every_other_field_changes_the_id(base: TrialConfig) -> None:
-    fields = [key for key in base.flat() if key.rpartition(".")[2] != "name"]
+    # No trial has both epochs and steps.
+    fields = [key for key in base.flat() if key.rpartition(".")[2] != "name" and key != "steps"]
     assert set(fields) <= set(OTHER), "a new field needs another value here"
     for key in fields:
         if key == "optimizer.nesterov" and not base.flat()["optimizer.momentum"]:
@@ -272,13 +277,13 @@ def test_full_batches_change_the_id() -> None:
     assert (config(batch_size="full").images_per_batch(70), config(batch_size=100).images_per_batch(70)) == (70, 100)
 
 
-def test_only_epochs_and_paths_are_marked_as_not_identity() -> None:
+def test_only_lengths_and_paths_are_marked_as_not_identity() -> None:
     models: list[type[BaseModel]] = [TrialConfig]
     models += {type(value) for trial in NAMED.values() for value in _models(trial)}
     unmarked = {
         name for model in models for name, field in model.model_fields.items() if not counts_for_identity(field)
     }
-    assert unmarked == {"epochs", "path"}
+    assert unmarked == {"epochs", "steps", "path"}
 
 
 def _models(trial: TrialConfig) -> list[BaseModel]:
@@ -319,13 +324,13 @@ def test_defaults_are_not_chosen() -> None:
 def test_ids_are_equal_exactly_if_the_identity_fields_are(one: TrialConfig, two: TrialConfig) -> None:
     same = _counted(one) == _counted(two)
     assert (one.trial_id == two.trial_id) == same
-    if not one.schedule_needs_epochs:
-        assert with_field(one, "epochs", two.epochs).trial_id == one.trial_id
+    if not one.records_need_length and one.record_every == "1 epoch":
+        assert with_field(one, "epochs", two.epochs or 1).trial_id == one.trial_id
 
 
 def _counted(trial: TrialConfig) -> dict[str, Any]:
-    epochs = {"epochs": trial.epochs} if trial.schedule_needs_epochs else {}
-    return {key: value for key, value in trial.flat().items() if key not in NOT_COUNTED} | epochs
+    length = {"epochs": trial.epochs, "steps": trial.steps} if trial.records_need_length else {}
+    return {key: value for key, value in trial.flat().items() if key not in {*NOT_COUNTED, "steps"}} | length
 
 
 @given(trials, trials)

@@ -15,6 +15,11 @@ GRID_EMPTY = "is empty; list values by key, or remove grid for a single trial"
 NAME = "must be letters, digits, '-' and '_' only (at most 64)"
 
 
+STOP = (
+    "unknown name; did you mean 'loss/train'? valid here: accuracy/ood, accuracy/test, accuracy/train, "
+    "accuracy/validation, loss/ood, loss/test, loss/train, loss/validation, r2/ood, r2/test, r2/train, r2/validation"
+)
+
 WRONG: dict[str, tuple[str, list[str]]] = {
     # unknown keys, at every level
     "sweep key": (BASE + "gird: 1", [f"gird = 1: unknown key; did you mean 'grid'? {TOP}"]),
@@ -169,7 +174,42 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "quoted lr": (BASE.replace("0.05", "'0.05'"), ["trial.optimizer.lr = '0.05': must be a number"]),
     "list for a number": (BASE.replace("0.05", "[1]"), ["trial.optimizer.lr = [1]: must be a number"]),
     "fractional seed": (BASE + "  seed: 1.5", ["trial.seed = 1.5: must be an integer"]),
-    "no epochs": (BASE.replace("epochs: 2", "epochs:"), ["trial.epochs = None: must be an integer"]),
+    "both lengths": (
+        BASE + "  steps: 9",
+        ["trial: epochs is 2 and steps is 9, expected only one; remove the other"],
+    ),
+    "steps 0": (BASE + "  steps: 0", ["trial.steps = 0: must be greater than or equal to 1"]),
+    "no distance": (
+        BASE + "  record_every: 5",
+        ["trial.record_every = 5: must be a number of epochs or steps, for example 1 epoch, 5 epochs or 50 steps"],
+    ),
+    "records in steps": (
+        BASE + "  record_every: 5 steps",
+        [
+            "trial: record_every is 5 steps, expected a number of epochs in a trial that lasts epochs: 2; give the "
+            "length as steps: N, where N is epochs times batches per epoch, or write for example record_every: 1 epoch"
+        ],
+    ),
+    "records in epochs": (
+        BASE.replace("epochs: 2", "steps: 90"),
+        [
+            "trial: record_every is 1 epoch, expected a number of steps in a trial that lasts 90 steps; write for "
+            "example record_every: 50 steps, or give the length as epochs: N"
+        ],
+    ),
+    "stop key": (BASE + "  stop: {los/train: 1.0}", [f"trial.stop.key = 'los/train': {STOP}"]),
+    "stop keys": (
+        BASE + "  stop: {loss/train: 1.0, loss/test: 1.0}",
+        [
+            "trial.stop: names loss/train, loss/test, expected one quantity and its threshold, for example "
+            "{loss/train: 0.01}"
+        ],
+    ),
+    "stop threshold": (BASE + "  stop: {loss/train: low}", ["trial.stop.threshold = 'low': must be a number"]),
+    "no epochs": (
+        BASE.replace("epochs: 2", "epochs:"),
+        ["trial.epochs: is required and not given; write epochs: N, or steps: N"],
+    ),
     "date": (BASE + "  seed: 2024-01-01", ["trial.seed = datetime.date(2024, 1, 1): must be an integer"]),
     "numeric path": (
         BASE.replace("{name: digits}", "{name: image_folder, path: 3}"),
@@ -224,7 +264,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "trial list": ("name: x\ntrial: [1]", ["trial = [1]: must be a mapping"]),
     "trial empty": (
         "name: x\ntrial: {}",
-        [f"trial.{key}: is required and not given" for key in ("data", "optimizer", "epochs")],
+        [
+            *(f"trial.{key}: is required and not given" for key in ("data", "optimizer")),
+            "trial.epochs: is required and not given; write epochs: N, or steps: N",
+        ],
     ),
     "no lr": (BASE.replace(", lr: 0.05", ""), ["trial.optimizer.lr: is required and not given"]),
     # the grid

@@ -52,7 +52,7 @@ def record(epoch: int, seed: int = 0, loss: float | None = None) -> EpochRecord:
     lost = 2.3 * math.exp(-0.3 * epoch) + 0.02 * seed
     accuracy = 1 - 0.9 * math.exp(-0.4 * epoch) - 0.005 * seed
     return EpochRecord(
-        epoch=epoch,
+        number=epoch,
         timestamp_ms=T0 + 1000 * epoch + seed,
         loss_train=lost if loss is None else loss,
         loss_validation=lost * 1.1,
@@ -109,7 +109,7 @@ def trained(folder: Path, desired: Sweep) -> Storage:
     """Returns a storage with every trial of the sweep completed."""
     storage = manifest(folder, desired)
     for config in desired.trials:
-        train(storage, config, 0, config.epochs, State.COMPLETED)
+        train(storage, config, 0, config.records, State.COMPLETED)
     return storage
 
 
@@ -171,7 +171,7 @@ def expected_points(storage: Storage, config: TrialConfig) -> list[tuple[str, in
     return sorted(
         (key, record.epoch, record.timestamp_ms, repr(value))
         for record in storage.trial(config.trial_id).records()
-        if record.epoch <= config.epochs
+        if record.epoch <= config.records
         for key, value in record.metrics().items()
     )
 
@@ -195,14 +195,14 @@ def rows(database: Path) -> dict[str, list[Any]]:
 
 
 def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:
-    found = [{"epoch": r.epoch, **r.vectors()} for r in storage.trial(trial_id).records()]
+    found = [{"number": r.number, "epoch": r.epoch, **r.vectors()} for r in storage.trial(trial_id).records()]
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
 def measure(storage: Storage, config: TrialConfig, *epochs: int, label: str = LABEL) -> None:
     for epoch in epochs:
         record = EpochRecord(
-            epoch=epoch,
+            number=epoch,
             timestamp_ms=LATER - epoch,  # not in the order of the epochs
             hessian_lambda_max=1 / (epoch + 3),
             hessian_trace=epoch / 7,

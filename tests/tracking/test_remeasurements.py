@@ -38,7 +38,7 @@ def expected(storage: Storage, config: TrialConfig) -> list[tuple[str, int, int,
     again = [
         (f"{label}/{key}", record.epoch, record.timestamp_ms, repr(value))
         for label in measurements.labels()
-        for record in measurements.records(label, config.epochs)
+        for record in measurements.records(label, config.records)
         for key, value in record.metrics().items()
     ]
     return sorted(expected_points(storage, config) + again)
@@ -80,7 +80,7 @@ def test_finished_runs_get_new_keys(
         assert now.info.status == "FINISHED"
         assert now.data.metrics.items() >= run.data.metrics.items()
     assert artifact(shown, first, tmp_path) == [
-        {"epoch": epoch, "lanczos/history": [0.1, 1 / (epoch + 3)]} for epoch in (0, 3)
+        {"number": epoch, "epoch": epoch, "lanczos/history": [0.1, 1 / (epoch + 3)]} for epoch in (0, 3)
     ]
     tags = shown.trials[first.trial_id].data.tags
     assert tags[f"measured_again.{LABEL}"].startswith("2 checkpoints (")
@@ -130,7 +130,7 @@ def test_points_that_exceed_one_request(tmp_path: Path, uri: str) -> None:
     storage = manifest(tmp_path / "results", desired)
     config = desired.trials[0]
     train(storage, config, 0, 1)
-    measure(storage, config, *range(config.epochs + 1))
+    measure(storage, config, *range(config.records + 1))
     ship(storage, "toy", uri)
     assert_shows(uri, storage, desired)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orchestrator.training.checkpoint import load_model, restore, snapshot
+from orchestrator.training.checkpoint import Moment, load_model, restore, snapshot
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.build import build_optimizer
@@ -16,8 +16,9 @@ def test_checkpoint_contains_the_whole_optimizer_state(optimizer: dict[str, obje
     first, last = trained(epochs=1, model=NOISY_MLP, optimizer=optimizer, measurement=NOTHING)
     model = build_model(small_trial(model=NOISY_MLP).model, Signature((1, 8, 8), 10), 7)
     restored = build_optimizer(small_trial(optimizer=optimizer).optimizer, model.parameters())
-    assert restore(last.checkpoint, model, restored) == 1
-    assert snapshot(1, model, restored) == last.checkpoint
+    moment = restore(last.checkpoint, model, restored)
+    assert moment == Moment(number=1, step=5, epoch=1)
+    assert snapshot(moment, model, restored) == last.checkpoint
     assert first.checkpoint != last.checkpoint
     steps = {float(state["step"]) for state in restored.state.values() if "step" in state}
     assert steps == (set() if optimizer["name"] == "sgd" else {5.0})  # 320 images in batches of 64

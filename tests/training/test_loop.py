@@ -127,7 +127,7 @@ def test_training_equals_a_plain_loop() -> None:
         for number in range(21):
             index = order[64 * number : 64 * number + 64]
             step = 21 * (epoch - 1) + number
-            optimizer.param_groups[0]["lr"] = 0.003 * learning_rate_factor(trial.schedule, 2, 21, step)
+            optimizer.param_groups[0]["lr"] = 0.003 * learning_rate_factor(trial.schedule, 42, 21, step)
             optimizer.zero_grad()
             outputs = model(data.normalise(changes.apply(data.train.inputs[index], index)))
             cross_entropy(outputs, data.train.targets[index]).backward()

@@ -24,7 +24,7 @@ class SweepRemeasurement:
 
     def due_epochs(self, trial_id: str) -> set[int]:
         """Returns the epochs of a trial that are still to be measured."""
-        return {commit.record.epoch for commit in self.trials[trial_id].due}
+        return {commit.record.number for commit in self.trials[trial_id].due}
 
     @property
     def todo(self) -> list[str]:
@@ -104,7 +104,7 @@ def remeasured_lines(sweep: Sweep, storage: Storage) -> list[str]:
     for trial_id, config in sweep.by_id.items():
         remeasurements = storage.trial(trial_id).remeasurements
         for label in remeasurements.labels():
-            count = sum(epoch <= config.epochs for epoch in remeasurements.epochs(label))
+            count = sum(epoch <= config.records for epoch in remeasurements.epochs(label))
             found.setdefault(label, []).append(count)
     return [
         f"measured again: {label}: {counted(sum(counts), 'checkpoint')} of {counted(len(counts), 'trial')}"

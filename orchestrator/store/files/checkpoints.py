@@ -30,7 +30,7 @@ class Checkpoints:
 
     def write(self, record: EpochRecord, content: bytes, attempt: str) -> str:
         """Stores the state after an epoch. Returns the name of the checkpoint, for the commit that refers to it."""
-        name = f"{record.epoch:05d}-{record.timestamp_ms}ms-{attempt}"
+        name = f"{record.number:05d}-{record.timestamp_ms}ms-{attempt}"
         self._files.write_in_place(f"{self._folder}/{name}", content)
         return name
 

@@ -51,7 +51,7 @@ class Commit:
         if strict_json.may_have_texts(content):
             fields["record"] = strict_json.restore_numbers(fields["record"])
         commit = cls(**{**fields, "record": EpochRecord.from_json(fields["record"])})
-        if commit.record.epoch != epoch:
+        if commit.record.number != epoch:
             raise ValueError("the commit belongs to another epoch")
         return commit
 

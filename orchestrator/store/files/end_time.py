@@ -29,5 +29,5 @@ def recovered_end_ms(epoch: int, following: Commit | None, checkpoints: list[str
     times = {int(match[1]) for match in map(_CHECKPOINT.fullmatch, checkpoints) if match}
     if len(times) == 1:
         return times.pop()
-    found = re.search(rb'"epoch": %d,\s+"timestamp_ms": ([0-9]+),' % epoch, damaged)
+    found = re.search(rb'"(?:number|epoch)": %d,\s+"timestamp_ms": ([0-9]+),' % epoch, damaged)
     return int(found[1]) if found else None

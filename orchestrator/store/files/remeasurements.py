@@ -90,7 +90,7 @@ class Remeasurements:
     def add(self, label: str, measured: Remeasurement) -> bool:
         """Stores a remeasurement. If the epoch already has one with this label, changes nothing and returns False."""
         write_attachments(self._files, measured.provenance)
-        return self._of(label).create(measured.record.epoch, measured.to_bytes())
+        return self._of(label).create(measured.record.number, measured.to_bytes())
 
     def _of(self, label: str) -> NumberedFiles:
         return NumberedFiles(self._files, f"{self._folder}/{label}", digits=5)

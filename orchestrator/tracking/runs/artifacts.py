@@ -42,12 +42,12 @@ def curvature_file(label: str) -> str:
 
 
 def curvature_json(records: Iterable[EpochRecord]) -> str:
-    """Returns the raw samples behind the curves as JSON, one object per epoch.
+    """Returns the raw samples behind the curves as JSON, one object per record.
 
-    An object looks like ``{"epoch": 3, "lanczos/history": [...]}``. Non-finite numbers, which JSON does not support,
-    are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+    An object looks like ``{"number": 3, "epoch": 3, "lanczos/history": [...]}``. JSON does not support non-finite
+    numbers, which are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
     """
-    rows = [{"epoch": record.epoch, **record.vectors()} for record in records]
+    rows = [{"number": record.number, "epoch": record.epoch, **record.vectors()} for record in records]
     return "[\n" + ",\n".join(map(strict_json.to_line, rows)) + "\n]\n"
 
 

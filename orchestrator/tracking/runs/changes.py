@@ -88,7 +88,7 @@ class StoredSweep:
     def pending_epochs(self, shipped: Mapping[str, int]) -> int:
         """Returns the number of unshipped epochs. `shipped` maps a trial id to its last shipped epoch."""
         return sum(
-            max(0, bisect_right(trial.epochs, config.epochs) - bisect_right(trial.epochs, shipped.get(trial_id, -1)))
+            max(0, bisect_right(trial.epochs, config.records) - bisect_right(trial.epochs, shipped.get(trial_id, -1)))
             for trial_id, config in self.sweep.by_id.items()
             if (trial := self.trials.get(trial_id))
         )

@@ -12,6 +12,7 @@ from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
+from orchestrator.study.record import EpochRecord
 from orchestrator.study.sweep import Sweep
 
 TRIAL_ID = "trial_id"
@@ -24,8 +25,9 @@ ATTEMPTS = "attempts"  # number of attempts if more than one; the artifact attem
 ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in attempts.json, and how it ended
 PROVENANCE_SHOWN = "provenance_shown"  # digests of the uploaded patch, packages and user code
 DAMAGE = "damage"  # why the trial cannot be read from the storage
-SHIPPED_EPOCH = "shipped_epoch"  # the cursor: the last epoch in the tracker; an empty tracker has none and is filled
-CURVATURE_EPOCH = "curvature_epoch"  # the last epoch in the artifact curvature.json
+SHIPPED_EPOCH = "shipped_epoch"  # the cursor: number of the last record in the tracker; an empty tracker has none
+STEPS_PER_EPOCH = "steps_per_epoch"  # optimizer steps; converts between the steps of points and epochs
+CURVATURE_EPOCH = "curvature_epoch"  # number of the last record in the artifact curvature.json
 FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
 MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
 GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json
@@ -48,7 +50,7 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
     """Returns the fields that identify the trial, by dotted name.
 
     Names are those of `param_name`. MLflow does not allow changing a param. Fields that may change within one trial
-    (`epochs`, the path of the data) are tags instead.
+    (`epochs`, `steps`, the path of the data) are tags instead.
     """
     changeable = set(_changeable(config))
     return {param_name(key): _text(value) for key, value in config.flat().items() if key not in changeable}
@@ -82,9 +84,15 @@ def trial_tags(
         KIND: "trial",
         "sweep": sweep.name,
         NOTE: note,
-        **{key: _text(flat[key]) for key in _changeable(config)},
+        **{key: _text(flat[key]) for key in _changeable(config) if flat[key] is not None},
         **_source(provenance),
     }
+
+
+def steps_per_epoch_tag(record: EpochRecord) -> dict[str, str]:
+    """Returns the tag with the optimizer steps of an epoch; none for records that do not determine it."""
+    steps = record.steps_per_epoch
+    return {STEPS_PER_EPOCH: str(steps)} if steps else {}
 
 
 def sweep_tags(sweep: Sweep, provenance: Provenance) -> dict[str, str]:

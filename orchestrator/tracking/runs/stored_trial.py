@@ -24,7 +24,7 @@ class StoredTrial:
     config: TrialConfig
     store: TrialStore
     status: TrialStatus
-    epochs: tuple[int, ...]  # all committed epochs, even those beyond config.epochs
+    epochs: tuple[int, ...]  # all committed epochs, even those beyond config.records
     attempts: tuple[Attempt, ...]
     driver_active: bool  # whether a driver works on the sweep
 
@@ -92,7 +92,7 @@ def started_ms(stored: StoredTrial | None) -> int:
 def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
     """Returns the remeasured epochs of each label that is not completely shipped according to the run's tags."""
     stored = {
-        label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.epochs]
+        label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.records]
         for label in trial.remeasurements.labels()
     }
     return {

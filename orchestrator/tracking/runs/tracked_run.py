@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
+StepOf = Callable[[int], int]
+"""Maps the number of a record to MLflow's step: the epoch, or the optimizer step if records fall inside epochs."""
 BATCH_METRICS = 900
 """Metrics per request. MLflow accepts 1000 metrics, params and tags together."""
 _BATCH_PARAMS = 100
@@ -40,29 +42,33 @@ class TrackedRun:
 
     @property
     def shipped_epoch(self) -> int:
-        """The cursor: the last epoch in the tracker; -1 if there is none."""
+        """The cursor: the number of the last record in the tracker; -1 if there is none."""
         return int(self.tags.get(SHIPPED_EPOCH, -1))
 
-    def log_records(self, records: Sequence[EpochRecord], tags: Mapping[str, str], prefix: str = "") -> None:
+    def log_records(
+        self, records: Sequence[EpochRecord], steps: StepOf, tags: Mapping[str, str], prefix: str = ""
+    ) -> None:
         """Logs the metrics of these records, with `prefix` before each key, then sets `tags`.
+
+        `steps` maps the number of a record to the step of its points.
 
         MLflow commits a batch's metrics before its tags, so a cursor in `tags` never runs ahead of the points. Shipping
         a point twice stores it once, because both copies have the timestamp of the record.
         """
-        metrics = _points(records, prefix)
+        metrics = _points(records, steps, prefix)
         for start in range(0, max(len(metrics), 1), BATCH_METRICS):
             last = start + BATCH_METRICS >= len(metrics)
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
-    def has_times_of(self, records: Sequence[EpochRecord]) -> bool:
-        """Returns whether the tracker has the times of these epochs exactly once."""
-        epochs = {record.epoch for record in records}
-        expected = [point for point in _points(records) if point.key in _TIMES]
+    def has_times_of(self, records: Sequence[EpochRecord], steps: StepOf) -> bool:
+        """Returns whether the tracker has the times of these records exactly once."""
+        shown = {steps(record.number) for record in records}
+        expected = [point for point in _points(records, steps) if point.key in _TIMES]
         found = [
             point
             for key in {point.key for point in expected}
             for point in self._client.get_metric_history(self.run_id, key)
-            if point.step in epochs
+            if point.step in shown
         ]
         return sorted(map(_comparable, found)) == sorted(map(_comparable, expected))
 
@@ -183,13 +189,13 @@ def _comparable(point: "Metric") -> tuple[str, int, int, str]:
     return point.key, point.step, point.timestamp, repr(float(point.value))
 
 
-def _points(records: Sequence[EpochRecord], prefix: str = "") -> "list[Metric]":
+def _points(records: Sequence[EpochRecord], steps: StepOf, prefix: str = "") -> "list[Metric]":
     from mlflow.entities import Metric
 
     # A database cannot store infinities. MLflow would replace them by the largest double, which is wrong and flattens
     # the chart, so NaN is sent instead. The store keeps the infinity.
     return [
-        Metric(f"{prefix}{key}", value if math.isfinite(value) else math.nan, record.timestamp_ms, record.epoch)
+        Metric(f"{prefix}{key}", value if math.isfinite(value) else math.nan, record.timestamp_ms, steps(record.number))
         for record in records
         for key, value in record.metrics().items()
     ]

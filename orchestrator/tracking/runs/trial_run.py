@@ -36,7 +36,7 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
         DamagedTrialError: if an epoch cannot be read; those before it are shipped.
     """
     # The cursor must not pass an epoch that was set aside and is being computed again.
-    end = min(first_missing(list(trial.epochs)), trial.config.epochs + 1)
+    end = min(first_missing(list(trial.epochs)), trial.config.records + 1)
     missing = [epoch for epoch in trial.epochs if run.shipped_epoch < epoch < end]
     if trial.status.state is State.RUNNING or (missing and trial.outcome is None):
         run.remove_tags(labels.OUTCOME, labels.FAILURE, labels.FAILED_ATTEMPT)
@@ -44,10 +44,12 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
     for start in range(0, len(missing), EPOCHS_PER_BATCH):
         commits, damage = _read_until_damage(trial, missing[start : start + EPOCHS_PER_BATCH])
         if commits:
-            found = {labels.DATA_DIGEST: commits[-1].data_digest, labels.SHIPPED_EPOCH: str(commits[-1].record.epoch)}
-            if commits[0].record.epoch == 0:
+            found = {labels.DATA_DIGEST: commits[-1].data_digest, labels.SHIPPED_EPOCH: str(commits[-1].record.number)}
+            if commits[0].record.number == 0:
                 found[labels.ORIGIN] = str(commits[0].record.timestamp_ms)
-            run.log_records([commit.record for commit in commits], {**tags, **found})
+            found |= labels.steps_per_epoch_tag(commits[-1].record)
+            records = [commit.record for commit in commits]
+            run.log_records(records, trial.config.cadence.position, {**tags, **found})
             on_shipped(len(commits))
         if damage:
             raise damage
@@ -63,7 +65,9 @@ def is_outdated(run: TrackedRun, trial: StoredTrial) -> bool:
         return False
     with reading(trial.store):
         damaged = [epoch for epoch in trial.store.once_damaged() if epoch <= run.shipped_epoch]
-        return bool(damaged) and not run.has_times_of([trial.store.read(epoch).record for epoch in damaged])
+        return bool(damaged) and not run.has_times_of(
+            [trial.store.read(number).record for number in damaged], trial.config.cadence.position
+        )
 
 
 def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[[int], None]) -> None:
@@ -78,7 +82,8 @@ def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[
         with reading(trial.store):
             records = [trial.store.remeasurements.read(label, epoch).record for epoch in epochs]
         run.upload(artifacts.curvature_file(label), artifacts.curvature_json(records))
-        run.log_records(records, {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(epochs)}, f"{label}/")
+        tag = {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(epochs)}
+        run.log_records(records, trial.config.cadence.position, tag, f"{label}/")
         on_shipped(len(epochs))
 
 
@@ -128,7 +133,7 @@ def _read_until_damage(trial: StoredTrial, epochs: list[int]) -> tuple[list[Comm
 
 
 def _curvature(trial: StoredTrial) -> str:
-    epochs = (epoch for epoch in trial.epochs if epoch <= trial.config.epochs)
+    epochs = (epoch for epoch in trial.epochs if epoch <= trial.config.records)
     return artifacts.curvature_json(_read(trial, epoch).record for epoch in epochs)
 
 

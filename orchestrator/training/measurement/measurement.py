@@ -1,4 +1,4 @@
-"""Estimates the curvature of the training loss after an epoch. The only module that calls the estimators."""
+"""Estimates the curvature of the training loss at a record. The only module that calls the estimators."""
 
 import ctypes
 import os
@@ -36,33 +36,33 @@ class Measurement:
         return self._operator(model).chunk_size
 
     def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
-        """Returns the record with all estimates that are due in its epoch, or unchanged if the trial has diverged."""
-        if record.diverged:
+        """Returns the record with all estimates that are due; unchanged if there is none or the trial has diverged."""
+        if record.diverged or record.number % self.config.every:
             return record
         started = time.perf_counter()
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
-            fields, products = self._estimate(model, record.epoch)
+            fields, products = self._estimate(model, record.number)
         finally:
             for module, training in modes:
                 module.training = training
             _return_memory()
         return replace(record, **fields, hessian_products=products, time_measure_seconds=time.perf_counter() - started)
 
-    def _estimate(self, model: nn.Module, epoch: int) -> tuple[dict[str, Any], float]:
+    def _estimate(self, model: nn.Module, number: int) -> tuple[dict[str, Any], float]:
         """Returns the estimates that are due, and the number of products they took."""
         operator, estimators = self._operator(model), self.config.estimators
-        algorithm1 = "algorithm1" in estimators and epoch % self.config.algorithm1_every == 0
+        algorithm1 = "algorithm1" in estimators and number % self.config.algorithm1_every == 0
         # Estimators run in increasing order of accuracy, so the most accurate value of a quantity replaces the others.
         with operator.keeping_graphs() if algorithm1 or "lanczos" in estimators else nullcontext():
             fields: dict[str, Any] = {"gradient_norm": float(operator.gradient().norm())}
             if algorithm1:
-                fields |= self._algorithm1(operator, epoch)
+                fields |= self._algorithm1(operator, number)
             if "lanczos" in estimators:
-                fields |= self._lanczos(operator, epoch)
+                fields |= self._lanczos(operator, number)
         if {"exact_trace", "sampled_trace"} & set(estimators):
-            fields |= self._trace(operator, epoch)
+            fields |= self._trace(operator, number)
         return fields, operator.products
 
     def _operator(self, model: nn.Module) -> HessianOperator:
@@ -73,11 +73,11 @@ class Measurement:
         fraction = self.config.lanczos_coarse_fraction
         return operator.in_chunks(fraction) if fraction else operator
 
-    def _algorithm1(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+    def _algorithm1(self, operator: HessianOperator, number: int) -> dict[str, Any]:
         """Returns the estimates of the paper's Algorithm 1: power iteration and Hutchinson's trace."""
-        start = stream(self.seed, "power iteration start", epoch)
+        start = stream(self.seed, "power iteration start", number)
         eigen = power_iteration(operator, self.config.algorithm1_iterations, generator=start)
-        probes = stream(self.seed, "trace probes", epoch)
+        probes = stream(self.seed, "trace probes", number)
         trace = hutchinson(operator, self.config.algorithm1_probes, generator=probes)
         return {
             "algorithm1_max_eigenvalue": eigen.value,
@@ -92,12 +92,12 @@ class Measurement:
             "hessian_lambda_max_residual": eigen.residual if eigen.value >= 0 else None,
         }
 
-    def _lanczos(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+    def _lanczos(self, operator: HessianOperator, number: int) -> dict[str, Any]:
         result = lanczos(
             operator,
             self.config.lanczos_products,
             tolerance=self.config.lanczos_tolerance,
-            generator=stream(self.seed, "lanczos start", epoch),
+            generator=stream(self.seed, "lanczos start", number),
             coarse_fraction=self.config.lanczos_coarse_fraction or None,
         )
         return {
@@ -108,9 +108,9 @@ class Measurement:
             "lanczos_history": tuple(result.history),
         }
 
-    def _trace(self, operator: HessianOperator, epoch: int) -> dict[str, Any]:
+    def _trace(self, operator: HessianOperator, number: int) -> dict[str, Any]:
         """Returns the trace of the Hessian. Piecewise linear networks, such as the paper's, need no probes."""
-        signs = stream(self.seed, "trace signs", epoch)
+        signs = stream(self.seed, "trace signs", number)
         trace = hessian_trace(operator, sampled="sampled_trace" in self.config.estimators, generator=signs)
         return {
             "hessian_trace": trace.value,

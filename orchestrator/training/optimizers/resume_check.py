@@ -7,7 +7,7 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.optimizer_config import ConstantSchedule, OptimizerClassConfig
-from orchestrator.training.checkpoint import restore, snapshot
+from orchestrator.training.checkpoint import Moment, restore, snapshot
 from orchestrator.training.optimizers.user_optimizer import build_user_optimizer, optimizer_errors
 
 _STEPS = 2
@@ -66,7 +66,7 @@ def _transfer(
 ) -> None:
     """Copies parameters and the optimizer's state by a checkpoint."""
     try:
-        restore(snapshot(0, nn.ParameterList(parameters), optimizer), nn.ParameterList(others), resumed)
+        restore(snapshot(Moment(0), nn.ParameterList(parameters), optimizer), nn.ParameterList(others), resumed)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(

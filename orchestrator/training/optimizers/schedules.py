@@ -13,7 +13,7 @@ from orchestrator.training.optimizers.user_optimizer import INITIAL_LR
 Schedule = ConstantSchedule | CosineSchedule | StepSchedule
 
 
-def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, step: int) -> float:
+def learning_rate_factor(schedule: Schedule, steps: int, steps_per_epoch: int, step: int) -> float:
     """Returns the factor that multiplies the configured learning rate in a step.
 
     In the w = `warmup_epochs * steps_per_epoch` steps of the warm-up, the factor is (step + 1) / w. It is 1 in the last
@@ -27,7 +27,7 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
 
     Args:
         schedule: from the trial's config.
-        epochs: number of epochs of the whole trial.
+        steps: number of steps of the whole trial.
         steps_per_epoch: number of batches in an epoch.
         step: counted from 0 over the whole trial.
     """
@@ -38,7 +38,7 @@ def learning_rate_factor(schedule: Schedule, epochs: int, steps_per_epoch: int, 
         case ConstantSchedule():
             return 1.0
         case CosineSchedule():
-            start, last = max(warmup - 1, 0), epochs * steps_per_epoch - 1
+            start, last = max(warmup - 1, 0), steps - 1
             # A trial with a single step uses the full learning rate.
             progress = (step - start) / (last - start) if last > start else 0.0
             return schedule.final + (1 - schedule.final) * (1 + cos(pi * progress)) / 2
@@ -50,13 +50,24 @@ def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per
     """Sets the learning rate for a step. Does nothing for a constant schedule without a warm-up."""
     if isinstance(config.schedule, ConstantSchedule) and config.schedule.warmup_epochs == 0:
         return
-    factor = learning_rate_factor(config.schedule, config.epochs, steps_per_epoch, step)
+    steps = config.cadence.step(config.records, steps_per_epoch)
+    factor = learning_rate_factor(config.schedule, steps, steps_per_epoch, step)
     for group in optimizer.param_groups:
         lr = _full_rate(config.optimizer, group) * factor
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)  # in place: CUDA graphs read this memory
         else:
             group["lr"] = lr
+
+
+def check_schedule(config: TrialConfig, steps_per_epoch: int) -> None:
+    """Raises ValueError if a cosine has no steps after the warm-up. Trials that last epochs are checked earlier."""
+    warmup = config.schedule.warmup_epochs * steps_per_epoch
+    if isinstance(config.schedule, CosineSchedule) and config.steps is not None and warmup >= config.steps:
+        raise ValueError(
+            f"schedule.warmup_epochs is {config.schedule.warmup_epochs}, which is {warmup} steps here, expected less "
+            f"than steps, which is {config.steps}: cosine annealing needs steps after the warm-up"
+        )
 
 
 def _full_rate(config: Config, group: dict[str, Any]) -> float:

@@ -20,7 +20,7 @@ SWEEP = Sweep("two", "", TRIALS, Resources())
 
 def commit(storage: Storage, trial: int, epoch: int, ended: float = 1.0) -> None:
     record = EpochRecord(
-        epoch=epoch,
+        number=epoch,
         timestamp_ms=round(ended * 1000),
         loss_train=1.0,
         time_train_seconds=6.0 * (epoch > 0),
@@ -41,8 +41,7 @@ def test_a_sample_is_read_if_there_are_many_records(tmp_path: Path, monkeypatch:
     sweep, storage, began = Sweep("many", "", trials, Resources()), Storage(tmp_path), time.time()
     for number, trial in enumerate(trials):
         for epoch in range(3):
-            record = EpochRecord(
-                epoch=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
+            record = EpochRecord(number=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
                 time_train_seconds=2.0,
             )  # fmt: skip
             assert storage.trial(trial.trial_id).commit(record, b"state", "digest", "attempt")

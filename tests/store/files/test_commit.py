@@ -15,7 +15,7 @@ from tests.store.trials import DIGEST, commit, every, kept
 
 def test_record_survives_a_commit_bit_for_bit(trial: TrialStore) -> None:
     odd = EpochRecord(
-        epoch=0,
+        number=0,
         timestamp_ms=5,
         loss_train=math.nan,
         hessian_lambda_max=math.inf,
@@ -97,7 +97,7 @@ def test_records_are_strict_json_and_early_ones_are_read(files: DiskFiles, trial
     def refuse(token: str) -> None:
         raise AssertionError(token)
 
-    odd = EpochRecord(epoch=0, timestamp_ms=5, loss_train=math.nan, lanczos_history=(math.inf, -math.inf, 1.0))
+    odd = EpochRecord(number=0, timestamp_ms=5, loss_train=math.nan, lanczos_history=(math.inf, -math.inf, 1.0))
     assert trial.commit(odd, b"", DIGEST, "first")
     name = f"trials/{trial.trial_id}/epochs/00000.json"
     fields = json.loads(files.read(name) or b"", parse_constant=refuse)

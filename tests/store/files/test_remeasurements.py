@@ -35,7 +35,7 @@ def test_a_remeasurement_is_read_as_stored(tmp_path: Path, trial: TrialStore) ->
 
 def test_remeasurement_is_stored_bit_for_bit(trial: TrialStore) -> None:
     odd = EpochRecord(
-        epoch=0,
+        number=0,
         timestamp_ms=5,
         hessian_lambda_max=math.inf,
         hessian_lambda_min=-0.0,

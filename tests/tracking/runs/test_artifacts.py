@@ -24,7 +24,7 @@ from tests.tracking.stored import (
 )
 
 INFINITE = EpochRecord(
-    epoch=3,
+    number=3,
     timestamp_ms=1000,
     loss_train=math.nan,
     lanczos_history=(0.5, math.nan, math.inf),

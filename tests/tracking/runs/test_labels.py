@@ -25,7 +25,7 @@ def test_a_run_shows_the_trial_and_its_provenance(tmp_path: Path, uri: str) -> N
     for trial_id, config in desired.by_id.items():
         run = shown.trials[trial_id]
         changeable = {"epochs": "3"}
-        assert set(run.data.params) | set(changeable) == set(config.flat())
+        assert set(run.data.params) | {*changeable, "steps"} == set(config.flat())
         assert run.data.params["optimizer.lr"] == str(config.optimizer.lr)
         assert run.data.params["measurement.estimators"] == "lanczos, algorithm1"
         expected = {

@@ -12,11 +12,12 @@ from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE, CapturedS
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import TrainedEpoch, train, train_epoch
+from orchestrator.training.loop import TrainedEpoch, train
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.step import EagerStep
+from orchestrator.training.trainer import train_epoch
 from tests.training.trials import digits, small_trial
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine lacks")

@@ -16,7 +16,7 @@ from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.record import EpochRecord
 from orchestrator.training.measurement.measurement import Measurement
 
-RECORD = EpochRecord(epoch=3, timestamp_ms=0, loss_train=1.0)
+RECORD = EpochRecord(number=3, timestamp_ms=0, loss_train=1.0)
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def test_record_contains_raw_samples_and_number_of_products(model: nn.Module, da
 
 def test_algorithm1_runs_every_n_epochs(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     measurement = Measurement(MeasurementConfig(algorithm1_every=2), 0, *data)
-    without = measurement.complete(replace(RECORD, epoch=3), model)
+    without = measurement.complete(replace(RECORD, number=3), model)
     assert without.algorithm1_trace is None
     assert without.hessian_trace is None
     assert without.hessian_lambda_max is not None
-    assert measurement.complete(replace(RECORD, epoch=4), model).hessian_trace is not None
+    assert measurement.complete(replace(RECORD, number=4), model).hessian_trace is not None
 
 
 def test_algorithm1_alone_estimates_lambda_max_unless_negative(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
@@ -156,7 +156,7 @@ def test_lanczos_stops_at_the_tolerance(model: nn.Module, data: tuple[Tensor, Te
 
 def test_probes_depend_on_the_seed(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     first, again, other = (
-        Measurement(MeasurementConfig(), seed, *data).complete(replace(RECORD, epoch=epoch), model)
+        Measurement(MeasurementConfig(), seed, *data).complete(replace(RECORD, number=epoch), model)
         for seed, epoch in [(0, 3), (0, 3), (1, 3)]
     )
     assert first.differences(again) == {}
@@ -193,9 +193,9 @@ def resident():
     with open("/proc/self/statm") as pages:
         return int(pages.read().split()[1]) * 4096
 
-measurement.complete(EpochRecord(epoch=0, timestamp_ms=0, loss_train=1.0), model)
+measurement.complete(EpochRecord(number=0, timestamp_ms=0, loss_train=1.0), model)
 before = resident()
-measurement.complete(EpochRecord(epoch=1, timestamp_ms=1, loss_train=1.0), model)
+measurement.complete(EpochRecord(number=1, timestamp_ms=1, loss_train=1.0), model)
 assert resident() - before < 2**25, (resident() - before) / 2**20
 with open("/proc/self/status") as status:
     peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -18,7 +18,7 @@ CONSTANT = ConstantSchedule(name="constant")
 
 
 def factors(schedule: Schedule, epochs: int = EPOCHS, steps: int = STEPS) -> list[float]:
-    return [learning_rate_factor(schedule, epochs, steps, step) for step in range(epochs * steps)]
+    return [learning_rate_factor(schedule, epochs * steps, steps, step) for step in range(epochs * steps)]
 
 
 def torchs(make: object, count: int = EPOCHS * STEPS) -> list[float]:
