@@ -46,14 +46,15 @@ def rerun(
 
 
 def line(record: EpochRecord) -> str:
-    """Formats an epoch as one line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
+    """Formats a record as one line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
     shown = {
         "loss": record.loss_train,
         "validation": record.accuracy_validation,
         "lambda_max": record.hessian_lambda_max,
         "trace": record.hessian_trace,
     }
-    return f"epoch {record.epoch:3d}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if v is not None)
+    epoch = f"{record.epoch:3d}" if isinstance(record.epoch, int) else f"{record.epoch:.2f} step {record.step}"
+    return f"epoch {epoch}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if v is not None)
 
 
 def _as_stored(

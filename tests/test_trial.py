@@ -13,7 +13,7 @@ from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
-from orchestrator.store.trial_status import State
+from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import EpochRecord
@@ -122,6 +122,35 @@ def test_a_trial_killed_within_an_epoch_continues_bit_for_bit(store: TrialStore,
     assert store.attempts()[-1].ended == "interrupted"
     run(CONFIG, store)
     assert_equal(store, twin)
+
+
+STEPS = small_trial(epochs=None, steps=50, record_every="8 steps", model={**MLP, "dropout": 0.2})
+"""An epoch of the digits has 21 steps."""
+
+
+def test_a_trial_interrupted_inside_epochs_continues_bit_for_bit(tmp_path: Path) -> None:
+    whole, parts = (Storage(tmp_path / name).trial(STEPS.trial_id) for name in ("whole", "parts"))
+    assert run(STEPS, whole) is State.COMPLETED
+    assert [whole.read(number).record.step for number in whole.epochs()] == [0, 8, 16, 24, 32, 40, 48, 50]
+    for _ in range(7):
+        assert run(STEPS, parts, stop_after(1)) is State.INTERRUPTED
+    assert trial_status(parts, STEPS).missing_epochs == 1
+    assert run(STEPS, parts) is State.COMPLETED
+    assert_equal(parts, whole)
+
+
+def test_a_trial_is_complete_at_its_threshold(tmp_path: Path) -> None:
+    config = small_trial(epochs=9, model=MLP, stop={"accuracy/train": 0.5})
+    store = Storage(tmp_path).trial(config.trial_id)
+    assert run(config, store, stop_after(1)) is State.INTERRUPTED
+    assert run(config, store) is State.COMPLETED
+    *earlier, last = store.records()
+    assert last.number < 9
+    assert last.accuracy_train >= 0.5 > max(record.accuracy_train for record in earlier)
+    status = trial_status(store, config)
+    assert (status.state, status.epoch, status.missing_epochs) == (State.COMPLETED, last.number, 0)
+    assert run(config, store) is State.COMPLETED
+    assert store.epochs() == list(range(last.number + 1))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])

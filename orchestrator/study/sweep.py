@@ -70,7 +70,7 @@ class SweepFile(Config):
     @classmethod
     def _all_some_or_last(cls, keep: str) -> str:
         if not re.fullmatch(r"all|last|every [1-9][0-9]*", keep):
-            raise ValueError("must be all, last, or 'every K' with a number of epochs, for example every 10")
+            raise ValueError("must be all, last, or 'every K' with a number of records, for example every 10")
         return keep
 
 
@@ -83,12 +83,12 @@ class Sweep:
     trials: tuple[TrialConfig, ...]
     resources: Resources
     keep_checkpoints: str = "last"
-    """``all``, ``every K`` (epochs), or ``last`` (only those needed to resume). Trial ids do not depend on it."""
+    """``all``, ``every K`` (records), or ``last`` (only those needed to resume). Trial ids do not depend on it."""
 
-    def keeps(self, epoch: int) -> bool:
-        """Whether the checkpoint of an epoch is kept after later epochs are committed."""
+    def keeps(self, number: int) -> bool:
+        """Whether the checkpoint of a record is kept after later records are committed."""
         if self.keep_checkpoints.startswith("every "):
-            return epoch % int(self.keep_checkpoints.removeprefix("every ")) == 0
+            return number % int(self.keep_checkpoints.removeprefix("every ")) == 0
         return self.keep_checkpoints == "all"
 
     @cached_property

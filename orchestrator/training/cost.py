@@ -1,4 +1,4 @@
-"""Estimates the time of an epoch on this machine by timing its parts: training, evaluating, measuring.
+"""Estimates the time of a record on this machine by timing its parts: training, evaluating, measuring.
 
 Parts of different trials with the same cost compare equal, so each distinct part of a sweep is timed only once.
 """
@@ -47,7 +47,7 @@ _WARM_UP_PASSES = {"cpu": 1, "cuda": 5}
 
 
 class PartKind(StrEnum):
-    """The activities of an epoch."""
+    """The activities that lead to a record."""
 
     TRAINING = "training"
     EVALUATING = "evaluating"
@@ -56,35 +56,40 @@ class PartKind(StrEnum):
 
 @dataclass(frozen=True)
 class EpochPart:
-    """A part of an epoch. Equal parts cost the same."""
+    """A part of the work for one record. Equal parts cost the same."""
 
     kind: PartKind
     key: str
     """Every setting on which the cost depends."""
     config: TrialConfig = field(compare=False)
     """One of the trials that contain this part."""
-    epoch: int = field(compare=False)
-    """One of the epochs that contain this part."""
+    number: int = field(compare=False)
+    """Number of one of the records that contain this part."""
 
 
-def epoch_parts(config: TrialConfig, epochs: Sequence[int]) -> Counter[EpochPart]:
-    """Returns the parts of the given epochs of a trial, and how often each part occurs."""
+def epoch_parts(config: TrialConfig, numbers: Sequence[int]) -> Counter[EpochPart]:
+    """Returns the parts of the given records of a trial, and how often each part occurs."""
     # The loss is part of the model here: all parts of an epoch evaluate both.
     model, data, measurement = (_cost_key(config.model), config.loss), repr(config.data), config.measurement
-    training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size)
-    keys = [(PartKind.TRAINING, repr(training), epoch) for epoch in epochs if epoch > 0]
-    keys += [(PartKind.EVALUATING, repr((model, data, measurement.fraction)), epoch) for epoch in epochs]
-    for epoch in epochs:
-        due = due_measurement(measurement, epoch)
-        keys.append((PartKind.MEASURING, repr((model, data, due)), epoch))
-    return Counter(EpochPart(kind, key, config, epoch) for kind, key, epoch in keys)
+    training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size, config.record_every)
+    keys = [(PartKind.TRAINING, repr(training), number) for number in numbers if number > 0]
+    for number in numbers:
+        evaluated = (model, data, measurement.fraction, _held_out(config, number))
+        keys.append((PartKind.EVALUATING, repr(evaluated), number))
+        if number % measurement.every == 0:
+            keys.append((PartKind.MEASURING, repr((model, data, due_measurement(measurement, number))), number))
+    return Counter(EpochPart(kind, key, config, number) for kind, key, number in keys)
 
 
-def due_measurement(measurement: MeasurementConfig, epoch: int) -> MeasurementConfig:
-    """Returns the measurement config with only the estimators that are due in an epoch."""
-    skipped = "algorithm1" if epoch % measurement.algorithm1_every else None
+def _held_out(config: TrialConfig, number: int) -> bool:
+    return number % config.evaluate_every == 0
+
+
+def due_measurement(measurement: MeasurementConfig, number: int) -> MeasurementConfig:
+    """Returns the measurement config of a measured record with only the estimators that are due."""
+    skipped = "algorithm1" if number % measurement.algorithm1_every else None
     estimators = tuple(name for name in measurement.estimators if name != skipped)
-    return measurement.model_copy(update={"estimators": estimators, "algorithm1_every": 1})
+    return measurement.model_copy(update={"estimators": estimators, "every": 1, "algorithm1_every": 1})
 
 
 def _cost_key(config: Any) -> str:
@@ -105,7 +110,7 @@ def _cost_value(value: Any) -> Any:
 
 
 def part_seconds(part: EpochPart, device: torch.device) -> float:
-    """Returns the time of a part of an epoch on all the data, in seconds.
+    """Returns the time of a part on all the data, in seconds.
 
     Raises:
         ValueError: if the model does not fit the data.
@@ -122,7 +127,7 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
 
 
 def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
-    """Times some steps with the trial's batch size and extrapolates to all steps of an epoch.
+    """Times some steps with the trial's batch size and extrapolates to all steps before a record.
 
     A full batch is timed on some images, because its time is proportional to their number.
     """
@@ -136,18 +141,25 @@ def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -
     optimizer = build_optimizer(config.optimizer, model.parameters())
     step = training_step(model, optimizer, some, config)
     train_once = functools.partial(train_epoch, model, optimizer, some, config, 1, step)
-    return _mean_seconds(train_once, device, _WARM_UP_PASSES[device.type]) / timed_steps * steps
+    epoch_seconds = _mean_seconds(train_once, device, _WARM_UP_PASSES[device.type]) / timed_steps * steps
+    return epoch_seconds * _epochs_per_record(config, len(data.train))
+
+
+def _epochs_per_record(config: TrialConfig, images: int) -> float:
+    every = config.cadence.every
+    return every.count / config.steps_per_epoch(images) if every.unit == "step" else every.count
 
 
 def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
     """Times the evaluation of some images and extrapolates to all images."""
-    model = fitting_model(part.config, data).to(device)
-    sizes = max(1, round(part.config.measurement.fraction * len(data.train))), len(data.validation), len(data.test)
+    model, held_out = fitting_model(part.config, data).to(device), _held_out(part.config, part.number)
+    subset = max(1, round(part.config.measurement.fraction * len(data.train)))
+    sizes = (subset, len(data.validation), len(data.test)) if held_out else (subset, 0, 0)
     share = min(1.0, _TIMED_IMAGES[device.type] / _evaluated_images(*sizes))
     few = [max(1, round(share * size)) for size in sizes]
     some = data.first(*few)
     loss = build_loss(part.config.loss, data)
-    evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0, loss)
+    evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0, loss, held_out)
     return _mean_seconds(evaluate_once, device, 1) * _evaluated_images(*sizes) / _evaluated_images(*few)
 
 
@@ -172,7 +184,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
             # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
-        record = EpochRecord(number=part.epoch, timestamp_ms=0, loss_train=1.0)
+        record = EpochRecord(number=part.number, timestamp_ms=0, loss_train=1.0)
         return measurement.complete(record, model).time_measure_seconds or 0.0
 
     images = min(len(inputs), 2 * chunk)

@@ -28,9 +28,13 @@ SWEEP_PROVENANCE = replace(PROVENANCE, host="driver-host")
 DIGEST = "d" * 64
 LABEL = "fraction-0.5"
 LATER = T0 + 1_000_000
+BATCHES = 21
+"""Batches of 64 in an epoch of the digits."""
+IN_STEPS: dict[str, Any] = {"epochs": None, "steps": 50, "record_every": "8 steps"}
+"""A trial with records inside epochs."""
 
 
-def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy") -> Sweep:
+def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy", **fields: Any) -> Sweep:
     trials = [
         TrialConfig.model_validate(
             {
@@ -38,6 +42,7 @@ def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy") -> Sweep:
                 "optimizer": {"name": "sgd", "lr": lr},
                 "epochs": epochs,
                 "seed": seed,
+                **fields,
             }
         )
         for lr in (0.01, 0.05)
@@ -102,7 +107,11 @@ def train(
     trial.write_attempt(now)
     for epoch in range(first, last + 1):
         loss = math.nan if ended is State.DIVERGED and epoch == last else None
-        trial.commit(record(epoch, config.seed, loss), b"state", DIGEST, now.name)
+        found = record(epoch, config.seed, loss)
+        if config.cadence.in_steps:
+            cadence = config.cadence
+            found = replace(found, epoch=cadence.epoch(epoch, BATCHES), step=cadence.step(epoch, BATCHES))
+        trial.commit(found, b"state", DIGEST, now.name)
 
 
 def trained(folder: Path, desired: Sweep) -> Storage:
@@ -169,9 +178,9 @@ def _number(value: object) -> float | None:
 
 def expected_points(storage: Storage, config: TrialConfig) -> list[tuple[str, int, int, str]]:
     return sorted(
-        (key, record.epoch, record.timestamp_ms, repr(value))
+        (key, config.cadence.position(record.number), record.timestamp_ms, repr(value))
         for record in storage.trial(config.trial_id).records()
-        if record.epoch <= config.records
+        if record.number <= config.records
         for key, value in record.metrics().items()
     )
 

@@ -59,6 +59,31 @@ def test_tables_from_database_equal_those_of_the_store(storage: Storage, databas
     _assert_equal(read_frames(storage, "toy"), frames_from_mlflow("toy", f"sqlite:///{database}"))
 
 
+@pytest.mark.parametrize("fields", [stored.IN_STEPS, {"epochs": 7, "record_every": "3 epochs"}], ids=str)
+def test_tables_of_other_records_equal_those_of_the_store(tmp_path: Path, uri: str, fields: dict[str, object]) -> None:
+    desired = stored.sweep(seeds=1, **fields)
+    storage = stored.manifest(tmp_path / "results", desired)
+    first, second = desired.trials
+    stored.train(storage, first, 0, 1, State.INTERRUPTED)
+    ship(storage, "toy", uri)
+    stored.train(storage, first, 2, first.records, State.COMPLETED)
+    stored.train(storage, second, 0, 0, State.INTERRUPTED)
+    again = replace(stored.record(3), loss_train=None)
+    measured = Remeasurement(again, MeasurementConfig(fraction=0.5), "c", stored.DIGEST, stored.PROVENANCE, {})
+    storage.trial(first.trial_id).remeasurements.add("fraction-0.5", measured)
+    result = ship(storage, "toy", uri)
+    assert (result.shipped.epochs, result.shipped.measurements) == (first.records, 1)
+    frames = read_frames(storage, "toy")
+    _assert_equal(frames, frames_from_mlflow("toy", uri))
+    whole = frames.epochs[frames.epochs.trial_id == first.trial_id]
+    if first.cadence.in_steps:
+        assert whole.step.tolist() == [0, 8, 16, 24, 32, 40, 48, 50]
+        assert whole.epoch.tolist() == [step / stored.BATCHES for step in whole.step]
+        assert whole["fraction-0.5/hessian_trace"].first_valid_index() == whole.index[3]
+    else:
+        assert (whole.epoch.tolist(), whole.epoch.dtype) == ([0, 3, 6, 7], "int64")
+
+
 def test_tables_from_server_equal_those_of_the_store_or_raise(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

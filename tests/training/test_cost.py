@@ -52,10 +52,24 @@ def test_parts_cover_the_given_epochs() -> None:
     assert kinds(with_measurement(estimators=["lanczos"], algorithm1_every=3), range(8))["measuring"] == [8]
 
 
+def test_records_without_measurement_or_evaluation_are_separate_parts() -> None:
+    trial = small_trial(evaluate_every=3, measurement={**small_trial().measurement.model_dump(), "every": 4})
+    assert kinds(trial, range(8)) == {"training": [7], "evaluating": [3, 5], "measuring": [2]}
+
+
+def test_training_takes_as_long_as_the_steps_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "_mean_seconds", lambda run, device, warm_ups: 2.1)
+    in_steps = small_trial(epochs=None, steps=100, record_every="7 steps")
+    seconds = [part_seconds(part_of(trial, PartKind.TRAINING), CPU) for trial in (small_trial(), in_steps)]
+    assert seconds == pytest.approx([seconds[0], seconds[0] * 7 / 21])
+    rare = small_trial(epochs=6, record_every="3 epochs")
+    assert part_seconds(part_of(rare, PartKind.TRAINING), CPU) == pytest.approx(3 * seconds[0])
+
+
 def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
     trial = with_measurement(algorithm1_every=4)
     measured = {
-        due_measurement(trial.measurement, part.epoch).estimators: count
+        due_measurement(trial.measurement, part.number).estimators: count
         for part, count in epoch_parts(trial, range(6)).items()
         if part.kind is PartKind.MEASURING
     }
@@ -92,6 +106,8 @@ def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any
         ({"data": {"name": "digits", "train_subset": 100}}, {"training", "evaluating", "measuring"}),
         ({"measurement": {"fraction": 0.1}}, {"evaluating", "measuring"}),
         ({"measurement": {"fraction": 0.05, "lanczos_products": 9}}, {"measuring"}),
+        ({"record_every": "2 epochs"}, {"training"}),
+        ({"evaluate_every": 2}, {"evaluating"}),
     ],
 )
 def test_settings_that_affect_cost_give_different_parts(change: dict[str, Any], differing: set[str]) -> None:
@@ -151,7 +167,7 @@ class Clock:
         steps = math.ceil(len(data.train) / config.images_per_batch(len(data.train)))
         self.now += 2.0 * steps + self.train_image * len(data.train)
 
-    def evaluate(self, model: Any, data: Any, subset: Any, epoch: int, loss: Any) -> None:
+    def evaluate(self, model: Any, data: Any, subset: Any, number: int, loss: Any, held_out: bool) -> None:
         self.now += 0.001 * (len(subset[0]) + len(data.validation) + 2 * len(data.test))
 
     def complete(self, measurement: Measurement, record: EpochRecord) -> EpochRecord:
