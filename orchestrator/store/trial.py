@@ -55,6 +55,8 @@ class TrialStore:
         self._claim: Claim | None = None
         self._known: dict[int, Commit] = {}
         """A cache of commits that were written or read before. Commits never change."""
+        self._listed: set[int] | None = None
+        """The committed epochs as listed by the first commit after a claim, and those committed since."""
 
     def claim(self, owner: Owner, attempt: str) -> Claim:
         """Claims the trial for an attempt. A previous owner stops before its next write.
@@ -63,6 +65,7 @@ class TrialStore:
             SupersededError: a newer driver has replaced the owner's driver.
         """
         self._claim = self.claims.take(owner, attempt)
+        self._listed = None
         return self._claim
 
     def check_claim(self) -> None:
@@ -135,6 +138,7 @@ class TrialStore:
             self._damaged.write(epoch, self._commits.read(epoch) or b"")
             self._commits.delete(epoch)
             self._known.pop(epoch, None)
+            self._listed = None
             suspects.remove(self._files, self.trial_id, epoch)
         return damaged
 
@@ -176,7 +180,10 @@ class TrialStore:
             SupersededError: a newer claim on the trial exists. Nothing of the epoch is stored.
         """
         self.check_claim()
-        committed = self.epochs()
+        # The owner of a trial is its only writer. Listing the folder at every commit would take quadratic time.
+        if self._listed is None or self._claim is None:
+            self._listed = set(self.epochs())
+        committed = self._listed
         if record.number in committed:
             return False  # do not write the checkpoint: it could replace the committed one of this attempt
         name = self._checkpoints.write(record, checkpoint, attempt)
@@ -193,9 +200,11 @@ class TrialStore:
             raise
         if not created:
             self._checkpoints.delete(name)
+            self._listed = None  # another process has committed
             return False
         self._known[record.number] = commit
-        self._checkpoints.delete_old(record.number, sorted([*committed, record.number]), self._commit_of)
+        committed.add(record.number)
+        self._checkpoints.delete_old(record.number, sorted(committed), self._commit_of)
         return True
 
     def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:

@@ -20,6 +20,16 @@ def stream(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, purpose, epoch))
 
 
+def seed_noise(seed: int, device: torch.device) -> None:
+    """Seeds the global generators from which layers on this device, such as dropout, draw.
+
+    Without a CUDA device, `torch.manual_seed` takes milliseconds, and memory that it never frees.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+
+
 def noise_state(device: torch.device) -> NoiseState:
     """Returns the states of the global generators from which layers on this device draw. Does not synchronize."""
     states = {"cpu": torch.get_rng_state()}

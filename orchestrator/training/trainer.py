@@ -10,7 +10,7 @@ from orchestrator.training.devices import to_device
 from orchestrator.training.loss import build_loss
 from orchestrator.training.optimizers.schedules import set_learning_rate
 from orchestrator.training.step import EagerStep, Step
-from orchestrator.training.streams import NoiseState, derived_seed, noise_state, set_noise_state, stream
+from orchestrator.training.streams import NoiseState, derived_seed, noise_state, seed_noise, set_noise_state, stream
 
 
 class Trainer:
@@ -66,7 +66,7 @@ class Trainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         config, images = self._config, len(self._data.train)
-        torch.manual_seed(derived_seed(config.seed, "layer noise", epoch))  # dropout layers use the global generator
+        seed_noise(derived_seed(config.seed, "layer noise", epoch), self._device)
         self._step.begin_epoch(draw_augmentation(config.augmentation, images, config.seed, epoch, self._device))
         order = to_device(_order(config, images, epoch), self._device)
         self._batches = order.split(config.images_per_batch(images))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.backends.disk import DiskFiles
+from orchestrator.store.ownership.claims import BY_HAND
 from orchestrator.store.trial import Checkpoint, TrialStore
 from tests.store.stored import attempt, checkpoint, config, files_in, python, record
 from tests.store.trials import DIGEST, checkpoints, commit, kept
@@ -157,6 +158,21 @@ def test_other_files_are_ignored(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.attempts() == []
     commit(trial, 2)
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST)
+
+
+def test_the_owner_of_a_trial_lists_its_commits_once(
+    files: DiskFiles, trial: TrialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(trial, 0, 1)
+    trial.claim(BY_HAND, "again")
+    listed: list[str] = []
+    monkeypatch.setattr(files, "list", lambda folder, original=files.list: listed.append(folder) or original(folder))
+    commit(trial, 2, 3, 4)
+    assert [folder.endswith("/epochs") for folder in listed].count(True) == 1
+    assert not trial.commit(record(3), b"other", "d", "again")
+    trial.claim(BY_HAND, "third")
+    commit(trial, 5)
+    assert trial.epochs() == list(range(6))
 
 
 # --- crashes ---

@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.training.streams import derived_seed, stream
+from orchestrator.training.streams import derived_seed, noise_state, seed_noise, set_noise_state, stream
 
 
 def test_the_same_purpose_draws_the_same_numbers() -> None:
@@ -24,3 +24,22 @@ def test_streams_do_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     torch.randn(5, generator=stream(0, "anything"))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_noise_is_that_of_manual_seed() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    seed_noise(5, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_noise_continues_from_its_state() -> None:
+    cpu = torch.device("cpu")
+    seed_noise(5, cpu)
+    torch.rand(2)
+    state = noise_state(cpu)
+    expected = torch.rand(3)
+    seed_noise(6, cpu)
+    set_noise_state(state, cpu)
+    assert torch.equal(torch.rand(3), expected)
+    set_noise_state({}, cpu)

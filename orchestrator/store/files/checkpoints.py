@@ -71,12 +71,12 @@ class Checkpoints:
             committed: all committed epochs, in order.
             commit_of: returns the commit of an epoch, or None if it is damaged. Then the epoch's checkpoints stay.
         """
-        last = committed[-LAST_CHECKPOINTS:]
+        known, last = set(committed), committed[-LAST_CHECKPOINTS:]
         for each, names in self.by_epoch().items():
             if each > epoch:
                 continue
-            commit = commit_of(each) if each in committed else None
-            if commit is None and each in committed:
+            commit = commit_of(each) if each in known else None
+            if commit is None and each in known:
                 continue
             needed = commit.checkpoint if commit and (commit.keep or each in last) else None
             for name in names:
