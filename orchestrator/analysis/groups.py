@@ -8,7 +8,7 @@ import pandas as pd
 from orchestrator.store.frames import FACTS, Frames
 
 SEED = "seed"
-_NOT_CONFIG = {"trial_id", "epochs", "data.path", *FACTS}
+_NOT_CONFIG = {"trial_id", "epochs", "steps", "data.path", *FACTS}
 
 
 class GroupKeyError(ValueError):
@@ -19,7 +19,7 @@ class GroupKeyError(ValueError):
 class Groups:
     """Trials grouped by the value of a key.
 
-    The trials of a block have equal settings, except for this key, the seed, the number of epochs and the data path.
+    The trials of a block have equal settings, except for this key, the seed, the length and the data path.
     """
 
     key: str
@@ -28,8 +28,10 @@ class Groups:
 
 
 def varied_keys(frames: Frames) -> list[str]:
-    """The keys that vary between trials, numeric ones first. Excludes seed, number of epochs and data path."""
-    keys = [key for key in frames.sweep.varied if key in frames.trials and key not in (SEED, "epochs", "data.path")]
+    """The keys that vary between trials, numeric ones first. Excludes seed, length and data path."""
+    keys = [
+        key for key in frames.sweep.varied if key in frames.trials and key not in (SEED, "epochs", "steps", "data.path")
+    ]
     return sorted(keys, key=lambda key: not pd.api.types.is_numeric_dtype(frames.trials[key]))
 
 

@@ -40,11 +40,12 @@ def _facts(frames: Frames) -> list[tuple[str, str]]:
     trials, epochs = frames.trials, frames.epochs
     states = trials.state.value_counts()
     hours = epochs[list(TIMES)].sum().sum() / 3600
-    last = int(trials.epochs.max()) if len(trials) else 0
+    last = max((trial.records for trial in frames.sweep.trials), default=0)
+    what = "epochs" if all(trial.cadence.default for trial in frames.sweep.trials) else "records"
     facts = [
         ("sweep", frames.sweep.name),
         ("trials", f"{len(trials)}: " + ", ".join(f"{count} {state}" for state, count in states.items())),
-        ("epochs", f"{len(epochs):,} including untrained models, up to {last} per trial; {frames.points:,} numbers"),
+        (what, f"{len(epochs):,} including untrained models, up to {last} per trial; {frames.points:,} numbers"),
         *((name, _values(trials[key])) for name, key in _SETTINGS.items() if key in trials),
     ]
     if "data.train_subset" in trials and trials["data.train_subset"].notna().any():
@@ -68,7 +69,9 @@ def _values(column: "pd.Series[Any]") -> str:
 
 def _incomplete(frames: Frames) -> pd.DataFrame:
     rest = frames.trials[frames.trials.state != "completed"]
-    epochs = rest.last_epoch.clip(lower=0).astype(str) + "/" + rest.epochs.astype(str)
+    last = record_numbers(frames).groupby(frames.epochs.trial_id).max()
+    numbers = [f"{last.get(key, 0)}/{frames.sweep.by_id[key].records}" for key in rest.trial_id]
+    epochs = pd.Series(numbers, rest.index, dtype="str")
     reasons = rest.failure.fillna("").mask(rest.state == "diverged", "the training loss is not finite (a valid result)")
     columns = {"trial": rest.trial_id, "what": rest.label, "state": rest.state, "epoch": epochs, "reason": reasons}
     return pd.DataFrame(columns).reset_index(drop=True)
@@ -87,7 +90,7 @@ def _missing(frames: Frames) -> list[str]:
             never.append(quantity.key)
         elif count:
             absent.append(f"{quantity.key} is missing at {count:,} of {int(wanted.sum()):,} epochs.")
-    gaps = epochs.groupby("trial_id").epoch.agg(lambda e: int(e.max()) + 1 - len(e))
+    gaps = record_numbers(frames).groupby(epochs.trial_id).agg(lambda numbers: int(numbers.max()) + 1 - len(numbers))
     return [
         *([f"Never measured: {', '.join(never)}."] if never else []),
         *absent,
@@ -96,12 +99,41 @@ def _missing(frames: Frames) -> list[str]:
 
 
 def _requested(frames: Frames) -> dict[str, "pd.Series[bool]"]:
-    """Maps a quantity's key to a mask of the epochs that should have it. Quantities of every epoch are left out."""
+    """Maps a quantity's key to a mask of the records that should have it. Quantities of every record are left out."""
     epochs, trials = frames.epochs, frames.trials.set_index("trial_id")
     estimators = epochs.trial_id.map(trials["measurement.estimators"])
     every = epochs.trial_id.map(trials["measurement.algorithm1_every"])
-    algorithm1 = estimators.str.contains("algorithm1") & (epochs.epoch % every == 0)
-    requested = {quantity.key: algorithm1 for quantity in SCALARS if quantity.key.startswith("algorithm1/")}
+    numbers = record_numbers(frames)
+    measured = numbers % epochs.trial_id.map(trials["measurement.every"]) == 0
+    algorithm1 = measured & estimators.str.contains("algorithm1") & (numbers % every == 0)
+    evaluated = numbers % epochs.trial_id.map(trials["evaluate_every"]) == 0
+    requested: dict[str, pd.Series[bool]] = {}
+    for quantity in SCALARS:
+        topic, _, part = quantity.key.partition("/")
+        if topic in ("hessian", "gradient", "algorithm1"):
+            requested[quantity.key] = algorithm1 if topic == "algorithm1" else measured
+        elif topic in ("loss", "accuracy", "r2"):
+            due = pd.Series(True, epochs.index) if part == "train" else evaluated
+            # Data has accuracies or R2. Version 0.1 did not record the losses of test and shifted samples.
+            shown = f"{topic}_train" if topic != "loss" else quantity.column
+            optional = topic != "loss" or quantity.key in ("loss/test", "loss/ood")
+            requested[quantity.key] = due & _ever(epochs, shown) if optional else due
+    requested["time/measure_seconds"] = measured
     # The Gauss-Newton trace is not stored if it equals the trace of the Hessian.
-    differs = epochs.trial_id.isin(epochs.trial_id[epochs.hessian_gauss_newton_trace.notna()])
-    return {**requested, "hessian/gauss_newton_trace": differs}
+    differs = _ever(epochs, "hessian_gauss_newton_trace")
+    return {**requested, "hessian/gauss_newton_trace": differs & measured}
+
+
+def _ever(epochs: pd.DataFrame, column: str) -> "pd.Series[bool]":
+    """Whether any record of the same trial has the quantity."""
+    return epochs.trial_id.isin(epochs.trial_id[epochs[column].notna()])
+
+
+def record_numbers(frames: Frames) -> "pd.Series[int]":
+    """The number of each record in `frames.epochs`."""
+    by_id, rows = frames.sweep.by_id, frames.epochs
+    moments = zip(rows.trial_id, rows.epoch, rows.step, strict=True)
+    numbers = [
+        by_id[key].cadence.number(step if by_id[key].cadence.in_steps else epoch) for key, epoch, step in moments
+    ]
+    return pd.Series(numbers, rows.index, dtype="int64")

@@ -57,6 +57,15 @@ class Cadence:
         """Epochs of training before a record, or optimizer steps if records are counted in steps."""
         return min(number * self.every.count, self.length)
 
+    def number(self, position: int) -> int:
+        """The number of the record at a position, the inverse of `position`."""
+        return -(-int(position) // self.every.count)
+
+    @property
+    def default(self) -> bool:
+        """Whether there is one record per epoch."""
+        return self.every == RecordEvery(1, "epoch")
+
     def step(self, number: int, steps_per_epoch: int) -> int:
         """Optimizer steps before a record."""
         return self.position(number) if self.in_steps else self.position(number) * steps_per_epoch

@@ -45,6 +45,7 @@ def test_moments_increase_up_to_the_end(count: int, length: int, steps_per_epoch
     steps = [trial.step(number, steps_per_epoch) for number in range(trial.last + 1)]
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))
     assert (steps[0], trial.position(trial.last)) == (0, length)
+    assert [trial.number(trial.position(number)) for number in range(trial.last + 1)] == list(range(trial.last + 1))
     assert trial.uneven == (length % count > 0)
     for number, step in enumerate(steps):
         assert round(trial.epoch(number, steps_per_epoch) * steps_per_epoch) == step
