@@ -181,7 +181,7 @@ class TrialStore:
         """
         self.check_claim()
         # The owner of a trial is its only writer. Listing the folder at every commit would take quadratic time.
-        if self._listed is None or self._claim is None:
+        if self._listed is None or self._claim is None or record.number in self._listed:
             self._listed = set(self.epochs())
         committed = self._listed
         if record.number in committed:
