@@ -82,10 +82,10 @@ def table(result: Result) -> str:
     calibration = math.sqrt(sum(score**2 for score in scores) / len(scores))
     typical = math.sqrt(sum(_spread(found) ** 2 for found in epochs) / len(epochs))
     return (
-        f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} draws per epoch over "
-        f"{result.measured['images']:,} images, training on {result.measured['training_images']:,}. Relative error: "
-        f"{percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median epoch. Error over "
-        f"reported error over all draws: {number(calibration)} (1 if the reported error is correct)."
+        f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} sampled traces per epoch, each over "
+        f"{result.measured['images']:,} images, of a network trained on {result.measured['training_images']:,} images. "
+        f"Relative error: {percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median "
+        f"epoch. Root mean square of error / reported error: {number(calibration)} (1 if reported errors are correct)."
     )
 
 

@@ -93,7 +93,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def table(result: Result) -> str:
-    """Seconds, memory and differences of both traces, by library."""
+    """Time and memory of both traces by library, and their relative difference from our exact trace."""
     measured = result.measured
     rows = []
     for kind in KINDS:
@@ -119,7 +119,7 @@ def table(result: Result) -> str:
 
 
 def _limit(result: Result, kind: str) -> float:
-    """Seconds of 1 + 2 (C - 1) forward passes for the exact trace of C classes, of 1 + 2 for the sampled trace."""
+    """Seconds at the machine's best rate: 1 + 2 (C - 1) forward passes for C classes, 3 for the sampled trace."""
     measured = result.measured
     forwards = 1 + 2 * (measured["classes"] - 1 if kind == "exact" else 1)
     return float(forwards * measured["forward_flops_per_image"] * measured["images"] / result.machine.best_gflops / 1e9)
@@ -164,7 +164,7 @@ def _peak_on_cuda(task: Trace) -> int:
 
 
 def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
-    """Peak memory of a trace in bytes, minus the memory in use before, measured in a subprocess."""
+    """Increase of the peak resident memory caused by a trace, in bytes, measured in a subprocess."""
     # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
     arrays = problem.inputs.numpy(), problem.labels.numpy()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

@@ -59,7 +59,7 @@ def interleaved(
 
 
 def say_sample(name: str, number: int, sample: float) -> None:
-    """Prints a sample; an `on_sample` of `interleaved`."""
+    """Prints one sample. Can be passed as `on_sample` to `interleaved`."""
     say(f"  round {number}: {name} {sample:.2f} s")
 
 

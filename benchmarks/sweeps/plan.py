@@ -28,7 +28,7 @@ _MOBILENET = {"name": "torchvision.models:MobileNetV2", "num_classes": 10}
 
 @dataclass(frozen=True)
 class PlanCase:
-    """A shipped sweep with fewer trials and epochs, of the same cost per epoch."""
+    """A shipped sweep with fewer trials and epochs. Some cases also change the network, the images or Lanczos."""
 
     sweep: str
     epochs: int
@@ -53,7 +53,7 @@ CASES = {
     "own MobileNetV2": PlanCase("paper", 1, {"model": [_MOBILENET], **_SEEDS}, train_subset=500),
 }
 _SMALL = {"quickstart": PlanCase("quickstart", 1, {"seed": [0]})}
-"""The case of quick runs."""
+"""The only case at the scales quick and tiny."""
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:

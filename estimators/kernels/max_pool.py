@@ -58,7 +58,7 @@ def max_pool(relu: Tensor, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -> Tensor:
-    """Gradient of the maxima before the ReLU: zero unless the maximum is positive or, as in torch, NaN."""
+    """Gradient with respect to the ReLU's input at the maxima: zero unless the maximum is positive or NaN."""
     gradient = to_channels_last(gradient) if is_channels_last(pooled) else gradient
     result: Tensor = (
         _aten.threshold_backward(gradient, pooled, 0)
@@ -69,7 +69,7 @@ def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -
 
 
 def max_unpool(entries: Tensor, indices: Tensor, window: Window) -> Tensor:
-    """Writes entries [n, channels, ...] to the positions of their maxima in zeros [n, channels, height, width]."""
+    """Adds entries [n, channels, ...] at the positions of their maxima to zeros [n, channels, height, width]."""
     shape = len(entries), *window.size
     # The kernel reads only the shape and memory format of this argument, the input of the pool.
     like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.memory_format)
@@ -88,7 +88,7 @@ def at_maxima(images: Tensor, indices: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PooledGradients:
-    """Gradients [n, channels, height, width] of the input of ReLU and max pool, with at most one nonzero per window."""
+    """Gradients with respect to the input of ReLU and max pool, stored as one entry per pooling window."""
 
     columns: Sequence[Tensor]
     """Gradients [n, channels, ...] of several functions with respect to the pool's output."""
@@ -99,7 +99,7 @@ class PooledGradients:
     window: Window
 
     def entries(self, column: int, samples: slice = slice(None)) -> Tensor:
-        """One entry per window [n, channels, ...], for a slice of samples."""
+        """The gradients at the maxima of the windows for one column [n, channels, ...], for a slice of samples."""
         return relu_backward(self.columns[column][samples], self.pooled[samples])
 
     def by_channel(self, samples: slice, scratch: Scratch) -> Tensor:

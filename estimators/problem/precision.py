@@ -8,7 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class HalfPrecisionRefused(TorchDispatchMode):
-    """Raises ValueError if an operation inside the context returns floating-point numbers of less than 32 bits.
+    """Raises ValueError if an operation inside the context returns a floating-point tensor of fewer than 32 bits.
+
+    Operations that return several tensors are not checked, because a cast, which returns one, comes before them.
 
     The context sees every operation, also those without a gradient and those that autocast inserts.
     """

@@ -11,7 +11,7 @@ _WEIGHT_NORM = (
 )
 
 _HOOK = "BackwardHookFunctionBackward"
-"""The function that torch inserts for a backward hook of a module. The module is named instead."""
+"""The node that torch inserts for a module's backward hook. It is left out, since `_hooked` names the module."""
 
 
 def suspects(model: nn.Module, loss: Tensor) -> str:
@@ -23,7 +23,7 @@ def suspects(model: nn.Module, loss: Tensor) -> str:
     custom = sorted(name.removesuffix("Backward") for name in operations if name.startswith("custom "))
     if custom:
         listed = ", ".join(name.removeprefix("custom ") for name in custom)
-        found.append(f"its custom autograd.Function {listed}: make its backward differentiable, of saved inputs only")
+        found.append(f"custom autograd.Function {listed}: compute its backward from saved inputs, differentiably")
     return "".join(f" Likely cause: {cause}." for cause in found)
 
 

@@ -48,17 +48,17 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
 
 
 def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:
-    """Checks that this node has the CPUs and GPUs that it offers to Ray."""
+    """Checks that this node has the CPUs and GPUs that are registered with Ray."""
     try:
         from orchestrator.training import devices
     except ImportError:  # reported by check_devices
         return
     cores, found = devices.usable_cores(), len(devices.gpus())
     if cpus > cores:
-        text = f"Ray offers {cpus:g} CPUs of this node, but only {cores} are usable, so trials would share cores"
+        text = f"{cpus:g} CPUs of this node are registered with Ray, but only {cores} are usable, so trials share cores"
         yield warning("devices", text, f"start Ray there with --num-cpus={cores}")
     if gpus > found:
-        text = f"Ray offers {gpus:g} GPUs of this node, but torch finds {found}"
+        text = f"{gpus:g} GPUs of this node are registered with Ray, but torch finds {found}"
         yield problem("devices", text, "check the node's GPU driver, its torch and Ray's --num-gpus")
     if cpus <= cores and gpus <= found:
         yield ok("devices", f"{cpus:g} CPUs" + (f", {found} GPUs" if found else ""))

@@ -47,7 +47,7 @@ class ConsoleHandler(logging.Handler):
 @app.callback()
 def configure_logging(
     verbose: Annotated[
-        bool, typer.Option("--verbose", help=f"Show debug messages. ${LOG_VARIABLE} sets any level.")
+        bool, typer.Option("--verbose", help=f"Show debug messages. Otherwise ${LOG_VARIABLE} sets the level.")
     ] = False,
 ) -> None:
     """Configures logging: prints the messages of this program, but not those of libraries."""

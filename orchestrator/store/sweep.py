@@ -1,4 +1,4 @@
-"""The stored data of one sweep, except its trials."""
+"""The stored data of one sweep, except the results of its trials."""
 
 import functools
 import json
@@ -29,7 +29,7 @@ class ShipperStatus:
 
 
 class SweepStore:
-    """The stored data of one sweep, except its trials: the manifest, leases, requests and reports."""
+    """The stored data of one sweep, except the results of its trials: manifest, leases, requests and reports."""
 
     def __init__(self, files: FileSystem, name: str) -> None:
         self.name = names.valid_sweep_name(name)
@@ -66,7 +66,7 @@ class SweepStore:
         try:
             sweep, provenance = manifest_content(content)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._damaged("expected the list of its trials as JSON") from None
+            raise self._damaged("expected a JSON object with trials, resources and provenance") from None
         if sweep.name != self.name:
             raise self._damaged(f"it belongs to sweep {sweep.name!r}")
         return sweep, provenance

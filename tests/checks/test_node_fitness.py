@@ -108,9 +108,9 @@ def test_missing_data_is_reported(tmp_path: Path) -> None:
 def test_cpus_and_gpus_that_ray_schedules_but_torch_lacks_are_reported(tmp_path: Path) -> None:
     cores, gpus = amiss(check_node(query(tmp_path, cpus=4096.0, gpus=64.0)), "devices")
     assert cores[0] == "warning"
-    assert "Ray offers 4096 CPUs of this node, but only " in cores[1]
+    assert "4096 CPUs of this node are registered with Ray, but only " in cores[1]
     assert gpus[0] == "problem"
-    assert "Ray offers 64 GPUs of this node, but torch finds" in gpus[1]
+    assert "64 GPUs of this node are registered with Ray, but torch finds" in gpus[1]
 
 
 def test_a_worker_with_another_storage_commit_or_data_refuses_trials(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_another_commit_and_missing_gpus_are_reported(found: dict[float, list[tu
     commit, gpus = problems(found[2.0])
     assert commit.startswith("versions: commit 0ther, expected ")
     assert "as on the driver; start the node from the driver's image" in commit
-    assert gpus.startswith("devices: Ray offers 3 GPUs of this node, but torch finds 0")
+    assert gpus.startswith("devices: 3 GPUs of this node are registered with Ray, but torch finds 0")
 
 
 @pytest.mark.slow

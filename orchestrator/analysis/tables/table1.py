@@ -24,7 +24,7 @@ class Table1Column:
     response: str
     regressors: str
     model: FittedModel | None
-    """None if there are too few changes to fit."""
+    """None if there are too few changes, or the regressors are collinear."""
 
     @property
     def published(self) -> PublishedModel:
@@ -64,7 +64,7 @@ def table1(epochs: pd.DataFrame, epoch_0: bool = False) -> Table1:
 
 
 def stars(p: float) -> str:
-    """The paper's significance marks: *** if p < 0.01, ** if p < 0.05, † otherwise."""
+    """The paper's significance marks: *** if p < 0.01, ** if p < 0.05, † otherwise; empty if p is not finite."""
     return "***" if p < 0.01 else "**" if p < 0.05 else "†" if np.isfinite(p) else ""
 
 
@@ -106,9 +106,9 @@ def _csv_numbers(term: Term | None) -> dict[str, object]:
 
 
 def table1_latex(table: Table1) -> str:
-    """A LaTeX tabular in the format of the paper, with a clustered error below each standard error."""
+    """A LaTeX tabular in the format of the paper, with the clustered standard error below each one."""
     lines = [
-        r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; clustered errors in brackets",
+        r"% stars: ** p < 0.05, *** p < 0.01, \dag not significant; clustered standard errors in brackets",
         r"\begin{tabular}{lrrrr}",
         r"\hline",
         r" & \multicolumn{2}{c}{In-Distribution Test Accuracy} & \multicolumn{2}{c}{OOD Test Accuracy} \\",

@@ -31,7 +31,7 @@ class FileSystem(Protocol):
         """Creates a file. If it exists, changes nothing and returns False. Only one of several writers succeeds."""
 
     def write_in_place(self, name: str, content: bytes) -> None:
-        """Writes a file that is read only after another file refers to it. It is durable when the method returns.
+        """Writes a file that nobody reads until another file refers to it. It is durable when the method returns.
 
         Not atomic: a crash may leave a partial file, so the referring file must contain its digest.
         """
@@ -46,4 +46,4 @@ class FileSystem(Protocol):
         """Returns the age of a file in seconds, by the clock of the storage; None if the file does not exist."""
 
     def check_writable(self) -> None:
-        """Creates and deletes a small file with the operations that a commit uses."""
+        """Checks that `create` and `delete`, which store epochs, work: with a small file."""

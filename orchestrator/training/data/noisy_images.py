@@ -10,7 +10,7 @@ from orchestrator.training.data.split import OOD_STANDARD_DEVIATION
 
 
 def noisy_images(data: DataSplits, strengths: Sequence[float], count: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Returns the first test images of different classes at each noise strength, and their classes.
+    """Returns the first test image of each of `count` classes at each noise strength, and the names of the classes.
 
     The noise of the OOD evaluation is scaled to each strength and added to the normalised images. The result is
     converted back to pixel values and clipped to 0..255.

@@ -49,7 +49,7 @@ def test_weight_norm_is_named_with_its_replacement() -> None:
 
 def test_a_custom_function_is_named() -> None:
     model = nn.Sequential(WithFunction(3, 3), nn.Tanh())
-    assert "its custom autograd.Function Doubled: make its backward differentiable" in suspects(model, loss(model))
+    assert "custom autograd.Function Doubled: compute its backward from saved inputs" in suspects(model, loss(model))
 
 
 def test_all_causes_are_named() -> None:
