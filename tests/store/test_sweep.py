@@ -111,7 +111,8 @@ def test_a_damaged_manifest_is_reported_with_its_repair(storage: Storage, conten
         sweep.read_manifest()
     assert str(caught.value) == (
         f"{path}, of sweep 'night', is damaged: expected a JSON object with trials, resources and "
-        "provenance; run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no stored epoch"
+        "provenance; run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no "
+        "stored epoch"
     )
     assert storage.sweeps() == ["night"]
     sweep.write_manifest(SWEEP, PROVENANCE)
