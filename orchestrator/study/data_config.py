@@ -57,6 +57,15 @@ class _Images(_Data):
     scales pixels to 0..1."""
     shift: Shift = NoiseShift()
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _number_or_names(cls, classes: object) -> object:
+        number = isinstance(classes, int) and not isinstance(classes, bool) and classes >= 2
+        names = isinstance(classes, list | tuple) and len(classes) >= 2 and all(isinstance(one, str) for one in classes)
+        if not (classes is None or number or names):
+            raise ValueError("must be an integer of at least 2, or a list of at least two names in quotes")
+        return classes
+
     @field_validator("classes")
     @classmethod
     def _each_class_once(cls, classes: int | tuple[str, ...] | None) -> int | tuple[str, ...] | None:

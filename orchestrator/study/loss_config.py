@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag, field_validator
 
 from orchestrator.study.fields import Config, PositiveFloat, Share
 from orchestrator.study.user_code_config import CLASS, UserCodeConfig, named, tag
@@ -23,6 +23,13 @@ class MseConfig(Config):
 
     name: Literal["mse"]
     factor: PositiveFloat | Literal["mean"] = 0.5
+
+    @field_validator("factor", mode="before")
+    @classmethod
+    def _number_or_mean(cls, factor: object) -> object:
+        if factor != "mean" and (not isinstance(factor, int | float) or isinstance(factor, bool) or factor <= 0):
+            raise ValueError("must be a number above 0, or mean")
+        return factor
 
 
 class BinaryCrossEntropyConfig(Config):

@@ -140,7 +140,7 @@ def _message(details: ErrorDetails, owner: type[BaseModel] | None, last: str) ->
         case "literal_error":
             return f"unknown name{_nearest(str(details['input']), _listed(context['expected'].replace(' or ', ',')))}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type" | "dict_type":
-            names = sorted(name for model in _members(owner, last) for name in _names(model))
+            names = sorted({name for model in _members(owner, last) for name in _names(model)})
             return "must be a mapping" + (f" with the key 'name', one of: {', '.join(names)}" if names else "")
     return _EXPECTED.get(kind) or details["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 

@@ -170,6 +170,25 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     # values of another type
     "boolean lr": (BASE.replace("0.05", "yes"), ["trial.optimizer.lr = True: must be a number"]),
+    "numbers as classes": (
+        BASE.replace("{name: digits}", "{name: digits, classes: [3, 7]}"),
+        ["trial.data.classes = [3, 7]: must be an integer of at least 2, or a list of at least two names in quotes"],
+    ),
+    "one class": (
+        BASE.replace("{name: digits}", "{name: digits, classes: 1}"),
+        ["trial.data.classes = 1: must be an integer of at least 2, or a list of at least two names in quotes"],
+    ),
+    "factor of mse": (
+        BASE + "  loss: {name: mse, factor: sum}",
+        ["trial.loss.factor = 'sum': must be a number above 0, or mean"],
+    ),
+    "data without a name": (
+        BASE.replace("{name: digits}", "digits"),
+        [
+            "trial.data = 'digits': must be a mapping with the key 'name', one of: cifar10, cifar100, digits, "
+            "fashion_mnist, image_folder, mnist, package.module:Class, sorting, svhn, table, text"
+        ],
+    ),
     "boolean seed": (BASE + "  seed: true", ["trial.seed = True: must be an integer"]),
     "quoted lr": (BASE.replace("0.05", "'0.05'"), ["trial.optimizer.lr = '0.05': must be a number"]),
     "list for a number": (BASE.replace("0.05", "[1]"), ["trial.optimizer.lr = [1]: must be a number"]),
