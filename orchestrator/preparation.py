@@ -5,10 +5,10 @@ import torch
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.sweep import SweepStore
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import Data
+from orchestrator.study.data_config import Data, NoiseShift, OwnData
 from orchestrator.study.sweep import Sweep
 from orchestrator.study.user_code_config import UserCodeConfig
-from orchestrator.training.data.datasets import load_data, load_source
+from orchestrator.training.data.datasets import load_data, load_source, source_digest
 from orchestrator.training.data.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
@@ -38,13 +38,14 @@ def check_models(sweep: Sweep) -> None:
     """Builds every model of a sweep on its data, and every optimizer that the sweep file names as a class.
 
     Raises:
-        ValueError: if losses, models, batch sizes or augmentations do not fit their data, or optimizers do not fit the
-            model. Names all of them.
+        ValueError: if the user's own function returns other data when it is called again. Or if losses, models, batch
+            sizes or augmentations do not fit their data, or optimizers do not fit the model. Names all of them.
         UserCodeError: if the code of a user's own network, loss or optimizer raises.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
         data = load_data(config, torch.device("cpu"))
+        _check_repeatable(config, data.digest)
         trials = [trial for trial in sweep.trials if trial.data == config]
         for trial in {_checked(trial): trial for trial in trials}.values():
             try:
@@ -55,6 +56,15 @@ def check_models(sweep: Sweep) -> None:
                 misfits.append(str(error))
     if misfits:
         raise ValueError("\n  ".join(dict.fromkeys(misfits)))
+
+
+def _check_repeatable(config: Data, digest: str) -> None:
+    """Checks that the user's own function returns the same data when it is called again, as every trial does."""
+    if isinstance(config, OwnData) and source_digest(config, decode=True) != digest:
+        raise ValueError(
+            f"data {config.name!r} returned different data when it was called again: seed its random numbers, for "
+            "example with numpy.random.default_rng(0), or every trial would have other data"
+        )
 
 
 def _checked(trial: TrialConfig) -> tuple[object, ...]:
@@ -69,7 +79,10 @@ def store_gallery(sweep: Sweep, store: SweepStore) -> None:
 
     Stores nothing if the data has no images of classes.
     """
-    data = load_data(sweep.trials[0].data, torch.device("cpu"))
+    config = sweep.trials[0].data
+    if "shift" in type(config).model_fields:  # a shift of another strength would scale the noise of the gallery too
+        config = config.model_copy(update={"shift": NoiseShift()})
+    data = load_data(config, torch.device("cpu"))
     if store.gallery() is None and data.has_images and data.classes:
         pixels, labels = noisy_images(data, _NOISE, _IMAGES)
         store.write_gallery(Gallery(_NOISE, labels, tuple(pixels.shape), pixels.numpy().tobytes()))

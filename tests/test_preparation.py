@@ -128,6 +128,18 @@ def test_optimizers_that_a_class_names_are_checked_on_each_model() -> None:
     ]
 
 
+def test_data_that_differs_between_calls_is_refused() -> None:
+    with pytest.raises(ValueError, match="from_entropy' returned different data when it was called again: seed"):
+        check_models(sweep({"name": "tests.training.user_data:from_entropy"}))
+
+
+def test_the_noise_of_the_gallery_does_not_depend_on_the_shift(tmp_path: Path) -> None:
+    stores = [Storage(tmp_path).sweep(name) for name in ("default", "strong")]
+    for store, shift in zip(stores, ({}, {"shift": {"noise": 0.8}}), strict=True):
+        store_gallery(sweep({"name": "digits", **shift}), store)
+    assert stores[0].gallery() == stores[1].gallery()
+
+
 def test_the_gallery_is_stored_once(tmp_path: Path) -> None:
     config = small_trial()
     sweep, store = Sweep("toy", "", (config,), Resources()), Storage(tmp_path).sweep("toy")

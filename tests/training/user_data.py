@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,6 +41,11 @@ def tokens() -> dict[str, Any]:
 
 def unseeded() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.randn(40, 3), torch.randn(40), torch.randn(10, 3), torch.randn(10)
+
+
+def from_entropy() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inputs = torch.tensor(np.random.default_rng().normal(size=(40, 1)))
+    return inputs, torch.arange(40) % 2, inputs, torch.arange(40) % 2
 
 
 def seeded_globally() -> tuple[Tensor, Tensor, Tensor, Tensor]:
