@@ -72,8 +72,4 @@ def _as_stored(
     options = replace(options, resources=options.resources.model_copy(update={"cpu": threads}))
     if not config.records_need_length:
         return config.until(last), again, options
-
-    def reached() -> bool:
-        return last < config.records and max(again.epochs(), default=-1) >= last
-
-    return config, again, replace(options, stop_requested=reached)
+    return config, again, replace(options, until=last)

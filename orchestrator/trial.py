@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 import torch
 
 from orchestrator.store.attempt import Attempt
+from orchestrator.store.background_commits import BackgroundCommits
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import BY_HAND, Owner, SupersededError
 from orchestrator.store.provenance.provenance import capture
@@ -44,7 +45,9 @@ class TrialOptions:
 
     resources: Resources
     stop_requested: Callable[[], bool] = lambda: False
-    """Called before the first epoch and after every epoch; True interrupts the trial."""
+    """Called before the first record and after every record; True interrupts the trial."""
+    until: int | None = None
+    """Number of the record after which the trial is interrupted; None: it is not."""
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
     """Called with the record of each computed epoch."""
     keeps: Callable[[int], bool] = lambda epoch: False
@@ -128,7 +131,9 @@ class _Training:
 
     def run(self) -> State:
         """Trains until no epoch is missing. Starts again from a checkpoint if epochs appear or gaps are filled."""
-        while not self.options.stop_requested():
+        until, records = self.options.until, self.config.records
+        enough = until is not None and until < records and max(self.store.epochs(), default=-1) >= until
+        while not enough and not self.options.stop_requested():
             if (state := self._train_from_checkpoint()) is not None:
                 return state
         return State.INTERRUPTED
@@ -147,21 +152,21 @@ class _Training:
         record = self.store.read(checkpoint.epoch).record if checkpoint else None
         if record and (record.diverged or self.config.ends_at(record)):
             return _final(record)
-        for trained in self._epochs_after(checkpoint):
-            record = trained.record
-            record = replace(record, timestamp_ms=end_times.get(record.number, record.timestamp_ms))
-            if not self._commit(record, trained.checkpoint) and record.number not in known:
-                return None  # another process has just committed this epoch: continue from its state
-            self.options.on_epoch(record)
-            if record.number == max(gaps, default=None):
-                return None  # all gaps are filled: continue from the newest checkpoint
-            ended = record.number == self.config.records or record.diverged or self.config.ends_at(record)
-            if not ended and self.options.stop_requested():
-                return State.INTERRUPTED
-        return _final(record)
+        with BackgroundCommits(self._commit, set(known), self.options.on_epoch) as commits:
+            for trained in self._epochs_after(checkpoint):
+                record = trained.record
+                record = replace(record, timestamp_ms=end_times.get(record.number, record.timestamp_ms))
+                if not commits.add(record, trained.checkpoint):
+                    return None  # another process has just committed this record: continue from its state
+                ended = record.number == self.config.records or record.diverged or self.config.ends_at(record)
+                gaps_filled = record.number == max(gaps, default=None)
+                stopped = not ended and (record.number == self.options.until or self.options.stop_requested())
+                if gaps_filled or stopped:  # after a gap, continue from the newest checkpoint
+                    return State.INTERRUPTED if commits.finish() and not gaps_filled else None
+            return _final(record) if commits.finish() else None
 
     def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
-        """Commits an epoch. Returns False if it is committed already; then its record stays."""
+        """Commits a record. Returns False if it is committed already; then its record stays."""
         keep = self.options.keeps(record.number)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 

@@ -35,7 +35,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     for config in (SGD, *OTHERS):
         run_trial(config, storage.trial(config.trial_id), TrialOptions(ONE_CPU))
     unfinished = storage.trial(COSINE.trial_id)
-    run_trial(COSINE, unfinished, TrialOptions(ONE_CPU, lambda: unfinished.epochs() == [0, 1, 2]))
+    run_trial(COSINE, unfinished, TrialOptions(ONE_CPU, until=2))
     return storage
 
 
@@ -96,7 +96,7 @@ def test_a_different_number_of_threads_is_reported_as_the_reason(tmp_path: Path)
     """The first epochs were computed by two threads, the last one by one; a rerun uses as many as the last."""
     config = small_trial(epochs=2, batch_size=256)
     mixed = Storage(tmp_path / "mixed").trial(config.trial_id)
-    run_trial(config, mixed, TrialOptions(Resources(cpu=2), lambda: mixed.epochs() == [0, 1]))
+    run_trial(config, mixed, TrialOptions(Resources(cpu=2), until=1))
     run_trial(config, mixed, TrialOptions(ONE_CPU))
     same, said = again(config, Storage(tmp_path / "mixed"), tmp_path / "scratch")
     assert not same

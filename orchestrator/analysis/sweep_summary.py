@@ -41,11 +41,13 @@ def _facts(frames: Frames) -> list[tuple[str, str]]:
     states = trials.state.value_counts()
     hours = epochs[list(TIMES)].sum().sum() / 3600
     last = max((trial.records for trial in frames.sweep.trials), default=0)
-    what = "epochs" if all(trial.cadence.default for trial in frames.sweep.trials) else "records"
     facts = [
         ("sweep", frames.sweep.name),
         ("trials", f"{len(trials)}: " + ", ".join(f"{count} {state}" for state, count in states.items())),
-        (what, f"{len(epochs):,} including untrained models, up to {last} per trial; {frames.points:,} numbers"),
+        (
+            f"{frames.sweep.unit}s",
+            f"{len(epochs):,} including untrained models, up to {last} per trial; {frames.points:,} numbers",
+        ),
         *((name, _values(trials[key])) for name, key in _SETTINGS.items() if key in trials),
     ]
     if "data.train_subset" in trials and trials["data.train_subset"].notna().any():

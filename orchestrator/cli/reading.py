@@ -93,7 +93,7 @@ def export(
     own = store.sweep(name)
     files = frames.write(Path(to) if to else own.folder / "export")
     published = None if to else own.publish(own.folder / "export")
-    say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} epochs")
+    say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} {frames.sweep.unit}s")
     for file in files:
         say(str(file))
     if published and isinstance(store.root, S3Location):

@@ -46,7 +46,7 @@ class Plan:
         parts[0] += f" ({diverged} diverged)" if diverged else ""
         if self.todo:
             parts += [f"{failed} failed"] if failed else []
-            parts.append(f"{self.missing_epochs} epochs missing")
+            parts.append(f"{self.missing_epochs} {self.sweep.unit}s missing")
         return ", ".join(parts)
 
     def trial(self, trial_id: str) -> TrialConfig:

@@ -111,7 +111,7 @@ def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
     total = sum(status.epochs + 1 for status in plan.statuses.values())
     parts = [
         f"{len(plan.statuses)} trials: {', '.join(states)}",
-        f"{total - plan.missing_epochs} of {total} epochs{pace}",
+        f"{total - plan.missing_epochs} of {total} {plan.sweep.unit}s{pace}",
     ]
     return " | ".join(part for part in [*parts, tracker] if part)
 

@@ -91,6 +91,11 @@ class Sweep:
             return number % int(self.keep_checkpoints.removeprefix("every ")) == 0
         return self.keep_checkpoints == "all"
 
+    @property
+    def unit(self) -> str:
+        """The noun for a record in messages: ``epoch`` if all trials have one record per epoch, else ``record``."""
+        return "epoch" if all(trial.cadence.default for trial in self.trials) else "record"
+
     @cached_property
     def by_id(self) -> dict[str, TrialConfig]:
         """The trials in the order of the file."""

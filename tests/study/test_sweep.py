@@ -213,3 +213,9 @@ def test_labels_of_a_large_sweep_are_fast(write: Write) -> None:
     began = time.process_time()
     assert len({sweep.label(trial) for trial in sweep.trials}) == 500
     assert time.process_time() - began < 5, "the varied fields must be determined once"
+
+
+def test_messages_count_records_unless_there_is_one_per_epoch() -> None:
+    trial = config()
+    rare = config(record_every="2 epochs", seed=1)
+    assert [Sweep("s", "", trials, Resources()).unit for trials in ((trial,), (trial, rare))] == ["epoch", "record"]

@@ -23,7 +23,7 @@ MOST_FRAMED = 1000
 def table(plan: Plan) -> "Table | PlainTable":
     """Returns a table with the id, label, state and epochs of each trial."""
     title = f"{plan.sweep.name}: {len(plan.statuses)} trials"
-    header = ("trial", "what", "state", "epoch")
+    header = ("trial", "what", "state", plan.sweep.unit)
     rows = [
         (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
         for key, status in plan.statuses.items()
@@ -72,12 +72,12 @@ def failures(plan: Plan) -> list[str]:
 def damage(plan: Plan) -> list[str]:
     """Returns the known damaged epochs and the command that repairs them."""
     lines = [
-        f"damaged: epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
+        f"damaged: {plan.sweep.unit}{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
         f"({plan.sweep.label(plan.trial(trial_id))})"
         for trial_id, epochs in list(plan.damaged.items())[:MOST_DAMAGED]
     ]
     if len(plan.damaged) > MOST_DAMAGED:
-        lines.append(f"damaged: epochs of {len(plan.damaged) - MOST_DAMAGED} more trials")
+        lines.append(f"damaged: {plan.sweep.unit}s of {len(plan.damaged) - MOST_DAMAGED} more trials")
     if lines:
         lines.append(f"to repair: hessian-dynamics run {plan.sweep.name} sets them aside and computes them again")
     return lines
