@@ -213,7 +213,9 @@ class CurvatureOperator(LinearOperator):
             outputs = evaluate_model(self.problem.model, inputs)
             if to_check is not None:
                 check_targets(self.problem.loss_fn, outputs, targets)
-            loss_fn = self._graphs.loss_of(position, partial(self.problem.precise_loss, outputs, targets))
+            loss_fn = self._graphs.loss_of(
+                position, outputs, targets, partial(self.problem.precise_loss, outputs, targets)
+            )
             loss = evaluate_loss(loss_fn, outputs, targets)
         if to_check is not None:
             to_check.append(outputs.detach())

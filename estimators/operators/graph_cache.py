@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from estimators.operators.chunk_graph import ChunkGraph
+from estimators.operators.loss_choices import LossChoices
 from estimators.problem.checks import LossFunction
 from estimators.problem.samples import Pair
 from estimators.problem.saved_tensors import recording_saved
@@ -35,6 +36,7 @@ class GraphCache:
         self.memory = memory
         self.graphs: list[ChunkGraph] = []
         self._losses: dict[int, LossFunction] = {}
+        self._choices = LossChoices()
         self._model = model
         self._state: tuple[Any, ...] | None = None
         self._bytes = 0
@@ -83,10 +85,15 @@ class GraphCache:
             self.memory.held += size
         return graph, not self._full
 
-    def loss_of(self, position: int, choose: Callable[[], LossFunction]) -> LossFunction:
-        """The loss function of a chunk, chosen once per state of the model, since choosing waits for the device."""
+    def loss_of(
+        self, position: int, outputs: Tensor, targets: Tensor, choose: Callable[[], LossFunction]
+    ) -> LossFunction:
+        """The loss function of a chunk. With kept graphs, it is chosen once per state of the model.
+
+        Otherwise outputs and targets are compared with those of the last product, which waits for the device.
+        """
         if position not in self._losses:
-            self._losses[position] = choose()
+            self._losses[position] = self._choices.of(position, outputs, targets, choose)
         return self._losses[position]
 
     def _release(self) -> None:

@@ -31,6 +31,22 @@ def test_default_chunks_of_the_papers_network_fit_the_cache() -> None:
     assert 50 <= op.chunk_size <= 250
 
 
+def test_recurrent_layers_have_larger_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LastState(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.LSTM(4, 3, batch_first=True)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            states: torch.Tensor = self.body(inputs)[0][:, -1]
+            return states
+
+    data = torch.randn(2, 5, 4), torch.randn(2, 3)
+    size = HessianOperator(LastState(), nn.functional.mse_loss, data).chunk_size
+    monkeypatch.setattr("estimators.problem.chunking._RECURRENT_FACTOR", {})
+    assert size == pytest.approx(2 * HessianOperator(LastState(), nn.functional.mse_loss, data).chunk_size, abs=1)
+
+
 @pytest.mark.parametrize(("device", "expected"), [("cpu", [1, 1, 110]), ("cuda", [1, 2, 166])])
 def test_chunks_of_an_exact_trace_are_smaller_on_a_cpu(device: str, expected: list[int]) -> None:
     assert [exact_trace_chunk_size(size, torch.device(device)) for size in (1, 2, 166)] == expected
