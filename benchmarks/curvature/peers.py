@@ -1,47 +1,20 @@
 """Power iteration and trace estimation by our code, the paper's equations and three libraries."""
 
 import contextlib
-import copy
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
+from benchmarks.curvature.naive import Product, hessian_product
+from benchmarks.curvature.problems import PeerProblem
 from estimators import HessianOperator, hutchinson, power_iteration
 
 NEVER = -float("inf")
 """Convergence tolerance with which no library stops early."""
-
-
-@dataclass(frozen=True)
-class PeerProblem:
-    """A model in eval mode, and the images over which its loss is averaged."""
-
-    model: nn.Module
-    inputs: Tensor
-    labels: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        return self.inputs.device
-
-    def part(self, count: int) -> "PeerProblem":
-        """The same problem on the first `count` images."""
-        return PeerProblem(self.model, self.inputs[:count], self.labels[:count])
-
-    def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(self.inputs.split(size), self.labels.split(size), strict=True))
-
-    def own_model(self) -> nn.Module:
-        """A copy of the model, because some libraries leave gradients and graphs in it."""
-        return copy.deepcopy(self.model)
-
-
-Product = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +27,7 @@ class Implementation:
 
 def ours(problem: PeerProblem) -> Implementation:
     """Our Hessian operator with its default chunk size."""
-    operator = HessianOperator(problem.own_model(), cross_entropy, (problem.inputs, problem.labels))
+    operator = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
     return Implementation(
         power=lambda iterations: power_iteration(operator, iterations),
         trace=lambda probes: hutchinson(operator, probes),
@@ -64,21 +37,13 @@ def ours(problem: PeerProblem) -> Implementation:
 
 def paper(problem: PeerProblem) -> Implementation:
     """Algorithm 1 as written in the paper: one batch, and a new graph of the gradient for each product."""
-    model = problem.own_model()
-    parameters = list(model.parameters())
-    sizes = [parameter.numel() for parameter in parameters]
-
-    def product(vector: Tensor) -> Tensor:
-        loss = cross_entropy(model(problem.inputs), problem.labels)
-        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        return torch.cat([part.flatten() for part in torch.autograd.grad(flat @ vector, parameters)])
+    product, size = hessian_product(problem, chunk=len(problem.inputs)), problem.size
 
     def trace(probes: int) -> float:
-        vectors = (torch.randn(sum(sizes), device=problem.device) for _ in range(probes))
+        vectors = (torch.randn(size, device=problem.device) for _ in range(probes))
         return sum(float(vector @ product(vector)) for vector in vectors) / probes
 
-    return Implementation(_power_iteration(product, sum(sizes), problem.device), trace, product)
+    return Implementation(_power_iteration(product, size, problem.device), trace, product)
 
 
 def _power_iteration(product: Product, size: int, device: torch.device) -> Callable[[int], float]:
@@ -101,7 +66,7 @@ def pyhessian(problem: PeerProblem, chunk: int) -> Implementation:
 
     model = problem.own_model()
     shapes = [parameter.shape for parameter in model.parameters()]
-    library = hessian(model, nn.CrossEntropyLoss(), dataloader=problem.batches(chunk), cuda=problem.inputs.is_cuda)
+    library = hessian(model, problem.loss, dataloader=problem.batches(chunk), cuda=problem.inputs.is_cuda)
 
     def product(vector: Tensor) -> Tensor:
         parts = vector.split([shape.numel() for shape in shapes])
@@ -124,7 +89,7 @@ def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
     from hessian_eigenthings.loss_fns.standard import supervised_loss
     from hessian_eigenthings.operators.hessian import HessianOperator as TheirOperator
 
-    operator = TheirOperator(problem.own_model(), problem.batches(chunk), supervised_loss(cross_entropy))
+    operator = TheirOperator(problem.own_model(), problem.batches(chunk), supervised_loss(problem.loss))
     return Implementation(
         power=lambda iterations: power_iteration_one(operator, max_iter=iterations, tol=NEVER),
         trace=lambda probes: their_hutchinson(operator, num_samples=probes, distribution="gaussian"),
@@ -141,7 +106,7 @@ def curvlinops(problem: PeerProblem, chunk: int, together: bool = False) -> Impl
 
     model = problem.own_model()
     operator = HessianLinearOperator(
-        model, nn.CrossEntropyLoss(), list(model.parameters()), problem.batches(chunk), check_deterministic=False
+        model, problem.loss, list(model.parameters()), problem.batches(chunk), check_deterministic=False
     )
 
     def product(vector: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.curvature.peers import Build, Implementation, PeerProblem, installed, missing, ours, paper, quiet
+from benchmarks.curvature.peers import Build, Implementation, installed, missing, ours, paper, quiet
+from benchmarks.curvature.problems import PeerProblem
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import PRODUCT_KEPT, PRODUCT_REBUILT, counted, network_flops
 from benchmarks.harness.images import batch, resident_data
@@ -98,7 +99,7 @@ def table(result: Result) -> str:
     for name, samples in sorted(totals.items(), key=lambda item: (item[0] != OURS, median(item[1]))):
         chosen = measured["chosen"].get(name)
         way = f", {chosen['way']}" if chosen and chosen["way"] else ""
-        label = name if chosen is None else f"{name} {_version(result, name)}, chunks of {chosen['chunk']}{way}"
+        label = name if chosen is None else f"{name} {result.version(name)}, chunks of {chosen['chunk']}{way}"
         beside = "" if name == OURS else str(ratio(samples, totals[OURS]))
         error = "" if name == OURS else f"{measured['relative_error_of_one_product'][name]:.0e}"
         rows.append([label, spread(samples), beside, number(median(samples) / limit), error])
@@ -127,10 +128,6 @@ def _limit(result: Result, forwards: int) -> float:
     measured = result.measured
     flops = measured["products"] * forwards * measured["forward_flops_per_image"] * measured["images"]
     return float(flops / result.machine.best_gflops / 1e9)
-
-
-def _version(result: Result, name: str) -> str:
-    return result.versions.get(name) or result.versions.get(f"{name}-for-pytorch", "")
 
 
 def _best_chunk(problem: PeerProblem, ways: dict[str, Build], sizes: ProductsSizes) -> tuple[str, int, Samples]:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.curvature.peers import PeerProblem, quiet
+from benchmarks.curvature.peers import quiet
+from benchmarks.curvature.problems import PeerProblem
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import network_flops
 from benchmarks.harness.images import SHAPE, batch, resident_data
@@ -128,7 +129,7 @@ def _limit(result: Result, kind: str) -> float:
 def ours(problem: PeerProblem, kind: str) -> Trace:
     """Our trace with its default chunk size."""
     trace = exact_trace if kind == "exact" else sampled_trace
-    return lambda: trace(problem.model, cross_entropy, (problem.inputs, problem.labels)).value
+    return lambda: trace(problem.model, cross_entropy, (problem.inputs, problem.targets)).value
 
 
 def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
@@ -166,7 +167,7 @@ def _peak_on_cuda(task: Trace) -> int:
 def _peak_of(name: str, problem: PeerProblem, chunks: dict[str, int], threads: int) -> int:
     """Increase of the peak resident memory caused by a trace, in bytes, measured in a subprocess."""
     # Arrays, because torch passes tensors as file descriptors and closes some of them too early.
-    arrays = problem.inputs.numpy(), problem.labels.numpy()
+    arrays = problem.inputs.numpy(), problem.targets.numpy()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure_peak, name, arrays, chunks, threads).result()
 

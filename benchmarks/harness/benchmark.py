@@ -26,6 +26,8 @@ class Benchmark:
     figure: Callable[[Result, Path], None] | None = None
     """Draws the result into an SVG file."""
     needs_gpu: bool = False
+    threads: int | None = None
+    """Number of torch threads. None: that of the settings."""
 
     def run(self, settings: Settings) -> Result:
         """Runs the benchmark on this machine.
@@ -37,6 +39,8 @@ class Benchmark:
             if not torch.cuda.is_available():
                 raise SkippedError("torch finds no GPU on this machine")
             settings = replace(settings, device=torch.device("cuda"))
+        if self.threads is not None:
+            settings = replace(settings, threads=self.threads)
         machine = describe(settings)
         say(f"\n{self.name}: {machine}, load {machine.load:.1f}")
         measured: dict[str, Any] = {}

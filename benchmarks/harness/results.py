@@ -45,6 +45,10 @@ class Result:
         commit = (self.commit or "none")[:7] + ("-dirty" if (self.commit or "").endswith("-dirty") else "")
         return f"{self.machine}; torch {torch}; {self.data}; {self.date[:10]}, commit {commit}"
 
+    def version(self, library: str) -> str:
+        """Version of a library that is published as ``NAME`` or ``NAME-for-pytorch``; empty if it was not installed."""
+        return self.versions.get(library) or self.versions.get(f"{library}-for-pytorch", "")
+
 
 def write(result: Result, folder: Path) -> Path:
     """Writes a result, replacing an earlier one of the same benchmark and machine."""

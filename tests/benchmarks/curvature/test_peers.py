@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.curvature.peers import NEVER, PeerProblem, installed, ours, paper
+from benchmarks.curvature.peers import NEVER, installed, ours, paper
+from benchmarks.curvature.problems import PeerProblem
 
 
 def problem() -> PeerProblem:
@@ -48,7 +49,7 @@ class Counted(list[Any]):
 def test_no_library_stops_before_its_last_product(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name not in installed():
         pytest.skip("pip install 'hessian-dynamics[bench]'")
-    monkeypatch.setattr(PeerProblem, "batches", lambda self, size: Counted([(self.inputs, self.labels)]))
+    monkeypatch.setattr(PeerProblem, "batches", lambda self, size: Counted([(self.inputs, self.targets)]))
     ways = installed()[name]
     seen: list[Counted] = []
     original = PeerProblem.batches

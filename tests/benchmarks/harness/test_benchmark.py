@@ -30,6 +30,12 @@ def test_parts_are_merged_and_described() -> None:
     assert found.machine.best_gflops > 0
 
 
+def test_a_benchmark_may_fix_the_number_of_threads() -> None:
+    found = Benchmark("one", two_parts, lambda result: "", threads=1).run(replace(TINY, threads=2))
+    assert found.machine.threads == 1
+    assert torch.get_num_threads() == 1
+
+
 @pytest.mark.parametrize("needs_gpu", [True, False])
 def test_only_gpu_benchmarks_store_parts_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needs_gpu: bool
