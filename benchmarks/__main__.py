@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.curvature import intervals, lambda_max, products, sampled_trace, traces
+from benchmarks.curvature import families, intervals, lambda_max, products, sampled_trace, traces
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         evaluation,
         measurement,
         products,
+        families,
         lambda_max,
         traces,
         sampled_trace,
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder to use instead of random images")
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases of scaling, plan or gpu to run")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="CASE", help="cases of families, scaling, plan or gpu to run"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for products, traces and measurement")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - {*BENCHMARKS, "report"}:
