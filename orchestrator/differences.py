@@ -39,12 +39,15 @@ class Comparison:
     """The result of comparing a rerun with the stored trial."""
 
     epochs: tuple[int, ...]
+    """Numbers of the compared records."""
     numbers: int
     """Number of values compared."""
     keys: tuple[KeyDifference, ...]
     differing_epochs: int
     reasons: tuple[str, ...]
     """Differences between the conditions of the two runs, such as threads or device, likeliest cause first."""
+    unit: str = "epoch"
+    """The noun for a record in messages."""
 
     @property
     def same(self) -> bool:
@@ -55,12 +58,13 @@ class Comparison:
         """Formats the comparison for a terminal of 80 columns."""
         first, last = self.epochs[0], self.epochs[-1]
         if self.same:
-            return Group(f"identical: all {self.numbers} numbers of epochs {first} to {last}, bit for bit")
+            return Group(f"identical: all {self.numbers} numbers of {self.unit}s {first} to {last}, bit for bit")
         begin = min(each.first_epoch for each in self.keys)
-        parts: list[Any] = [f"{self.differing_epochs} of {len(self.epochs)} epochs differ, the first is epoch {begin}:"]
+        count = f"{self.differing_epochs} of {len(self.epochs)} {self.unit}s differ"
+        parts: list[Any] = [f"{count}, the first is {self.unit} {begin}:"]
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("quantity", overflow="fold")
-        for title in ("first epoch", "there, ulp", "largest abs.", "largest rel."):
+        for title in (f"first {self.unit}", "there, ulp", "largest abs.", "largest rel."):
             table.add_column(title, justify="right")
         for each in sorted(self.keys, key=lambda each: each.first_epoch):
             ulps = "-" if each.first_ulps is None else f"{each.first_ulps:,}" if each.first_ulps < 1e9 else "> 1e9"
@@ -77,13 +81,16 @@ class Comparison:
         return Group(*parts)
 
 
-def compare(again: TrialStore, original: TrialStore, files: tuple[FileSystem, FileSystem]) -> Comparison:
-    """Compares all stored epochs of a trial with a rerun.
+def compare(
+    again: TrialStore, original: TrialStore, files: tuple[FileSystem, FileSystem], unit: str = "epoch"
+) -> Comparison:
+    """Compares all stored records of a trial with a rerun.
 
     Args:
         again: the rerun.
         original: the stored trial.
         files: the files of the two storages, in this order.
+        unit: the noun for a record in messages.
     """
     pairs = {epoch: (again.read(epoch), original.read(epoch)) for epoch in original.epochs()}
     records = {epoch: (ours.record, theirs.record) for epoch, (ours, theirs) in pairs.items()}
@@ -100,6 +107,7 @@ def compare(again: TrialStore, original: TrialStore, files: tuple[FileSystem, Fi
         tuple(_key_difference(key, differing) for key in keys),
         len(differing),
         tuple(_reasons(*conditions, files)) if differing else (),
+        unit,
     )
 
 

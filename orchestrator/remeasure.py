@@ -63,7 +63,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
         data = load_data(config.data, device)
         refuse_other_data(store, [commit.record.number for commit in commits], data.digest)
         subset = data.measurement_subset(options.measurement.fraction)
-        measurement = Measurement(options.measurement.model_copy(update={"every": 1}), config.seed, *subset)
+        measurement = Measurement(options.measurement, config.seed, *subset)
         for commit in commits:
             if options.stop_requested():
                 break

@@ -40,7 +40,7 @@ def rerun(
         return True
     original = stored.trial(config.trial_id)
     run_trial(*_as_stored(config, again, options, original))
-    comparison = compare(again, original, (target.files, stored.files))
+    comparison = compare(again, original, (target.files, stored.files), "epoch" if config.cadence.default else "record")
     console.print(comparison.shown(), highlight=False, markup=False)
     return comparison.same
 

@@ -168,7 +168,7 @@ class _Shipper:
         if damaged:
             trials = counted(len(damaged), "trial")
             message += f", except for damaged files of {trials}: {'; '.join(damaged.values())}"
-        return self._end("damaged" if damaged else "done", message, Amount(self._sync.pending_epochs()))
+        return self._end("damaged" if damaged else "done", message, self._sync.pending_records())
 
     def _give_up(self, failure: str) -> ShippingResult:
         pending = self._sync.pending()
@@ -183,7 +183,7 @@ class _Shipper:
 
     def _result(self, complete: bool, pending: Amount | None = None) -> ShippingResult:
         runs = len(self._sync.runs.trials) + 1 if self._sync.runs else 0
-        return ShippingResult(self._sync.shipped, pending or Amount(self._sync.pending_epochs()), runs, complete)
+        return ShippingResult(self._sync.shipped, pending or self._sync.pending_records(), runs, complete)
 
     def _on_progress(self) -> None:
         if not self._state.failures and time.monotonic() - self._status_at > _STATUS_SECONDS:

@@ -7,7 +7,7 @@ a tag of each run holds the last shipped epoch.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.counted import counted
 from orchestrator.store.errors import StorageError
@@ -33,15 +33,17 @@ class Amount:
 
     epochs: int = 0
     measurements: int = 0
+    unit: str = field(default="epoch", compare=False)
+    """The noun for a record."""
 
     def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.epochs + other.epochs, self.measurements + other.measurements)
+        return Amount(self.epochs + other.epochs, self.measurements + other.measurements, self.unit)
 
     def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(self.epochs - other.epochs, self.measurements - other.measurements)
+        return Amount(self.epochs - other.epochs, self.measurements - other.measurements, self.unit)
 
     def __str__(self) -> str:
-        epochs = counted(self.epochs, "epoch")
+        epochs = counted(self.epochs, self.unit)
         if not self.measurements:
             return epochs
         measurements = f"{counted(self.measurements, 'measurement')} from checkpoints"
@@ -60,7 +62,7 @@ class SweepSync:
     ) -> None:
         self.stored = StoredSweep(storage, name)
         self.runs: SweepRuns | None = None  # as last looked up
-        self.shipped = Amount()
+        self.shipped = Amount(unit=self.stored.sweep.unit)
         self.driver: Holder | None = None  # at the last round
         self._storage = storage
         self._name = name
@@ -104,9 +106,13 @@ class SweepSync:
         """Returns what the tracker lacks. Measurements are not counted if the store cannot be read."""
         tags = {trial_id: run.tags for trial_id, run in self._trial_runs().items()}
         try:
-            return Amount(self.pending_epochs(), self.stored.pending_measurements(tags))
+            return self.pending_records() + Amount(measurements=self.stored.pending_measurements(tags))
         except OSError:
-            return Amount(self.pending_epochs())
+            return self.pending_records()
+
+    def pending_records(self) -> Amount:
+        """Returns the number of records that the tracker lacks, without measurements from checkpoints."""
+        return Amount(self.pending_epochs(), unit=self.stored.sweep.unit)
 
     def _trial_runs(self) -> dict[str, TrackedRun]:
         return self.runs.trials if self.runs else {}

@@ -15,7 +15,7 @@ from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, exp
 _SECTION = "measurement"
 _RESOURCES = "resources"
 _EXAMPLE = "for example --set measurement.fraction=0.5"
-_EVERY = "algorithm1_every"
+_EVERY = ("every", "algorithm1_every")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class MeasurementChange:
     settings: tuple[tuple[str, Any], ...]
 
     def apply(self, measurement: MeasurementConfig) -> MeasurementConfig:
-        """Returns a trial's measurement with the change applied. Every estimator runs on every measured epoch."""
-        return self._changed(measurement).model_copy(update={_EVERY: 1})
+        """Returns a trial's measurement with the change applied. Every estimator runs on every measured checkpoint."""
+        return self._changed(measurement).model_copy(update=dict.fromkeys(_EVERY, 1))
 
     def changes(self, measurement: MeasurementConfig) -> bool:
         """Returns whether the change affects this measurement."""
@@ -103,9 +103,10 @@ def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]
             checked = MeasurementConfig.model_validate({**measurement.model_dump(), **settings})
         except ValidationError as error:
             problems += explain(error, MeasurementConfig, root=_SECTION)
-    if settings.get(_EVERY, 1) != 1:
-        text = "must be 1, since every estimator runs on every measured epoch; choose epochs with --every K"
-        problems.append(ConfigIssue(f"{_SECTION}.{_EVERY}", settings[_EVERY], text))
+    for name in _EVERY:
+        if settings.get(name, 1) != 1:
+            text = "must be 1, since every estimator runs on every measured epoch; choose epochs with --every K"
+            problems.append(ConfigIssue(f"{_SECTION}.{name}", settings[name], text))
     if problems:
         raise SweepFileError(Path("--set"), list(dict.fromkeys(problems)))
     return [(name, getattr(checked, name)) for name in MeasurementConfig.model_fields if name in settings]

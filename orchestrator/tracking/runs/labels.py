@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -89,9 +89,9 @@ def trial_tags(
     }
 
 
-def steps_per_epoch_tag(record: EpochRecord) -> dict[str, str]:
-    """Returns the tag with the optimizer steps of an epoch; none for records that do not determine it."""
-    steps = record.steps_per_epoch
+def steps_per_epoch_tag(records: Iterable[EpochRecord]) -> dict[str, str]:
+    """Returns the tag with the optimizer steps of an epoch; none if no record determines it."""
+    steps = next((steps for record in records if (steps := record.steps_per_epoch)), None)
     return {STEPS_PER_EPOCH: str(steps)} if steps else {}
 
 

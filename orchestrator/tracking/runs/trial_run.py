@@ -47,8 +47,8 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
             found = {labels.DATA_DIGEST: commits[-1].data_digest, labels.SHIPPED_EPOCH: str(commits[-1].record.number)}
             if commits[0].record.number == 0:
                 found[labels.ORIGIN] = str(commits[0].record.timestamp_ms)
-            found |= labels.steps_per_epoch_tag(commits[-1].record)
             records = [commit.record for commit in commits]
+            found |= labels.steps_per_epoch_tag(records)
             run.log_records(records, trial.config.cadence.position, {**tags, **found})
             on_shipped(len(commits))
         if damage:

@@ -70,7 +70,7 @@ def test_invalid_resources_are_refused() -> None:
 
 def test_a_change_is_applied_to_the_measurement_of_each_trial() -> None:
     change = MeasurementChange((("fraction", 0.5),))
-    own = MeasurementConfig(fraction=0.1, lanczos_products=7, algorithm1_every=5)
+    own = MeasurementConfig(fraction=0.1, lanczos_products=7, every=3, algorithm1_every=5)
     assert change.apply(own) == MeasurementConfig(fraction=0.5, lanczos_products=7, algorithm1_every=1)
     assert change.changes(own)
     assert not change.changes(MeasurementConfig(fraction=0.5, algorithm1_every=5))
