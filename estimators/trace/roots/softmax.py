@@ -1,5 +1,7 @@
 """The root of the Hessian of cross-entropy, which has a closed form."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -42,9 +44,12 @@ class SoftmaxRoot(LossRoot):
             for part in (self._log, self._log_rest, self._scale)
         )
         length = ((log[:, c] + log_rest[:, c + 1] - log_rest[:, c]) / 2).exp() * scale[:, 0]
+        others = -length.unsqueeze(1) * (log[:, c + 1 :] - log_rest[:, c + 1, None]).exp()
+        # Scores of excluded classes may be -inf. The column is zero if all later classes are excluded.
+        excluded = log_rest[:, c + 1] == -math.inf
         column = self._outputs.new_zeros(len(log), self._classes, self._positions)
-        column[:, c, position] = length
-        column[:, c + 1 :, position] = -length.unsqueeze(1) * (log[:, c + 1 :] - log_rest[:, c + 1, None]).exp()
+        column[:, c, position] = torch.where(excluded, 0.0, length)
+        column[:, c + 1 :, position] = torch.where(excluded.unsqueeze(1), 0.0, others)
         return self._as_outputs(column), 1.0
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:

@@ -119,6 +119,19 @@ def test_a_chunk_of_many_outputs_is_checked_in_parts() -> None:
     torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("excluded", [slice(1, 2), slice(3, 4), slice(1, 3), slice(1, 4)])
+def test_classes_may_be_excluded_by_infinite_scores(excluded: slice) -> None:
+    outputs, targets = scores(), torch.zeros_like(tokens())
+    outputs[1, 0, excluded] = -torch.inf
+    root = loss_root(CROSS_ENTROPIES["flattened"][0], outputs, targets)
+    p = outputs.softmax(2)
+    expected = (torch.diag_embed(p) - p.unsqueeze(3) * p.unsqueeze(2)) / POSITIONS
+    found = squares(root, SAMPLES)
+    for position in range(POSITIONS):
+        block = slice(position * VOCABULARY, (position + 1) * VOCABULARY)
+        torch.testing.assert_close(found[:, block, block], expected[:, position], rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("loss_fn", [CROSS_ENTROPIES["flattened"][0], lambda z, y: z.pow(4).mean()])
 def test_a_sample_with_nan_outputs_has_a_nan_root(loss_fn: Loss) -> None:
     outputs = scores()
