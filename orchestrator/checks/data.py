@@ -1,14 +1,14 @@
 """Checks of a sweep's data sets and of the user's own code."""
 
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.checks.finding import Finding, ok, problem, warning
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Sweep
-from orchestrator.training.user_code.own_code import own_names
+from orchestrator.training.user_code.extension_point import UserCodeError
+from orchestrator.training.user_code.own_code import importable_from, own_names
 
 
 def check_sweep(sweep: Sweep) -> Iterator[Finding]:
@@ -24,11 +24,12 @@ def check_data(config: Data, ask_servers: bool = False) -> Finding:
         config: the data set.
         ask_servers: if the data set is absent, check that it can be downloaded.
     """
+    importable_from(str(Path.cwd()))
     try:
         from orchestrator.training.data.datasets import available, obtainable
 
         state = obtainable(config) if ask_servers else available(config)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, UserCodeError) as error:
         return problem("data", f"{config.name}: {error}")
     if ": not usable: " in state:
         return problem("data", state.replace(": not usable: ", ": "))
@@ -39,9 +40,7 @@ def check_data(config: Data, ask_servers: bool = False) -> Finding:
 def check_own_code(name: str) -> Finding:
     """Checks that the user's own class or function, ``module:attribute``, can be imported."""
     module, _, attribute = name.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
+    importable_from(str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except Exception as error:  # the user's code may raise anything

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.checks.data import check_data, check_own_code, check_sweep
 from orchestrator.checks.finding import Severity, ok
-from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.study.data_config import DigitsData, ImageFolderData, OwnData, TorchvisionData
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 
@@ -65,3 +65,25 @@ def test_user_defined_networks_are_imported(
     finding = check_own_code(name)
     assert finding.severity is severity
     assert expected in str(finding)
+
+
+OWN_DATA = """
+import torch
+
+def load():
+    return torch.ones(40, 2), torch.arange(40) % 2, torch.ones(9, 2), torch.arange(9) % 2
+
+def fail():
+    return 1 / 0
+"""
+
+
+def test_own_data_of_the_working_folder_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "doctors_data.py").write_text(OWN_DATA)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "doctors_data", raising=False)
+    assert check_data(OwnData(name="doctors_data:load")) == ok("data", "doctors_data:load: 36 samples to train on")
+    failed = check_data(OwnData(name="doctors_data:fail"))
+    assert failed.severity is Severity.PROBLEM
+    assert "raised when called: ZeroDivisionError: division by zero" in str(failed)
