@@ -102,7 +102,7 @@ def stopping(generator: np.random.Generator, planted: bool, seeds: int = 6, epoc
 
 def full(generator: np.random.Generator, trials: list[TrialConfig]) -> Frames:
     """All columns with plausible values."""
-    count, epochs = len(trials), trials[0].epochs
+    count, epochs = len(trials), trials[0].records
     epoch = np.arange(epochs + 1)[None, :]
     noise = lambda size: generator.normal(0, size, (count, epochs + 1))  # noqa: E731
     rise = 1 - 0.9 * np.exp(-0.15 * epoch)
