@@ -14,7 +14,7 @@ from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import PACKAGES
 from orchestrator.store.trial import TrialStore
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _ordered(value: float) -> int:
     return bits if bits >= 0 else -(2**63) - bits
 
 
-def _count(record: EpochRecord) -> int:
+def _count(record: Record) -> int:
     return sum(len(value) if isinstance(value, tuple | Mapping) else 1 for value in record.reproducible().values())
 
 

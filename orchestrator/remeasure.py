@@ -12,7 +12,7 @@ from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.remeasurement_status import remeasurement_status
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.checkpoint import load_model
 from orchestrator.training.data.data_splits import DataSplits
@@ -93,12 +93,12 @@ def _measure(
     measurement: Measurement,
     data: DataSplits,
     device: torch.device,
-    trained: EpochRecord,
+    trained: Record,
     checkpoint: bytes,
-) -> EpochRecord:
+) -> Record:
     """Returns a record with curvature only."""
     model = load_model(config, data, device, checkpoint)
-    blank = EpochRecord(
+    blank = Record(
         trained.number, timestamp_ms=0, epoch=trained.epoch, step=trained.step, loss_train=trained.loss_train
     )
     record = measurement.complete(blank, model)

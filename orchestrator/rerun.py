@@ -9,7 +9,7 @@ from orchestrator.differences import compare
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.user_code.own_code import importable_from
 from orchestrator.trial import TrialOptions, run_trial
 
@@ -45,7 +45,7 @@ def rerun(
     return comparison.same
 
 
-def line(record: EpochRecord) -> str:
+def line(record: Record) -> str:
     """Formats a record as one line: ``epoch 3  loss 0.2713  validation 0.915  lambda_max 11.2  trace 233``."""
     shown = {
         "loss": record.loss_train,

@@ -19,13 +19,13 @@ from orchestrator.store.recorded_code import changed_code, recorded_code
 from orchestrator.store.trial import Checkpoint, TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import describe, reproducible
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.loop import TrainedRecord, train
 from orchestrator.training.user_code.own_code import code_digests, own_code
 
 _RIVAL_POLL_SECONDS = 2.0
@@ -48,7 +48,7 @@ class TrialOptions:
     """Called before the first record and after every record; True interrupts the trial."""
     until: int | None = None
     """Number of the record after which the trial is interrupted; None: it is not."""
-    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+    on_epoch: Callable[[Record], None] = lambda record: None
     """Called with the record of each computed epoch."""
     keeps: Callable[[int], bool] = lambda epoch: False
     """Returns whether to keep the checkpoint of an epoch. The last two are always kept."""
@@ -165,12 +165,12 @@ class _Training:
                     return State.INTERRUPTED if commits.finish() and not gaps_filled else None
             return _final(record) if commits.finish() else None
 
-    def _commit(self, record: EpochRecord, checkpoint: bytes) -> bool:
+    def _commit(self, record: Record, checkpoint: bytes) -> bool:
         """Commits a record. Returns False if it is committed already; then its record stays."""
         keep = self.options.keeps(record.number)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 
-    def _epochs_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedEpoch]:
+    def _epochs_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedRecord]:
         try:
             yield from train(self.config, self.data, self.device, checkpoint.content if checkpoint else None)
         except UnpicklingError:
@@ -182,7 +182,7 @@ class _Training:
             ) from None
 
 
-def _final(last: EpochRecord | None) -> State:
+def _final(last: Record | None) -> State:
     return State.DIVERGED if last and last.diverged else State.COMPLETED
 
 

@@ -15,12 +15,12 @@ from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import PACKAGES
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from tests.store.stored import PROVENANCE, attempt
 from tests.store.stored import config as some_config
 
 
-def record(epoch: int, **changes: Any) -> EpochRecord:
+def record(epoch: int, **changes: Any) -> Record:
     content = {
         "loss_train": 0.5,
         "hessian_trace": 100.0 + epoch,
@@ -28,11 +28,11 @@ def record(epoch: int, **changes: Any) -> EpochRecord:
         "trace_per_parameter": {"a": 1.0, "b": 2.0},
         "time_train_seconds": 3.0 * epoch,
     }
-    return EpochRecord(**{"number": epoch, "timestamp_ms": epoch, **content, **changes})  # type: ignore[arg-type]
+    return Record(**{"number": epoch, "timestamp_ms": epoch, **content, **changes})  # type: ignore[arg-type]
 
 
 def stored(
-    folder: Path, *records: EpochRecord, provenance: Any = PROVENANCE, data: str = "d" * 64, **environment: Any
+    folder: Path, *records: Record, provenance: Any = PROVENANCE, data: str = "d" * 64, **environment: Any
 ) -> Storage:
     storage = Storage(folder)
     trial = storage.trial(some_config().trial_id)

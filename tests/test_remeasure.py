@@ -9,7 +9,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
@@ -42,7 +42,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return config, store
 
 
-def again(trained, label: str, measurement: MeasurementConfig, **options: object) -> list[EpochRecord]:  # type: ignore[no-untyped-def]
+def again(trained, label: str, measurement: MeasurementConfig, **options: object) -> list[Record]:  # type: ignore[no-untyped-def]
     config, store = trained
     remeasure(config, store, RemeasureOptions(measurement, label, ONE_CPU, **options))
     return list(store.remeasurements.records(label, 99))

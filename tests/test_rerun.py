@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.rerun import line, rerun
 from orchestrator.store.provenance import attachments
 from orchestrator.store.storage import Storage
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.trial import TrialOptions, run_trial
 from tests.training.trials import small_trial
@@ -139,5 +139,5 @@ def test_comparing_without_stored_epochs_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_epoch_is_formatted_as_one_line() -> None:
-    record = EpochRecord(number=3, timestamp_ms=0, loss_train=0.27134, accuracy_validation=0.915, hessian_trace=233.4)
+    record = Record(number=3, timestamp_ms=0, loss_train=0.27134, accuracy_validation=0.915, hessian_trace=233.4)
     assert line(record) == "epoch   3  loss 0.2713  validation 0.915  trace 233.4"

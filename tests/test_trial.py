@@ -16,7 +16,7 @@ from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
@@ -113,7 +113,7 @@ def test_a_trial_interrupted_after_any_epoch_continues_bit_for_bit(store: TrialS
 
 
 def test_a_trial_killed_within_an_epoch_continues_bit_for_bit(store: TrialStore, twin: TrialStore) -> None:
-    def dies(record: EpochRecord) -> None:
+    def dies(record: Record) -> None:
         if record.epoch == 1:
             raise KeyboardInterrupt
 
@@ -203,7 +203,7 @@ def test_a_deleted_epoch_is_computed_again(store: TrialStore, twin: TrialStore) 
 
 
 def test_a_superseded_attempt_stops_without_failing(store: TrialStore, twin: TrialStore) -> None:
-    def supersede(record: EpochRecord) -> None:
+    def supersede(record: Record) -> None:
         if record.epoch == 1:
             TrialStore(store._files, store.trial_id).claim(Owner("toy", 0), "successor")
 
@@ -269,7 +269,7 @@ def test_adding_epochs_computes_only_the_missing_ones(store: TrialStore, twin: T
 
 
 def test_training_continues_from_an_epoch_that_another_process_committed(store: TrialStore, twin: TrialStore) -> None:
-    def overtaken(record: EpochRecord) -> None:
+    def overtaken(record: Record) -> None:
         if record.epoch == 1:
             other = twin.read(2)
             content = (twin._files.root / "trials" / CONFIG.trial_id / "checkpoints" / other.checkpoint).read_bytes()

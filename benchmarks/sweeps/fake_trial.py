@@ -16,7 +16,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore, first_missing
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 DATA_DIGEST = "0" * 64
 CHECKPOINT_BYTES = 4096
@@ -79,7 +79,7 @@ class FakeTrial(TrainingJob):
         return State.COMPLETED
 
 
-def step(config: TrialConfig, epoch: int, state: bytes) -> tuple[EpochRecord, bytes]:
+def step(config: TrialConfig, epoch: int, state: bytes) -> tuple[Record, bytes]:
     """The record of an epoch and the state after it, computed from the previous state."""
     seed = hashlib.sha256(f"{config.trial_id} {epoch} ".encode() + state).digest()
     draw = random.Random(seed)
@@ -88,7 +88,7 @@ def step(config: TrialConfig, epoch: int, state: bytes) -> tuple[EpochRecord, by
     scalars: dict[str, Any] = {name: draw.random() for name in _SCALARS}
     scalars |= {"loss_train": loss, "hessian_trace": trace, "hessian_lambda_max": trace / 20}
     vectors: dict[str, Any] = {name: tuple(draw.random() for _ in range(10)) for name in _VECTORS}
-    record = EpochRecord(number=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
+    record = Record(number=epoch, timestamp_ms=time.time_ns() // 1_000_000, **scalars, **vectors)
     return record, draw.randbytes(CHECKPOINT_BYTES)
 
 

@@ -24,7 +24,7 @@ from orchestrator.scheduling.engines.ray import RayEngine
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure
 from orchestrator.store.storage import Storage
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 
 SLOTS = 2
@@ -73,7 +73,7 @@ class SleepingTrial:
         known = store.epochs()
         for epoch in range(known[-1] + 1 if known else 0, self.epochs):
             time.sleep(self.epoch_seconds)
-            record = EpochRecord(epoch, time.time_ns() // 1_000_000, loss_train=1.0)
+            record = Record(epoch, time.time_ns() // 1_000_000, loss_train=1.0)
             store.commit(record, b"no state", "simulated", attempt)
         return None
 

@@ -14,7 +14,7 @@ from benchmarks.harness.timing import interleaved, say_sample
 from benchmarks.harness.trials import paper_cnn
 from benchmarks.training_loop.training import EPOCH, our_loop
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.environment import reproducible
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.measurement.measurement import Measurement
@@ -49,13 +49,13 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     train(0)
     measurement = Measurement(config, 0, inputs[: sizes.measured], labels[: sizes.measured])
 
-    def evaluated(epoch: int) -> EpochRecord:
+    def evaluated(epoch: int) -> Record:
         with reproducible(settings.threads):
             return evaluate(model, data, (inputs, labels), epoch)
 
-    def measure(epoch: int) -> EpochRecord:
+    def measure(epoch: int) -> Record:
         with reproducible(settings.threads):
-            return measurement.complete(EpochRecord(epoch, 0, loss_train=1.0), model)
+            return measurement.complete(Record(epoch, 0, loss_train=1.0), model)
 
     tasks = {"training": train, "evaluation": evaluated, "measurement": measure}
     evaluated(0)

@@ -30,7 +30,7 @@ from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, load_sweep
 from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE
 from orchestrator.training.data.data_splits import DataSplits
@@ -101,7 +101,7 @@ class TimedTrial:
             next(epochs)
         self._wait_for_all(seed)
         began = time.time()
-        records: list[EpochRecord] = []
+        records: list[Record] = []
         while len(records) < LEAST or time.time() < began + self.seconds:
             records.append(next(epochs))
         return {
@@ -125,7 +125,7 @@ class TimedTrial:
             time.sleep(0.01)
 
 
-def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[EpochRecord]:
+def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[Record]:
     """Yields the epochs of a trial of the sweep `paper`, but without Algorithm 1, which runs every ten epochs there."""
     measurement = MeasurementConfig(
         fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1

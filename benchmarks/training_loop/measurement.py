@@ -14,7 +14,7 @@ from benchmarks.harness.timing import ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.config import Estimator, MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.environment import reproducible
 from orchestrator.training.measurement.measurement import Measurement
@@ -71,7 +71,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
         with reproducible(settings.threads):
             samples["training"].append(seconds(lambda at=epoch: train_epoch(model, optimizer, data, config, at, step)))  # type: ignore[misc]
             for way, measurement in measurements.items():
-                record = measurement.complete(EpochRecord(epoch, 0, loss_train=1.0), model)
+                record = measurement.complete(Record(epoch, 0, loss_train=1.0), model)
                 samples[way].append(record.time_measure_seconds or 0.0)
                 found[way].append({**record.metrics(), "history": record.lanczos_history})
         say(f"  epoch {epoch}: " + ", ".join(f"{name} {taken[-1]:.1f} s" for name, taken in samples.items()))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 FREQUENT_SECONDS = 1.0
 """If training takes longer before a record, it waits until the record is committed."""
@@ -24,13 +24,13 @@ class BackgroundCommits:
 
     def __init__(
         self,
-        commit: Callable[[EpochRecord, bytes], bool],
+        commit: Callable[[Record, bytes], bool],
         known: set[int],
-        on_committed: Callable[[EpochRecord], None],
+        on_committed: Callable[[Record], None],
     ) -> None:
         self._commit, self._known, self._on_committed = commit, known, on_committed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._pending: tuple[EpochRecord, Future[bool]] | None = None
+        self._pending: tuple[Record, Future[bool]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +38,7 @@ class BackgroundCommits:
     def __exit__(self, *error: object) -> None:
         self._thread.shutdown()  # waits for the pending commit
 
-    def add(self, record: EpochRecord, checkpoint: bytes) -> bool:
+    def add(self, record: Record, checkpoint: bytes) -> bool:
         """Commits a record once the previous one is committed.
 
         Returns:

@@ -21,7 +21,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import SCALARS, VECTORS, EpochRecord
+from orchestrator.study.record import SCALARS, VECTORS, Record
 from orchestrator.study.sweep import Sweep
 
 KEYS = ["trial_id", "epoch"]
@@ -42,14 +42,14 @@ class Frames:
     provenance: Provenance
     """The provenance of the sweep's last run."""
     epochs: pd.DataFrame
-    """One row per record: ``trial_id``, ``epoch``, ``step``, one column per scalar of `EpochRecord`, and
+    """One row per record: ``trial_id``, ``epoch``, ``step``, one column per scalar of `Record`, and
     ``<label>/<column>`` for remeasured values. The rows are in the order of the trials in the sweep, then by epoch.
     ``epoch`` contains fractions if records fall inside epochs. ``step`` counts optimizer steps; it is missing for
     records of version 0.1."""
     trials: pd.DataFrame
     """One row per trial: ``trial_id``, `FACTS`, and one column per config field, with its dotted name."""
     samples: pd.DataFrame
-    """One row per record with samples: ``trial_id``, ``epoch``, and one column per vector of `EpochRecord`, which
+    """One row per record with samples: ``trial_id``, ``epoch``, and one column per vector of `Record`, which
     contains an array or None. If the values of a vector have names, the column ``<column>_names`` contains them."""
     gallery: Gallery | None = None
     """Images of the data; None if the tables were read from a tracker."""
@@ -184,7 +184,7 @@ def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) 
     )
 
 
-def _scalars(trial: TrialStore, records: list[EpochRecord]) -> dict[int, dict[str, float]]:
+def _scalars(trial: TrialStore, records: list[Record]) -> dict[int, dict[str, float]]:
     found = {record.number: scalar_columns(record.metrics()) for record in records}
     for label in trial.remeasurements.labels():
         for record in trial.remeasurements.records(label, max(found, default=-1)):

@@ -26,7 +26,7 @@ from orchestrator.store.files.remeasurements import Remeasurements
 from orchestrator.store.ownership.claims import Claim, Claims, Owner, SupersededError
 from orchestrator.store.provenance.provenance import write_attachments
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,11 @@ class TrialStore:
                 times[epoch] = recovered_end_ms(epoch, following, checkpoints.get(epoch, []), rest)
         return {epoch: ended for epoch, ended in times.items() if ended is not None}
 
-    def records(self, after: int = -1) -> Iterator[EpochRecord]:
+    def records(self, after: int = -1) -> Iterator[Record]:
         """The records of the committed epochs above `after`, in order."""
         return (self.read(epoch).record for epoch in self.epochs() if epoch > after)
 
-    def commit(
-        self, record: EpochRecord, checkpoint: bytes, data_digest: str, attempt: str, keep: bool = False
-    ) -> bool:
+    def commit(self, record: Record, checkpoint: bytes, data_digest: str, attempt: str, keep: bool = False) -> bool:
         """Commits an epoch. Returns False if it exists already; the existing record stays.
 
         Args:

@@ -14,7 +14,7 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, PositiveInt, counts_
 from orchestrator.study.loss_config import CrossEntropyConfig, Loss
 from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.stop_config import Stop
 
 SCHEMA = 1
@@ -173,7 +173,7 @@ class TrialConfig(Config):
         """Whether the content or moments of records depend on the total length of the trial."""
         return isinstance(self.schedule, CosineSchedule) or self.cadence.uneven
 
-    def ends_at(self, record: EpochRecord) -> bool:
+    def ends_at(self, record: Record) -> bool:
         """Whether the trial is complete with this record, although it is not the last."""
         return self.stop is not None and not record.diverged and self.stop.reached(record.metrics())
 

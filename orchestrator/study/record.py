@@ -1,6 +1,6 @@
 """The record of one moment of a trial. Its fields declare the key, unit, axis label and meaning of every quantity.
 
-MLflow keys, columns of tables and axis labels are derived from the fields of `EpochRecord`. A new quantity needs
+MLflow keys, columns of tables and axis labels are derived from the fields of `Record`. A new quantity needs
 changes only in this file and in ``training/measurement/``.
 """
 
@@ -31,7 +31,7 @@ class Quantity:
 
 
 def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> Any:
-    """Declares a field of `EpochRecord`.
+    """Declares a field of `Record`.
 
     Without a default it is a scalar. A tuple as default declares a vector, a default factory a mapping by name.
     """
@@ -41,7 +41,7 @@ def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> 
 
 
 @dataclass(frozen=True)
-class EpochRecord:
+class Record:
     """The quantities measured at one moment of a trial, by default after every epoch. None: not measured.
 
     Losses are means over samples, in nats for cross-entropy. Accuracies are fractions; real targets have R2 instead.
@@ -198,7 +198,7 @@ class EpochRecord:
         values = {quantity.key: getattr(self, name) for name, quantity in quantities if quantity.reproducible}
         return {key: value for key, value in values.items() if value not in _NOTHING}
 
-    def differences(self, other: "EpochRecord") -> dict[str, tuple[Any, Any]]:
+    def differences(self, other: "Record") -> dict[str, tuple[Any, Any]]:
         """The pairs of values, by key, that are not bit-identical in two records of one moment.
 
         Times are ignored, and so are quantities that only one of the records has because the other is of version 0.1.
@@ -220,7 +220,7 @@ class EpochRecord:
         return {"epoch": content.pop("number"), **content}  # the format of version 0.1, which has one record per epoch
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "EpochRecord":
+    def from_json(cls, content: dict[str, Any]) -> "Record":
         """The inverse of `to_json`. Unknown keys, written by newer versions, are ignored."""
         if "number" not in content:
             content = {"number": content["epoch"], **content}
@@ -230,8 +230,8 @@ class EpochRecord:
 
 _SINCE_0_2 = ("loss/test", "loss/ood")
 _NOTHING: tuple[Any, ...] = (None, (), {})
-_NAMES = frozenset(f.name for f in fields(EpochRecord))
-_QUANTITIES = [f for f in fields(EpochRecord) if f.metadata]
+_NAMES = frozenset(f.name for f in fields(Record))
+_QUANTITIES = [f for f in fields(Record) if f.metadata]
 _SCALARS: dict[str, Quantity] = {f.name: f.metadata["quantity"] for f in _QUANTITIES if f.default is None}
 # Mappings (fields with a default factory) come last, because the order of columns in tables must not change.
 _VECTORS: dict[str, Quantity] = {

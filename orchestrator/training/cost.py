@@ -19,7 +19,7 @@ from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.model_config import TorchvisionConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
@@ -184,7 +184,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
             # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
-        record = EpochRecord(number=part.number, timestamp_ms=0, loss_train=1.0)
+        record = Record(number=part.number, timestamp_ms=0, loss_train=1.0)
         return measurement.complete(record, model).time_measure_seconds or 0.0
 
     images = min(len(inputs), 2 * chunk)

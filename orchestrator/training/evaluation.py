@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.task import Task
@@ -27,7 +27,7 @@ def evaluate(
     number: int,
     loss: Loss = CROSS_ENTROPY,
     held_out: bool = True,
-) -> EpochRecord:
+) -> Record:
     """Returns a record with the losses and the scores of the model in eval mode: accuracies, or R2 for real targets.
 
     Args:
@@ -48,7 +48,7 @@ def evaluate(
         fields |= evaluation.of("test", _batches(data, data.test, size))
         fields |= evaluation.of("ood", _batches(data, data.test, size, shifted=True))
     seconds = time.perf_counter() - started
-    return replace(EpochRecord(number, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
+    return replace(Record(number, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
 
 
 def check_stop(config: TrialConfig, data: DataSplits) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn, optim
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.checkpoint import Moment, restore, snapshot
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.augmentation import check_augmentation
@@ -25,16 +25,16 @@ from orchestrator.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class TrainedEpoch:
+class TrainedRecord:
     """A record, and the state from which the next one can be computed."""
 
-    record: EpochRecord
+    record: Record
     checkpoint: bytes
 
 
 def train(
     config: TrialConfig, data: DataSplits, device: torch.device, checkpoint: bytes | None = None
-) -> Iterator[TrainedEpoch]:
+) -> Iterator[TrainedRecord]:
     """Trains a model, evaluates and measures it at every record, and yields each record.
 
     Starts with the record after the checkpoint. Without a checkpoint it starts with record 0, the untrained model. Ends
@@ -63,7 +63,7 @@ def train(
             record = evaluate(model, data, subset, number, loss, held_out=number % config.evaluate_every == 0)
         record = measurement.complete(replace(record, epoch=epoch, step=last, time_train_seconds=seconds), model)
         record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
-        yield TrainedEpoch(record, snapshot(Moment(number, last, trainer.noise, epoch), model, optimizer))
+        yield TrainedRecord(record, snapshot(Moment(number, last, trainer.noise, epoch), model, optimizer))
         if record.diverged or config.ends_at(record):
             return
 

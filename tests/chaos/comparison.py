@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.storage import Storage
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Sweep
 
 
@@ -46,7 +46,7 @@ def compare(sweep: Sweep, storage: Storage, twin: Storage, database: Path) -> Da
     return damage
 
 
-def _compare_trial(trial_id: str, storage: Storage, twin: Storage, damage: Damage) -> list[EpochRecord]:
+def _compare_trial(trial_id: str, storage: Storage, twin: Storage, damage: Damage) -> list[Record]:
     ours, theirs = storage.trial(trial_id), twin.trial(trial_id)
     have, expected = ours.epochs(), theirs.epochs()
     damage.lost += [f"store: epoch {epoch} of {trial_id}" for epoch in expected if epoch not in have]
@@ -69,7 +69,7 @@ def _compare_trial(trial_id: str, storage: Storage, twin: Storage, damage: Damag
     return records
 
 
-def _compare_runs(records: dict[str, list[EpochRecord]], tracker: sqlite3.Connection, damage: Damage) -> None:
+def _compare_runs(records: dict[str, list[Record]], tracker: sqlite3.Connection, damage: Damage) -> None:
     active = "select run_uuid from runs where lifecycle_stage = 'active'"
     runs: dict[str, list[str]] = {}
     for trial_id, run in tracker.execute(
@@ -93,7 +93,7 @@ def _compare_runs(records: dict[str, list[EpochRecord]], tracker: sqlite3.Connec
 
 
 def _compare_points(
-    trial_id: str, records: list[EpochRecord], run: str, tracker: sqlite3.Connection, damage: Damage
+    trial_id: str, records: list[Record], run: str, tracker: sqlite3.Connection, damage: Damage
 ) -> None:
     stored = {
         (key, record.epoch): (value, record.timestamp_ms)

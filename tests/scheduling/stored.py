@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.trial import TrialStore
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
 def commit_epochs(store: TrialStore, epochs: Iterable[int], last_loss: float = 1.0) -> None:
     """Commits epochs; the last one has `last_loss`."""
     *before, last = epochs
     for epoch in [*before, last]:
-        record = EpochRecord(number=epoch, timestamp_ms=1000 + epoch, loss_train=last_loss if epoch == last else 1.0)
+        record = Record(number=epoch, timestamp_ms=1000 + epoch, loss_train=last_loss if epoch == last else 1.0)
         assert store.commit(record, b"state", "digest", "attempt")
 
 

@@ -14,7 +14,7 @@ from orchestrator.store.attempt import Attempt
 from orchestrator.store.files.remeasurements import Remeasurement
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, Sweep
 
 PROVENANCE = Provenance("0.1.0", None, "hessian-dynamics run", "here", "me", "3.11", "a processor", {"torch": "2.6"})
@@ -40,9 +40,9 @@ SWEEP = Sweep(
 )
 
 
-def record(epoch: int, loss: float = 0.5) -> EpochRecord:
+def record(epoch: int, loss: float = 0.5) -> Record:
     """A record that is different for every epoch."""
-    return EpochRecord(number=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
+    return Record(number=epoch, timestamp_ms=1000 + epoch, loss_train=loss, hessian_trace=epoch / 3)
 
 
 def checkpoint(epoch: int) -> bytes:
@@ -53,9 +53,7 @@ def checkpoint(epoch: int) -> bytes:
 def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasurement:
     """The remeasurement of an epoch."""
     content = {
-        "record": EpochRecord(
-            number=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)
-        ),
+        "record": Record(number=epoch, timestamp_ms=timestamp_ms, hessian_trace=epoch / 7, lanczos_history=(0.1, 0.2)),
         "measurement": MeasurementConfig(fraction=0.5, estimators=("lanczos",)),
         "checkpoint_digest": "c" * 64,
         "data_digest": "d" * 64,

@@ -7,21 +7,21 @@ import pytest
 
 from orchestrator.store.background_commits import FREQUENT_SECONDS, BackgroundCommits
 from orchestrator.store.errors import StorageError
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
-def record(number: int, seconds: float = 0.0) -> EpochRecord:
-    return EpochRecord(number, 5, time_train_seconds=seconds)
+def record(number: int, seconds: float = 0.0) -> Record:
+    return Record(number, 5, time_train_seconds=seconds)
 
 
-def commits(commit: Callable[[EpochRecord, bytes], bool], seen: list[int], known: set[int]) -> BackgroundCommits:
+def commits(commit: Callable[[Record, bytes], bool], seen: list[int], known: set[int]) -> BackgroundCommits:
     return BackgroundCommits(commit, known, lambda record: seen.append(record.number))
 
 
 def test_a_frequent_record_is_committed_while_training_goes_on() -> None:
     release, seen = threading.Event(), list[int]()
 
-    def commit(record: EpochRecord, checkpoint: bytes) -> bool:
+    def commit(record: Record, checkpoint: bytes) -> bool:
         return release.wait(10)
 
     with commits(commit, seen, set()) as pending:
@@ -60,7 +60,7 @@ def test_a_record_that_is_computed_again_may_exist() -> None:
 
 
 def test_an_error_is_raised_by_the_next_call() -> None:
-    def commit(record: EpochRecord, checkpoint: bytes) -> bool:
+    def commit(record: Record, checkpoint: bytes) -> bool:
         raise StorageError("the disk is full")
 
     with commits(commit, [], set()) as pending:

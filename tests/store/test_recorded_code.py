@@ -10,7 +10,7 @@ from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.recorded_code import changed_code, record_code, recorded_code
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def attempt(trial: TrialStore, name: str, code: dict[str, bytes], epoch: int | N
     """Stores an attempt, and an epoch that it committed."""
     trial.write_attempt(Attempt(name, 1000, 0, capture(code), {"threads": 1}, "completed", claim=claim))
     if epoch is not None:
-        assert trial.commit(EpochRecord(number=epoch, timestamp_ms=1), b"state", "data", name)
+        assert trial.commit(Record(number=epoch, timestamp_ms=1), b"state", "data", name)
 
 
 def test_the_code_of_a_trial_is_that_of_the_attempt_behind_its_last_epoch(trial: TrialStore) -> None:

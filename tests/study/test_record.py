@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.study.record import SCALARS, VECTORS, EpochRecord
+from orchestrator.study.record import SCALARS, VECTORS, Record
 
 _numbers = st.floats() | st.integers(min_value=-(10**6), max_value=10**6)
 
 
-EMPTY = EpochRecord(number=0, timestamp_ms=0)
+EMPTY = Record(number=0, timestamp_ms=0)
 records = st.builds(
-    EpochRecord,
+    Record,
     epoch=st.integers(min_value=0, max_value=99_999),
     timestamp_ms=st.integers(min_value=0, max_value=2**42),
     **{quantity.column: st.none() | _numbers for quantity in SCALARS},
@@ -29,47 +29,47 @@ records = st.builds(
 )
 
 
-def _bits(record: EpochRecord) -> dict[str, str]:
+def _bits(record: Record) -> dict[str, str]:
     return {field.name: repr(getattr(record, field.name)) for field in fields(record)}
 
 
 @given(records)
-def test_a_record_survives_json_bit_for_bit(record: EpochRecord) -> None:
-    again = EpochRecord.from_json(json.loads(json.dumps(record.to_json())))
+def test_a_record_survives_json_bit_for_bit(record: Record) -> None:
+    again = Record.from_json(json.loads(json.dumps(record.to_json())))
     assert _bits(again) == _bits(record)
     assert record.differences(again) == {}
 
 
 def test_unmeasured_values_are_left_out_of_json() -> None:
-    record = EpochRecord(number=0, timestamp_ms=5)
+    record = Record(number=0, timestamp_ms=5)
     assert record.to_json() == {"epoch": 0, "timestamp_ms": 5}
-    assert EpochRecord.from_json(record.to_json()) == record
-    zero = EpochRecord(number=0, timestamp_ms=5, loss_train=0.0)
+    assert Record.from_json(record.to_json()) == record
+    zero = Record(number=0, timestamp_ms=5, loss_train=0.0)
     assert zero.to_json()["loss_train"] == 0.0
 
 
 def test_keys_of_a_newer_version_are_ignored() -> None:
-    record = EpochRecord(number=1, timestamp_ms=5, loss_train=0.5, lanczos_history=(1.0, 2.0))
+    record = Record(number=1, timestamp_ms=5, loss_train=0.5, lanczos_history=(1.0, 2.0))
     newer = {**record.to_json(), "hessian_rank": 3.0, "spectrum": [1.0, 2.0]}
-    assert EpochRecord.from_json(newer) == record
+    assert Record.from_json(newer) == record
 
 
 def test_every_quantity_has_a_unique_key_and_a_description() -> None:
     quantities = [*SCALARS, *VECTORS]
-    assert len(quantities) == len(fields(EpochRecord)) - 4, "every field but the moment and its time is a quantity"
+    assert len(quantities) == len(fields(Record)) - 4, "every field but the moment and its time is a quantity"
     assert len({quantity.key for quantity in quantities}) == len(quantities)
     assert len({quantity.column for quantity in quantities}) == len(quantities)
     assert all(q.unit and q.label and q.meaning and q.key.count("/") == 1 for q in quantities)
 
 
 def test_columns_are_named_like_fields() -> None:
-    names = [field.name for field in fields(EpochRecord) if field.metadata]
+    names = [field.name for field in fields(Record) if field.metadata]
     assert sorted(quantity.column for quantity in (*SCALARS, *VECTORS)) == sorted(names)
     assert VECTORS[-1].key == "trace/per_parameter", "mappings are last, so that tables keep the order of columns"
 
 
 def test_metrics_and_vectors_use_keys() -> None:
-    record = EpochRecord(
+    record = Record(
         number=1,
         timestamp_ms=5,
         loss_train=math.nan,
@@ -85,15 +85,13 @@ def test_metrics_and_vectors_use_keys() -> None:
 
 
 @given(records)
-def test_every_measured_value_is_in_metrics_or_vectors(record: EpochRecord) -> None:
+def test_every_measured_value_is_in_metrics_or_vectors(record: Record) -> None:
     measured = {q.key for q in SCALARS if getattr(record, q.column) is not None}
     assert set(record.metrics()) == measured
     assert record.vectors() == {q.key: getattr(record, q.column) for q in VECTORS if getattr(record, q.column)}
 
 
-RECORD = EpochRecord(
-    number=1, timestamp_ms=5, loss_train=0.25, hessian_trace=math.nan, lanczos_history=(1.0, math.nan, 0.0)
-)
+RECORD = Record(number=1, timestamp_ms=5, loss_train=0.25, hessian_trace=math.nan, lanczos_history=(1.0, math.nan, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -137,17 +135,17 @@ def test_times_are_not_compared() -> None:
     [(0.5, False), (0.0, False), (1e300, False), (math.nan, True), (math.inf, True), (-math.inf, True), (None, True)],
 )
 def test_record_with_a_loss_that_is_not_finite_has_diverged(loss: float | None, diverged: bool) -> None:
-    assert EpochRecord(number=1, timestamp_ms=5, loss_train=loss).diverged == diverged
+    assert Record(number=1, timestamp_ms=5, loss_train=loss).diverged == diverged
 
 
 def test_a_record_of_version_0_1_has_the_number_of_its_epoch() -> None:
-    early = EpochRecord.from_json({"epoch": 3, "timestamp_ms": 5, "loss_train": 0.5})
+    early = Record.from_json({"epoch": 3, "timestamp_ms": 5, "loss_train": 0.5})
     assert (early.number, early.epoch, early.step, early.steps_per_epoch) == (3, 3, None, None)
     assert early.to_json() == {"epoch": 3, "timestamp_ms": 5, "loss_train": 0.5}
 
 
 def test_a_record_inside_an_epoch_survives_json() -> None:
-    inside = EpochRecord(number=2, timestamp_ms=5, epoch=1.2, step=6)
+    inside = Record(number=2, timestamp_ms=5, epoch=1.2, step=6)
     assert inside.to_json() == {"number": 2, "timestamp_ms": 5, "epoch": 1.2, "step": 6}
-    assert EpochRecord.from_json(inside.to_json()) == inside
+    assert Record.from_json(inside.to_json()) == inside
     assert inside.steps_per_epoch == 5

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from tests.study.configs import config
 
 
@@ -22,16 +22,16 @@ from tests.study.configs import config
 )
 def test_losses_stop_at_or_below_and_scores_at_or_above(stop: dict[str, float], value: float, ends: bool) -> None:
     (key,) = stop
-    record = EpochRecord(1, 5, **{"loss_train": 1.0, key.replace("/", "_"): value})
+    record = Record(1, 5, **{"loss_train": 1.0, key.replace("/", "_"): value})
     assert config(stop=stop).ends_at(record) == ends
 
 
 def test_a_quantity_that_was_not_evaluated_does_not_stop() -> None:
-    assert not config(stop={"accuracy/test": 0.0}).ends_at(EpochRecord(1, 5, loss_train=1.0))
+    assert not config(stop={"accuracy/test": 0.0}).ends_at(Record(1, 5, loss_train=1.0))
 
 
 def test_a_diverged_trial_is_not_complete() -> None:
-    record = EpochRecord(1, 5, loss_train=math.nan, accuracy_train=1.0)
+    record = Record(1, 5, loss_train=math.nan, accuracy_train=1.0)
     assert not config(stop={"accuracy/train": 0.5}).ends_at(record)
     assert not config().ends_at(record)
 

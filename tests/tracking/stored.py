@@ -18,7 +18,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.tracking.client import connect
 
@@ -51,12 +51,12 @@ def sweep(seeds: int = 2, epochs: int = 3, name: str = "toy", **fields: Any) -> 
     return Sweep(name, "Curves that nobody trained.", tuple(trials), Resources())
 
 
-def record(epoch: int, seed: int = 0, loss: float | None = None) -> EpochRecord:
+def record(epoch: int, seed: int = 0, loss: float | None = None) -> Record:
     """Returns a plausible epoch with 17 scalars and three vectors."""
     wave = math.sin(epoch + seed)
     lost = 2.3 * math.exp(-0.3 * epoch) + 0.02 * seed
     accuracy = 1 - 0.9 * math.exp(-0.4 * epoch) - 0.005 * seed
-    return EpochRecord(
+    return Record(
         number=epoch,
         timestamp_ms=T0 + 1000 * epoch + seed,
         loss_train=lost if loss is None else loss,
@@ -210,7 +210,7 @@ def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:
 
 def measure(storage: Storage, config: TrialConfig, *epochs: int, label: str = LABEL) -> None:
     for epoch in epochs:
-        record = EpochRecord(
+        record = Record(
             number=epoch,
             timestamp_ms=LATER - epoch,  # not in the order of the epochs
             hessian_lambda_max=1 / (epoch + 3),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training import cost
 from orchestrator.training.cost import EpochPart, PartKind, due_measurement, epoch_parts, part_seconds
 from orchestrator.training.environment import reproducible
@@ -170,7 +170,7 @@ class Clock:
     def evaluate(self, model: Any, data: Any, subset: Any, number: int, loss: Any, held_out: bool) -> None:
         self.now += 0.001 * (len(subset[0]) + len(data.validation) + 2 * len(data.test))
 
-    def complete(self, measurement: Measurement, record: EpochRecord) -> EpochRecord:
+    def complete(self, measurement: Measurement, record: Record) -> Record:
         self.measured.append(len(measurement.inputs))
         return replace(record, time_measure_seconds=self.measure_image * len(measurement.inputs))
 
@@ -213,7 +213,7 @@ def test_timed_chunks_have_the_size_of_those_of_the_whole_subset(
     true = Measurement(trial.measurement, 0, *data.measurement_subset(0.5)).chunk_size(model)
     chunks: list[int] = []
 
-    def complete(measurement: Measurement, record: EpochRecord, model: torch.nn.Module) -> EpochRecord:
+    def complete(measurement: Measurement, record: Record, model: torch.nn.Module) -> Record:
         chunks.append(measurement.chunk_size(model))
         return clock.complete(measurement, replace(record))
 

@@ -22,7 +22,7 @@ from estimators import (
     sampled_trace,
 )
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.optimizers.build import build_optimizer
 from tests.estimators.cases import seeded
@@ -90,7 +90,7 @@ def whole_matrix(model: nn.Module, data: Data) -> None:
 
 def a_trials_measurement(model: nn.Module, data: Data) -> None:
     config = MeasurementConfig(lanczos_products=2, algorithm1_iterations=2, algorithm1_probes=2)
-    assert Measurement(config, 0, *data).complete(EpochRecord(1, 0, loss_train=1.0), model).hessian_trace is not None
+    assert Measurement(config, 0, *data).complete(Record(1, 0, loss_train=1.0), model).hessian_trace is not None
 
 
 MEASURED: list[Callable[[nn.Module, Data], None]] = [algorithm_1, spectra, traces, whole_matrix, a_trials_measurement]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.data.augmentation import draw_augmentation
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.loop import TrainedRecord, train
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.schedules import learning_rate_factor
@@ -54,17 +54,17 @@ MEASURED: list[dict[str, object]] = [
 NOTHING = {"fraction": 0.05, "estimators": []}
 
 
-def trained(checkpoint: bytes | None = None, **fields: object) -> list[TrainedEpoch]:
+def trained(checkpoint: bytes | None = None, **fields: object) -> list[TrainedRecord]:
     """Trains on a few digits."""
     return list(train(small_trial(**fields), few_digits(), CPU, checkpoint))
 
 
-def learned(**fields: object) -> list[EpochRecord]:
+def learned(**fields: object) -> list[Record]:
     """Trains on all digits and measures nothing."""
     return [epoch.record for epoch in train(small_trial(epochs=4, measurement=NOTHING, **fields), digits(), CPU)]
 
 
-def state(epoch: TrainedEpoch) -> dict[str, torch.Tensor]:
+def state(epoch: TrainedRecord) -> dict[str, torch.Tensor]:
     return torch.load(io.BytesIO(epoch.checkpoint), weights_only=True)["model"]
 
 
@@ -76,7 +76,7 @@ def test_epoch_0_measures_the_untrained_model() -> None:
     assert all(torch.equal(tensor, state(first)[name]) for name, tensor in untrained.state_dict().items())
 
 
-def assert_same(ours: TrainedEpoch, theirs: TrainedEpoch) -> None:
+def assert_same(ours: TrainedRecord, theirs: TrainedRecord) -> None:
     """Compares records, weights, buffers and the optimizer's state bit for bit."""
     assert ours.record.differences(theirs.record) == {}
     assert ours.checkpoint == theirs.checkpoint

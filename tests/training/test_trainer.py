@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from orchestrator.training.checkpoint import load_model
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.loop import TrainedRecord, train
 from tests.training.trials import CPU, few_digits, small_trial
 
 NOISY: dict[str, Any] = {
@@ -21,11 +21,11 @@ BATCHES = 5
 """Batches of 64 in an epoch of `few_digits`."""
 
 
-def trained(checkpoint: bytes | None = None, **fields: Any) -> list[TrainedEpoch]:
+def trained(checkpoint: bytes | None = None, **fields: Any) -> list[TrainedRecord]:
     return list(train(small_trial(**fields), few_digits(), CPU, checkpoint))
 
 
-def weights(end: TrainedEpoch) -> dict[str, torch.Tensor]:
+def weights(end: TrainedRecord) -> dict[str, torch.Tensor]:
     return torch.load(io.BytesIO(end.checkpoint), weights_only=True)["model"]
 
 

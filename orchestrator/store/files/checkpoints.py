@@ -9,7 +9,7 @@ from collections.abc import Callable
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files.commit import Commit, digest
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 LAST_CHECKPOINTS = 2
 """Number of checkpoints that are always kept: the newest, and the previous one in case the newest is damaged."""
@@ -28,7 +28,7 @@ class Checkpoints:
         self._files = files
         self._folder = folder
 
-    def write(self, record: EpochRecord, content: bytes, attempt: str) -> str:
+    def write(self, record: Record, content: bytes, attempt: str) -> str:
         """Stores the state after an epoch. Returns the name of the checkpoint, for the commit that refers to it."""
         name = f"{record.number:05d}-{record.timestamp_ms}ms-{attempt}"
         self._files.write_in_place(f"{self._folder}/{name}", content)

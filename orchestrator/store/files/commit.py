@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.files import strict_json
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 _CHECKPOINT = re.compile(r"[0-9]{5,}-[A-Za-z0-9_.-]+")
 _DIGEST = b',\n "digest": "'
@@ -18,7 +18,7 @@ _DIGEST_LENGTH = len(_DIGEST) + 64 + len(b'"\n}')
 class Commit:
     """A committed epoch: its record, and the digest of its checkpoint."""
 
-    record: EpochRecord
+    record: Record
     data_digest: str
     attempt: str
     checkpoint: str
@@ -50,7 +50,7 @@ class Commit:
             raise ValueError("the name of the checkpoint is invalid")
         if strict_json.may_have_texts(content):
             fields["record"] = strict_json.restore_numbers(fields["record"])
-        commit = cls(**{**fields, "record": EpochRecord.from_json(fields["record"])})
+        commit = cls(**{**fields, "record": Record.from_json(fields["record"])})
         if commit.record.number != epoch:
             raise ValueError("the commit belongs to another epoch")
         return commit

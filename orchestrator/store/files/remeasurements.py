@@ -14,14 +14,14 @@ from orchestrator.store.files import strict_json
 from orchestrator.store.files.numbered_files import NumberedFiles
 from orchestrator.store.provenance.provenance import Provenance, write_attachments
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 
 
 @dataclass(frozen=True)
 class Remeasurement:
     """The curvature measured from the checkpoint of one epoch."""
 
-    record: EpochRecord
+    record: Record
     """Contains only curvature. Its timestamp is the time of the remeasurement."""
     measurement: MeasurementConfig
     checkpoint_digest: str
@@ -48,7 +48,7 @@ class Remeasurement:
         """
         fields = json.loads(content)
         parsed = {
-            "record": EpochRecord.from_json(strict_json.restore_numbers(fields["record"])),
+            "record": Record.from_json(strict_json.restore_numbers(fields["record"])),
             "measurement": MeasurementConfig.model_validate(fields["measurement"]),
             "provenance": Provenance(**fields["provenance"]),
         }
@@ -83,7 +83,7 @@ class Remeasurements:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise DamagedError(f"{self._of(label).path(epoch)} is damaged; delete it, and measure again") from None
 
-    def records(self, label: str, last_epoch: int) -> Iterator[EpochRecord]:
+    def records(self, label: str, last_epoch: int) -> Iterator[Record]:
         """The records remeasured under a label up to an epoch, in order."""
         return (self.read(label, epoch).record for epoch in self.epochs(label) if epoch <= last_epoch)
 

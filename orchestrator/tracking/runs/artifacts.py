@@ -9,7 +9,7 @@ from orchestrator.store.files import strict_json
 from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.tracking.runs import labels
 from orchestrator.tracking.runs.tracked_run import TrackedRun
 
@@ -41,7 +41,7 @@ def curvature_file(label: str) -> str:
     return f"curvature-{label}.json"
 
 
-def curvature_json(records: Iterable[EpochRecord]) -> str:
+def curvature_json(records: Iterable[Record]) -> str:
     """Returns the raw samples behind the curves as JSON, one object per record.
 
     An object looks like ``{"number": 3, "epoch": 3, "lanczos/history": [...]}``. JSON does not support non-finite

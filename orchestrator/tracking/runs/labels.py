@@ -12,7 +12,7 @@ from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Sweep
 
 TRIAL_ID = "trial_id"
@@ -89,7 +89,7 @@ def trial_tags(
     }
 
 
-def steps_per_epoch_tag(records: Iterable[EpochRecord]) -> dict[str, str]:
+def steps_per_epoch_tag(records: Iterable[Record]) -> dict[str, str]:
     """Returns the tag with the optimizer steps of an epoch; none if no record determines it."""
     steps = next((steps for record in records if (steps := record.steps_per_epoch)), None)
     return {STEPS_PER_EPOCH: str(steps)} if steps else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.study.record import SCALARS, EpochRecord
+from orchestrator.study.record import SCALARS, Record
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking.runs.labels import SHIPPED_EPOCH, experiment_tags
 
@@ -45,9 +45,7 @@ class TrackedRun:
         """The cursor: the number of the last record in the tracker; -1 if there is none."""
         return int(self.tags.get(SHIPPED_EPOCH, -1))
 
-    def log_records(
-        self, records: Sequence[EpochRecord], steps: StepOf, tags: Mapping[str, str], prefix: str = ""
-    ) -> None:
+    def log_records(self, records: Sequence[Record], steps: StepOf, tags: Mapping[str, str], prefix: str = "") -> None:
         """Logs the metrics of these records, with `prefix` before each key, then sets `tags`.
 
         `steps` maps the number of a record to the step of its points.
@@ -60,7 +58,7 @@ class TrackedRun:
             last = start + BATCH_METRICS >= len(metrics)
             self._log(metrics[start : start + BATCH_METRICS], tags if last else {}, {})
 
-    def has_times_of(self, records: Sequence[EpochRecord], steps: StepOf) -> bool:
+    def has_times_of(self, records: Sequence[Record], steps: StepOf) -> bool:
         """Returns whether the tracker has the times of these records exactly once."""
         shown = {steps(record.number) for record in records}
         expected = [point for point in _points(records, steps) if point.key in _TIMES]
@@ -189,7 +187,7 @@ def _comparable(point: "Metric") -> tuple[str, int, int, str]:
     return point.key, point.step, point.timestamp, repr(float(point.value))
 
 
-def _points(records: Sequence[EpochRecord], steps: StepOf, prefix: str = "") -> "list[Metric]":
+def _points(records: Sequence[Record], steps: StepOf, prefix: str = "") -> "list[Metric]":
     from mlflow.entities import Metric
 
     # A database cannot store infinities. MLflow would replace them by the largest double, which is wrong and flattens

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from estimators import HessianOperator, hessian_trace, hutchinson, lanczos, power_iteration
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.streams import stream
 
@@ -35,7 +35,7 @@ class Measurement:
         """Returns the number of images in a chunk. The model must be in eval mode."""
         return self._operator(model).chunk_size
 
-    def complete(self, record: EpochRecord, model: nn.Module) -> EpochRecord:
+    def complete(self, record: Record, model: nn.Module) -> Record:
         """Returns the record with all estimates that are due; unchanged if there is none or the trial has diverged."""
         if record.diverged or record.number % self.config.every:
             return record

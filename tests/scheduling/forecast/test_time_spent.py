@@ -10,7 +10,7 @@ from orchestrator.scheduling.forecast.time_spent import Spent, seconds_left, spe
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 
@@ -19,7 +19,7 @@ SWEEP = Sweep("two", "", TRIALS, Resources())
 
 
 def commit(storage: Storage, trial: int, epoch: int, ended: float = 1.0) -> None:
-    record = EpochRecord(
+    record = Record(
         number=epoch,
         timestamp_ms=round(ended * 1000),
         loss_train=1.0,
@@ -41,7 +41,7 @@ def test_a_sample_is_read_if_there_are_many_records(tmp_path: Path, monkeypatch:
     sweep, storage, began = Sweep("many", "", trials, Resources()), Storage(tmp_path), time.time()
     for number, trial in enumerate(trials):
         for epoch in range(3):
-            record = EpochRecord(number=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
+            record = Record(number=epoch, timestamp_ms=round(1000 * (began + number + epoch / 4)), loss_train=1.0,
                 time_train_seconds=2.0,
             )  # fmt: skip
             assert storage.trial(trial.trial_id).commit(record, b"state", "digest", "attempt")

@@ -8,13 +8,13 @@ import pytest
 from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.trial import Checkpoint, TrialStore
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from tests.store.stored import checkpoint, record
 from tests.store.trials import DIGEST, commit, every, kept
 
 
 def test_record_survives_a_commit_bit_for_bit(trial: TrialStore) -> None:
-    odd = EpochRecord(
+    odd = Record(
         number=0,
         timestamp_ms=5,
         loss_train=math.nan,
@@ -97,7 +97,7 @@ def test_records_are_strict_json_and_early_ones_are_read(files: DiskFiles, trial
     def refuse(token: str) -> None:
         raise AssertionError(token)
 
-    odd = EpochRecord(number=0, timestamp_ms=5, loss_train=math.nan, lanczos_history=(math.inf, -math.inf, 1.0))
+    odd = Record(number=0, timestamp_ms=5, loss_train=math.nan, lanczos_history=(math.inf, -math.inf, 1.0))
     assert trial.commit(odd, b"", DIGEST, "first")
     name = f"trials/{trial.trial_id}/epochs/00000.json"
     fields = json.loads(files.read(name) or b"", parse_constant=refuse)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.store.errors import StorageError
 from orchestrator.store.trial import TrialStore
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from tests.store.stored import files_in, python, remeasured
 from tests.store.trials import LABEL, measure
 
@@ -34,7 +34,7 @@ def test_a_remeasurement_is_read_as_stored(tmp_path: Path, trial: TrialStore) ->
 
 
 def test_remeasurement_is_stored_bit_for_bit(trial: TrialStore) -> None:
-    odd = EpochRecord(
+    odd = Record(
         number=0,
         timestamp_ms=5,
         hessian_lambda_max=math.inf,

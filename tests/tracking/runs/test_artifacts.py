@@ -11,7 +11,7 @@ from orchestrator.store.provenance import attachments
 from orchestrator.store.provenance.attachments import DIFF, OWN_CODE
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.tracking.runs.artifacts import curvature_json
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import (
@@ -23,7 +23,7 @@ from tests.tracking.stored import (
     train,
 )
 
-INFINITE = EpochRecord(
+INFINITE = Record(
     number=3,
     timestamp_ms=1000,
     loss_train=math.nan,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.trial_status import State
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.tracking.runs import sweep_runs
 from orchestrator.tracking.shipper import ship
 from tests.tracking.processes import (
@@ -40,7 +40,7 @@ def test_retrained_trial_gets_a_new_run(tmp_path: Path, uri: str, lines: list[st
     shutil.rmtree(tmp_path / "results")
     storage = manifest(tmp_path / "results", desired)
     for config in desired.trials:  # other code may have given other numbers
-        again = EpochRecord(number=0, timestamp_ms=T0 + 99_000, loss_train=7.0)
+        again = Record(number=0, timestamp_ms=T0 + 99_000, loss_train=7.0)
         storage.trial(config.trial_id).commit(again, b"", DIGEST, "later")
     ship(storage, "toy", uri)
     client, experiment = old.client, old.experiment.experiment_id

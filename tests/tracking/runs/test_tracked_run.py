@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from orchestrator.store.trial_status import State
-from orchestrator.study.record import SCALARS, EpochRecord
+from orchestrator.study.record import SCALARS, Record
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import (
     DIGEST,
@@ -22,7 +22,7 @@ from tests.tracking.stored import (
 def test_mlflow_accepts_the_key_of_every_quantity(tmp_path: Path, uri: str) -> None:
     desired = sweep(seeds=1)
     storage = manifest(tmp_path / "results", desired)
-    every = EpochRecord.from_json(
+    every = Record.from_json(
         {**record(0).to_json(), **{q.column: 1.5 for q in SCALARS if q.key != "loss/train"}, "time_train_seconds": 2.0}
     )
     storage.trial(desired.trials[0].trial_id).commit(every, b"", DIGEST, "a")

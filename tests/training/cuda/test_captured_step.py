@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE, CapturedStep, training_step
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import reproducible
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.loop import TrainedRecord, train
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.optimizers.build import build_optimizer
@@ -68,13 +68,13 @@ def on_cuda() -> DataSplits:
     return load_data(small_trial().data, CUDA)
 
 
-def trained(plain: bool = False, checkpoint: bytes | None = None, **fields: object) -> list[TrainedEpoch]:
+def trained(plain: bool = False, checkpoint: bytes | None = None, **fields: object) -> list[TrainedRecord]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CAPTURE_VARIABLE, "0" if plain else "1")
         return list(train(small_trial(measurement=NOTHING, **fields), on_cuda(), CUDA, checkpoint))
 
 
-def assert_same(ours: list[TrainedEpoch], theirs: list[TrainedEpoch]) -> None:
+def assert_same(ours: list[TrainedRecord], theirs: list[TrainedRecord]) -> None:
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert one.record.differences(other.record) == {}
@@ -152,7 +152,7 @@ def test_checkpoint_can_be_resumed_on_another_device(optimizer: dict[str, object
         assert _loss(end.record) == pytest.approx(_loss(here[2].record), rel=0.1)
 
 
-def _loss(record: EpochRecord) -> float:
+def _loss(record: Record) -> float:
     assert record.loss_train is not None
     return record.loss_train
 

@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from estimators import dense_hessian
 from orchestrator.study.config import Estimator, MeasurementConfig
-from orchestrator.study.record import EpochRecord
+from orchestrator.study.record import Record
 from orchestrator.training.measurement.measurement import Measurement
 
-RECORD = EpochRecord(number=3, timestamp_ms=0, loss_train=1.0)
+RECORD = Record(number=3, timestamp_ms=0, loss_train=1.0)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_trace_of_a_network_that_is_not_piecewise_linear(data: tuple[Tensor,
     assert abs(record.hessian_gauss_newton_trace - trace) > 1e-3 * abs(trace)
     assert len(record.trace_samples) == 10
     assert record.hessian_products == 10
-    assert EpochRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
 def test_lanczos_stops_at_the_tolerance(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
@@ -179,7 +179,7 @@ def test_modes_are_restored_after_an_exception(data: tuple[Tensor, Tensor]) -> N
 def test_freed_memory_is_returned_to_the_system() -> None:
     measure = """
 import torch
-from tests.training.measurement.test_measurement import MeasurementConfig, Measurement, EpochRecord
+from tests.training.measurement.test_measurement import MeasurementConfig, Measurement, Record
 from orchestrator.study.model_config import CnnConfig
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
@@ -193,9 +193,9 @@ def resident():
     with open("/proc/self/statm") as pages:
         return int(pages.read().split()[1]) * 4096
 
-measurement.complete(EpochRecord(number=0, timestamp_ms=0, loss_train=1.0), model)
+measurement.complete(Record(number=0, timestamp_ms=0, loss_train=1.0), model)
 before = resident()
-measurement.complete(EpochRecord(number=1, timestamp_ms=1, loss_train=1.0), model)
+measurement.complete(Record(number=1, timestamp_ms=1, loss_train=1.0), model)
 assert resident() - before < 2**25, (resident() - before) / 2**20
 with open("/proc/self/status") as status:
     peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.training.loop import TrainedEpoch, train
+from orchestrator.training.loop import TrainedRecord, train
 from tests.training.trials import CPU, few_digits, small_trial
 
 OWN = "tests.training.user_optimizers"
@@ -45,11 +45,11 @@ def model_for(optimizer: dict[str, Any]) -> dict[str, Any]:
     return {"name": "tests.training.user_nets:WithoutBiases"} if "Muon" in optimizer["name"] else NOISY_MLP
 
 
-def trained(checkpoint: bytes | None = None, **fields: Any) -> list[TrainedEpoch]:
+def trained(checkpoint: bytes | None = None, **fields: Any) -> list[TrainedRecord]:
     return list(train(small_trial(epochs=3, measurement=NOTHING, **fields), few_digits(), CPU, checkpoint))
 
 
-def assert_same(ours: TrainedEpoch, theirs: TrainedEpoch) -> None:
+def assert_same(ours: TrainedRecord, theirs: TrainedRecord) -> None:
     """Compares records, weights, buffers and the optimizer's state bit for bit."""
     assert ours.record.differences(theirs.record) == {}
     one, other = (torch.load(io.BytesIO(epoch.checkpoint), weights_only=True) for epoch in (ours, theirs))
