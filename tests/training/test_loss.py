@@ -110,9 +110,11 @@ def test_a_wrong_loss_of_ones_own_is_refused(name: str, message: str) -> None:
         check_loss(config, loss, nn.Linear(3, 1), DATA)
 
 
-def test_a_class_and_a_function_of_one_argument_are_refused() -> None:
+def test_what_is_no_function_of_outputs_and_targets_is_refused() -> None:
     with pytest.raises(ValueError, match="loss 'torch.nn:HuberLoss' is a class, expected a function loss"):
         build_loss(TypeAdapter(LossConfig).validate_python("torch.nn:HuberLoss"), DATA)
+    with pytest.raises(ValueError, match="loss 'torch:dist' is compiled and has no signature"):
+        build_loss(TypeAdapter(LossConfig).validate_python("torch:dist"), DATA)
     with pytest.raises(ValueError, match=r"with 2 positional arguments: .* its signature is of_outputs\(outputs: "):
         own("of_outputs")
 

@@ -127,7 +127,10 @@ def check_arguments(what: str, target: Any, positional: tuple[Any, ...], argumen
         positional: arguments that the sweep file does not give. The message leaves them out.
         arguments: the keyword arguments.
     """
-    signature = inspect.signature(target)
+    try:
+        signature = inspect.signature(target)
+    except ValueError:
+        raise ValueError(f"{what} is compiled and has no signature: call it in a function of your own") from None
     try:
         signature.bind(*positional, **arguments)
     except TypeError as error:
