@@ -54,7 +54,7 @@ def evaluate(
 def check_stop(config: TrialConfig, data: DataSplits) -> None:
     """Raises ValueError if `stop` names a quantity that the records of this data do not have."""
     parts = ["train", "validation", "test", "ood"] if len(data.validation) else ["train", "test", "ood"]
-    recorded = [f"{name}/{part}" for name in ("loss", SCORES[data.task]().name) for part in parts]
+    recorded = [f"{name}/{part}" for name in ("loss", SCORES[data.task](0.0).name) for part in parts]
     if config.stop and config.stop.key not in recorded:
         raise ValueError(
             f"stop names {config.stop.key}, which is not recorded for this data; use one of: {', '.join(recorded)}"
@@ -89,7 +89,7 @@ class _Evaluation:
         """Returns the mean loss and the score of a part of the data, by field of the record; nothing if it is empty."""
         # Sums stay on the device, which is synchronized once per evaluation instead of once per batch.
         losses: list[Tensor] = []
-        score: Score = SCORES[self.task]()
+        score: Score = SCORES[self.task](self.loss.label_threshold)
         count = 0
         memory_format = evaluation_memory_format(self.model)
         for inputs, targets in batches:

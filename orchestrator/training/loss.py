@@ -1,7 +1,7 @@
 """The loss of a trial as a function of outputs and targets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Loss:
     """Maps outputs [n, ...] and targets [n, ...] to the mean loss. It is minimised, and its Hessian is measured."""
     sum: LossFunction
     """The same for the sum of the losses of the n samples."""
+    label_threshold: float = 0.0
+    """Several labels per sample: outputs above this predict 1. 0 for logits."""
 
 
 CROSS_ENTROPY = Loss(F.cross_entropy, partial(F.cross_entropy, reduction="sum"))
@@ -57,7 +59,7 @@ def build_loss(
         case BinaryCrossEntropyConfig():
             return _of_mean(F.binary_cross_entropy_with_logits)
         case MseConfig(factor=factor):
-            return _of_mean(partial(_squared_error, factor=factor))
+            return replace(_of_mean(partial(_squared_error, factor=factor)), label_threshold=0.5)
 
 
 _TARGETS = {

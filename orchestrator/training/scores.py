@@ -1,6 +1,7 @@
 """How well the outputs of a model match the targets: accuracy, or the coefficient of determination R2."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -79,13 +80,14 @@ def _tokens(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return (outputs.argmax(-1) == targets).sum(), (targets != NO_TARGET).sum()
 
 
-def _labels(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-    return ((outputs > 0) == (targets > 0.5)).sum(), targets.numel()
+def _labels(outputs: Tensor, targets: Tensor, threshold: float) -> tuple[Tensor, int]:
+    return ((outputs > threshold) == (targets > 0.5)).sum(), targets.numel()
 
 
-SCORES: dict[Task, Callable[[], Score]] = {
-    Task.CLASSES: lambda: _Accuracy(_classes),
-    Task.TOKENS: lambda: _Accuracy(_tokens),
-    Task.LABELS: lambda: _Accuracy(_labels),
-    Task.VALUES: _R2,
+SCORES: dict[Task, Callable[[float], Score]] = {
+    Task.CLASSES: lambda _: _Accuracy(_classes),
+    Task.TOKENS: lambda _: _Accuracy(_tokens),
+    Task.LABELS: lambda threshold: _Accuracy(partial(_labels, threshold=threshold)),
+    Task.VALUES: lambda _: _R2(),
 }
+"""Score of each task, as a function of the output above which a label is predicted (`Loss.label_threshold`)."""

@@ -53,6 +53,11 @@ def test_losses_are_their_formulas(config: Any, task: Task, targets: Tensor, exp
     assert float(loss.sum(OUTPUTS, targets)) == pytest.approx(6 * float(loss.mean(OUTPUTS, targets)), rel=1e-12)
 
 
+def test_squared_error_predicts_a_label_above_one_half() -> None:
+    assert built("mse", Task.LABELS).label_threshold == 0.5
+    assert built("binary_cross_entropy", Task.LABELS).label_threshold == 0.0
+
+
 def test_tokens_are_averaged_over_the_positions_with_a_target() -> None:
     outputs = torch.randn(3, 5, 4, dtype=torch.float64, generator=seeded(2))
     targets = torch.randint(4, (3, 5), generator=seeded(3))

@@ -10,8 +10,8 @@ from orchestrator.training.scores import SCORES
 from tests.estimators.cases import seeded
 
 
-def score(task: Task, outputs: Tensor, targets: Tensor) -> float | None:
-    found = SCORES[task]()
+def score(task: Task, outputs: Tensor, targets: Tensor, threshold: float = 0.0) -> float | None:
+    found = SCORES[task](threshold)
     for batch in zip(outputs.split(7), targets.split(7), strict=True):
         found.add(*batch)
     return found.value()
@@ -33,6 +33,7 @@ def test_accuracy_of_labels_counts_each_label() -> None:
     outputs, targets = torch.randn(30, 4, generator=seeded(0)), torch.randint(2, (30, 4), generator=seeded(1)).float()
     expected = accuracy_score(targets.flatten(), (outputs.flatten() > 0).float())
     assert score(Task.LABELS, outputs, targets) == pytest.approx(expected)
+    assert score(Task.LABELS, outputs + 0.5, targets, threshold=0.5) == pytest.approx(expected)
 
 
 def test_r2_of_values() -> None:
