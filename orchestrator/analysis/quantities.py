@@ -6,6 +6,7 @@ from orchestrator.study.record import SCALARS, VECTORS, Quantity
 
 LAMBDA_MAX, LAMBDA_MIN, TRACE = "hessian_lambda_max", "hessian_lambda_min", "hessian_trace"
 LOSS, VALIDATION, TEST, OOD = "loss_train", "accuracy_validation", "accuracy_test", "accuracy_ood"
+VALIDATION_R2 = "r2_validation"
 TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
 
 _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
@@ -30,6 +31,11 @@ def change_label(column: str) -> str:
     """Label of a change, such as ``change of test accuracy [points]`` in percentage points."""
     named = "points" if unit(column) == "%" else unit(column)
     return _with_unit(f"change of {quantity(column).label}", named)
+
+
+def has_accuracies(epochs: pd.DataFrame) -> bool:
+    """Whether any epoch has an accuracy. Trials with real targets have R2 instead."""
+    return bool(epochs.filter(regex="^accuracy_").notna().any(axis=None))
 
 
 def _with_unit(label: str, unit: str) -> str:

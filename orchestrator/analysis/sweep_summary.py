@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.analysis.quantities import TIMES
+from orchestrator.analysis.quantities import TIMES, has_accuracies
 from orchestrator.store.frames import Frames
 from orchestrator.study.record import SCALARS
 
@@ -29,11 +29,15 @@ class SweepSummary:
     """Diverged, failed and unfinished trials. Columns: ``trial``, ``what``, ``state``, ``epoch``, ``reason``."""
     missing: tuple[str, ...]
     """One sentence per kind of missing value."""
+    has_accuracies: bool
+    """Whether any epoch has an accuracy, which Table 1 needs."""
 
 
 def summarise(frames: Frames) -> SweepSummary:
     """Summarises a sweep."""
-    return SweepSummary(tuple(_facts(frames)), _incomplete(frames), tuple(_missing(frames)))
+    return SweepSummary(
+        tuple(_facts(frames)), _incomplete(frames), tuple(_missing(frames)), has_accuracies(frames.epochs)
+    )
 
 
 def _facts(frames: Frames) -> list[tuple[str, str]]:
@@ -51,10 +55,10 @@ def _facts(frames: Frames) -> list[tuple[str, str]]:
         *((name, _values(trials[key])) for name, key in _SETTINGS.items() if key in trials),
     ]
     if "data.train_subset" in trials and trials["data.train_subset"].notna().any():
-        facts.append(("training images", _values(trials["data.train_subset"])))
+        facts.append(("training samples", _values(trials["data.train_subset"])))
     return [
         *facts,
-        ("measured on", f"a fraction of {_values(trials['measurement.fraction'])} of the training images"),
+        ("measured on", f"a fraction of {_values(trials['measurement.fraction'])} of the training samples"),
         ("measured by", _values(trials["measurement.estimators"])),
         ("hardware", f"{_values(trials.processor)}; device {_values(trials.device)}; host {_values(trials.host)}"),
         ("commit", _values(trials["commit"])),

@@ -121,6 +121,16 @@ def test_missing_columns_do_not_affect_other_figures(frames: Frames, tmp_path: P
     assert "figure1" not in written.missing, "losses and accuracies are measured"
 
 
+def test_report_of_a_regression_leaves_out_what_needs_accuracies(real_targets: Frames, tmp_path: Path) -> None:
+    written = write_report(real_targets, tmp_path)
+    text = _text(written)
+    assert {"figure5", "figure6"} <= set(written.missing)
+    assert "figure1" not in written.missing
+    assert "Table 1 cannot be computed: it needs accuracies, and no stored epoch has one." in text
+    assert "No stored epoch has an accuracy." in text
+    assert "12 epochs with a trace and a validation accuracy" in text
+
+
 @pytest.mark.usefixtures("_no_figures")
 def test_old_files_are_removed_if_the_figure_can_no_longer_be_drawn(
     frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

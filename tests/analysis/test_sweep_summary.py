@@ -13,9 +13,24 @@ def test_missing_values_are_counted(full: Frames) -> None:
     epochs["hessian_lambda_min"] = np.nan
     epochs.loc[[3, 4], "accuracy_ood"] = np.nan
     found = summarise(replace(full, epochs=epochs.drop(index=7))).missing
-    assert any(line.startswith("Never measured: hessian/lambda_min, ") for line in found)
+    assert any(line.startswith("Never measured: ") and "hessian/lambda_min" in line for line in found)
     assert "accuracy/ood is missing at 2 of 167 epochs." in found
     assert f"Trial {full.trials.trial_id[0]} lacks 1 intermediate epochs." in found
+
+
+def test_a_trial_with_accuracies_does_not_lack_r2(full: Frames) -> None:
+    found = summarise(full)
+    assert not [line for line in found.missing if "r2/" in line]
+    assert found.has_accuracies
+
+
+def test_a_trial_with_r2_does_not_lack_accuracies(real_targets: Frames) -> None:
+    epochs = real_targets.epochs.copy()
+    epochs.loc[3, "r2_test"] = np.nan
+    found = summarise(replace(real_targets, epochs=epochs))
+    assert not [line for line in found.missing if "accuracy/" in line]
+    assert "r2/test is missing at 1 of 168 epochs." in found.missing
+    assert not found.has_accuracies
 
 
 def test_values_that_were_not_requested_are_not_missing(full: Frames) -> None:

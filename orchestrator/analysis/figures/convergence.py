@@ -70,7 +70,7 @@ FIGURE = Figure(
     "figure3",
     "Convergence of Algorithm 1's largest eigenvalue",
     "Rayleigh quotients of up to 100 measurements evenly spaced over all trials and epochs, and their error relative "
-    "to lambda_max of Lanczos on the same images. Power iteration converges to the eigenvalue of largest magnitude, "
+    "to lambda_max of Lanczos on the same samples. Power iteration converges to the eigenvalue of largest magnitude, "
     "which may be negative.",
     "Algorithm 1 among the estimators",
     convergence_data,

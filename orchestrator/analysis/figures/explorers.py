@@ -6,11 +6,19 @@ from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
 from orchestrator.analysis.groups import group_by
-from orchestrator.analysis.quantities import LAMBDA_MAX, LOSS, TRACE, VALIDATION, axis_label, in_shown_unit
+from orchestrator.analysis.quantities import (
+    LAMBDA_MAX,
+    LOSS,
+    TRACE,
+    VALIDATION,
+    VALIDATION_R2,
+    axis_label,
+    has_accuracies,
+    in_shown_unit,
+)
 from orchestrator.analysis.verdicts.explorers import group_key
 from orchestrator.store.frames import Frames
 
-QUANTITIES = (LOSS, VALIDATION, LAMBDA_MAX, TRACE)
 WINDOW = 5
 """Epochs of the running mean and standard deviation."""
 _COLUMNS = ["group", "trial_id", "epoch", "quantity", "value", "mean", "std"]
@@ -19,6 +27,7 @@ _COLUMNS = ["group", "trial_id", "epoch", "quantity", "value", "mean", "std"]
 def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per trial, epoch and quantity, with its value and the mean and standard deviation of the last 5 epochs.
 
+    Quantities: training loss, validation accuracy (R2 if no epoch has an accuracy), lambda_max, trace.
     Diverged trials are included up to the last finite loss. Values are in display units.
     """
     key = group_key(frames, by)
@@ -29,7 +38,7 @@ def explorers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
         return empty(_COLUMNS)
     epochs = frames.epochs.merge(members[["trial_id", "value"]], on="trial_id")
     parts = []
-    for column in QUANTITIES:
+    for column in (LOSS, VALIDATION if has_accuracies(epochs) else VALIDATION_R2, LAMBDA_MAX, TRACE):
         part = epochs[["trial_id", "epoch"]].copy()
         part.insert(0, "group", [_group_label(key, value) for value in epochs.value])
         part["quantity"] = column
@@ -57,7 +66,8 @@ def draw_explorers(data: pd.DataFrame) -> Canvas:
     """Draws four panels with one line and band per trial, coloured by group."""
     drawn, axes = canvas(2, 2)
     groups = list(dict.fromkeys(data.group))
-    for place, (panel, column) in enumerate(zip(axes, QUANTITIES, strict=True)):
+    score = VALIDATION_R2 if (data.quantity == VALIDATION_R2).any() else VALIDATION
+    for place, (panel, column) in enumerate(zip(axes, (LOSS, score, LAMBDA_MAX, TRACE), strict=True)):
         part = data[data.quantity == column]
         for number, group in enumerate(groups):
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]

@@ -61,7 +61,7 @@ FIGURE = Figure(
     "Noise as a distribution shift",
     "The first test images of different classes. Gaussian noise of the given standard deviation is added to the "
     "normalised images; OOD accuracy is measured at 0.25. Values outside the pixel range are clipped for display.",
-    "the example images that a run stores",
+    "the example images that a run on images stores",
     noise_data,
     draw_noise,
     summarise_noise,

@@ -51,7 +51,8 @@ def summarise_shift(data: pd.DataFrame) -> str:
     slope = np.polyfit(data.x, data.y, 1)[0]
     falls = data[data.x < 0]
     return (
-        f"{len(data)} changes; the slope is {slope:.3g} percentage points per nat (paper: {OOD_SLOPE}). OOD accuracy "
+        f"{len(data)} changes; the slope is {slope:.3g} percentage points per unit of lambda_max (paper: "
+        f"{OOD_SLOPE}). OOD accuracy "
         f"rises in {float((falls.y > 0).mean()):.0%} of the epochs in which lambda_max falls."
     )
 

@@ -25,7 +25,7 @@ def stopping_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     found["accuracy"], found["trace"] = in_shown_unit(epochs, VALIDATION), in_shown_unit(epochs, TRACE)
     moments = drops_and_peaks(frames)[["trial_id", "drop", "low", "high", "peak"]]
     found = found.merge(frames.trials[["trial_id", "label"]], on="trial_id").merge(moments, how="left", on="trial_id")
-    return found[_COLUMNS] if found.trace.notna().any() else empty(_COLUMNS)
+    return found[_COLUMNS] if found.trace.notna().any() and found.accuracy.notna().any() else empty(_COLUMNS)
 
 
 def draw_stopping(data: pd.DataFrame) -> Canvas:

@@ -69,7 +69,7 @@ def summarise_bias(data: pd.DataFrame) -> str:
 FIGURE = Figure(
     "trace_bias",
     "Algorithm 1's trace compared with a more accurate estimate",
-    "Both estimates use the same images after the same epoch. Right: median and central 90% of the trials. At "
+    "Both estimates use the same samples after the same epoch. Right: median and central 90% of the trials. At "
     "initialisation the trace is small compared with the Hessian's norm, so relative deviations are large.",
     "Algorithm 1's trace together with a more accurate estimate",
     bias_data,

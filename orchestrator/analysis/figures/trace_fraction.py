@@ -1,4 +1,4 @@
-"""Beyond the paper: the trace measured on a fraction of the images."""
+"""Beyond the paper: the trace measured on a fraction of the training samples."""
 
 import re
 
@@ -49,7 +49,7 @@ def draw_fraction(data: pd.DataFrame) -> Canvas:
                   flierprops={"markersize": 3, "markeredgecolor": COLOURS[0]})  # fmt: skip
     panel.set_xticks(range(1, len(fractions) + 1), [f"{fraction:g}" for fraction in fractions])
     panel.axhline(0, color=COLOURS[7], lw=1)
-    panel.set_xlabel("fraction r of the training images")
+    panel.set_xlabel("fraction r of the training samples")
     panel.set_ylabel("deviation of the trace [%]")
     return drawn
 
@@ -66,7 +66,7 @@ def summarise_fraction(data: pd.DataFrame) -> str:
 
 FIGURE = Figure(
     "trace_fraction",
-    "The trace on a fraction of the images",
+    "The trace on a fraction of the training samples",
     "The paper claims that a fraction r = 0.1 suffices. Each trace is compared with that of the largest r at the same "
     "checkpoint. `hessian-dynamics measure SWEEP --set measurement.fraction=...` remeasures checkpoints.",
     "checkpoints remeasured with another fraction: "

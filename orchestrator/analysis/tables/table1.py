@@ -13,7 +13,7 @@ from orchestrator.analysis.tables.regression import FittedModel, Term, fit
 
 RESPONSES = {TEST: "test accuracy", OOD: "OOD accuracy"}
 REGRESSORS: dict[str, tuple[str, ...]] = {"only maxeig": (LAMBDA_MAX,), "maxeig + val acc": (LAMBDA_MAX, VALIDATION)}
-TERMS = {LAMBDA_MAX: "Δ lambda_max [nats]", VALIDATION: "Δ validation accuracy [points]", CONSTANT: "constant"}
+TERMS = {LAMBDA_MAX: "Δ lambda_max", VALIDATION: "Δ validation accuracy [points]", CONSTANT: "constant"}
 _LATEX = {LAMBDA_MAX: r"$\Delta\lambda_{\max}$", VALIDATION: r"$\Delta$validation accuracy", CONSTANT: "constant"}
 
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import pandas as pd
 
-from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, TEST, VALIDATION
+from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, TEST, VALIDATION, has_accuracies
 from orchestrator.analysis.tables.epoch_changes import EpochChanges, epoch_changes
 from orchestrator.analysis.tables.regression import FittedModel, fit
 from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict
@@ -18,6 +18,8 @@ MARGIN_POINTS = 0.1
 
 def judge_shift(frames: Frames) -> Verdict:
     """Regresses changes of OOD and test accuracy on changes of lambda_max and validation accuracy."""
+    if not has_accuracies(frames.epochs):
+        return Verdict(2, Conclusion.NOT_ENOUGH_DATA, "No stored epoch has an accuracy.")
     changes = epoch_changes(frames.epochs, [LAMBDA_MAX, VALIDATION, TEST, OOD])
     verdict = partial(Verdict, 2, left_out=_left_out(changes))
     if changes.trials < LEAST_TRIALS or len(changes.rows) < LEAST_CHANGES:
@@ -42,7 +44,7 @@ def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[C
         f"Controlling for validation accuracy, the coefficient of lambda_max is {effect.estimate:.4g} (clustered error "
         f"{effect.clustered_error:.2g}, p {effect.clustered_p:.2g}) for OOD accuracy and {null.estimate:.4g} for test "
         f"accuracy (90% interval {low:.3g} to {high:.3g}; within ±{bound:.3g} counts as zero), in percentage points "
-        f"per nat, from {ood.n:,} changes of {ood.trials} trials"
+        f"per unit of lambda_max, from {ood.n:,} changes of {ood.trials} trials"
     )
     if negative and equivalent:
         return Conclusion.SUPPORTED, f"{text}."

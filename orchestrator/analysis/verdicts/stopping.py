@@ -23,7 +23,8 @@ def judge_stopping(frames: Frames) -> Verdict:
     moments = drops_and_peaks(frames)
     usable, dropped = len(moments), int(moments["drop"].notna().sum())
     both = moments.dropna(subset=["drop", "peak"])
-    unused = left_out(len(frames.trials), usable, f"because they are incomplete or lack {SHORTEST} epochs with a trace")
+    lacking = f"{SHORTEST} epochs with a trace and a validation accuracy"
+    unused = left_out(len(frames.trials), usable, f"because they are incomplete or lack {lacking}")
     verdict = partial(Verdict, 3, left_out=unused)
     counts = f"{dropped} of {usable} trials have a drop and {int(moments.peak.notna().sum())} have a peak"
     if usable < LEAST_TRIALS:

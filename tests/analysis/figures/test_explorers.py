@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.figures.explorers import explorers_data
+from orchestrator.analysis.figures.explorers import draw_explorers, explorers_data
 from orchestrator.store.frames import Frames
 from tests.analysis import planted
 
@@ -32,3 +32,9 @@ def test_only_the_largest_block_and_finite_values_are_shown() -> None:
     data = explorers_data(planted.frames(trials, {"loss_train": loss}), "optimizer.lr")
     assert data.trial_id.nunique() == 8
     assert len(data) == 8 * 4 - 1
+
+
+def test_a_regression_shows_r2_instead_of_accuracy(real_targets: Frames) -> None:
+    data = explorers_data(real_targets)
+    assert set(data.quantity) == {"loss_train", "r2_validation", "hessian_lambda_max", "hessian_trace"}
+    assert draw_explorers(data).axes[1].get_ylabel() == "validation $R^2$"
