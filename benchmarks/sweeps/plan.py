@@ -19,7 +19,7 @@ from orchestrator.study.yaml_file import read_yaml
 
 Grid = dict[str, list[Any]]
 
-_SWEEPS = Path(__file__).parents[2] / "sweeps"
+_ROOT = Path(__file__).parents[2]
 
 _SEEDS: Grid = {"seed": [0, 1]}
 _MOMENTUM = {"name": "sgd", "momentum": 0.9, "lr": 0.01}
@@ -50,6 +50,12 @@ CASES = {
     "paper, CNN": PlanCase("paper", 2, {"optimizer": [_MOMENTUM, {"name": "rmsprop", "lr": 0.001}]}),
     "paper, MLP": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}),
     "paper, MLP, no coarse start": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}, coarse_start=False),
+    "resnet": PlanCase("resnet", 2, {"model.norm": ["batch", "group"]}),
+    "vit": PlanCase("vit", 2, _SEEDS),
+    "transformer_sorting": PlanCase("transformer_sorting", 4, _SEEDS),
+    "lstm_sorting": PlanCase("lstm_sorting", 4, _SEEDS),
+    "text": PlanCase("text", 4, _SEEDS),
+    "regression": PlanCase("regression", 30, _SEEDS),
     "own MobileNetV2": PlanCase("paper", 1, {"model": [_MOBILENET], **_SEEDS}, train_subset=500),
 }
 _SMALL = {"quickstart": PlanCase("quickstart", 1, {"seed": [0]})}
@@ -84,12 +90,17 @@ def _compare(case: PlanCase, data: Path | None) -> dict[str, Any]:
 
 
 def content(case: PlanCase, data: Path | None) -> dict[str, Any]:
-    """The content of the sweep file of a case, with the images of a folder instead of CIFAR-10."""
-    content = read_yaml(_SWEEPS / f"{case.sweep}.yaml")
+    """The content of the sweep file of a case.
+
+    The images of a folder replace CIFAR-10. The text is the documentation of the benchmarks.
+    """
+    content = read_yaml(_ROOT / f"sweeps/{case.sweep}.yaml")
     trial = content["trial"]
     if trial["data"]["name"] == "cifar10":
         subset = case.train_subset or trial["data"].get("train_subset")
         trial["data"] = {"name": "image_folder", "path": str(data)} | ({"train_subset": subset} if subset else {})
+    elif trial["data"]["name"] == "text":
+        trial["data"]["path"] = str(_ROOT / "benchmarks/README.md")
     if not case.coarse_start:
         del trial["measurement"]["lanczos_coarse_fraction"]
     trial["epochs"] = case.epochs

@@ -77,7 +77,10 @@ def _issue(details: ErrorDetails, model: type[BaseModel], root: str, origins: Ma
     dotted = ".".join(parts)
     origin = next((origin for key, origin in origins.items() if _caused(key, dotted, details["type"])), None)
     path = f"{origin}: {dotted}" if origin else ".".join(filter(None, (root, dotted)))
-    return ConfigIssue(path, value, _message(details, owner, parts[-1] if parts else ""))
+    message = _message(details, owner, parts[-1] if parts else "")
+    if details["type"] == "missing" and root == "trial" and not origin:
+        message += f"; add it, for example with --set {dotted}=VALUE"
+    return ConfigIssue(path, value, message)
 
 
 def _caused(key: str, dotted: str, kind: str) -> bool:

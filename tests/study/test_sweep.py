@@ -16,6 +16,12 @@ from tests.study.sweep_files import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
+SHIPPED = sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
+
+
+def shipped(name: str) -> Sweep:
+    """A shipped sweep. Its trials do not depend on the path that `text` requires."""
+    return load_sweep(str(REPOSITORY / f"sweeps/{name}.yaml"), ["data.path=my.txt"] if name == "text" else [])
 
 
 # --- trials of a sweep file ---
@@ -32,14 +38,29 @@ def test_the_header_of_quickstart_matches_its_content() -> None:
     assert sweep.resources == Resources(cpu=1, gpu="auto")
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_sweep_states_its_number_of_trials(path: Path) -> None:
-    sweep = load_sweep(path.stem)
-    header = path.read_text().split("name:")[0]
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_sweep_states_its_number_of_trials(name: str) -> None:
+    sweep = shipped(name)
+    header = (REPOSITORY / f"sweeps/{name}.yaml").read_text().split("name:")[0]
     counts = re.findall(r"\b(\d+) trials\b", header)
-    assert sweep.name == path.stem
+    assert sweep.name.split("-")[0] == name
     assert str(len(sweep.trials)) in counts
     assert sweep.resources.gpu == "auto"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_list_of_sweeps_states_their_size(name: str) -> None:
+    sweep = shipped(name)
+    (row,) = re.findall(rf"^\| \[{name}.yaml\].*$", (REPOSITORY / "sweeps/README.md").read_text(), re.MULTILINE)
+    assert re.search(rf"\| {len(sweep.trials)} x {sweep.trials[0].epochs}\b", row)
+
+
+def test_the_sweep_of_a_text_requires_a_path() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"trial\.data\.path: is required .* with --set data\.path=VALUE",
+    ):
+        load_sweep("text")
 
 
 def test_a_sweep_in_the_current_directory_hides_an_installed_one(
@@ -166,9 +187,9 @@ def test_keys_with_the_same_last_part_are_written_in_full(write: Write) -> None:
     assert sweep.label(sweep.trials[-1]) == "model.lr=4 optimizer.lr=2.0"
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_labels_of_a_sweep_are_unique(path: Path) -> None:
-    sweep = load_sweep(path.stem)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_labels_of_a_sweep_are_unique(name: str) -> None:
+    sweep = shipped(name)
     assert len({sweep.label(trial) for trial in sweep.trials}) == len(sweep.trials)
 
 

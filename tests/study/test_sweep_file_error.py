@@ -20,6 +20,11 @@ STOP = (
     "accuracy/validation, loss/ood, loss/test, loss/train, loss/validation, r2/ood, r2/test, r2/train, r2/validation"
 )
 
+
+def missing(key: str) -> str:
+    return f"trial.{key}: is required and not given; add it, for example with --set {key}=VALUE"
+
+
 WRONG: dict[str, tuple[str, list[str]]] = {
     # unknown keys, at every level
     "sweep key": (BASE + "gird: 1", [f"gird = 1: unknown key; did you mean 'grid'? {TOP}"]),
@@ -33,7 +38,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE.replace("sgd, lr: 0.05", "adam, lr: 0.05, momentum: 0.9"),
         [f"trial.optimizer.momentum = 0.9: unknown key; {ADAM}"],
     ),
-    "sam without rho": (BASE.replace("0.05", "0.05, sam: {}"), ["trial.optimizer.sam.rho: is required and not given"]),
+    "sam without rho": (BASE.replace("0.05", "0.05, sam: {}"), [missing("optimizer.sam.rho")]),
     "sam, a number": (BASE.replace("0.05", "0.05, sam: 0.1"), ["trial.optimizer.sam = 0.1: must be a mapping"]),
     "sam key": (
         BASE + "grid: {optimizer.sam.rho: [0.1, 0], optimizer.sam.eta: [1]}",
@@ -284,11 +289,11 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "trial empty": (
         "name: x\ntrial: {}",
         [
-            *(f"trial.{key}: is required and not given" for key in ("data", "optimizer")),
+            *map(missing, ("data", "optimizer")),
             "trial.epochs: is required and not given; write epochs: N, or steps: N",
         ],
     ),
-    "no lr": (BASE.replace(", lr: 0.05", ""), ["trial.optimizer.lr: is required and not given"]),
+    "no lr": (BASE.replace(", lr: 0.05", ""), [missing("optimizer.lr")]),
     # the grid
     "grid null": (BASE + "grid:", [f"grid = None: {GRID_EMPTY}"]),
     "grid empty": (BASE + "grid: {}", [f"grid = {{}}: {GRID_EMPTY}"]),

@@ -15,7 +15,7 @@ def test_cases_keep_the_measurement_of_the_sweep(tmp_path: Path) -> None:
     for name, case in plan.CASES.items():
         with plan.workplace(plan.content(case, tmp_path)) as place:
             trials = place.sweep.trials
-        shipped = load_sweep(case.sweep).trials[0]
+        shipped = load_sweep(case.sweep, ["data.path=my.txt"] if case.sweep == "text" else []).trials[0]
         kept = shipped.measurement.lanczos_coarse_fraction if case.coarse_start else 0.0
         assert all(
             trial.measurement == shipped.measurement.model_copy(update={"lanczos_coarse_fraction": kept})
