@@ -57,6 +57,11 @@ def _tokens(content: bytes, config: TextData) -> tuple[Tensor, int]:
         raise DataError(
             f"the text {config.path!r} is not UTF-8 (byte {error.start}); convert it, or use data.tokens: bytes"
         ) from None
+    if len(set(text)) == 1:
+        raise DataError(
+            f"the text {config.path!r} has only the character {text[0]!r}, expected at least two different ones; use "
+            "another text"
+        )
     number = {character: index for index, character in enumerate(sorted(set(text)))}
     return torch.tensor([number[character] for character in text], dtype=torch.int64), max(2, len(number))
 

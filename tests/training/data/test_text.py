@@ -59,6 +59,7 @@ def test_the_shift_replaces_some_characters(tmp_path: Path) -> None:
         (b"short", "has 5 characters, which are 0 sequences of data.context = 16, expected at least 12"),
         (b"", "has 0 characters"),
         (b"\xff" * 1000, r"is not UTF-8 \(byte 0\); convert it, or use data.tokens: bytes"),
+        (b"a" * 900, "has only the character 'a', expected at least two different ones"),
     ],
 )
 def test_unusable_texts_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
