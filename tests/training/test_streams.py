@@ -42,4 +42,6 @@ def test_noise_continues_from_its_state() -> None:
     seed_noise(6, cpu)
     set_noise_state(state, cpu)
     assert torch.equal(torch.rand(3), expected)
-    set_noise_state({}, cpu)
+    before = torch.get_rng_state()
+    set_noise_state({"cuda": torch.zeros(16, dtype=torch.uint8)}, cpu)  # of a trial that moves to a CPU
+    assert torch.equal(torch.get_rng_state(), before)

@@ -133,6 +133,15 @@ def test_full_batches_are_captured() -> None:
 
 
 @needs_cuda
+def test_captured_steps_resume_inside_epochs_bit_for_bit() -> None:
+    fields = {"model": NOISY_CNN, "epochs": None, "steps": 40, "record_every": "9 steps"}
+    whole = trained(**fields)
+    assert_same(whole, trained(plain=True, **fields))
+    for end in whole[:-1]:
+        assert_same(trained(checkpoint=end.checkpoint, **fields), whole[end.record.number + 1 :])
+
+
+@needs_cuda
 def test_measurement_does_not_change_captured_training() -> None:
     measured = list(train(small_trial(model=NOISY_CNN), on_cuda(), CUDA))
     for one, other in zip(measured, trained(model=NOISY_CNN), strict=True):
