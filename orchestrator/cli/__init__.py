@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from orchestrator.cli.terminal import app
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import SupersededError
 from orchestrator.store.ownership.lease import LeaseHeldError, LeaseLostError
+from orchestrator.training.user_code.extension_point import UserCodeError
 
 _USER_ERRORS = (
     ValueError,
@@ -25,12 +27,18 @@ _USER_ERRORS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command, by default the one in ``sys.argv``. Exits with code 2 after an error that the user can fix."""
+    """Runs a command, by default the one in ``sys.argv``. Exits with code 2 after an error that the user can fix.
+
+    If the user's own code raised the error, its traceback is printed too.
+    """
     _escape_unknown_characters()
     try:
         app(arguments)
     except _USER_ERRORS as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except UserCodeError:
+        traceback.print_exc()
         sys.exit(2)
 
 

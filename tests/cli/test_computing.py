@@ -185,3 +185,14 @@ def test_plan_of_missing_data_still_shows_the_trials(run: Command, tmp_path: Pat
     assert done.returncode == 0
     assert "small: 0 of 2 trials done, 4 epochs missing" in done.stdout
     assert f"time unknown: data folder {str(tmp_path / 'gone')!r} does not exist" in done.stdout
+
+
+def test_an_exception_of_the_users_code_is_shown_with_its_traceback(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "failing_data.py").write_text("def load():\n    return {}['my key']\n")
+    trial = {**SMALL["trial"], "data": {"name": "failing_data:load"}}
+    path = write(tmp_path, {**SMALL, "trial": trial, "resources": {"gpu": 0}})
+    done = run("run", path, "--storage", "results", "--tracking-uri", "sqlite:///mlflow.db", "--engine", "local")
+    assert done.returncode == 2
+    assert "return {}['my key']" in done.stderr
+    assert "data 'failing_data:load' raised when called: KeyError: 'my key'" in done.stderr
+    assert not (tmp_path / "results" / "trials").exists()
