@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.counted import counted
 from orchestrator.scheduling.plan import Plan, reconcile
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
@@ -110,7 +111,7 @@ def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
     states.append(f"{counts[State.PENDING] + counts[State.INTERRUPTED]} waiting")
     total = sum(status.epochs + 1 for status in plan.statuses.values())
     parts = [
-        f"{len(plan.statuses)} trials: {', '.join(states)}",
+        f"{counted(len(plan.statuses), 'trial')}: {', '.join(states)}",
         f"{total - plan.missing_epochs} of {total} {plan.sweep.unit}s{pace}",
     ]
     return " | ".join(part for part in [*parts, tracker] if part)

@@ -17,6 +17,7 @@ from orchestrator.analysis.quantities import (
     in_shown_unit,
 )
 from orchestrator.analysis.verdicts.explorers import group_key
+from orchestrator.counted import counted
 from orchestrator.store.frames import Frames
 
 WINDOW = 5
@@ -89,7 +90,7 @@ def summarise_explorers(data: pd.DataFrame) -> str:
     """States the mean final lambda_max of each group."""
     part = data[data.quantity == LAMBDA_MAX]
     last = part.groupby(["group", "trial_id"], sort=False)["mean"].last().groupby("group", sort=False)
-    means = ", ".join(f"{group}: {values.mean():.3g} ({len(values)} trials)" for group, values in last)
+    means = ", ".join(f"{group}: {values.mean():.3g} ({counted(len(values), 'trial')})" for group, values in last)
     return f"Mean lambda_max at the end of training by group: {means or 'not measured'}."
 
 

@@ -22,7 +22,7 @@ MOST_FRAMED = 1000
 
 def table(plan: Plan) -> "Table | PlainTable":
     """Returns a table with the id, label, state and epochs of each trial."""
-    title = f"{plan.sweep.name}: {len(plan.statuses)} trials"
+    title = f"{plan.sweep.name}: {counted(len(plan.statuses), 'trial')}"
     header = ("trial", "what", "state", plan.sweep.unit)
     rows = [
         (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
