@@ -170,7 +170,7 @@ def test_a_lease_has_one_holder(files: S3Files) -> None:
         assert lease.number == 2
 
 
-def test_a_commit_takes_seven_requests(files: S3Files) -> None:
+def test_a_commit_takes_six_requests(files: S3Files) -> None:
     trial = TrialStore(files, config().trial_id)
     trial.claim(Owner("night", 0), "first")
     for epoch in range(3):
@@ -178,7 +178,7 @@ def test_a_commit_takes_seven_requests(files: S3Files) -> None:
     asked: list[str] = []
     files._fs.s3.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method))
     assert commit(trial, 3)
-    assert Counter(asked) == {"GET": 4, "PUT": 2, "DELETE": 1}  # four listings
+    assert Counter(asked) == {"GET": 3, "PUT": 2, "DELETE": 1}  # three listings
     asked.clear()
     assert trial.read(3).record == record(3)
     assert asked == ["GET"]
