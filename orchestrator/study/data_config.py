@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from orchestrator.study.fields import NOT_IDENTITY, Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
-from orchestrator.study.user_code_config import CLASS, ClassName, UserCodeConfig, named, tag
+from orchestrator.study.user_code_config import OWN_CODE, CodeName, UserCodeConfig, named, tag
 
 
 class NoiseShift(Config):
@@ -31,7 +31,7 @@ def _shift_tag(value: Any) -> Any:
 
 
 Shift = Annotated[
-    Annotated[NoiseShift, Tag("noise")] | Annotated[OwnShift, Tag(CLASS)],
+    Annotated[NoiseShift, Tag("noise")] | Annotated[OwnShift, Tag(OWN_CODE)],
     Discriminator(_shift_tag),
     BeforeValidator(named),
 ]
@@ -186,7 +186,7 @@ class OwnData(_Data, UserCodeConfig):
 
     model_config = ConfigDict(extra="allow")
     fixed_content: ClassVar[bool] = False
-    name: ClassName
+    name: CodeName
     shift: Shift = NoiseShift()
 
 
@@ -201,7 +201,7 @@ Data = Annotated[
     | Annotated[TableData, Tag("table")]
     | Annotated[TextData, Tag("text")]
     | Annotated[SortingData, Tag("sorting")]
-    | Annotated[OwnData, Tag(CLASS)],
+    | Annotated[OwnData, Tag(OWN_CODE)],
     Discriminator(tag),
 ]
 """Data sets: built in, or the user's own."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Tag, field_validator
 
 from orchestrator.study.fields import Config, PositiveFloat, Share
-from orchestrator.study.user_code_config import CLASS, UserCodeConfig, named, tag
+from orchestrator.study.user_code_config import OWN_CODE, UserCodeConfig, named, tag
 
 
 class CrossEntropyConfig(Config):
@@ -46,7 +46,7 @@ Loss = Annotated[
     Annotated[CrossEntropyConfig, Tag("cross_entropy")]
     | Annotated[MseConfig, Tag("mse")]
     | Annotated[BinaryCrossEntropyConfig, Tag("binary_cross_entropy")]
-    | Annotated[OwnLossConfig, Tag(CLASS)],
+    | Annotated[OwnLossConfig, Tag(OWN_CODE)],
     Discriminator(tag),
     BeforeValidator(named),
 ]

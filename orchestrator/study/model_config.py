@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from orchestrator.study.fields import Config, PositiveFloat, PositiveInt, Share
-from orchestrator.study.user_code_config import CLASS, Scalar, UserCodeConfig, tag
+from orchestrator.study.user_code_config import OWN_CODE, Scalar, UserCodeConfig, tag
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "softplus"]
 
@@ -161,7 +161,7 @@ Model = Annotated[
     | Annotated[LstmConfig, Tag("lstm")]
     | Annotated[GruConfig, Tag("gru")]
     | Annotated[TorchvisionConfig, Tag("torchvision")]
-    | Annotated[ModuleConfig, Tag(CLASS)],
+    | Annotated[ModuleConfig, Tag(OWN_CODE)],
     Discriminator(tag),
 ]
 """Networks: built in, or the user's own."""

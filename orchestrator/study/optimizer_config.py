@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.study.fields import Config, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
-from orchestrator.study.user_code_config import CLASS, ClassName, UserCodeConfig, tag
+from orchestrator.study.user_code_config import OWN_CODE, CodeName, UserCodeConfig, tag
 
 
 class SamConfig(Config):
@@ -85,7 +85,7 @@ class RmspropConfig(_Optimizer):
 class OptimizerClassConfig(_Optimizer, UserCodeConfig):
     """An optimizer class of torch or of the user: ``torch.optim:NAdam``. Lists are passed to it as tuples."""
 
-    name: ClassName
+    name: CodeName
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ Optimizer = Annotated[
     | Annotated[AdamWConfig, Tag("adamw")]
     | Annotated[AdagradConfig, Tag("adagrad")]
     | Annotated[RmspropConfig, Tag("rmsprop")]
-    | Annotated[OptimizerClassConfig, Tag(CLASS)],
+    | Annotated[OptimizerClassConfig, Tag(OWN_CODE)],
     Discriminator(tag),
 ]
 """Optimizers: built in, or any class."""

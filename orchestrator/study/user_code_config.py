@@ -1,4 +1,4 @@
-"""The part of a config that names the user's own code as ``package.module:Class``, or ``:function``."""
+"""The part of a config that names the user's own class or function, ``package.module:name``."""
 
 from typing import Annotated, Any
 
@@ -6,42 +6,42 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from orchestrator.study.fields import Config
 
-CLASS = "package.module:Class"
-"""The format of the name of a user-defined class."""
+OWN_CODE = "package.module:name"
+"""The format of the name of the user's own class or function."""
 
 Scalar = bool | int | float | str | None
 
 
 def _importable(name: str) -> str:
-    module, _, class_name = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), class_name)):
-        raise ValueError(f"must name a class as {CLASS}, with letters, digits and '_' only")
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ValueError(f"must name a class or function as {OWN_CODE}, with letters, digits and '_' only")
     return name
 
 
-ClassName = Annotated[str, Field(examples=[CLASS]), AfterValidator(_importable)]
+CodeName = Annotated[str, Field(examples=[OWN_CODE]), AfterValidator(_importable)]
 
 
 class UserCodeConfig(Config):
-    """A class that the trial imports. All keys that are not fields are passed to it as keyword arguments."""
+    """A class or function that the trial imports. All keys that are not fields are passed to it as keyword arguments."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
 
-    name: ClassName
+    name: CodeName
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments for the class."""
+        """The keyword arguments for the class or function."""
         return dict(self.__pydantic_extra__ or {})
 
 
 def tag(value: Any) -> Any:
-    """Returns the name that selects the config class: the value of ``name``, or `CLASS` for the user's own code."""
+    """Returns the name that selects the config class: the value of ``name``, or `OWN_CODE` for the user's own code."""
     if isinstance(value, dict) and "name" in value and not isinstance(value["name"], str):
         return repr(value["name"])  # reported as an unknown name
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return CLASS if isinstance(name, str) and ":" in name else name
+    return OWN_CODE if isinstance(name, str) and ":" in name else name
 
 
 def named(value: Any) -> Any:

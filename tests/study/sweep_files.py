@@ -27,10 +27,10 @@ TRIAL = (
 )
 
 
-OPTIMIZERS = "adagrad, adam, adamw, package.module:Class, rmsprop, sgd"
+OPTIMIZERS = "adagrad, adam, adamw, package.module:name, rmsprop, sgd"
 
 
-DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, package.module:Class, sorting, svhn, table, text"
+DATA = "cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, package.module:name, sorting, svhn, table, text"
 
 
 SGD = "valid here: gradient_clip, lr, momentum, name, nesterov, sam, weight_decay"

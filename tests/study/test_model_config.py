@@ -1,4 +1,4 @@
-"""Networks of a trial, built in or named as package.module:Class."""
+"""Networks of a trial, built in or named as package.module:name."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def test_other_keys_of_a_user_network_are_its_arguments() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"name": "my-package:Net"}, "must name a class as package.module:Class"),
-        ({"name": "package.module:"}, "must name a class as package.module:Class"),
+        ({"name": "my-package:Net"}, "must name a class or function as package.module:name"),
+        ({"name": "package.module:"}, "must name a class or function as package.module:name"),
         ({"name": "mine:Net", "width": {"a": 1}}, "width"),
         ({"name": "mlp", "hidden": []}, "at least 1 item"),
         ({"name": "cnn", "dropout": 1.0}, "less than 1"),

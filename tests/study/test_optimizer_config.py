@@ -38,7 +38,7 @@ def test_keys_of_a_class_are_its_arguments() -> None:
     optimizer = OPTIMIZER.validate_python(content)
     assert optimizer.arguments == {"lr": 1, "betas": (0.9, 0.99), "mode": "x"}
     assert OPTIMIZER.validate_python({"name": "mine.optim:Lion"}).arguments == {}
-    with pytest.raises(ValidationError, match="must name a class as package.module:Class"):
+    with pytest.raises(ValidationError, match="must name a class or function as package.module:name"):
         OPTIMIZER.validate_python({"name": "mine.optim:"})
     with pytest.raises(ValidationError):
         OPTIMIZER.validate_python({"name": "mine.optim:Lion", "betas": {"a": 1}})

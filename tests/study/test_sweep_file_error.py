@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "  model: {name: cnnn}",
         [
             "trial.model.name = 'cnnn': unknown name; did you mean 'cnn'? valid here: cnn, gru, lstm, mlp, "
-            "package.module:Class, resnet, torchvision, transformer, vit"
+            "package.module:name, resnet, torchvision, transformer, vit"
         ],
     ),
     "estimator": (
@@ -191,7 +191,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE.replace("{name: digits}", "digits"),
         [
             "trial.data = 'digits': must be a mapping with the key 'name', one of: cifar10, cifar100, digits, "
-            "fashion_mnist, image_folder, mnist, package.module:Class, sorting, svhn, table, text"
+            "fashion_mnist, image_folder, mnist, package.module:name, sorting, svhn, table, text"
         ],
     ),
     "boolean seed": (BASE + "  seed: true", ["trial.seed = True: must be an integer"]),
@@ -268,7 +268,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "  model: cnn",
         [
             "trial.model = 'cnn': must be a mapping with the key 'name', one of: cnn, gru, lstm, mlp, "
-            "package.module:Class, resnet, torchvision, transformer, vit"
+            "package.module:name, resnet, torchvision, transformer, vit"
         ],
     ),
     "measurement, list": (BASE + "  measurement: [1]", ["trial.measurement = [1]: must be a mapping"]),

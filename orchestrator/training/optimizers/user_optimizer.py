@@ -1,4 +1,4 @@
-"""Builds the optimizers that a sweep file names as ``package.module:Class``: those of torch and the user's own."""
+"""Builds the optimizers that a sweep file names as ``package.module:name``: those of torch and the user's own."""
 
 import inspect
 from collections.abc import Iterator
