@@ -23,7 +23,7 @@ CodeName = Annotated[str, Field(examples=[OWN_CODE]), AfterValidator(_importable
 
 
 class UserCodeConfig(Config):
-    """A class or function that the trial imports. All keys that are not fields are passed to it as keyword arguments."""
+    """A class or function that the trial imports. Keys that are not fields are passed to it as keyword arguments."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
