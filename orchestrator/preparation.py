@@ -9,7 +9,7 @@ from orchestrator.study.data_config import Data, NoiseShift, OwnData
 from orchestrator.study.sweep import Sweep
 from orchestrator.study.user_code_config import UserCodeConfig
 from orchestrator.training.data.datasets import load_data, load_source, source_digest
-from orchestrator.training.data.noisy_images import noisy_images
+from orchestrator.training.data.images.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
 from orchestrator.training.optimizers.resume_check import check_optimizer

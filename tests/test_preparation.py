@@ -11,9 +11,9 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
-from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
+from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training.folders import make_folder

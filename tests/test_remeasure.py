@@ -11,8 +11,8 @@ from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
-from orchestrator.training.data.cache import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train

@@ -11,8 +11,8 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import Record
 from orchestrator.training.checkpoint import Moment, restore, snapshot
 from orchestrator.training.cuda.captured_step import training_step
-from orchestrator.training.data.augmentation import check_augmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.augmentation import check_augmentation
 from orchestrator.training.evaluation import check_stop, evaluate
 from orchestrator.training.loss import build_loss
 from orchestrator.training.measurement.measurement import Measurement

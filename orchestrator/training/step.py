@@ -6,8 +6,8 @@ from typing import Protocol
 from torch import Tensor, nn, optim
 
 from orchestrator.training.cuda.first_convolutions import FirstConvolutions
-from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.augmentation import EpochAugmentation
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.optimizers.build import Config
 from orchestrator.training.optimizers.update import Update

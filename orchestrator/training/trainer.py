@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.training.data.augmentation import draw_augmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.augmentation import draw_augmentation
 from orchestrator.training.devices import to_device
 from orchestrator.training.loss import build_loss
 from orchestrator.training.optimizers.schedules import set_learning_rate

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from orchestrator.study.record import Record
-from orchestrator.training.data.augmentation import draw_augmentation
+from orchestrator.training.data.images.augmentation import draw_augmentation
 from orchestrator.training.loop import TrainedRecord, train
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature

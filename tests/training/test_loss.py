@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from orchestrator.study.data_config import OwnData
 from orchestrator.study.loss_config import CrossEntropyConfig
 from orchestrator.study.loss_config import Loss as LossConfig
-from orchestrator.training.data.digits import load_digits
-from orchestrator.training.data.own_data import load_own_data
+from orchestrator.training.data.images.digits import load_digits
+from orchestrator.training.data.in_memory.own_data import load_own_data
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.task import Task
 from orchestrator.training.loss import CROSS_ENTROPY, Loss, build_loss, check_loss

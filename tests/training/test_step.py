@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.study.data_config import AugmentationConfig
-from orchestrator.training.data.augmentation import draw_augmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.augmentation import draw_augmentation
 from orchestrator.training.step import EagerStep
 from tests.training.trials import CPU, digits
 

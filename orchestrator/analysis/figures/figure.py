@@ -80,7 +80,7 @@ def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> 
 
 
 def crowded(points: int) -> bool:
-    """Whether a scatter plot has so many points that they should be rasterised within the SVG."""
+    """Whether a scatter plot has enough points to rasterise them within the SVG."""
     return points > _MANY_POINTS
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.training.cuda.training_state import DeviceState, HostState
-from orchestrator.training.data.augmentation import EpochAugmentation
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.augmentation import EpochAugmentation
 from orchestrator.training.loss import build_loss
 from orchestrator.training.optimizers.build import is_capturable
 from orchestrator.training.step import EagerStep, Step

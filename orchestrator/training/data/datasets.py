@@ -16,21 +16,21 @@ from orchestrator.study.data_config import (
     TorchvisionData,
 )
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.digits import load_digits
-from orchestrator.training.data.image_folder import image_folder_digest, image_folder_state, load_image_folder
-from orchestrator.training.data.options import check_train_subset, with_options
-from orchestrator.training.data.own_data import load_own_data
-from orchestrator.training.data.samples import DataError
-from orchestrator.training.data.sorting import sorting_data
-from orchestrator.training.data.split import validation_size
-from orchestrator.training.data.table import load_table
-from orchestrator.training.data.text import load_text
-from orchestrator.training.data.torchvision_data import (
+from orchestrator.training.data.images.digits import load_digits
+from orchestrator.training.data.images.image_folder import image_folder_digest, image_folder_state, load_image_folder
+from orchestrator.training.data.images.torchvision_data import (
     check_fetchable,
     load_published,
     published_size,
     published_state,
 )
+from orchestrator.training.data.in_memory.own_data import load_own_data
+from orchestrator.training.data.in_memory.sorting import sorting_data
+from orchestrator.training.data.in_memory.table import load_table
+from orchestrator.training.data.in_memory.text import load_text
+from orchestrator.training.data.options import check_train_subset, with_options
+from orchestrator.training.data.samples import DataError
+from orchestrator.training.data.split import validation_size
 
 
 # All trials of a process share one copy on the device. Only the most recent data set is kept.

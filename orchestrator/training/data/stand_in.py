@@ -9,9 +9,9 @@ import torch
 from orchestrator.study.data_config import Data, TorchvisionData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
+from orchestrator.training.data.images.torchvision_data import PublishedSize, published_size
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import validation_size
-from orchestrator.training.data.torchvision_data import PublishedSize, published_size
 
 
 def read_data(configs: Iterable[Data]) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from orchestrator.study.data_config import DigitsData
 from orchestrator.training.data.datasets import load_source
-from orchestrator.training.data.digits import load_digits
+from orchestrator.training.data.images.digits import load_digits
 
 DIGITS = load_digits()
 

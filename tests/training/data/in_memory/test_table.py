@@ -11,9 +11,9 @@ from sklearn.datasets import load_diabetes
 
 from orchestrator.study.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.in_memory.table import load_table
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.split import SPLIT_SEED
-from orchestrator.training.data.table import load_table
 from orchestrator.training.data.task import Task
 from orchestrator.training.streams import stream
 

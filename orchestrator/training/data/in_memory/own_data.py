@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import OwnData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import digest_of, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET

@@ -11,7 +11,7 @@ import torch
 from orchestrator.study.data_config import OwnData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
-from orchestrator.training.data.own_data import load_own_data
+from orchestrator.training.data.in_memory.own_data import load_own_data
 from orchestrator.training.data.task import Task
 from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training import user_data

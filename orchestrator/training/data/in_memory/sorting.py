@@ -5,7 +5,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import SortingData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import digest_of, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import digest_of, split_in_memory
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task

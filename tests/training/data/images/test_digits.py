@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.training.data.digits import load_digits as load
+from orchestrator.training.data.images.digits import load_digits as load
 from orchestrator.training.data.split import OOD_STANDARD_DEVIATION
 
 DIGITS = load()

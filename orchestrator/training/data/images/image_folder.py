@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import torch
 
-from orchestrator.training.data.cache import (
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.cache import (
     RawDataset,
     RawSplit,
     decoded_digest,
@@ -23,8 +24,7 @@ from orchestrator.training.data.cache import (
     is_decoded,
     load_or_decode,
 )
-from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.image_file import is_grey, read_image
+from orchestrator.training.data.images.image_file import is_grey, read_image
 from orchestrator.training.data.samples import DataError
 
 SPLITS = ("train", "test")

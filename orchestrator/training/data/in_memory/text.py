@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import check_fits_memory, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.training.data.published_file import PublishedFile
+from orchestrator.training.data.images.published_file import PublishedFile
 from orchestrator.training.data.samples import DataError
 from tests.training.published import Server, closed_address
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrator.study.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory import check_fits_memory, digest_of, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -108,7 +108,7 @@ def _of_scikit_learn(config: TableData) -> "tuple[pd.DataFrame, str]":
         found: Any = datasets.fetch_california_housing(as_frame=True)
     except OSError as error:
         raise DataError(
-            f"california_housing cannot be downloaded ({error}); run it where there is a network, or write the table "
+            f"california_housing cannot be downloaded ({error}); run it with network access, or write the table "
             "to a file and give its path"
         ) from None
     return found.frame, found.target_names[0]

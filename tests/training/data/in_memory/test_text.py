@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import TextData
-from orchestrator.training.data import in_memory
 from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.in_memory import split_in_memory
+from orchestrator.training.data.in_memory.text import load_text
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.task import Task
-from orchestrator.training.data.text import load_text
 
 TEXT = "the quick brown föx jumps over the lazy dog. " * 20
 
@@ -73,6 +73,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_text_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_memory, "memory_bytes", lambda: (2000, 1000))
+    monkeypatch.setattr(split_in_memory, "memory_bytes", lambda: (2000, 1000))
     with pytest.raises(DataError, match="reading it takes about 0 MB of memory, but 0 MB are available here"):
         load(tmp_path)

@@ -3,7 +3,7 @@
 import torch
 
 from orchestrator.study.data_config import SortingData
-from orchestrator.training.data.sorting import sorting_data
+from orchestrator.training.data.in_memory.sorting import sorting_data
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.training.data.cache import cache_folder
 from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
+from orchestrator.training.data.images.cache import cache_folder
+from orchestrator.training.data.images.torchvision_data import PublishedSize, published_size
 from orchestrator.training.data.samples import DataError
-from orchestrator.training.data.torchvision_data import PublishedSize, published_size
 from tests.store.trials import damage_content
 from tests.training.formulas import assert_as_by_the_formulas
 from tests.training.published import NAMES, Server, Small, closed_address, publish, unpack

@@ -6,7 +6,7 @@ import torch
 from orchestrator.study.data_config import DigitsData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.noisy_images import noisy_images
+from orchestrator.training.data.images.noisy_images import noisy_images
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from orchestrator.study.data_config import Data, TorchvisionData
-from orchestrator.training.data.cache import (
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.data.images.cache import (
     CACHE_VARIABLE,
     RawDataset,
     RawSplit,
@@ -20,8 +21,7 @@ from orchestrator.training.data.cache import (
     is_decoded,
     load_or_decode,
 )
-from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.published_file import PublishedFile
+from orchestrator.training.data.images.published_file import PublishedFile
 from orchestrator.training.data.samples import DataError
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from orchestrator.training.data import split
 from orchestrator.training.data.data_splits import DataSplits, per_channel
-from orchestrator.training.data.exclusive_lock import exclusive_lock
+from orchestrator.training.data.images.exclusive_lock import exclusive_lock
 from orchestrator.training.data.samples import DataError, Samples
 
 CACHE_VARIABLE = "HESSIAN_DYNAMICS_CACHE"

@@ -21,8 +21,9 @@ import pytest
 import torch
 
 from orchestrator.study.data_config import ImageFolderData
-from orchestrator.training.data import cache
-from orchestrator.training.data.cache import (
+from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images import cache
+from orchestrator.training.data.images.cache import (
     CACHE_VARIABLE,
     RawDataset,
     RawSplit,
@@ -32,7 +33,6 @@ from orchestrator.training.data.cache import (
     is_decoded,
     load_or_decode,
 )
-from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.loop import train
 from tests.training.folders import make_folder

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.study.data_config import AugmentationConfig
-from orchestrator.training.data.augmentation import EpochAugmentation, check_augmentation, draw_augmentation
+from orchestrator.training.data.images.augmentation import EpochAugmentation, check_augmentation, draw_augmentation
 from orchestrator.training.streams import stream
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Images: their files, downloads, decoded copies and augmentation."""
