@@ -1,8 +1,8 @@
-"""Runs a sweep: takes its lease, writes its manifest, and computes the missing epochs."""
+"""Runs a sweep: takes its lease, checks its inputs, writes its manifest, and computes the missing epochs."""
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,11 +52,14 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         if options.verify:
             storage.verify(sweep.by_id)
         before = reconcile(sweep, storage)
-        refuse_changed_inputs(before, storage, console, options).record(before, storage)
+        inputs = refuse_changed_inputs(before, storage, console, options)
+        if before.todo:
+            prepare(sweep, console)
+        # Nothing is stored before this line, so a refused sweep leaves nothing behind.
+        inputs.record(before, storage)
         store.write_manifest(sweep, capture())
         options.on_manifest()
         if before.todo:
-            prepare(sweep, console)
             _store_gallery(sweep, store)
             work = TrainingJob(
                 str(storage.root), sweep.name, lease.number, accept_changed_code=options.accept_changed_code
@@ -83,6 +86,8 @@ def refuse_changed_inputs(plan: Plan, storage: Storage, console: Console, option
 def exclusive_run(storage: Storage, name: str) -> Iterator[tuple[SweepStore, Lease]]:
     """Holds the driver's lease of a sweep while the block runs. Losing the lease interrupts the main thread.
 
+    If the block raises before the first manifest of the sweep is written, the lease is deleted.
+
     Raises:
         StorageError: if the storage cannot be written.
         LeaseHeldError: if another driver is running the sweep.
@@ -92,7 +97,13 @@ def exclusive_run(storage: Storage, name: str) -> Iterator[tuple[SweepStore, Lea
     store = storage.sweep(name)
     with store.driver_lease_with(on_lost=interrupt_main_thread) as lease:
         store.clear_stop()
-        yield store, lease
+        try:
+            yield store, lease
+        except BaseException:
+            with suppress(OSError):  # the first error matters more than that of an unreachable storage
+                if not store.was_run:
+                    lease.withdraw()
+            raise
 
 
 def prepare(sweep: Sweep, console: Console) -> None:

@@ -52,6 +52,11 @@ class SweepStore:
         }
         self._write("manifest.json", content)
 
+    @property
+    def was_run(self) -> bool:
+        """Whether the sweep has a manifest."""
+        return _has_manifest(self._files, self.name)
+
     def read_manifest(self) -> tuple[Sweep, Provenance]:
         """The sweep as it was last run, and the provenance of that run.
 
@@ -178,4 +183,8 @@ def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
 def sweep_names(files: FileSystem) -> list[str]:
     """The names of the sweeps that were run in a storage."""
     found = files.list("sweeps")
-    return [name for name in found if names.is_sweep_name(name) and "manifest.json" in files.list(f"sweeps/{name}")]
+    return [name for name in found if names.is_sweep_name(name) and _has_manifest(files, name)]
+
+
+def _has_manifest(files: FileSystem, name: str) -> bool:
+    return "manifest.json" in files.list(f"sweeps/{name}")

@@ -18,6 +18,8 @@ from orchestrator.store.ownership.lease import LeaseHeldError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.training.data.samples import DataError
+from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.scheduling.inline import use_inline_engine
 from tests.training.trials import small_trial
 
@@ -86,6 +88,36 @@ def test_on_manifest_is_called_after_writing_the_manifest_and_before_trials(tmp_
 
     run(tmp_path, sweep(1, 1), on_manifest=on_manifest, before_trials=lambda: called.append("trials"))
     assert called == ["manifest", "trials"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        ({"data": {"name": "table", "path": "/no/such.csv", "target": "y"}}, "'/no/such.csv' cannot be read"),
+        ({"data": {"name": "digits", "train_subset": 1295}}, "digits has 1294 samples"),
+        ({"model": {"name": "cnn"}, "augmentation": {"crop": 9}}, "augmentation.crop is 9"),
+        ({"model": {"name": "tests.training.user_nets:Broken", "width": 1}}, "no width is good"),
+        ({"model": {"name": "no_such_place:Net"}}, "no_such_place"),
+    ],
+)
+def test_a_refused_sweep_leaves_no_file(tmp_path: Path, refused: dict[str, object], reason: str) -> None:
+    started: list[str] = []
+    for _ in range(2):
+        with pytest.raises((ValueError, UserCodeError), match=reason):
+            run(tmp_path, sweep(1, 1, **refused), on_manifest=lambda: started.append("shipper"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert started == []
+    assert run(tmp_path, sweep(1, 1)).summary == "night: 1 of 1 trials done"
+
+
+def test_a_refused_change_of_a_sweep_leaves_its_manifest(tmp_path: Path) -> None:
+    first = sweep(1, 1)
+    run(tmp_path, first)
+    store = Storage(tmp_path).sweep("night")
+    with pytest.raises(DataError):
+        run(tmp_path, sweep(1, 1, data={"name": "table", "path": "/no/such.csv", "target": "y"}))
+    assert store.read_manifest()[0].trials == first.trials
+    assert (store.driver_lease.newest_number(), store.driver_lease.holder()) == (2, None)
 
 
 def test_verify_finds_damage_that_was_not_known(tmp_path: Path) -> None:

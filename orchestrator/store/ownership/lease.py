@@ -86,6 +86,7 @@ class Lease:
         """Fencing token: the number of this lease, higher than all earlier numbers; 0 before the lease is held."""
         self.lost = False
         """Whether another process has taken over this lease."""
+        self._withdrawn = False
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name=f"{purpose} lease", daemon=True)
 
@@ -112,6 +113,13 @@ class Lease:
         """The number of the newest lease, or 0, and its token, which is empty if there is none or it is damaged."""
         number, holder = self._newest()
         return number, holder.token if holder else ""
+
+    def withdraw(self) -> None:
+        """Deletes this lease on leaving, instead of releasing it. To be called if no process was told its number.
+
+        Does nothing unless it is the first lease. Otherwise the next lease would repeat its number.
+        """
+        self._withdrawn = self.number == 1
 
     def __enter__(self) -> Self:
         number, holder = self._newest()
@@ -145,6 +153,8 @@ class Lease:
         # after this process has ended.
         with contextlib.suppress(OSError):
             self._write(replace(self._holder, released=True))
+            if self._withdrawn:
+                self._leases.delete(self.number)
         if self.lost and (error is None or isinstance(error, KeyboardInterrupt)):
             raise self._loss()
 

@@ -71,6 +71,20 @@ def test_the_holder_is_this_process(files: DiskFiles) -> None:
         assert abs(holder.since - time.time()) < 10
 
 
+def test_only_the_first_lease_is_withdrawn(files: DiskFiles) -> None:
+    folder = f"{FOLDER}/driver-lease"
+    with driver(files) as lease:
+        lease.withdraw()
+        assert driver(files).holder() is not None
+    assert files.list(folder) == []
+    with driver(files) as lease:
+        assert lease.number == 1
+    with driver(files) as lease:
+        lease.withdraw()
+    assert files.list(folder) == ["000002.json"]
+    assert driver(files).holder() is None
+
+
 def test_a_second_process_is_refused_with_the_holders_name(files: DiskFiles, other: "subprocess.Popen[str]") -> None:
     with pytest.raises(LeaseHeldError) as caught, driver(files):
         pass
