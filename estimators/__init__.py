@@ -3,10 +3,13 @@
 from estimators.eigenvalues.lanczos import LanczosResult, lanczos
 from estimators.eigenvalues.power_iteration import PowerIterationResult, power_iteration
 from estimators.linearity.linearity import Linearity, linearity
+from estimators.operators.blocks import parameters_by_layer
 from estimators.operators.dense import dense_hessian
 from estimators.operators.gauss_newton import GaussNewtonOperator
 from estimators.operators.hessian import HessianOperator
+from estimators.operators.preconditioned import PreconditionedOperator
 from estimators.operators.protocols import SymmetricOperator
+from estimators.operators.shifted import ShiftedOperator
 from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
 from estimators.trace.hessian import HessianTrace, hessian_trace
 from estimators.trace.hutchinson import HutchinsonResult, hutchinson
@@ -22,7 +25,9 @@ __all__ = [
     "LanczosResult",
     "Linearity",
     "PowerIterationResult",
+    "PreconditionedOperator",
     "SampledGaussNewtonTrace",
+    "ShiftedOperator",
     "SymmetricOperator",
     "dense_hessian",
     "exact_trace",
@@ -30,6 +35,7 @@ __all__ = [
     "hutchinson",
     "lanczos",
     "linearity",
+    "parameters_by_layer",
     "power_iteration",
     "required_probes",
     "sampled_trace",

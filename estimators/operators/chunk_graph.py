@@ -29,6 +29,10 @@ class ChunkGraph(ABC):
     def add_gradient(self, result: Sequence[Tensor], weight: float, keep: bool) -> None:
         """Adds weight * gradient of the chunk's loss to result, shaped like the parameters."""
 
+    @abstractmethod
+    def restricted(self, positions: Sequence[int]) -> "ChunkGraph":
+        """The diagonal block of the parameters at these positions. It shares this graph."""
+
     def _add_vector_jacobian_product(
         self,
         outputs: Sequence[Tensor],
@@ -78,3 +82,14 @@ class GradientGraph(ChunkGraph):
         """Adds weight * gradient to result, without a forward or backward pass."""
         for position, gradient in self.gradients.items():
             result[position].add_(gradient.detach(), alpha=weight)
+
+    def restricted(self, positions: Sequence[int]) -> "GradientGraph":
+        """The block of some parameters. Differentiates only their gradients, and only with respect to them."""
+        return GradientGraph(
+            self.samples, [self.parameters[position] for position in positions], selected(self.gradients, positions)
+        )
+
+
+def selected(by_position: dict[int, Tensor], positions: Sequence[int]) -> dict[int, Tensor]:
+    """The entries at these positions, by their position in the selection."""
+    return {new: by_position[old] for new, old in enumerate(positions) if old in by_position}

@@ -1,8 +1,9 @@
 """Curvature matrices of a mean loss, multiplied chunk by chunk."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Self, TypeVar
@@ -10,6 +11,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from estimators.operators.blocks import WholeGraphs, chosen_parameters
 from estimators.operators.chunk_graph import ChunkGraph
 from estimators.operators.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
 from estimators.operators.linear_operator import LinearOperator
@@ -61,6 +63,7 @@ class CurvatureOperator(LinearOperator):
         self._parameters = list(problem.parameters.values())
         self._graphs = GraphCache(problem.model, memory)
         self._parent = parent
+        self._whole: WholeGraphs | None = None
         self._samples_seen = 0
         self._mean_checked = False
 
@@ -126,6 +129,22 @@ class CurvatureOperator(LinearOperator):
         largest = samples_in_fraction(fraction, self.problem.count)
         return self if self.chunk_size <= largest else self._view(type(self), self.problem, largest)
 
+    def restricted(self, names: Iterable[str]) -> Self:
+        """Returns the diagonal block of some parameters, by name. Vectors have ``model.parameters()`` order.
+
+        Products differentiate only with respect to these parameters, so most blocks cost less than the whole matrix:
+        the block of a last layer needs no derivative of the layers before it. While this operator keeps graphs, the
+        block uses them. Products are also counted by this operator, each as a whole product.
+
+        Raises:
+            ValueError: if names is empty or has a name that is not a parameter that requires grad.
+        """
+        chosen = chosen_parameters(self.problem.parameters, names)
+        block = self._view(type(self), replace(self.problem, parameters=chosen), self.chunk_size)
+        block._mean_checked = self._mean_checked
+        block._whole = WholeGraphs.of(self._graphs, self.problem.parameters, chosen, self._whole)
+        return block
+
     def keeping_graphs(self) -> AbstractContextManager[None]:
         """A context that keeps graphs between products, up to ``memory_budget``, and releases them on exit.
 
@@ -184,19 +203,25 @@ class CurvatureOperator(LinearOperator):
     def _differentiating(self) -> Iterator[None]:
         """The context of one pass over the data in the current state of the model."""
         check_mode(self.problem.model)
-        with self._graphs.one_pass(), self.problem.measuring():
+        whole = nullcontext() if self._whole is None else self._whole.cache.one_pass()
+        with whole, self._graphs.one_pass(), self.problem.measuring():
             yield
 
     def _chunk_graphs(self) -> Iterator[tuple[ChunkGraph, float, bool]]:
         """Yields the graph of each chunk, the chunk's share of the samples, and whether the graph is kept."""
         count, kept = self.problem.count, list(self._graphs.graphs)
+        shared = [] if self._whole is None else self._whole.kept()
+        borrowed = len(shared) > len(kept)
+        kept = shared if borrowed else kept
         yield from ((graph, graph.samples / count, True) for graph in kept)
         if sum(graph.samples for graph in kept) == count:
             return
         mean_check = None if self._mean_checked else MeanCheck(self.problem.loss_fn)
         for position, chunk in islice(enumerate(self.problem.chunks(self.chunk_size)), len(kept), None):
             to_check: list[Tensor] | None = None if mean_check is None else []
-            graph, keep = self._graphs.build(chunk, partial(self._graph, position, chunk, to_check))
+            build = partial(self._graph, position, chunk, to_check)
+            # After graphs of the whole matrix, none fits: the budget is shared, and the whole keeps the first chunks.
+            graph, keep = (build(), False) if borrowed else self._graphs.build(chunk, build)
             if mean_check is not None and to_check is not None:
                 # Not while `build` records saved tensors: vmap refuses to run then, and the check would evaluate the
                 # loss of every sample in a loop.

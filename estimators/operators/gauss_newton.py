@@ -1,12 +1,12 @@
 """The generalised Gauss-Newton matrix of a mean loss, defined by matrix-vector products."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from estimators.operators.chunk_graph import ChunkGraph
+from estimators.operators.chunk_graph import ChunkGraph, selected
 from estimators.operators.curvature import CurvatureOperator
 from estimators.problem.checks import LossFunction
 from estimators.problem.problem import Problem
@@ -99,3 +99,8 @@ class _JacobianGraph(ChunkGraph):
         """Adds weight * J'(gradient of the loss in the outputs) to result: 2F."""
         if self.outputs.requires_grad and self.loss_gradient is not None:
             self._add_vector_jacobian_product([self.outputs], [self.loss_gradient.detach()], result, weight, keep)
+
+    def restricted(self, positions: Sequence[int]) -> "_JacobianGraph":
+        """The block of some parameters. Differentiates only their entries of J'u, and only with respect to them."""
+        parameters = [self.parameters[position] for position in positions]
+        return replace(self, parameters=parameters, transposed=selected(self.transposed, positions))
