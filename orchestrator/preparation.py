@@ -1,4 +1,4 @@
-"""Reads the data and builds the models of a sweep, so that errors are reported before anything is scheduled."""
+"""Reads the data, and builds and measures the models of a sweep, to report errors before anything is scheduled."""
 
 import torch
 
@@ -8,10 +8,12 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import Data, NoiseShift, OwnData
 from orchestrator.study.sweep import Sweep
 from orchestrator.study.user_code_config import UserCodeConfig
+from orchestrator.training.cost import cost_key
 from orchestrator.training.data.datasets import load_data, load_source, source_digest
 from orchestrator.training.data.images.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
+from orchestrator.training.measurement_check import check_measurement, shortened
 from orchestrator.training.optimizers.resume_check import check_optimizer
 
 _NOISE = (0.0, 0.1, 0.25)
@@ -37,9 +39,12 @@ def prepare_data(sweep: Sweep) -> None:
 def check_models(sweep: Sweep) -> None:
     """Builds every model of a sweep on its data, and every optimizer that the sweep file names as a class.
 
+    Every combination of model, loss and estimators is measured once, on a few samples.
+
     Raises:
         ValueError: if the user's own function returns other data when it is called again. Or if losses, models, batch
-            sizes or augmentations do not fit their data, or optimizers do not fit the model. Names all of them.
+            sizes or augmentations do not fit their data, or optimizers do not fit the model, or a model cannot be
+            measured. Names all of them.
         UserCodeError: if the code of a user's own network, loss or optimizer raises.
     """
     misfits = []
@@ -47,11 +52,15 @@ def check_models(sweep: Sweep) -> None:
         data = load_data(config, torch.device("cpu"))
         _check_repeatable(config, data.digest)
         trials = [trial for trial in sweep.trials if trial.data == config]
+        measured: set[tuple[object, ...]] = set()
         for trial in {_checked(trial): trial for trial in trials}.values():
             try:
-                model = fitting_model(trial, data)
+                model, loss = fitting_model(trial, data), build_loss(trial.loss, data)
                 check_optimizer(trial, model.parameters())
-                check_loss(trial.loss, build_loss(trial.loss, data), model, data)
+                check_loss(trial.loss, loss, model, data)
+                if _measured(trial) not in measured:
+                    measured.add(_measured(trial))
+                    check_measurement(trial, model, loss, data)
             except ValueError as error:
                 misfits.append(str(error))
     if misfits:
@@ -71,7 +80,12 @@ def _checked(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that are checked. Built-in optimizers fit every model."""
     length = (trial.steps, trial.schedule) if trial.steps is not None else ()
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
-    return trial.model, trial.loss, trial.augmentation, trial.batch_size, trial.stop, *named, *length
+    return trial.model, *_measured(trial), trial.augmentation, trial.batch_size, trial.stop, *named, *length
+
+
+def _measured(trial: TrialConfig) -> tuple[object, ...]:
+    """Returns the settings on which it depends whether a model can be measured, and how."""
+    return cost_key(trial.model), trial.loss, shortened(trial.measurement)
 
 
 def store_gallery(sweep: Sweep, store: SweepStore) -> None:

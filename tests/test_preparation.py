@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
+from orchestrator.training.measurement_check import check_measurement
 from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training.folders import make_folder
 from tests.training.trials import small_trial
@@ -95,6 +97,29 @@ def test_all_misfits_are_reported_in_one_error() -> None:
         "model 'no_such_place",
     ]
     assert "Plain' gives (2, 3) for 2 images of shape (1, 8, 8), expected (2, 10)" in said[0]
+
+
+def test_every_model_is_measured_once_for_each_choice_of_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[str, tuple[str, ...]]] = []
+
+    def counted(config: TrialConfig, *rest: Any) -> None:
+        measured.append((config.model.name, config.measurement.estimators))
+        check_measurement(config, *rest)
+
+    monkeypatch.setattr(orchestrator.preparation, "check_measurement", counted)
+    bad = {"name": "tests.training.user_nets:HardSigmoid"}
+    lanczos = {"estimators": ["lanczos"]}
+    said = misfits(
+        *(small_trial(batch_size=size, seed=seed) for size in (8, 16) for seed in (0, 1)),
+        *(small_trial(measurement={**lanczos, "fraction": fraction}) for fraction in (0.1, 0.2)),
+        *(small_trial(model={"name": "mlp", "init_scale": scale}, measurement=lanczos) for scale in (0.5, 2.0)),
+        *(small_trial(model=bad, optimizer={"name": "sgd", "lr": lr}) for lr in (0.1, 0.2)),
+    )
+    both = ("lanczos", "algorithm1")
+    assert measured == [("mlp", both), ("mlp", ("lanczos",)), ("mlp", ("lanczos",)), (bad["name"], both)]
+    assert [line.partition(" (")[0] for line in said] == [
+        f"model {bad['name']} cannot be measured: the loss cannot be differentiated twice"
+    ]
 
 
 def test_each_model_is_built_on_each_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

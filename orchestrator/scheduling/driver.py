@@ -43,7 +43,8 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         LeaseLostError: if another host's driver has taken over because this one did not renew its lease in time.
         ChangedInputsError: if stored trials were computed from other data, or from other code and this is not accepted.
         DataError: if a data set is missing or damaged.
-        ValueError: if a model, batch size or augmentation does not fit its data, or a node is unfit.
+        ValueError: if a model, batch size or augmentation does not fit its data, a model cannot be measured, or a node
+            is unfit.
         UserCodeError: if the code of a user's own network or optimizer raises.
         ConnectionError: if no Ray cluster answers at the address, or Ray died and could not be started again.
         KeyboardInterrupt: if the user asked twice to stop.
@@ -107,11 +108,11 @@ def exclusive_run(storage: Storage, name: str) -> Iterator[tuple[SweepStore, Lea
 
 
 def prepare(sweep: Sweep, console: Console) -> None:
-    """Reads the data and builds the models of a sweep, so that errors in them are reported before it begins.
+    """Reads the data, builds the models of a sweep and measures each once, to report errors before it begins.
 
     Raises:
         DataError: if data is missing or damaged.
-        ValueError: if a model cannot be built.
+        ValueError: if a model cannot be built or measured.
     """
     # These imports load torch, which takes seconds.
     from orchestrator.preparation import check_models, prepare_data
@@ -120,7 +121,7 @@ def prepare(sweep: Sweep, console: Console) -> None:
     importable_from(str(Path.cwd()))
     with console.status("reading the data"):
         prepare_data(sweep)
-    with console.status("building the models"):
+    with console.status("building and measuring the models"):
         check_models(sweep)
 
 

@@ -28,6 +28,7 @@ from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss
 from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.measurement_check import check_measurement
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.trainer import train_epoch
@@ -70,8 +71,8 @@ class EpochPart:
 def epoch_parts(config: TrialConfig, numbers: Sequence[int]) -> Counter[EpochPart]:
     """Returns the parts of the given records of a trial, and how often each part occurs."""
     # The loss is part of the model here: all parts of an epoch evaluate both.
-    model, data, measurement = (_cost_key(config.model), config.loss), repr(config.data), config.measurement
-    training = (model, data, _cost_key(config.optimizer), config.augmentation, config.batch_size, config.record_every)
+    model, data, measurement = (cost_key(config.model), config.loss), repr(config.data), config.measurement
+    training = (model, data, cost_key(config.optimizer), config.augmentation, config.batch_size, config.record_every)
     keys = [(PartKind.TRAINING, repr(training), number) for number in numbers if number > 0]
     for number in numbers:
         evaluated = (model, data, measurement.fraction, _held_out(config, number))
@@ -92,7 +93,7 @@ def due_measurement(measurement: MeasurementConfig, number: int) -> MeasurementC
     return measurement.model_copy(update={"estimators": estimators, "every": 1, "algorithm1_every": 1})
 
 
-def _cost_key(config: Any) -> str:
+def cost_key(config: Any) -> str:
     """Returns the settings of a model or optimizer that affect its cost.
 
     For a float of a built-in model or optimizer, only whether it is zero matters. Every argument of a user's class or
@@ -105,7 +106,7 @@ def _cost_key(config: Any) -> str:
 
 def _cost_value(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return _cost_key(value)
+        return cost_key(value)
     return bool(value) if isinstance(value, float) else value
 
 
@@ -113,10 +114,13 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
     """Returns the time of a part on all the data, in seconds.
 
     Raises:
-        ValueError: if the model does not fit the data.
+        ValueError: if the model does not fit the data, or cannot be measured.
         UserCodeError: if the user's own network raises.
     """
     data = probe_data(part.config.data, device)
+    if part.kind is PartKind.MEASURING:
+        model = fitting_model(part.config, data).to(device)
+        check_measurement(part.config, model, build_loss(part.config.loss, data), data)
     timed = {
         PartKind.TRAINING: _training_seconds,
         PartKind.EVALUATING: _evaluating_seconds,

@@ -157,6 +157,7 @@ class Clock:
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(cost, "train_epoch", self.train_epoch)
         monkeypatch.setattr(cost, "evaluate", self.evaluate)
+        monkeypatch.setattr(cost, "check_measurement", lambda *_: None)  # calls `complete` too
         monkeypatch.setattr(
             Measurement, "complete", lambda measurement, record, model: self.complete(measurement, record)
         )
@@ -192,6 +193,12 @@ def test_times_are_extrapolated_to_all_images(
     assert found[PartKind.EVALUATING] == pytest.approx(0.001 * images, rel=0.01)
     assert found[PartKind.MEASURING] == pytest.approx(measure_image * subset)
     assert sum(clock.measured) * measure_image <= measure_image * min(2 * chunk, subset) + cost._MEASURED_SECONDS + 1e-9
+
+
+def test_a_network_that_cannot_be_measured_is_refused() -> None:
+    trial = small_trial(model={"name": "tests.training.user_nets:HardSigmoid"})
+    with pytest.raises(ValueError, match="HardSigmoid cannot be measured: the loss cannot be differentiated twice"):
+        part_seconds(part_of(trial, PartKind.MEASURING), CPU)
 
 
 def test_the_time_of_a_full_batch_is_proportional_to_its_images(monkeypatch: pytest.MonkeyPatch) -> None:

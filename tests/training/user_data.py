@@ -30,6 +30,11 @@ def images() -> dict[str, Any]:
     }
 
 
+def colour_images() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    pixels = torch.arange(20 * 3072, dtype=torch.int64).remainder(251).to(torch.uint8).view(20, 3, 32, 32)
+    return pixels, torch.arange(20) % 2, pixels[:4], torch.arange(4) % 2
+
+
 def tokens() -> dict[str, Any]:
     sequences = torch.arange(40 * 6).remainder(5).view(40, 6)
     return {

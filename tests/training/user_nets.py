@@ -113,3 +113,27 @@ class WithoutBiases(nn.Sequential):
         super().__init__(
             nn.Flatten(), nn.Linear(64, 10, bias=False), nn.Dropout(0.2), nn.Tanh(), nn.Linear(10, classes, bias=False)
         )
+
+
+class HardSigmoid(nn.Sequential):
+    """Has an activation without a second derivative in torch."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 4), nn.Hardsigmoid(), nn.Linear(4, 10))
+
+
+class Mixing(Fixed):
+    """Subtracts the mean over the batch, so samples influence each other."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = super().forward(images)
+        return outputs - outputs.mean(0)
+
+
+class NoSecondPass(Fixed):
+    """Raises if its gradient has a graph, as only a measurement asks for."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and not self.training:
+            raise RuntimeError("out of order")
+        return super().forward(images)

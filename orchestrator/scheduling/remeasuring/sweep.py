@@ -45,7 +45,7 @@ def remeasure_sweep(
         before = sweep_remeasurement(sweep, storage, change, every)
         if before.todo:
             todo = subset(sweep, before.todo)
-            prepare(todo, console)
+            prepare(_with_change(todo, change), console)
             job = RemeasureJob(
                 str(storage.root),
                 sweep.name,
@@ -64,6 +64,12 @@ def remeasure_sweep(
             left = (key for key in after.todo if before.due_epochs(key) & after.due_epochs(key))
             failures = {**dict.fromkeys(left, "not measured; the same command tries it again"), **failures}
     return replace(after, failures=failures)
+
+
+def _with_change(sweep: Sweep, change: MeasurementChange) -> Sweep:
+    """Returns the sweep with the measurement that will be made."""
+    changed = (trial.model_copy(update={"measurement": change.apply(trial.measurement)}) for trial in sweep.trials)
+    return replace(sweep, trials=tuple(changed))
 
 
 class _RemeasureProgress(Progress):
