@@ -2,6 +2,9 @@
 
 from estimators.eigenvalues.lanczos import LanczosResult, lanczos
 from estimators.eigenvalues.power_iteration import PowerIterationResult, power_iteration
+from estimators.gradients.batch_sharpness import BatchSharpness, batch_sharpness
+from estimators.gradients.gradient_curvature import gradient_curvature
+from estimators.gradients.gradient_noise import GradientNoiseTrace, gradient_noise_trace
 from estimators.linearity.linearity import Linearity, linearity
 from estimators.operators.blocks import parameters_by_layer
 from estimators.operators.dense import dense_hessian
@@ -17,8 +20,10 @@ from estimators.trace.intervals import required_probes
 from estimators.trace.trace_pass import GaussNewtonTrace
 
 __all__ = [
+    "BatchSharpness",
     "GaussNewtonOperator",
     "GaussNewtonTrace",
+    "GradientNoiseTrace",
     "HessianOperator",
     "HessianTrace",
     "HutchinsonResult",
@@ -29,8 +34,11 @@ __all__ = [
     "SampledGaussNewtonTrace",
     "ShiftedOperator",
     "SymmetricOperator",
+    "batch_sharpness",
     "dense_hessian",
     "exact_trace",
+    "gradient_curvature",
+    "gradient_noise_trace",
     "hessian_trace",
     "hutchinson",
     "lanczos",

@@ -64,6 +64,10 @@ class Samples:
                 " same samples in every pass"
             )
 
+    def batches(self) -> Iterator[Pair]:
+        """Yields the batches that hold samples, as they are."""
+        return (pair for pair in self._checked_pairs() if len(pair[0]))
+
     def _checked_pairs(self) -> Iterator[Pair]:
         for position, pair in enumerate(self._batches):
             if not _is_pair(pair):

@@ -1,0 +1,1 @@
+"""Curvature along gradients, and the noise of gradients."""

@@ -1,0 +1,91 @@
+"""Batch sharpness: the curvature of minibatch losses along their own gradients."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from statistics import stdev
+
+from torch import nn
+
+from estimators.gradients.gradient_curvature import gradient_curvature
+from estimators.operators.hessian import HessianOperator
+from estimators.problem.checks import LossFunction
+from estimators.problem.samples import Batches, Samples
+from estimators.trace.intervals import half_width
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSharpness:
+    """Result of `estimators.batch_sharpness`, in units of the loss per squared parameter."""
+
+    value: float
+    """The mean of ``samples``."""
+    standard_error: float
+    """Standard deviation of the samples (with n - 1), divided by sqrt(n). NaN for a single minibatch.
+
+    It is the error for independent minibatches. Disjoint minibatches that use a share f of all samples have an error
+    between sqrt(1 - f) times this and this."""
+    products: float
+    """Products used: 1.0, since each minibatch is multiplied once."""
+    samples: tuple[float, ...] = field(repr=False)
+    """g_B'H_B g_B / ||g_B||^2 of each minibatch B."""
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The Student t interval (low, high) over minibatches.
+
+        Raises:
+            ValueError: if level is outside (0, 1) or there is only one minibatch.
+        """
+        count = len(self.samples)
+        if count < 2:
+            raise ValueError(f"there is {count} minibatch, expected at least 2 for an interval: pass more batches")
+        half = half_width(self.standard_error**2, count - 1.0, level, "student")
+        return self.value - half, self.value + half
+
+
+def batch_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> BatchSharpness:
+    """Estimates E_B[g_B'H_B g_B / ||g_B||^2], with gradient g_B and Hessian H_B of the mean loss of a minibatch B.
+
+    Stochastic gradient descent settles where this mean, not lambda_max, is 2 / lr (Andreyev and Beneventano, 2024,
+    arXiv:2412.20553). It is the mean of the ratios, not the ratio of the means, which is another number. With one
+    minibatch of all samples it is `estimators.gradient_curvature`. Costs a gradient and a product per minibatch, 9
+    forward passes over the data; minibatches above the default chunk size are differentiated in chunks. Model, random
+    streams and flags are left bitwise unchanged.
+
+    Args:
+        model: in the mode to be measured; no active dropout, no batch norm in train mode.
+        loss_fn: ``loss_fn(outputs, targets)``, a mean over samples.
+        batches: the minibatches, a re-iterable of (inputs, targets) pairs. Draw them as in training, at random and of
+            equal size; leave out a partial last batch. A single pair is one minibatch.
+
+    Returns:
+        The mean over minibatches. It is NaN if the gradient of one is zero, since its ratio is undefined.
+
+    Raises:
+        ValueError: if model, loss or data cannot be measured; the message names the fix.
+
+    >>> import torch
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> batches = [(torch.full((4, 1), scale), torch.zeros(4, 1)) for scale in (1.0, 2.0, 3.0)]
+    >>> found = batch_sharpness(model, nn.functional.mse_loss, batches)
+    >>> round(found.value, 3), [round(sample, 3) for sample in found.samples]
+    (9.333, [2.0, 8.0, 18.0])
+    """
+    whole = HessianOperator(model, loss_fn, batches)
+    samples = tuple(gradient_curvature(op) for op in _by_batch(whole))
+    count = len(samples)
+    finite = all(map(math.isfinite, samples))
+    return BatchSharpness(
+        value=math.fsum(samples) / count if finite else math.nan,
+        standard_error=stdev(samples) / math.sqrt(count) if finite and count > 1 else math.nan,
+        products=whole.products,
+        samples=samples,
+    )
+
+
+def _by_batch(whole: HessianOperator) -> Iterator[HessianOperator]:
+    """The Hessian of each minibatch."""
+    for batch in whole.problem.samples.batches():
+        samples = Samples(batch)
+        problem = replace(whole.problem, samples=samples, count=samples.count)
+        yield whole._view(HessianOperator, problem, whole.chunk_size)
