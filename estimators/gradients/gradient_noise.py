@@ -38,7 +38,8 @@ def gradient_noise_trace(
     The covariance of the mean gradient of b samples, drawn with replacement, is 1/b of this covariance (McCandlish et
     al., 2018). Per-sample gradients are not formed: ||g_n - g||^2 = ||g_n||^2 - 2 g_n'g + ||g||^2, with norms as in
     `estimators.exact_trace` and g_n'g from a directional derivative. Costs about 10 forward passes. If the noise is
-    small compared with the mean gradient, the terms cancel, with a rounding error of about eps ||g||^2. Model, random streams and flags are left bitwise unchanged.
+    small compared with the mean gradient, the terms cancel, with a rounding error of about eps ||g||^2. Model, random
+    streams and flags are left bitwise unchanged.
 
     Args:
         model: in the mode to be measured; no active dropout, no batch norm in train mode.
