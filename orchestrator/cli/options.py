@@ -7,11 +7,13 @@ import typer
 
 from orchestrator.scheduling.options import EngineName
 from orchestrator.store.storage import Storage
-from orchestrator.study.sweep import Sweep, load_sweep
+from orchestrator.study.sweep import Sweep, load_sweep, sweep_file
 
 Source = Literal["store", "mlflow"]
 
-SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of one in `sweeps/`.")]
+SweepArgument = Annotated[
+    str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep in `sweeps/` or the storage.")
+]
 AcceptCodeOption = Annotated[
     bool,
     typer.Option(
@@ -56,5 +58,18 @@ def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
 
 
 def overridden(sweep: str, overrides: Sequence[str] | None, store: Storage) -> Sweep:
-    """Loads a sweep with overrides, under the name by which the storage has it, if it was run before."""
+    """Loads a sweep with overrides, under the name by which the storage has it, if it was run before.
+
+    A stored sweep without a file in ``sweeps/``, such as one that ``--set`` defined, is read as it was last run.
+
+    Raises:
+        ValueError: if there are overrides of a sweep that has no file.
+    """
+    if not sweep_file(sweep) and sweep in store.sweeps():
+        if overrides:
+            raise ValueError(
+                f"sweep {sweep!r} is stored but has no file in sweeps/, so --set cannot change it; give the path of "
+                "its file, and all --set options"
+            )
+        return store.sweep(sweep).read_manifest()[0]
     return load_sweep(sweep, overrides or (), lambda name: name in store.sweeps())

@@ -188,18 +188,27 @@ def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str
     return Sweep(name, file.description, trials, file.resources, file.keep_checkpoints)
 
 
+def sweep_file(source: str) -> Path | None:
+    """Returns the file at a path, or the file of a named sweep in ``sweeps/``; None if it does not exist."""
+    paths = [Path(source)] if _is_path(source) else [folder / f"{source}.yaml" for folder in _folders()]
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _find(source: str) -> Path:
-    if source.endswith((".yaml", ".yml")) or "/" in source:
-        path = Path(source)
-        if path.is_file():
-            return path
+    if found := sweep_file(source):
+        return found
+    if _is_path(source):
         raise ValueError(f"sweep file {source!r} does not exist; check the path, or give the name of a sweep")
-    folders = [Path(SWEEPS), Path(__file__).parents[2] / SWEEPS]
-    for folder in folders:
-        if (path := folder / f"{source}.yaml").is_file():
-            return path
-    names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    names = sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
     raise ValueError(f"no sweep is named {source!r}; give a path to a .yaml file or one of: {', '.join(names)}")
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith((".yaml", ".yml")) or "/" in source
+
+
+def _folders() -> list[Path]:
+    return [Path(SWEEPS), Path(__file__).parents[2] / SWEEPS]
 
 
 def _shared_name(path: Path, name: object) -> list[ConfigIssue]:

@@ -122,6 +122,22 @@ def test_plan_shows_missing_epochs(run: Command, tmp_path: Path) -> None:
     assert reconcile(desired, Storage(tmp_path / "results")).todo == list(desired.by_id)
 
 
+@pytest.mark.usefixtures("known_times")
+def test_a_sweep_that_overrides_defined_is_found_by_its_name(run: Command, tmp_path: Path) -> None:
+    defined = load_sweep(write(tmp_path, SMALL), ["optimizer.lr=0.3"])
+    name, first = defined.name, next(iter(defined.by_id))
+    assert re.fullmatch(r"small-[0-9a-f]{6}", name)
+    assert f"no sweep is named {name!r}" in run("trial", name, first).stderr
+    Storage(tmp_path / "results").sweep(name).write_manifest(defined, capture())
+    done = run("trial", name, first, "--adopt")
+    assert done.returncode == 0, done.stderr
+    for command in ("plan", "status"):
+        assert f"{name}: 1 of 2 trials done, 2 epochs missing" in run(command, name).stdout
+    refused = run("trial", name, first, "--set", "seed=1")
+    assert refused.returncode == 2
+    assert f"sweep {name!r} is stored but has no file in sweeps/, so --set cannot change it" in refused.stderr
+
+
 def test_an_adopted_trial_counts_as_done(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     first = next(iter(load_sweep(sweep).by_id))
