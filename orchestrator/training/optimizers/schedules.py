@@ -46,6 +46,19 @@ def learning_rate_factor(schedule: Schedule, steps: int, steps_per_epoch: int, s
             return schedule.factor ** (step // steps_per_epoch // schedule.every)
 
 
+def learning_rate(config: TrialConfig, lr: float, steps_per_epoch: int, step: int) -> float:
+    """Returns the learning rate of a step, counted from 0; after the last step, that of the last step.
+
+    Args:
+        config: the trial.
+        lr: the rate that the schedule multiplies, such as `config.optimizer.lr`.
+        steps_per_epoch: number of batches in an epoch.
+        step: the step. For the record after n steps, the next step is step n.
+    """
+    steps = config.cadence.step(config.records, steps_per_epoch)
+    return lr * learning_rate_factor(config.schedule, steps, steps_per_epoch, max(0, min(step, steps - 1)))
+
+
 def set_learning_rate(optimizer: optim.Optimizer, config: TrialConfig, steps_per_epoch: int, step: int) -> None:
     """Sets the learning rate for a step. Does nothing for a constant schedule without a warm-up."""
     if isinstance(config.schedule, ConstantSchedule) and config.schedule.warmup_epochs == 0:

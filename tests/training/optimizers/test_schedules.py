@@ -10,7 +10,12 @@ from torch.optim import lr_scheduler
 
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
 from orchestrator.training.optimizers.build import build_optimizer
-from orchestrator.training.optimizers.schedules import Schedule, learning_rate_factor, set_learning_rate
+from orchestrator.training.optimizers.schedules import (
+    Schedule,
+    learning_rate,
+    learning_rate_factor,
+    set_learning_rate,
+)
 from tests.training.trials import small_trial
 
 EPOCHS, STEPS = 6, 5
@@ -105,6 +110,12 @@ def test_learning_rate_is_the_configured_rate_times_the_factor() -> None:
     assert rate_of(25, name="step", every=5) == 0.4 * 0.1
     assert rate_of(29, name="cosine", final=0.25) == 0.1
     assert rate_of(15, name="cosine") == pytest.approx(0.2 * (1 + math.cos(math.pi * 15 / 29)))
+
+
+def test_the_rate_after_the_last_step_is_that_of_the_last_step() -> None:
+    trial = small_trial(schedule={"name": "cosine", "final": 0.25}, epochs=EPOCHS, optimizer={"name": "sgd", "lr": 0.4})
+    rates = [learning_rate(trial, 0.4, STEPS, step) for step in (0, 15, 29, 30)]
+    assert rates == [0.4, rate_of(15, name="cosine", final=0.25), 0.1, 0.1]
 
 
 def test_a_constant_rate_is_never_set() -> None:
