@@ -60,8 +60,11 @@ def completed_trials(frames: Frames) -> "pd.Series[str]":
     return frames.trials.trial_id[frames.trials.state == "completed"]
 
 
-def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]", first: int = 1) -> pd.DataFrame:
-    """A table of one quantity, with one row per trial and one column per epoch >= `first`; NaN if not finite."""
-    chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch >= first)]
+def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]") -> pd.DataFrame:
+    """A table of one quantity, with one row per trial and one column per epoch after training began; NaN if not finite.
+
+    Epochs are fractions if records fall inside them.
+    """
+    chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch > 0)]
     table = chosen.pivot(index="trial_id", columns="epoch", values=column)
     return table.reindex(pd.Index(trial_ids, name="trial_id")).replace([np.inf, -np.inf], np.nan)

@@ -43,7 +43,7 @@ def write_report(frames: Frames, folder: Path, by: str | None = None) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     key = group_key(frames, by)
     verdicts = judge(frames, key)
-    tables = table1(frames.epochs), table1(frames.epochs, epoch_0=True)
+    tables = table1(frames), table1(frames, epoch_0=True)
     _write_tables(tables, verdicts, folder)
     paper = [_write_figure(figure, frames, key, folder) for figure in PAPER]
     further = [_write_figure(figure, frames, key, folder) for figure in BEYOND]

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.analysis.quantities import TIMES, has_accuracies
+from orchestrator.analysis.record_numbers import record_numbers
 from orchestrator.store.frames import Frames
 from orchestrator.study.record import SCALARS
 
@@ -133,13 +134,3 @@ def _requested(frames: Frames) -> dict[str, "pd.Series[bool]"]:
 def _ever(epochs: pd.DataFrame, column: str) -> "pd.Series[bool]":
     """Whether any record of the same trial has the quantity."""
     return epochs.trial_id.isin(epochs.trial_id[epochs[column].notna()])
-
-
-def record_numbers(frames: Frames) -> "pd.Series[int]":
-    """The number of each record in `frames.epochs`."""
-    by_id, rows = frames.sweep.by_id, frames.epochs
-    moments = zip(rows.trial_id, rows.epoch, rows.step, strict=True)
-    numbers = [
-        by_id[key].cadence.number(step if by_id[key].cadence.in_steps else epoch) for key, epoch, step in moments
-    ]
-    return pd.Series(numbers, rows.index, dtype="int64")

@@ -14,7 +14,7 @@ PROVENANCE = Provenance("0.1.0", "abc123", "hessian-dynamics run toy", "here", "
 Row = dict[str, float]
 
 
-def trial(seed: int, epochs: int, **changes: Any) -> TrialConfig:
+def trial(seed: int, epochs: int | None = None, **changes: Any) -> TrialConfig:
     content = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": epochs, "seed": seed}
     return TrialConfig.model_validate({**content, **changes})
 
@@ -29,7 +29,7 @@ def two_rates(seeds: int, epochs: int) -> list[TrialConfig]:
 
 
 def frames(trials: list[TrialConfig], columns: dict[str, np.ndarray], **samples: Any) -> Frames:
-    """Frames from columns of shape [trials, epochs + 1], starting at epoch 0."""
+    """Frames from columns of shape [trials, records + 1], starting with the untrained model."""
     facts = []
     for place, config in enumerate(trials):
         rows = {
@@ -42,6 +42,7 @@ def frames(trials: list[TrialConfig], columns: dict[str, np.ndarray], **samples:
                 State.COMPLETED,
                 rows,
                 samples.get("samples", {}),
+                samples.get("steps_per_epoch"),
                 commit="abc123",
                 device="cpu",
                 processor="a processor",
@@ -49,6 +50,14 @@ def frames(trials: list[TrialConfig], columns: dict[str, np.ndarray], **samples:
             )
         )
     return assemble(sweep(trials), PROVENANCE, facts)
+
+
+def respaced(found: Frames, steps_per_epoch: int | None = None, **length: Any) -> Frames:
+    """The same numbers at records of another distance, such as ``epochs=100, record_every="5 epochs"``."""
+    trials = [trial(t.seed, **{"optimizer": t.optimizer.model_dump(), **length}) for t in found.sweep.trials]
+    numbers = found.epochs.drop(columns=["trial_id", "epoch", "step"]).dropna(axis=1, how="all")
+    columns = {name: values.to_numpy().reshape(len(trials), -1) for name, values in numbers.items()}
+    return frames(trials, columns, steps_per_epoch=steps_per_epoch)  # type: ignore[arg-type]
 
 
 def walk(generator: np.random.Generator, trials: int, epochs: int, step: float = 0.1) -> np.ndarray:

@@ -18,7 +18,7 @@ VERDICT = Verdict(3, Conclusion.NOT_ENOUGH_DATA, "Only 2 < 5 trials.", "1 of 3 t
 
 def page(*figures: PageFigure) -> str:
     frames = planted.full(np.random.default_rng(0), planted.two_rates(2, 3))
-    tables = table1(frames.epochs), table1(frames.epochs, epoch_0=True)
+    tables = table1(frames), table1(frames, epoch_0=True)
     return Page(frames.sweep, "make report SWEEP=<toy>", summarise(frames), [VERDICT], tables, figures, ()).html()
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, crowded
 from orchestrator.analysis.published import OOD_SLOPE
 from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, change_label
-from orchestrator.analysis.tables.epoch_changes import epoch_changes
+from orchestrator.analysis.tables.record_changes import record_changes
 from orchestrator.store.frames import Frames
 
 _CUT = 0.005
@@ -16,11 +16,11 @@ _CUT = 0.005
 
 
 def shift_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per pair of consecutive epochs, with both changes, the fitted line and its 95% band.
+    """One row per pair of consecutive records, with both changes, the fitted line and its 95% band.
 
     The line is the model of Table 1 for OOD accuracy with lambda_max only.
     """
-    found = epoch_changes(frames.epochs, [LAMBDA_MAX, OOD]).rows
+    found = record_changes(frames, [LAMBDA_MAX, OOD]).rows
     found = found.rename(columns={LAMBDA_MAX: "x", OOD: "y"}).sort_values("x")
     if len(found) < 4 or found.x.nunique() < 2:
         return found.iloc[:0].assign(fit=0.0, low=0.0, high=0.0)
@@ -53,16 +53,16 @@ def summarise_shift(data: pd.DataFrame) -> str:
     return (
         f"{len(data)} changes; the slope is {slope:.3g} percentage points per unit of lambda_max (paper: "
         f"{OOD_SLOPE}). OOD accuracy "
-        f"rises in {float((falls.y > 0).mean()):.0%} of the epochs in which lambda_max falls."
+        f"rises in {float((falls.y > 0).mean()):.0%} of the changes in which lambda_max falls."
     )
 
 
 FIGURE = Figure(
     "figure5",
     "Changes of OOD accuracy against changes of lambda_max",
-    "Changes between consecutive epochs, without epoch 0. Line: ordinary least squares; band: its 95% confidence band, "
-    "which treats epochs as independent. Table 1 has errors clustered by trial.",
-    "lambda_max and OOD accuracy at consecutive epochs",
+    "Changes between consecutive records, without the untrained model. Line: ordinary least squares; band: its 95% "
+    "confidence band, which treats records as independent. Table 1 has errors clustered by trial.",
+    "lambda_max and OOD accuracy at consecutive records",
     shift_data,
     draw_shift,
     summarise_shift,

@@ -31,7 +31,7 @@ class Term:
     name: str
     estimate: float
     standard_error: float
-    """Treats epochs as independent, as the paper does."""
+    """Treats records as independent, as the paper treats epochs."""
     p: float
     clustered_error: float
     """Clustered by trial."""
@@ -70,7 +70,7 @@ def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int 
     """Fits the regression. Returns None if there are too few changes or the regressors are collinear.
 
     Args:
-        rows: the rows of `EpochChanges`.
+        rows: the rows of `RecordChanges`.
         response: the column of the dependent variable.
         regressors: the columns of the regressors. A constant is added.
         seed: seed of the bootstrap.

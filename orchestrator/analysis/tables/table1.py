@@ -8,8 +8,9 @@ import pandas as pd
 
 from orchestrator.analysis.published import CONSTANT, TABLE1, PublishedModel
 from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, TEST, VALIDATION
-from orchestrator.analysis.tables.epoch_changes import EpochChanges, epoch_changes
+from orchestrator.analysis.tables.record_changes import RecordChanges, record_changes
 from orchestrator.analysis.tables.regression import FittedModel, Term, fit
+from orchestrator.store.frames import Frames
 
 RESPONSES = {TEST: "test accuracy", OOD: "OOD accuracy"}
 REGRESSORS: dict[str, tuple[str, ...]] = {"only maxeig": (LAMBDA_MAX,), "maxeig + val acc": (LAMBDA_MAX, VALIDATION)}
@@ -47,14 +48,14 @@ class Table1:
     """Four models fitted to the same changes."""
 
     columns: tuple[Table1Column, ...]
-    used: EpochChanges
+    used: RecordChanges
     epoch_0: bool
     """Whether the change from the untrained model is included."""
 
 
-def table1(epochs: pd.DataFrame, epoch_0: bool = False) -> Table1:
+def table1(frames: Frames, epoch_0: bool = False) -> Table1:
     """Fits the four models to the changes that are finite in every column."""
-    used = epoch_changes(epochs, [*RESPONSES, LAMBDA_MAX, VALIDATION], from_epoch=0 if epoch_0 else 1)
+    used = record_changes(frames, [*RESPONSES, LAMBDA_MAX, VALIDATION], first=0 if epoch_0 else 1)
     columns = [
         Table1Column(response, name, fit(used.rows, response, regressors))
         for response in RESPONSES

@@ -48,12 +48,19 @@ def judge_explorers(frames: Frames, by: str | None = None) -> Verdict:
         smallest = f"smallest adjusted p {test.p.min():.3f}"
         text = f"Groups never differ in lambda_max by more than seeds do ({smallest}; {size})."
         return verdict(Conclusion.NOT_SUPPORTED, text)
-    moment, early = int(epochs[first]), max(1, int(EARLY * float(epochs[-1])))
+    moment, early = float(epochs[first]), _last_early(epochs)
     text = (
-        f"Groups differ in lambda_max by more than seeds do from epoch {moment} on (adjusted p {test.p[first]:.3g}; "
-        f"early means up to epoch {early}; {size}). {_loss_sentence(frames, members)}"
+        f"Groups differ in lambda_max by more than seeds do from epoch {moment:g} on (adjusted p {test.p[first]:.3g}; "
+        f"early means up to epoch {early:g}; {size}). {_loss_sentence(frames, members)}"
     )
     return verdict(Conclusion.SUPPORTED if moment <= early else Conclusion.NOT_SUPPORTED, text)
+
+
+def _last_early(epochs: np.ndarray) -> float:
+    """The last epoch that counts as early: at least the first record. Rounded down if all records are whole epochs."""
+    limit = EARLY * float(epochs[-1])
+    whole = np.issubdtype(epochs.dtype, np.integer)
+    return max(float(epochs[0]), float(int(limit)) if whole else limit)
 
 
 def _reachable_p(groups: Groups) -> float:
@@ -82,4 +89,4 @@ def _loss_sentence(frames: Frames, members: pd.DataFrame) -> str:
     first = permutation_test(table.to_numpy(), pd.factorize(members.value)[0], members.block.to_numpy()).first(ALPHA)
     if first is None:
         return "Training losses do not differ at any epoch."
-    return f"Training losses differ from epoch {int(table.columns[first])} on."
+    return f"Training losses differ from epoch {float(table.columns[first]):g} on."

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 
 from orchestrator.analysis.quantities import LAMBDA_MAX, OOD, TEST, VALIDATION, has_accuracies
-from orchestrator.analysis.tables.epoch_changes import EpochChanges, epoch_changes
+from orchestrator.analysis.tables.record_changes import RecordChanges, record_changes
 from orchestrator.analysis.tables.regression import FittedModel, fit
 from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict
 from orchestrator.store.frames import Frames
@@ -20,8 +20,8 @@ def judge_shift(frames: Frames) -> Verdict:
     """Regresses changes of OOD and test accuracy on changes of lambda_max and validation accuracy."""
     if not has_accuracies(frames.epochs):
         return Verdict(2, Conclusion.NOT_ENOUGH_DATA, "No stored epoch has an accuracy.")
-    changes = epoch_changes(frames.epochs, [LAMBDA_MAX, VALIDATION, TEST, OOD])
-    verdict = partial(Verdict, 2, left_out=_left_out(changes))
+    changes = record_changes(frames, [LAMBDA_MAX, VALIDATION, TEST, OOD])
+    verdict = partial(Verdict, 2, left_out=_left_out(changes, frames.sweep.unit))
     if changes.trials < LEAST_TRIALS or len(changes.rows) < LEAST_CHANGES:
         required = f"at least {LEAST_CHANGES} from {LEAST_TRIALS} are required"
         text = f"There are {len(changes.rows)} changes from {changes.trials} trials; {required}."
@@ -55,7 +55,7 @@ def _compare(rows: pd.DataFrame, ood: FittedModel, test: FittedModel) -> tuple[C
     return Conclusion.NOT_SUPPORTED, f"{text}: {' and '.join(failed)}."
 
 
-def _left_out(changes: EpochChanges) -> str:
-    parts = [f"{changes.gaps} gaps between epochs"] if changes.gaps else []
+def _left_out(changes: RecordChanges, unit: str) -> str:
+    parts = [f"{changes.gaps} gaps between {unit}s"] if changes.gaps else []
     parts += [f"{changes.not_finite} changes with a missing or non-finite value"] if changes.not_finite else []
     return f"Left out: {' and '.join(parts)}." if parts else ""

@@ -7,6 +7,7 @@ import pandas as pd
 
 from orchestrator.analysis.groups import completed_trials, curves
 from orchestrator.analysis.quantities import TRACE, VALIDATION
+from orchestrator.analysis.record_numbers import epochs_per_record
 from orchestrator.analysis.verdicts.change_point import SHORTEST, find_drop, find_peak
 from orchestrator.analysis.verdicts.coincidence import coincidence
 from orchestrator.analysis.verdicts.verdict import ALPHA, Conclusion, Verdict, left_out
@@ -43,11 +44,12 @@ def judge_stopping(frames: Frames) -> Verdict:
 def drops_and_peaks(frames: Frames) -> pd.DataFrame:
     """One row per completed trial that has a trace and a validation accuracy at `SHORTEST` epochs or more.
 
-    The columns are ``trial_id``, those of `Drop` (its epoch is ``drop``), ``peak`` and the number of ``epochs``. NaN if
-    there is no drop or peak.
+    The columns are ``trial_id``, those of `Drop` (its epoch is ``drop``), ``peak`` and the number of ``epochs`` that
+    the trace covers. NaN if there is no drop or peak.
     """
     trials = completed_trials(frames)
     traces, accuracies = curves(frames, TRACE, trials), curves(frames, VALIDATION, trials)
+    distance = epochs_per_record(frames)
     rows = []
     for trial_id in trials if len(traces.columns) else ():
         trace, accuracy = traces.loc[trial_id].dropna(), accuracies.loc[trial_id].dropna()
@@ -56,7 +58,7 @@ def drops_and_peaks(frames: Frames) -> pd.DataFrame:
         drop = find_drop(trace.index.to_numpy(dtype=float), trace.to_numpy())
         peak = find_peak(accuracy.index.to_numpy(dtype=float), accuracy.to_numpy())
         found = (drop.epoch, drop.low, drop.high, drop.factor) if drop else (np.nan,) * 4
-        rows.append([trial_id, *found, np.nan if peak is None else peak, len(trace)])
+        rows.append([trial_id, *found, np.nan if peak is None else peak, len(trace) * distance[trial_id]])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

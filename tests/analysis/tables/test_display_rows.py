@@ -1,13 +1,12 @@
 """Table 1 as rows of text."""
 
-import pandas as pd
-
 from orchestrator.analysis.tables.display_rows import display_rows
 from orchestrator.analysis.tables.table1 import table1
+from orchestrator.store.frames import Frames
 
 
-def test_rows_hold_estimates_and_published_values(epochs: pd.DataFrame) -> None:
-    table = table1(epochs)
+def test_rows_hold_estimates_and_published_values(frames: Frames) -> None:
+    table = table1(frames)
     rows = display_rows(table)
     assert all(len(row.cells) == 4 for row in rows)
     term = table.columns[3].model["hessian_lambda_max"]  # type: ignore[index]
@@ -19,7 +18,7 @@ def test_rows_hold_estimates_and_published_values(epochs: pd.DataFrame) -> None:
     assert {row.label for row in rows if not row.small} >= {"constant", "F", "AIC", "R²", "N (trials)"}
 
 
-def test_models_that_cannot_be_fitted_are_shown_as_dashes(epochs: pd.DataFrame) -> None:
-    rows = display_rows(table1(epochs.iloc[:0]))
+def test_models_that_cannot_be_fitted_are_shown_as_dashes(empty: Frames) -> None:
+    rows = display_rows(table1(empty))
     assert rows[0].cells == ("-",) * 4
     assert rows[4].cells[0] == "-0.05*** (0.004)"

@@ -7,10 +7,11 @@ import statsmodels.formula.api as smf
 from orchestrator.analysis.published import CONSTANT, TABLE1
 from orchestrator.analysis.quantities import LAMBDA_MAX, VALIDATION
 from orchestrator.analysis.tables.table1 import REGRESSORS, RESPONSES, stars, table1, table1_csv, table1_latex
+from orchestrator.store.frames import Frames
 
 
-def test_planted_coefficients_are_recovered(epochs: pd.DataFrame) -> None:
-    model = table1(epochs).columns[3].model
+def test_planted_coefficients_are_recovered(frames: Frames) -> None:
+    model = table1(frames).columns[3].model
     assert model is not None
     assert model[LAMBDA_MAX].estimate == pytest.approx(-0.05, abs=4 * model[LAMBDA_MAX].clustered_error)
     assert model[VALIDATION].estimate == pytest.approx(0.7, abs=4 * model[VALIDATION].clustered_error)
@@ -19,14 +20,14 @@ def test_planted_coefficients_are_recovered(epochs: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("epoch_0", [False, True])
-def test_models_match_statsmodels_formulas(epochs: pd.DataFrame, epoch_0: bool) -> None:
-    frame = epochs.sort_values(["trial_id", "epoch"]).copy()
+def test_models_match_statsmodels_formulas(frames: Frames, epoch_0: bool) -> None:
+    frame = frames.epochs.sort_values(["trial_id", "epoch"]).copy()
     for column in (*RESPONSES, VALIDATION):
         frame[column] *= 100
     delta = frame.groupby("trial_id")[[*RESPONSES, VALIDATION, LAMBDA_MAX]].diff()
     delta["trial"] = pd.factorize(frame.trial_id)[0]
     delta = delta[frame.epoch >= (1 if epoch_0 else 2)]
-    for column in table1(epochs, epoch_0).columns:
+    for column in table1(frames, epoch_0).columns:
         names = REGRESSORS[column.regressors]
         ols = smf.ols(f"{column.response} ~ {' + '.join(names)}", delta)
         plain, clustered = ols.fit(), ols.fit(cov_type="cluster", cov_kwds={"groups": delta.trial}, use_t=True)
@@ -47,8 +48,8 @@ def test_models_match_statsmodels_formulas(epochs: pd.DataFrame, epoch_0: bool) 
                 assert term.partial_r2 == pytest.approx((without.ssr - plain.ssr) / without.ssr)
 
 
-def test_csv_has_one_row_per_model_and_term_with_the_published_numbers(epochs: pd.DataFrame) -> None:
-    frame = table1_csv([table1(epochs), table1(epochs, epoch_0=True)])
+def test_csv_has_one_row_per_model_and_term_with_the_published_numbers(frames: Frames) -> None:
+    frame = table1_csv([table1(frames), table1(frames, epoch_0=True)])
     assert len(frame) == 2 * (2 + 3 + 2 + 3)
     row = frame[(frame.response == "accuracy_ood") & (frame.model == "maxeig + val acc") & (frame.term == LAMBDA_MAX)]
     assert row.published_estimate.tolist() == [-0.0453, -0.0453]
@@ -57,14 +58,14 @@ def test_csv_has_one_row_per_model_and_term_with_the_published_numbers(epochs: p
     assert len(TABLE1) == 4
 
 
-def test_csv_has_the_same_rows_if_the_sweep_has_no_epochs(epochs: pd.DataFrame) -> None:
-    frame = table1_csv([table1(epochs.iloc[:0])])
+def test_csv_has_the_same_rows_if_the_sweep_has_no_epochs(empty: Frames) -> None:
+    frame = table1_csv([table1(empty)])
     assert len(frame) == 10
     assert frame.estimate.isna().all()
 
 
-def test_latex_is_one_tabular(epochs: pd.DataFrame) -> None:
-    latex = table1_latex(table1(epochs))
+def test_latex_is_one_tabular(frames: Frames) -> None:
+    latex = table1_latex(table1(frames))
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
     assert all(line.count("&") == 4 for line in latex.splitlines() if line.startswith((r"$\Delta", "F-test", "N ")))
 

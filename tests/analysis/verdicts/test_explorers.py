@@ -25,6 +25,17 @@ def test_late_difference_is_reported_but_not_supported() -> None:
     assert "from epoch 15 on" in verdict.sentence
 
 
+def test_a_late_difference_within_the_first_epoch_is_not_supported() -> None:
+    found = planted.explorers(np.random.default_rng(0), effect=0.0)
+    high = found.trials.trial_id[found.trials["optimizer.lr"] == 0.05]
+    found.epochs.loc[found.epochs.trial_id.isin(high) & (found.epochs.epoch >= 15), "hessian_lambda_max"] *= 1e3
+    within = planted.respaced(found, steps_per_epoch=50, steps=40, record_every="2 steps")
+    verdict = judge_explorers(within)
+    assert verdict.outcome is Conclusion.NOT_SUPPORTED
+    assert "from epoch 0.6 on" in verdict.sentence
+    assert "early means up to epoch 0.16" in verdict.sentence
+
+
 def test_unfinished_trials_are_left_out_and_counted() -> None:
     found = planted.explorers(np.random.default_rng(0), effect=1.0, seeds=5)
     found.trials.loc[0, "state"] = "interrupted"

@@ -39,3 +39,12 @@ def test_missing_values_are_counted() -> None:
     found = planted.shift(np.random.default_rng(0), effect=-0.05)
     found.epochs.loc[20, "accuracy_ood"] = np.nan
     assert judge_shift(found).left_out == "Left out: 2 changes with a missing or non-finite value."
+
+
+def test_records_five_epochs_apart_are_paired() -> None:
+    found = planted.shift(np.random.default_rng(0), effect=-0.05)
+    sparse = planted.respaced(found, epochs=200, record_every="5 epochs")
+    assert judge_shift(sparse) == judge_shift(found)
+    assert judge_shift(sparse).left_out == ""
+    sparse.epochs.drop(index=20, inplace=True)
+    assert judge_shift(sparse).left_out == "Left out: 1 gaps between records."

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orchestrator.analysis.verdicts.stopping import judge_stopping
+from orchestrator.analysis.verdicts.stopping import drops_and_peaks, judge_stopping
 from orchestrator.analysis.verdicts.verdict import Conclusion
 from tests.analysis import planted
 
@@ -26,3 +26,12 @@ def test_equal_peaks_of_all_trials_are_not_enough_data() -> None:
     verdict = judge_stopping(found)
     assert verdict.outcome is Conclusion.NOT_ENOUGH_DATA
     assert "no pairing reaches a p below 1" in verdict.sentence
+
+
+def test_distances_are_in_epochs_if_records_are_five_epochs_apart() -> None:
+    found = planted.stopping(np.random.default_rng(0), planted=True)
+    sparse = planted.respaced(found, epochs=250, record_every="5 epochs")
+    ours, theirs = drops_and_peaks(sparse), drops_and_peaks(found)
+    assert ours.epochs.tolist() == [250.0] * 12
+    assert ours["drop"].tolist() == (5 * theirs["drop"]).tolist()
+    assert judge_stopping(sparse).outcome is judge_stopping(found).outcome is Conclusion.SUPPORTED
