@@ -13,6 +13,8 @@ from estimators.operators.hessian import HessianOperator
 from estimators.operators.preconditioned import PreconditionedOperator
 from estimators.operators.protocols import SymmetricOperator
 from estimators.operators.shifted import ShiftedOperator
+from estimators.spectrum.curves import Curve
+from estimators.spectrum.spectral_density import Moment, SpectralDensity, spectral_density
 from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, sampled_trace
 from estimators.trace.hessian import HessianTrace, hessian_trace
 from estimators.trace.hutchinson import HutchinsonResult, hutchinson
@@ -21,6 +23,7 @@ from estimators.trace.trace_pass import GaussNewtonTrace
 
 __all__ = [
     "BatchSharpness",
+    "Curve",
     "GaussNewtonOperator",
     "GaussNewtonTrace",
     "GradientNoiseTrace",
@@ -29,10 +32,12 @@ __all__ = [
     "HutchinsonResult",
     "LanczosResult",
     "Linearity",
+    "Moment",
     "PowerIterationResult",
     "PreconditionedOperator",
     "SampledGaussNewtonTrace",
     "ShiftedOperator",
+    "SpectralDensity",
     "SymmetricOperator",
     "batch_sharpness",
     "dense_hessian",
@@ -47,4 +52,5 @@ __all__ = [
     "power_iteration",
     "required_probes",
     "sampled_trace",
+    "spectral_density",
 ]

@@ -1,0 +1,1 @@
+"""The distribution of all eigenvalues of a symmetric operator."""
