@@ -6,12 +6,13 @@ import typer.cli
 import typer.main
 
 from orchestrator.cli import app
-from orchestrator.study import record
+from orchestrator.study.quantities.catalogue import DECLARED
+from orchestrator.study.record import SCALARS
 
 
 def quantities() -> str:
     """The recorded quantities as a Markdown table."""
-    rows = [f"| `{q.key}` | {q.unit} | {q.meaning.replace('|', chr(92) + '|')} |" for q in record.SCALARS]
+    rows = [f"| `{q.key}` | {q.unit} | {q.meaning.replace('|', chr(92) + '|')} |" for q in (*SCALARS, *DECLARED)]
     return "\n".join(["| key | unit | meaning |", "|---|---|---|", *rows])
 
 

@@ -13,6 +13,7 @@ from orchestrator.training.data.datasets import load_data, load_source, source_d
 from orchestrator.training.data.images.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
+from orchestrator.training.measurement.own_quantity import check_own_quantities
 from orchestrator.training.measurement_check import check_measurement, shortened
 from orchestrator.training.optimizers.resume_check import check_optimizer
 
@@ -45,7 +46,7 @@ def check_models(sweep: Sweep) -> None:
         ValueError: if the user's own function returns other data when it is called again. Or if losses, models, batch
             sizes or augmentations do not fit their data, or optimizers do not fit the model, or a model cannot be
             measured. Names all of them.
-        UserCodeError: if the code of a user's own network, loss or optimizer raises.
+        UserCodeError: if the code of a user's own network, loss or optimizer raises, or the module of a quantity.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
@@ -58,6 +59,7 @@ def check_models(sweep: Sweep) -> None:
                 model, loss = fitting_model(trial, data), build_loss(trial.loss, data)
                 check_optimizer(trial, model.parameters())
                 check_loss(trial.loss, loss, model, data)
+                check_own_quantities(trial.measurement)
                 if _measured(trial) not in measured:
                     measured.add(_measured(trial))
                     check_measurement(trial, model, loss, data)
@@ -80,7 +82,8 @@ def _checked(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that are checked. Built-in optimizers fit every model."""
     length = (trial.steps, trial.schedule) if trial.steps is not None else ()
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
-    return trial.model, *_measured(trial), trial.augmentation, trial.batch_size, trial.stop, *named, *length
+    own = trial.measurement.estimators
+    return trial.model, *_measured(trial), own, trial.augmentation, trial.batch_size, trial.stop, *named, *length
 
 
 def _measured(trial: TrialConfig) -> tuple[object, ...]:

@@ -14,11 +14,15 @@ from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
-from orchestrator.training.checkpoint import load_model
+from orchestrator.training.checkpoint import restore
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.environment import describe, reproducible
+from orchestrator.training.loss import build_loss
+from orchestrator.training.measurement.context import Training
 from orchestrator.training.measurement.measurement import Measurement
+from orchestrator.training.models.build import build_model
+from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.user_code.own_code import code_digests, own_code
 from orchestrator.trial import accepted_code, device_of, refuse_other_data
 
@@ -63,7 +67,7 @@ def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions)
         data = load_data(config.data, device)
         refuse_other_data(store, [commit.record.number for commit in commits], data.digest)
         subset = data.measurement_subset(options.measurement.fraction)
-        measurement = Measurement(options.measurement, config.seed, *subset)
+        measurement = Measurement(options.measurement, config.seed, *subset, build_loss(config.loss, data))
         for commit in commits:
             if options.stop_requested():
                 break
@@ -97,9 +101,11 @@ def _measure(
     checkpoint: bytes,
 ) -> Record:
     """Returns a record with curvature only."""
-    model = load_model(config, data, device, checkpoint)
+    model = build_model(config.model, data.signature, config.seed).to(device)
+    optimizer = build_optimizer(config.optimizer, model.parameters())
+    restore(checkpoint, model, optimizer)
     blank = Record(
         trained.number, timestamp_ms=0, epoch=trained.epoch, step=trained.step, loss_train=trained.loss_train
     )
-    record = measurement.complete(blank, model)
+    record = measurement.complete(blank, model, Training(config, optimizer, data))
     return replace(record, loss_train=None, timestamp_ms=time.time_ns() // 1_000_000)

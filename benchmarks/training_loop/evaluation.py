@@ -71,7 +71,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
         "evaluated_images": images["validation"] + 2 * images["test"] + images["subset"],
         "subset": len(labels),
         "batch_size": BATCH,
-        "estimators": list(config.estimators),
+        "estimators": [each.name for each in config.estimators],
     }
 
 

@@ -30,6 +30,7 @@ from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, load_sweep
 from orchestrator.training.cuda.captured_step import CAPTURE_VARIABLE
@@ -128,7 +129,10 @@ class TimedTrial:
 def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[Record]:
     """Yields the epochs of a trial of the sweep `paper`, but without Algorithm 1, which runs every ten epochs there."""
     measurement = MeasurementConfig(
-        fraction=0.1, estimators=("lanczos", "exact_trace"), lanczos_tolerance=1e-3, lanczos_coarse_fraction=0.1
+        fraction=0.1,
+        estimators=estimators_named("lanczos", "exact_trace"),
+        lanczos_tolerance=1e-3,
+        lanczos_coarse_fraction=0.1,
     )
     config = trial_config(SgdConfig(name="sgd", lr=0.05), BATCH, 10**6, seed, measurement)
     return (trained.record for trained in train(config, data, device))

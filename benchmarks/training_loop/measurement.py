@@ -12,8 +12,9 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
-from orchestrator.study.config import Estimator, MeasurementConfig
+from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.environment import reproducible
@@ -25,7 +26,7 @@ BATCH = 32
 LEARNING_RATE = 0.05
 TOLERANCE = 1e-3
 COARSE = 0.1
-WAYS: dict[str, tuple[Estimator, ...]] = {
+WAYS = {
     "lambda_max and the exact trace": ("lanczos", "exact_trace"),
     "lambda_max and the sampled trace": ("lanczos", "sampled_trace"),
 }
@@ -57,7 +58,10 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     measurements = {
         way: Measurement(
             MeasurementConfig(
-                fraction=1.0, estimators=estimators, lanczos_tolerance=TOLERANCE, lanczos_coarse_fraction=COARSE
+                fraction=1.0,
+                estimators=estimators_named(*estimators),
+                lanczos_tolerance=TOLERANCE,
+                lanczos_coarse_fraction=COARSE,
             ),
             0,
             inputs,

@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from orchestrator.study.record import SCALARS, VECTORS, Quantity
+from orchestrator.study.quantities.catalogue import DECLARED
+from orchestrator.study.quantities.quantity import Quantity
+from orchestrator.study.record import SCALARS, VECTORS
 
 LAMBDA_MAX, LAMBDA_MIN, TRACE = "hessian_lambda_max", "hessian_lambda_min", "hessian_trace"
 LOSS, VALIDATION, TEST, OOD = "loss_train", "accuracy_validation", "accuracy_test", "accuracy_ood"
@@ -13,8 +15,14 @@ _BY_COLUMN = {quantity.column: quantity for quantity in (*SCALARS, *VECTORS)}
 
 
 def quantity(column: str) -> Quantity:
-    """The quantity in a column. Columns of remeasured values have a prefix, as in ``fraction-0.5/hessian_trace``."""
-    return _BY_COLUMN[column.rpartition("/")[2]]
+    """The quantity in a column. Columns of remeasured values have a prefix, as in ``fraction-0.5/hessian_trace``.
+
+    A column that is not declared contains a quantity of the user, which has no unit.
+    """
+    name = column.rpartition("/")[2]
+    members = (declared.member(name) for declared in DECLARED)
+    own = Quantity(name, "", name, "measured by the user's own function")
+    return _BY_COLUMN.get(name) or next(filter(None, members), own)
 
 
 def unit(column: str) -> str:

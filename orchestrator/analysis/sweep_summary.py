@@ -1,5 +1,6 @@
 """Facts about a sweep, its incomplete trials and its missing values."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,13 @@ def _missing(frames: Frames) -> list[str]:
         *([f"Never measured: {', '.join(never)}."] if never else []),
         *absent,
         *(f"Trial {trial_id} lacks {count} intermediate epochs." for trial_id, count in gaps[gaps > 0].items()),
+        *(f"Trial {row.trial_id}: {row.missing_quantities}." for row in _failed(frames)),
     ]
+
+
+def _failed(frames: Frames) -> Iterator[Any]:
+    """Yields the rows of trials in which a quantity of the user raised."""
+    yield from frames.trials[frames.trials.missing_quantities.notna()].itertuples()
 
 
 def _requested(frames: Frames) -> dict[str, "pd.Series[bool]"]:

@@ -15,18 +15,31 @@ import pandas as pd
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import strict_json
 from orchestrator.store.gallery import Gallery
+from orchestrator.store.missing_quantities import missing_quantities
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import failure_line
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.quantities.quantity import column_of
 from orchestrator.study.record import SCALARS, VECTORS, Record
 from orchestrator.study.sweep import Sweep
 
 KEYS = ["trial_id", "epoch"]
 STEP = "step"
-FACTS = ["label", "state", "last_epoch", "failure", "commit", "host", "processor", "device", "data_digest"]
+FACTS = [
+    "label",
+    "state",
+    "last_epoch",
+    "failure",
+    "missing_quantities",
+    "commit",
+    "host",
+    "processor",
+    "device",
+    "data_digest",
+]
 """The columns of `trials` that are not fields of the config."""
 NAMES = "_names"
 """The suffix of the column that contains the names of a vector's values."""
@@ -42,15 +55,16 @@ class Frames:
     provenance: Provenance
     """The provenance of the sweep's last run."""
     epochs: pd.DataFrame
-    """One row per record: ``trial_id``, ``epoch``, ``step``, one column per scalar of `Record`, and
-    ``<label>/<column>`` for remeasured values. The rows are in the order of the trials in the sweep, then by epoch.
-    ``epoch`` contains fractions if records fall inside epochs. ``step`` counts optimizer steps; it is missing for
-    records of version 0.1."""
+    """One row per record: ``trial_id``, ``epoch``, ``step``, one column per scalar field of `Record`, one per other
+    measured key, and ``<label>/<column>`` for remeasured values. The rows are in the order of the trials in the sweep,
+    then by epoch. ``epoch`` contains fractions if records fall inside epochs. ``step`` counts optimizer steps; it is
+    missing for records of version 0.1."""
     trials: pd.DataFrame
     """One row per trial: ``trial_id``, `FACTS`, and one column per config field, with its dotted name."""
     samples: pd.DataFrame
-    """One row per record with samples: ``trial_id``, ``epoch``, and one column per vector of `Record`, which
-    contains an array or None. If the values of a vector have names, the column ``<column>_names`` contains them."""
+    """One row per record with samples: ``trial_id``, ``epoch``, one column per vector field of `Record`, and one per
+    other measured vector. Each contains an array or None. If the values of a vector have names, the column
+    ``<column>_names`` contains them."""
     gallery: Gallery | None = None
     """Images of the data; None if the tables were read from a tracker."""
 
@@ -81,6 +95,8 @@ class TrialFacts:
     steps_per_epoch: int | None = None
     """Optimizer steps of an epoch; None if no record determines it."""
     failure: str | None = None
+    missing_quantities: str | None = None
+    """The user's own quantities that raised; see `missing_quantities`."""
     commit: str | None = None
     host: str | None = None
     processor: str | None = None
@@ -112,8 +128,8 @@ def read_frames(storage: Storage, name: str) -> Frames:
 
 def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) -> Frames:
     """Builds the tables from the facts of the trials, from a store or a tracker."""
-    remeasured = {column for facts in known for row in facts.scalars.values() for column in row if "/" in column}
-    columns = [quantity.column for quantity in SCALARS] + sorted(remeasured)
+    measured = {column for facts in known for row in facts.scalars.values() for column in row}
+    columns = _with_others([quantity.column for quantity in SCALARS], measured)
     rows = [
         (facts.config.trial_id, *_moment(facts, number), *(row.get(column, math.nan) for column in columns))
         for facts in known
@@ -122,6 +138,11 @@ def assemble(sweep: Sweep, provenance: Provenance, known: Sequence[TrialFacts]) 
     types = {"trial_id": "str", "epoch": _epoch_type(known), STEP: "Int64", **dict.fromkeys(columns, "float64")}
     epochs = pd.DataFrame(rows, columns=[*KEYS, STEP, *columns]).astype(types)
     return Frames(sweep, provenance, epochs, _trials(sweep, known), _samples(known))
+
+
+def _with_others(columns: list[str], found: set[str]) -> list[str]:
+    """Returns these columns, then the others that were found: those of records before those of remeasurements."""
+    return columns + sorted(found.difference(columns), key=lambda column: ("/" in column, column))
 
 
 def _moment(facts: TrialFacts, number: int) -> tuple[float, int | None]:
@@ -141,26 +162,29 @@ def _epoch_type(known: Sequence[TrialFacts]) -> str:
 def scalar_columns(values: Mapping[str, float], label: str | None = None) -> dict[str, float]:
     """Renames metrics from keys to columns. Columns of remeasured values get the prefix ``<label>/``."""
     prefix = f"{label}/" if label else ""
-    return {f"{prefix}{quantity.column}": values[quantity.key] for quantity in SCALARS if quantity.key in values}
+    return {f"{prefix}{column_of(key)}": value for key, value in values.items()}
 
 
 def sample_columns(values: Mapping[str, Mapping[str, float] | Iterable[float]]) -> dict[str, Sample]:
     """Renames vectors from keys to columns. A mapping becomes two columns, its values and their names."""
     found: dict[str, Sample] = {}
-    for quantity in VECTORS:
-        given = values.get(quantity.key)
+    for key, given in values.items():
+        column = column_of(key)
         if isinstance(given, Mapping):
-            found[quantity.column] = tuple(given.values())
-            found[f"{quantity.column}{NAMES}"] = tuple(given)
-        elif given is not None:
-            found[quantity.column] = tuple(given)
+            found[column] = tuple(given.values())
+            found[f"{column}{NAMES}"] = tuple(given)
+        else:
+            found[column] = tuple(given)
     return found
 
 
 def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     """Parses the artifact curvature.json of a run. Returns a mapping from record numbers to vectors by column."""
     rows: list[dict[str, Any]] = strict_json.restore_numbers(json.loads(content))
-    found = {int(row.get("number", row["epoch"])): sample_columns(row) for row in rows}  # epoch: version 0.1
+    found = {}
+    for row in rows:
+        epoch = row.pop("epoch")
+        found[int(row.pop("number", epoch))] = sample_columns(row)  # version 0.1 had no number
     return {epoch: row for epoch, row in found.items() if row}
 
 
@@ -176,6 +200,7 @@ def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) 
         {record.number: found for record in records if (found := sample_columns(record.vectors()))},
         next((steps for record in records if (steps := record.steps_per_epoch)), None),
         failure=failure_line(last.reason) if state is State.FAILED and last else None,
+        missing_quantities=missing_quantities(records),
         commit=last.provenance.commit if last else None,
         host=last.provenance.host if last else None,
         processor=last.provenance.processor if last else None,
@@ -222,8 +247,8 @@ def _text(value: object) -> str:
 
 
 def _samples(known: Sequence[TrialFacts]) -> pd.DataFrame:
-    columns = [quantity.column for quantity in VECTORS]
-    columns += sorted({c for facts in known for row in facts.samples.values() for c in row if c.endswith(NAMES)})
+    found = {column for facts in known for row in facts.samples.values() for column in row}
+    columns = _with_others([quantity.column for quantity in VECTORS], found)
     rows = [
         [facts.config.trial_id, _moment(facts, number)[0], *(list(row[c]) if c in row else None for c in columns)]
         for facts in known

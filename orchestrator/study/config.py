@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,20 +14,20 @@ from orchestrator.study.fields import NOT_IDENTITY, Config, PositiveInt, counts_
 from orchestrator.study.loss_config import CrossEntropyConfig, Loss
 from orchestrator.study.model_config import CnnConfig, Model
 from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from orchestrator.study.quantities.catalogue import Estimator, canonical, estimators_named
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.record import Record
 from orchestrator.study.stop_config import Stop
 
 SCHEMA = 1
 """Version of the config format, which is part of every trial id. It changes only if the meaning of a field changes."""
 
-Estimator = Literal["lanczos", "exact_trace", "sampled_trace", "algorithm1"]
-
 
 class MeasurementConfig(Config):
-    """The estimators that run at records, and the fraction of the training images that they use."""
+    """The quantities that are measured at records, and the fraction of the training images that they use."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
-    estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = ("lanczos", "algorithm1")
+    estimators: Annotated[tuple[Estimator, ...], Field(strict=False)] = estimators_named("lanczos", "algorithm1")
     every: PositiveInt = 1
     """Only records whose number is a multiple of this are measured."""
     lanczos_products: PositiveInt = 10
@@ -43,13 +43,16 @@ class MeasurementConfig(Config):
 
     @field_validator("estimators")
     @classmethod
-    def _each_once(cls, estimators: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(estimators)) < len(estimators):
+    def _each_once(cls, estimators: tuple[QuantityConfig, ...]) -> tuple[QuantityConfig, ...]:
+        names = [each.name for each in estimators]
+        if len(set(names)) < len(names):
             raise ValueError("names an estimator twice; name each once")
-        if {"exact_trace", "sampled_trace"} <= set(estimators):
+        if {"exact_trace", "sampled_trace"} <= set(names):
             raise ValueError("exact_trace and sampled_trace estimate the same quantity; name one of them")
+        if any(each.name == "algorithm1" and each.every > 1 for each in estimators):
+            raise ValueError("algorithm1 has an interval of its own; write algorithm1_every beside estimators")
         # The order in the file has no effect, so it must not change the trial id.
-        return tuple(name for name in get_args(Estimator) if name in estimators)
+        return canonical(estimators)
 
     @model_validator(mode="after")
     def _coarse_and_fine(self) -> Self:
@@ -58,6 +61,18 @@ class MeasurementConfig(Config):
                 "lanczos_products is 1, expected at least 2 with a lanczos_coarse_fraction, one for each stage"
             )
         return self
+
+    def due(self, number: int) -> tuple[QuantityConfig, ...]:
+        """Returns the quantities that are measured at a record."""
+        if number % self.every:
+            return ()
+        every = {"algorithm1": self.algorithm1_every}
+        return tuple(each for each in self.estimators if number % every.get(each.name, each.every) == 0)
+
+    def at_every_record(self) -> Self:
+        """Returns the same measurement, with every quantity due at every record."""
+        estimators = tuple(each.model_copy(update={"every": 1}) for each in self.estimators)
+        return self.model_copy(update={"estimators": estimators, "every": 1, "algorithm1_every": 1})
 
 
 class TrialConfig(Config):
@@ -197,8 +212,16 @@ def _identity(config: BaseModel) -> dict[str, Any]:
         value = getattr(config, name)
         if not counts_for_identity(field) or (not field.is_required() and value == field.default):
             continue
-        content[name] = _identity(value) if isinstance(value, BaseModel) else value
+        content[name] = _identity_of(value)
     return content
+
+
+def _identity_of(value: Any) -> Any:
+    if isinstance(value, QuantityConfig):
+        return _identity(value) if value.settings else value.name
+    if isinstance(value, BaseModel):
+        return _identity(value)
+    return [_identity_of(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _flat(config: BaseModel, prefix: str = "", skip_defaults: bool = False) -> Iterator[tuple[str, Any]]:

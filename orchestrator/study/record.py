@@ -1,33 +1,19 @@
-"""The record of one moment of a trial. Its fields declare the key, unit, axis label and meaning of every quantity.
+"""The record of one moment of a trial. Its fields declare the quantities that every trial can have.
 
-MLflow keys, columns of tables and axis labels are derived from the fields of `Record`. A new quantity needs
-changes only in this file and in ``training/measurement/``.
+MLflow keys, columns of tables and axis labels are derived from these fields and from ``study/quantities``, which
+declares the quantities that a sweep file chooses.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from orchestrator.study.quantities.quantity import Quantity, is_reproducible
 
-@dataclass(frozen=True)
-class Quantity:
-    """One measured quantity: its MLflow key, unit, axis label and meaning."""
-
-    key: str
-    unit: str
-    label: str
-    meaning: str
-
-    @property
-    def column(self) -> str:
-        """The column of this quantity in tables. The key ``hessian/trace`` has the column ``hessian_trace``."""
-        return self.key.replace("/", "_")
-
-    @property
-    def reproducible(self) -> bool:
-        """Whether a rerun must return the same number. Times may differ."""
-        return not self.key.startswith("time/")
+Vector = tuple[float, ...] | Mapping[str, float]
+Value = float | Sequence[float] | Mapping[str, float] | None
+"""What a quantity returns: a scalar, a vector, a mapping by name, or None if it is not known."""
 
 
 def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> Any:
@@ -168,6 +154,18 @@ class Record:
         "z'(H - G)z of each probe z, with the Hessian H and the Gauss-Newton matrix G", default=(),
     )  # fmt: skip
 
+    time_per_quantity: Mapping[str, float] = _quantity(
+        "time/per_quantity", "s", "measuring time", "wall time of each quantity in a sweep file's estimators",
+        default_factory=dict,
+    )  # fmt: skip
+
+    scalars: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    """Values of quantities that are no fields, by key."""
+    raw: Mapping[str, Vector] = field(default_factory=dict, kw_only=True)
+    """Vectors of quantities that are no fields, by key."""
+    failures: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """Tracebacks of the user's own quantities that raised, by the name in the sweep file. Their values are missing."""
+
     def __post_init__(self) -> None:
         if self.epoch != self.epoch:  # not given
             object.__setattr__(self, "epoch", self.number)
@@ -185,18 +183,24 @@ class Record:
     def metrics(self) -> dict[str, float]:
         """The measured scalars by key."""
         values = {quantity.key: getattr(self, name) for name, quantity in _SCALARS.items()}
-        return {key: value for key, value in values.items() if value is not None}
+        return {**{key: value for key, value in values.items() if value is not None}, **self.scalars}
 
-    def vectors(self) -> dict[str, tuple[float, ...] | Mapping[str, float]]:
+    def vectors(self) -> dict[str, Vector]:
         """The measured vectors by key: tuples of raw samples, and mappings of parameter names to values."""
         values = {quantity.key: getattr(self, name) for name, quantity in _VECTORS.items()}
-        return {key: value for key, value in values.items() if value}
+        return {**{key: value for key, value in values.items() if value}, **self.raw}
+
+    def with_values(self, values: Mapping[str, Value]) -> "Record":
+        """Returns the record with the values of quantities, by key. None means not measured."""
+        known: dict[str, Any] = {_FIELDS[key]: value for key, value in values.items() if key in _FIELDS}
+        rest = {key: value for key, value in values.items() if key not in _FIELDS and value is not None}
+        scalars = {key: value for key, value in rest.items() if isinstance(value, float | int)}
+        raw = {key: _vector(value) for key, value in rest.items() if isinstance(value, Sequence | Mapping)}
+        return replace(self, **known, scalars={**self.scalars, **scalars}, raw={**self.raw, **raw})
 
     def reproducible(self) -> dict[str, Any]:
         """The scalars and vectors that a rerun must reproduce, by key. Times are excluded."""
-        quantities = {**_SCALARS, **_VECTORS}.items()
-        values = {quantity.key: getattr(self, name) for name, quantity in quantities if quantity.reproducible}
-        return {key: value for key, value in values.items() if value not in _NOTHING}
+        return {key: value for key, value in {**self.metrics(), **self.vectors()}.items() if is_reproducible(key)}
 
     def differences(self, other: "Record") -> dict[str, tuple[Any, Any]]:
         """The pairs of values, by key, that are not bit-identical in two records of one moment.
@@ -225,7 +229,13 @@ class Record:
         if "number" not in content:
             content = {"number": content["epoch"], **content}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in _NAMES}
+        if "raw" in values:
+            values["raw"] = {key: _vector(value) for key, value in values["raw"].items()}
         return cls(**values)
+
+
+def _vector(value: Sequence[float] | Mapping[str, float]) -> Vector:
+    return dict(value) if isinstance(value, Mapping) else tuple(value)
 
 
 _SINCE_0_2 = ("loss/test", "loss/ood")
@@ -239,5 +249,6 @@ _VECTORS: dict[str, Quantity] = {
     for f in sorted(_QUANTITIES, key=lambda f: f.default is MISSING)
     if f.default is not None
 }
+_FIELDS: dict[str, str] = {quantity.key: name for name, quantity in {**_SCALARS, **_VECTORS}.items()}
 SCALARS: tuple[Quantity, ...] = tuple(_SCALARS.values())
 VECTORS: tuple[Quantity, ...] = tuple(_VECTORS.values())

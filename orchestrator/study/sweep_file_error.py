@@ -105,6 +105,8 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list
             choices = chosen[:1]
             continue
         parts.append(part)
+        if part.isdecimal() and choices:  # a position in a list of these choices
+            continue
         owner = choices[0] if len(choices) == 1 else None
         choices = _members(owner, part)
     return parts, owner
@@ -122,7 +124,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     if get_origin(annotation) is Annotated:
         return models_in(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
+    if get_origin(annotation) in (Union, UnionType, tuple):
         return [model for member in get_args(annotation) for model in models_in(member)]
     return []
 

@@ -18,6 +18,7 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.sweep import manifest_content
 from orchestrator.store.trial_status import State
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import SCALARS
 from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.client import connect, reason
 from orchestrator.tracking.runs import artifacts, labels
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 POINTS_PER_REQUEST = 25_000  # limit of an MLflow server
 RUNS_PER_REQUEST = 100  # MLflow's limit
+_KEYS = frozenset(quantity.key for quantity in SCALARS)
 Point = tuple[str, str, int, float]  # run, key, step, value
 
 
@@ -108,15 +110,17 @@ def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points:
     if empty := [step for step, number in numbers.items() if not values[number]]:
         raise TrackerContentError(f"run {run.run_id} lacks {what} {empty[0]}; delete the run, then {_ship('SWEEP')}")
     tags = run.tags
+    again = {tag.removeprefix(labels.MEASURED_AGAIN) for tag in tags if tag.startswith(labels.MEASURED_AGAIN)}
     begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags describe the sweep's driver
     vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_EPOCH in tags else {}
     return TrialFacts(
         config,
         _state(run),
-        {number: _columns(row) for number, row in values.items()},
+        {number: _columns(row, again) for number, row in values.items()},
         {number: row for number, row in vectors.items() if number in values},
         int(tags[labels.STEPS_PER_EPOCH]) if labels.STEPS_PER_EPOCH in tags else None,
         failure=tags.get(labels.FAILURE),
+        missing_quantities=tags.get(labels.MISSING_QUANTITIES),
         commit=tags.get("mlflow.source.git.commit") if begun else None,
         host=tags.get("host") if begun else None,
         processor=tags.get("processor") if begun else None,
@@ -131,12 +135,13 @@ def _state(run: TrackedRun) -> State:
     return State.RUNNING if run.status == "RUNNING" else State.PENDING
 
 
-def _columns(row: dict[str, float]) -> dict[str, float]:
+def _columns(row: dict[str, float], labels_again: set[str]) -> dict[str, float]:
     """Returns columns for keys such as ``hessian/trace``, and ``fraction-0.5/hessian/trace`` of a remeasurement."""
-    found = scalar_columns(row)
-    for label in dict.fromkeys(key.partition("/")[0] for key in row if key.count("/") > 1):
-        again = {key.removeprefix(f"{label}/"): value for key, value in row.items() if key.startswith(f"{label}/")}
-        found |= scalar_columns(again, label)
+    found: dict[str, float] = {}
+    for key, value in row.items():
+        label, _, rest = key.partition("/")
+        again = label in labels_again or rest in _KEYS  # a killed shipper may not have set the tag of the label
+        found |= scalar_columns({rest: value}, label) if again else scalar_columns({key: value})
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch import nn
+from torch import nn, optim
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.model_config import TorchvisionConfig
@@ -27,6 +27,7 @@ from orchestrator.training.data.stand_in import probe_data
 from orchestrator.training.evaluation import evaluate
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss
+from orchestrator.training.measurement.context import Training
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.measurement_check import check_measurement
 from orchestrator.training.models.user_code import NETWORK
@@ -88,9 +89,7 @@ def _held_out(config: TrialConfig, number: int) -> bool:
 
 def due_measurement(measurement: MeasurementConfig, number: int) -> MeasurementConfig:
     """Returns the measurement config of a measured record with only the estimators that are due."""
-    skipped = "algorithm1" if number % measurement.algorithm1_every else None
-    estimators = tuple(name for name in measurement.estimators if name != skipped)
-    return measurement.model_copy(update={"estimators": estimators, "every": 1, "algorithm1_every": 1})
+    return measurement.model_copy(update={"estimators": measurement.due(number)}).at_every_record()
 
 
 def cost_key(config: Any) -> str:
@@ -177,9 +176,11 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
     The time of two chunks determines how many chunks are used.
     """
     settings = part.config.measurement
-    model = _trained_model(part.config, device).eval()
+    model, optimizer = _trained_model(part.config, device)
+    model.eval()
     inputs, targets = data.measurement_subset(settings.fraction)
     loss = build_loss(part.config.loss, data)
+    training = Training(part.config, optimizer, data)
     chunk = Measurement(settings, 0, inputs, targets, loss).chunk_size(model)
 
     def seconds(images: int) -> float:
@@ -189,7 +190,7 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
         record = Record(number=part.number, timestamp_ms=0, loss_train=1.0)
-        return measurement.complete(record, model).time_measure_seconds or 0.0
+        return measurement.complete(record, model, training).time_measure_seconds or 0.0
 
     images = min(len(inputs), 2 * chunk)
     taken = seconds(images)
@@ -200,18 +201,19 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
 
 
 @functools.lru_cache(maxsize=1)
-def _trained_model(config: TrialConfig, device: torch.device) -> nn.Module:
-    """Returns the model after `_TRAINED_STEPS` training steps, or the untrained model if training diverges."""
+def _trained_model(config: TrialConfig, device: torch.device) -> tuple[nn.Module, optim.Optimizer]:
+    """Returns model and optimizer after `_TRAINED_STEPS` training steps, or untrained ones if training diverges."""
     data = probe_data(config.data, device)
     model = fitting_model(config, data).to(device)
     untrained = copy.deepcopy(model)
+    fresh = build_optimizer(config.optimizer, untrained.parameters())
     optimizer = build_optimizer(config.optimizer, model.parameters())
     if config.batch_size == "full":  # steps on full batches would take too long
         config = config.model_copy(update={"batch_size": _SMALL_BATCH})
     images = _TRAINED_STEPS * config.images_per_batch(len(data.train))
     train_epoch(model, optimizer, data.first(images, 1, 1), config, 1)
     finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-    return model if finite else untrained
+    return (model, optimizer) if finite else (untrained, fresh)
 
 
 def _mean_seconds(run: Callable[[], object], device: torch.device, warm_ups: int) -> float:

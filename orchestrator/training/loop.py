@@ -15,6 +15,7 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images.augmentation import check_augmentation
 from orchestrator.training.evaluation import check_stop, evaluate
 from orchestrator.training.loss import build_loss
+from orchestrator.training.measurement.context import Training
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.checks import check_batches
@@ -50,6 +51,7 @@ def train(
     subset = data.measurement_subset(config.measurement.fraction)
     loss = build_loss(config.loss, data)
     measurement = Measurement(config.measurement, config.seed, *subset, loss)
+    training = Training(config, optimizer, data)
     start = None if checkpoint is None else restore(checkpoint, model, optimizer)
     trainer = _trainer(model, optimizer, data, config, start)
     for number in range(start.number + 1 if start else 0, config.records + 1):
@@ -61,7 +63,8 @@ def train(
             _synchronize(device)
             seconds = time.perf_counter() - started if number > 0 else 0.0
             record = evaluate(model, data, subset, number, loss, held_out=number % config.evaluate_every == 0)
-        record = measurement.complete(replace(record, epoch=epoch, step=last, time_train_seconds=seconds), model)
+        record = replace(record, epoch=epoch, step=last, time_train_seconds=seconds)
+        record = measurement.complete(record, model, training)
         record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
         yield TrainedRecord(record, snapshot(Moment(number, last, trainer.noise, epoch), model, optimizer))
         if record.diverged or config.ends_at(record):

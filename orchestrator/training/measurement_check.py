@@ -5,11 +5,14 @@ from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.model_config import Model, TorchvisionConfig
+from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import Record
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss
+from orchestrator.training.measurement.context import Training
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.models.user_code import NETWORK
+from orchestrator.training.optimizers.build import build_optimizer
 
 _SAMPLES = 4
 """The number of samples on which the estimators test that samples do not influence each other."""
@@ -18,8 +21,12 @@ _SMALLEST = {"lanczos_products": 2, "algorithm1_iterations": 1, "algorithm1_prob
 
 
 def shortened(measurement: MeasurementConfig) -> MeasurementConfig:
-    """Returns a measurement by the same estimators with few products. Equal results need to be tried only once."""
-    return measurement.model_copy(update={"fraction": 1.0, "every": 1, "algorithm1_every": 1, **_SMALLEST})
+    """Returns a measurement of the same quantities with few products. Equal results need to be tried only once.
+
+    The user's own quantities are left out. If one raises, only its values are missing.
+    """
+    built_in = tuple(each for each in measurement.estimators if not isinstance(each, OwnQuantityConfig))
+    return measurement.at_every_record().model_copy(update={"fraction": 1.0, "estimators": built_in, **_SMALLEST})
 
 
 def check_measurement(config: TrialConfig, model: nn.Module, loss: Loss, data: DataSplits) -> None:
@@ -36,14 +43,16 @@ def check_measurement(config: TrialConfig, model: nn.Module, loss: Loss, data: D
             derivative, or samples influence each other. Names the network, the reason and the fix.
         UserCodeError: if the user's own network raises another error while it is measured.
     """
-    inputs, targets = data.first(_SAMPLES, 0, 0).measurement_subset(1.0)
+    few = data.first(_SAMPLES, 0, 0)
+    inputs, targets = few.measurement_subset(1.0)
+    training = Training(config, build_optimizer(config.optimizer, model.parameters()), few)
     measurement = Measurement(shortened(config.measurement), config.seed, inputs, targets, loss)
-    training = model.training
+    mode = model.training
     with torch.no_grad():
         value = float(loss.mean(model.eval()(inputs), targets))
-    model.train(training)
+    model.train(mode)
     try:
-        measurement.complete(Record(0, timestamp_ms=0, loss_train=value), model)
+        measurement.complete(Record(0, timestamp_ms=0, loss_train=value), model, training)
     except ValueError as error:
         raise ValueError(f"{_name(config.model)} cannot be measured: {error}{_fix(config.model)}") from error
     except Exception:

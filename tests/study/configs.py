@@ -5,7 +5,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from orchestrator.study.config import Estimator, MeasurementConfig, TrialConfig
+from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.data_config import AugmentationConfig, DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.study.model_config import (
     Activation,
@@ -31,6 +31,8 @@ from orchestrator.study.optimizer_config import (
     SgdConfig,
     StepSchedule,
 )
+from orchestrator.study.quantities.catalogue import BUILT_IN
+from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
 from orchestrator.study.stop_config import StopConfig
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
@@ -176,11 +178,18 @@ schedules = st.one_of(
         factor=st.floats(min_value=0, max_value=1, exclude_min=True),
     ),
 )
+_quantities = st.one_of(
+    *(
+        st.builds(kind, name=st.just(name), every=st.just(1) if name == "algorithm1" else _count)
+        for name, kind in BUILT_IN.items()
+    ),
+    st.builds(OwnQuantityConfig, name=st.just("my_quantities:scale"), every=_count, power=st.integers()),
+)
 measurements = st.builds(
     MeasurementConfig,
     fraction=st.floats(min_value=0, max_value=1, exclude_min=True),
-    estimators=st.lists(st.sampled_from(get_args(Estimator)), unique=True)
-    .filter(lambda names: not {"exact_trace", "sampled_trace"} <= set(names))
+    estimators=st.lists(_quantities, unique_by=lambda quantity: quantity.name)
+    .filter(lambda found: not {"exact_trace", "sampled_trace"} <= {quantity.name for quantity in found})
     .map(tuple),
     every=_count,
     lanczos_products=st.integers(min_value=2, max_value=10**6),

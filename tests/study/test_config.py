@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.fields import counts_for_identity
 from orchestrator.study.overrides import put
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.yaml_file import parse_value
 from tests.study.configs import MINIMAL, config, leaves, trials, with_field
 
@@ -155,7 +156,7 @@ def test_the_notation_of_a_number_does_not_change_the_id() -> None:
 
 def test_the_order_of_estimators_does_not_change_the_id() -> None:
     one = config(measurement={"estimators": ["algorithm1", "lanczos"]})
-    assert one.measurement.estimators == ("lanczos", "algorithm1")
+    assert one.measurement.estimators == estimators_named("lanczos", "algorithm1")
     assert one.trial_id == config().trial_id
 
 
@@ -206,7 +207,7 @@ OTHER: dict[str, Any] = {
     "loss.factor": 1.0,
     "batch_size": 65,
     "measurement.fraction": 0.2,
-    "measurement.estimators": ("lanczos",),
+    "measurement.estimators": estimators_named("lanczos"),
     "measurement.every": 2,
     "measurement.lanczos_products": 11,
     "measurement.lanczos_coarse_fraction": 0.1,

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.sweep import Resources, load_sweep
 from tests.study.sweep_files import (
     BASE,
@@ -54,7 +55,7 @@ def test_a_list_for_a_key_with_a_list_is_one_value(write: Write, grid: str) -> N
     overrides = [f"model={own}", "model.widths=[1, 2]", "measurement.estimators=[lanczos, exact_trace]"]
     trials = load_sweep(write(BASE + grid), overrides).trials
     assert len(trials) == (2 if grid else 1)
-    assert {t.measurement.estimators for t in trials} == {("lanczos", "exact_trace")}
+    assert {t.measurement.estimators for t in trials} == {estimators_named("lanczos", "exact_trace")}
     assert {str(t.flat()["model.widths"]) for t in trials} == {"[1, 2]"}
 
 
@@ -71,7 +72,7 @@ def test_an_override_of_a_whole_optimizer(write: Write) -> None:
 
 def test_an_override_of_a_list_valued_field(write: Write) -> None:
     (trial,) = load_sweep(write(BASE), ["measurement.estimators=[lanczos]"]).trials
-    assert trial.measurement.estimators == ("lanczos",)
+    assert trial.measurement.estimators == estimators_named("lanczos")
 
 
 @pytest.mark.parametrize("overrides", [["resources.cpu=3", "resources.gpu=0.5"], ["resources={cpu: 3, gpu: 0.5}"]])

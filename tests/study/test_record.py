@@ -56,7 +56,7 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
 
 def test_every_quantity_has_a_unique_key_and_a_description() -> None:
     quantities = [*SCALARS, *VECTORS]
-    assert len(quantities) == len(fields(Record)) - 4, "every field but the moment and its time is a quantity"
+    assert len(quantities) == len(fields(Record)) - 7, "every field but the moment, its time, and values by key"
     assert len({quantity.key for quantity in quantities}) == len(quantities)
     assert len({quantity.column for quantity in quantities}) == len(quantities)
     assert all(q.unit and q.label and q.meaning and q.key.count("/") == 1 for q in quantities)
@@ -65,7 +65,7 @@ def test_every_quantity_has_a_unique_key_and_a_description() -> None:
 def test_columns_are_named_like_fields() -> None:
     names = [field.name for field in fields(Record) if field.metadata]
     assert sorted(quantity.column for quantity in (*SCALARS, *VECTORS)) == sorted(names)
-    assert VECTORS[-1].key == "trace/per_parameter", "mappings are last, so that tables keep the order of columns"
+    assert VECTORS[-1].key == "time/per_quantity", "mappings are last, so that tables keep the order of columns"
 
 
 def test_metrics_and_vectors_use_keys() -> None:

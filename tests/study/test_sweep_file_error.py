@@ -107,8 +107,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "estimator": (
         BASE + "  measurement: {estimators: [lanczoz]}",
         [
-            "trial.measurement.estimators.0 = 'lanczoz': unknown name; did you mean 'lanczos'?"
-            " valid here: algorithm1, exact_trace, lanczos, sampled_trace"
+            "trial.measurement.estimators.0.name = 'lanczoz': unknown name; did you mean 'lanczos'?"
+            " valid here: algorithm1, exact_trace, gradient_curvature, lanczos, package.module:name, sampled_trace"
         ],
     ),
     "estimator twice": (

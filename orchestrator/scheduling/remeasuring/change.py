@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.study.config import Estimator, MeasurementConfig
+from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.overrides import parse_overrides, put
+from orchestrator.study.quantities.catalogue import BUILT_IN
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 
@@ -26,7 +28,7 @@ class MeasurementChange:
 
     def apply(self, measurement: MeasurementConfig) -> MeasurementConfig:
         """Returns a trial's measurement with the change applied. Every estimator runs on every measured checkpoint."""
-        return self._changed(measurement).model_copy(update=dict.fromkeys(_EVERY, 1))
+        return self._changed(measurement).at_every_record()
 
     def changes(self, measurement: MeasurementConfig) -> bool:
         """Returns whether the change affects this measurement."""
@@ -114,9 +116,16 @@ def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]
 
 def _effective(measurement: MeasurementConfig) -> dict[str, Any]:
     """Returns the settings of the estimators in use."""
-    unused = tuple(f"{name}_" for name in get_args(Estimator) if name not in measurement.estimators)
+    used = {each.name for each in measurement.estimators}
+    unused = tuple(f"{name}_" for name in BUILT_IN if name not in used)
     return {name: value for name, value in measurement if not name.startswith(unused)}
 
 
 def _text(value: object) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """Returns a text for the name of a folder and the key of a metric."""
+    if isinstance(value, tuple | list):
+        return "-".join(map(_text, value))
+    if isinstance(value, QuantityConfig):
+        settings = [f"{key}-{_text(setting)}" for key, setting in value.settings.items()]
+        return "-".join([value.name.replace(":", "."), *settings])
+    return str(value)

@@ -15,6 +15,7 @@ from orchestrator.tracking.runs.tracked_run import TrackedRun
 
 CURVATURE = "curvature.json"
 TRACEBACK = "traceback.txt"
+MISSING_QUANTITIES = "missing_quantities.txt"
 MANIFEST = "manifest.json"
 GALLERY = "gallery.json"
 PATCH = "uncommitted.patch"

@@ -19,6 +19,7 @@ TRIAL_ID = "trial_id"
 KIND = "kind"
 OUTCOME = "outcome"
 FAILURE = "failure"
+MISSING_QUANTITIES = "missing_quantities"  # the user's own quantities that raised
 DATA_DIGEST = "data_digest"
 UNCOMMITTED = "uncommitted"  # first digits of the digest of the uncommitted changes; the patch is an artifact
 ATTEMPTS = "attempts"  # number of attempts if more than one; the artifact attempts.json lists them

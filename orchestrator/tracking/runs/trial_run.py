@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from orchestrator.store.files.commit import Commit
+from orchestrator.store.missing_quantities import missing_quantities
 from orchestrator.store.provenance.redaction import failure_line, redacted
 from orchestrator.store.trial import first_missing
 from orchestrator.store.trial_status import State
@@ -100,8 +101,7 @@ def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
         return
     tags = {labels.OUTCOME: outcome.value}
     if trial.status.epoch >= 0:
-        epoch = str(trial.status.epoch)
-        tags |= run.upload_version(labels.CURVATURE_EPOCH, epoch, lambda: {artifacts.CURVATURE: _curvature(trial)})
+        tags |= _upload_vectors(run, trial)
     if outcome is State.FAILED:
         tags |= _upload_traceback(run, trial)
     else:
@@ -132,9 +132,19 @@ def _read_until_damage(trial: StoredTrial, epochs: list[int]) -> tuple[list[Comm
     return commits, None
 
 
-def _curvature(trial: StoredTrial) -> str:
-    epochs = (epoch for epoch in trial.epochs if epoch <= trial.config.records)
-    return artifacts.curvature_json(_read(trial, epoch).record for epoch in epochs)
+def _upload_vectors(run: TrackedRun, trial: StoredTrial) -> dict[str, str]:
+    """Uploads the raw samples and the tracebacks of quantities that raised. Returns the tags that describe both."""
+    last = str(trial.status.epoch)
+    if run.tags.get(labels.CURVATURE_EPOCH) == last:
+        return {}
+    records = [_read(trial, number).record for number in trial.epochs if number <= trial.config.records]
+    run.upload(artifacts.CURVATURE, artifacts.curvature_json(records))
+    tags = {labels.CURVATURE_EPOCH: last}
+    if failed := missing_quantities(records):
+        tracebacks = {name: text for record in records for name, text in record.failures.items()}
+        run.upload(artifacts.MISSING_QUANTITIES, redacted("\n".join(tracebacks.values())))
+        tags[labels.MISSING_QUANTITIES] = failed
+    return tags
 
 
 def _upload_traceback(run: TrackedRun, trial: StoredTrial) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Curvature estimates after an epoch. The only package that calls the estimators."""
+"""The quantities measured at a record, one file each. The only package that calls the estimators."""

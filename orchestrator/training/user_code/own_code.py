@@ -48,7 +48,8 @@ def named_modules(config: TrialConfig) -> set[str]:
 
 def own_names(config: TrialConfig) -> list[str]:
     """Returns the names of the user's own code in a trial, such as ``my_nets:Net``."""
-    names = (value for key, value in config.flat().items() if key.rpartition(".")[2] == "name")
+    names = [value for key, value in config.flat().items() if key.rpartition(".")[2] == "name"]
+    names += [estimator.name for estimator in config.measurement.estimators]
     return [name for name in names if isinstance(name, str) and is_own(name)]
 
 

@@ -3,12 +3,12 @@
 import itertools
 import re
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 
 from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change, with_resources
-from orchestrator.study.config import Estimator, MeasurementConfig
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.study.sweep_file_error import SweepFileError
 from tests.training.trials import small_trial
@@ -135,10 +135,13 @@ def test_all_errors_are_reported_together_as_in_a_sweep_file() -> None:
         read_change(overrides, sweep({}, {"lanczos_products": 7}))  # two measurements, but each problem is listed once
     header, *problems = str(caught.value).splitlines()
     assert header == "--set: 4 problems, nothing was started"
-    estimators, fields = ", ".join(sorted(get_args(Estimator))), ", ".join(sorted(MeasurementConfig.model_fields))
+    estimators, fields = (
+        ", ".join(sorted([*BUILT_IN, "package.module:name"])),
+        ", ".join(sorted(MeasurementConfig.model_fields)),
+    )
     assert problems == [
         "  measurement.fraction = 2: must be less than or equal to 1",
-        f"  measurement.estimators.1 = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
+        f"  measurement.estimators.1.name = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
         f"  measurement.lanczos_product = 3: unknown key; did you mean 'lanczos_products'? valid here: {fields}",
         "  measurement.algorithm1_every = 5: must be 1, since every estimator runs on every measured epoch; "
         "choose epochs with --every K",

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from estimators import dense_hessian
-from orchestrator.study.config import Estimator, MeasurementConfig
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.training.measurement.measurement import Measurement
 
@@ -73,7 +74,8 @@ def test_estimates_agree_with_the_dense_hessian(model: nn.Module, data: tuple[Te
 
 def test_record_contains_raw_samples_and_number_of_products(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     record = Measurement(MeasurementConfig(), 0, *data).complete(RECORD, model)
-    assert [len(v) for v in record.vectors().values()] == [10, 10, 10]
+    assert [len(v) for key, v in record.vectors().items() if not key.startswith("time/")] == [10, 10, 10]
+    assert set(record.time_per_quantity) == {"lanczos", "algorithm1"}
     assert record.hessian_products == 30
     assert record.algorithm1_rayleigh_quotients[-1] == record.algorithm1_max_eigenvalue
     assert sum(record.algorithm1_trace_samples) / 10 == pytest.approx(record.algorithm1_trace)
@@ -90,7 +92,7 @@ def test_algorithm1_runs_every_n_epochs(model: nn.Module, data: tuple[Tensor, Te
 
 
 def test_algorithm1_alone_estimates_lambda_max_unless_negative(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
-    config = MeasurementConfig(estimators=("algorithm1",), algorithm1_iterations=30)
+    config = MeasurementConfig(estimators=estimators_named("algorithm1"), algorithm1_iterations=30)
     record = Measurement(config, 0, *data).complete(RECORD, model)
     assert record.hessian_lambda_min is None
     assert record.algorithm1_max_eigenvalue is not None
@@ -99,12 +101,10 @@ def test_algorithm1_alone_estimates_lambda_max_unless_negative(model: nn.Module,
 
 
 @pytest.mark.parametrize("estimator", ["exact_trace", "sampled_trace"])
-def test_trace_of_a_relu_network_without_probes(
-    estimator: Estimator, model: nn.Module, data: tuple[Tensor, Tensor]
-) -> None:
+def test_trace_of_a_relu_network_without_probes(estimator: str, model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     model.double().eval()
     inputs, targets = data[0].double(), data[1]
-    config = MeasurementConfig(estimators=(estimator, "algorithm1"))
+    config = MeasurementConfig(estimators=estimators_named(estimator, "algorithm1"))
     record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
     diagonal = dense_hessian(model, cross_entropy, (inputs, targets)).diagonal()
     parts = diagonal.split([parameter.numel() for parameter in model.parameters()])
@@ -130,7 +130,7 @@ def test_the_trace_of_a_network_that_is_not_piecewise_linear(data: tuple[Tensor,
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     inputs, targets = data[0].double(), data[1]
-    config = MeasurementConfig(estimators=("exact_trace",))
+    config = MeasurementConfig(estimators=estimators_named("exact_trace"))
     record = Measurement(config, 0, inputs, targets).complete(RECORD, model)
     trace = float(dense_hessian(model, cross_entropy, (inputs, targets)).trace())
     assert record.hessian_trace is not None
@@ -146,7 +146,7 @@ def test_the_trace_of_a_network_that_is_not_piecewise_linear(data: tuple[Tensor,
 
 def test_lanczos_stops_at_the_tolerance(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     inputs, targets = data[0].double(), data[1]
-    config = MeasurementConfig(estimators=("lanczos",), lanczos_products=50, lanczos_tolerance=0.1)
+    config = MeasurementConfig(estimators=estimators_named("lanczos"), lanczos_products=50, lanczos_tolerance=0.1)
     record = Measurement(config, 0, inputs, targets).complete(RECORD, model.double())
     assert record.hessian_products is not None
     assert record.hessian_products < 30
@@ -186,7 +186,7 @@ from orchestrator.training.models.signature import Signature
 
 torch.set_num_threads(1)
 model = build_model(CnnConfig(name="cnn"), Signature((3, 32, 32), 10), seed=0)
-config = MeasurementConfig(estimators=("lanczos",), lanczos_products=2)
+config = MeasurementConfig.model_validate({"estimators": ["lanczos"], "lanczos_products": 2})
 measurement = Measurement(config, 0, torch.randn(500, 3, 32, 32), torch.randint(10, (500,)))
 
 def resident():

@@ -1,0 +1,52 @@
+"""All quantities: the names in sweep files, and the declaration of each recorded key."""
+
+from typing import TYPE_CHECKING, Annotated, get_args
+
+from pydantic import BeforeValidator, Discriminator, Tag
+
+from orchestrator.study.quantities.established import (
+    Algorithm1Config,
+    ExactTraceConfig,
+    LanczosConfig,
+    SampledTraceConfig,
+)
+from orchestrator.study.quantities.gradient_curvature import GradientCurvatureConfig
+from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.quantities.quantity import Quantity
+from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.user_code_config import OWN_CODE, named, tag
+
+BuiltIn = (
+    Annotated[LanczosConfig, Tag("lanczos")]
+    | Annotated[ExactTraceConfig, Tag("exact_trace")]
+    | Annotated[SampledTraceConfig, Tag("sampled_trace")]
+    | Annotated[Algorithm1Config, Tag("algorithm1")]
+    | Annotated[GradientCurvatureConfig, Tag("gradient_curvature")]
+)
+if TYPE_CHECKING:
+    Estimator = QuantityConfig
+else:
+    Estimator = Annotated[
+        BuiltIn | Annotated[OwnQuantityConfig, Tag(OWN_CODE)], Discriminator(tag), BeforeValidator(named)
+    ]
+    """Quantities: built in, or a function of the user. A mapping with a name and settings, or only the name."""
+
+BUILT_IN: dict[str, type[QuantityConfig]] = {
+    member.__metadata__[0].tag: member.__origin__ for member in get_args(BuiltIn)
+}
+"""Built-in quantities by name, in the order in which trial ids list them."""
+DECLARED: tuple[Quantity, ...] = tuple(quantity for kind in BUILT_IN.values() for quantity in kind.quantities)
+"""The declared quantities that are no fields of `Record`."""
+
+
+def estimators_named(*names: str) -> tuple[QuantityConfig, ...]:
+    """Returns the built-in quantities of these names with default settings."""
+    return tuple(BUILT_IN[name](name=name) for name in names)
+
+
+def canonical(estimators: tuple[QuantityConfig, ...]) -> tuple[QuantityConfig, ...]:
+    """Returns the estimators in a fixed order, because the order in a sweep file has no effect."""
+    order = list(BUILT_IN)
+    known = [each for each in estimators if each.name in BUILT_IN]
+    own = [each for each in estimators if each.name not in BUILT_IN]
+    return (*sorted(known, key=lambda each: order.index(each.name)), *sorted(own, key=lambda each: each.name))

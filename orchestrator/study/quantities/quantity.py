@@ -1,0 +1,50 @@
+"""The declaration of a recorded quantity: its key, unit, axis label and meaning."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One measured quantity, or a family of them whose key has a placeholder, as in ``hessian/lambda_{i}``."""
+
+    key: str
+    """The key in MLflow and in records."""
+    unit: str
+    label: str
+    """Axis label in matplotlib's notation. It may contain the placeholders of the key."""
+    meaning: str
+    error: str = ""
+    """The key that contains the error, or ``exact``; empty if the quantity is an error or has none."""
+
+    @property
+    def column(self) -> str:
+        """The column of this quantity in tables. The key ``hessian/trace`` has the column ``hessian_trace``."""
+        return column_of(self.key)
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether a rerun must return the same number. Times may differ."""
+        return is_reproducible(self.key)
+
+    def member(self, column: str) -> Self | None:
+        """The quantity in a column; None if the column does not belong to this quantity or family."""
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(self.column))
+        found = re.fullmatch(pattern, column)
+        if found is None:
+            return None
+        filled = {name: getattr(self, name) for name in ("key", "label", "meaning", "error")}
+        for place, value in found.groupdict().items():
+            filled = {name: text.replace(f"{{{place}}}", value) for name, text in filled.items()}
+        return replace(self, **filled)
+
+
+def column_of(key: str) -> str:
+    """The column of a key in tables."""
+    return key.replace("/", "_")
+
+
+def is_reproducible(key: str) -> bool:
+    """Whether a rerun must return the same number for a key."""
+    return not key.startswith("time/")

@@ -1,0 +1,85 @@
+"""What a quantity can use when it is measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn, optim
+
+from estimators import HessianOperator, LanczosResult, lanczos
+from orchestrator.study.config import MeasurementConfig, TrialConfig
+from orchestrator.study.record import Value
+from orchestrator.training.data.data_splits import DataSplits
+from orchestrator.training.loss import Loss
+from orchestrator.training.streams import stream
+
+Values = Mapping[str, Value]
+"""The values of a quantity, by key."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The training that a measurement interrupts."""
+
+    config: TrialConfig
+    optimizer: optim.Optimizer
+    data: DataSplits
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A record of a trial, at which quantities are measured. The model is in eval mode and must not be changed."""
+
+    model: nn.Module
+    loss: Loss
+    """The loss of the trial, as a mean and as a sum over samples."""
+    inputs: Tensor
+    """The inputs [n, ...] of the measurement subset, on the model's device."""
+    targets: Tensor
+    """Their targets [n, ...]."""
+    operator: HessianOperator
+    """The Hessian of the mean loss over the measurement subset."""
+    measurement: MeasurementConfig
+    seed: int
+    """The seed of the trial."""
+    number: int
+    """The number of the record."""
+    step: int
+    """Optimizer steps before the record."""
+    training: Training | None = None
+    """The training of which this is a record; None if only a model is measured."""
+
+    def stream(self, purpose: str) -> torch.Generator:
+        """Returns a random generator for this record and purpose, on the CPU. Draws for one purpose affect no other."""
+        return stream(self.seed, purpose, self.number)
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient [size] of the mean loss."""
+        return self.operator.gradient()
+
+    @cached_property
+    def lanczos(self) -> LanczosResult:
+        """The result of Lanczos iteration with the settings of the measurement. All quantities share it."""
+        return lanczos(
+            self.operator,
+            self.measurement.lanczos_products,
+            tolerance=self.measurement.lanczos_tolerance,
+            generator=self.stream("lanczos start"),
+            coarse_fraction=self.measurement.lanczos_coarse_fraction or None,
+        )
+
+    def required_training(self, quantity: str) -> Training:
+        """Returns the training.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.training is None:
+            raise ValueError(f"{quantity} needs the optimizer and the data of a trial, and only a model is measured")
+        return self.training
+
+
+Measure = Callable[..., Values]
+"""Measures a quantity: ``measure(context, settings)``."""

@@ -1,0 +1,126 @@
+"""Quantities that the user's own functions measure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.catalogue import DECLARED
+from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.quantities.quantity import column_of
+from orchestrator.study.record import SCALARS, VECTORS, Value
+from orchestrator.training.measurement.context import Context, Values
+from orchestrator.training.user_code.extension_point import ExtensionPoint, UserCodeError, check_arguments
+
+QUANTITY = ExtensionPoint("quantity", None, "a function measure(context)")
+_KEY = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
+_TAKEN = (*SCALARS, *VECTORS, *DECLARED)
+
+
+def check_own_quantities(measurement: MeasurementConfig) -> None:
+    """Checks that the user's functions exist and take their settings.
+
+    Raises:
+        ValueError: if one does not.
+        UserCodeError: if a module raises.
+    """
+    for config in measurement.estimators:
+        if isinstance(config, OwnQuantityConfig):
+            function = QUANTITY.find(config.name)
+            check_arguments(f"quantity {config.name!r}", function, (None,), config.arguments)
+
+
+def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
+    """Returns the values of the user's function. Restores weights, gradients and random streams that it changed.
+
+    Raises:
+        ValueError: if the function does not exist, changed the model or returned something else than values by key.
+        UserCodeError: if the function raises.
+    """
+    function = QUANTITY.find(config.name)
+    optimizer = context.training.optimizer if context.training else None
+    errors = QUANTITY.errors(config.name, f"called at record {context.number}")
+    with _training_unchanged(config.name, context.model, optimizer), errors:
+        found = function(context, **config.arguments)
+    if not isinstance(found, Mapping):
+        found = {config.name.partition(":")[2]: found}
+    return {_checked_key(config.name, key): _value(config.name, key, value) for key, value in found.items()}
+
+
+def _checked_key(name: str, key: object) -> str:
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or key.startswith("system/"):
+        raise ValueError(
+            f"quantity {name!r} returned the key {key!r}, expected letters, digits, '_', '-' and '.', with at most one "
+            "'/': for example noise/scale"
+        )
+    if any(quantity.member(column_of(key)) for quantity in _TAKEN):
+        raise ValueError(f"quantity {name!r} returned {key!r}, the key of a built-in quantity: choose another key")
+    return key
+
+
+def _value(name: str, key: str, value: object) -> Value:
+    """Returns a scalar, a vector or a mapping of Python floats."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, Mapping):
+            return {str(part): _number(number) for part, number in value.items()}
+        if isinstance(value, Tensor) and value.ndim:
+            value = value.detach().tolist()
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return tuple(map(_number, value))
+        return _number(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"quantity {name!r} returned {value!r:.60} for {key}, expected a number, a list or a mapping of numbers"
+        ) from None
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+@contextmanager
+def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer | None) -> Iterator[None]:
+    """Restores the state of the training on exit.
+
+    Raises:
+        UserCodeError: if the state differs. It is restored before.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    for state in optimizer.state.values() if optimizer else ():
+        tensors += [value for value in state.values() if isinstance(value, Tensor)]
+    copies = [tensor.detach().clone() for tensor in tensors]
+    gradients = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    streams = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if tensors and tensors[0].is_cuda else []
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        changed = [(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True) if not _same(tensor, copy)]
+        with torch.no_grad():
+            for tensor, copy in changed:
+                tensor.copy_(copy)
+        for parameter, gradient, required in gradients:
+            parameter.grad = gradient
+            parameter.requires_grad_(required)
+        for module, training in modes:
+            module.training = training
+        torch.set_rng_state(streams)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+    if changed:
+        raise UserCodeError(
+            f"quantity {name!r} changed weights, buffers or the optimizer's state, which were restored: work on a "
+            "copy, for example copy.deepcopy(context.model)"
+        )
+
+
+def _same(tensor: Tensor, copy: Tensor) -> bool:
+    return bool(torch.equal(tensor, copy) or ((tensor == copy) | (tensor.isnan() & copy.isnan())).all())

@@ -1,0 +1,18 @@
+"""The trace of the Hessian. Piecewise linear networks, such as the paper's, need no probes."""
+
+from estimators import hessian_trace
+from orchestrator.study.quantities.established import ExactTraceConfig, SampledTraceConfig
+from orchestrator.training.measurement.context import Context, Values
+
+
+def measure_trace(context: Context, settings: ExactTraceConfig | SampledTraceConfig) -> Values:
+    """Returns the trace with its standard error, and the contribution of every parameter."""
+    sampled = isinstance(settings, SampledTraceConfig)
+    trace = hessian_trace(context.operator, sampled=sampled, generator=context.stream("trace signs"))
+    return {
+        "hessian/trace": trace.value,
+        "hessian/trace_standard_error": trace.standard_error,
+        "hessian/gauss_newton_trace": None if trace.gauss_newton_trace.exact else trace.gauss_newton,
+        "trace/per_parameter": dict(trace.gauss_newton_trace.per_parameter),
+        "trace/samples": tuple(trace.samples),
+    }
