@@ -103,7 +103,7 @@ def test_every_model_is_measured_once_for_each_choice_of_estimators(monkeypatch:
     measured: list[tuple[str, tuple[str, ...]]] = []
 
     def counted(config: TrialConfig, *rest: Any) -> None:
-        measured.append((config.model.name, config.measurement.estimators))
+        measured.append((config.model.name, tuple(each.name for each in config.measurement.estimators)))
         check_measurement(config, *rest)
 
     monkeypatch.setattr(orchestrator.preparation, "check_measurement", counted)

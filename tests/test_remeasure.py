@@ -9,6 +9,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.data.datasets import load_data
@@ -80,7 +81,7 @@ def test_unchanged_settings_give_bit_identical_results(trained) -> None:  # type
 def test_result_equals_that_of_a_trial_trained_with_these_settings(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Measuring does not affect training, so a trial with this measurement is an oracle for the new fraction."""
     config, _ = trained
-    measurement = changed(0.3, estimators=("lanczos",), lanczos_products=4)
+    measurement = changed(0.3, estimators=estimators_named("lanczos"), lanczos_products=4)
     twin = config.model_copy(update={"measurement": measurement})
     records = {record.epoch: record for record in again(trained, "fraction", measurement)}
     with reproducible(1):
@@ -104,7 +105,7 @@ def test_every_estimator_runs_on_every_measured_epoch(tmp_path: Path) -> None:
 
 def test_provenance_is_stored(trained) -> None:  # type: ignore[no-untyped-def]
     _, store = trained
-    measurement = changed(lanczos_products=2, estimators=("lanczos",))
+    measurement = changed(lanczos_products=2, estimators=estimators_named("lanczos"))
     again(trained, "origin", measurement)
     measured, commit = store.remeasurements.read("origin", 2), store.read(2)
     assert measured.measurement == measurement
@@ -190,6 +191,6 @@ def test_torch_settings_of_the_process_are_restored(trained) -> None:  # type: i
     import torch
 
     threads, random = torch.get_num_threads(), torch.get_rng_state()
-    again(trained, "settings", changed(lanczos_products=2, estimators=("lanczos",)))
+    again(trained, "settings", changed(lanczos_products=2, estimators=estimators_named("lanczos")))
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), random)

@@ -184,7 +184,8 @@ def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     found = {}
     for row in rows:
         epoch = row.pop("epoch")
-        found[int(row.pop("number", epoch))] = sample_columns(row)  # version 0.1 had no number
+        number = int(row.pop("number", epoch))  # version 0.1 had no number
+        found[number] = sample_columns(row)
     return {epoch: row for epoch, row in found.items() if row}
 
 

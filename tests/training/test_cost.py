@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import Record
@@ -69,7 +68,7 @@ def test_training_takes_as_long_as_the_steps_of_a_record(monkeypatch: pytest.Mon
 def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
     trial = with_measurement(algorithm1_every=4)
     measured = {
-        due_measurement(trial.measurement, part.number).estimators: count
+        tuple(each.name for each in due_measurement(trial.measurement, part.number).estimators): count
         for part, count in epoch_parts(trial, range(6)).items()
         if part.kind is PartKind.MEASURING
     }
@@ -158,9 +157,7 @@ class Clock:
         monkeypatch.setattr(cost, "train_epoch", self.train_epoch)
         monkeypatch.setattr(cost, "evaluate", self.evaluate)
         monkeypatch.setattr(cost, "check_measurement", lambda *_: None)  # calls `complete` too
-        monkeypatch.setattr(
-            Measurement, "complete", lambda measurement, record, model: self.complete(measurement, record)
-        )
+        monkeypatch.setattr(Measurement, "complete", lambda measurement, record, *_: self.complete(measurement, record))
 
     def train_epoch(
         self, model: Any, optimizer: Any, data: Any, config: TrialConfig, epoch: int, step: Any = None
@@ -220,7 +217,7 @@ def test_timed_chunks_have_the_size_of_those_of_the_whole_subset(
     true = Measurement(trial.measurement, 0, *data.measurement_subset(0.5)).chunk_size(model)
     chunks: list[int] = []
 
-    def complete(measurement: Measurement, record: Record, model: torch.nn.Module) -> Record:
+    def complete(measurement: Measurement, record: Record, *_: object) -> Record:
         chunks.append(measurement.chunk_size(model))
         return clock.complete(measurement, replace(record))
 
@@ -234,7 +231,7 @@ def test_timed_chunks_have_the_size_of_those_of_the_whole_subset(
 
 def test_a_model_that_diverges_is_measured_untrained() -> None:
     trial = small_trial(optimizer={"name": "sgd", "lr": 1e30})
-    model = cost._trained_model(trial, CPU)
+    model, _ = cost._trained_model(trial, CPU)
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 

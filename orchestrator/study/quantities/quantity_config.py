@@ -32,6 +32,10 @@ class QuantityConfig(Config):
     def _name_alone_if_default(self) -> str | dict[str, Any]:
         return {"name": self.name, **self.settings} if self.settings else self.name
 
+    def __repr__(self) -> str:
+        """Returns what a sweep file contains, which labels of trials show."""
+        return repr(self.model_dump())
+
     def __str__(self) -> str:
         settings = ", ".join(f"{key}={value}" for key, value in self.settings.items())
         return f"{self.name}({settings})" if settings else self.name
