@@ -117,7 +117,7 @@ def test_invalid_user_network_is_reported_before_scheduling(folder: Path) -> Non
 def test_bug_in_a_user_network_is_reported_with_its_line(folder: Path) -> None:
     (folder / "nets" / "small.py").write_text(CODE.replace("nn.Linear(64, width)", "nn.Linear(64, widht)"))
     code, said = run(folder, "run", "./own.yaml", "--engine", "local")
-    assert code == 1
+    assert code == 2
     assert "nn.Linear(64, widht)" in said
     assert "NameError: name 'widht' is not defined" in said
     assert not (folder / "results" / "trials").exists()
