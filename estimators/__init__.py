@@ -19,6 +19,7 @@ from estimators.trace.gauss_newton import SampledGaussNewtonTrace, exact_trace, 
 from estimators.trace.hessian import HessianTrace, hessian_trace
 from estimators.trace.hutchinson import HutchinsonResult, hutchinson
 from estimators.trace.intervals import required_probes
+from estimators.trace.relative_sharpness import RelativeSharpness, relative_sharpness
 from estimators.trace.trace_pass import GaussNewtonTrace
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Moment",
     "PowerIterationResult",
     "PreconditionedOperator",
+    "RelativeSharpness",
     "SampledGaussNewtonTrace",
     "ShiftedOperator",
     "SpectralDensity",
@@ -50,6 +52,7 @@ __all__ = [
     "linearity",
     "parameters_by_layer",
     "power_iteration",
+    "relative_sharpness",
     "required_probes",
     "sampled_trace",
     "spectral_density",

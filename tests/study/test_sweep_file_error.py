@@ -108,7 +108,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "  measurement: {estimators: [lanczoz]}",
         [
             "trial.measurement.estimators.0.name = 'lanczoz': unknown name; did you mean 'lanczos'?"
-            " valid here: algorithm1, exact_trace, gradient_curvature, lanczos, package.module:name, sampled_trace"
+            f" valid here: {', '.join(sorted([*BUILT_IN, 'package.module:name']))}"
         ],
     ),
     "estimator twice": (

@@ -4,16 +4,23 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
+from orchestrator.study.quantities.batch_sharpness import BatchSharpnessConfig
 from orchestrator.study.quantities.established import (
     Algorithm1Config,
     ExactTraceConfig,
     LanczosConfig,
     SampledTraceConfig,
 )
+from orchestrator.study.quantities.gauss_newton import GaussNewtonConfig
 from orchestrator.study.quantities.gradient_curvature import GradientCurvatureConfig
+from orchestrator.study.quantities.gradient_noise import GradientNoiseConfig
+from orchestrator.study.quantities.layers import LayersConfig
 from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity import Quantity
 from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessConfig
+from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
+from orchestrator.study.quantities.stability import StabilityConfig
 from orchestrator.study.user_code_config import OWN_CODE, named, tag
 
 BuiltIn = (
@@ -22,6 +29,13 @@ BuiltIn = (
     | Annotated[SampledTraceConfig, Tag("sampled_trace")]
     | Annotated[Algorithm1Config, Tag("algorithm1")]
     | Annotated[GradientCurvatureConfig, Tag("gradient_curvature")]
+    | Annotated[StabilityConfig, Tag("stability")]
+    | Annotated[BatchSharpnessConfig, Tag("batch_sharpness")]
+    | Annotated[GradientNoiseConfig, Tag("gradient_noise")]
+    | Annotated[GaussNewtonConfig, Tag("gauss_newton")]
+    | Annotated[LayersConfig, Tag("layers")]
+    | Annotated[RelativeSharpnessConfig, Tag("relative_sharpness")]
+    | Annotated[SamSharpnessConfig, Tag("sam_sharpness")]
 )
 if TYPE_CHECKING:
     Estimator = QuantityConfig

@@ -7,13 +7,15 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn, optim
 
-from estimators import HessianOperator, LanczosResult, lanczos
+from estimators import HessianOperator, HessianTrace, LanczosResult, hessian_trace, lanczos
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import Value
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss
 from orchestrator.training.streams import stream
 
+COARSE_FRACTION = 0.1
+"""Share of the subset in a step of the coarse stage, which finds the start of Lanczos for other matrices than H."""
 Values = Mapping[str, Value]
 """The values of a quantity, by key."""
 
@@ -69,6 +71,17 @@ class Context:
             generator=self.stream("lanczos start"),
             coarse_fraction=self.measurement.lanczos_coarse_fraction or None,
         )
+
+    @cached_property
+    def trace(self) -> HessianTrace:
+        """The trace of the Hessian, sampled if the measurement samples it. All quantities share it."""
+        sampled = any(each.name == "sampled_trace" for each in self.measurement.estimators)
+        return hessian_trace(self.operator, sampled=sampled, generator=self.stream("trace signs"))
+
+    @property
+    def exact_trace_is_due(self) -> bool:
+        """Whether `trace` is measured at this record, without sampling."""
+        return any(each.name == "exact_trace" for each in self.measurement.due(self.number))
 
     def required_training(self, quantity: str) -> Training:
         """Returns the training.

@@ -2,20 +2,34 @@
 
 from dataclasses import dataclass
 
+from orchestrator.study.quantities.batch_sharpness import BatchSharpnessConfig
 from orchestrator.study.quantities.established import (
     Algorithm1Config,
     ExactTraceConfig,
     LanczosConfig,
     SampledTraceConfig,
 )
+from orchestrator.study.quantities.gauss_newton import GaussNewtonConfig
 from orchestrator.study.quantities.gradient_curvature import GradientCurvatureConfig
+from orchestrator.study.quantities.gradient_noise import GradientNoiseConfig
+from orchestrator.study.quantities.layers import LayersConfig
 from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessConfig
+from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
+from orchestrator.study.quantities.stability import StabilityConfig
 from orchestrator.training.measurement.algorithm1 import measure_algorithm1
+from orchestrator.training.measurement.batch_sharpness import measure_batch_sharpness
 from orchestrator.training.measurement.context import Measure
 from orchestrator.training.measurement.extreme_eigenvalues import measure_extreme_eigenvalues
+from orchestrator.training.measurement.gauss_newton import measure_gauss_newton
 from orchestrator.training.measurement.gradient_curvature import measure_gradient_curvature
+from orchestrator.training.measurement.gradient_noise import measure_gradient_noise
+from orchestrator.training.measurement.layers import measure_layers
 from orchestrator.training.measurement.own_quantity import measure_own_quantity
+from orchestrator.training.measurement.relative_sharpness import measure_relative_sharpness
+from orchestrator.training.measurement.sam_sharpness import measure_sam_sharpness
+from orchestrator.training.measurement.stability import measure_stability
 from orchestrator.training.measurement.trace import measure_trace
 
 
@@ -33,9 +47,16 @@ MEASURED: dict[type[QuantityConfig], Measured] = {
     Algorithm1Config: Measured(measure_algorithm1),
     LanczosConfig: Measured(measure_extreme_eigenvalues),
     GradientCurvatureConfig: Measured(measure_gradient_curvature),
+    StabilityConfig: Measured(measure_stability),
+    LayersConfig: Measured(measure_layers),
     # The trace builds graphs of its own.
     ExactTraceConfig: Measured(measure_trace, keeps_graphs=False),
     SampledTraceConfig: Measured(measure_trace, keeps_graphs=False),
+    BatchSharpnessConfig: Measured(measure_batch_sharpness, keeps_graphs=False),
+    GradientNoiseConfig: Measured(measure_gradient_noise, keeps_graphs=False),
+    GaussNewtonConfig: Measured(measure_gauss_newton, keeps_graphs=False),
+    RelativeSharpnessConfig: Measured(measure_relative_sharpness, keeps_graphs=False),
+    SamSharpnessConfig: Measured(measure_sam_sharpness, keeps_graphs=False),
     OwnQuantityConfig: Measured(measure_own_quantity),
 }
 """In the order in which they are measured; those that keep graphs come first."""

@@ -1,14 +1,12 @@
 """The trace of the Hessian. Piecewise linear networks, such as the paper's, need no probes."""
 
-from estimators import hessian_trace
 from orchestrator.study.quantities.established import ExactTraceConfig, SampledTraceConfig
 from orchestrator.training.measurement.context import Context, Values
 
 
-def measure_trace(context: Context, settings: ExactTraceConfig | SampledTraceConfig) -> Values:
+def measure_trace(context: Context, _: ExactTraceConfig | SampledTraceConfig) -> Values:
     """Returns the trace with its standard error, and the contribution of every parameter."""
-    sampled = isinstance(settings, SampledTraceConfig)
-    trace = hessian_trace(context.operator, sampled=sampled, generator=context.stream("trace signs"))
+    trace = context.trace
     return {
         "hessian/trace": trace.value,
         "hessian/trace_standard_error": trace.standard_error,

@@ -1,0 +1,17 @@
+"""The largest eigenvalue of the Gauss-Newton matrix."""
+
+from estimators import GaussNewtonOperator, lanczos
+from orchestrator.study.quantities.gauss_newton import GaussNewtonConfig
+from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Values
+
+
+def measure_gauss_newton(context: Context, settings: GaussNewtonConfig) -> Values:
+    """Returns the eigenvalue with its residual."""
+    found = lanczos(
+        GaussNewtonOperator(context.model, context.loss.mean, (context.inputs, context.targets)),
+        settings.products,
+        tolerance=settings.tolerance,
+        generator=context.stream("gauss newton start"),
+        coarse_fraction=COARSE_FRACTION,
+    )
+    return {"gauss_newton/lambda_max": found.lambda_max, "gauss_newton/lambda_max_residual": found.residual}
