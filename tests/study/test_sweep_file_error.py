@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from orchestrator.study.quantities.catalogue import BUILT_IN
 from tests.study.configs import config
 from tests.study.sweep_files import ADAM, BASE, DATA, MEASUREMENT, OPTIMIZERS, SGD, TOP, TRIAL, Write, problems
 
