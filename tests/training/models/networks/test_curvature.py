@@ -1,5 +1,6 @@
 """Curvature of every family of networks against dense float64 matrices, and whether its trace is exact."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from estimators import HessianOperator, dense_hessian, exact_trace, hessian_trace, linearity
 from estimators.operators.random_vectors import random_vector
+from orchestrator.training.models.networks import cnn
 from orchestrator.training.models.signature import Signature
 from tests.estimators.cases import Case, seeded
 from tests.estimators.reference import Reference, reference
@@ -47,13 +49,29 @@ def network(signature: Signature, name: str, **settings: Any) -> Case:
     return Case(f"{name} {settings}", build, loss, lambda: data(signature), chunk_size=2)
 
 
+def narrow_cnn(**settings: Any) -> Case:
+    """Returns a `cnn` with 2 channels and 3 hidden units, whose dense Hessian fits into memory."""
+    case = network(IMAGES, "cnn", **settings)
+
+    def build() -> nn.Module:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cnn, "CHANNELS", 2)
+            patch.setattr(cnn, "HIDDEN", 3)
+            return case.build()
+
+    return replace(case, build=build)
+
+
 LINEAR = [
+    narrow_cnn(),
+    narrow_cnn(batch_norm=True, activation="leaky_relu"),
     network(FEATURES, "mlp", hidden=[4, 3]),
     network(FEATURES, "mlp", hidden=[4, 3], batch_norm=True, init_scale=2.0),
     network(FEATURES, "mlp", hidden=[4, 3], activation="leaky_relu"),
     network(IMAGES, "resnet", depth=8, width=1),
 ]
 CURVED = [
+    narrow_cnn(activation="gelu"),
     *(network(FEATURES, "mlp", hidden=[4, 3], activation=name) for name in ("gelu", "silu", "tanh", "softplus")),
     network(IMAGES, "resnet", depth=8, width=1, norm="group"),
     network(IMAGES, "vit", patch=2, width=4, depth=1, heads=2),
