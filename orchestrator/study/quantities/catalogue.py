@@ -20,6 +20,7 @@ from orchestrator.study.quantities.quantity import Quantity
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessConfig
 from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
+from orchestrator.study.quantities.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.stability import StabilityConfig
 from orchestrator.study.user_code_config import OWN_CODE, named, tag
 
@@ -36,6 +37,7 @@ BuiltIn = (
     | Annotated[LayersConfig, Tag("layers")]
     | Annotated[RelativeSharpnessConfig, Tag("relative_sharpness")]
     | Annotated[SamSharpnessConfig, Tag("sam_sharpness")]
+    | Annotated[SpectralDensityConfig, Tag("spectral_density")]
 )
 if TYPE_CHECKING:
     Estimator = QuantityConfig

@@ -17,6 +17,7 @@ from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessConfig
 from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
+from orchestrator.study.quantities.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.stability import StabilityConfig
 from orchestrator.training.measurement.algorithm1 import measure_algorithm1
 from orchestrator.training.measurement.batch_sharpness import measure_batch_sharpness
@@ -29,6 +30,7 @@ from orchestrator.training.measurement.layers import measure_layers
 from orchestrator.training.measurement.own_quantity import measure_own_quantity
 from orchestrator.training.measurement.relative_sharpness import measure_relative_sharpness
 from orchestrator.training.measurement.sam_sharpness import measure_sam_sharpness
+from orchestrator.training.measurement.spectral_density import measure_spectral_density
 from orchestrator.training.measurement.stability import measure_stability
 from orchestrator.training.measurement.trace import measure_trace
 
@@ -49,6 +51,7 @@ MEASURED: dict[type[QuantityConfig], Measured] = {
     GradientCurvatureConfig: Measured(measure_gradient_curvature),
     StabilityConfig: Measured(measure_stability),
     LayersConfig: Measured(measure_layers),
+    SpectralDensityConfig: Measured(measure_spectral_density),
     # The trace builds graphs of its own.
     ExactTraceConfig: Measured(measure_trace, keeps_graphs=False),
     SampledTraceConfig: Measured(measure_trace, keeps_graphs=False),
