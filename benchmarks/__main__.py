@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.curvature import families, intervals, lambda_max, products, sampled_trace, traces
+from benchmarks.curvature import families, intervals, lambda_max, products, sampled_trace, spectral_density, traces
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         traces,
         sampled_trace,
         intervals,
+        spectral_density,
         orchestration,
         scaling,
         plan,
