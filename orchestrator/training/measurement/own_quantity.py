@@ -1,9 +1,11 @@
 """Quantities that the user's own functions measure."""
 
+import ctypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn, optim
@@ -18,6 +20,8 @@ from orchestrator.training.user_code.extension_point import ExtensionPoint, User
 
 QUANTITY = ExtensionPoint("quantity", None, "a function measure(context)")
 _KEY = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
+_LIBC = ctypes.CDLL(None)
+_COPIES: WeakKeyDictionary[nn.Module, list[Tensor]] = WeakKeyDictionary()
 _TAKEN = (*SCALARS, *VECTORS, *DECLARED)
 
 
@@ -94,7 +98,7 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
     tensors = [*model.parameters(), *model.buffers()]
     for state in optimizer.state.values() if optimizer else ():
         tensors += [value for value in state.values() if isinstance(value, Tensor)]
-    copies = [tensor.detach().clone() for tensor in tensors]
+    copies = _copied(model, [tensor.detach() for tensor in tensors])
     gradients = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     streams = torch.get_rng_state()
@@ -122,5 +126,23 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
         )
 
 
+def _copied(model: nn.Module, tensors: list[Tensor]) -> list[Tensor]:
+    """Returns copies in memory that is reused at every record, because new memory takes longer than copying."""
+    copies = _COPIES.get(model, [])
+    if [(copy.shape, copy.dtype) for copy in copies] != [(tensor.shape, tensor.dtype) for tensor in tensors]:
+        copies = _COPIES[model] = [torch.empty_like(tensor) for tensor in tensors]
+    for copy, tensor in zip(copies, tensors, strict=True):
+        copy.copy_(tensor)
+    return copies
+
+
 def _same(tensor: Tensor, copy: Tensor) -> bool:
+    """Whether two tensors have the same bits. torch's own comparison takes three times as long on a CPU."""
+    tensor = tensor.detach()
+    if tensor.is_cpu and tensor.is_contiguous() and copy.is_contiguous():
+        return not _LIBC.memcmp(_pointer(tensor), _pointer(copy), ctypes.c_size_t(tensor.nbytes))
     return bool(torch.equal(tensor, copy) or ((tensor == copy) | (tensor.isnan() & copy.isnan())).all())
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
