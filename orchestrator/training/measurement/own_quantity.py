@@ -2,8 +2,9 @@
 
 import ctypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +23,8 @@ QUANTITY = ExtensionPoint("quantity", None, "a function measure(context)")
 _KEY = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
 _LIBC = ctypes.CDLL(None)
 _COPIES: WeakKeyDictionary[nn.Module, list[Tensor]] = WeakKeyDictionary()
-_TAKEN = (*SCALARS, *VECTORS, *DECLARED)
+_TAKEN = frozenset(quantity.column for quantity in (*SCALARS, *VECTORS, *DECLARED))
+_FAMILIES = tuple(quantity for quantity in DECLARED if "{" in quantity.key)
 
 
 def check_own_quantities(measurement: MeasurementConfig) -> None:
@@ -45,7 +47,7 @@ def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
         ValueError: if the function does not exist, changed the model or returned something else than values by key.
         UserCodeError: if the function raises.
     """
-    function = QUANTITY.find(config.name)
+    function = _function(config.name)
     optimizer = context.training.optimizer if context.training else None
     errors = QUANTITY.errors(config.name, f"called at record {context.number}")
     with _training_unchanged(config.name, context.model, optimizer), errors:
@@ -55,13 +57,21 @@ def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
     return {_checked_key(config.name, key): _value(config.name, key, value) for key, value in found.items()}
 
 
+@cache
+def _function(name: str) -> Callable[..., Any]:
+    """Returns the user's function, which is imported once."""
+    found: Callable[..., Any] = QUANTITY.find(name)
+    return found
+
+
 def _checked_key(name: str, key: object) -> str:
     if not isinstance(key, str) or not _KEY.fullmatch(key) or key.startswith("system/"):
         raise ValueError(
             f"quantity {name!r} returned the key {key!r}, expected letters, digits, '_', '-' and '.', with at most one "
             "'/': for example noise/scale"
         )
-    if any(quantity.member(column_of(key)) for quantity in _TAKEN):
+    column = column_of(key)
+    if column in _TAKEN or any(family.member(column) for family in _FAMILIES):
         raise ValueError(f"quantity {name!r} returned {key!r}, the key of a built-in quantity: choose another key")
     return key
 
