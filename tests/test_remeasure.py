@@ -194,3 +194,19 @@ def test_torch_settings_of_the_process_are_restored(trained) -> None:  # type: i
     again(trained, "settings", changed(lanczos_products=2, estimators=estimators_named("lanczos")))
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_loss_and_the_optimizer_are_those_of_the_trial(tmp_path: Path) -> None:
+    estimators = ["lanczos", "stability"]
+    settings = {"fraction": 0.05, "lanczos_products": 3, "estimators": estimators}
+    adam = {"name": "adam", "lr": 0.001}
+    config = small_trial(epochs=1, model=MLP, loss={"name": "mse"}, optimizer=adam, measurement=settings)
+    store = Storage(tmp_path).trial(config.trial_id)
+    run_trial(config, store, TrialOptions(ONE_CPU))
+    remeasure(config, store, RemeasureOptions(config.measurement, LABEL, ONE_CPU))
+    for number in (0, 1):
+        trained, again = store.read(number).record, store.remeasurements.read(LABEL, number).record
+        assert again.metrics()["stability/sharpness"] == trained.metrics()["stability/sharpness"]
+        assert {
+            key for key, pair in again.differences(trained).items() if not key.startswith(("loss/", "accuracy/"))
+        } == set()
