@@ -7,7 +7,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.curvature import families, intervals, lambda_max, products, sampled_trace, spectral_density, traces
+from benchmarks.curvature import (
+    families,
+    intervals,
+    lambda_max,
+    products,
+    sampled_trace,
+    spectral_density,
+    stability,
+    traces,
+)
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
@@ -28,6 +37,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         sampled_trace,
         intervals,
         spectral_density,
+        stability,
         orchestration,
         scaling,
         plan,
