@@ -30,7 +30,7 @@ def brute_force(model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor
         return cross_entropy(functional_call(model, at, (x,)), y)
 
     def quotient(x: Tensor, y: Tensor) -> Tensor:
-        gradient, product = jvp(lambda at: grad(loss)(at, x, y), (values,), (grad(loss)(values, x, y),))
+        gradient, product = jvp(lambda at: grad(loss)(at, x, y), (values,), (grad(loss)(values, x, y),))  # type: ignore[misc]
         return _dot(gradient, product) / _dot(gradient, gradient)
 
     parts = [vmap(quotient)(inputs[part], labels[part]) for part in chosen.split(_TOGETHER)]

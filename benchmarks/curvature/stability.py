@@ -229,7 +229,7 @@ def _coverage_table(measured: dict[str, Any]) -> str:
     rows = [[one["kind"], str(one["size"]), str(one["count"]), percent(one["coverage"])] for one in measured["cases"]]
     header = ["minibatches", "size", "number", "coverage of the 95% interval"]
     return (
-        f"{markdown(header, rows)}\n\n{measured['runs']:,} intervals each, minibatches of {measured['samples']:,} samples. "
+        f"{markdown(header, rows)}\n\n{measured['runs']:,} intervals each, of {measured['samples']:,} samples. "
         f"Largest relative error of {measured['compared']} samples against brute force: {measured['error']:.1e}."
     )
 
@@ -252,8 +252,9 @@ def _blocks_table(measured: dict[str, Any]) -> str:
     rows.append(["all layers", spread(total), str(ratio(total, whole)), "", "", ""])
     header = ["Lanczos of", "s (range)", "of the whole (95%)", "products", "lambda_max", "relative error"]
     return (
-        f"{markdown(header, rows)}\n\nThe paper's CNN before training, {measured['images']:,} images, one thread, coarse "
-        f"start, graphs shared. Errors on {measured['reference_images']} images, against 60 products at a tolerance of 1e-5."
+        f"{markdown(header, rows)}\n\nThe paper's CNN before training, {measured['images']:,} images, one thread, "
+        f"coarse start, graphs shared. Errors on {measured['reference_images']} images, against 60 products at a "
+        "tolerance of 1e-5."
     )
 
 
