@@ -155,7 +155,7 @@ class Ours:
 
 def _lanczos(operator: SymmetricOperator) -> LanczosResult:
     start = torch.Generator().manual_seed(1)
-    return lanczos(operator, LANCZOS_PRODUCTS, tolerance=0.0, generator=start)
+    return lanczos(operator, LANCZOS_PRODUCTS, tolerance=0.0, generator=start, coarse_fraction=None)
 
 
 @dataclass

@@ -76,7 +76,8 @@ def compute(snapshot: Snapshot, inputs: Tensor, labels: Tensor, seed: int = 0) -
     A product in float64 takes five times as long, so most products are computed in float32.
     """
     single = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))
-    rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=torch.Generator().manual_seed(100 + seed))
+    draw = torch.Generator().manual_seed(100 + seed)
+    rough = lanczos(single, PRODUCTS, _TOLERANCE, generator=draw, coarse_fraction=None)
     model = copy.deepcopy(snapshot.model).double()
     double = HessianOperator(model, cross_entropy, (inputs.double(), labels))
     found = lanczos(double, PRODUCTS, 10 * _RESIDUAL, initial=rough.vector.double())

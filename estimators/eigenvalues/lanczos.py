@@ -1,6 +1,5 @@
 """The Lanczos method with full reorthogonalisation. Computes both ends of the spectrum, with residuals."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,15 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from estimators.eigenvalues.coarse_start import coarse_start
+from estimators.eigenvalues.krylov import KrylovSpace
 from estimators.eigenvalues.ritz import Ritz
-from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs, without_autocast
+from estimators.eigenvalues.start import CoarseFraction, StartRule
+from estimators.operators.protocols import SymmetricOperator, without_autocast
 from estimators.operators.random_vectors import random_vector
-
-# Length of the random part added to a start of length 1, either given or from a coarse stage. It lowers the first
-# Rayleigh quotient by a relative 1e-4, which the second product recovers. If the start has no component along a top
-# eigenvector, Lanczos finds that eigenvector about as soon as from a random start.
-_RANDOM_PART = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +46,9 @@ class LanczosResult:
     """Q [size, k]: orthonormal columns, one per product over all samples."""
     tridiagonal: Tensor = field(repr=False)
     """T = Q'AQ [k, k], float64 on the CPU. Its eigenvalues are the Ritz values."""
+    remainder: Tensor = field(repr=False)
+    """[size]: the last column of AQ - QT, whose other columns are zero; zero if the subspace is invariant. With it,
+    `estimators.top_eigenvalues` continues from this result."""
 
 
 @without_autocast
@@ -61,12 +59,12 @@ def lanczos(
     initial: Tensor | None = None,
     generator: torch.Generator | None = None,
     *,
-    coarse_fraction: float | None = None,
+    coarse_fraction: CoarseFraction = "auto",
 ) -> LanczosResult:
     """Computes the algebraically largest and smallest eigenvalue (Lanczos, 1950; Parlett, 1980).
 
     Stops when lambda_max has converged, when the subspace is invariant (no product can extend it), or after
-    ``max_products``. With ``coarse_fraction=0.1`` a coarse stage computes the start vector, at the cost of at most one
+    ``max_products``. If the operator has samples, a coarse stage computes the start vector, at the cost of at most one
     product. It turns the gradient towards the top eigenvectors, with one step per chunk of at most a tenth of the
     samples (`estimators.eigenvalues.coarse_start`). All results except ``products`` describe the second stage, which
     uses all samples, so ``basis`` and ``tridiagonal`` can deflate probes.
@@ -98,26 +96,24 @@ def lanczos(
         generator: draws all random numbers, on any device. None: torch's global CPU generator. Draw the probes for
             deflation with another seed.
         coarse_fraction: maximum share of the samples in a step of the coarse stage, in (0, 1). With a few hundred
-            samples, a step uses this share; with more, it uses one chunk. None: no coarse stage.
+            samples, a step uses this share; with more, it uses one chunk. "auto": 0.1 if the operator has samples,
+            initial is None and max_products is at least 2 and below op.size. None: no coarse stage.
 
     Raises:
         ValueError: if max_products is below 1 (below 2 with a coarse stage), tolerance is negative or NaN, initial has
             the wrong shape or is zero or not finite, coarse_fraction is outside (0, 1) or combined with initial, or the
             operator has no chunks of samples.
     """
-    _check(max_products, tolerance, initial, coarse_fraction)
+    if max_products < 1:
+        raise ValueError(f"max_products is {max_products}, expected at least 1: 10 is usual")
+    if not tolerance >= 0.0:
+        raise ValueError(f"tolerance is {tolerance}, expected at least 0.0 (use every product)")
+    rule = StartRule.of(op, initial, coarse_fraction, max_products)
+    coarse = rule.coarse_fraction is not None
+    converged = partial(Ritz.converged, tolerance=tolerance, after_coarse=coarse)
     products_before = op.products
-    random = random_vector(op, generator)
-    converged = partial(Ritz.converged, tolerance=tolerance, after_coarse=coarse_fraction is not None)
-    if coarse_fraction is None:
-        start = random if initial is None else _with_random_part(_checked_initial(op, initial), random)
-        space = _krylov(op, start, max_products, converged)
-    else:
-        chunked = _in_chunks(op, coarse_fraction)
-        with keeping_graphs(chunked):
-            start = _with_random_part(coarse_start(chunked, random), random)
-            space = _krylov(chunked, start, max_products - 1, converged)
-    ritz = space.ritz
+    with rule.apply(op, random_vector(op, generator)) as (chunked, start):
+        space, ritz, history = _krylov(chunked, start, max_products - coarse, converged)
     vector: Tensor = space.basis @ ritz.vectors[:, -1].to(op.device, op.dtype)
     return LanczosResult(
         lambda_max=ritz.values[-1],
@@ -127,82 +123,24 @@ def lanczos(
         error=ritz.error,
         converged=converged(ritz),
         products=op.products - products_before,
-        history=space.history,
+        history=history,
         vector=vector / torch.linalg.vector_norm(vector),
         basis=space.basis,
-        tridiagonal=ritz.tridiagonal,
+        tridiagonal=ritz.projected,
+        remainder=space.remainder,
     )
 
 
-@dataclass(frozen=True)
-class _Krylov:
-    basis: Tensor  # [size, k], orthonormal columns
-    ritz: Ritz
-    history: tuple[float, ...]
-
-
-def _krylov(op: SymmetricOperator, start: Tensor, products: int, converged: Callable[[Ritz], bool]) -> _Krylov:
-    """Iterates until convergence, an invariant subspace or a non-finite product. ``start`` may have any length."""
-    rows = torch.empty(min(products, op.size), op.size, dtype=op.dtype, device=op.device)
-    rows[0] = start / torch.linalg.vector_norm(start)
-    diagonal: list[float] = []
-    off_diagonal: list[float] = []
+def _krylov(
+    op: SymmetricOperator, start: Tensor, products: int, converged: Callable[[Ritz], bool]
+) -> tuple[KrylovSpace, Ritz, tuple[float, ...]]:
+    """Iterates until convergence, an invariant subspace or a non-finite product. Returns also lambda_max by step."""
+    space = KrylovSpace(op, min(products, op.size))
+    space.start(start)
     history: list[float] = []
-    with keeping_graphs(op):
-        for step in range(len(rows)):
-            remainder = op.matvec(rows[step])
-            alpha = torch.dot(rows[step], remainder)
-            # Two orthogonalisations are enough (Giraud et al., 2005).
-            for _ in range(2):
-                remainder = remainder - rows[: step + 1].T @ (rows[: step + 1] @ remainder)
-            # The only synchronization with the device per step, after the product.
-            alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
-            diagonal.append(alpha_value)
-            ritz = Ritz.of(diagonal, off_diagonal, beta, torch.finfo(op.dtype).eps, full=step + 1 == op.size)
-            history.append(ritz.values[-1])
-            if ritz.invariant or converged(ritz) or not ritz.finite or step + 1 == len(rows):
-                break
-            off_diagonal.append(beta)
-            rows[step + 1] = remainder / beta
-    return _Krylov(rows[: len(diagonal)].T, ritz, tuple(history))
-
-
-def _with_random_part(start: Tensor, random: Tensor) -> Tensor:
-    length: Tensor = _RANDOM_PART * torch.linalg.vector_norm(start) / torch.linalg.vector_norm(random)
-    return start + length * random
-
-
-def _in_chunks(op: SymmetricOperator, fraction: float) -> SampledOperator:
-    if not isinstance(op, SampledOperator):
-        raise ValueError(
-            f"coarse_fraction is {fraction}, but {type(op).__name__} has no in_chunks(fraction), expected an operator"
-            " like HessianOperator: leave coarse_fraction out"
-        )
-    return op.in_chunks(fraction)
-
-
-def _check(max_products: int, tolerance: float, initial: Tensor | None, coarse_fraction: float | None) -> None:
-    if max_products < 1:
-        raise ValueError(f"max_products is {max_products}, expected at least 1: 10 is usual")
-    if not tolerance >= 0.0:
-        raise ValueError(f"tolerance is {tolerance}, expected at least 0.0 (use every product)")
-    if coarse_fraction is None:
-        return
-    if initial is not None:
-        raise ValueError("initial and coarse_fraction are both given, expected one: the coarse stage finds the start")
-    if not 0.0 < coarse_fraction < 1.0:
-        raise ValueError(
-            f"coarse_fraction is {coarse_fraction}, expected a share of the samples in (0, 1): 0.1 is usual"
-        )
-    if max_products < 2:
-        raise ValueError(f"max_products is {max_products}, expected at least 2 with a coarse_fraction: 10 is usual")
-
-
-def _checked_initial(op: SymmetricOperator, initial: Tensor) -> Tensor:
-    if initial.shape != (op.size,):
-        raise ValueError(f"initial has shape {tuple(initial.shape)}, expected ({op.size},): one entry per parameter")
-    start = initial.detach().to(op.device, op.dtype)
-    norm = float(torch.linalg.vector_norm(start))
-    if norm == 0.0 or not math.isfinite(norm):
-        raise ValueError(f"initial has length {norm}, expected a finite one above zero: pass None for a random start")
-    return start
+    while True:
+        space.expand()
+        ritz = space.ritz()
+        history.append(ritz.values[-1])
+        if ritz.invariant or converged(ritz) or not ritz.finite or space.dimension == space.capacity:
+            return space, ritz, tuple(history)

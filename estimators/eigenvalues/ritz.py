@@ -30,42 +30,41 @@ _SETTLED_AFTER_COARSE = 0.4
 
 @dataclass(frozen=True)
 class Ritz:
-    """The Ritz pairs after k steps of Lanczos."""
+    """The Ritz pairs of a Krylov space with basis Q: A Q = Q ``projected`` + P ``coupling``.
+
+    The columns of P are orthonormal and orthogonal to those of Q. They are the next directions, one for every start
+    vector of the space.
+    """
 
     values: Sequence[float]
     """Ascending; NaN if a product was not finite."""
     vectors: Tensor
-    """[k, k] float64: column i is the eigenvector of value i, in the Lanczos basis."""
-    tridiagonal: Tensor
-    """[k, k] float64."""
-    beta: float
-    """Norm of the next basis vector before normalisation."""
+    """[m, m] float64: column i is the eigenvector of value i, in the basis."""
+    projected: Tensor
+    """Q'AQ [m, m], float64. Tridiagonal if there is one start vector and the space was never restarted."""
+    coupling: Tensor
+    """[directions, m] float64."""
     invariant: bool
     """Whether the subspace is invariant up to rounding, so that no product can extend it."""
     eps: float
     """Relative rounding of the operator's dtype."""
 
     @classmethod
-    def of(
-        cls, diagonal: Sequence[float], off_diagonal: Sequence[float], beta: float, eps: float, full: bool
-    ) -> "Ritz":
-        """Solves the tridiagonal eigenproblem in float64. ``full``: the basis spans the whole space."""
-        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-        if off_diagonal:
-            sides = torch.tensor(off_diagonal, dtype=torch.float64)
-            tridiagonal += torch.diag(sides, 1) + torch.diag(sides, -1)
-        if not (torch.isfinite(tridiagonal).all() and math.isfinite(beta)):
-            vectors = torch.full_like(tridiagonal, math.nan)
-            return cls([math.nan] * len(diagonal), vectors, tridiagonal, math.nan, False, eps)
-        values, vectors = torch.linalg.eigh(tridiagonal)
-        # A next basis vector with a smaller norm would be rounding noise.
-        invariant = full or beta <= ROUNDING * eps * float(values.abs().max())
-        return cls(values.tolist(), vectors, tridiagonal, beta, invariant, eps)
+    def of(cls, projected: Tensor, coupling: Tensor, eps: float, full: bool) -> "Ritz":
+        """Solves the projected eigenproblem in float64. ``full``: the basis spans the whole space."""
+        if not (torch.isfinite(projected).all() and torch.isfinite(coupling).all()):
+            nothing = torch.full_like(projected, math.nan)
+            return cls([math.nan] * len(projected), nothing, projected, coupling, False, eps)
+        values, vectors = torch.linalg.eigh(projected)
+        # A next direction with a smaller norm would be rounding noise.
+        norms = [math.hypot(*row) for row in coupling.tolist()]
+        invariant = full or max(norms, default=0.0) <= ROUNDING * eps * float(values.abs().max())
+        return cls(values.tolist(), vectors, projected, coupling, invariant, eps)
 
     @property
     def finite(self) -> bool:
         """Whether all products were finite."""
-        return all(math.isfinite(value) for value in self.values) and math.isfinite(self.beta)
+        return all(math.isfinite(value) for value in self.values)
 
     @property
     def rounding(self) -> float:
@@ -73,8 +72,8 @@ class Ritz:
         return ROUNDING * self.eps * max(map(abs, self.values))
 
     def residual(self, index: int) -> float:
-        """||A y - value y|| for the Ritz vector y: beta times its last component in the basis, without rounding."""
-        return self.beta * abs(float(self.vectors[-1, index]))
+        """||A y - value y|| for the Ritz vector y, without rounding."""
+        return math.hypot(*(self.coupling @ self.vectors[:, index]).tolist())
 
     @property
     def error(self) -> float:
@@ -93,12 +92,44 @@ class Ritz:
         bound = residual if residual >= gap else residual * residual / gap
         return max(min(bound, self._extrapolated_error()), self.rounding)
 
+    def part(self, pairs: Sequence[int]) -> "Ritz":
+        """The space of some Ritz vectors."""
+        values = [self.values[index] for index in pairs]
+        projected = torch.diag(torch.tensor(values, dtype=torch.float64))
+        coupling = self.coupling @ self.vectors[:, pairs]
+        return Ritz(values, torch.eye(len(values), dtype=torch.float64), projected, coupling, self.invariant, self.eps)
+
+    def upper_bounds(self, outside: float) -> list[float]:
+        """Upper bounds of the m largest eigenvalues, descending.
+
+        ``outside``: an upper bound of the eigenvalues of A restricted to the complement of the space. Replacing that restriction by ``outside`` times the identity makes no eigenvalue smaller (Lehmann, 1949).
+        """
+        if not self.finite or outside == math.inf:
+            return [math.nan if not self.finite else math.inf] * len(self.values)
+        if self.invariant and outside == -math.inf:
+            return list(reversed(self.values))
+        beside = outside * torch.eye(len(self.coupling), dtype=torch.float64)
+        larger = torch.cat([torch.cat([self.projected, self.coupling.T], 1), torch.cat([self.coupling, beside], 1)])
+        found = [*torch.linalg.eigvalsh(larger).tolist(), *[outside] * len(self.values)]
+        return sorted(found, reverse=True)[: len(self.values)]
+
+    def top_errors(self, count: int, outside: float) -> list[float]:
+        """Bounds of the distances of the ``count`` largest Ritz values from the eigenvalues of the same rank.
+
+        ``outside``: as for `upper_bounds`. At least the rounding of products.
+        """
+        bounds = zip(self.upper_bounds(outside), reversed(self.values), strict=True)
+        return [max(bound - value, self.rounding) for bound, value in bounds][:count]
+
     def _extrapolated_error(self) -> float:
-        """The larger of two extrapolations, which assume that the error is proportional to the squared residual."""
+        """The larger of two extrapolations, which assume that the error is proportional to the squared residual.
+
+        Needs a tridiagonal projection.
+        """
         errors = []
         for size in range(max(1, len(self.values) - 2), len(self.values)):
-            values, vectors = torch.linalg.eigh(self.tridiagonal[:size, :size])
-            before = float(self.tridiagonal[size - 1, size] * vectors[-1, -1])
+            values, vectors = torch.linalg.eigh(self.projected[:size, :size])
+            before = float(self.projected[size - 1, size] * vectors[-1, -1])
             gained = self.values[-1] - float(values[-1])
             ratio = (self.residual(-1) / before) ** 2 if before else math.inf
             errors.append(gained * ratio / (1.0 - ratio) if ratio < 1.0 else math.inf)

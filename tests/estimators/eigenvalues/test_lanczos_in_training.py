@@ -68,9 +68,9 @@ def measured() -> list[Measured]:
             if name.endswith("init") and optimizer == "adam":
                 continue  # Before the first step, the optimizer makes no difference.
             double = HessianOperator(copy.deepcopy(model).double(), cross_entropy, (inputs.double(), labels))
-            exact = lanczos(double, 60, tolerance=1e-7, generator=seeded(100 + seed))
+            exact = lanczos(double, 60, tolerance=1e-7, generator=seeded(100 + seed), coarse_fraction=None)
             op = HessianOperator(model, cross_entropy, (inputs, labels))
-            cold = lanczos(op, 10, TOLERANCE, generator=seeded(seed))
+            cold = lanczos(op, 10, TOLERANCE, generator=seeded(seed), coarse_fraction=None)
             coarse = lanczos(op, 10, TOLERANCE, generator=seeded(seed), coarse_fraction=0.25)
             found.append(Measured(name, exact.lambda_max, cold, coarse))
     return found

@@ -1,0 +1,143 @@
+"""The order in which a Krylov space is extended to find and check its largest Ritz pairs."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from estimators.eigenvalues.krylov import KrylovSpace
+from estimators.eigenvalues.random_chain import RandomChain
+from estimators.eigenvalues.ritz import Ritz
+from estimators.operators.protocols import SymmetricOperator
+from estimators.operators.random_vectors import random_vector
+
+# Dimension of the space before a restart: twice the number of eigenvalues, and this. On networks in training, five
+# eigenvalues mostly converge without a restart.
+_EXTRA = 20
+# Number of Ritz vectors beyond the wanted ones that a restart keeps.
+_KEPT = 5
+# Smallest number of free dimensions when a random chain starts. A restart would end the chain.
+_ROOM = 12
+# If no chain has started by then, the last products are used for one. Without it, nothing can be called converged.
+_RESERVE = 8
+
+
+def capacity(op: SymmetricOperator, k: int) -> int:
+    """Maximum dimension of the space for k eigenvalues."""
+    return min(op.size, 2 * k + _EXTRA)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How many eigenvalues are wanted, and how accurately."""
+
+    k: int
+    tolerance: float
+    """Relative to each eigenvalue."""
+
+
+class TopSearch:
+    """Extends a space until its k largest Ritz pairs have converged.
+
+    The bound for eigenvalues outside the space comes from random chains. Before the first chain it is infinite, and
+    a guess decides when the pairs are accurate enough to start one.
+    """
+
+    def __init__(
+        self, op: SymmetricOperator, space: KrylovSpace, wanted: Wanted, generator: torch.Generator | None
+    ) -> None:
+        self._op, self._space, self._wanted, self._generator = op, space, wanted, generator
+        self._chain: RandomChain | None = None
+        self._outside = math.inf
+        # Rayleigh quotient and length of the last step: the centre and a quarter of the width of the bulk.
+        self._tail = (math.inf, 0.0)
+
+    def finished(self) -> bool:
+        """Whether all pairs have converged, the basis is complete or a product was not finite."""
+        if not self._space.dimension:
+            return False
+        ritz = self._space.ritz()
+        complete = self._space.dimension == self._op.size
+        return not ritz.finite or complete or self._accurate(ritz, self._outside)
+
+    def expand(self, left: int) -> None:
+        """Extends the space by one product. ``left``: number of products left, including this one."""
+        space = self._space
+        if space.dimension == space.capacity:
+            self._restart()
+        if not space.dimension or self._grows(left):
+            self._grow()
+            return
+        if self._chain is None:
+            if space.capacity - space.dimension < min(_ROOM, self._op.size - space.dimension):
+                self._restart()
+            self._chain = RandomChain(space, random_vector(self._op, self._generator))
+        self._chain.expand()
+        self._outside = min(self._outside, self._chain.bound())
+
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Values, residuals and errors, each [k] float64, and vectors [size, k], with the largest value first."""
+        k, ritz = self._wanted.k, self._space.ritz()
+        if not ritz.finite:
+            nothing = torch.full((k,), math.nan, dtype=torch.float64)
+            return nothing, nothing, nothing, self._space.basis[:, :1].expand(-1, k) * math.nan
+        outside = -math.inf if self._space.dimension == self._op.size else self._outside
+        residuals = [max(ritz.residual(-1 - index), ritz.rounding) for index in range(k)]
+        values, errors = list(reversed(ritz.values))[:k], ritz.top_errors(k, outside)
+        vectors = self._space.basis @ ritz.vectors.flip(1)[:, :k].to(self._op.device, self._op.dtype)
+        found = [torch.tensor(numbers, dtype=torch.float64) for numbers in (values, residuals, errors)]
+        return found[0], found[1], found[2], vectors
+
+    def _grows(self, left: int) -> bool:
+        """Whether to extend the Krylov space rather than a random chain. Ends a chain that has found its eigenvalue."""
+        if not self._space.directions:
+            self._chain = None
+            return False
+        ritz = self._space.ritz()
+        looks_accurate = self._accurate(ritz, self._guess(ritz))
+        if self._chain is None:
+            unchecked = self._outside == math.inf and left <= _RESERVE
+            return not (looks_accurate or unchecked)
+        if not self._chain.exhausted:
+            if self._accurate(ritz, self._chain.largest):
+                return False  # The bound approaches the largest Ritz value of the chain.
+            if self._chain.residual > self._wanted.tolerance * abs(self._chain.largest):
+                return not (looks_accurate or self._outside == math.inf)
+        self._chain = None
+        return not looks_accurate
+
+    def _grow(self) -> None:
+        """Expands the direction with the largest share of the residuals of the wanted pairs."""
+        space, last = self._space, self._space.directions - 1
+        chosen = last
+        if space.dimension:
+            wanted = space.ritz().vectors[:, -self._wanted.k :]
+            chosen = int(torch.linalg.vector_norm(space.coupling @ wanted, dim=1).argmax())
+        if self._chain is not None and chosen == last:
+            self._chain.expand()
+            self._outside = min(self._outside, self._chain.bound())
+        else:
+            self._chain = None
+            self._tail = space.expand(chosen)
+
+    def _guess(self, ritz: Ritz) -> float:
+        """A guess for the largest eigenvalue outside the space."""
+        next_value = ritz.values[-self._wanted.k - 1] if len(ritz.values) > self._wanted.k else math.inf
+        return min(self._tail[0] + 2.0 * self._tail[1], next_value)
+
+    def _accurate(self, ritz: Ritz, outside: float) -> bool:
+        k = self._wanted.k
+        if len(ritz.values) < k:
+            return False
+        values = list(reversed(ritz.values))[:k]
+        errors = ritz.top_errors(k, outside)
+        return all(e <= self._wanted.tolerance * abs(value) for e, value in zip(errors, values, strict=True))
+
+    def _restart(self) -> None:
+        """Keeps the largest Ritz vectors. The bound then covers those that are dropped."""
+        size = self._space.dimension
+        dropped = size - min(size - 1, self._wanted.k + _KEPT)
+        self._outside = self._space.ritz().part(range(dropped)).upper_bounds(self._outside)[0]
+        self._space.restart(range(dropped, size))
+        self._chain = None
