@@ -2,6 +2,7 @@
 
 from estimators.eigenvalues.lanczos import LanczosResult, lanczos
 from estimators.eigenvalues.power_iteration import PowerIterationResult, power_iteration
+from estimators.eigenvalues.top_eigenvalues import TopEigenvalues, top_eigenvalues
 from estimators.gradients.batch_sharpness import BatchSharpness, batch_sharpness
 from estimators.gradients.gradient_curvature import gradient_curvature
 from estimators.gradients.gradient_noise import GradientNoiseTrace, gradient_noise_trace
@@ -41,6 +42,7 @@ __all__ = [
     "ShiftedOperator",
     "SpectralDensity",
     "SymmetricOperator",
+    "TopEigenvalues",
     "batch_sharpness",
     "dense_hessian",
     "exact_trace",
@@ -56,4 +58,5 @@ __all__ = [
     "required_probes",
     "sampled_trace",
     "spectral_density",
+    "top_eigenvalues",
 ]

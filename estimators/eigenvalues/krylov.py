@@ -18,8 +18,8 @@ class KrylovSpace:
 
     A Q = Q T + P C, with the orthonormal basis Q, its projection T = Q'AQ, the next directions P (at most one per
     start vector) and their coupling C. P is orthogonal to Q; its columns have length 1 and the Gram matrix P'P. With
-    one start vector this is the Lanczos method. Another start vector can be added at any time; its chain is Lanczos for A
-    restricted to the complement of the space. The equation also holds for orthonormal combinations of the basis, so a
+    one start vector this is the Lanczos method. Another start vector can be added at any time; its chain is Lanczos for
+    A restricted to the complement of the space. The equation also holds for orthonormal combinations of the basis, so a
     thick restart (Wu and Simon, 2000) can keep a few Ritz vectors only.
 
     Synchronizes with the device once per product. Needs memory for ``capacity`` vectors, one per direction and three
@@ -40,7 +40,7 @@ class KrylovSpace:
     def from_basis(
         cls, op: SymmetricOperator, capacity: int, basis: Tensor, projected: Tensor, remainder: Tensor
     ) -> Self:
-        """The space of a basis [size, m]. The last column of A Q - Q ``projected`` is ``remainder``, the others zero."""
+        """The space of a basis [size, m]. The last column of A Q - Q ``projected`` is ``remainder``, others zero."""
         size = basis.shape[1]
         space = cls(op, max(capacity, size))
         space._rows[:size] = basis.T
@@ -139,8 +139,8 @@ class KrylovSpace:
     def _outside(self, vector: Tensor) -> Tensor:
         """The component orthogonal to the basis."""
         rows = self._rows[: self.dimension]
-        outside: Tensor = vector - rows.T @ (rows @ vector)
-        return outside
+        component: Tensor = vector - rows.T @ (rows @ vector)
+        return component
 
     def _orthonormal_coupling(self) -> Tensor:
         """C in an orthonormal basis of P."""
@@ -179,7 +179,7 @@ class KrylovSpace:
         if difference > _SAME * scale:
             raise ValueError(
                 f"a product differs from initial by {difference / scale:.1e} of its largest eigenvalue, expected at"
-                f" most {_SAME:.0e}: pass the lanczos result of this operator, at the same parameters and on the same data"
+                f" most {_SAME:.0e}: pass the lanczos result of this operator, at the same parameters, on the same data"
             )
 
     def _add_to_projection(self, chain: int, alpha: float) -> None:

@@ -102,7 +102,8 @@ class Ritz:
     def upper_bounds(self, outside: float) -> list[float]:
         """Upper bounds of the m largest eigenvalues, descending.
 
-        ``outside``: an upper bound of the eigenvalues of A restricted to the complement of the space. Replacing that restriction by ``outside`` times the identity makes no eigenvalue smaller (Lehmann, 1949).
+        ``outside``: an upper bound of the eigenvalues of A restricted to the complement of the space. Replacing that
+        restriction by ``outside`` times the identity makes no eigenvalue smaller (Lehmann, 1949).
         """
         if not self.finite or outside == math.inf:
             return [math.nan if not self.finite else math.inf] * len(self.values)

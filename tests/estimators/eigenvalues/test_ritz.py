@@ -12,9 +12,9 @@ from tests.estimators.eigenvalues.matrices import matrix_above_bulk
 
 
 def test_ritz_pairs_equal_the_eigenpairs_of_the_tridiagonal_matrix() -> None:
-    ritz = Ritz.of([2.0, 1.0, 0.5], [0.3, 0.2], beta=0.1, eps=1e-16, full=False)
     matrix = torch.tensor([[2.0, 0.3, 0.0], [0.3, 1.0, 0.2], [0.0, 0.2, 0.5]], dtype=torch.float64)
-    torch.testing.assert_close(ritz.tridiagonal, matrix)
+    coupling = torch.tensor([[0.0, 0.0, 0.1]], dtype=torch.float64)
+    ritz = Ritz.of(matrix, coupling, eps=1e-16, full=False)
     torch.testing.assert_close(matrix @ ritz.vectors, ritz.vectors * torch.tensor(ritz.values, dtype=torch.float64))
     assert ritz.residual(-1) == 0.1 * abs(float(ritz.vectors[-1, -1]))
     assert ritz.finite and not ritz.invariant
@@ -81,3 +81,24 @@ def test_a_stagnating_value_has_not_converged() -> None:
     assert abs(result.history[-1] - result.history[-2]) < 1e-4
     assert abs(result.lambda_max - 1.05) > 0.01
     assert not result.converged
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_upper_bounds_hold_with_the_largest_eigenvalue_of_the_complement(seed: int) -> None:
+    """Two directions couple six basis vectors with the others. Without excess, the bounds are the eigenvalues."""
+    matrix = symmetric(torch.linspace(-1.0, 2.0, 30, dtype=torch.float64) ** 3, seed)
+    projected, inner = matrix[:6, :6], matrix[6:, 6:]
+    left, singular, _ = torch.linalg.svd(matrix[:6, 6:])
+    coupling = singular[:, None] * left.T
+    largest = float(torch.linalg.eigvalsh(inner)[-1])
+    eigenvalues = torch.linalg.eigvalsh(matrix).flip(0)[:6]
+    ritz = Ritz.of(projected, coupling, eps=1e-16, full=False)
+    bounds = torch.tensor(ritz.upper_bounds(largest), dtype=torch.float64)
+    assert bool((bounds >= eigenvalues - 1e-12).all())
+    assert bool((torch.tensor(ritz.upper_bounds(largest + 1.0)).double() >= bounds).all())
+    top = ritz.top_errors(3, largest)
+    assert top == pytest.approx((bounds - torch.tensor(ritz.values).double().flip(0))[:3].tolist())
+    part = ritz.part([0, 1])
+    spanned = torch.cat([ritz.vectors[:, :2], torch.zeros(24, 2).double()])
+    beside = torch.cat([spanned, torch.cat([torch.zeros(6, 24), torch.eye(24)]).double()], dim=1)
+    assert part.upper_bounds(largest)[0] >= float(torch.linalg.eigvalsh(beside.T @ matrix @ beside)[-1]) - 1e-12
