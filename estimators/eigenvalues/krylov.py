@@ -147,7 +147,8 @@ class KrylovSpace:
         if len(self._directions) < 2:
             return self.coupling.clone()
         values, vectors = torch.linalg.eigh(self._gram)
-        return values.clamp(min=0.0).sqrt()[:, None] * (vectors.T @ self.coupling)
+        scaled: Tensor = values.clamp(min=0.0).sqrt()[:, None] * (vectors.T @ self.coupling)
+        return scaled
 
     def _add_direction(self, direction: Tensor) -> None:
         self._directions.append(direction)

@@ -11,8 +11,8 @@ PROBABILITY = 0.01
 """Probability that a missed eigenvalue exceeds the bound."""
 # The search interval of the bound, in units of the largest entry of the tridiagonal matrix.
 _WIDEST = 1e3
-# Relative to the distance of the bound from the largest Ritz value.
-_RESOLUTION = 0.01
+# Halvings of that interval, down to rounding.
+_BISECTIONS = 60
 # Far above every sum of squared polynomials that matters, and far below overflow.
 _ENORMOUS = 1e100
 
@@ -61,7 +61,7 @@ class RandomChain:
         low, high = largest, largest + _WIDEST * max(map(abs, self._diagonal + self._off_diagonal))
         if self._probability(high) > PROBABILITY:
             return math.inf
-        while high - low > _RESOLUTION * (high - largest):
+        for _ in range(_BISECTIONS):
             middle = (low + high) / 2.0
             low, high = (low, middle) if self._probability(middle) <= PROBABILITY else (middle, high)
         return high

@@ -29,4 +29,4 @@ def test_a_finished_search_has_checked_with_a_random_chain() -> None:
 def test_the_last_products_are_used_for_a_check() -> None:
     """Without one, every error is infinite."""
     found, space = search(9)
-    assert space.directions == 2 and bool(found.pairs()[2].isfinite().all())
+    assert space.directions >= 2 and bool(found.pairs()[2].isfinite().all())
