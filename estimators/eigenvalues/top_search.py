@@ -18,7 +18,7 @@ _EXTRA = 20
 # Number of Ritz vectors beyond the wanted ones that a restart keeps.
 _KEPT = 5
 # Smallest number of free dimensions when a random chain starts. A restart would end the chain.
-_ROOM = 12
+_ROOM = 8
 # If no chain has started by then, the last products are used for one. Without it, nothing can be called converged.
 _RESERVE = 8
 
