@@ -27,7 +27,7 @@ def quantity(column: str) -> Quantity:
 
 def unit(column: str) -> str:
     """The display unit of a column; empty for values without a unit or in the units of the trial's loss."""
-    return {"fraction": "%", "loss": "", "R2": ""}.get(quantity(column).unit, quantity(column).unit)
+    return {"fraction": "%", "loss": "", "R2": "", "1": ""}.get(quantity(column).unit, quantity(column).unit)
 
 
 def axis_label(column: str) -> str:

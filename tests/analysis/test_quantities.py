@@ -13,6 +13,7 @@ def test_accuracies_are_shown_in_percent_and_their_changes_in_points() -> None:
     assert axis_label("accuracy_test").endswith("[%]")
     assert change_label("accuracy_test").endswith("[points]")
     assert axis_label("time_train_seconds").endswith("[s]")
+    assert axis_label("stability_ratio") == "sharpness / threshold"
     assert change_label("loss_train") == "change of training loss"
 
 

@@ -47,7 +47,16 @@ def test_every_figure_has_a_csv_with_its_numbers(report: Report) -> None:
         drawn = figure.name not in report.missing
         assert (folder / f"{figure.name}.svg").exists() == drawn
         assert (folder / f"{figure.name}.csv").exists() == drawn
-    assert report.missing == ("figure4", "trace_fraction", "layers")
+    assert report.missing == (
+        "figure4",
+        "trace_fraction",
+        "layers",
+        "stability_ratio",
+        "batch_sharpness",
+        "top_eigenvalues",
+        "spectral_density",
+        "layer_sharpness",
+    )
     assert len(pd.read_csv(folder / "table1.csv")) == 20
     assert (folder / "table1.tex").exists()
     assert pd.read_csv(folder / "verdicts.csv").conjecture.tolist() == [1, 2, 3]

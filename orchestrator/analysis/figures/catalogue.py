@@ -14,6 +14,13 @@ from orchestrator.analysis.figures import (
     trace_fraction,
 )
 from orchestrator.analysis.figures.figure import Figure
+from orchestrator.analysis.figures.quantities import (
+    batch_sharpness,
+    layer_sharpness,
+    spectral_density,
+    stability_ratio,
+    top_eigenvalues,
+)
 
 PAPER: tuple[Figure, ...] = (
     explorers.FIGURE,
@@ -29,4 +36,9 @@ BEYOND: tuple[Figure, ...] = (
     trace_fraction.FIGURE,
     cost.FIGURE,
     layers.FIGURE,
+    stability_ratio.FIGURE,
+    batch_sharpness.FIGURE,
+    top_eigenvalues.FIGURE,
+    spectral_density.FIGURE,
+    layer_sharpness.FIGURE,
 )

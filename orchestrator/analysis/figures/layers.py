@@ -6,6 +6,7 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
 from orchestrator.store.frames import NAMES, Frames
 
+TRACES = "trace_per_parameter"
 DRAWN = 12
 """Maximum number of parameters drawn per model. More lines would be indistinguishable."""
 _COLUMNS = ["model", "parameter", "epoch", "trials", "trace", "share"]
@@ -16,12 +17,11 @@ def layers_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
 
     Both are means over the trials.
     """
-    column = next((c.removesuffix(NAMES) for c in map(str, frames.samples.columns) if c.endswith(NAMES)), None)
-    if column is None or not (present := frames.samples[column].notna()).any():
+    columns = [TRACES, f"{TRACES}{NAMES}"]
+    if columns[1] not in frames.samples or not (present := frames.samples[TRACES].notna()).any():
         return empty(_COLUMNS)
-    columns = [column, f"{column}{NAMES}"]
     long = frames.samples.loc[present, ["trial_id", "epoch", *columns]].explode(columns, ignore_index=True)
-    long = long.rename(columns={column: "trace", f"{column}{NAMES}": "parameter"})
+    long = long.rename(columns={TRACES: "trace", f"{TRACES}{NAMES}": "parameter"})
     long["trace"] = long.trace.astype(float)
     long["share"] = long.trace / long.groupby(["trial_id", "epoch"]).trace.transform("sum")
     models = dict(zip(frames.trials.trial_id, frames.trials["model.name"], strict=True))

@@ -1,0 +1,42 @@
+"""Panels that each show one trial as the example of a setting."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from orchestrator.analysis.figures.figure import canvas
+from orchestrator.analysis.figures.quantities.settings import short
+
+EXAMPLES = 6
+"""Maximum number of panels."""
+CAPTION = (
+    f"Each panel shows one trial: the first one of a setting. If there are more than {EXAMPLES} settings, they are "
+    "evenly spaced over the sweep."
+)
+_COLUMNS = 3
+
+
+def example_panels(
+    data: pd.DataFrame, label: str, height: float = 2.3
+) -> tuple[Canvas, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """A canvas, and its panels with the rows of their trial.
+
+    Args:
+        data: rows with the columns `trial_id` and `setting`.
+        label: label of the vertical axes.
+        height: height of a row of panels in inches.
+    """
+    trials = list(dict.fromkeys(data.trial_id))
+    columns = min(_COLUMNS, len(trials))
+    drawn, axes = canvas(-(-len(trials) // columns), columns, width=7.2 if columns > 1 else 5.6, height=height)
+    for panel in axes[len(trials) :]:
+        panel.set_visible(False)
+    parts = [data[data.trial_id == trial] for trial in trials]
+    for place, (panel, part) in enumerate(zip(axes, parts, strict=False)):
+        panel.set_title(short(part.setting.iloc[0]), fontsize=8)
+        panel.set_xlabel("epoch")
+        if place % columns == 0:
+            panel.set_ylabel(label)
+    return drawn, zip(axes, parts, strict=False)
