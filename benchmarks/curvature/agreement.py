@@ -10,9 +10,9 @@ from benchmarks.curvature.naive import ProductOperator
 from estimators import HessianTrace, HutchinsonResult, SampledGaussNewtonTrace, hutchinson
 
 TOLERANCE = 1e-3
-"""Largest relative difference of numbers without a standard error."""
+"""Numbers without a standard error agree up to this relative difference."""
 STANDARD_ERRORS = 6.0
-"""Largest difference of two estimates, in standard errors of the difference."""
+"""Two estimates agree up to this many standard errors of their difference."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Agreement:
     difference: float
     """Relative to `expected`. For products, the relative difference of the vectors."""
     standard_error: float | None = None
-    """Standard error of `difference` for two estimates; None for other numbers."""
+    """Standard error of `difference` if both numbers are estimates; None otherwise."""
     probes: int = 0
     """Number of probes of a trace; 0 if it needed none."""
 
@@ -41,7 +41,7 @@ class Agreement:
 
 
 def of_products(product: Tensor, vector: Tensor, expected: Tensor) -> Agreement:
-    """Compares products H v. The numbers are v'Hv."""
+    """Compares two products H v. `value` and `expected` of the result are v'Hv."""
     difference = float((product - expected).norm() / expected.norm())
     return Agreement(float(vector @ product), float(vector @ expected), difference)
 

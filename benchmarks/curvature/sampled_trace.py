@@ -60,7 +60,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
                 "standard_errors": [draw.standard_error for draw in draws],
             }
         )
-        say(f"  epoch {epoch}: exact {exact:.4g}, error {percent(_spread(epochs[-1]))}")
+        say(f"  epoch {epoch}: exact {exact:.4g}, error {percent(_error(epochs[-1]))}")
     yield {"images": sizes.images, "training_images": sizes.training_images, "epochs": epochs}
 
 
@@ -70,7 +70,7 @@ def table(result: Result) -> str:
     for epoch, found in enumerate(result.measured["epochs"]):
         reported = math.sqrt(sum(e**2 for e in found["standard_errors"]) / len(found["standard_errors"]))
         reported /= found["exact"]
-        actual = _spread(found)
+        actual = _error(found)
         rows.append([str(epoch), number(found["exact"]), percent(actual), percent(reported), number(actual / reported)])
     header = ["epoch", "exact trace", "error of a draw", "reported error", "error / reported"]
     epochs = result.measured["epochs"]
@@ -80,16 +80,16 @@ def table(result: Result) -> str:
         for value, error in zip(found["sampled"], found["standard_errors"], strict=True)
     ]
     calibration = math.sqrt(sum(score**2 for score in scores) / len(scores))
-    typical = math.sqrt(sum(_spread(found) ** 2 for found in epochs) / len(epochs))
+    typical = math.sqrt(sum(_error(found) ** 2 for found in epochs) / len(epochs))
     return (
         f"{markdown(header, rows, text=0)}\n\n{len(epochs[0]['sampled'])} sampled traces per epoch, each over "
         f"{result.measured['images']:,} images, of a network trained on {result.measured['training_images']:,} images. "
-        f"Relative error: {percent(typical)} over all epochs, {percent(median(map(_spread, epochs)))} in the median "
+        f"Relative error: {percent(typical)} over all epochs, {percent(median(map(_error, epochs)))} in the median "
         f"epoch. Root mean square of error / reported error: {number(calibration)} (1 if reported errors are correct)."
     )
 
 
-def _spread(found: Mapping[str, Any]) -> float:
+def _error(found: Mapping[str, Any]) -> float:
     """Root mean square of the relative errors of an epoch's draws."""
     sampled = found["sampled"]
     return math.sqrt(sum((value / found["exact"] - 1.0) ** 2 for value in sampled) / len(sampled))

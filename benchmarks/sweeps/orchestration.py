@@ -59,7 +59,7 @@ class SlotTime:
     own: float
     """Training, evaluation and measurement."""
     within: float
-    """The rest of the trials: reading the data, building the model, committing epochs and checkpoints."""
+    """Inside trials, apart from `own`: reading the data, building the model, committing epochs and checkpoints."""
     between: float
     """Between the end of a trial and the start of the next one in its slot."""
     end: float
@@ -94,7 +94,7 @@ def slot_time(spans: list[TrialSpan], began: float, finished: float, slots: int)
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs a sweep of the digits with each engine and breaks down its time, and runs empty trials through Ray Tune."""
+    """Breaks down the time of a sweep of the digits with each engine. Then times empty trials in Ray Tune."""
     sizes = SIZES[settings.scale]
     slots = min(2, os.cpu_count() or 1)
     times: dict[str, list[dict[str, float]]] = {engine: [] for engine in sizes.engines}
@@ -124,8 +124,8 @@ def table(result: Result) -> str:
     )
     if began := measured.get("idle_trials_began"):
         text += (
-            f" {len(began)} empty trials through Ray Tune: the first began after {number(began[0])} s; in the second "
-            f"half each took {1000 * seconds_per_trial(began):.0f} ms."
+            f" {len(began)} empty trials through Ray Tune: the first began after {number(began[0])} s. In the second "
+            f"half, one began every {1000 * seconds_per_trial(began):.0f} ms."
         )
     return f"{markdown(header, rows)}\n\n{text}"
 

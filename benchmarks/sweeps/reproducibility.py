@@ -85,7 +85,7 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
         "grid": {"optimizer": optimizers},
     }
     with workplace(content) as place:
-        # Without a tracker. The comparison below also detects failed trials.
+        # A failed trial is found by the comparison below.
         run_sweep(place.sweep, place.storage, Console(quiet=True), RunOptions("local"))
         found = {}
         for name, trial_id in zip(sizes.optimizers, place.sweep.by_id, strict=True):
@@ -96,7 +96,7 @@ def _compare(data: dict[str, Any], sizes: ReproducibilitySizes) -> dict[str, dic
 
 
 def outcome(code: int, output: str) -> dict[str, Any]:
-    """Parses the result of `trial --compare`: yes, with the number of values, or no or failed, with the output."""
+    """Parses the output of `trial --compare`. Keeps the output unless the outcome is yes."""
     same = re.search(r"identical: all (\d+) numbers", output)
     if code == 0 and same:
         return {"outcome": "yes", "numbers": int(same[1]), "said": ""}

@@ -32,10 +32,10 @@ SLOTS = 2
 
 @dataclass(frozen=True)
 class VolumeSizes:
-    """Numbers of trials, and of epochs per trial after epoch 0."""
+    """Pairs (number of trials, epochs per trial). Each trial has one more record, that of epoch 0."""
 
     tune: tuple[int, int]
-    """Run through Ray Tune with two workers, unless 0."""
+    """Run through Ray Tune with two workers; (0, 0) skips this part."""
     stored: tuple[int, int]
     """Written to a storage, read by the commands, and shipped to a new SQLite database."""
     frame: tuple[int, int]
@@ -88,7 +88,7 @@ def _tune_rows(taken: dict[str, Any], trials: int, epochs: int) -> list[list[str
     return [
         [name, f"{number(taken['seconds'])} s", "", f"{taken['peak_mib']:,.0f}"],
         ["per trial and epoch of a worker", f"{number(per_epoch)} ms", "20 ms", ""],
-        ["per trial in the driver's memory", f"{number(taken['kib_a_trial'])} KiB", "", ""],
+        ["memory of the driver per trial", f"{number(taken['kib_a_trial'])} KiB", "", ""],
     ]
 
 

@@ -35,7 +35,7 @@ class InputChange:
     what: str
     """The data set and its path, or a module."""
     stored: str
-    """The digest behind the stored epochs."""
+    """The digest when the stored epochs were computed."""
     found: str
     """The digest now; empty if the module is not found."""
 
@@ -53,7 +53,7 @@ class InputComparison:
     data: tuple[InputChange, ...] = ()
     code: tuple[InputChange, ...] = ()
     unrecorded: tuple[TrialConfig, ...] = ()
-    """Complete trials with code that their attempts do not record, because an early version computed them."""
+    """Complete trials whose attempts do not record all of their code, because an earlier version computed them."""
     not_compared: tuple[str, ...] = ()
     """Reasons why data could not be compared."""
 

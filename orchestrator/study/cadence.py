@@ -50,7 +50,7 @@ class Cadence:
 
     @property
     def uneven(self) -> bool:
-        """Whether the last record follows its predecessor sooner than the others."""
+        """Whether the last interval between two records is shorter than the others."""
         return self.length % self.every.count > 0
 
     def position(self, number: int) -> int:

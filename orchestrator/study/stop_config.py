@@ -23,7 +23,7 @@ _KEYS = Literal[
 
 
 class StopConfig(Config):
-    """Completes a trial at the first record whose loss is at most, or whose accuracy or R2 is at least a threshold.
+    """Completes a trial at the first record that reaches a threshold: a loss from above, accuracy or R2 from below.
 
     Sweep files write it as a mapping from the key to the threshold: ``{loss/train: 0.01}``.
     """

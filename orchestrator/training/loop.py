@@ -39,11 +39,11 @@ def train(
     """Trains a model, evaluates and measures it at every record, and yields each record.
 
     Starts with the record after the checkpoint. Without a checkpoint it starts with record 0, the untrained model. Ends
-    at the last record, or earlier if the training loss becomes infinite or NaN, or reaches `config.stop`. Every random
-    draw is seeded by (seed, purpose, epoch), so a resumed trial is bit-identical to an uninterrupted one.
+    at the last record, or earlier if the training loss becomes infinite or NaN or a record reaches `config.stop`. Every
+    random draw is seeded by (seed, purpose, epoch), so a resumed trial is bit-identical to an uninterrupted one.
 
     Raises:
-        ValueError: if model, batch size or augmentation do not fit the data, or the optimizer does not fit the model.
+        ValueError: as `fitting_model`, or if the optimizer does not fit the model.
         UserCodeError: if the user's own network or optimizer raises.
     """
     model = fitting_model(config, data).to(device)
@@ -74,7 +74,7 @@ def train(
 def _trainer(
     model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig, start: Moment | None
 ) -> Trainer:
-    """Returns the trainer of a trial that starts with the first step, or continues from a checkpoint."""
+    """Returns a trainer at the first step, or at the step of a checkpoint."""
     step = training_step(model, optimizer, data, config)
     if start is None:
         return Trainer(model, optimizer, data, config, step)

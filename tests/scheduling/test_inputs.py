@@ -161,7 +161,7 @@ def test_data_of_a_function_in_the_working_folder_is_compared(project: Project) 
     plan = reconcile(project.sweep(**trial), project.storage)
     assert compare_inputs(plan, project.storage, decode=True).lines == []
     assert compare_inputs(plan, project.storage, decode=False).lines == [
-        "data not compared: iddata:load is not called now; run and plan call it and compare its data"
+        "data not compared: iddata:load was not called; run and plan call it and compare its data"
     ]
     project.write(iddata=OWN_DATA.format(offset=1.0))
     assert "the data in iddata:load was" in compare_inputs(plan, project.storage, decode=True).lines[0]

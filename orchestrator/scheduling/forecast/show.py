@@ -61,7 +61,7 @@ def failures(plan: Plan) -> list[str]:
     failed = {key: status for key, status in plan.statuses.items() if status.state is State.FAILED}
     lines = []
     for trial_id, status in failed.items():
-        assert status.attempt is not None, "a trial fails by its attempt"
+        assert status.attempt is not None, "a failed trial has an attempt"
         reason = status.attempt.reason.strip().splitlines()[-1]
         lines.append(f"failed: {trial_id} ({plan.sweep.label(plan.trial(trial_id))}): {reason}")
     if failed:

@@ -108,10 +108,10 @@ class Claims:
             return None
         if newest.owner.lease:
             return newest if self._driver_lease(newest.owner).is_held(newest.owner.lease) else None
-        return newest if alive else None  # on another host: it may be alive, but taking over is safe
+        return newest if alive else None  # None on another host: take over, which is safe while it lives
 
     def newest(self) -> Claim | None:
-        """The newest claim; None if there is none or its file is damaged. A damaged claim is still the newest."""
+        """The newest claim; None if there is none or its file is damaged. Older claims are never returned."""
         number = self.newest_number()
         content = self._claims.read(number) if number else None
         if content is None:

@@ -40,7 +40,7 @@ def load_data(config: Data, device: torch.device) -> DataSplits:
 
     Raises:
         DataError: if a file, folder or value is missing, damaged or too large. The message names it.
-        ValueError: if the user's own function returns something else than data.
+        ValueError: if the user's own function does not return valid data.
         UserCodeError: if the user's own function raises.
     """
     return load_source(config).to(device)
@@ -76,23 +76,23 @@ def _load(config: Data) -> DataSplits:
 
 
 def source_digest(config: Data, decode: bool) -> str:
-    """Returns the digest of a whole data set. A decoded image folder is listed, but no image is read.
+    """Returns the digest of a whole data set. Reads no image of a decoded image folder, only its list of files.
 
     Args:
         config: the data set.
-        decode: whether to decode the data set if it is not decoded yet, and to call the user's own function.
+        decode: whether an undecoded data set may be decoded and the user's own function may be called.
 
     Raises:
-        DataError: if a file or folder is missing or damaged, or if the data set is not decoded and must not be.
-        ValueError: if the user's own function returns something else than data.
+        DataError: if a file or folder is missing or damaged, or if the digest is unknown without `decode`.
+        ValueError: if the user's own function does not return valid data.
         UserCodeError: if the user's own function raises.
     """
     if isinstance(config, ImageFolderData) and (digest := image_folder_digest(Path(config.path))):
         return digest
     if not decode and isinstance(config, OwnData):
-        raise DataError(f"{config.name} is not called now; run and plan call it and compare its data")
+        raise DataError(f"{config.name} was not called; run and plan call it and compare its data")
     if not decode and isinstance(config, ImageFolderData):
-        raise DataError(f"{available(config)}; run and plan decode and compare it")
+        raise DataError(f"{available(config)}; run and plan decode it and compare it")
     return _load(config).digest
 
 
