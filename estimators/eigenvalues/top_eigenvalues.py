@@ -33,6 +33,11 @@ class TopEigenvalues:
     suffice for a bound."""
     converged: Tensor
     """[k] bool: whether the error is at most the tolerance, relative to the value."""
+    gap: float
+    """Lower bound, with a probability of 99%, of the distance from the last value to the eigenvalue of rank k + 1.
+
+    The angle between the space of ``vectors`` and that of the eigenvectors has a sine of at most the 2-norm of
+    ``residuals`` divided by this (Davis and Kahan, 1970). Unknown if it is not above zero; infinite if k = op.size."""
     products: float
     """Products used."""
     vectors: Tensor = field(repr=False)
@@ -93,12 +98,13 @@ def top_eigenvalues(
                 break
             search.expand(left)
         values, residuals, errors, vectors = search.pairs()
+        gap = search.gap()
     accurate = errors <= tolerance * values.abs()
     if space.dimension == op.size:
         # Every eigenvalue is exact up to rounding, also those near zero.
         exact = tolerance == 0.0 or tolerance >= ROUNDING * torch.finfo(op.dtype).eps
         accurate = torch.full_like(accurate, exact) & ~values.isnan()
-    return TopEigenvalues(values, residuals, errors, accurate, op.products - products_before, vectors)
+    return TopEigenvalues(values, residuals, errors, accurate, gap, op.products - products_before, vectors)
 
 
 @contextmanager

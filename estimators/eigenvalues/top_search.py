@@ -89,6 +89,16 @@ class TopSearch:
         found = [torch.tensor(numbers, dtype=torch.float64) for numbers in (values, residuals, errors)]
         return found[0], found[1], found[2], vectors
 
+    def gap(self) -> float:
+        """Lower bound of the distance from the k-th Ritz value to the next eigenvalue; at most 0 if it is unknown."""
+        k, ritz = self._wanted.k, self._space.ritz()
+        if self._space.dimension == self._op.size == k:
+            return math.inf
+        if not ritz.finite or self._space.dimension <= k:
+            return -math.inf
+        outside = -math.inf if self._space.dimension == self._op.size else self._outside
+        return ritz.values[-k] - (ritz.values[-k - 1] + ritz.top_errors(k + 1, outside)[k])
+
     def _grows(self, left: int) -> bool:
         """Whether to extend the Krylov space rather than a random chain. Ends a chain that has found its eigenvalue."""
         if not self._space.directions:

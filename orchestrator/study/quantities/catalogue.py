@@ -22,6 +22,7 @@ from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessCo
 from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
 from orchestrator.study.quantities.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.stability import StabilityConfig
+from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.study.user_code_config import OWN_CODE, named, tag
 
 BuiltIn = (
@@ -30,6 +31,7 @@ BuiltIn = (
     | Annotated[SampledTraceConfig, Tag("sampled_trace")]
     | Annotated[Algorithm1Config, Tag("algorithm1")]
     | Annotated[GradientCurvatureConfig, Tag("gradient_curvature")]
+    | Annotated[TopEigenvaluesConfig, Tag("top_eigenvalues")]
     | Annotated[StabilityConfig, Tag("stability")]
     | Annotated[BatchSharpnessConfig, Tag("batch_sharpness")]
     | Annotated[GradientNoiseConfig, Tag("gradient_noise")]

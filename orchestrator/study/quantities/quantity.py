@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Quantity:
-    """One measured quantity, or a family of them whose key has a placeholder, as in ``hessian/lambda_{i}``."""
+    """One measured quantity, or a family whose key has a placeholder: ``{i}`` for a number, others for a name."""
 
     key: str
     """The key in MLflow and in records."""
@@ -30,7 +30,8 @@ class Quantity:
 
     def member(self, column: str) -> Self | None:
         """The quantity in a column; None if the column does not belong to this quantity or family."""
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(self.column))
+        pattern = re.escape(self.column).replace(r"\{i\}", r"(?P<i>\d+)")
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", pattern)
         found = re.fullmatch(pattern, column)
         if found is None:
             return None

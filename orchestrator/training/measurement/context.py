@@ -78,10 +78,9 @@ class Context:
         sampled = any(each.name == "sampled_trace" for each in self.measurement.estimators)
         return hessian_trace(self.operator, sampled=sampled, generator=self.stream("trace signs"))
 
-    @property
-    def exact_trace_is_due(self) -> bool:
-        """Whether `trace` is measured at this record, without sampling."""
-        return any(each.name == "exact_trace" for each in self.measurement.due(self.number))
+    def is_due(self, quantity: str) -> bool:
+        """Whether a built-in quantity is measured at this record."""
+        return any(each.name == quantity for each in self.measurement.due(self.number))
 
     def required_training(self, quantity: str) -> Training:
         """Returns the training.

@@ -10,7 +10,7 @@ from orchestrator.training.measurement.context import COARSE_FRACTION, Context, 
 
 def measure_layers(context: Context, settings: LayersConfig) -> Values:
     """Returns lambda_max of each layer's diagonal block, and the block's trace if the exact trace is due."""
-    traces = context.trace.gauss_newton_trace if context.exact_trace_is_due else None
+    traces = context.trace.gauss_newton_trace if context.is_due("exact_trace") else None
     values: dict[str, Value] = {}
     for layer, names in _layers(context.operator.problem.parameters).items():
         found = lanczos(

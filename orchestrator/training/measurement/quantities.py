@@ -19,6 +19,7 @@ from orchestrator.study.quantities.relative_sharpness import RelativeSharpnessCo
 from orchestrator.study.quantities.sam_sharpness import SamSharpnessConfig
 from orchestrator.study.quantities.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.stability import StabilityConfig
+from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.training.measurement.algorithm1 import measure_algorithm1
 from orchestrator.training.measurement.batch_sharpness import measure_batch_sharpness
 from orchestrator.training.measurement.context import Measure
@@ -32,6 +33,7 @@ from orchestrator.training.measurement.relative_sharpness import measure_relativ
 from orchestrator.training.measurement.sam_sharpness import measure_sam_sharpness
 from orchestrator.training.measurement.spectral_density import measure_spectral_density
 from orchestrator.training.measurement.stability import measure_stability
+from orchestrator.training.measurement.top_eigenvalues import measure_top_eigenvalues
 from orchestrator.training.measurement.trace import measure_trace
 
 
@@ -48,6 +50,7 @@ MEASURED: dict[type[QuantityConfig], Measured] = {
     # In increasing order of accuracy, so that the most accurate value of a key replaces the others.
     Algorithm1Config: Measured(measure_algorithm1),
     LanczosConfig: Measured(measure_extreme_eigenvalues),
+    TopEigenvaluesConfig: Measured(measure_top_eigenvalues),
     GradientCurvatureConfig: Measured(measure_gradient_curvature),
     StabilityConfig: Measured(measure_stability),
     LayersConfig: Measured(measure_layers),

@@ -10,6 +10,6 @@ def measure_relative_sharpness(context: Context, _: RelativeSharpnessConfig) -> 
     found = relative_sharpness(
         context.operator,
         generator=context.stream("relative sharpness probes"),
-        gauss_newton=context.trace.gauss_newton_trace if context.exact_trace_is_due else None,
+        gauss_newton=context.trace.gauss_newton_trace if context.is_due("exact_trace") else None,
     )
     return {"sharpness/relative": found.value, "sharpness/relative_standard_error": found.standard_error}

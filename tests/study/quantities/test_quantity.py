@@ -26,3 +26,12 @@ def test_a_single_quantity_is_its_own_member() -> None:
     assert single.member("gradient_curvature") == single
     assert single.reproducible
     assert not Quantity("time/measure_seconds", "s", "label", "meaning").reproducible
+
+
+def test_a_placeholder_for_a_number_matches_no_name() -> None:
+    numbered = Quantity("hessian/lambda_{i}", "loss", r"$\lambda_{{i}}$", "eigenvalue number {i}")
+    member = numbered.member("hessian_lambda_12")
+    assert member is not None
+    assert (member.key, member.label) == ("hessian/lambda_12", r"$\lambda_{12}$")
+    assert numbered.member("hessian_lambda_max") is None
+    assert numbered.member("hessian_lambda_1_residual") is None

@@ -1,0 +1,49 @@
+"""The largest eigenvalues of the Hessian."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from estimators import LanczosResult, TopEigenvalues, top_eigenvalues
+from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
+from orchestrator.study.record import Value
+from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Values
+
+
+def measure_top_eigenvalues(context: Context, settings: TopEigenvaluesConfig) -> Values:
+    """Returns the eigenvalues with their errors, and the gradient's share in the space of their eigenvectors."""
+    initial = context.lanczos if context.is_due("lanczos") else None
+    found = top_eigenvalues(
+        context.operator,
+        min(settings.k, context.operator.size),
+        tolerance=settings.tolerance,
+        max_products=settings.products,
+        generator=context.stream("top eigenvalues start"),
+        coarse_fraction=_coarse_fraction(context, initial),
+        initial=initial,
+    )
+    return {**_eigenvalues(found), **_gradient_share(found, context.gradient)}
+
+
+def _coarse_fraction(context: Context, initial: LanczosResult | None) -> float | None:
+    """Returns that of `lanczos`, whose graphs are shared; if there is none, the default. None: a space is given."""
+    return None if initial is not None else context.measurement.lanczos_coarse_fraction or COARSE_FRACTION
+
+
+def _eigenvalues(found: TopEigenvalues) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    rows = zip(found.values.tolist(), found.residuals.tolist(), found.errors.tolist(), strict=True)
+    for number, (value, residual, error) in enumerate(rows, start=1):
+        values[f"hessian/lambda_{number}"] = value
+        values[f"hessian/lambda_{number}_residual"] = residual
+        values[f"hessian/lambda_{number}_error"] = None if math.isinf(error) else error
+    return values
+
+
+def _gradient_share(found: TopEigenvalues, gradient: Tensor) -> dict[str, Value]:
+    """Returns ||V'g||^2 / ||g||^2 and its error. Projectors of spaces at an angle differ by the sine of that angle."""
+    whole = float(gradient.square().sum())
+    share = float((found.vectors.T @ gradient).square().sum()) / whole if whole > 0 else math.nan
+    sine = float(torch.linalg.vector_norm(found.residuals)) / found.gap if found.gap > 0 else math.inf
+    return {"hessian/gradient_share": share, "hessian/gradient_share_error": sine if sine < 1 else None}
