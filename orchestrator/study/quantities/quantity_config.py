@@ -17,6 +17,8 @@ class QuantityConfig(Config):
 
     quantities: ClassVar[tuple[Quantity, ...]] = ()
     """What is recorded besides the fields of `Record`."""
+    record_keys: ClassVar[tuple[str, ...]] = ()
+    """The fields of `Record` that are measured, by key."""
     cost: ClassVar[str] = ""
     """What one measurement costs, for the documentation."""
 

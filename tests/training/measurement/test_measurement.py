@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from estimators import dense_hessian
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.quantities.catalogue import estimators_named
+from orchestrator.study.quantities.catalogue import BUILT_IN, estimators_named
 from orchestrator.study.record import Record
 from orchestrator.training.measurement.measurement import Measurement
 
@@ -33,6 +33,16 @@ def model() -> nn.Module:
 def data() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(40, 6, generator=generator), torch.randint(3, (40,), generator=generator)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in BUILT_IN.items() if kind.record_keys])
+def test_declared_fields_of_records_are_measured(name: str, data: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    config = MeasurementConfig(estimators=estimators_named(name))
+    always = Measurement(MeasurementConfig(estimators=()), 0, *data).complete(RECORD, model).metrics()
+    found = set(Measurement(config, 0, *data).complete(RECORD, model).metrics())
+    assert found - set(always) == set(BUILT_IN[name].record_keys)
 
 
 def test_the_model_is_not_changed(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
