@@ -22,7 +22,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.terminal import app, console, interruptible, say
 from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.forecast.estimate import own_code
-from orchestrator.scheduling.forecast.show import damage, failures, forecast, split, table
+from orchestrator.scheduling.forecast.show import damage, failures, forecast, missing, split, table
 from orchestrator.scheduling.forecast.time_spent import spending
 from orchestrator.scheduling.inputs import compare_inputs
 from orchestrator.scheduling.options import RunOptions
@@ -109,7 +109,8 @@ def run(
     )
     with interruptible(desired.name):
         result = run_sweep(desired, store, console, options)
-        for line in (result.summary, *failures(result), *split(spending(result, store).spent)):
+        found = spending(result, store)
+        for line in (result.summary, *failures(result), *missing(found), *split(found.spent)):
             say(line)
         shipper.wait_until_shipped()
     raise typer.Exit(0 if not result.todo else 1)

@@ -1,6 +1,6 @@
 """Describes the user's own quantities that raised."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.counted import counted
 from orchestrator.store.provenance.redaction import failure_line
@@ -19,3 +19,20 @@ def missing_quantities(records: Iterable[Record]) -> str | None:
         for name, found in failures.items()
     ]
     return "; ".join(lines) or None
+
+
+def missing_in_sweep(records: Mapping[str, Iterable[Record]]) -> list[str]:
+    """Returns a line per quantity that raised in any trial, with the last error. The records are given by trial."""
+    raised: dict[str, list[tuple[str, Record]]] = {}
+    for trial_id, found in records.items():
+        for record in found:
+            for name in record.failures:
+                raised.setdefault(name, []).append((trial_id, record))
+    return [_line(name, found) for name, found in raised.items()]
+
+
+def _line(name: str, raised: list[tuple[str, Record]]) -> str:
+    trials = len({trial_id for trial_id, _ in raised})
+    trial_id, last = max(raised, key=lambda pair: pair[1].timestamp_ms)
+    where = f"{counted(len(raised), 'record')} of {counted(trials, 'trial')}"
+    return f"{name} raised at {where}, last in {trial_id}: {failure_line(last.failures[name])}"

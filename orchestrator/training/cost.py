@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -109,8 +109,17 @@ def _cost_value(value: Any) -> Any:
     return bool(value) if isinstance(value, float) else value
 
 
-def part_seconds(part: EpochPart, device: torch.device) -> float:
-    """Returns the time of a part on all the data, in seconds.
+@dataclass(frozen=True)
+class PartTime:
+    """The time of a part of an epoch, in seconds."""
+
+    seconds: float
+    quantities: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by quantity, of parts that measure."""
+
+
+def time_part(part: EpochPart, device: torch.device) -> PartTime:
+    """Returns the time of a part on all the data.
 
     Raises:
         ValueError: if the model does not fit the data, or cannot be measured.
@@ -121,15 +130,15 @@ def part_seconds(part: EpochPart, device: torch.device) -> float:
         model = fitting_model(part.config, data).to(device)
         check_measurement(part.config, model, build_loss(part.config.loss, data), data)
     timed = {
-        PartKind.TRAINING: _training_seconds,
-        PartKind.EVALUATING: _evaluating_seconds,
-        PartKind.MEASURING: _measuring_seconds,
+        PartKind.TRAINING: _training_time,
+        PartKind.EVALUATING: _evaluating_time,
+        PartKind.MEASURING: _measuring_time,
     }
     with NETWORK.errors(part.config.model.name, f"timed while {part.kind.value}"):
         return timed[part.kind](part, data, device)
 
 
-def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
+def _training_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times some steps with the trial's batch size and extrapolates to all steps before a record.
 
     A full batch is timed on some images, because its time is proportional to their number.
@@ -145,7 +154,7 @@ def _training_seconds(part: EpochPart, data: DataSplits, device: torch.device) -
     step = training_step(model, optimizer, some, config)
     train_once = functools.partial(train_epoch, model, optimizer, some, config, 1, step)
     epoch_seconds = _mean_seconds(train_once, device, _WARM_UP_PASSES[device.type]) / timed_steps * steps
-    return epoch_seconds * _epochs_per_record(config, len(data.train))
+    return PartTime(epoch_seconds * _epochs_per_record(config, len(data.train)))
 
 
 def _epochs_per_record(config: TrialConfig, images: int) -> float:
@@ -153,7 +162,7 @@ def _epochs_per_record(config: TrialConfig, images: int) -> float:
     return every.count / config.steps_per_epoch(images) if every.unit == "step" else every.count
 
 
-def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
+def _evaluating_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times the evaluation of some images and extrapolates to all images."""
     model, held_out = fitting_model(part.config, data).to(device), _held_out(part.config, part.number)
     subset = max(1, round(part.config.measurement.fraction * len(data.train)))
@@ -163,14 +172,15 @@ def _evaluating_seconds(part: EpochPart, data: DataSplits, device: torch.device)
     some = data.first(*few)
     loss = build_loss(part.config.loss, data)
     evaluate_once = functools.partial(evaluate, model, some, some.measurement_subset(1.0), 0, loss, held_out)
-    return _mean_seconds(evaluate_once, device, 1) * _evaluated_images(*sizes) / _evaluated_images(*few)
+    seconds = _mean_seconds(evaluate_once, device, 1)
+    return PartTime(seconds * _evaluated_images(*sizes) / _evaluated_images(*few))
 
 
 def _evaluated_images(subset: int, validation: int, test: int) -> int:
     return subset + validation + 2 * test  # the test images are evaluated with and without noise
 
 
-def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) -> float:
+def _measuring_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times a measurement on a few chunks of the trial's chunk size and extrapolates to all images.
 
     The time of two chunks determines how many chunks are used.
@@ -183,21 +193,23 @@ def _measuring_seconds(part: EpochPart, data: DataSplits, device: torch.device) 
     training = Training(part.config, optimizer, data)
     chunk = Measurement(settings, 0, inputs, targets, loss).chunk_size(model)
 
-    def seconds(images: int) -> float:
+    def measured(images: int) -> PartTime:
         same_chunks = settings
         if settings.lanczos_coarse_fraction and images < len(inputs):
             # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
             same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
         measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
         record = Record(number=part.number, timestamp_ms=0, loss_train=1.0)
-        return measurement.complete(record, model, training).time_measure_seconds or 0.0
+        found = measurement.complete(record, model, training)
+        return PartTime(found.time_measure_seconds or 0.0, found.time_per_quantity)
 
     images = min(len(inputs), 2 * chunk)
-    taken = seconds(images)
-    if (times := int(_MEASURED_SECONDS / taken)) > 1:
+    taken = measured(images)
+    if (times := int(_MEASURED_SECONDS / taken.seconds)) > 1:
         images = min(len(inputs), times * images)
-        taken = seconds(images)
-    return taken * len(inputs) / images
+        taken = measured(images)
+    share = images / len(inputs)
+    return PartTime(taken.seconds / share, {name: seconds / share for name, seconds in taken.quantities.items()})
 
 
 @functools.lru_cache(maxsize=1)

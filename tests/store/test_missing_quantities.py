@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from orchestrator.store.missing_quantities import missing_quantities
+from orchestrator.store.missing_quantities import missing_in_sweep, missing_quantities
+from orchestrator.study.record import Record
 from tests.store import stored
 
 
@@ -14,3 +15,16 @@ def test_each_quantity_is_described_with_its_last_error() -> None:
 
 def test_nothing_is_said_if_none_raised() -> None:
     assert missing_quantities([stored.record(0)]) is None
+
+
+def test_a_sweep_has_a_line_per_quantity_with_the_latest_error() -> None:
+    def failing(number: int, **failures: str) -> Record:
+        raised = {f"lab:{name}": f"Traceback\nValueError: {text}" for name, text in failures.items()}
+        return replace(stored.record(number), timestamp_ms=number, failures=raised)
+
+    records = {"one": [failing(1, noise="old"), failing(9, noise="new")], "two": [failing(2, noise="old", scale="no")]}
+    assert missing_in_sweep(records) == [
+        "lab:noise raised at 3 records of 2 trials, last in one: ValueError: new",
+        "lab:scale raised at 1 record of 1 trial, last in two: ValueError: no",
+    ]
+    assert missing_in_sweep({"one": [stored.record(0)]}) == []

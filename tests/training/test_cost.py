@@ -12,7 +12,7 @@ import pytest
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import Record
 from orchestrator.training import cost
-from orchestrator.training.cost import EpochPart, PartKind, due_measurement, epoch_parts, part_seconds
+from orchestrator.training.cost import EpochPart, PartKind, due_measurement, epoch_parts, time_part
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 from orchestrator.training.measurement.measurement import Measurement
@@ -59,10 +59,10 @@ def test_records_without_measurement_or_evaluation_are_separate_parts() -> None:
 def test_training_takes_as_long_as_the_steps_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "_mean_seconds", lambda run, device, warm_ups: 2.1)
     in_steps = small_trial(epochs=None, steps=100, record_every="7 steps")
-    seconds = [part_seconds(part_of(trial, PartKind.TRAINING), CPU) for trial in (small_trial(), in_steps)]
+    seconds = [time_part(part_of(trial, PartKind.TRAINING), CPU).seconds for trial in (small_trial(), in_steps)]
     assert seconds == pytest.approx([seconds[0], seconds[0] * 7 / 21])
     rare = small_trial(epochs=6, record_every="3 epochs")
-    assert part_seconds(part_of(rare, PartKind.TRAINING), CPU) == pytest.approx(3 * seconds[0])
+    assert time_part(part_of(rare, PartKind.TRAINING), CPU).seconds == pytest.approx(3 * seconds[0])
 
 
 def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
@@ -170,7 +170,8 @@ class Clock:
 
     def complete(self, measurement: Measurement, record: Record) -> Record:
         self.measured.append(len(measurement.inputs))
-        return replace(record, time_measure_seconds=self.measure_image * len(measurement.inputs))
+        seconds = self.measure_image * len(measurement.inputs)
+        return replace(record, time_measure_seconds=seconds, time_per_quantity={"lanczos": seconds / 4})
 
 
 @pytest.mark.parametrize("measure_image", [1e-4, 0.1, 3.0])
@@ -184,7 +185,9 @@ def test_times_are_extrapolated_to_all_images(
     trial = small_trial(batch_size=16, measurement={"fraction": 0.5})
     data = digits()
     subset = round(0.5 * len(data.train))
-    found = {kind: part_seconds(part_of(trial, kind), CPU) for kind in PartKind}
+    times = {kind: time_part(part_of(trial, kind), CPU) for kind in PartKind}
+    found = {kind: part.seconds for kind, part in times.items()}
+    assert times[PartKind.MEASURING].quantities == {"lanczos": pytest.approx(measure_image * subset / 4)}
     assert found[PartKind.TRAINING] == pytest.approx(2.0 * math.ceil(len(data.train) / 16))
     images = subset + len(data.validation) + 2 * len(data.test)
     assert found[PartKind.EVALUATING] == pytest.approx(0.001 * images, rel=0.01)
@@ -195,13 +198,13 @@ def test_times_are_extrapolated_to_all_images(
 def test_a_network_that_cannot_be_measured_is_refused() -> None:
     trial = small_trial(model={"name": "tests.training.user_nets:HardSigmoid"})
     with pytest.raises(ValueError, match="HardSigmoid cannot be measured: the loss cannot be differentiated twice"):
-        part_seconds(part_of(trial, PartKind.MEASURING), CPU)
+        time_part(part_of(trial, PartKind.MEASURING), CPU)
 
 
 def test_the_time_of_a_full_batch_is_proportional_to_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch, train_image=100.0)
     monkeypatch.setattr(cost, "_TIMED_IMAGES", {"cpu": 300})
-    found = part_seconds(part_of(small_trial(batch_size="full"), PartKind.TRAINING), CPU)
+    found = time_part(part_of(small_trial(batch_size="full"), PartKind.TRAINING), CPU).seconds
     assert found == pytest.approx((2.0 + 100.0 * 300) / 300 * len(digits().train))
 
 
@@ -224,7 +227,7 @@ def test_timed_chunks_have_the_size_of_those_of_the_whole_subset(
     first = min(2 * true, round(0.5 * len(data.train)))
     clock.measure_image = 1.0 / first
     monkeypatch.setattr(Measurement, "complete", complete)
-    part_seconds(part_of(trial, PartKind.MEASURING), CPU)
+    time_part(part_of(trial, PartKind.MEASURING), CPU)
     assert chunks == [true, true]
     assert clock.measured == [first, min(4 * first, round(0.5 * len(data.train)))]
 
@@ -239,7 +242,7 @@ def test_estimated_times_agree_with_the_training_loop(monkeypatch: pytest.Monkey
     # CPU time, so that other processes on the machine do not affect the result.
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     trial = small_trial(epochs=2, measurement={"fraction": 0.25, "estimators": ["lanczos"]})
-    estimated = {kind: part_seconds(part_of(trial, kind), CPU) for kind in PartKind}
+    estimated = {kind: time_part(part_of(trial, kind), CPU).seconds for kind in PartKind}
     *_, last = train(trial, digits(), CPU)
     times = last.record.time_train_seconds, last.record.time_evaluate_seconds, last.record.time_measure_seconds
     for kind, real in zip(PartKind, times, strict=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.counted import counted
 from orchestrator.scheduling.engines.local import trials_at_a_time
-from orchestrator.scheduling.forecast.probe import probe
+from orchestrator.scheduling.forecast.probe import ProbeResult, probe
 from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.options import EngineName
 from orchestrator.scheduling.placement import on_this_machine
@@ -70,7 +70,7 @@ def missing_epochs(plan: Plan) -> dict[str, range]:
 
 
 def own_code(plan: Plan) -> list[str]:
-    """Returns a line for each user-defined network or optimizer that a run or a probe will import."""
+    """Returns a line for each class or function of the user that a run or a probe will import."""
     names = Counter(name for trial_id in plan.todo for name in own_names(plan.trial(trial_id)))
     return [f"runs your code: {name} ({counted(count, 'trial')})" for name, count in names.items()]
 
@@ -98,7 +98,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
     with status(f"probing: timing {len(parts)} parts of epochs, {at_a_time} at a time"):
         probed = probe(parts, at_a_time, resources)
     return Estimate(
-        trials={trial_id: _spent(mix, probed.seconds) for trial_id, mix in mixes.items()},
+        trials={trial_id: _spent(mix, probed) for trial_id, mix in mixes.items()},
         at_a_time=at_a_time,
         start_seconds=probed.start_seconds,
         engine_seconds=ENGINE_SECONDS[engine],
@@ -112,8 +112,12 @@ def _ordered(parts: Sequence["EpochPart"]) -> list["EpochPart"]:
     return sorted(parts, key=lambda part: (data.index(part.config.data), part.kind != "measuring", part.kind))
 
 
-def _spent(mix: Counter["EpochPart"], seconds: dict["EpochPart", float]) -> Spent:
+def _spent(mix: Counter["EpochPart"], probed: ProbeResult) -> Spent:
     def of(kind: str) -> float:
-        return sum(count * seconds[part] for part, count in mix.items() if part.kind == kind)
+        return sum(count * probed.seconds[part] for part, count in mix.items() if part.kind == kind)
 
-    return Spent(of("training"), of("evaluating"), of("measuring"))
+    quantities: dict[str, float] = {}
+    for part, count in mix.items():
+        for name, seconds in probed.quantities.get(part, {}).items():
+            quantities[name] = quantities.get(name, 0.0) + count * seconds
+    return Spent(of("training"), of("evaluating"), of("measuring"), quantities)

@@ -9,10 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,8 @@ class ProbeResult:
     """Time of each part of an epoch."""
     start_seconds: float
     """Time from the start of a process until it has read its data."""
+    quantities: Mapping["EpochPart", Mapping[str, float]] = field(default_factory=dict)
+    """Time of each quantity in the parts that measure."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class _Timing:
     ready: float
     """Unix time at which the data was read."""
     seconds: float
+    quantities: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
 
@@ -77,7 +80,8 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
             process.kill()
         pool.shutdown(cancel_futures=True)
     means = {part: sum(each.seconds for each in found) / len(found) for part, found in timings.items()}
-    return ProbeResult(means, min(each.ready for found in timings.values() for each in found) - started)
+    quantities = {part: _mean_quantities(found) for part, found in timings.items()}
+    return ProbeResult(means, min(each.ready for found in timings.values() for each in found) - started, quantities)
 
 
 def _timings(
@@ -101,6 +105,10 @@ def _timings(
     return timings
 
 
+def _mean_quantities(timings: Sequence[_Timing]) -> dict[str, float]:
+    return {name: sum(each.quantities[name] for each in timings) / len(timings) for name in timings[0].quantities}
+
+
 def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent ends this process
     threading.Thread(target=die_with_parent, daemon=True).start()
@@ -113,7 +121,7 @@ def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
 
 def _time(part: "EpochPart", resources: Resources) -> _Timing:
     try:
-        from orchestrator.training.cost import part_seconds
+        from orchestrator.training.cost import time_part
         from orchestrator.training.data.stand_in import probe_data
         from orchestrator.training.environment import reproducible
         from orchestrator.trial import device_of
@@ -121,6 +129,7 @@ def _time(part: "EpochPart", resources: Resources) -> _Timing:
         device = device_of(resources)
         with reproducible(resources.cpu):
             probe_data(part.config.data, device)
-            return _Timing(time.time(), part_seconds(part, device))
+            ready, taken = time.time(), time_part(part, device)
+            return _Timing(ready, taken.seconds, taken.quantities)
     except Exception as error:  # sent as text, since exceptions of the user's code may not be picklable
-        return _Timing(0.0, 0.0, str(error) or type(error).__name__)
+        return _Timing(0.0, 0.0, error=str(error) or type(error).__name__)

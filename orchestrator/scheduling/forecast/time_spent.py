@@ -1,13 +1,15 @@
 """The time spent on trials and the rate of epochs, computed from the stored records."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from orchestrator.scheduling.plan import Plan
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.storage import Storage
+from orchestrator.study.record import Record
 
 WINDOW_SECONDS = 600.0
 """The rate is averaged over the last ten minutes, so that it follows the load of the machine."""
@@ -24,6 +26,8 @@ class Spent:
     training: float = 0.0
     evaluating: float = 0.0
     measuring: float = 0.0
+    quantities: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by quantity, a part of `measuring`. Records of earlier versions do not have them."""
 
     @property
     def seconds(self) -> float:
@@ -33,12 +37,16 @@ class Spent:
     def __add__(self, other: Self) -> "Spent":
         """The sum of both."""
         return Spent(
-            self.training + other.training, self.evaluating + other.evaluating, self.measuring + other.measuring
+            self.training + other.training,
+            self.evaluating + other.evaluating,
+            self.measuring + other.measuring,
+            dict(Counter(self.quantities) + Counter(other.quantities)),
         )
 
     def times(self, factor: float) -> "Spent":
         """Each time multiplied by a factor."""
-        return Spent(self.training * factor, self.evaluating * factor, self.measuring * factor)
+        quantities = {name: seconds * factor for name, seconds in self.quantities.items()}
+        return Spent(self.training * factor, self.evaluating * factor, self.measuring * factor, quantities)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Spending:
     """Extrapolated from a sample if there are many trials."""
     seconds_left: float | None
     """None if no driver is running, or too few epochs have ended."""
+    failed: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    """The records at which a quantity of the user raised, by trial. Only of the trials that were read."""
 
 
 def spending(plan: Plan, storage: Storage) -> Spending:
@@ -59,10 +69,11 @@ def spending(plan: Plan, storage: Storage) -> Spending:
     # Half of the records are from the most recent trials, for the rate; the other half sample the older trials.
     number = len(begun) if epochs <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // epochs // 2)
     recent, others = latest[:number], sorted(latest[number:])
-    spent, ended = _read(plan, storage, recent)
+    failed: dict[str, list[Record]] = {}
+    spent, ended = _read(plan, storage, recent, failed)
     if others:
         chosen = others[:: -(-len(others) // number)]
-        sampled, _ = _read(plan, storage, chosen)
+        sampled, _ = _read(plan, storage, chosen, failed)
         share = sum(plan.statuses[key].epoch + 1 for key in others) / sum(
             plan.statuses[key].epoch + 1 for key in chosen
         )
@@ -72,11 +83,13 @@ def spending(plan: Plan, storage: Storage) -> Spending:
         ended = [moment for moment in ended if moment > known]
     holder = storage.sweep(plan.sweep.name).driver_lease.holder()
     left = seconds_left(plan.missing_epochs, ended, holder.since, time.time()) if holder else None
-    return Spending(spent, left)
+    return Spending(spent, left, failed)
 
 
-def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent, list[float]]:
-    """Returns the time spent on these trials, and the Unix times at which their epochs ended."""
+def _read(
+    plan: Plan, storage: Storage, trial_ids: Iterable[str], failed: dict[str, list[Record]]
+) -> tuple[Spent, list[float]]:
+    """Returns the time spent on these trials, and the Unix times at which their epochs ended. Extends `failed`."""
     spent = Spent()
     ended: list[float] = []
     for trial_id in trial_ids:
@@ -89,8 +102,14 @@ def _read(plan: Plan, storage: Storage, trial_ids: Iterable[str]) -> tuple[Spent
             except DamagedError:  # `read` records the damage, and the next run computes the epoch again
                 continue
             ended.append(record.timestamp_ms / 1000)
-            times = record.time_train_seconds, record.time_evaluate_seconds, record.time_measure_seconds
-            spent += Spent(*(seconds or 0.0 for seconds in times))
+            spent += Spent(
+                record.time_train_seconds or 0.0,
+                record.time_evaluate_seconds or 0.0,
+                record.time_measure_seconds or 0.0,
+                record.time_per_quantity,
+            )
+            if record.failures:
+                failed.setdefault(trial_id, []).append(record)
     return spent, ended
 
 

@@ -1,5 +1,6 @@
 """Estimates of the duration of a run."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,10 @@ def test_user_code_to_be_run_is_listed(tmp_path: Path) -> None:
     commit_epochs(Storage(tmp_path).trial(mine[2].trial_id), range(3))
     plan = reconcile(plan.sweep, Storage(tmp_path))
     assert own_code(plan) == ["runs your code: a.b:Net (2 trials)"]
+    measured = small_trial(measurement={"estimators": ["lanczos", "my_package:scale"]})
+    assert own_code(reconcile(Sweep("own", "", (measured,), Resources()), Storage(tmp_path))) == [
+        "runs your code: my_package:scale (1 trial)"
+    ]
 
 
 def test_nothing_is_probed_if_nothing_is_missing(tmp_path: Path) -> None:
@@ -96,9 +101,10 @@ def test_forecast_shows_total_time_and_shares(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("orchestrator.scheduling.forecast.probe.LEAST_SECONDS", 0.0)
     plan = reconcile(SWEEP, Storage(tmp_path / "results"))
-    total, split = forecast(plan, "local", 1, noted)
+    total, split, quantities = forecast(plan, "local", 1, noted)
     assert total.startswith("about ")
     assert " on this machine, 1 trial at a time (probe: " in total
     assert split.startswith("time: training ")
+    assert re.fullmatch(r"measuring: (lanczos|algorithm1) \d+%, (lanczos|algorithm1) \d+%", quantities)
     assert said == ["reading the data", "probing: timing 3 parts of epochs, 1 at a time"]
     assert not (tmp_path / "results").exists()

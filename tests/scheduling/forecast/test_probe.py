@@ -24,6 +24,10 @@ def test_every_part_is_timed() -> None:
     result = probe(wanted, 2, Resources())
     assert set(result.seconds) == set(wanted)
     assert all(0 < seconds < 60 for seconds in result.seconds.values())
+    for part in wanted:
+        measuring = part.kind is PartKind.MEASURING
+        assert bool(result.quantities[part]) == measuring
+        assert sum(result.quantities[part].values()) <= result.seconds[part]
     assert result.start_seconds > 0.1
 
 

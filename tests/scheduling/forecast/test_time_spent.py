@@ -79,6 +79,40 @@ def test_shares_are_formatted_as_one_line() -> None:
     assert split(Spent()) == []
 
 
+def test_quantities_are_listed_by_their_share_of_the_time() -> None:
+    _, line = split(Spent(measuring=11.0, quantities={"stability": 1.0, "lanczos": 6.0, "my:scale": 3.0}))
+    assert line == "measuring: lanczos 60%, my:scale 30%, stability 10%"
+    _, line = split(Spent(measuring=28.0, quantities={str(seconds): float(seconds) for seconds in range(1, 8)}))
+    assert line == "measuring: 7 25%, 6 21%, 5 18%, 4 14%, 3 11%, 2 more 11%"
+
+
+def test_times_of_quantities_are_summed_and_failures_kept(tmp_path: Path) -> None:
+    storage, trial_id = Storage(tmp_path), TRIALS[0].trial_id
+    traceback = "Traceback\nValueError: no samples"
+    for number in range(2):
+        record = Record(
+            number=number,
+            timestamp_ms=number,
+            loss_train=1.0,
+            time_measure_seconds=4.0,
+            time_per_quantity={"lanczos": 3.0, "my:scale": 0.5} if number else {"lanczos": 0.5},
+            failures={"my:scale": traceback} if number else {},
+        )
+        assert storage.trial(trial_id).commit(record, b"state", "digest", "attempt")
+    commit(storage, 1, 0)  # like records of earlier versions, without times of quantities
+    plan = reconcile(SWEEP, storage)
+    assert spending(plan, storage).spent.quantities == {"lanczos": 3.5, "my:scale": 0.5}
+    assert progress(plan, storage) == [
+        f"missing: my:scale raised at 1 record of 1 trial, last in {trial_id}: ValueError: no samples",
+        "time: training 0%, evaluating 8%, measuring 92% of 12 s (trial time)",
+        "measuring: lanczos 88%, my:scale 12%",
+    ]
+
+
+def test_times_of_quantities_are_scaled_with_a_sample() -> None:
+    assert Spent(measuring=2.0, quantities={"lanczos": 1.0}).times(3.0).quantities == {"lanczos": 3.0}
+
+
 def test_time_left_is_shown_while_a_driver_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(tmp_path)
     storage.sweep("two").write_manifest(SWEEP, capture())
