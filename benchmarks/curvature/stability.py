@@ -76,18 +76,26 @@ SIZES: dict[Scale, StabilitySizes] = {
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the three parts in turn."""
+    """Measures the chosen of the three parts in turn."""
     sizes = SIZES[settings.scale]
     torch.set_num_threads(settings.threads)
     data = resident_data(settings, sizes.images)
     model, inputs, labels = small_problem(data, min(sizes.samples, len(data.train)))
-    sharpness = {}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "sharpness": lambda: _sharpness_of_all(model, inputs, labels, sizes.steps),
+        "batch_sharpness": lambda: _batch_sharpness(model, inputs, labels, sizes),
+        "blocks": lambda: _blocks(settings, sizes),
+    }
+    for name, part in settings.chosen(parts).items():
+        yield {name: part()}
+
+
+def _sharpness_of_all(model: nn.Module, inputs: Tensor, labels: Tensor, steps: int) -> dict[str, dict[str, float]]:
+    found = {}
     for name, config in OPTIMIZERS.items():
-        sharpness[name] = _sharpness(config, copy.deepcopy(model), (inputs, labels), sizes.steps)
-        say(f"  {name}: {sharpness[name]}")
-    yield {"sharpness": sharpness}
-    yield {"batch_sharpness": _batch_sharpness(model, inputs, labels, sizes)}
-    yield {"blocks": _blocks(settings, sizes)}
+        found[name] = _sharpness(config, copy.deepcopy(model), (inputs, labels), steps)
+        say(f"  {name}: {found[name]}")
+    return found
 
 
 def _sharpness(config: Optimizer, model: nn.Module, data: tuple[Tensor, Tensor], steps: int) -> dict[str, float]:
@@ -199,14 +207,12 @@ def _generator(seed: int) -> torch.Generator:
 
 def table(result: Result) -> str:
     """Three tables: sharpness by optimizer, coverage of batch sharpness, time of blocks."""
-    measured = result.measured
-    return "\n\n".join(
-        [
-            _sharpness_table(measured["sharpness"]),
-            _coverage_table(measured["batch_sharpness"]),
-            _blocks_table(measured["blocks"]),
-        ]
-    )
+    tables: dict[str, Callable[[Any], str]] = {
+        "sharpness": _sharpness_table,
+        "batch_sharpness": _coverage_table,
+        "blocks": _blocks_table,
+    }
+    return "\n\n".join(show(result.measured[name]) for name, show in tables.items() if name in result.measured)
 
 
 def _sharpness_table(measured: dict[str, dict[str, float]]) -> str:
