@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
+from estimators import dense_hessian
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import Owner, SupersededError
 from orchestrator.store.ownership.lease import Lease
@@ -18,6 +20,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.data_config import ImageFolderData
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
+from orchestrator.training.checkpoint import load_model
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
@@ -335,3 +338,30 @@ def test_an_exception_is_stored_with_its_traceback(tmp_path: Path) -> None:
     assert attempt.ended == "failed"
     assert "Traceback" in attempt.reason
     assert "nowhere' does not exist" in attempt.reason
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer"])
+def test_curvature_of_a_sequence_classifier_is_that_of_the_dense_hessian(tmp_path: Path, name: str) -> None:
+    sizes = {"heads": 2} if name == "transformer" else {}
+    config = small_trial(
+        data={"name": "tests.training.user_data:sequences"},
+        model={"name": name, "width": 4, "depth": 1, **sizes},
+        optimizer={"name": "adam", "lr": 0.01},
+        epochs=1,
+        measurement={"fraction": 1.0, "estimators": ["lanczos", "exact_trace"]},
+    )
+    store = Storage(tmp_path).trial(config.trial_id)
+    assert run(config, store) is State.COMPLETED
+    record, checkpoint = store.read(1).record, store.latest_checkpoint()
+    assert checkpoint is not None
+    data = load_data(config.data, torch.device("cpu"))
+    model = load_model(config, data, torch.device("cpu"), checkpoint.content).double().eval()
+    hessian = dense_hessian(model, cross_entropy, data.measurement_subset(1.0))
+    largest, trace = float(torch.linalg.eigvalsh(hessian)[-1]), float(hessian.trace())
+    assert record.hessian_lambda_max is not None
+    assert record.hessian_lambda_max_residual is not None
+    assert record.hessian_lambda_max == pytest.approx(largest, abs=record.hessian_lambda_max_residual + 1e-4 * largest)
+    assert record.hessian_lambda_max_residual < 0.05 * largest
+    assert record.hessian_trace is not None
+    assert record.hessian_trace_standard_error is not None
+    assert abs(record.hessian_trace - trace) < 4 * record.hessian_trace_standard_error + 1e-4 * abs(trace)

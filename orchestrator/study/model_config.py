@@ -97,7 +97,10 @@ class TransformerConfig(_AttentionConfig):
 
 
 class LstmConfig(Config):
-    """An embedding, `depth` LSTM layers of `width` units, and a linear output at every position."""
+    """An embedding, `depth` LSTM layers of `width` units, and a linear output at every position.
+
+    For classes of sequences, the output is that of the last position. `gru` and `transformer` do the same.
+    """
 
     name: Literal["lstm"]
     width: PositiveInt = 128

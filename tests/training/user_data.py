@@ -44,6 +44,14 @@ def tokens() -> dict[str, Any]:
     }
 
 
+def sequences(classes: int | list[str] = 3, normalise: str = "none") -> dict[str, Any]:
+    """Sequences whose class is the sum of their tokens, modulo the number of classes."""
+    generator = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(5, (count, 6), generator=generator) for count in (40, 12))
+    count = classes if isinstance(classes, int) else len(classes)
+    return {"train": (train, train.sum(1) % count), "test": (test, test.sum(1) % count), "vocabulary": 5}
+
+
 def unseeded() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.randn(40, 3), torch.randn(40), torch.randn(10, 3), torch.randn(10)
 

@@ -47,7 +47,8 @@ class DataSplits:
     @property
     def signature(self) -> Signature:
         """What a network for this data reads and returns."""
-        return Signature(self.shape, self.outputs or len(self.classes), self.vocabulary)
+        per_sequence = self.vocabulary is not None and self.task is not Task.TOKENS
+        return Signature(self.shape, self.outputs or len(self.classes), self.vocabulary, per_sequence)
 
     @property
     def has_images(self) -> bool:

@@ -34,15 +34,20 @@ def with_options(data: DataSplits, config: Data) -> DataSplits:
         UserCodeError: if the user's own shift raises.
     """
     whole = data
-    if (classes := getattr(config, "classes", None)) is not None:
+    if (classes := _option(config, "classes")) is not None:
         data = _of_classes(data, classes)
     if data is not whole or config.validation_fraction != VALIDATION_FRACTION:
         data = _split(data, config.validation_fraction)
     check_train_subset(config, len(data.train))
     if config.train_subset is not None:
         data = replace(data, train=data.train[: config.train_subset])
-    data = _normalised(data, getattr(config, "normalise", "channel"), known=data is whole)
-    return _shifted(data, getattr(config, "shift", None))
+    data = _normalised(data, _option(config, "normalise") or "channel", known=data is whole)
+    return _shifted(data, _option(config, "shift"))
+
+
+def _option(config: Data, name: str) -> Any:
+    """Returns an option of a data set; None if it has none. Arguments of the user's function are no options."""
+    return getattr(config, name) if name in type(config).model_fields else None
 
 
 def check_train_subset(config: Data, samples: int) -> None:

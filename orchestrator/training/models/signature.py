@@ -10,14 +10,17 @@ class Signature:
     input_shape: tuple[int, ...]
     """Shape of one sample: (channels, height, width), (features,), or (positions,) for tokens."""
     outputs: int
-    """Number of classes, regression targets or labels. For tokens, the size of the output vocabulary."""
+    """Number of classes, regression targets or labels. For targets per token, the size of the output vocabulary."""
     vocabulary: int | None = None
     """Number of different input tokens. None if the inputs are not tokens."""
+    per_sequence: bool = False
+    """Whether a network of tokens returns outputs per sequence instead of per position."""
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of the outputs of one sample: (outputs,), or (positions, outputs) for tokens."""
-        return (self.outputs,) if self.vocabulary is None else (*self.input_shape, self.outputs)
+        """Shape of the outputs of one sample: (outputs,), or (positions, outputs) if every token has a target."""
+        per_sample = self.vocabulary is None or self.per_sequence
+        return (self.outputs,) if per_sample else (*self.input_shape, self.outputs)
 
     @property
     def inputs(self) -> str:

@@ -8,6 +8,7 @@ from tests.training.models.built import FEATURES, IMAGES, TOKENS, built
 
 def test_tokens_have_outputs_at_every_position() -> None:
     assert [s.output_shape for s in (IMAGES, FEATURES, TOKENS)] == [(10,), (3,), (6, 4)]
+    assert Signature((6,), 4, 7, per_sequence=True).output_shape == (4,)
 
 
 @pytest.mark.parametrize(

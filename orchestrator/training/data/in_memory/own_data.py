@@ -25,7 +25,8 @@ def load_own_data(config: OwnData) -> DataSplits:
     """Calls the user's function and returns its data, with a random tenth of the training samples for validation.
 
     Inputs are uint8 images [n, channels, height, width], numbers [n, ...], or int64 tokens [n, positions]. Targets are
-    int64 classes [n], numbers [n] or [n, values], or, for tokens, int64 tokens [n, positions] (-100: no target).
+    int64 classes [n], numbers [n] or [n, values], or int64 tokens [n, positions] (-100: no target). Inputs that are
+    tokens have classes or tokens as targets.
 
     Raises:
         ValueError: if the function returns something else, or different data when it is called again.
@@ -124,11 +125,12 @@ class _Returned:
     def _check_task(self, task: Task, vocabulary: int | None) -> None:
         """Checks that the targets fit the inputs and are in range. `_class_names` checks classes."""
         inputs, targets = self.train.inputs, self.train.targets
-        if (task is Task.TOKENS) != (vocabulary is not None) or (vocabulary and targets.shape != inputs.shape):
+        fits = task is not Task.TOKENS if vocabulary is None else task in (Task.CLASSES, Task.TOKENS)
+        if not fits or (task is Task.TOKENS and targets.shape != inputs.shape):
             found = f"{inputs.dtype} inputs and {targets.dtype} targets of shapes {tuple(inputs.shape)} and "
             raise self._problem(
                 found + str(tuple(targets.shape)),
-                "int64 targets like the inputs for tokens, and int64 [n] or float targets for other inputs",
+                "int64 classes [n], or int64 targets like the inputs for tokens, or float targets for other inputs",
             )
         if task is Task.TOKENS:
             self._check_range("targets", vocabulary or 0, NO_TARGET)

@@ -13,6 +13,7 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.in_memory.own_data import load_own_data
 from orchestrator.training.data.task import Task
+from orchestrator.training.models.signature import Signature
 from orchestrator.training.user_code.extension_point import UserCodeError
 from tests.training import user_data
 
@@ -42,6 +43,22 @@ def test_images_labels_and_tokens_are_recognised() -> None:
     assert labels.signature.outputs == 4
     assert tokens.task is Task.TOKENS
     assert tokens.signature.vocabulary == 5
+
+
+def test_sequences_have_classes() -> None:
+    data = load("sequences", classes=3)
+    assert data.task is Task.CLASSES
+    assert data.classes == ("0", "1", "2")
+    assert data.signature == Signature((6,), 3, 5, per_sequence=True)
+    assert not load("tokens").signature.per_sequence
+
+
+def test_arguments_named_like_options_of_images_are_only_passed() -> None:
+    named = {"name": "tests.training.user_data:sequences", "classes": ["x", "y"], "normalise": "pixel"}
+    data = load_source(OwnData.model_validate(named))
+    assert data.classes == ("0", "1")
+    assert len(data.train) + len(data.validation) == 40
+    assert float(data.train.inputs.max()) == 4
 
 
 def test_options_apply_to_own_data() -> None:
@@ -100,9 +117,10 @@ def same(inputs: Any, targets: Any, **more: Any) -> dict[str, Any]:
         (same(NUMBERS, torch.ones(40)), "training targets whose value 0 is constant, expected targets that vary"),
         (same(NUMBERS, NUMBERS, labels=True), "other labels than 0 and 1"),
         (same(NUMBERS, TOKENS), "float32 inputs and torch.int64 targets of shapes"),
-        (same(TOKENS, CLASSES, vocabulary=5), "expected int64 targets like the inputs for tokens"),
-        (same(TOKENS, NUMBERS, vocabulary=5), "expected int64 targets like the inputs for tokens"),
-        (same(TOKENS, TOKENS[:, :1], vocabulary=5), "expected int64 targets like the inputs for tokens"),
+        (same(TOKENS, CLASSES), r"int64 inputs, expected a mapping with their number of tokens as 'vocabulary'"),
+        (same(TOKENS, CLASSES, vocabulary=5, classes=2), "a class 2 of 2 classes"),
+        (same(TOKENS, NUMBERS, vocabulary=5), r"expected int64 classes \[n\], or int64 targets like"),
+        (same(TOKENS, TOKENS[:, :1], vocabulary=5), "or int64 targets like the inputs for tokens"),
         (same(TOKENS, TOKENS, vocabulary=3), r"tokens 0..4 as inputs, expected tokens in 0..2"),
         (same(TOKENS, TOKENS + 1, vocabulary=5), r"tokens 1..5 as targets, expected tokens in 0..4"),
         (same(TOKENS, TOKENS, vocabulary=True), "expected a mapping with their number of tokens"),

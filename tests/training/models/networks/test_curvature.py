@@ -19,6 +19,7 @@ from tests.training.models.built import built
 
 FEATURES, IMAGES = Signature((3,), 3), Signature((2, 4, 4), 3)
 TOKENS = Signature((4,), outputs=3, vocabulary=5)
+SEQUENCES = replace(TOKENS, per_sequence=True)
 
 
 def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def data(signature: Signature) -> tuple[Tensor, Tensor]:
         inputs = torch.randn(inputs_shape, dtype=torch.float64, generator=seeded(1))
         return inputs, torch.randint(outputs, (5,), generator=seeded(2))
     tokens = torch.randint(signature.vocabulary, inputs_shape, generator=seeded(1))
-    return tokens, torch.randint(outputs, inputs_shape, generator=seeded(2))
+    return tokens, torch.randint(outputs, (5, *signature.output_shape[:-1]), generator=seeded(2))
 
 
 def network(signature: Signature, name: str, **settings: Any) -> Case:
@@ -45,8 +46,9 @@ def network(signature: Signature, name: str, **settings: Any) -> Case:
             model(data(signature)[0])
         return model.eval()
 
-    loss = cross_entropy if signature.vocabulary is None else token_loss
-    return Case(f"{name} {settings}", build, loss, lambda: data(signature), chunk_size=2)
+    loss = token_loss if len(signature.output_shape) > 1 else cross_entropy
+    per = " per sequence" if signature.per_sequence else ""
+    return Case(f"{name} {settings}{per}", build, loss, lambda: data(signature), chunk_size=2)
 
 
 def narrow_cnn(**settings: Any) -> Case:
@@ -79,6 +81,9 @@ CURVED = [
     network(Signature((4,), 5, 5), "transformer", width=4, depth=1, heads=2, tied=True),
     network(TOKENS, "lstm", width=3, depth=2),
     network(TOKENS, "gru", width=3, depth=2),
+    network(SEQUENCES, "transformer", width=4, depth=1, heads=2),
+    network(SEQUENCES, "lstm", width=3, depth=1),
+    network(SEQUENCES, "gru", width=3, depth=1),
 ]
 
 

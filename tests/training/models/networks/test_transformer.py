@@ -1,6 +1,7 @@
 """Transformers over tokens."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,20 @@ def test_tied_weights_need_equal_vocabularies() -> None:
     message = r"transformer has tied: true, which needs equal .* the data has 7 and 4 tokens: set tied to false"
     with pytest.raises(ValueError, match=message):
         built(TOKENS, "transformer", tied=True, **SMALL)
+
+
+def test_tied_weights_need_tokens_as_targets() -> None:
+    with pytest.raises(ValueError, match="needs tokens as targets, but the data has a target per sequence: set tied"):
+        built(Signature((6,), 7, 7, per_sequence=True), "transformer", tied=True, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm", "gru"])
+def test_outputs_per_sequence_are_those_of_the_last_position(name: str) -> None:
+    settings = SMALL if name == "transformer" else {"width": 8}
+    everywhere = built(TOKENS, name, **settings).eval()
+    last = built(replace(TOKENS, per_sequence=True), name, **settings).eval()
+    tokens = torch.randint(7, (3, 6), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(last(tokens), everywhere(tokens)[:, -1])
 
 
 def test_embeddings_have_the_documented_scale() -> None:
