@@ -25,6 +25,7 @@ _VERSIONS = (
     labels.ATTEMPTS_SHOWN,
     labels.PROVENANCE_SHOWN,
     labels.CURVATURE_EPOCH,
+    labels.SPECTRA_EPOCH,
     labels.FAILED_ATTEMPT,
     labels.GALLERY_DIGEST,
     labels.MANIFEST_DIGEST,

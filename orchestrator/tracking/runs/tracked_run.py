@@ -108,12 +108,12 @@ class TrackedRun:
         """Returns whether an artifact at the top level is missing."""
         return file not in {found.path for found in self._repository().list_artifacts()}
 
-    def upload(self, file: str, content: str) -> None:
+    def upload(self, file: str, content: str | bytes) -> None:
         """Stores an artifact and replaces an older one of the same name."""
         folder, _, name = file.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, name)
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
             self._repository().log_artifact(str(path), folder or None)
 
     def upload_version(self, tag: str, version: str, files: Callable[[], Mapping[str, str]]) -> dict[str, str]:
