@@ -1,4 +1,4 @@
-"""Fills the reference pages from the code: recorded quantities and commands."""
+"""Fills the reference pages from the code: quantities and commands."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import typer.cli
 import typer.main
 
 from orchestrator.cli import app
-from orchestrator.study.quantities.catalogue import DECLARED
+from orchestrator.study.quantities.catalogue import BUILT_IN, DECLARED
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.record import SCALARS
 
 
@@ -14,6 +15,17 @@ def quantities() -> str:
     """The recorded quantities as a Markdown table."""
     rows = [f"| `{q.key}` | {q.unit} | {q.meaning.replace('|', chr(92) + '|')} |" for q in (*SCALARS, *DECLARED)]
     return "\n".join(["| key | unit | meaning |", "|---|---|---|", *rows])
+
+
+def estimators() -> str:
+    """The built-in quantities of sweep files as a Markdown table."""
+    rows = [f"| `{name}` | {kind.__doc__} | {_settings(kind)} | {kind.cost} |" for name, kind in BUILT_IN.items()]
+    return "\n".join(["| name | what is measured | settings with their defaults | cost |", "|---|---|---|---|", *rows])
+
+
+def _settings(kind: type[QuantityConfig]) -> str:
+    fields = {name: field.default for name, field in kind.model_fields.items() if name not in ("name", "every")}
+    return ", ".join(f"`{name}: {'null' if default is None else default}`" for name, default in fields.items())
 
 
 def commands() -> str:
@@ -27,7 +39,7 @@ def commands() -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replaces the placeholders of the reference pages; called by MkDocs."""
-    for name, fill in (("quantities", quantities), ("commands", commands)):
+    for name, fill in (("estimators", estimators), ("quantities", quantities), ("commands", commands)):
         placeholder = f"<!-- {name} -->"
         if placeholder in markdown:
             markdown = markdown.replace(placeholder, fill())

@@ -1,4 +1,4 @@
-"""Curvature of a loss: the Hessian's extreme eigenvalues and trace, each with its uncertainty and its cost."""
+"""Curvature of a loss: eigenvalues, spectral density and trace of the Hessian, each with its error and its cost."""
 
 from estimators.eigenvalues.lanczos import LanczosResult, lanczos
 from estimators.eigenvalues.power_iteration import PowerIterationResult, power_iteration

@@ -18,7 +18,7 @@ _ENORMOUS = 1e100
 
 
 class RandomChain:
-    """A chain of Lanczos that starts from a random vector outside a Krylov space and becomes part of the space.
+    """A Lanczos chain that starts from a random vector outside a Krylov space and becomes part of the space.
 
     A Krylov space of one start vector contains one eigenvector per eigenvalue, and lacks eigenvectors orthogonal to the
     start. The chain is Lanczos for the matrix restricted to the complement of the space. The eigenvalues that the space
@@ -48,13 +48,13 @@ class RandomChain:
         return self.steps > 0 and self._off_diagonal[-1] == 0.0
 
     def expand(self) -> None:
-        """Makes a step, for one product. No other direction may have been expanded since the chain began."""
+        """Extends the chain, for one product. No other direction may have been expanded since the chain began."""
         alpha, beta = self._space.expand()
         self._diagonal.append(alpha)
         self._off_diagonal.append(beta)
 
     def bound(self) -> float:
-        """The value that a missed eigenvalue exceeds with a probability of at most `PROBABILITY`; infinity if none."""
+        """A missed eigenvalue exceeds this value with a probability of at most `PROBABILITY`; infinity if unknown."""
         largest = self.largest
         if not self.steps or self.exhausted:
             return largest if self.exhausted else math.inf
@@ -67,7 +67,7 @@ class RandomChain:
         return high
 
     def _probability(self, value: float) -> float:
-        """A bound for the probability that the space missed an eigenvalue above ``value``, the largest Ritz value."""
+        """A bound of the probability that the space missed an eigenvalue above ``value``, the largest Ritz value."""
         # The three-term recurrence, with p_(-1) = 0 and p_0 = 1.
         before, current, total, below = 0.0, 1.0, 1.0, 0.0
         for alpha, beta in zip(self._diagonal, self._off_diagonal, strict=True):

@@ -29,8 +29,8 @@ class TopEigenvalues:
     errors: Tensor
     """[k]: upper bounds of the distance from the eigenvalue of the same rank, at least the rounding of products.
 
-    They hold with a probability of 99%: the random numbers may hide an eigenvalue. Infinite if the products did not
-    suffice for a bound."""
+    They hold with a probability of 99% over the random vector that checks for missed eigenvalues. Infinite if the
+    products did not suffice for a bound."""
     converged: Tensor
     """[k] bool: whether the error is at most the tolerance, relative to the value."""
     gap: float

@@ -19,7 +19,7 @@ _EXTRA = 20
 _KEPT = 5
 # Smallest number of free dimensions when a random chain starts. A restart would end the chain.
 _ROOM = 8
-# If no chain has started by then, the last products are used for one. Without it, nothing can be called converged.
+# If no chain has started when this many products are left, they are used for one. Without a chain, no pair converges.
 _RESERVE = 8
 
 

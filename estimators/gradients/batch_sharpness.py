@@ -23,8 +23,8 @@ class BatchSharpness:
     standard_error: float
     """Standard deviation of the samples (with n - 1), divided by sqrt(n). NaN for a single minibatch.
 
-    It is the error for independent minibatches. Disjoint minibatches that use a share f of all samples have an error
-    between sqrt(1 - f) times this and this."""
+    Valid for independent minibatches. For disjoint minibatches that use a fraction f of all samples, the true standard
+    error is smaller by a factor between about sqrt(1 - f) and 1."""
     products: float
     """Products used: 1.0, since each minibatch is multiplied once."""
     samples: tuple[float, ...] = field(repr=False)
@@ -50,7 +50,7 @@ def batch_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Batches) -
     """Estimates E_B[g_B'H_B g_B / ||g_B||^2], with gradient g_B and Hessian H_B of the mean loss of a minibatch B.
 
     Stochastic gradient descent settles where this mean, not lambda_max, is 2 / lr (Andreyev and Beneventano, 2024,
-    arXiv:2412.20553). It is the mean of the ratios, not the ratio of the means, which is another number. With one
+    arXiv:2412.20553). It is the mean of the ratios, not the ratio of the means, which is different. With one
     minibatch of all samples it is `estimators.gradient_curvature`. Costs a gradient and a product per minibatch, 9
     forward passes over the data; minibatches above the default chunk size are differentiated in chunks. Model, random
     streams and flags are left bitwise unchanged.

@@ -10,10 +10,10 @@ from estimators.operators.protocols import SampledOperator, keeping_graphs, with
 
 @without_autocast
 def gradient_curvature(op: SampledOperator) -> float:
-    """G'Ag / g'g for the gradient g of the mean loss: exact up to rounding, for one product.
+    """Returns g'Ag / g'g for the gradient g of the mean loss. Exact up to rounding, for one product.
 
     With `estimators.HessianOperator` it is the second derivative of the loss along the direction of steepest descent. A
-    small gradient step decreases the loss if its learning rate is below 2 / (g'Hg / g'g). NaN if the gradient is zero
+    gradient step decreases the loss if its learning rate is below 2 / (g'Hg / g'g). NaN if the gradient is zero
     or not finite.
 
     Args:
@@ -37,7 +37,7 @@ def gradient_curvature(op: SampledOperator) -> float:
 
 
 def curvature_along(op: SampledOperator, direction: Tensor) -> float:
-    """V'Av / v'v for a direction v [size], for one product. NaN if the direction is zero or not finite."""
+    """Returns v'Av / v'v for a direction v [size], for one product. NaN if the direction is zero or not finite."""
     # Lengths and scalar products in float64: squares of small float32 numbers would vanish.
     length = torch.linalg.vector_norm(direction.double())
     if not 0.0 < float(length) < math.inf:

@@ -19,7 +19,7 @@ class GradientNoiseTrace:
     """Result of `estimators.gradient_noise_trace`, in units of the squared loss per squared parameter."""
 
     value: float
-    """sum over the n samples of ||g_n - g||^2, divided by n - 1; NaN for one sample."""
+    """sum over the n samples of ||g_i - g||^2, divided by n - 1; NaN for one sample."""
     standard_error: float
     """Standard error of ``value`` for samples drawn independently from a distribution: s / sqrt(n).
 
@@ -27,17 +27,17 @@ class GradientNoiseTrace:
     gradient_norm: float
     """||g|| of the mean gradient g over the samples."""
     squared_distances: Tensor = field(repr=False)
-    """[n], float64 on the CPU: ||g_n - g||^2 of each sample."""
+    """[n], float64 on the CPU: ||g_i - g||^2 of each sample."""
 
 
 def gradient_noise_trace(
     model: nn.Module, loss_fn: LossFunction, batches: Batches, chunk_size: int | None = None
 ) -> GradientNoiseTrace:
-    """Estimates the trace of the covariance of per-sample gradients g_n, without bias.
+    """Estimates the trace of the covariance of per-sample gradients g_i, without bias.
 
     The covariance of the mean gradient of b samples, drawn with replacement, is 1/b of this covariance (McCandlish et
-    al., 2018). Per-sample gradients are not formed: ||g_n - g||^2 = ||g_n||^2 - 2 g_n'g + ||g||^2, with norms as in
-    `estimators.exact_trace` and g_n'g from a directional derivative. Costs about 10 forward passes. If the noise is
+    al., 2018). Per-sample gradients are not formed: ||g_i - g||^2 = ||g_i||^2 - 2 g_i'g + ||g||^2, with norms as in
+    `estimators.exact_trace` and g_i'g from a directional derivative. Costs about 10 forward passes. If the noise is
     small compared with the mean gradient, the terms cancel, with a rounding error of about eps ||g||^2. Model, random
     streams and flags are left bitwise unchanged.
 
@@ -100,7 +100,7 @@ def _output_gradients(problem: Problem, outputs: Tensor, targets: Tensor) -> Ten
 
 
 def _products(problem: Problem, chunk: Pair, gradient: Tensor) -> Tensor:
-    """g_n'g of each sample [n], float64: the derivative of its loss along g."""
+    """g_i'g of each sample [n], float64: the derivative of its loss along g."""
     inputs, targets = chunk
     with problem.fast_kernels():
         outputs = evaluate_model(problem.model, inputs)

@@ -111,6 +111,6 @@ class WrappedOperator(LinearOperator):
         if not isinstance(self.op, SampledOperator):
             raise ValueError(
                 f"{type(self).__name__} has an operator of type {type(self.op).__name__} without chunks of samples,"
-                " expected an operator like HessianOperator: leave coarse_fraction out"
+                " expected an operator like HessianOperator: wrap one, or pass coarse_fraction=None"
             )
         return self.op

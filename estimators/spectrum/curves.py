@@ -79,7 +79,7 @@ class Probed:
         return first, second
 
     def cumulative(self, grid: Tensor, shift: float, level: float) -> Curve:
-        """The share of eigenvalues up to each point. The band contains the error of the quadrature for certain.
+        """The share of eigenvalues up to each point. The band bounds the error of the quadrature rigorously.
 
         The weight of a probe below a node of its Gauss rule lies between the sum of the weights before this node and
         that sum with the node (Chebyshev-Markov-Stieltjes inequalities). ``shift`` bounds the error of the eigenvalues.
@@ -105,14 +105,14 @@ class Probed:
     def quadrature_error(self) -> float:
         """Estimated Wasserstein-1 error of the averaged rule: its distance from the Gauss rule.
 
-        On networks the true error was smaller in all cases.
+        An estimate. On networks the true error was smaller in all cases.
         """
         nodes, weights = self.averaged.sorted_measure()
         others, other_weights = self.gauss.sorted_measure()
         return wasserstein(torch.cat([nodes, others]), torch.cat([weights, -other_weights]))
 
     def sampling_error(self, level: float) -> float:
-        """Wasserstein-1 error of the probes, not exceeded with the probability ``level``.
+        """Upper bound of the Wasserstein-1 error of the probes, with the probability ``level``.
 
         The integral of the pointwise half-width of the confidence interval of the share of eigenvalues.
         """

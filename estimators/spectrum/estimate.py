@@ -57,7 +57,7 @@ class SpectrumEstimate:
 
     @cached_property
     def sampling_error(self) -> float:
-        """The Wasserstein-1 error due to the number of probes, not exceeded with 95% probability."""
+        """Upper bound of the Wasserstein-1 error due to the number of probes, with 95% probability."""
         return self.rest * self.probed.sampling_error(LEVEL)
 
     @cached_property

@@ -17,7 +17,7 @@ from estimators.spectrum.known_eigenpairs import (
 from estimators.spectrum.krylov import KrylovRun
 from estimators.spectrum.probe_runs import probe_runs
 
-# A run checks its quadrature error after every so many steps.
+# Number of steps between two checks of a run's quadrature error.
 _CHECK_EVERY = 4
 # Share of the requested error at which a run stops. The rest is left for the error of sampling.
 _QUADRATURE = 0.5
@@ -25,7 +25,7 @@ _QUADRATURE = 0.5
 
 @dataclass(frozen=True)
 class Sampler:
-    """Runs probes of an operator. Without a requested ``error``, all of them with all steps."""
+    """Runs probes of an operator. Without a requested ``error``, every probe runs all steps."""
 
     op: SymmetricOperator
     probes: int

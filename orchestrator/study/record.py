@@ -160,9 +160,9 @@ class Record:
     )  # fmt: skip
 
     scalars: Mapping[str, float] = field(default_factory=dict, kw_only=True)
-    """Values of quantities that are no fields, by key."""
+    """Values of quantities that are not fields, by key."""
     raw: Mapping[str, Vector] = field(default_factory=dict, kw_only=True)
-    """Vectors of quantities that are no fields, by key."""
+    """Vectors of quantities that are not fields, by key."""
     failures: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Tracebacks of the user's own quantities that raised, by the name in the sweep file. Their values are missing."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orchestrator.study.quantities.catalogue import BUILT_IN, DECLARED
 from orchestrator.study.record import SCALARS
 from orchestrator.study.sweep import load_sweep
 from tests.commands import mentioned_commands, unknown_options
@@ -66,7 +67,9 @@ def test_the_reference_lists_every_quantity_and_command() -> None:
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
     quantities = hooks.on_page_markdown((ROOT / "docs/reference/quantities.md").read_text())
-    assert all(f"| `{quantity.key}` |" in quantities for quantity in SCALARS)
+    assert all(f"| `{quantity.key}` |" in quantities for quantity in (*SCALARS, *DECLARED))
+    assert all(f"| `{name}` | {kind.__doc__} |" in quantities for name, kind in BUILT_IN.items())
+    assert "| `probes: 2`, `steps: 40`, `error: null` |" in quantities
     commands = hooks.on_page_markdown((ROOT / "docs/reference/commands.md").read_text())
     for command in ("plan", "run", "trial", "measure", "status", "ship", "export", "report", "doctor"):
         assert f"hessian-dynamics {command}" in commands
@@ -83,3 +86,16 @@ def test_the_optimizer_of_the_guide_trains(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[0])["trial"]["optimizer"]
     check_optimizer(small_trial(optimizer=settings), nn.Linear(3, 2).parameters())
+
+
+def test_the_quantity_of_the_guide_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.training.measurement.measured import trained
+
+    guide = (ROOT / "docs/how-to/own-quantity.md").read_text()
+    (tmp_path / "my_quantities.py").write_text(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[0])["trial"]["measurement"]
+    record = trained({"name": "sgd", "lr": 0.1}).measure(*settings["estimators"], number=5)
+    assert not record.failures
+    # The guide's 128 samples are more than there are, so both gradients are those of all samples.
+    assert record.scalars["alignment/cosine"] == pytest.approx(1.0)

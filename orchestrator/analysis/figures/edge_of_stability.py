@@ -20,7 +20,7 @@ def edge_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
     """One row per epoch of every SGD trial whose threshold is constant; see `orchestrator.study.stability`.
 
     Trials with SAM, gradient clipping or a schedule are left out, because their threshold depends on gradient or step.
-    Weight decay is added to lambda_max, since it is part of the Hessian that the optimizer meets.
+    Weight decay is added to lambda_max, since it is part of the Hessian of the trained objective.
     """
     trials = frames.trials
     if "optimizer.name" not in trials or not (sgd := _plain_sgd(trials)).any():

@@ -115,7 +115,7 @@ class Lease:
         return number, holder.token if holder else ""
 
     def withdraw(self) -> None:
-        """Deletes this lease on leaving, instead of releasing it. To be called if no process was told its number.
+        """Deletes this lease on exit instead of releasing it. Call it only if no other process knows its number.
 
         Does nothing unless it is the first lease. Otherwise the next lease would repeat its number.
         """

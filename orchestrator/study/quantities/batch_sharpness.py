@@ -12,7 +12,7 @@ class BatchSharpnessConfig(QuantityConfig):
 
     name: Literal["batch_sharpness"]
     batches: PositiveInt = 32
-    """Number of disjoint minibatches, if the training set has as many."""
+    """Maximum number of disjoint minibatches; fewer if the training set is smaller."""
 
     quantities = (
         Quantity(

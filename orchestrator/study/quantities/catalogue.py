@@ -54,7 +54,7 @@ BUILT_IN: dict[str, type[QuantityConfig]] = {
 }
 """Built-in quantities by name, in the order in which trial ids list them."""
 DECLARED: tuple[Quantity, ...] = tuple(quantity for kind in BUILT_IN.values() for quantity in kind.quantities)
-"""The declared quantities that are no fields of `Record`."""
+"""The declared quantities that are not fields of `Record`."""
 
 
 def estimators_named(*names: str) -> tuple[QuantityConfig, ...]:

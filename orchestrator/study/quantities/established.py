@@ -24,7 +24,7 @@ class LanczosConfig(QuantityConfig):
 
 
 class ExactTraceConfig(QuantityConfig):
-    """The trace of the Hessian without sampling, or with probes for its part beside the Gauss-Newton matrix."""
+    """The trace of the Hessian: exact, or with probes for the difference to the Gauss-Newton trace."""
 
     name: Literal["exact_trace"]
     record_keys = _TRACE

@@ -16,7 +16,7 @@ class GradientNoiseConfig(QuantityConfig):
             "gradient/noise_trace",
             "loss^2",
             "trace of the gradient covariance",
-            "sum of ||g_n - g||^2 over the measurement subset, divided by n - 1",
+            "sum of ||g_i - g||^2 over the n samples of the measurement subset, divided by n - 1",
             "gradient/noise_trace_standard_error",
         ),
         Quantity(

@@ -10,7 +10,7 @@ from orchestrator.study.quantities.quantity_config import QuantityConfig
 
 
 class LayersConfig(QuantityConfig):
-    """The diagonal block of each layer: its largest eigenvalue, and its trace beside exact_trace."""
+    """The largest eigenvalue of each layer's diagonal block, and its trace if `exact_trace` is measured too."""
 
     name: Literal["layers"]
     products: PositiveInt = 10
@@ -36,7 +36,7 @@ class LayersConfig(QuantityConfig):
             "layers/{layer}/trace",
             "loss",
             r"$\mathrm{tr}(H)$ of {layer}",
-            "trace of the block, beside exact_trace; missing if the network is not piecewise linear",
+            "trace of the block; needs exact_trace and a piecewise linear network",
         ),
     )
     cost = "3 to 10 products per layer, cheaper than products with the whole Hessian"

@@ -26,4 +26,4 @@ class RelativeSharpnessConfig(QuantityConfig):
             "over probes; 0 if the network is piecewise linear",
         ),
     )
-    cost = "an exact trace, shared with exact_trace; 10 products more if the network is not piecewise linear"
+    cost = "an exact trace, shared with exact_trace, and 10 products if the network is not piecewise linear"

@@ -42,7 +42,7 @@ class SpectralDensityConfig(QuantityConfig):
             "hessian/spectral_density_error",
             "loss",
             "$W_1$ error of the spectrum",
-            "estimated Wasserstein-1 distance from the true distribution; the part due to probes has the level 95%",
+            "estimated Wasserstein-1 distance from the true distribution; the part due to probes is a 95% bound",
         ),
         *(quantity for power in POWERS for quantity in _moment(power)),
     )

@@ -1,4 +1,4 @@
-"""Sharpness in the geometry of the optimizer, beside the threshold of its stability."""
+"""Sharpness in the geometry of the optimizer, and its stability threshold."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from orchestrator.study.quantities.quantity_config import QuantityConfig
 
 
 class StabilityConfig(QuantityConfig):
-    """The sharpness that the optimizer meets, and how close it is to instability. Not known for classes by name."""
+    """The preconditioned sharpness and its ratio to the stability threshold. Only for built-in optimizers."""
 
     name: Literal["stability"]
     products: PositiveInt = 30
@@ -47,4 +47,4 @@ class StabilityConfig(QuantityConfig):
             "stability/sharpness_residual",
         ),
     )
-    cost = "5 to 30 products; none for plain SGD beside lanczos"
+    cost = "5 to 30 products; none for SGD without weight decay if lanczos is measured too"

@@ -8,7 +8,7 @@ from orchestrator.training.measurement.context import Context, Values
 
 
 def measure_batch_sharpness(context: Context, settings: BatchSharpnessConfig) -> Values:
-    """Returns the mean over disjoint minibatches, drawn at random from the training set without augmentation."""
+    """Returns the mean over random disjoint minibatches of the training set, without augmentation."""
     training = context.required_training(settings.name)
     samples = training.data.train
     size = min(training.config.images_per_batch(len(samples)), len(samples))

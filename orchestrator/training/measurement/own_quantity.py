@@ -44,8 +44,8 @@ def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
     """Returns the values of the user's function. Restores weights, gradients and random streams that it changed.
 
     Raises:
-        ValueError: if the function does not exist, changed the model or returned something else than values by key.
-        UserCodeError: if the function raises.
+        ValueError: if the function does not exist, or does not return values by key.
+        UserCodeError: if the function raises, or changed the model or the optimizer's state.
     """
     function = _function(config.name)
     optimizer = context.training.optimizer if context.training else None
@@ -103,7 +103,7 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
     """Restores the state of the training on exit.
 
     Raises:
-        UserCodeError: if the state differs. It is restored before.
+        UserCodeError: if the state differs, after restoring it.
     """
     tensors = [*model.parameters(), *model.buffers()]
     for state in optimizer.state.values() if optimizer else ():

@@ -57,7 +57,7 @@ def preconditioner(config: Optimizer, optimizer: optim.Optimizer, gradient: Tens
 
 
 def in_geometry(op: SymmetricOperator, config: Optimizer, diagonal: Tensor) -> SymmetricOperator:
-    """P^-1/2 (H + weight decay) P^-1/2, whose largest eigenvalue is the sharpness that the optimizer meets.
+    """P^-1/2 (H + weight decay) P^-1/2, whose largest eigenvalue is the preconditioned sharpness.
 
     Args:
         op: H, the Hessian of the loss without weight decay.

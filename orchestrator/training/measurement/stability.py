@@ -1,4 +1,4 @@
-"""Sharpness in the geometry of the optimizer, beside the threshold of its stability."""
+"""Sharpness in the geometry of the optimizer, and its stability threshold."""
 
 from estimators import lanczos
 from orchestrator.study.quantities.stability import StabilityConfig
@@ -9,7 +9,7 @@ from orchestrator.training.optimizers.schedules import learning_rate
 
 
 def measure_stability(context: Context, settings: StabilityConfig) -> Values:
-    """Returns lambda_max(P^-1 H) for the next step, its threshold and their ratio; nothing if they are not known."""
+    """Returns lambda_max(P^-1 H) for the next step, its threshold and their ratio; None if unknown."""
     training = context.required_training(settings.name)
     sharpness, residual = _sharpness(context, training, settings)
     threshold = _threshold(context, training)
