@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -64,10 +65,12 @@ class MeasurementConfig(Config):
 
     def due(self, number: int) -> tuple[QuantityConfig, ...]:
         """Returns the quantities that are measured at a record."""
-        if number % self.every:
-            return ()
-        every = {"algorithm1": self.algorithm1_every}
-        return tuple(each for each in self.estimators if number % every.get(each.name, each.every) == 0)
+        return tuple(each for each in self.estimators if number % self.interval(each) == 0)
+
+    def interval(self, quantity: QuantityConfig) -> int:
+        """Returns the number of records from one with this quantity to the next."""
+        every = self.algorithm1_every if quantity.name == "algorithm1" else quantity.every
+        return math.lcm(self.every, every)
 
     def at_every_record(self) -> Self:
         """Returns the same measurement, with every quantity due at every record."""

@@ -42,7 +42,8 @@ def offering_nodes() -> list[Node]:
 def first_nodes(stopping: Callable[[], bool], patience_seconds: float = 60.0) -> list[Node]:
     """Returns the nodes that offer resources. If a cluster of fixed size has none, waits for the first one to join.
 
-    The nodes of a new cluster, or of one whose head was restarted, join within seconds.
+    The nodes of a new cluster, or of one whose head was restarted, join within seconds. If the run is asked to stop,
+    the wait ends, and the result may be empty.
     """
     nodes = offering_nodes()
     if nodes or not fixed_size():

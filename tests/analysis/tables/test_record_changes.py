@@ -50,3 +50,30 @@ def test_consecutive_records_are_paired_at_every_distance(moments: dict[str, Any
     assert record_changes(frames, [LAMBDA_MAX], first=0).rows[LAMBDA_MAX].tolist() == [-6.0, 1.0, 2.0]
     holed = replace(frames, epochs=frames.epochs.drop(index=2))
     assert record_changes(holed, [LAMBDA_MAX]).gaps == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns", "epochs", "changes"),
+    [
+        ({"measurement": {"every": 2}}, [LAMBDA_MAX], [4, 6], [4.0, 5.0]),
+        ({"measurement": {"estimators": [{"name": "lanczos", "every": 2}]}}, [LAMBDA_MAX], [4, 6], [4.0, 5.0]),
+        ({"measurement": {"every": 2}, "evaluate_every": 3}, [LAMBDA_MAX, "accuracy_test"], [], []),
+        ({"measurement": {"every": 2}, "evaluate_every": 3}, ["accuracy_test"], [6], [30.0]),
+    ],
+)
+def test_records_at_which_a_quantity_is_not_due_are_skipped(
+    settings: dict[str, Any], columns: list[str], epochs: list[int], changes: list[float]
+) -> None:
+    config = planted.trial(0, epochs=6, **settings)
+    missing = np.nan
+    values = {
+        LAMBDA_MAX: np.array([[7.0, missing, 1.0, missing, 5.0, missing, 10.0]]),
+        "accuracy_test": np.array([[0.1, missing, missing, 0.3, missing, missing, 0.6]]),
+    }
+    frames = planted.frames([config], values)
+    found = record_changes(frames, columns)
+    assert found.rows.epoch.tolist() == epochs
+    assert found.rows[columns[0]].tolist() == pytest.approx(changes)
+    assert (found.gaps, found.not_finite) == (0, 0)
+    holed = replace(frames, epochs=frames.epochs[frames.epochs.epoch != 4])
+    assert record_changes(holed, [LAMBDA_MAX]).gaps == 1

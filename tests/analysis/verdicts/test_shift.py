@@ -43,6 +43,21 @@ def test_missing_values_are_counted() -> None:
     assert judge_shift(found).left_out == "Left out: 2 changes with a missing or non-finite value."
 
 
+def test_only_measured_records_are_paired() -> None:
+    found = planted.shift(np.random.default_rng(0), effect=-0.05)
+    trials = [
+        planted.trial(each.seed, 120, optimizer=each.optimizer.model_dump(), measurement={"every": 3})
+        for each in found.sweep.trials
+    ]
+    names = ("hessian_lambda_max", "accuracy_validation", "accuracy_test", "accuracy_ood")
+    columns = {name: np.full((len(trials), 121), np.nan) for name in names}
+    for name, values in columns.items():
+        values[:, ::3] = found.epochs[name].to_numpy().reshape(len(trials), -1)
+    for name in names[1:]:  # accuracies are known at every record
+        columns[name] = np.nan_to_num(columns[name], nan=0.5)
+    assert judge_shift(planted.frames(trials, columns)) == judge_shift(found)
+
+
 def test_records_five_epochs_apart_are_paired() -> None:
     found = planted.shift(np.random.default_rng(0), effect=-0.05)
     sparse = planted.respaced(found, epochs=200, record_every="5 epochs")
