@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-# A next basis vector below this, in units of eps * ||A||, is rounding noise: the Krylov space is invariant.
-_ROUNDING = 10.0
+from estimators.eigenvalues.ritz import ROUNDING
 
 
 class KrylovRun:
@@ -74,8 +73,8 @@ class KrylovRun:
         self._diagonal.append(alpha_value)
         self._off_diagonal.append(beta)
         self._scale = max(self._scale, abs(alpha_value), beta)
-        # The negation also ends the run if beta is NaN.
-        self.ended = self.steps == self._dimension or not _ROUNDING * self._eps * self._scale < beta < math.inf
+        # A smaller beta is rounding noise: the space is invariant. The negation also ends the run if beta is NaN.
+        self.ended = self.steps == self._dimension or not ROUNDING * self._eps * self._scale < beta < math.inf
         if not self.ended and step + 1 < len(self._rows):
             self._rows[step + 1] = remainder / beta
 

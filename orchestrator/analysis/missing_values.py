@@ -63,7 +63,7 @@ def _expected(frames: Frames) -> Iterator[tuple[str, Mask, Mask]]:
 def _chosen(frames: Frames, kind: type[QuantityConfig], due: Mask) -> Iterator[tuple[str, Mask, Mask]]:
     """Yields the keys of one kind of quantity. Members of a family are due in trials that have them once.
 
-    Errors are left out: they are missing together with their quantity, or because they are not known.
+    Errors are left out: they are missing together with their quantity, or because they are unknown.
     """
     errors = {quantity.error for quantity in kind.quantities}
     values = [quantity for quantity in kind.quantities if quantity.key not in errors]
@@ -79,7 +79,7 @@ def _chosen(frames: Frames, kind: type[QuantityConfig], due: Mask) -> Iterator[t
 
 
 def _members(frames: Frames, family: Quantity) -> list[tuple[str, str]]:
-    """The keys and columns of a family. Columns of remeasured values, with a prefix, are no members."""
+    """The keys and columns of a family. Columns of remeasured values have a prefix and are not members."""
     found = [(column, family.member(column)) for column in map(str, frames.epochs.columns)]
     return [(member.key, column) for column, member in found if member]
 
