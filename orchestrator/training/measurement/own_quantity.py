@@ -41,7 +41,7 @@ def check_own_quantities(measurement: MeasurementConfig) -> None:
 
 
 def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
-    """Returns the values of the user's function. Restores weights, gradients and random streams that it changed.
+    """Returns the values of the user's function. Restores weights, buffers and torch's generators that it changed.
 
     Raises:
         ValueError: if the function does not exist, or does not return values by key.
@@ -100,7 +100,7 @@ def _number(value: Any) -> float:
 
 @contextmanager
 def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer | None) -> Iterator[None]:
-    """Restores the state of the training on exit.
+    """Restores weights, buffers, modes, tensors of the optimizer's state and torch's generators on exit.
 
     Raises:
         UserCodeError: if the state differs, after restoring it.
