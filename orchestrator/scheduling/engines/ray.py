@@ -69,7 +69,11 @@ class RayEngine:
                 from orchestrator.scheduling.engines.tune import run_tune  # imports Ray
 
                 if start == 0:
-                    resources = self._granted(lambda: attempts.stopping)
+                    granted = self._granted(lambda: attempts.stopping)
+                    if granted is None:
+                        log.info("stopped before a node joined the cluster; no trial began")
+                        return
+                    resources = granted
                     attempts.grant(resources)
                     on_start()
                 with watched(alive) as watch:
@@ -82,8 +86,10 @@ class RayEngine:
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
 
-    def _granted(self, stopping: Callable[[], bool]) -> Resources:
-        """Returns the resources of each trial. If no node is large enough, warns if an autoscaler may add one.
+    def _granted(self, stopping: Callable[[], bool]) -> Resources | None:
+        """Returns the resources of each trial, or None if the run is stopped before the first node has joined.
+
+        Warns if no node is large enough but an autoscaler may add one.
 
         Raises:
             NoRoomError: if no node is large enough and none can be added.
@@ -91,6 +97,8 @@ class RayEngine:
         from orchestrator.scheduling.engines.ray_nodes import first_nodes, fixed_size  # imports Ray
 
         nodes, alone = first_nodes(stopping), self.address in (None, "local")
+        if not nodes and stopping():
+            return None
         if alone and any(node.gpus for node in nodes):
             usable = this_machine().gpus  # Ray also counts GPUs that torch cannot use
             nodes = [replace(node, gpus=min(node.gpus, usable)) for node in nodes]

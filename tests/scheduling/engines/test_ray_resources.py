@@ -42,7 +42,7 @@ class Holding(TrainingJob):
 
 
 class Joining(logging.Handler):
-    """Adds the first node to a cluster once the driver waits for it."""
+    """Adds the first node to a cluster, or stops the run, once the driver waits for a node."""
 
     def __init__(self, join: Callable[[], object]) -> None:
         super().__init__()
@@ -58,13 +58,13 @@ def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int, late: bo
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    join = partial(cluster.add_node, num_cpus=cpus, num_gpus=gpus)
+    stop = threading.Event()
+    join = stop.set if (folder / "stop").exists() else partial(cluster.add_node, num_cpus=cpus, num_gpus=gpus)
     if late:
         logging.getLogger("orchestrator").addHandler(Joining(join))
         logging.getLogger("orchestrator").setLevel(logging.INFO)
     else:
         join()
-    stop = threading.Event()
     attempts = Attempts(Holding(str(folder), "sweep"), TRIALS, stop.is_set)
     watch = threading.Thread(target=stop_while_one_waits, args=(folder, attempts, stop), daemon=True)
     if (folder / "hold").exists():
@@ -112,6 +112,12 @@ def test_auto_requests_a_share_of_a_gpu_that_the_cluster_has(
 
 def test_auto_waits_for_the_first_node(tmp_path: Path) -> None:
     assert play(tmp_path, {"gpu": "auto"}, gpus=1, late=True) == {name: [0.125, [0]] for name in TRIALS}
+
+
+def test_a_stop_while_the_first_node_is_awaited_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    assert play(tmp_path, {"gpu": "auto"}, late=True) == {}
+    assert not (tmp_path / "error").exists()
 
 
 def test_auto_requests_no_gpu_if_the_cluster_has_none(tmp_path: Path) -> None:
