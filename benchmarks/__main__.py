@@ -15,6 +15,7 @@ from benchmarks.curvature import (
     sampled_trace,
     spectral_density,
     stability,
+    top_eigenvalues,
     traces,
 )
 from benchmarks.harness.benchmark import Benchmark
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         intervals,
         spectral_density,
         stability,
+        top_eigenvalues,
         orchestration,
         scaling,
         plan,

@@ -72,7 +72,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 def _measured(family: Family, images: DataSplits, sizes: FamiliesSizes) -> dict[str, Any]:
     problem = family_problem(family, family.samples // sizes.divisor, images)
     vector = torch.randn(problem.size, generator=torch.Generator().manual_seed(0))
-    chunk, search = _best_chunk(hessian_product, problem, vector, sizes.chunks)
+    chunk, search = best_chunk(hessian_product, problem, vector, sizes.chunks)
     naive = hessian_product(problem, chunk)
     peers = compared_peers(problem, vector, naive(vector), sizes.chunks)
     ours = Ours(problem, sizes.probes)
@@ -180,7 +180,7 @@ def compared_peers(problem: PeerProblem, vector: Tensor, expected: Tensor, chunk
     for name, ways in installed().items():
         build = partial(_product_of, next(iter(ways.values())))
         try:
-            peers.chunks[name], peers.searches[name] = _best_chunk(build, problem, vector, chunks)
+            peers.chunks[name], peers.searches[name] = best_chunk(build, problem, vector, chunks)
             product = build(problem, peers.chunks[name])
             peers.agreements[name] = of_products(product(vector), vector, expected)
             peers.products[name] = product
@@ -194,7 +194,7 @@ def _product_of(build: Build, problem: PeerProblem, chunk: int) -> Product:
     return build(problem, chunk).product
 
 
-def _best_chunk(
+def best_chunk(
     build: Callable[[PeerProblem, int], Product], problem: PeerProblem, vector: Tensor, chunks: Sequence[int]
 ) -> tuple[int, Samples]:
     """The chunk size of the fastest product, and all samples by chunk size."""

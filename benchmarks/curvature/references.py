@@ -2,8 +2,10 @@
 
 import copy
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,10 @@ from estimators import HessianOperator, lanczos
 
 REFERENCES = Path(__file__).parents[1] / "references" / "lambda_max.json"
 PRODUCTS = 60
+Kept = TypeVar("Kept")
+"""A dataclass of numbers."""
+Compute = Callable[[Snapshot, Tensor, Tensor, int], Kept]
+"""A function of snapshot, inputs, labels and seed."""
 _TOLERANCE = 1e-4
 """Tolerance of Lanczos in float32. With a larger one, some runs stop at an eigenvalue just below the largest."""
 _RESIDUAL = 1e-4
@@ -32,39 +38,46 @@ class Reference:
     """The second-largest Ritz value in float32, for an estimate of the gap."""
 
 
-class References:
+class StoredReferences(Generic[Kept]):
     """Maps digests of weights and images to references, stored in a file if a path is given."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, kind: type[Kept], compute: Compute[Kept]) -> None:
+        self._path, self._kind, self._compute = path, kind, compute
 
-    def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
+    def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Kept:
         """Returns the stored reference, or computes and stores it, which takes dozens of products."""
         if self._path is None:
-            return compute(snapshot, inputs, labels)
+            return self._compute(snapshot, inputs, labels, 0)
         key = digest(snapshot.model, inputs, labels)
-        kept = read(self._path)
+        kept = read(self._path, self._kind)
         if key not in kept:
-            kept[key] = compute(snapshot, inputs, labels)
+            kept[key] = self._compute(snapshot, inputs, labels, 0)
             _write(self._path, kept)
         return kept[key]
 
-    def recompute(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Reference:
+    def recompute(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Kept:
         """Recomputes a reference that is too small, from a different random start."""
-        found = compute(snapshot, inputs, labels, seed=1)
+        found = self._compute(snapshot, inputs, labels, 1)
         if self._path is not None:
-            _write(self._path, {**read(self._path), digest(snapshot.model, inputs, labels): found})
+            _write(self._path, {**read(self._path, self._kind), digest(snapshot.model, inputs, labels): found})
         return found
 
 
-def read(path: Path) -> dict[str, Reference]:
+class References(StoredReferences[Reference]):
+    """References of lambda_max."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path, Reference, compute)
+
+
+def read(path: Path, kind: type[Kept]) -> dict[str, Kept]:
     """The references of a file, by digest; empty if the file does not exist."""
     if not path.exists():
         return {}
-    return {key: Reference(**content) for key, content in json.loads(path.read_text()).items()}
+    return {key: kind(**content) for key, content in json.loads(path.read_text()).items()}
 
 
-def _write(path: Path, kept: dict[str, Reference]) -> None:
+def _write(path: Path, kept: Mapping[str, Any]) -> None:
     # Sorted and one per line, so that a changed reference is one line of a diff.
     lines = [f"{json.dumps(key)}: {json.dumps(asdict(kept[key]))}" for key in sorted(kept)]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.curvature.references import REFERENCES, References, read
+from benchmarks.curvature.references import REFERENCES, Reference, References, read
 from tests.benchmarks.curvature.linear_snapshots import IMAGES, LABELS, snapshot
 
 
@@ -23,10 +23,10 @@ def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(str(first.lambda_max), "7.0"))
     assert References(path).of(snapshot(0), IMAGES, LABELS) == replace(first, lambda_max=7.0)
     assert References(path).of(snapshot(1), IMAGES, LABELS).lambda_max != 7.0
-    assert len(read(path)) == 2
+    assert len(read(path, Reference)) == 2
     assert References(path).recompute(snapshot(0), IMAGES, LABELS).lambda_max == pytest.approx(first.lambda_max)
-    assert 7.0 not in {kept.lambda_max for kept in read(path).values()}
+    assert 7.0 not in {kept.lambda_max for kept in read(path, Reference).values()}
 
 
 def test_stored_references_are_converged() -> None:
-    assert all(kept.lambda_max > 0.0 and kept.residual <= 1e-3 * kept.lambda_max for kept in read(REFERENCES).values())
+    assert all(kept.lambda_max > 0.0 and kept.residual <= 1e-3 * kept.lambda_max for kept in read(REFERENCES, Reference).values())
