@@ -23,7 +23,7 @@ from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.sweeps import orchestration, plan, reproducibility, scaling, volume
-from benchmarks.training_loop import evaluation, gpu, measurement, training
+from benchmarks.training_loop import evaluation, gpu, measurement, record, training
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         training,
         evaluation,
         measurement,
+        record,
         products,
         families,
         lambda_max,

@@ -118,8 +118,8 @@ def table(result: Result) -> str:
     images, trained_on = result.measured["images"], result.measured["trained_on"]
     return (
         f"{markdown(header, rows)}\n\n{len(cases)} snapshots of the paper's CNN trained on {trained_on:,} images, "
-        f"measured on {images:,} images on one thread, {len(seconds[OURS]) // len(cases)} runs each. Error: relative, "
-        f"of the worst of {COUNT} eigenvalues. Accurate: all {COUNT} within {result.measured['tolerance']:.0%}. "
+        f"measured on {images:,} images on one thread; runs per snapshot: {len(seconds[OURS]) // len(cases)}. "
+        f"Error: relative, of the worst of {COUNT} eigenvalues. Accurate: all within {result.measured['tolerance']:.0%}. "
         f"{_claims(cases)}\n\n{markdown(second, by_case, text=2)}"
     )
 

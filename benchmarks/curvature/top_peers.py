@@ -112,7 +112,7 @@ def fewest_steps(problem: PeerProblem, references: Sequence[float], tolerance: f
 
     op: Any = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
     start = torch.randn(op.size, generator=torch.Generator().manual_seed(seed))
-    most = min(MOST_STEPS, op.size)
+    most: int = min(MOST_STEPS, op.size)
     with op.keeping_graphs():
         found = lanczos_tridiagonal(op, start, most)
     expected = torch.tensor(references, dtype=torch.float64)

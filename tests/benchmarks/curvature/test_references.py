@@ -29,4 +29,7 @@ def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
 
 
 def test_stored_references_are_converged() -> None:
-    assert all(kept.lambda_max > 0.0 and kept.residual <= 1e-3 * kept.lambda_max for kept in read(REFERENCES, Reference).values())
+    assert all(
+        kept.lambda_max > 0.0 and kept.residual <= 1e-3 * kept.lambda_max
+        for kept in read(REFERENCES, Reference).values()
+    )
