@@ -116,10 +116,11 @@ def table(result: Result) -> str:
     by_case = [_case_row(case, names) for case in cases]
     second = ["snapshot", "eigenvalues", *(f"{name}: products" for name in names)]
     images, trained_on = result.measured["images"], result.measured["trained_on"]
+    tolerance = result.measured["tolerance"]
     return (
         f"{markdown(header, rows)}\n\n{len(cases)} snapshots of the paper's CNN trained on {trained_on:,} images, "
         f"measured on {images:,} images on one thread; runs per snapshot: {len(seconds[OURS]) // len(cases)}. "
-        f"Error: relative, of the worst of {COUNT} eigenvalues. Accurate: all within {result.measured['tolerance']:.0%}. "
+        f"Error: relative, of the worst of {COUNT} eigenvalues. Accurate: all within {tolerance:.0%}. "
         f"{_claims(cases)}\n\n{markdown(second, by_case, text=2)}"
     )
 
