@@ -9,6 +9,7 @@ from orchestrator.analysis.figures.quantities.example_panels import CAPTION, EXA
 from orchestrator.analysis.figures.quantities.plain_threshold import plain_threshold
 from orchestrator.analysis.figures.quantities.settings import example_trials, finite_rows, setting_of_trials
 from orchestrator.analysis.quantities import LAMBDA_MAX, quantity
+from orchestrator.counted import counted
 from orchestrator.store.frames import Frames
 
 BATCH_SHARPNESS = "stability_batch_sharpness"
@@ -60,7 +61,11 @@ def summarise_batch(data: pd.DataFrame) -> str:
         for name, column in (("lambda_max", "lambda_max"), ("threshold", "threshold"))
     ]
     parts = [f"{name} {_range(values.dropna())}" for name, values in found if values.notna().any()]
-    return f"{len(last)} trials, at the last record: {', '.join(parts)}." if parts else f"{len(last)} trials."
+    return (
+        f"{counted(len(last), 'trial')}, at the last record: {', '.join(parts)}."
+        if parts
+        else f"{counted(len(last), 'trial')}."
+    )
 
 
 def _range(values: "pd.Series[float]") -> str:

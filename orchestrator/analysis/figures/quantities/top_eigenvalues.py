@@ -11,14 +11,18 @@ from orchestrator.analysis.figures.figure import COLOURS, Figure, empty
 from orchestrator.analysis.figures.quantities.example_panels import CAPTION, EXAMPLES, example_panels
 from orchestrator.analysis.figures.quantities.plain_threshold import plain_threshold
 from orchestrator.analysis.figures.quantities.settings import example_trials, setting_of_trials
+from orchestrator.counted import counted
 from orchestrator.store.frames import Frames
 
 _EIGENVALUE = re.compile(r"hessian_lambda_([0-9]+)")
-_COLUMNS = ["trial_id", "setting", "epoch", "eigenvalue", "value", "residual", "threshold"]
+_COLUMNS = ["trial_id", "setting", "epoch", "eigenvalue", "value", "residual", "error", "threshold"]
 
 
 def eigenvalues_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
-    """One row per record and eigenvalue of up to 6 trials; eigenvalue 1 is the largest."""
+    """One row per record and eigenvalue of up to 6 trials; eigenvalue 1 is the largest.
+
+    `residual` is the norm of Hv - lambda v, `error` the bound of the distance from the eigenvalue of this number.
+    """
     epochs = frames.epochs
     columns = sorted((int(m[1]), m[0]) for m in map(_EIGENVALUE.fullmatch, map(str, epochs.columns)) if m)
     parts = [
@@ -29,6 +33,7 @@ def eigenvalues_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
                 "eigenvalue": number,
                 "value": epochs[column],
                 "residual": epochs.get(f"{column}_residual", np.nan),
+                "error": epochs.get(f"{column}_error", np.nan),
                 "threshold": plain_threshold(frames, epochs),
             }
         )
@@ -71,8 +76,8 @@ def summarise_eigenvalues(data: pd.DataFrame) -> str:
     residual = (data.residual / data.value.abs()).max()
     error = f"; the largest residual is {residual:.1%} of its eigenvalue" if np.isfinite(residual) else ""
     return (
-        f"{int(data.eigenvalue.max())} eigenvalues of {len(ends)} trials; at the last record the smallest of them is "
-        f"{ratio:.2f} times the largest (median){error}."
+        f"{int(data.eigenvalue.max())} eigenvalues of {counted(len(ends), 'trial')}; at the last record the "
+        f"smallest of them is {ratio:.2f} times the largest (median){error}."
     )
 
 

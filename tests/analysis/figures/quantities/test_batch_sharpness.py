@@ -34,7 +34,7 @@ def test_lambda_max_may_be_missing() -> None:
         "stability_batch_sharpness_standard_error": np.ones((4, 4)),
     }
     data = batch_data(planted.frames(TRIALS[2:], {name: values[2:] for name, values in columns.items()}))
-    assert summarise_batch(data) == "1 trials."
+    assert summarise_batch(data) == "1 trial."
     draw_batch(data)
 
 
