@@ -10,6 +10,7 @@ from torch import Tensor
 from estimators.eigenvalues.krylov import KrylovSpace
 from estimators.eigenvalues.ritz import Ritz
 from estimators.eigenvalues.start import CoarseFraction, StartRule
+from estimators.operators.inner_products import norm
 from estimators.operators.protocols import SymmetricOperator, without_autocast
 from estimators.operators.random_vectors import random_vector
 
@@ -124,7 +125,7 @@ def lanczos(
         converged=converged(ritz),
         products=op.products - products_before,
         history=history,
-        vector=vector / torch.linalg.vector_norm(vector),
+        vector=vector / norm(vector),
         basis=space.basis,
         tridiagonal=ritz.projected,
         remainder=space.remainder,

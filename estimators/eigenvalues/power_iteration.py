@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from estimators.eigenvalues.ritz import ROUNDING
+from estimators.operators.inner_products import dot, norm
 from estimators.operators.protocols import SymmetricOperator, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import random_vector
 
@@ -55,12 +56,12 @@ def power_iteration(
     quotients = []
     with keeping_graphs(op):
         for _ in range(iterations):
-            norm = torch.linalg.vector_norm(product)
+            length = norm(product)
             # A vector in the null space is an eigenvector: keep it. Algorithm 1 would divide zero by zero.
-            vector = torch.where(norm == 0, vector, product / norm)
+            vector = torch.where(length == 0, vector, product / length)
             product = op.matvec(vector)
-            quotients.append(torch.dot(vector, product))
+            quotients.append(dot(vector, product))
     history = tuple(torch.stack(quotients).tolist())
     rounding = ROUNDING * torch.finfo(op.dtype).eps * abs(history[-1])
-    residual = max(float(torch.linalg.vector_norm(product - quotients[-1] * vector)), rounding)
+    residual = max(float(norm(product - quotients[-1] * vector)), rounding)
     return PowerIterationResult(history[-1], residual, op.products - products_before, history, vector)

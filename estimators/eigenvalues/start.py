@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from estimators.eigenvalues.coarse_start import coarse_start
-from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
+from estimators.operators.protocols import SampledOperator, SymmetricOperator, has_samples, keeping_graphs
 
 CoarseFraction = float | Literal["auto"] | None
 # Larger chunks need more products, see benchmarks/README.md.
@@ -40,7 +40,7 @@ class StartRule:
             ValueError: see `estimators.lanczos`.
         """
         if coarse_fraction == "auto":
-            usable = initial is None and 2 <= max_products < op.size and isinstance(op, SampledOperator)
+            usable = initial is None and 2 <= max_products < op.size and has_samples(op)
             coarse_fraction = _AUTO if usable else None
         if coarse_fraction is not None:
             _check_fraction(op, coarse_fraction, initial, max_products)

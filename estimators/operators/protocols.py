@@ -64,6 +64,11 @@ class SampledOperator(SymmetricOperator, Protocol):
         ...
 
 
+def has_samples(op: SymmetricOperator) -> bool:
+    """Whether an operator has chunks of samples. One that wraps another operator has them if that one does."""
+    return isinstance(op, SampledOperator) and bool(getattr(op, "has_samples", True))
+
+
 def block_product(op: SymmetricOperator, vectors: Tensor) -> Tensor:
     """A @ vectors, both [size, k], with ``matmat`` if the operator has it, otherwise column by column."""
     matmat = getattr(op, "matmat", None)

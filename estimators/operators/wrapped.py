@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from estimators.operators.linear_operator import LinearOperator
-from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs
+from estimators.operators.protocols import SampledOperator, SymmetricOperator, has_samples, keeping_graphs
 
 
 class WrappedOperator(LinearOperator):
@@ -40,6 +40,11 @@ class WrappedOperator(LinearOperator):
     def products(self) -> float:
         """Number of products of ``op`` so far."""
         return self.op.products
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether ``op`` has chunks of samples."""
+        return has_samples(self.op)
 
     def keeping_graphs(self) -> AbstractContextManager[None]:
         """A context in which products of ``op`` reuse their graphs, if it has that context."""

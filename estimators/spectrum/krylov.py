@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from estimators.eigenvalues.ritz import ROUNDING
+from estimators.operators.inner_products import coefficients, dot, norm
 
 
 class KrylovRun:
@@ -19,7 +20,7 @@ class KrylovRun:
         start = self._projected(start)
         self._dimension = len(start) - deflated.shape[1]
         self._rows = torch.empty(min(steps, self._dimension), len(start), dtype=start.dtype, device=start.device)
-        self._rows[0] = start / torch.linalg.vector_norm(start)
+        self._rows[0] = start / norm(start)
         self._eps = torch.finfo(start.dtype).eps
         self._diagonal: list[float] = []
         self._off_diagonal: list[float] = []
@@ -63,13 +64,13 @@ class KrylovRun:
     def extend(self, product: Tensor) -> None:
         """Takes A @ ``last``. Synchronizes with the device once."""
         step = self.steps
-        alpha = torch.dot(self._rows[step], product)
+        alpha = dot(self._rows[step], product)
         remainder = product
         # Two orthogonalisations are enough (Giraud et al., 2005).
         for _ in range(2):
-            remainder = remainder - self._rows[: step + 1].T @ (self._rows[: step + 1] @ remainder)
+            remainder = remainder - self._rows[: step + 1].T @ coefficients(self._rows[: step + 1], remainder)
             remainder = self._projected(remainder)
-        alpha_value, beta = torch.stack([alpha, torch.linalg.vector_norm(remainder)]).tolist()
+        alpha_value, beta = torch.stack([alpha, norm(remainder)]).tolist()
         self._diagonal.append(alpha_value)
         self._off_diagonal.append(beta)
         self._scale = max(self._scale, abs(alpha_value), beta)
@@ -81,4 +82,4 @@ class KrylovRun:
     def _projected(self, vector: Tensor) -> Tensor:
         if not self._deflated.shape[1]:
             return vector
-        return vector - self._deflated @ (self._deflated.T @ vector)
+        return vector - self._deflated @ coefficients(self._deflated.T, vector)

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from estimators.operators.inner_products import coefficients, dot
 from estimators.operators.protocols import SymmetricOperator, block_product, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import Distribution, random_vector
 from estimators.trace.intervals import MIN_PROBES, Method, degrees_of_freedom, half_width, min_probes
@@ -178,16 +179,16 @@ class _ProbeStatistics:
         """P z; z without deflation."""
         if self._deflate is None:
             return probe
-        return probe - self._deflate.basis @ (self._deflate.basis.T @ probe)
+        return probe - self._deflate.basis @ coefficients(self._deflate.basis.T, probe)
 
     def add(self, probe: Tensor, projected: Tensor, product: Tensor) -> None:
-        form, frobenius = torch.dot(projected, product), torch.dot(product, product)
+        form, frobenius = dot(projected, product), dot(product, product)
         if self._deflate is not None:
             # ||A||_F^2 = ||Q'AQ||_F^2 + ||AP||_F^2 + ||Q'AP||_F^2; the product estimates the last two.
-            inside = self._deflate.basis.T @ product
+            inside = coefficients(self._deflate.basis.T, product)
             product = product - self._deflate.basis @ inside
             frobenius = frobenius + torch.dot(inside, inside)
-        self._scalars += [form, torch.dot(product, product), frobenius]
+        self._scalars += [form, dot(product, product), frobenius]
         if self._distribution == "rademacher":
             self._add_diagonal(probe * product)
 
@@ -200,7 +201,7 @@ class _ProbeStatistics:
         self._deviations = self._deviations + torch.dot(before, entries - self._diagonal)
 
     def result(self, products: float) -> HutchinsonResult:
-        deviations = torch.zeros_like(self._scalars[0]) if self._deviations is None else self._deviations
+        deviations = torch.zeros_like(self._scalars[0]) if self._deviations is None else self._deviations.double()
         # Synchronizes with the device once, after the last product.
         *numbers, deviation = torch.stack([*self._scalars, deviations]).tolist()
         forms, norms, frobenius = numbers[::3], numbers[1::3], numbers[2::3]

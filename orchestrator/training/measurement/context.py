@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from estimators import HessianOperator, HessianTrace, LanczosResult, hessian_trace, lanczos
+from estimators.operators.inner_products import norm
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.record import Value
 from orchestrator.training.data.data_splits import DataSplits
@@ -60,6 +61,11 @@ class Context:
     def gradient(self) -> Tensor:
         """The gradient [size] of the mean loss."""
         return self.operator.gradient()
+
+    @property
+    def gradient_norm(self) -> float:
+        """The 2-norm of the gradient."""
+        return float(norm(self.gradient))
 
     @cached_property
     def lanczos(self) -> LanczosResult:

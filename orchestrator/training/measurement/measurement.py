@@ -84,7 +84,7 @@ class Measurement:
         due = sorted(self.config.due(context.number), key=lambda settings: order.index(type(settings)))
         keeping = [settings for settings in due if MEASURED[type(settings)].keeps_graphs]
         with context.operator.keeping_graphs() if keeping else nullcontext():
-            found.values["gradient/norm"] = float(context.gradient.norm())
+            found.values["gradient/norm"] = context.gradient_norm
             found.add(context, keeping)
         found.add(context, [settings for settings in due if settings not in keeping])
         found.values["hessian/products"] = context.operator.products

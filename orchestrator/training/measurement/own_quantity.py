@@ -110,6 +110,9 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
         tensors += [value for value in state.values() if isinstance(value, Tensor)]
     copies = _copied(model, [tensor.detach() for tensor in tensors])
     gradients = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    groups = [(group, dict(group)) for group in optimizer.param_groups] if optimizer else []
+    for parameter, _, _ in gradients:
+        parameter.grad = None
     modes = [(module, module.training) for module in model.modules()]
     streams = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if tensors and tensors[0].is_cuda else []
@@ -124,6 +127,9 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
         for parameter, gradient, required in gradients:
             parameter.grad = gradient
             parameter.requires_grad_(required)
+        for group, values in groups:
+            group.clear()
+            group.update(values)
         for module, training in modes:
             module.training = training
         torch.set_rng_state(streams)

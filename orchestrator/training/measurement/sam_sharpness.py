@@ -15,7 +15,7 @@ _RHO = 0.05
 
 def measure_sam_sharpness(context: Context, settings: SamSharpnessConfig) -> Values:
     """Returns L(w + rho g / ||g||) - L(w) for the gradient g of the loss L; 0 at a stationary point."""
-    norm = float(context.gradient.norm())
+    norm = context.gradient_norm
     rho = settings.rho or _rho_of_optimizer(context) or _RHO
     step = context.gradient * (rho / norm if norm > 0 else 0.0)
     parameters = context.operator.problem.parameters

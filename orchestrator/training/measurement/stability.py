@@ -45,4 +45,4 @@ def _threshold(context: Context, training: Training) -> float | None:
         return None
     steps = config.steps_per_epoch(len(training.data.train))
     rate = learning_rate(config, config.optimizer.lr, steps, context.step)
-    return stability_threshold(config.optimizer, rate, context.step, float(context.gradient.norm())).value
+    return stability_threshold(config.optimizer, rate, context.step, context.gradient_norm).value

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from estimators import LanczosResult, lanczos
 from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
@@ -173,3 +174,26 @@ def test_bad_arguments_are_rejected(options, message: str) -> None:  # type: ign
 
 def test_the_repr_is_short() -> None:
     assert len(repr(lanczos(MatrixOperator(torch.eye(500)), generator=seeded(0)))) < 250
+
+
+class LongDiagonal:
+    """A diagonal float32 matrix of 200,000 rows with eigenvalues of very different sizes."""
+
+    size, dtype, device, products = 200_000, torch.float32, torch.device("cpu"), 0.0
+
+    def __init__(self) -> None:
+        self.diagonal = torch.exp(2 * torch.randn(self.size, generator=torch.Generator().manual_seed(0)))
+
+    def matvec(self, vector: Tensor) -> Tensor:
+        return self.diagonal * vector
+
+    __matmul__ = matvec
+
+
+def test_long_vectors_are_normalised_to_the_rounding_of_float32() -> None:
+    op = LongDiagonal()
+    found = lanczos(op, 12, 0.0, generator=torch.Generator().manual_seed(1))
+    gram = found.basis.T.double() @ found.basis.double()
+    assert float((gram - torch.eye(12)).abs().max()) < 1e-6
+    exact = found.basis.double().T @ (op.diagonal.double()[:, None] * found.basis.double())
+    assert float(torch.linalg.eigvalsh(exact)[-1]) == pytest.approx(found.lambda_max, rel=1e-6)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.record import Record
 from orchestrator.training.measurement.context import Context
 from orchestrator.training.measurement.measurement import Measurement
 from orchestrator.training.measurement.own_quantity import check_own_quantities
+from tests.training.measurement.measured import trained
 
 RECORD = Record(number=4, timestamp_ms=0, loss_train=1.0)
 
@@ -137,3 +139,19 @@ def test_invalid_values_are_explained(name: str, message: str, model: nn.Module,
 def test_missing_functions_and_settings_are_found_early(config: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_own_quantities(_config(config))
+
+
+def changing_the_rate(context: Context) -> float:
+    context.required_training("changing_the_rate").optimizer.param_groups[0]["lr"] = 99.0
+    context.loss.mean(context.model(context.inputs), context.targets).backward()
+    return 1.0
+
+
+def test_a_quantity_cannot_change_learning_rates_and_gradients() -> None:
+    at = trained({"name": "sgd", "lr": 0.1})
+    cross_entropy(at.model(at.inputs), at.targets).backward()
+    before = [parameter.grad.clone() for parameter in at.model.parameters() if parameter.grad is not None]
+    at.measure(f"{__name__}:changing_the_rate")
+    assert at.optimizer.param_groups[0]["lr"] == 0.1
+    after = [parameter.grad for parameter in at.model.parameters()]
+    assert all(a is not None and torch.equal(a, b) for a, b in zip(after, before, strict=True))
