@@ -15,8 +15,6 @@ from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss
 from orchestrator.training.streams import stream
 
-COARSE_FRACTION = 0.1
-"""Share of the subset in a step of the coarse stage, which finds the start of Lanczos for other matrices than H."""
 Values = Mapping[str, Value]
 """The values of a quantity, by key."""
 

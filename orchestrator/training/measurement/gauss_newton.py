@@ -2,7 +2,7 @@
 
 from estimators import GaussNewtonOperator, lanczos
 from orchestrator.study.quantities.gauss_newton import GaussNewtonConfig
-from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Values
+from orchestrator.training.measurement.context import Context, Values
 
 
 def measure_gauss_newton(context: Context, settings: GaussNewtonConfig) -> Values:
@@ -12,6 +12,5 @@ def measure_gauss_newton(context: Context, settings: GaussNewtonConfig) -> Value
         settings.products,
         tolerance=settings.tolerance,
         generator=context.stream("gauss newton start"),
-        coarse_fraction=COARSE_FRACTION,
     )
     return {"gauss_newton/lambda_max": found.lambda_max, "gauss_newton/lambda_max_residual": found.residual}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from estimators import lanczos
 from orchestrator.study.quantities.layers import LayersConfig
 from orchestrator.study.record import Value
-from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Values
+from orchestrator.training.measurement.context import Context, Values
 
 
 def measure_layers(context: Context, settings: LayersConfig) -> Values:
@@ -18,7 +18,6 @@ def measure_layers(context: Context, settings: LayersConfig) -> Values:
             settings.products,
             tolerance=settings.tolerance,
             generator=context.stream(f"start of layer {layer}"),
-            coarse_fraction=COARSE_FRACTION,
         )
         values[f"layers/{layer}/lambda_max"] = found.lambda_max
         values[f"layers/{layer}/lambda_max_residual"] = found.residual

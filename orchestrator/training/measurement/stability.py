@@ -3,7 +3,7 @@
 from estimators import lanczos
 from orchestrator.study.quantities.stability import StabilityConfig
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold
-from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Training, Values
+from orchestrator.training.measurement.context import Context, Training, Values
 from orchestrator.training.measurement.preconditioner import in_geometry, preconditioner
 from orchestrator.training.optimizers.schedules import learning_rate
 
@@ -34,7 +34,6 @@ def _sharpness(context: Context, training: Training, settings: StabilityConfig) 
         settings.products,
         tolerance=settings.tolerance,
         generator=context.stream("stability start"),
-        coarse_fraction=COARSE_FRACTION,
     )
     return found.lambda_max, found.residual
 

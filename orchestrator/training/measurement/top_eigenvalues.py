@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from estimators import LanczosResult, TopEigenvalues, top_eigenvalues
+from estimators import TopEigenvalues, top_eigenvalues
 from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.study.record import Value
-from orchestrator.training.measurement.context import COARSE_FRACTION, Context, Values
+from orchestrator.training.measurement.context import Context, Values
 
 
 def measure_top_eigenvalues(context: Context, settings: TopEigenvaluesConfig) -> Values:
@@ -20,15 +20,11 @@ def measure_top_eigenvalues(context: Context, settings: TopEigenvaluesConfig) ->
         tolerance=settings.tolerance,
         max_products=settings.products,
         generator=context.stream("top eigenvalues start"),
-        coarse_fraction=_coarse_fraction(context, initial),
+        # The share of `lanczos`, so that both use the same chunks and graphs. A given space needs no start.
+        coarse_fraction=None if initial else context.measurement.lanczos_coarse_fraction or "auto",
         initial=initial,
     )
     return {**_eigenvalues(found), **_gradient_share(found, context.gradient)}
-
-
-def _coarse_fraction(context: Context, initial: LanczosResult | None) -> float | None:
-    """Returns that of `lanczos`, whose graphs are shared; if there is none, the default. None: a space is given."""
-    return None if initial is not None else context.measurement.lanczos_coarse_fraction or COARSE_FRACTION
 
 
 def _eigenvalues(found: TopEigenvalues) -> dict[str, Value]:
