@@ -1,8 +1,10 @@
-"""Detects half precision inside the model or the loss, such as a forward pass that enables autocast."""
+"""Detects half precision inside the model or the loss, and sets the dtype of tensors that a forward pass creates."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,3 +36,14 @@ class HalfPrecisionRefused(TorchDispatchMode):
                 " torch.autocast and casts such as .half() from forward and loss"
             )
         return result
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Tensors that a forward pass creates, such as initial states, then have this dtype too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

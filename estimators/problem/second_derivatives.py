@@ -6,8 +6,7 @@ Jacobian J of the gradient, and finite differences return Jv, so the comparison 
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from estimators.problem.checks import LossFunction, evaluate
+from estimators.problem.precision import default_dtype
 from estimators.problem.suspects import suspects
 
 # Steps relative to the norm of each parameter. A step across a kink (ReLU, max pooling) fails, and a smaller one
@@ -56,7 +56,7 @@ def check_second_derivatives(
     """
     fault = None
     try:
-        with _default_dtype(torch.float64):
+        with default_dtype(torch.float64):
             for phase in _POINTS:
                 function = _Function.in_double(model, loss_fn, names, inputs, targets, phase)
                 comparison = function.at(function.parameters, partial(_Comparison.of, function))
@@ -252,14 +252,3 @@ def _norm(parts: Parts, norms: list[float]) -> float:
 
 def _double(tensor: Tensor) -> Tensor:
     return tensor.detach().double() if tensor.is_floating_point() else tensor.detach()
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Tensors that a forward pass creates, such as initial states, then have this dtype too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -143,3 +143,28 @@ def test_a_forward_pass_that_rewrites_weights_is_refused(estimator, build) -> No
     with pytest.raises(ValueError, match="forward pass rewrites parameter .*weight, expected constant.*max_norm=None"):
         estimator(model, F.mse_loss, (inputs, vectors(7)[1]))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+class Tie(nn.Module):
+    """In float32, a tie between two inputs is resolved by the size of the batch, as rounding can do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 2), nn.Linear(1, 2)
+        with torch.no_grad():
+            self.first.weight[1] = self.first.weight[0]
+            self.first.bias[1] = self.first.bias[0]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs)
+        if inputs.dtype == torch.float32:
+            hidden = hidden + 1e-7 * torch.tensor([0.0, 1.0 if len(inputs) > 2 else -1.0])
+        outputs: Tensor = self.last(hidden.amax(dim=1, keepdim=True))
+        return outputs
+
+
+def test_rounding_at_a_tie_is_no_influence() -> None:
+    torch.manual_seed(0)
+    model, data = Tie(), (torch.randn(6, 3), torch.randn(6, 2))
+    HessianOperator(model, F.mse_loss, data)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
