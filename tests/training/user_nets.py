@@ -137,3 +137,14 @@ class NoSecondPass(Fixed):
         if torch.is_grad_enabled() and not self.training:
             raise RuntimeError("out of order")
         return super().forward(images)
+
+
+class Threaded(nn.Sequential):
+    """A network whose outputs depend on the number of threads, as rounding does on some processors."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(images)
+        return outputs * (1.0 + 1e-3 * torch.get_num_threads())
