@@ -7,9 +7,18 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn, optim
 
-from estimators import HessianOperator, HessianTrace, LanczosResult, hessian_trace, lanczos
+from estimators import (
+    HessianOperator,
+    HessianTrace,
+    LanczosResult,
+    TopEigenvalues,
+    hessian_trace,
+    lanczos,
+    top_eigenvalues,
+)
 from estimators.operators.inner_products import norm
 from orchestrator.study.config import MeasurementConfig, TrialConfig
+from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.study.record import Value
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss
@@ -75,6 +84,32 @@ class Context:
             generator=self.stream("lanczos start"),
             coarse_fraction=self.measurement.lanczos_coarse_fraction or None,
         )
+
+    @cached_property
+    def top_eigenvalues(self) -> TopEigenvalues | None:
+        """The largest eigenvalues, if they are due. Continues from `lanczos` if that is due too."""
+        due = (each for each in self.measurement.due(self.number) if isinstance(each, TopEigenvaluesConfig))
+        settings = next(due, None)
+        if settings is None:
+            return None
+        initial = self.lanczos if self.is_due("lanczos") else None
+        return top_eigenvalues(
+            self.operator,
+            min(settings.k, self.operator.size),
+            tolerance=settings.tolerance,
+            max_products=settings.products,
+            generator=self.stream("top eigenvalues start"),
+            # The share of `lanczos`, so that both use the same chunks and graphs. A given space needs no start.
+            coarse_fraction=None if initial else self.measurement.lanczos_coarse_fraction or "auto",
+            initial=initial,
+        )
+
+    @property
+    def lambda_max(self) -> tuple[float, float]:
+        """The best estimate of the largest eigenvalue, and its residual."""
+        if self.top_eigenvalues is not None:
+            return float(self.top_eigenvalues.values[0]), float(self.top_eigenvalues.residuals[0])
+        return self.lanczos.lambda_max, self.lanczos.residual
 
     @cached_property
     def trace(self) -> HessianTrace:

@@ -28,7 +28,7 @@ def _sharpness(context: Context, training: Training, settings: StabilityConfig) 
     if diagonal is None:
         return None, None
     if bool((diagonal == 1).all()) and coupled_weight_decay(config) == 0:
-        return context.lanczos.lambda_max, context.lanczos.residual
+        return context.lambda_max
     found = lanczos(
         in_geometry(context.operator, config, diagonal),
         settings.products,

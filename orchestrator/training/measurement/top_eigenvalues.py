@@ -5,26 +5,21 @@ import math
 import torch
 from torch import Tensor
 
-from estimators import TopEigenvalues, top_eigenvalues
+from estimators import TopEigenvalues
 from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.study.record import Value
 from orchestrator.training.measurement.context import Context, Values
 
 
-def measure_top_eigenvalues(context: Context, settings: TopEigenvaluesConfig) -> Values:
-    """Returns the eigenvalues with their errors, and the gradient's share in the space of their eigenvectors."""
-    initial = context.lanczos if context.is_due("lanczos") else None
-    found = top_eigenvalues(
-        context.operator,
-        min(settings.k, context.operator.size),
-        tolerance=settings.tolerance,
-        max_products=settings.products,
-        generator=context.stream("top eigenvalues start"),
-        # The share of `lanczos`, so that both use the same chunks and graphs. A given space needs no start.
-        coarse_fraction=None if initial else context.measurement.lanczos_coarse_fraction or "auto",
-        initial=initial,
-    )
-    return {**_eigenvalues(found), **_gradient_share(found, context.gradient)}
+def measure_top_eigenvalues(context: Context, _: TopEigenvaluesConfig) -> Values:
+    """Returns the eigenvalues with their errors, and the gradient's share in the space of their eigenvectors.
+
+    The first one is also the best estimate of lambda_max, since it belongs to a larger space than that of `lanczos`.
+    """
+    found = context.top_eigenvalues
+    assert found is not None, "it is due"
+    largest = {"hessian/lambda_max": float(found.values[0]), "hessian/lambda_max_residual": float(found.residuals[0])}
+    return {**largest, **_eigenvalues(found), **_gradient_share(found, context.gradient)}
 
 
 def _eigenvalues(found: TopEigenvalues) -> dict[str, Value]:
