@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from estimators.operators.inner_products import norm
 from estimators.operators.protocols import SymmetricOperator
 
 # Bounds for a known eigenpair, relative to the range of the spectrum: on its residual, and on the error of its value,
@@ -73,7 +74,7 @@ def from_lanczos(op: SymmetricOperator, space: LanczosSpace) -> KnownEigenpairs:
     _check(op, space)
     remainder = getattr(space, "remainder", None)
     if remainder is not None:
-        return converged_pairs(op, space.basis, space.tridiagonal, float(torch.linalg.vector_norm(remainder)))
+        return converged_pairs(op, space.basis, space.tridiagonal, float(norm(remainder)))
     if not bool(torch.isfinite(space.tridiagonal).all()):
         return none_known(op)
     last = abs(float(torch.linalg.eigh(space.tridiagonal).eigenvectors[-1, -1]))
@@ -90,7 +91,7 @@ def converged_pairs(op: SymmetricOperator, basis: Tensor, tridiagonal: Tensor, b
         op: the operator.
         basis: Q [size, k].
         tridiagonal: T = Q'AQ [k, k].
-        beta: the norm of AQ - QT, of which only the last column is not zero.
+        beta: the norm of the last column of AQ - QT. All other columns are zero.
     """
     if not (bool(torch.isfinite(tridiagonal).all()) and math.isfinite(beta)) or len(tridiagonal) >= op.size:
         return none_known(op)

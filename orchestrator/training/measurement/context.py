@@ -58,7 +58,7 @@ class Context:
     step: int
     """Optimizer steps before the record."""
     training: Training | None = None
-    """The training of which this is a record; None if only a model is measured."""
+    """Optimizer, data and config of the trial; None if a model is measured without a trial."""
 
     def stream(self, purpose: str) -> torch.Generator:
         """Returns a random generator for this record and purpose, on the CPU. Draws for one purpose affect no other."""

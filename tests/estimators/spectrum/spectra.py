@@ -8,7 +8,7 @@ from tests.estimators.cases import seeded
 
 
 def outliers_and_bulk(size: int = 300) -> Tensor:
-    """Six outliers above a bulk with heavy tails, a third of which is zero. Ascending, float64."""
+    """Six outliers above a heavy-tailed bulk. A third of the bulk is zero. Ascending, float64."""
     bulk = torch.randn(size - 6, dtype=torch.float64, generator=seeded(3)) ** 3 / 100.0
     bulk[: size // 3] = 0.0
     return torch.cat([bulk, torch.tensor([1.0, 1.3, 1.9, 2.5, 2.6, 4.0], dtype=torch.float64)]).sort().values
