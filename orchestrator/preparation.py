@@ -5,15 +5,15 @@ import torch
 from orchestrator.store.gallery import Gallery
 from orchestrator.store.sweep import SweepStore
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import Data, NoiseShift, OwnData
+from orchestrator.study.parts.data_config import Data, NoiseShift, OwnData
 from orchestrator.study.sweep import Sweep
-from orchestrator.study.user_code_config import UserCodeConfig
+from orchestrator.study.parts.user_code_config import UserCodeConfig
 from orchestrator.training.cost import cost_key
 from orchestrator.training.data.datasets import load_data, load_source, source_digest
 from orchestrator.training.data.images.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
-from orchestrator.training.measurement.own_quantity import check_own_quantities
+from orchestrator.training.measurement.quantities.own_quantity import check_own_quantities
 from orchestrator.training.measurement_check import check_measurement, shortened
 from orchestrator.training.optimizers.resume_check import check_optimizer
 

@@ -10,7 +10,7 @@ import orchestrator.preparation
 from orchestrator.preparation import check_models, prepare_data, store_gallery
 from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source

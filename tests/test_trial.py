@@ -17,7 +17,7 @@ from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.store.trial_status import State, trial_status
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import ImageFolderData
+from orchestrator.study.parts.data_config import ImageFolderData
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.checkpoint import load_model

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness.images import batch
-from orchestrator.study.model_config import (
+from orchestrator.study.parts.model_config import (
     CnnConfig,
     LstmConfig,
     MlpConfig,

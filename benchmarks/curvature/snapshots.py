@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from benchmarks.harness.trials import trial_config
-from orchestrator.study.model_config import CnnConfig, MlpConfig
-from orchestrator.study.optimizer_config import AdamConfig, SgdConfig
+from orchestrator.study.parts.model_config import CnnConfig, MlpConfig
+from orchestrator.study.parts.optimizer_config import AdamConfig, SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.models.build import build_model

@@ -28,7 +28,7 @@ from estimators import (
     lanczos,
     parameters_by_layer,
 )
-from orchestrator.study.optimizer_config import Optimizer
+from orchestrator.study.parts.optimizer_config import Optimizer
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold
 from orchestrator.training.measurement.preconditioner import in_geometry, preconditioner
 from orchestrator.training.optimizers.build import build_optimizer

@@ -24,7 +24,7 @@ from benchmarks.harness.tables import markdown, number, percent, spread
 from benchmarks.harness.timing import fastest, interleaved, ratio, say_sample
 from benchmarks.harness.trials import paper_cnn
 from estimators import exact_trace, sampled_trace
-from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.parts.model_config import CnnConfig
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 

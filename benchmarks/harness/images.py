@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.settings import Settings
-from orchestrator.study.data_config import ImageFolderData
+from orchestrator.study.parts.data_config import ImageFolderData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.samples import Samples

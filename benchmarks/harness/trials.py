@@ -3,9 +3,9 @@
 from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.data_config import TorchvisionData
-from orchestrator.study.model_config import CnnConfig
-from orchestrator.study.optimizer_config import Optimizer
+from orchestrator.study.parts.data_config import TorchvisionData
+from orchestrator.study.parts.model_config import CnnConfig
+from orchestrator.study.parts.optimizer_config import Optimizer
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.models.build import build_model
 

@@ -14,7 +14,7 @@ from benchmarks.harness.tables import markdown
 from benchmarks.sweeps.workplace import workplace
 from orchestrator.scheduling.driver import run_sweep
 from orchestrator.scheduling.options import RunOptions
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,

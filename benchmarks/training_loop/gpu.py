@@ -29,7 +29,7 @@ from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrialSnapshot
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, load_sweep

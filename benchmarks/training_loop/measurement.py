@@ -13,7 +13,7 @@ from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.training.cuda.captured_step import training_step

@@ -22,7 +22,7 @@ from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.optimizers.build import build_optimizer

@@ -11,9 +11,9 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from estimators.operators.blocks import WholeGraphs, chosen_parameters
-from estimators.operators.chunk_graph import ChunkGraph
-from estimators.operators.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
+from estimators.operators.graphs.blocks import WholeGraphs, chosen_parameters
+from estimators.operators.graphs.chunk_graph import ChunkGraph
+from estimators.operators.graphs.graph_cache import DEFAULT_MEMORY_BUDGET, GraphCache, GraphMemory
 from estimators.operators.linear_operator import LinearOperator
 from estimators.problem.checks import LossFunction, check_mode, evaluate_loss, evaluate_model
 from estimators.problem.loss.mean_check import MeanCheck

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from estimators.operators.chunk_graph import ChunkGraph, GradientGraph
+from estimators.operators.graphs.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
 from estimators.problem.checks import LossFunction
 

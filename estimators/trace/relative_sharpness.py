@@ -7,7 +7,7 @@ from torch import Tensor
 
 from estimators.operators.functional import FunctionalHessianOperator
 from estimators.operators.hessian import HessianOperator
-from estimators.operators.preconditioned import PreconditionedOperator
+from estimators.operators.transformed.preconditioned import PreconditionedOperator
 from estimators.problem.chunking import exact_trace_chunk_size
 from estimators.trace.gauss_newton import exact_trace_of
 from estimators.trace.hutchinson import hutchinson

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.checks.finding import Finding, ok, problem, warning
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 from orchestrator.study.sweep import Sweep
 from orchestrator.training.user_code.extension_point import UserCodeError
 from orchestrator.training.user_code.own_code import importable_from, own_names

@@ -14,7 +14,7 @@ from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.store.errors import StorageError
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from orchestrator.checks.finding import Finding, Severity, ok, problem
 from orchestrator.checks.node_fitness import NodeQuery
 from orchestrator.checks.software import INSTALL, software
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 
 PATIENCE_SECONDS = 60.0
 """Time to wait for the answer of a node, which starts a process and imports torch."""

@@ -7,7 +7,7 @@ from orchestrator.checks.nodes import ask_nodes, refuse_unfit
 from orchestrator.checks.software import software
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 
 
 class ClusterPreflight:

@@ -22,7 +22,7 @@ from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import SweepStore
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
 
 log = logging.getLogger(__name__)

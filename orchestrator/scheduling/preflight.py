@@ -5,7 +5,7 @@ from typing import Protocol
 
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import Data
+from orchestrator.study.parts.data_config import Data
 
 
 class UnfitError(RuntimeError):

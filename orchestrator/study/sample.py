@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orchestrator.study.fields import Config, NonNegativeInt, PositiveInt
+from orchestrator.study.parts.fields import Config, NonNegativeInt, PositiveInt
 
 Range = Annotated[tuple[float, float], Field(strict=False)]
 

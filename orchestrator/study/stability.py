@@ -8,7 +8,7 @@ momentum and the weight decay. `orchestrator.training.measurement.preconditioner
 import math
 from dataclasses import dataclass
 
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.study.loss_config import BinaryCrossEntropyConfig, CrossEntropyConfig, MseConfig, OwnLossConfig
-from orchestrator.study.loss_config import Loss as LossConfig
+from orchestrator.study.parts.loss_config import BinaryCrossEntropyConfig, CrossEntropyConfig, MseConfig, OwnLossConfig
+from orchestrator.study.parts.loss_config import Loss as LossConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET

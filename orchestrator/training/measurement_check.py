@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.model_config import Model, TorchvisionConfig
-from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.parts.model_config import Model, TorchvisionConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import Record
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss

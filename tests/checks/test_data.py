@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.checks.data import check_data, check_own_code, check_sweep
 from orchestrator.checks.finding import Severity, ok
-from orchestrator.study.data_config import DigitsData, ImageFolderData, OwnData, TorchvisionData
+from orchestrator.study.parts.data_config import DigitsData, ImageFolderData, OwnData, TorchvisionData
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 

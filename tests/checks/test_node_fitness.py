@@ -14,7 +14,7 @@ from orchestrator.scheduling.preflight import UnfitError
 from orchestrator.scheduling.retry import FailureKind
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import Data, DigitsData, ImageFolderData
+from orchestrator.study.parts.data_config import Data, DigitsData, ImageFolderData
 from orchestrator.study.sweep import Resources, Sweep
 from tests.training.trials import small_trial
 

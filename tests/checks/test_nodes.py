@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.checks.nodes import ask_nodes
 from orchestrator.scheduling.engines.ray import cluster
 from orchestrator.store.storage import Storage
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.parts.data_config import DigitsData
 
 shadow, storage = sys.argv[1:3]
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

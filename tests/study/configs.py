@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.data_config import AugmentationConfig, DigitsData, ImageFolderData, TorchvisionData
-from orchestrator.study.model_config import (
+from orchestrator.study.parts.data_config import AugmentationConfig, DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.study.parts.model_config import (
     Activation,
     CnnConfig,
     GruConfig,
@@ -19,7 +19,7 @@ from orchestrator.study.model_config import (
     TransformerConfig,
     VitConfig,
 )
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,
@@ -32,8 +32,8 @@ from orchestrator.study.optimizer_config import (
     StepSchedule,
 )
 from orchestrator.study.quantities.catalogue import BUILT_IN
-from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
-from orchestrator.study.stop_config import StopConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
+from orchestrator.study.parts.stop_config import StopConfig
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
 """A trial with all defaults."""

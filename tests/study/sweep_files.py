@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.study.sweep import load_sweep
 from orchestrator.study.sweep_file_error import SweepFileError
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.fields import counts_for_identity
+from orchestrator.study.parts.fields import counts_for_identity
 from orchestrator.study.overrides import put
 from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.yaml_file import parse_value

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from orchestrator.study.optimizer_config import Optimizer
+from orchestrator.study.parts.optimizer_config import Optimizer
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold, unknown_geometry
 
 ADAPTER: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)

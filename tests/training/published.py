@@ -20,7 +20,7 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from orchestrator.study.data_config import TorchvisionData
+from orchestrator.study.parts.data_config import TorchvisionData
 from tests.training.formulas import Listed
 
 NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.study.data_config import OwnData
-from orchestrator.study.loss_config import CrossEntropyConfig
-from orchestrator.study.loss_config import Loss as LossConfig
+from orchestrator.study.parts.data_config import OwnData
+from orchestrator.study.parts.loss_config import CrossEntropyConfig
+from orchestrator.study.parts.loss_config import Loss as LossConfig
 from orchestrator.training.data.images.digits import load_digits
 from orchestrator.training.data.in_memory.own_data import load_own_data
 from orchestrator.training.data.samples import Samples

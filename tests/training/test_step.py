@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.study.parts.data_config import AugmentationConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images.augmentation import draw_augmentation
 from orchestrator.training.step import EagerStep

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.parts.data_config import DigitsData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, quantiles_by_epoch
 from orchestrator.analysis.quantities import LAMBDA_MAX
 from orchestrator.store.frames import Frames
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold
 
 _COLUMNS = ["group", "trial_id", "epoch", "lambda_max", "threshold", "ratio"]

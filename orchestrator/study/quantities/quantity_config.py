@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import model_serializer
 
-from orchestrator.study.fields import Config, PositiveInt
+from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
 
 

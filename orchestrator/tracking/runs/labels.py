@@ -11,7 +11,7 @@ from orchestrator.counted import counted
 from orchestrator.store.provenance.provenance import Provenance
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.fields import counts_for_identity
+from orchestrator.study.parts.fields import counts_for_identity
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Sweep
 

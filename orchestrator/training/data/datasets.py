@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.study.data_config import (
+from orchestrator.study.parts.data_config import (
     Data,
     DigitsData,
     ImageFolderData,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import Data, NoiseShift, OwnShift
+from orchestrator.study.parts.data_config import Data, NoiseShift, OwnShift
 from orchestrator.training.data.data_splits import DataSplits, per_channel
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import (

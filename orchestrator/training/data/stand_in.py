@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from orchestrator.study.data_config import Data, TorchvisionData
+from orchestrator.study.parts.data_config import Data, TorchvisionData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.images.torchvision_data import PublishedSize, published_size

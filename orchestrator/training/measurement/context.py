@@ -18,7 +18,7 @@ from estimators import (
 )
 from estimators.operators.inner_products import norm
 from orchestrator.study.config import MeasurementConfig, TrialConfig
-from orchestrator.study.quantities.top_eigenvalues import TopEigenvaluesConfig
+from orchestrator.study.quantities.settings.top_eigenvalues import TopEigenvaluesConfig
 from orchestrator.study.record import Value
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.loss import Loss

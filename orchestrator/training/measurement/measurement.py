@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from estimators import HessianOperator
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.record import Record, Value
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.measurement.context import Context, Training
-from orchestrator.training.measurement.quantities import MEASURED
+from orchestrator.training.measurement.measured import MEASURED
 
 _LARGEST_BUDGET = 2 * 2**30
 """Maximum memory for kept graphs, in bytes. The graphs of 4,500 images in the paper's CNN take 0.8 GB."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, optim
 
 from estimators import PreconditionedOperator, ShiftedOperator, SymmetricOperator
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,

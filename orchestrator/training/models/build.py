@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from orchestrator.study.fields import Config
-from orchestrator.study.model_config import (
+from orchestrator.study.parts.fields import Config
+from orchestrator.study.parts.model_config import (
     CnnConfig,
     GruConfig,
     LstmConfig,

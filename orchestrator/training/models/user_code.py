@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from orchestrator.study.model_config import ModuleConfig
+from orchestrator.study.parts.model_config import ModuleConfig
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments, named_parameters, shown
 

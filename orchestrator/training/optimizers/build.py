@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn, optim
 
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,

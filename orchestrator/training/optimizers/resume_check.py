@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.optimizer_config import ConstantSchedule, OptimizerClassConfig
+from orchestrator.study.parts.optimizer_config import ConstantSchedule, OptimizerClassConfig
 from orchestrator.training.checkpoint import Moment, restore, snapshot
 from orchestrator.training.optimizers.user_optimizer import build_user_optimizer, optimizer_errors
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn, optim
 
-from orchestrator.study.optimizer_config import OptimizerClassConfig
+from orchestrator.study.parts.optimizer_config import OptimizerClassConfig
 from orchestrator.training.user_code.extension_point import ExtensionPoint, UserCodeError, check_arguments, shown
 from orchestrator.training.user_code.own_code import is_own
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.harness.flops import PRODUCT_REBUILT, counted, network_flops
-from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.parts.model_config import CnnConfig
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 

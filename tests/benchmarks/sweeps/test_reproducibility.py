@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from benchmarks.sweeps import reproducibility
-from orchestrator.study.optimizer_config import Optimizer, OptimizerClassConfig
+from orchestrator.study.parts.optimizer_config import Optimizer, OptimizerClassConfig
 
 
 def test_every_built_in_optimizer_is_compared() -> None:

@@ -1,7 +1,7 @@
 """Every built-in quantity is declared completely."""
 
 from orchestrator.study.quantities.catalogue import BUILT_IN, DECLARED, canonical, estimators_named
-from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import SCALARS, VECTORS
 
 

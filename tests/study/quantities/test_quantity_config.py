@@ -1,8 +1,8 @@
 """A quantity with default settings is written as its name."""
 
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.quantities.gradient_curvature import GradientCurvatureConfig
-from orchestrator.study.quantities.own_quantity import OwnQuantityConfig
+from orchestrator.study.quantities.settings.gradient_curvature import GradientCurvatureConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 
 
 def test_only_settings_that_differ_are_written() -> None:

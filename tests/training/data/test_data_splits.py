@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.parts.data_config import DigitsData
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.images.digits import load_digits
 

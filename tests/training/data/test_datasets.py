@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.parts.data_config import DigitsData
 from orchestrator.training.data.datasets import available, load_data, load_source
 from orchestrator.training.data.samples import DataError
 from tests.training.formulas import assert_as_by_the_formulas

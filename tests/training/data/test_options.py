@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.study.data_config import DigitsData, OwnData
+from orchestrator.study.parts.data_config import DigitsData, OwnData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source
 from orchestrator.training.data.samples import DataError

@@ -190,7 +190,7 @@ def test_freed_memory_is_returned_to_the_system() -> None:
     measure = """
 import torch
 from tests.training.measurement.test_measurement import MeasurementConfig, Measurement, Record
-from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.parts.model_config import CnnConfig
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 

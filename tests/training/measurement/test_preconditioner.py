@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn, optim
 
 from estimators import HessianOperator, dense_hessian, lanczos
-from orchestrator.study.optimizer_config import Optimizer
+from orchestrator.study.parts.optimizer_config import Optimizer
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold
 from orchestrator.training.measurement.preconditioner import in_geometry, preconditioner
 from orchestrator.training.optimizers.build import build_optimizer

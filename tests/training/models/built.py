@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import nn
 
-from orchestrator.study.model_config import Model
+from orchestrator.study.parts.model_config import Model
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.study.model_config import ModuleConfig
+from orchestrator.study.parts.model_config import ModuleConfig
 from orchestrator.training.models.build import build_model
 from orchestrator.training.models.signature import Signature
 from orchestrator.training.user_code.extension_point import UserCodeError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from orchestrator.study.optimizer_config import (
+from orchestrator.study.parts.optimizer_config import (
     AdagradConfig,
     AdamConfig,
     AdamWConfig,

@@ -8,7 +8,7 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-from orchestrator.study.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
+from orchestrator.study.parts.optimizer_config import ConstantSchedule, CosineSchedule, StepSchedule
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.optimizers.schedules import (
     Schedule,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from orchestrator.study.optimizer_config import OptimizerClassConfig, SamConfig, SgdConfig
+from orchestrator.study.parts.optimizer_config import OptimizerClassConfig, SamConfig, SgdConfig
 from orchestrator.training.optimizers.sam import sam_backward
 from orchestrator.training.optimizers.update import Update
 from orchestrator.training.user_code.extension_point import UserCodeError

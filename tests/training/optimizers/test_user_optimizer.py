@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from orchestrator.study.optimizer_config import OptimizerClassConfig
+from orchestrator.study.parts.optimizer_config import OptimizerClassConfig
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.user_code.extension_point import UserCodeError
 from orchestrator.training.user_code.own_code import own_code, own_names

@@ -6,7 +6,7 @@ import pandas as pd
 
 from orchestrator.store.frames import Frames
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.optimizer_config import SgdConfig
+from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.study.stability import coupled_weight_decay, stability_threshold
 
 THRESHOLD = "stability_threshold"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.study.parts.data_config import AugmentationConfig
 from orchestrator.training.devices import to_device
 from orchestrator.training.streams import stream
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.study.data_config import Data, TorchvisionData
+from orchestrator.study.parts.data_config import Data, TorchvisionData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images.cache import (
     CACHE_VARIABLE,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import OwnData
+from orchestrator.study.parts.data_config import OwnData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.split_in_memory import digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import TableData
+from orchestrator.study.parts.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples

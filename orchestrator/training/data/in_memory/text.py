@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import TextData
+from orchestrator.study.parts.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from orchestrator.study.model_config import TransformerConfig, VitConfig
+from orchestrator.study.parts.model_config import TransformerConfig, VitConfig
 
 EMBEDDING_STD = 0.02
 """Standard deviation of initial embeddings, as in GPT-2 and ViT. Torch's default is 1."""

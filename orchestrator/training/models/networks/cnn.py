@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from orchestrator.study.model_config import CnnConfig
+from orchestrator.study.parts.model_config import CnnConfig
 from orchestrator.training.models.networks.layers import activation, hidden_layer, scale_weights
 from orchestrator.training.models.signature import Signature, image_shape
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from orchestrator.study.model_config import Activation, CnnConfig, MlpConfig
+from orchestrator.study.parts.model_config import Activation, CnnConfig, MlpConfig
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -5,7 +5,7 @@ from math import prod
 
 from torch import nn
 
-from orchestrator.study.model_config import MlpConfig
+from orchestrator.study.parts.model_config import MlpConfig
 from orchestrator.training.models.networks.layers import hidden_layer, scale_weights
 from orchestrator.training.models.signature import Signature, check_numeric
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from orchestrator.study.model_config import GruConfig, LstmConfig
+from orchestrator.study.parts.model_config import GruConfig, LstmConfig
 from orchestrator.training.models.signature import Signature, token_shape
 
 

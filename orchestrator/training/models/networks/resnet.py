@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from orchestrator.study.model_config import ResnetConfig
+from orchestrator.study.parts.model_config import ResnetConfig
 from orchestrator.training.models.signature import Signature, image_shape
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from orchestrator.study.model_config import TorchvisionConfig
+from orchestrator.study.parts.model_config import TorchvisionConfig
 from orchestrator.training.models.signature import Signature, image_shape
 
 _CHANNELS = 3

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from orchestrator.study.model_config import TransformerConfig
+from orchestrator.study.parts.model_config import TransformerConfig
 from orchestrator.training.models.networks.attention import EMBEDDING_STD, AttentionBlocks
 from orchestrator.training.models.signature import Signature, token_shape
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from orchestrator.study.model_config import VitConfig
+from orchestrator.study.parts.model_config import VitConfig
 from orchestrator.training.models.networks.attention import AttentionBlocks
 from orchestrator.training.models.signature import Signature, image_shape
 

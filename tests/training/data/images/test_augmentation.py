@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.study.data_config import AugmentationConfig
+from orchestrator.study.parts.data_config import AugmentationConfig
 from orchestrator.training.data.images.augmentation import EpochAugmentation, check_augmentation, draw_augmentation
 from orchestrator.training.streams import stream
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.study.data_config import ImageFolderData
+from orchestrator.study.parts.data_config import ImageFolderData
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images import cache
 from orchestrator.training.data.images.cache import (
@@ -65,7 +65,7 @@ def place(name: str = "some") -> Path:
 MEMORY = """
 import os, sys, torch, torchvision
 from pathlib import Path
-from orchestrator.study.data_config import ImageFolderData, TorchvisionData
+from orchestrator.study.parts.data_config import ImageFolderData, TorchvisionData
 from orchestrator.training.data.datasets import load_data
 
 def memory(kind):

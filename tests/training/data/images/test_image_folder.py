@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.study.data_config import ImageFolderData
+from orchestrator.study.parts.data_config import ImageFolderData
 from orchestrator.training.data.datasets import available, load_data
 from orchestrator.training.data.images.cache import cache_folder
 from orchestrator.training.data.images.image_folder import load_image_folder

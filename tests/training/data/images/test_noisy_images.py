@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orchestrator.study.data_config import DigitsData
+from orchestrator.study.parts.data_config import DigitsData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
 from orchestrator.training.data.images.noisy_images import noisy_images

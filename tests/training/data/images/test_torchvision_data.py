@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.study.data_config import DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.study.parts.data_config import DigitsData, ImageFolderData, TorchvisionData
 from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
 from orchestrator.training.data.images.cache import cache_folder
 from orchestrator.training.data.images.torchvision_data import PublishedSize, published_size

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.study.data_config import OwnData
+from orchestrator.study.parts.data_config import OwnData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
 from orchestrator.training.data.in_memory.own_data import load_own_data

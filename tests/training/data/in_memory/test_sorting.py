@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.study.data_config import SortingData
+from orchestrator.study.parts.data_config import SortingData
 from orchestrator.training.data.in_memory.sorting import sorting_data
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET

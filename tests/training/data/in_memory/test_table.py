@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-from orchestrator.study.data_config import TableData
+from orchestrator.study.parts.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.table import load_table
 from orchestrator.training.data.samples import DataError

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.study.data_config import TextData
+from orchestrator.study.parts.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory import split_in_memory
 from orchestrator.training.data.in_memory.text import load_text

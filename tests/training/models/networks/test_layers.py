@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.study.model_config import Activation
+from orchestrator.study.parts.model_config import Activation
 from orchestrator.training.models.networks.layers import activation
 from tests.training.models.built import IMAGES, built
 

@@ -1,0 +1,1 @@
+"""Graphs of chunks, kept between products."""

@@ -1,0 +1,1 @@
+"""Operators that transform another operator."""

@@ -1,0 +1,1 @@
+"""The settings and declared keys of the quantities, one file each."""

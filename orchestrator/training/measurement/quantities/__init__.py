@@ -1,0 +1,1 @@
+"""The quantities measured at a record, one file each."""

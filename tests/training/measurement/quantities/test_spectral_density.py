@@ -1,0 +1,32 @@
+"""The recorded spectrum and its moments against the dense Hessian."""
+
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from estimators import dense_hessian
+from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.settings.spectral_density import SpectralDensityConfig
+from orchestrator.study.record import Record
+from orchestrator.training.measurement.measurement import Measurement
+
+
+def test_spectrum_and_moments_agree_with_the_dense_hessian() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    inputs, targets = torch.randn(40, 6).double(), torch.randint(3, (40,))
+    settings = SpectralDensityConfig(name="spectral_density", probes=3, steps=20)
+    config = MeasurementConfig(estimators=(settings,))
+    record = Measurement(config, 0, inputs, targets).complete(Record(1, 0, loss_train=1.0), model)
+    eigenvalues = torch.linalg.eigvalsh(dense_hessian(model, cross_entropy, (inputs, targets)))
+    nodes, weights = (record.raw[f"hessian/spectral_density{suffix}"] for suffix in ("", "_weights"))
+    assert list(nodes) == sorted(nodes) and sum(weights) == pytest.approx(1.0)
+    found = record.metrics()
+    distance = stats.wasserstein_distance(nodes, eigenvalues, weights)
+    assert distance <= found["hessian/spectral_density_error"] < 0.2 * float(eigenvalues[-1])
+    for power in (1, 2, 3, 4):
+        key, expected = f"hessian/moment_{power}", float(eigenvalues.pow(power).mean())
+        assert abs(found[key] - expected) <= 4 * found[f"{key}_standard_error"] + 1e-3
+    assert record.hessian_products == 80
