@@ -1,1 +1,1 @@
-"""The settings of quantities, and the declaration of their keys. ``training/measurement`` computes them."""
+"""The quantities that a sweep file can choose: settings and declared keys. ``training/measurement`` computes them."""
