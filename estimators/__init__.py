@@ -7,12 +7,12 @@ from estimators.gradients.batch_sharpness import BatchSharpness, batch_sharpness
 from estimators.gradients.gradient_curvature import gradient_curvature
 from estimators.gradients.gradient_noise import GradientNoiseTrace, gradient_noise_trace
 from estimators.linearity.linearity import Linearity, linearity
-from estimators.operators.graphs.blocks import parameters_by_layer
 from estimators.operators.dense import dense_hessian
 from estimators.operators.gauss_newton import GaussNewtonOperator
+from estimators.operators.graphs.blocks import parameters_by_layer
 from estimators.operators.hessian import HessianOperator
-from estimators.operators.transformed.preconditioned import PreconditionedOperator
 from estimators.operators.protocols import SymmetricOperator
+from estimators.operators.transformed.preconditioned import PreconditionedOperator
 from estimators.operators.transformed.shifted import ShiftedOperator
 from estimators.spectrum.curves import Curve
 from estimators.spectrum.spectral_density import Moment, SpectralDensity, spectral_density

@@ -6,8 +6,8 @@ from orchestrator.store.gallery import Gallery
 from orchestrator.store.sweep import SweepStore
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.parts.data_config import Data, NoiseShift, OwnData
-from orchestrator.study.sweep import Sweep
 from orchestrator.study.parts.user_code_config import UserCodeConfig
+from orchestrator.study.sweep import Sweep
 from orchestrator.training.cost import cost_key
 from orchestrator.training.data.datasets import load_data, load_source, source_digest
 from orchestrator.training.data.images.noisy_images import noisy_images

@@ -5,8 +5,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from estimators.operators.graphs.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
+from estimators.operators.graphs.chunk_graph import ChunkGraph, GradientGraph
 from estimators.problem.checks import LossFunction
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from estimators.operators.graphs.chunk_graph import ChunkGraph, selected
 from estimators.operators.curvature import CurvatureOperator
+from estimators.operators.graphs.chunk_graph import ChunkGraph, selected
 from estimators.problem.checks import LossFunction
 from estimators.problem.problem import Problem
 

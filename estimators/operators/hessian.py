@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from estimators.operators.graphs.chunk_graph import ChunkGraph, GradientGraph
 from estimators.operators.curvature import CurvatureOperator
+from estimators.operators.graphs.chunk_graph import ChunkGraph, GradientGraph
 from estimators.problem.checks import LossFunction
 
 

@@ -15,10 +15,10 @@ from orchestrator.study.parts.fields import NOT_IDENTITY, Config, PositiveInt, c
 from orchestrator.study.parts.loss_config import CrossEntropyConfig, Loss
 from orchestrator.study.parts.model_config import CnnConfig, Model
 from orchestrator.study.parts.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from orchestrator.study.parts.stop_config import Stop
 from orchestrator.study.quantities.catalogue import Estimator, canonical, estimators_named
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.record import Record
-from orchestrator.study.parts.stop_config import Stop
 
 SCHEMA = 1
 """Version of the config format, which is part of every trial id. It changes only if the meaning of a field changes."""

@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
-from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.overrides import overridden_name, override, parse_overrides
+from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.sample import SampleConfig
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 from orchestrator.study.yaml_file import read_yaml

@@ -19,8 +19,8 @@ from torch import nn, optim
 
 from orchestrator.study.config import MeasurementConfig, TrialConfig
 from orchestrator.study.parts.model_config import TorchvisionConfig
-from orchestrator.study.record import Record
 from orchestrator.study.parts.user_code_config import UserCodeConfig
+from orchestrator.study.record import Record
 from orchestrator.training.cuda.captured_step import training_step
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.stand_in import probe_data

@@ -31,9 +31,9 @@ from orchestrator.study.parts.optimizer_config import (
     SgdConfig,
     StepSchedule,
 )
+from orchestrator.study.parts.stop_config import StopConfig
 from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
-from orchestrator.study.parts.stop_config import StopConfig
 
 MINIMAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.05}, "epochs": 2}
 """A trial with all defaults."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.parts.fields import counts_for_identity
 from orchestrator.study.overrides import put
+from orchestrator.study.parts.fields import counts_for_identity
 from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.yaml_file import parse_value
 from tests.study.configs import MINIMAL, config, leaves, trials, with_field

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
+from orchestrator.study.parts.user_code_config import OWN_CODE, named, tag
+from orchestrator.study.quantities.quantity import Quantity
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.batch_sharpness import BatchSharpnessConfig
 from orchestrator.study.quantities.settings.established import (
     Algorithm1Config,
@@ -16,14 +19,11 @@ from orchestrator.study.quantities.settings.gradient_curvature import GradientCu
 from orchestrator.study.quantities.settings.gradient_noise import GradientNoiseConfig
 from orchestrator.study.quantities.settings.layers import LayersConfig
 from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
-from orchestrator.study.quantities.quantity import Quantity
-from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.relative_sharpness import RelativeSharpnessConfig
 from orchestrator.study.quantities.settings.sam_sharpness import SamSharpnessConfig
 from orchestrator.study.quantities.settings.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.settings.stability import StabilityConfig
 from orchestrator.study.quantities.settings.top_eigenvalues import TopEigenvaluesConfig
-from orchestrator.study.parts.user_code_config import OWN_CODE, named, tag
 
 BuiltIn = (
     Annotated[LanczosConfig, Tag("lanczos")]

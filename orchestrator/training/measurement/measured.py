@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.batch_sharpness import BatchSharpnessConfig
 from orchestrator.study.quantities.settings.established import (
     Algorithm1Config,
@@ -14,15 +15,14 @@ from orchestrator.study.quantities.settings.gradient_curvature import GradientCu
 from orchestrator.study.quantities.settings.gradient_noise import GradientNoiseConfig
 from orchestrator.study.quantities.settings.layers import LayersConfig
 from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
-from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.relative_sharpness import RelativeSharpnessConfig
 from orchestrator.study.quantities.settings.sam_sharpness import SamSharpnessConfig
 from orchestrator.study.quantities.settings.spectral_density import SpectralDensityConfig
 from orchestrator.study.quantities.settings.stability import StabilityConfig
 from orchestrator.study.quantities.settings.top_eigenvalues import TopEigenvaluesConfig
+from orchestrator.training.measurement.context import Measure
 from orchestrator.training.measurement.quantities.algorithm1 import measure_algorithm1
 from orchestrator.training.measurement.quantities.batch_sharpness import measure_batch_sharpness
-from orchestrator.training.measurement.context import Measure
 from orchestrator.training.measurement.quantities.extreme_eigenvalues import measure_extreme_eigenvalues
 from orchestrator.training.measurement.quantities.gauss_newton import measure_gauss_newton
 from orchestrator.training.measurement.quantities.gradient_curvature import measure_gradient_curvature

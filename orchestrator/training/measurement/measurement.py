@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from estimators import HessianOperator
 from orchestrator.study.config import MeasurementConfig
-from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import Record, Value
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.measurement.context import Context, Training

@@ -6,7 +6,12 @@ from typing import Any
 from torch import Tensor, optim
 
 from orchestrator.study.config import TrialConfig
-from orchestrator.study.parts.optimizer_config import ConstantSchedule, CosineSchedule, OptimizerClassConfig, StepSchedule
+from orchestrator.study.parts.optimizer_config import (
+    ConstantSchedule,
+    CosineSchedule,
+    OptimizerClassConfig,
+    StepSchedule,
+)
 from orchestrator.training.optimizers.build import Config
 from orchestrator.training.optimizers.user_optimizer import INITIAL_LR
 

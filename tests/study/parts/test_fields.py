@@ -5,7 +5,14 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from orchestrator.study.parts.fields import NOT_IDENTITY, Config, NonNegativeInt, PositiveFloat, Share, counts_for_identity
+from orchestrator.study.parts.fields import (
+    NOT_IDENTITY,
+    Config,
+    NonNegativeInt,
+    PositiveFloat,
+    Share,
+    counts_for_identity,
+)
 
 
 class Example(Config):

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.study.parts.model_config import CnnConfig, GruConfig, MlpConfig, Model, ModuleConfig, TorchvisionConfig
+from orchestrator.study.parts.model_config import (
+    CnnConfig,
+    GruConfig,
+    MlpConfig,
+    Model,
+    ModuleConfig,
+    TorchvisionConfig,
+)
 
 MODEL: TypeAdapter[Any] = TypeAdapter(Model)
 

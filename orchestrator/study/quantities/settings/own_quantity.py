@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.parts.user_code_config import CodeName, UserCodeConfig
+from orchestrator.study.quantities.quantity_config import QuantityConfig
 
 
 class OwnQuantityConfig(QuantityConfig, UserCodeConfig):

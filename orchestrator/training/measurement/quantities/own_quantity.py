@@ -13,8 +13,8 @@ from torch import Tensor, nn, optim
 
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.quantities.catalogue import DECLARED
-from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.quantities.quantity import column_of
+from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import SCALARS, VECTORS, Value
 from orchestrator.training.measurement.context import Context, Values
 from orchestrator.training.user_code.extension_point import ExtensionPoint, UserCodeError, check_arguments
