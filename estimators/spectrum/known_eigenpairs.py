@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from estimators.eigenvalues.lanczos_subspace import LanczosSubspace, check_subspace
 from estimators.operators.inner_products import norm
 from estimators.operators.protocols import SymmetricOperator
 
@@ -17,19 +18,11 @@ _RESIDUAL = 0.01
 _ERROR = 0.001
 
 
-class LanczosSpace(Protocol):
+class LanczosSpace(LanczosSubspace, Protocol):
     """The subspace of a Lanczos run, for example an `estimators.LanczosResult`.
 
     With the optional ``remainder`` [size], the last column of AQ - QT, residuals are exact; without, they are bounds.
     """
-
-    @property
-    def basis(self) -> Tensor:
-        """Q [size, k], orthonormal columns."""
-
-    @property
-    def tridiagonal(self) -> Tensor:
-        """T = Q'AQ [k, k], float64 on the CPU."""
 
     @property
     def residual(self) -> float:
@@ -71,7 +64,7 @@ def from_lanczos(op: SymmetricOperator, space: LanczosSpace) -> KnownEigenpairs:
     Raises:
         ValueError: if the result is one of another operator.
     """
-    _check(op, space)
+    check_subspace(op, space)
     remainder = getattr(space, "remainder", None)
     if remainder is not None:
         return converged_pairs(op, space.basis, space.tridiagonal, float(norm(remainder)))
@@ -107,14 +100,3 @@ def _converged(values: Tensor, residuals: Tensor) -> Tensor:
     gaps = torch.cat([span[None], values.diff(), span[None]])
     gap = torch.minimum(gaps[:-1], gaps[1:])
     return (residuals <= _RESIDUAL * span) & (residuals.square() <= _ERROR * span * gap)
-
-
-def _check(op: SymmetricOperator, space: LanczosSpace) -> None:
-    rows, columns = space.basis.shape
-    found = (rows, space.basis.dtype, space.basis.device)
-    if found != (op.size, op.dtype, op.device) or space.tridiagonal.shape != (columns, columns):
-        raise ValueError(
-            f"deflate has a basis of shape {(rows, columns)}, {found[1]}, {found[2]} and a tridiagonal of shape"
-            f" {tuple(space.tridiagonal.shape)}, expected [{op.size}, k], {op.dtype}, {op.device} and [k, k]:"
-            " pass a Lanczos result of this operator"
-        )

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from estimators.eigenvalues.lanczos_subspace import LanczosSubspace, check_subspace
 from estimators.operators.inner_products import coefficients, dot
 from estimators.operators.protocols import SymmetricOperator, block_product, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import Distribution, random_vector
@@ -99,24 +99,12 @@ class HutchinsonResult:
         )
 
 
-class DeflatingSubspace(Protocol):
-    """The subspace that deflation needs, for example an `estimators.LanczosResult`."""
-
-    @property
-    def basis(self) -> Tensor:
-        """Q [size, k], orthonormal columns."""
-
-    @property
-    def tridiagonal(self) -> Tensor:
-        """Q'AQ [k, k]."""
-
-
 @without_autocast
 def hutchinson(
     op: SymmetricOperator,
     probes: int = 10,
     distribution: Distribution = "gaussian",
-    deflate: DeflatingSubspace | None = None,
+    deflate: LanczosSubspace | None = None,
     generator: torch.Generator | None = None,
 ) -> HutchinsonResult:
     """Estimates the trace of A as the mean of z'Az over random probes z (Hutchinson, 1990; Algorithm 1, equation (7)).
@@ -142,7 +130,7 @@ def hutchinson(
     """
     check_probes(probes, distribution)
     if deflate is not None:
-        _check_subspace(op, deflate)
+        check_subspace(op, deflate)
     products_before = op.products
     sums = _ProbeStatistics(distribution, deflate)
     block = max(1, min(probes, _BLOCK_BYTES // (op.size * op.dtype.itemsize)))
@@ -166,7 +154,7 @@ def check_probes(probes: int, distribution: str) -> None:
 class _ProbeStatistics:
     """Statistics of the probes for M (A, or PAP with deflation), kept on the device until the end."""
 
-    def __init__(self, distribution: Distribution, deflate: DeflatingSubspace | None) -> None:
+    def __init__(self, distribution: Distribution, deflate: LanczosSubspace | None) -> None:
         self._distribution, self._deflate = distribution, deflate
         # Three scalars per probe: z'Mz, ||Mz||^2, and the contribution to ||A||_F^2.
         self._scalars: list[Tensor] = []
@@ -240,14 +228,3 @@ def _mean(numbers: Sequence[float]) -> float:
     # math.fsum raises an error for infinities of both signs, which occur in diverged networks.
     total = math.fsum(numbers) if all(map(math.isfinite, numbers)) else sum(numbers)
     return total / len(numbers)
-
-
-def _check_subspace(op: SymmetricOperator, deflate: DeflatingSubspace) -> None:
-    rows, columns = deflate.basis.shape
-    found = (rows, deflate.basis.dtype, deflate.basis.device)
-    if found != (op.size, op.dtype, op.device) or deflate.tridiagonal.shape != (columns, columns):
-        raise ValueError(
-            f"deflate has a basis of shape {(rows, columns)}, {found[1]}, {found[2]} and a tridiagonal of shape"
-            f" {tuple(deflate.tridiagonal.shape)}, expected [{op.size}, k], {op.dtype}, {op.device} and [k, k]:"
-            " pass a Lanczos result of this operator"
-        )

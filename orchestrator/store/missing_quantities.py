@@ -8,15 +8,11 @@ from orchestrator.study.record import Record
 
 
 def missing_quantities(records: Iterable[Record]) -> str | None:
-    """Returns one line per quantity that raised, with the number of records and the last error; None if none did."""
-    failures: dict[str, list[Record]] = {}
-    for record in records:
-        for name in record.failures:
-            failures.setdefault(name, []).append(record)
+    """Describes each quantity that raised in a trial: the number of records and the last error; None if none did."""
     lines = [
-        f"{name} raised at {counted(len(found), 'record')}, last in epoch {found[-1].epoch:g}: "
-        f"{failure_line(found[-1].failures[name])}"
-        for name, found in failures.items()
+        f"{name} raised at {counted(len(raised), 'record')}, last in epoch {raised[-1].epoch:g}: "
+        f"{failure_line(raised[-1].failures[name])}"
+        for name, raised in _by_name(records).items()
     ]
     return "; ".join(lines) or None
 
@@ -25,10 +21,17 @@ def missing_in_sweep(records: Mapping[str, Iterable[Record]]) -> list[str]:
     """Returns a line per quantity that raised in any trial, with the last error. The records are given by trial."""
     raised: dict[str, list[tuple[str, Record]]] = {}
     for trial_id, found in records.items():
-        for record in found:
-            for name in record.failures:
-                raised.setdefault(name, []).append((trial_id, record))
-    return [_line(name, found) for name, found in raised.items()]
+        for name, failed in _by_name(found).items():
+            raised.setdefault(name, []).extend((trial_id, record) for record in failed)
+    return [_line(name, failed) for name, failed in raised.items()]
+
+
+def _by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
+    raised: dict[str, list[Record]] = {}
+    for record in records:
+        for name in record.failures:
+            raised.setdefault(name, []).append(record)
+    return raised
 
 
 def _line(name: str, raised: list[tuple[str, Record]]) -> str:

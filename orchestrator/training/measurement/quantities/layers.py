@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from estimators import lanczos
+from estimators import lanczos, parameters_by_layer
 from orchestrator.study.quantities.settings.layers import LayersConfig
 from orchestrator.study.record import Value
 from orchestrator.training.measurement.context import Context, Values
@@ -28,7 +28,6 @@ def measure_layers(context: Context, settings: LayersConfig) -> Values:
 
 def _layers(parameters: Iterable[str]) -> dict[str, list[str]]:
     """Groups parameters by their module. A parameter of the network itself is a layer of its own."""
-    layers: dict[str, list[str]] = {}
-    for name in parameters:
-        layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
-    return layers
+    layers = parameters_by_layer(parameters)
+    own = layers.pop("", [])
+    return {**layers, **{name: [name] for name in own}}
