@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from estimators import HessianOperator
 from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.quantity import column_of
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import Record, Value
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
-from orchestrator.training.measurement.context import Context, Training
+from orchestrator.training.measurement.context import Context, Training, Values
 from orchestrator.training.measurement.measured import MEASURED
 
 _LARGEST_BUDGET = 2 * 2**30
@@ -106,18 +107,32 @@ class _Found:
     values: dict[str, Value] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    _own: dict[str, str] = field(default_factory=dict)
+    """Columns of the user's own quantities, with the function that returned them."""
 
     def add(self, context: Context, due: Sequence[QuantityConfig]) -> None:
         """Measures quantities. If the user's own function raises, its values are missing and the trial goes on."""
         for settings in due:
             started = time.perf_counter()
             try:
-                self.values |= MEASURED[type(settings)].measure(context, settings)
+                found = MEASURED[type(settings)].measure(context, settings)
+                if isinstance(settings, OwnQuantityConfig):
+                    self._check_unique(settings.name, found)
+                self.values |= found
             except Exception:
                 if not isinstance(settings, OwnQuantityConfig):
                     raise
                 self.failures[settings.name] = traceback.format_exc()
             self.seconds[settings.name] = time.perf_counter() - started
+
+    def _check_unique(self, name: str, found: Values) -> None:
+        """Raises ValueError if another function of the user returned one of these keys. Columns count as keys."""
+        for key in found:
+            other = self._own.setdefault(column_of(key), name)
+            if other != name:
+                raise ValueError(
+                    f"quantity {name!r} returned {key!r}, which {other!r} returned too: rename one of them"
+                )
 
 
 def _return_memory() -> None:

@@ -24,6 +24,8 @@ _KEY = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
 _LIBC = ctypes.CDLL(None)
 _COPIES: WeakKeyDictionary[nn.Module, list[Tensor]] = WeakKeyDictionary()
 _TAKEN = frozenset(quantity.column for quantity in (*SCALARS, *VECTORS, *DECLARED))
+_RESERVED = frozenset({"trial_id", "epoch", "step", "number"})
+"""Names of other columns in tables and files."""
 _FAMILIES = tuple(quantity for quantity in DECLARED if "{" in quantity.key)
 
 
@@ -71,6 +73,8 @@ def _checked_key(name: str, key: object) -> str:
             "'/': for example noise/scale"
         )
     column = column_of(key)
+    if column in _RESERVED or column.endswith("_names"):
+        raise ValueError(f"quantity {name!r} returned the key {key!r}, which tables need for other columns: rename it")
     if column in _TAKEN or any(family.member(column) for family in _FAMILIES):
         raise ValueError(f"quantity {name!r} returned {key!r}, the key of a built-in quantity: choose another key")
     return key
@@ -123,7 +127,10 @@ def _training_unchanged(name: str, model: nn.Module, optimizer: optim.Optimizer 
         changed = [(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True) if not _same(tensor, copy)]
         with torch.no_grad():
             for tensor, copy in changed:
-                tensor.copy_(copy)
+                if tensor.shape == copy.shape and tensor.dtype == copy.dtype:
+                    tensor.copy_(copy)
+                else:
+                    tensor.data = copy.clone()
         for parameter, gradient, required in gradients:
             parameter.grad = gradient
             parameter.requires_grad_(required)
@@ -155,6 +162,8 @@ def _copied(model: nn.Module, tensors: list[Tensor]) -> list[Tensor]:
 def _same(tensor: Tensor, copy: Tensor) -> bool:
     """Whether two tensors have the same bits. torch's own comparison takes three times as long on a CPU."""
     tensor = tensor.detach()
+    if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
+        return False
     if tensor.is_cpu and tensor.is_contiguous() and copy.is_contiguous():
         return not _LIBC.memcmp(_pointer(tensor), _pointer(copy), ctypes.c_size_t(tensor.nbytes))
     return bool(torch.equal(tensor, copy) or ((tensor == copy) | (tensor.isnan() & copy.isnan())).all())

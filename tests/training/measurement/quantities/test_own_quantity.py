@@ -57,6 +57,20 @@ def returning_a_bad_key(context: Context) -> Any:
     return {"a/b/c": 1.0}
 
 
+def returning_a_column_of_tables(context: Context) -> Any:
+    return {"epoch": 1.0}
+
+
+def returning_the_same_key(context: Context) -> Any:
+    return {"norms/weights": 1.0}
+
+
+def replacing(context: Context) -> float:
+    for parameter in context.model.parameters():
+        parameter.data = torch.zeros(1)
+    return 1.0
+
+
 def _config(*names: Any) -> MeasurementConfig:
     return MeasurementConfig.model_validate({"estimators": [_named(name) for name in names]})
 
@@ -124,6 +138,7 @@ def test_a_quantity_cannot_change_the_training(model: nn.Module, data: tuple[Ten
     [
         ("returning_text", "returned 'high' for text/value, expected a number"),
         ("returning_a_known_key", "returned 'hessian/trace', the key of a built-in quantity"),
+        ("returning_a_column_of_tables", "returned the key 'epoch', which tables need for other columns"),
         ("returning_a_bad_key", "returned the key 'a/b/c', expected letters"),
     ],
 )
@@ -155,3 +170,19 @@ def test_a_quantity_cannot_change_learning_rates_and_gradients() -> None:
     assert at.optimizer.param_groups[0]["lr"] == 0.1
     after = [parameter.grad for parameter in at.model.parameters()]
     assert all(a is not None and torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_replaced_weights_are_restored(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    record = Measurement(_config("replacing"), 0, *data).complete(RECORD, model)
+    assert "changed weights" in record.failures[f"{__name__}:replacing"]
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_two_quantities_cannot_return_the_same_key(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    record = Measurement(_config("norms", "returning_the_same_key"), 0, *data).complete(RECORD, model)
+    (name,) = record.failures
+    assert name.endswith(":returning_the_same_key")
+    assert "which" in record.failures[name]
+    assert "returned too: rename one of them" in record.failures[name]
+    assert record.metrics()["norms/weights"] > 1.0
