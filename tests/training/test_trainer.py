@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.training.checkpoint import load_model
 from orchestrator.training.loop import TrainedRecord, train
 from tests.training.trials import CPU, few_digits, small_trial
@@ -122,3 +123,16 @@ def test_a_cosine_needs_steps_after_the_warm_up() -> None:
     with pytest.raises(ValueError, match="warmup_epochs is 2, which is 10 steps here, expected less than steps, which"):
         trained(**fields, steps=10)
     assert len(trained(**fields, steps=11)) == 12
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
+def test_training_is_bit_identical_with_every_quantity(optimizer: dict[str, Any]) -> None:
+    names = [name for name in BUILT_IN if name != "sampled_trace"]  # excludes exact_trace
+    fields = {**NOISY, "optimizer": optimizer, "steps": 12, "record_every": "4 steps"}
+    alone, measured = (
+        trained(**fields, measurement={"fraction": 0.1, "estimators": estimators}) for estimators in ([], names)
+    )
+    assert {"stability/sharpness", "hessian/lambda_5"} <= measured[-1].record.metrics().keys()
+    assert "stability/sharpness" not in alone[-1].record.metrics()
+    # Checkpoints contain weights, buffers, random streams and the state of the optimizer.
+    assert [end.checkpoint for end in measured] == [end.checkpoint for end in alone]
