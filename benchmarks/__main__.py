@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.curvature import (
+    batch_sharpness,
     families,
     intervals,
     lambda_max,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         intervals,
         spectral_density,
         stability,
+        batch_sharpness,
         top_eigenvalues,
         orchestration,
         scaling,

@@ -1,9 +1,8 @@
-"""Sharpness in the geometry of seven optimizers, batch sharpness with its interval, and the cost of blocks."""
+"""Sharpness in the geometry of seven optimizers, and the cost of blocks."""
 
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import torch
@@ -11,19 +10,17 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.curvature.minibatches import brute_force, disjoint, independent, small_problem
+from benchmarks.curvature.minibatches import small_problem
 from benchmarks.curvature.problems import FAMILIES, PeerProblem, family_problem
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import resident_data
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
-from benchmarks.harness.tables import markdown, number, percent, spread
+from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import ratio, seconds
 from estimators import (
-    BatchSharpness,
     HessianOperator,
     LanczosResult,
-    batch_sharpness,
     dense_hessian,
     lanczos,
     parameters_by_layer,
@@ -47,7 +44,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
         "RMSprop": {"name": "rmsprop", "lr": 1e-4},
     }.items()
 }
-_LEVEL = 0.95
 _PRODUCTS = 10
 
 
@@ -57,10 +53,6 @@ class StabilitySizes:
     """Number of samples of the small network."""
     steps: int
     """Full-batch steps before the sharpness is measured."""
-    compared: int
-    """Number of minibatches that are compared one by one."""
-    runs: int
-    """Number of intervals per case."""
     images: int
     """Number of images of the paper's CNN."""
     reference_images: int
@@ -69,21 +61,20 @@ class StabilitySizes:
 
 
 SIZES: dict[Scale, StabilitySizes] = {
-    "full": StabilitySizes(2000, 50, 200, 2000, 5000, 500, 5),
-    "quick": StabilitySizes(640, 20, 20, 100, 500, 100, 2),
-    "tiny": StabilitySizes(320, 5, 5, 10, 32, 16, 1),
+    "full": StabilitySizes(2000, 50, 5000, 500, 5),
+    "quick": StabilitySizes(640, 20, 500, 100, 2),
+    "tiny": StabilitySizes(320, 5, 32, 16, 1),
 }
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the chosen of the three parts in turn."""
+    """Measures the chosen of the two parts in turn."""
     sizes = SIZES[settings.scale]
     torch.set_num_threads(settings.threads)
     data = resident_data(settings, sizes.images)
     model, inputs, labels = small_problem(data, min(sizes.samples, len(data.train)))
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "sharpness": lambda: _sharpness_of_all(model, inputs, labels, sizes.steps),
-        "batch_sharpness": lambda: _batch_sharpness(model, inputs, labels, sizes),
         "blocks": lambda: _blocks(settings, sizes),
     }
     for name, part in settings.chosen(parts).items():
@@ -126,36 +117,6 @@ def _sharpness(config: Optimizer, model: nn.Module, data: tuple[Tensor, Tensor],
         "float32_error": abs(quick.lambda_max / expected - 1.0),
         "float32_products": quick.products,
     }
-
-
-def _batch_sharpness(model: nn.Module, inputs: Tensor, labels: Tensor, sizes: StabilitySizes) -> dict[str, Any]:
-    """The error of single samples, and the coverage of intervals of independent and disjoint minibatches."""
-    chosen = independent(len(inputs), 8, sizes.compared, _generator(0))
-    expected = brute_force(model, inputs, labels, chosen)
-    found = batch_sharpness(model, cross_entropy, [(inputs[part], labels[part]) for part in chosen])
-    # Relative to the mean size, because single samples may be near zero.
-    error = float((torch.tensor(found.samples, dtype=torch.float64) - expected).abs().max() / expected.abs().mean())
-    cases = []
-    for size in (8, 32):
-        many = independent(len(inputs), size, 10 * sizes.runs, _generator(1))
-        truth = float(brute_force(model, inputs, labels, many).mean())
-        # Disjoint minibatches: a tenth of the samples, and all of them.
-        everything = len(inputs) // size
-        ways: list[tuple[str, Callable[..., Tensor], int]] = [("independent", independent, k) for k in (5, 10, 20, 40)]
-        ways += [("disjoint", disjoint, k) for k in (max(2, everything // 10), everything)]
-        for kind, draw, count in ways:
-            generator = _generator(count + 1)
-            drawn = torch.cat([draw(len(inputs), size, count, generator) for _ in range(sizes.runs)])
-            samples = brute_force(model, inputs, labels, drawn).view(sizes.runs, count)
-            covered = sum(low <= truth <= high for low, high in map(_interval, samples))
-            cases.append({"kind": kind, "size": size, "count": count, "coverage": covered / sizes.runs})
-            say(f"  batch sharpness {cases[-1]}")
-    return {"error": error, "compared": sizes.compared, "samples": len(inputs), "runs": sizes.runs, "cases": cases}
-
-
-def _interval(samples: Tensor) -> tuple[float, float]:
-    error = float(samples.std()) / sqrt(len(samples))
-    return BatchSharpness(float(samples.mean()), error, 1.0, tuple(samples.tolist())).interval(_LEVEL)
 
 
 def _blocks(settings: Settings, sizes: StabilitySizes) -> dict[str, Any]:
@@ -206,10 +167,9 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def table(result: Result) -> str:
-    """Three tables: sharpness by optimizer, coverage of batch sharpness, time of blocks."""
+    """Two tables: sharpness by optimizer, time of blocks."""
     tables: dict[str, Callable[[Any], str]] = {
         "sharpness": _sharpness_table,
-        "batch_sharpness": _coverage_table,
         "blocks": _blocks_table,
     }
     return "\n\n".join(show(result.measured[name]) for name, show in tables.items() if name in result.measured)
@@ -230,15 +190,6 @@ def _sharpness_table(measured: dict[str, dict[str, float]]) -> str:
     header = ["optimizer", "sharpness", "of the threshold", "relative error", "float32, tolerance 1e-3", "its products"]
     worst = max(one["error"] for one in measured.values())
     return f"{markdown(header, rows)}\n\nLargest relative error in float64: {worst:.1e}."
-
-
-def _coverage_table(measured: dict[str, Any]) -> str:
-    rows = [[one["kind"], str(one["size"]), str(one["count"]), percent(one["coverage"])] for one in measured["cases"]]
-    header = ["minibatches", "size", "number", "coverage of the 95% interval"]
-    return (
-        f"{markdown(header, rows)}\n\n{measured['runs']:,} intervals each, of {measured['samples']:,} samples. "
-        f"Largest error of {measured['compared']} samples against brute force: {measured['error']:.1e} of their mean."
-    )
 
 
 def _blocks_table(measured: dict[str, Any]) -> str:

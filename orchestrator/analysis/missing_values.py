@@ -66,7 +66,7 @@ def _chosen(frames: Frames, kind: type[QuantityConfig], due: Mask) -> Iterator[t
     Errors are left out: they are missing together with their quantity, or because they are unknown.
     """
     errors = {quantity.error for quantity in kind.quantities}
-    values = [quantity for quantity in kind.quantities if quantity.key not in errors]
+    values = [quantity for quantity in kind.quantities if quantity.key not in errors and not quantity.is_error]
     families = [quantity for quantity in values if "{" in quantity.key]
     members = [(key, column) for family in families for key, column in _members(frames, family)]
     if families and not members:

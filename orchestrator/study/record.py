@@ -205,11 +205,12 @@ class Record:
     def differences(self, other: "Record") -> dict[str, tuple[Any, Any]]:
         """The pairs of values, by key, that are not bit-identical in two records of one moment.
 
-        Times are ignored, and so are quantities that only one of the records has because the other is of version 0.1.
+        Times are ignored, and so are quantities that only one of the records has because the other is of an earlier
+        version.
         """
         ours, theirs = self.reproducible(), other.reproducible()
         keys = [
-            key for key in dict.fromkeys([*ours, *theirs]) if key not in _SINCE_0_2 or (key in ours and key in theirs)
+            key for key in dict.fromkeys([*ours, *theirs]) if key not in _ADDED_LATER or (key in ours and key in theirs)
         ]
         pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
         # Floats have the same repr if and only if they are bit-identical or both NaN. -0.0 and 0.0 differ.
@@ -238,7 +239,13 @@ def _vector(value: Sequence[float] | Mapping[str, float]) -> Vector:
     return dict(value) if isinstance(value, Mapping) else tuple(value)
 
 
-_SINCE_0_2 = ("loss/test", "loss/ood")
+_ADDED_LATER = (
+    "loss/test",
+    "loss/ood",
+    "stability/batch_sharpness_low",
+    "stability/batch_sharpness_high",
+    "stability/batch_sharpness_samples",
+)
 _NOTHING: tuple[Any, ...] = (None, (), {})
 _NAMES = frozenset(f.name for f in fields(Record))
 _QUANTITIES = [f for f in fields(Record) if f.metadata]

@@ -124,6 +124,13 @@ def test_a_nan_equals_a_nan() -> None:
     assert RECORD.differences(again) == {}
 
 
+def test_values_that_earlier_versions_did_not_record_are_no_differences() -> None:
+    key = "stability/batch_sharpness_low"
+    ours, theirs = RECORD.with_values({key: 1.0}), RECORD.with_values({key: 2.0})
+    assert ours.differences(RECORD) == {} == RECORD.differences(ours)
+    assert list(ours.differences(theirs)) == [key]
+
+
 def test_times_are_not_compared() -> None:
     timed: dict[str, Any] = {q.column: 3.5 for q in SCALARS if not q.reproducible}
     assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}

@@ -55,32 +55,24 @@ def test_one_minibatch_of_all_samples_is_the_curvature_of_the_full_gradient() ->
         found.interval()
 
 
-def test_the_interval_is_students() -> None:
-    found = BatchSharpness(2.0, 0.5, 1.0, (1.0, 2.0, 3.0))
-    low, high = found.interval(0.95)
-    assert (low, high) == pytest.approx((2.0 - 4.30265 * 0.5, 2.0 + 4.30265 * 0.5), rel=1e-5)  # t tables, 2 degrees
-    with pytest.raises(ValueError, match="level is 1.0"):
-        found.interval(1.0)
-
-
 def test_the_interval_covers_the_mean_over_all_minibatches() -> None:
-    """Independent minibatches: the mean over 800 takes the place of the expectation."""
-    inputs, targets = vectors(200, scale=2.0)
-    model, draw = smooth().double(), seeded(0)
+    """Independent minibatches: all pairs of 16 samples are the population, so that its mean is exact."""
+    inputs, targets = vectors(16, scale=2.0)
+    batches = [(inputs[pair], targets[pair]) for pair in torch.combinations(torch.arange(16))]
+    samples = torch.tensor(batch_sharpness(smooth().double(), mse, batches).samples)
+    for count, least in ((5, 0.90), (32, 0.93)):
+        runs = samples[torch.randint(len(samples), (2000, count), generator=seeded(0))]
+        intervals = [BatchSharpness(0.0, 0.0, 1.0, tuple(run)).interval() for run in runs.tolist()]
+        covered = sum(low <= float(samples.mean()) <= high for low, high in intervals) / len(intervals)
+        assert least <= covered <= 0.97
 
-    def batch() -> Pair:
-        chosen = torch.randperm(len(inputs), generator=draw)[:8]
-        return inputs[chosen], targets[chosen]
 
-    samples = torch.tensor(batch_sharpness(model, mse, [batch() for _ in range(800)]).samples)
-    runs = samples.reshape(40, 20)
-    covered = 0
-    for run in runs:
-        of_run = tuple(run.tolist())
-        found = BatchSharpness(mean(of_run), stdev(of_run) / math.sqrt(20), 1.0, of_run)
-        low, high = found.interval(0.95)
-        covered += low <= float(samples.mean()) <= high
-    assert covered >= 33
+def test_the_result_says_if_there_are_too_few_minibatches() -> None:
+    few, enough = (BatchSharpness(2.0, 0.5, 1.0, (2.0,) * count) for count in (19, 20))
+    assert few.too_few_batches == "expected at least 20 minibatches for the interval, got 19: pass more batches"
+    assert few.too_few_batches in repr(few)
+    assert enough.too_few_batches is None
+    assert repr(enough) == "BatchSharpness(value=2.0, standard_error=0.5, products=1.0)"
 
 
 def test_a_minibatch_without_a_gradient_gives_nan() -> None:
@@ -88,6 +80,7 @@ def test_a_minibatch_without_a_gradient_gives_nan() -> None:
     ones, zeros = torch.ones(2, 1, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64)
     found = batch_sharpness(model, mse, [(ones, zeros), (zeros, zeros)])
     assert math.isnan(found.value) and math.isnan(found.standard_error)
+    assert all(map(math.isnan, found.interval()))
     assert found.samples[0] == pytest.approx(2.0)
 
 

@@ -13,8 +13,8 @@ from orchestrator.counted import counted
 from orchestrator.store.frames import Frames
 
 BATCH_SHARPNESS = "stability_batch_sharpness"
-ERROR = f"{BATCH_SHARPNESS}_standard_error"
-_COLUMNS = ["trial_id", "setting", "epoch", "batch_sharpness", "standard_error", "lambda_max", "threshold"]
+ERROR, LOW, HIGH = (f"{BATCH_SHARPNESS}_{part}" for part in ("standard_error", "low", "high"))
+_COLUMNS = ["trial_id", "setting", "epoch", "batch_sharpness", "low", "high", "lambda_max", "threshold"]
 
 
 def batch_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
@@ -30,24 +30,30 @@ def batch_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
             "setting": known.trial_id.map(setting_of_trials(frames)),
             "epoch": known.epoch,
             "batch_sharpness": known[BATCH_SHARPNESS],
-            "standard_error": known[ERROR],
+            "low": _end(known, LOW, -2.0),
+            "high": _end(known, HIGH, 2.0),
             "lambda_max": known[LAMBDA_MAX].replace([np.inf, -np.inf], np.nan),
             "threshold": plain_threshold(frames, known),
         }
     ).reset_index(drop=True)
 
 
+def _end(known: pd.DataFrame, column: str, errors: float) -> "pd.Series[float]":
+    """One end of the 95% interval. Records of earlier versions have only a standard error."""
+    end = known[BATCH_SHARPNESS] + errors * known[ERROR] if ERROR in known else known[BATCH_SHARPNESS]
+    return known[column].fillna(end) if column in known else end
+
+
 def draw_batch(data: pd.DataFrame) -> Canvas:
     """Draws one panel per trial."""
     drawn, panels = example_panels(data, "curvature")
     for panel, part in panels:
-        value, error = part.batch_sharpness, 2 * part.standard_error.fillna(0)
-        panel.plot(part.epoch, value, color=COLOURS[0], lw=1.4, label=quantity(BATCH_SHARPNESS).label)
-        panel.fill_between(part.epoch, value - error, value + error, color=COLOURS[0], alpha=0.25, lw=0)
+        panel.plot(part.epoch, part.batch_sharpness, color=COLOURS[0], lw=1.4, label=quantity(BATCH_SHARPNESS).label)
+        panel.fill_between(part.epoch, part.low, part.high, color=COLOURS[0], alpha=0.25, lw=0)
         sharp = part.dropna(subset=["lambda_max"])
         panel.plot(sharp.epoch, sharp.lambda_max, "--", color=COLOURS[1], lw=1.2, label=quantity(LAMBDA_MAX).label)
         panel.plot(part.epoch, part.threshold, color=COLOURS[7], lw=1, label="stability threshold")
-        panel.set_ylim(bottom=min(0.0, float((value - error).min())))
+        panel.set_ylim(bottom=min(0.0, float(part.low.fillna(part.batch_sharpness).min())))
     handles, names = drawn.axes[0].get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside upper center", ncols=3)
     return drawn
@@ -77,7 +83,7 @@ FIGURE = Figure(
     "batch_sharpness",
     "Batch sharpness beside lambda_max",
     "Batch sharpness is the mean over minibatches of the curvature of the minibatch loss along its own gradient; the "
-    "band is twice its standard error. Grey: the threshold of SGD, which other optimizers do not have in these units. "
+    "band is its 95% interval. Grey: the threshold of SGD, which other optimizers do not have in these units. "
     + CAPTION,
     "batch_sharpness among the estimators",
     batch_data,

@@ -6,6 +6,8 @@ from orchestrator.study.parts.fields import PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 
+_INTERVAL = "95% interval over minibatches, corrected for skewness; its coverage is lower with fewer than 20"
+
 
 class BatchSharpnessConfig(QuantityConfig):
     """The curvature of minibatch losses along their own gradients, for minibatches of the trial's size."""
@@ -27,6 +29,23 @@ class BatchSharpnessConfig(QuantityConfig):
             "loss",
             "standard error of the batch sharpness",
             "over minibatches; 0 for full batches",
+        ),
+        Quantity(
+            "stability/batch_sharpness_low",
+            "loss",
+            "lower end of the batch sharpness",
+            _INTERVAL,
+            is_error=True,
+        ),
+        Quantity(
+            "stability/batch_sharpness_high",
+            "loss",
+            "upper end of the batch sharpness",
+            _INTERVAL,
+            is_error=True,
+        ),
+        Quantity(
+            "stability/batch_sharpness_samples", "loss", "g'Hg / g'g", "g'Hg / g'g of each minibatch", is_error=True
         ),
     )
     cost = "a gradient and a product over the drawn minibatches"

@@ -2,7 +2,7 @@
 
 import torch
 
-from estimators import batch_sharpness
+from estimators import BatchSharpness, batch_sharpness
 from orchestrator.study.quantities.settings.batch_sharpness import BatchSharpnessConfig
 from orchestrator.training.measurement.context import Context, Values
 
@@ -19,6 +19,21 @@ def measure_batch_sharpness(context: Context, settings: BatchSharpnessConfig) ->
         for index in order[: count * size].split(size)
     ]
     found = batch_sharpness(context.model, context.loss.mean, batches)
-    whole = size == len(samples)
-    error = 0.0 if whole else found.standard_error if count > 1 else None
-    return {"stability/batch_sharpness": found.value, "stability/batch_sharpness_standard_error": error}
+    return {
+        "stability/batch_sharpness": found.value,
+        "stability/batch_sharpness_samples": found.samples,
+        **_errors(found, whole=size == len(samples)),
+    }
+
+
+def _errors(found: BatchSharpness, *, whole: bool) -> Values:
+    """The standard error and the 95% interval: zero and the value if a minibatch is the whole training set."""
+    if len(found.samples) == 1:
+        error, (low, high) = (0.0, (found.value, found.value)) if whole else (None, (None, None))
+    else:
+        error, (low, high) = found.standard_error, found.interval(0.95)
+    return {
+        "stability/batch_sharpness_standard_error": error,
+        "stability/batch_sharpness_low": low,
+        "stability/batch_sharpness_high": high,
+    }

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from estimators import dense_hessian
+from estimators.gradients.skewed_mean import skewed_mean_interval
 from orchestrator.training.streams import stream
 from tests.training.measurement.measured import SAMPLES, Trained, trained
 
@@ -25,12 +26,16 @@ def brute_force(at: Trained, index: Tensor) -> float:
 
 def test_the_mean_is_over_disjoint_minibatches_of_the_trial() -> None:
     at = trained(SGD, batch_size=8)
-    found = at.measure({"name": "batch_sharpness", "batches": 5}).metrics()
+    record = at.measure({"name": "batch_sharpness", "batches": 5})
+    found = record.metrics()
     order = torch.randperm(SAMPLES, generator=stream(0, "batch sharpness", 2))
     samples = [brute_force(at, index) for index in order[:40].split(8)]
     assert found["stability/batch_sharpness"] == pytest.approx(sum(samples) / 5, rel=1e-10)
     error = found["stability/batch_sharpness_standard_error"]
     assert error == pytest.approx(stdev(samples) / math.sqrt(5), rel=1e-8)
+    assert record.raw["stability/batch_sharpness_samples"] == pytest.approx(samples, rel=1e-10)
+    ends = found["stability/batch_sharpness_low"], found["stability/batch_sharpness_high"]
+    assert ends == pytest.approx(skewed_mean_interval(samples, 0.95), rel=1e-8)
 
 
 def test_a_full_batch_has_the_curvature_along_the_gradient_without_error() -> None:
@@ -38,9 +43,11 @@ def test_a_full_batch_has_the_curvature_along_the_gradient_without_error() -> No
     found = at.measure("batch_sharpness", "gradient_curvature").metrics()
     assert found["stability/batch_sharpness"] == pytest.approx(found["gradient/curvature"], rel=1e-10)
     assert found["stability/batch_sharpness_standard_error"] == 0.0
+    ends = found["stability/batch_sharpness_low"], found["stability/batch_sharpness_high"]
+    assert ends == (found["stability/batch_sharpness"],) * 2
 
 
-def test_a_single_minibatch_has_no_standard_error() -> None:
+def test_a_single_minibatch_has_no_error() -> None:
     found = trained(SGD, batch_size=40).measure("batch_sharpness").metrics()
     assert "stability/batch_sharpness" in found
-    assert "stability/batch_sharpness_standard_error" not in found
+    assert not {f"stability/batch_sharpness_{part}" for part in ("standard_error", "low", "high")} & set(found)
