@@ -24,7 +24,9 @@ def estimators() -> str:
 
 
 def _settings(kind: type[QuantityConfig]) -> str:
-    fields = {name: field.default for name, field in kind.model_fields.items() if name not in ("name", "every")}
+    fields = {name: field.default for name, field in kind.model_fields.items() if name != "name"}
+    if fields["every"] == 1:
+        del fields["every"]
     return ", ".join(f"`{name}: {'null' if default is None else default}`" for name, default in fields.items())
 
 

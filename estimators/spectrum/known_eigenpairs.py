@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from estimators.eigenvalues.lanczos_subspace import LanczosSubspace, check_subspace
+from estimators.eigenvalues.top_eigenvalues import TopEigenvalues
 from estimators.operators.inner_products import norm
 from estimators.operators.protocols import SymmetricOperator
 
@@ -72,6 +73,24 @@ def from_lanczos(op: SymmetricOperator, space: LanczosSpace) -> KnownEigenpairs:
         return none_known(op)
     last = abs(float(torch.linalg.eigh(space.tridiagonal).eigenvectors[-1, -1]))
     return converged_pairs(op, space.basis, space.tridiagonal, space.residual / last if last else math.inf)
+
+
+def from_top_eigenvalues(op: SymmetricOperator, found: TopEigenvalues) -> KnownEigenpairs:
+    """The accurate ones of the largest eigenvalues. Their errors are bounded, so they need not be isolated.
+
+    Raises:
+        ValueError: if they are of another operator.
+    """
+    if (tuple(found.vectors.shape), found.vectors.dtype) != ((op.size, len(found.values)), op.dtype):
+        raise ValueError(
+            f"deflate has vectors of shape {tuple(found.vectors.shape)} and {found.vectors.dtype}, expected [{op.size},"
+            f" k] and {op.dtype}: pass the top_eigenvalues of this operator"
+        )
+    if len(found.values) == op.size:
+        return none_known(op)
+    # The largest eigenvalue stands for the range: the smallest one is unknown.
+    chosen = torch.nonzero(found.errors <= _ERROR * found.values[0].abs()).flatten().flip(0)
+    return KnownEigenpairs(found.values[chosen], found.vectors[:, chosen], found.residuals[chosen])
 
 
 def converged_pairs(op: SymmetricOperator, basis: Tensor, tridiagonal: Tensor, beta: float) -> KnownEigenpairs:

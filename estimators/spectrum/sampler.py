@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from estimators.eigenvalues.top_eigenvalues import TopEigenvalues
 from estimators.operators.protocols import SymmetricOperator
 from estimators.spectrum.estimate import ProbeRules, SpectrumEstimate
 from estimators.spectrum.known_eigenpairs import (
@@ -12,6 +13,7 @@ from estimators.spectrum.known_eigenpairs import (
     LanczosSpace,
     converged_pairs,
     from_lanczos,
+    from_top_eigenvalues,
     none_known,
 )
 from estimators.spectrum.krylov import KrylovRun
@@ -34,8 +36,10 @@ class Sampler:
     error: float | None
     """Requested Wasserstein-1 error, relative to the range of the spectrum."""
 
-    def estimate(self, deflate: bool | LanczosSpace) -> SpectrumEstimate:
+    def estimate(self, deflate: bool | LanczosSpace | TopEigenvalues) -> SpectrumEstimate:
         """The estimate; see `estimators.spectral_density` for the arguments."""
+        if isinstance(deflate, TopEigenvalues):
+            return self._sampled(from_top_eigenvalues(self.op, deflate), [])
         if not isinstance(deflate, bool):
             return self._sampled(from_lanczos(self.op, deflate), [])
         nothing = none_known(self.op)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from estimators.eigenvalues.top_eigenvalues import TopEigenvalues
 from estimators.operators.protocols import SymmetricOperator, keeping_graphs, without_autocast
 from estimators.spectrum.curves import Curve
 from estimators.spectrum.estimate import LEVEL, SpectrumEstimate
@@ -40,7 +41,7 @@ class SpectralDensity:
     known: Tensor = field(repr=False)
     """[q]: eigenvalues found by the deflating Lanczos run; empty without deflation."""
     products: float
-    """Products used, excluding those of a given Lanczos result."""
+    """Products used, excluding those of a given result."""
     error: float
     """Estimated Wasserstein-1 distance from the true spectrum, in the units of eigenvalues.
 
@@ -143,7 +144,7 @@ def spectral_density(
     generator: torch.Generator | None = None,
     error: float | None = None,
     *,
-    deflate: bool | LanczosSpace = True,
+    deflate: bool | LanczosSpace | TopEigenvalues = True,
 ) -> SpectralDensity:
     """Estimates the distribution of all eigenvalues by stochastic Lanczos quadrature (Ubaru, Chen and Saad, 2017).
 
@@ -171,12 +172,13 @@ def spectral_density(
         steps: number of products per probe, at least 1.
         generator: draws the probes, on any device. None: torch's global CPU generator.
         error: requested Wasserstein-1 error relative to the range, for example 0.01. None: uses all probes and steps.
-        deflate: True, False, or a Lanczos result of *this* operator, whose converged Ritz pairs are taken. Its start
-            may be of any kind, also from a coarse stage: such a vector would bias the density as a probe, but
-            eigenpairs do not depend on it. Do not draw the probes with the seed of its start.
+        deflate: True, False, or a result of `estimators.lanczos` or `estimators.top_eigenvalues` for *this* operator,
+            whose converged Ritz pairs are taken. Its start may be of any kind, also from a coarse stage: such a vector
+            would bias the density as a probe, but eigenpairs do not depend on it. Do not draw the probes with the seed
+            of its start.
 
     Raises:
-        ValueError: if probes or steps is below 1, error is not positive, or the Lanczos result does not fit.
+        ValueError: if probes or steps is below 1, error is not positive, or the given result does not fit.
     """
     _check(probes, steps, error)
     products_before = op.products

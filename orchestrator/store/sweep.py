@@ -14,6 +14,7 @@ from orchestrator.store.gallery import Gallery
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import Provenance, write_attachments
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.quantities.quantity_config import STORED
 from orchestrator.study.sweep import Resources, Sweep
 
 
@@ -173,7 +174,9 @@ def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
     sweep = Sweep(
         fields["name"],
         fields["description"],
-        tuple(TrialConfig.model_validate_json(json.dumps(trial)) for trial in fields["trials"].values()),
+        tuple(
+            TrialConfig.model_validate_json(json.dumps(trial), context=STORED) for trial in fields["trials"].values()
+        ),
         Resources.model_validate(fields["resources"]),
         fields.get("keep_checkpoints", "last"),  # manifests of early versions lack it
     )

@@ -26,6 +26,7 @@ from orchestrator.store.files.remeasurements import Remeasurements
 from orchestrator.store.ownership.claims import Claim, Claims, Owner, SupersededError
 from orchestrator.store.provenance.provenance import write_attachments
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.quantities.quantity_config import STORED
 from orchestrator.study.record import Record
 
 
@@ -93,7 +94,7 @@ class TrialStore:
         name = f"{self._folder}/trial.json"
         content = self._files.read(name)
         try:
-            return None if content is None else TrialConfig.model_validate_json(content)
+            return None if content is None else TrialConfig.model_validate_json(content, context=STORED)
         except ValueError:
             raise DamagedError(
                 f"{self._files.root / name} is damaged: expected the config of a trial as JSON; "

@@ -17,7 +17,7 @@ from orchestrator.study.parts.model_config import CnnConfig, Model
 from orchestrator.study.parts.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from orchestrator.study.parts.stop_config import Stop
 from orchestrator.study.quantities.catalogue import Estimator, canonical, estimators_named
-from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.quantity_config import SPARSE, QuantityConfig, is_sparsely_due
 from orchestrator.study.record import Record
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ class MeasurementConfig(Config):
             raise ValueError("names an estimator twice; name each once")
         if {"exact_trace", "sampled_trace"} <= set(names):
             raise ValueError("exact_trace and sampled_trace estimate the same quantity; name one of them")
-        if any(each.name == "algorithm1" and each.every > 1 for each in estimators):
+        if any(each.name == "algorithm1" and each.every != 1 for each in estimators):
             raise ValueError("algorithm1 has an interval of its own; write algorithm1_every beside estimators")
         # The order in the file has no effect, so it must not change the trial id.
         return canonical(estimators)
@@ -65,12 +65,16 @@ class MeasurementConfig(Config):
 
     def due(self, number: int) -> tuple[QuantityConfig, ...]:
         """Returns the quantities that are measured at a record."""
-        return tuple(each for each in self.estimators if number % self.interval(each) == 0)
+        return tuple(each for each in self.estimators if self._is_due(each, number))
+
+    def _is_due(self, quantity: QuantityConfig, number: int) -> bool:
+        sparse = quantity.every == SPARSE
+        return number % self.interval(quantity) == 0 and (not sparse or is_sparsely_due(number // self.every))
 
     def interval(self, quantity: QuantityConfig) -> int:
-        """Returns the number of records from one with this quantity to the next."""
+        """Returns the number of records from one with this quantity to the next; with `SPARSE`, the fewest of them."""
         every = self.algorithm1_every if quantity.name == "algorithm1" else quantity.every
-        return math.lcm(self.every, every)
+        return self.every if every == SPARSE else math.lcm(self.every, every)
 
     def at_every_record(self) -> Self:
         """Returns the same measurement, with every quantity due at every record."""
@@ -211,9 +215,10 @@ class TrialConfig(Config):
 
 def _identity(config: BaseModel) -> dict[str, Any]:
     content: dict[str, Any] = dict(config.model_extra or {})
+    first = config.first_defaults if isinstance(config, QuantityConfig) else {}
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        if not counts_for_identity(field) or (not field.is_required() and value == field.default):
+        if not counts_for_identity(field) or (not field.is_required() and value == first.get(name, field.default)):
             continue
         content[name] = _identity_of(value)
     return content
@@ -221,7 +226,8 @@ def _identity(config: BaseModel) -> dict[str, Any]:
 
 def _identity_of(value: Any) -> Any:
     if isinstance(value, QuantityConfig):
-        return _identity(value) if value.settings else value.name
+        content = _identity(value)
+        return content if len(content) > 1 else value.name
     if isinstance(value, BaseModel):
         return _identity(value)
     return [_identity_of(each) for each in value] if isinstance(value, tuple) else value

@@ -14,6 +14,7 @@ from orchestrator.store.files import strict_json
 from orchestrator.store.files.numbered_files import NumberedFiles
 from orchestrator.store.provenance.provenance import Provenance, write_attachments
 from orchestrator.study.config import MeasurementConfig
+from orchestrator.study.quantities.quantity_config import STORED
 from orchestrator.study.record import Record
 
 
@@ -49,7 +50,7 @@ class Remeasurement:
         fields = json.loads(content)
         parsed = {
             "record": Record.from_json(strict_json.restore_numbers(fields["record"])),
-            "measurement": MeasurementConfig.model_validate(fields["measurement"]),
+            "measurement": MeasurementConfig.model_validate(fields["measurement"], context=STORED),
             "provenance": Provenance(**fields["provenance"]),
         }
         return cls(**{**fields, **parsed})

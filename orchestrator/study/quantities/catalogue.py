@@ -1,12 +1,12 @@
 """All quantities: the names in sweep files, and the declaration of each recorded key."""
 
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag, ValidationInfo
 
 from orchestrator.study.parts.user_code_config import OWN_CODE, named, tag
 from orchestrator.study.quantities.quantity import Quantity
-from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.quantity_config import STORED, QuantityConfig
 from orchestrator.study.quantities.settings.batch_sharpness import BatchSharpnessConfig
 from orchestrator.study.quantities.settings.established import (
     Algorithm1Config,
@@ -41,11 +41,21 @@ BuiltIn = (
     | Annotated[SamSharpnessConfig, Tag("sam_sharpness")]
     | Annotated[SpectralDensityConfig, Tag("spectral_density")]
 )
+
+
+def _complete(value: Any, info: ValidationInfo) -> Any:
+    """Turns a name into a mapping. Adds the first defaults to what a store contains, which may be older than others."""
+    value = named(value)
+    stored = info.context == STORED and isinstance(value, dict)
+    kind = BUILT_IN.get(value.get("name")) if stored else None
+    return {**kind.first_defaults, **value} if kind else value
+
+
 if TYPE_CHECKING:
     Estimator = QuantityConfig
 else:
     Estimator = Annotated[
-        BuiltIn | Annotated[OwnQuantityConfig, Tag(OWN_CODE)], Discriminator(tag), BeforeValidator(named)
+        BuiltIn | Annotated[OwnQuantityConfig, Tag(OWN_CODE)], Discriminator(tag), BeforeValidator(_complete)
     ]
     """Quantities: built in, or a function of the user. A mapping with a name and settings, or only the name."""
 

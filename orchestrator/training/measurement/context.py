@@ -111,6 +111,11 @@ class Context:
             return float(self.top_eigenvalues.values[0]), float(self.top_eigenvalues.residuals[0])
         return self.lanczos.lambda_max, self.lanczos.residual
 
+    @property
+    def shared_eigenpairs(self) -> TopEigenvalues | LanczosResult | None:
+        """The most eigenpairs that a quantity of this record finds; None if no such quantity is due."""
+        return self.top_eigenvalues or (self.lanczos if self.is_due("lanczos") else None)
+
     @cached_property
     def trace(self) -> HessianTrace:
         """The trace of the Hessian, sampled if the measurement samples it. All quantities share it."""

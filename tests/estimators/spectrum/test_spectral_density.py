@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from estimators import lanczos, spectral_density
+from estimators import lanczos, spectral_density, top_eigenvalues
 from tests.estimators.cases import CASES, Case, MatrixOperator, operator, seeded, symmetric
 from tests.estimators.dense import dense_hessian_of
 from tests.estimators.spectrum.spectra import distance, outliers_and_bulk
@@ -75,6 +75,16 @@ def test_a_lanczos_result_gives_the_outliers() -> None:
     result = spectral_density(op, 2, 20, seeded(0), deflate=subspace)
     assert result.products == 40 and len(result.known) >= 5
     torch.testing.assert_close(result.known[-5:], outliers_and_bulk()[-5:], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_top_eigenvalues_are_not_computed_again(k: int) -> None:
+    op = small()
+    found = top_eigenvalues(op, k, generator=seeded(1))
+    result = spectral_density(op, 1, 30, seeded(0), deflate=found)
+    assert result.products == 30 and result.known.tolist() == pytest.approx(found.values.flip(0).tolist())
+    nodes, masses = result.measure()
+    assert distance(nodes, masses, outliers_and_bulk()) <= result.error <= 0.05 * result.range
 
 
 def test_converged_says_whether_the_requested_error_is_reached() -> None:

@@ -1,10 +1,11 @@
 """The distribution of all eigenvalues of the Hessian."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from orchestrator.study.parts.fields import PositiveFloat, PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
-from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.quantity_config import SPARSE, Every, QuantityConfig
 
 POWERS = (1, 2, 3, 4)
 """The powers of the recorded moments."""
@@ -23,9 +24,13 @@ class SpectralDensityConfig(QuantityConfig):
     """The distribution of all eigenvalues of the Hessian, by stochastic Lanczos quadrature."""
 
     name: Literal["spectral_density"]
-    probes: PositiveInt = 2
-    steps: PositiveInt = 40
-    """Products per probe, and of the run that finds the outliers."""
+    every: Every = SPARSE
+    probes: PositiveInt = 1
+    steps: PositiveInt = 24
+    """Products per probe, and of an own run that finds the outliers."""
+    outliers: Literal["shared", "own run"] = "shared"
+    """Where the eigenvalues that probes leave out come from. ``shared``: those that `top_eigenvalues`, otherwise
+    `lanczos`, found for the same record, and an own run if neither is measured. A single probe has no own run."""
     error: PositiveFloat | None = None
     """Requested Wasserstein-1 error relative to the range of the spectrum; probes and steps are then limits."""
 
@@ -46,4 +51,5 @@ class SpectralDensityConfig(QuantityConfig):
         ),
         *(quantity for power in POWERS for quantity in _moment(power)),
     )
-    cost = "(probes + 1) * steps products"
+    first_defaults: ClassVar[Mapping[str, Any]] = {"every": 1, "probes": 2, "steps": 40, "outliers": "own run"}
+    cost = "probes * steps products, and steps for an own run that finds the outliers"

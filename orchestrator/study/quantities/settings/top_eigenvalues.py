@@ -1,18 +1,20 @@
 """The largest eigenvalues of the Hessian."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from orchestrator.study.parts.fields import PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
-from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.quantity_config import SPARSE, Every, QuantityConfig
 
 
 class TopEigenvaluesConfig(QuantityConfig):
     """The k largest eigenvalues of the Hessian, and the gradient's share in the space of their eigenvectors."""
 
     name: Literal["top_eigenvalues"]
+    every: Every = SPARSE
     k: PositiveInt = 5
     products: PositiveInt = 60
     """Maximum number of products. Those of `lanczos` in the same record are shared."""
@@ -53,4 +55,5 @@ class TopEigenvaluesConfig(QuantityConfig):
             "upper bound, with a probability of 99%, from residuals and gap; missing if unknown",
         ),
     )
+    first_defaults: ClassVar[Mapping[str, Any]] = {"every": 1}
     cost = "15 to 60 products, less those of lanczos"

@@ -7,8 +7,14 @@ from orchestrator.training.measurement.context import Context, Values
 
 def measure_spectral_density(context: Context, settings: SpectralDensityConfig) -> Values:
     """Returns nodes and weights of the estimated spectrum, its error, and moments with standard errors."""
+    shared = context.shared_eigenpairs if settings.outliers == "shared" else None
     result = spectral_density(
-        context.operator, settings.probes, settings.steps, context.stream("spectral density"), settings.error
+        context.operator,
+        settings.probes,
+        settings.steps,
+        context.stream("spectral density"),
+        settings.error,
+        deflate=shared or True,
     )
     nodes, masses = result.measure()
     order = nodes.argsort()
