@@ -6,6 +6,7 @@ import typer.cli
 import typer.main
 
 from orchestrator.cli import app
+from orchestrator.study.expectations.derived import DERIVED
 from orchestrator.study.quantities.catalogue import BUILT_IN, DECLARED
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.record import SCALARS
@@ -30,6 +31,12 @@ def _settings(kind: type[QuantityConfig]) -> str:
     return ", ".join(f"`{name}: {'null' if default is None else default}`" for name, default in fields.items())
 
 
+def derived() -> str:
+    """The derived quantities as a Markdown table."""
+    rows = [f"| `{name}` | {kind.meaning.replace('|', chr(92) + '|')} |" for name, kind in DERIVED.items()]
+    return "\n".join(["| name | meaning |", "|---|---|", *rows])
+
+
 def commands() -> str:
     """The help of every command as Markdown."""
     group = typer.main.get_command(app)
@@ -39,9 +46,12 @@ def commands() -> str:
     return f"{overview}\n## {details.partition('## ')[2]}"  # drops the list of commands, which repeats the headings
 
 
+_FILLS = {"estimators": estimators, "quantities": quantities, "derived": derived, "commands": commands}
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replaces the placeholders of the reference pages; called by MkDocs."""
-    for name, fill in (("estimators", estimators), ("quantities", quantities), ("commands", commands)):
+    for name, fill in _FILLS.items():
         placeholder = f"<!-- {name} -->"
         if placeholder in markdown:
             markdown = markdown.replace(placeholder, fill())

@@ -7,6 +7,8 @@ from html import escape
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.analysis.expectations import Judgement
+from orchestrator.analysis.expectations.describe import rows
 from orchestrator.analysis.figures.figure import Figure
 from orchestrator.analysis.sweep_summary import SweepSummary
 from orchestrator.analysis.tables.display_rows import display_rows
@@ -33,6 +35,7 @@ class Page:
     command: str
     """The shell command that recreates the report."""
     summary: SweepSummary
+    judgements: Sequence[Judgement]
     verdicts: Sequence[Verdict]
     tables: Sequence[Table1]
     paper_figures: Sequence[PageFigure]
@@ -47,7 +50,9 @@ class Page:
             lstrip_blocks=True,
             undefined=StrictUndefined,
         )
-        return environment.get_template("report.html.j2").render(page=self, display_rows=display_rows)
+        return environment.get_template("report.html.j2").render(
+            page=self, display_rows=display_rows, expectation_rows=rows
+        )
 
 
 def with_label(svg: str, text: str) -> Markup:

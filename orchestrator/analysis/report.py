@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from orchestrator.analysis.expectations import Judgement, judge_expectations
+from orchestrator.analysis.expectations.judgement import judgement_table
 from orchestrator.analysis.figures.catalogue import BEYOND, PAPER
 from orchestrator.analysis.figures.figure import Figure, standalone, svg
 from orchestrator.analysis.page import Page, PageFigure, with_label
@@ -15,6 +17,7 @@ from orchestrator.analysis.verdicts import judge
 from orchestrator.analysis.verdicts.explorers import group_key
 from orchestrator.analysis.verdicts.verdict import Verdict
 from orchestrator.store.frames import Frames
+from orchestrator.study.expectations.expectation import Expectation
 
 PAGE = "report.html"
 
@@ -25,17 +28,21 @@ class Report:
 
     page: Path
     verdicts: tuple[Verdict, ...]
+    judgements: tuple[Judgement, ...]
     missing: tuple[str, ...]
     """Names of the figures that could not be drawn."""
 
 
-def write_report(frames: Frames, folder: Path, by: str | None = None) -> Report:
+def write_report(
+    frames: Frames, folder: Path, by: str | None = None, expectations: Sequence[Expectation] | None = None
+) -> Report:
     """Writes all files of a report. The page is always written and lists what is missing.
 
     Args:
         frames: the frames of the sweep.
         folder: created if missing; files of an earlier report are replaced.
         by: the grouping key of Figure 1 and conjecture 1. None selects one, see `group_key`.
+        expectations: what the results are judged by. None: the expectations of the sweep as it was last run.
 
     Raises:
         GroupKeyError: trials cannot be grouped by this key.
@@ -44,14 +51,16 @@ def write_report(frames: Frames, folder: Path, by: str | None = None) -> Report:
     key = group_key(frames, by)
     verdicts = judge(frames, key)
     tables = table1(frames), table1(frames, epoch_0=True)
+    judgements = judge_expectations(frames, expectations)
     _write_tables(tables, verdicts, folder)
+    _write_csv(judgement_table(judgements), folder / "expectations.csv")
     paper = [_write_figure(figure, frames, key, folder) for figure in PAPER]
     further = [_write_figure(figure, frames, key, folder) for figure in BEYOND]
     command = f"make report SWEEP={frames.sweep.name}" + (f" BY={by}" if by else "")
-    page = Page(frames.sweep, command, summarise(frames), verdicts, tables, paper, further)
+    page = Page(frames.sweep, command, summarise(frames), judgements, verdicts, tables, paper, further)
     (folder / PAGE).write_text(page.html(), encoding="utf-8")
     missing = tuple(drawn.figure.name for drawn in (*paper, *further) if not drawn.picture)
-    return Report(folder / PAGE, verdicts, missing)
+    return Report(folder / PAGE, verdicts, judgements, missing)
 
 
 def _write_tables(tables: Sequence[Table1], verdicts: Sequence[Verdict], folder: Path) -> None:

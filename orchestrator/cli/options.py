@@ -7,6 +7,7 @@ import typer
 
 from orchestrator.scheduling.options import EngineName
 from orchestrator.store.storage import Storage
+from orchestrator.study.expectations.expectation import Expectation
 from orchestrator.study.sweep import Sweep, load_sweep, sweep_file
 
 Source = Literal["store", "mlflow"]
@@ -34,7 +35,7 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change a value: `--set optimizer.lr=0.1`. This defines a separate sweep, except for `resources`, "
-        "`keep_checkpoints` and `description`.",
+        "`keep_checkpoints`, `description` and `expect`.",
     ),
 ]
 EngineOption = Annotated[EngineName, typer.Option(help="`ray`, or `local` for plain processes on this machine.")]
@@ -55,6 +56,11 @@ BudgetOption = Annotated[
 def stored_or_loaded(sweep: str, store: Storage) -> Sweep:
     """Returns the sweep as it was last run, or loads its file if it was never run."""
     return store.sweep(sweep).read_manifest()[0] if sweep in store.sweeps() else load_sweep(sweep)
+
+
+def expectations(sweep: str, stored: Sweep) -> tuple[Expectation, ...]:
+    """Returns the expectations in the sweep's file, or those of its last run if no file of this name exists."""
+    return load_sweep(sweep).expect if sweep_file(sweep) else stored.expect
 
 
 def overridden(sweep: str, overrides: Sequence[str] | None, store: Storage) -> Sweep:

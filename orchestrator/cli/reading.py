@@ -1,4 +1,4 @@
-"""Commands that read the storage or check the machine: status, ship, export, report, doctor."""
+"""Commands that read the storage or check the machine: status, ship, export, report, check, doctor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from orchestrator.cli.options import (
     StorageOption,
     SweepArgument,
     TrackingOption,
+    expectations,
     stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, say
@@ -118,6 +119,8 @@ def report(
     Each figure is also written as SVG, with its numbers as CSV. All files are uploaded to MLflow as artifacts of the
     sweep's run.
     """
+    from orchestrator.analysis.expectations.describe import lines
+    from orchestrator.analysis.expectations.judgement import summary
     from orchestrator.analysis.report import write_report
     from orchestrator.tracking.runs.sweep_run import log_report
 
@@ -125,16 +128,48 @@ def report(
     frames = _frames(sweep, store, source, tracking_uri)
     name = frames.sweep.name
     with console.status("writing the report"):
-        written = write_report(frames, store.sweep(name).folder / "report", by)
+        expect = expectations(sweep, frames.sweep)
+        written = write_report(frames, store.sweep(name).folder / "report", by, expect)
         published = store.sweep(name).publish(written.page.parent)
     for verdict in written.verdicts:
         say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
+    for line in lines(written.judgements):
+        say(line)
     if written.missing:
         say(f"figures not drawn (the page explains why): {', '.join(written.missing)}")
-    say(log_report(store, name, tracking_uri, written.page.parent))
+    say(log_report(store, name, tracking_uri, written.page.parent, summary(written.judgements)))
     if isinstance(store.root, S3Location):
         say(f"in the storage: {published}")
     say(str(written.page))
+
+
+@app.command()
+def check(
+    sweep: SweepArgument,
+    storage: StorageOption = "./results",
+    tracking_uri: TrackingOption = "sqlite:///mlflow.db",
+    source: SourceOption = "store",
+) -> None:
+    """Judges the results of a sweep by the expectations in its file (`expect:`).
+
+    An expectation is reproduced if the 90% interval of the mean over seeds lies in the accepted range. The exit code
+    is 0 if all are reproduced, 1 if any is not, and 3 if some lack data and none is contradicted.
+    """
+    from orchestrator.analysis.expectations import Outcome, judge_expectations
+    from orchestrator.analysis.expectations.describe import lines
+    from orchestrator.analysis.expectations.judgement import summary
+
+    frames = _frames(sweep, Storage(storage), source, tracking_uri)
+    judgements = judge_expectations(frames, expectations(sweep, frames.sweep))
+    if not judgements:
+        raise ValueError(
+            f"sweep {frames.sweep.name!r} states no expectations; add expect: to its file (docs/how-to/expectations.md)"
+        )
+    for line in lines(judgements):
+        say(line)
+    say(summary(judgements))
+    found = {judgement.outcome for judgement in judgements}
+    raise typer.Exit(1 if Outcome.NOT_REPRODUCED in found else 3 if Outcome.NOT_ENOUGH_DATA in found else 0)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from orchestrator.store.gallery import Gallery
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import Provenance, write_attachments
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.expectations.expectation import Expectation
 from orchestrator.study.quantities.quantity_config import STORED
 from orchestrator.study.sweep import Resources, Sweep
 
@@ -48,6 +49,7 @@ class SweepStore:
             "description": sweep.description,
             "resources": sweep.resources.model_dump(mode="json"),
             "keep_checkpoints": sweep.keep_checkpoints,
+            "expect": [expectation.model_dump(mode="json", exclude_defaults=True) for expectation in sweep.expect],
             "provenance": provenance.to_json(),
             "trials": {trial_id: trial.model_dump(mode="json") for trial_id, trial in sweep.by_id.items()},
         }
@@ -178,7 +180,8 @@ def manifest_content(content: str | bytes) -> tuple[Sweep, Provenance]:
             TrialConfig.model_validate_json(json.dumps(trial), context=STORED) for trial in fields["trials"].values()
         ),
         Resources.model_validate(fields["resources"]),
-        fields.get("keep_checkpoints", "last"),  # manifests of early versions lack it
+        fields.get("keep_checkpoints", "last"),  # manifests of early versions lack it and expectations
+        tuple(Expectation.model_validate(each) for each in fields.get("expect", ())),
     )
     return sweep, Provenance(**fields["provenance"])
 

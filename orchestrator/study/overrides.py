@@ -11,7 +11,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep_file_error import models_in
 from orchestrator.study.yaml_file import parse_value
 
-_NOT_NAMING = ("resources", "keep_checkpoints", "description")
+_NOT_NAMING = ("resources", "keep_checkpoints", "description", "expect")
 """Top-level keys of a sweep file that change neither its trials nor its name."""
 _BESIDE_TRIALS = (*_NOT_NAMING, "sample")
 """Top-level keys of a sweep file that can be overridden. All other keys are fields of a trial."""

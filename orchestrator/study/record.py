@@ -16,13 +16,13 @@ Value = float | Sequence[float] | Mapping[str, float] | None
 """What a quantity returns: a scalar, a vector, a mapping by name, or None if it is not known."""
 
 
-def _quantity(key: str, unit: str, label: str, meaning: str, **default: Any) -> Any:
+def _quantity(key: str, unit: str, label: str, meaning: str, error: str = "", **default: Any) -> Any:
     """Declares a field of `Record`.
 
     Without a default it is a scalar. A tuple as default declares a vector, a default factory a mapping by name.
     """
     return field(
-        kw_only=True, metadata={"quantity": Quantity(key, unit, label, meaning)}, **default or {"default": None}
+        kw_only=True, metadata={"quantity": Quantity(key, unit, label, meaning, error)}, **default or {"default": None}
     )
 
 
@@ -81,18 +81,27 @@ class Record:
         "loss",
         r"$\lambda_{\max}(H)$",
         "algebraically largest eigenvalue, best estimate",
+        "hessian/lambda_max_residual",
     )
     hessian_lambda_max_residual: float | None = _quantity(
         "hessian/lambda_max_residual", "loss", r"residual of $\lambda_{\max}$", "||Hv - lambda v||, v of unit norm"
     )
     hessian_lambda_min: float | None = _quantity(
-        "hessian/lambda_min", "loss", r"$\lambda_{\min}(H)$", "algebraically smallest eigenvalue (Lanczos)"
+        "hessian/lambda_min",
+        "loss",
+        r"$\lambda_{\min}(H)$",
+        "algebraically smallest eigenvalue (Lanczos)",
+        "hessian/lambda_min_residual",
     )
     hessian_lambda_min_residual: float | None = _quantity(
         "hessian/lambda_min_residual", "loss", r"residual of $\lambda_{\min}$", "||Hv - lambda v||, v of unit norm"
     )
     hessian_trace: float | None = _quantity(
-        "hessian/trace", "loss", r"$\mathrm{tr}(H)$", "trace of the Hessian, best estimate"
+        "hessian/trace",
+        "loss",
+        r"$\mathrm{tr}(H)$",
+        "trace of the Hessian, best estimate",
+        "hessian/trace_standard_error",
     )
     hessian_trace_standard_error: float | None = _quantity(
         "hessian/trace_standard_error", "loss", r"standard error of $\mathrm{tr}(H)$", "standard error of hessian/trace"

@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
+from orchestrator.study.expectations.check import expectation_issues
+from orchestrator.study.expectations.expectation import Expectation
 from orchestrator.study.overrides import overridden_name, override, parse_overrides
 from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.sample import SampleConfig
@@ -65,6 +67,7 @@ class SweepFile(Config):
     sample: SampleConfig | None = None
     resources: Resources = Resources()
     keep_checkpoints: str = "last"
+    expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = ()
 
     @field_validator("keep_checkpoints")
     @classmethod
@@ -84,6 +87,8 @@ class Sweep:
     resources: Resources
     keep_checkpoints: str = "last"
     """``all``, ``every K`` (records), or ``last`` (only those needed to resume). Trial ids do not depend on it."""
+    expect: tuple[Expectation, ...] = ()
+    """What the results are judged by. Trial ids do not depend on it."""
 
     def keeps(self, number: int) -> bool:
         """Whether the checkpoint of a record is kept after later records are committed."""
@@ -182,10 +187,11 @@ def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str
     except ValidationError as error:
         issues += explain(error, SweepFile)
     trials, more = expand(content)
-    if issues + more:
-        raise SweepFileError(path, issues + more)
+    issues += more or expectation_issues(file.expect, trials)
+    if issues:
+        raise SweepFileError(path, issues)
     name = overridden_name(file.name, overrides, stored)
-    return Sweep(name, file.description, trials, file.resources, file.keep_checkpoints)
+    return Sweep(name, file.description, trials, file.resources, file.keep_checkpoints, file.expect)
 
 
 def sweep_file(source: str) -> Path | None:

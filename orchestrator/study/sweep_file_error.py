@@ -139,11 +139,11 @@ def _message(details: ErrorDetails, owner: type[BaseModel] | None, last: str) ->
     kind, context = details["type"], details.get("ctx", {})
     match kind:
         case "extra_forbidden":
-            return f"unknown key{_nearest(last, owner.model_fields if owner else [])}"
+            return f"unknown key{nearest(last, owner.model_fields if owner else [])}"
         case "union_tag_invalid":
-            return f"unknown name{_nearest(str(context['tag']), _listed(context['expected_tags']))}"
+            return f"unknown name{nearest(str(context['tag']), _listed(context['expected_tags']))}"
         case "literal_error":
-            return f"unknown name{_nearest(str(details['input']), _listed(context['expected'].replace(' or ', ',')))}"
+            return f"unknown name{nearest(str(details['input']), _listed(context['expected'].replace(' or ', ',')))}"
         case "union_tag_not_found" | "model_type" | "model_attributes_type" | "dict_type":
             names = sorted({name for model in _members(owner, last) for name in _names(model)})
             return "must be a mapping" + (f" with the key 'name', one of: {', '.join(names)}" if names else "")
@@ -154,7 +154,8 @@ def _listed(names: str) -> list[str]:
     return [name.strip(" '") for name in names.split(",")]
 
 
-def _nearest(name: str, valid: Iterable[str]) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown name: the most similar valid name, and all valid names."""
     close = difflib.get_close_matches(name, list(valid), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
     return f"{hint} valid here: {', '.join(sorted(valid))}"

@@ -19,7 +19,7 @@ VERDICT = Verdict(3, Conclusion.NOT_ENOUGH_DATA, "Only 2 < 5 trials.", "1 of 3 t
 def page(*figures: PageFigure) -> str:
     frames = planted.full(np.random.default_rng(0), planted.two_rates(2, 3))
     tables = table1(frames), table1(frames, epoch_0=True)
-    return Page(frames.sweep, "make report SWEEP=<toy>", summarise(frames), [VERDICT], tables, figures, ()).html()
+    return Page(frames.sweep, "make report SWEEP=<toy>", summarise(frames), (), [VERDICT], tables, figures, ()).html()
 
 
 def test_a_picture_gets_a_description_without_changing_its_content() -> None:

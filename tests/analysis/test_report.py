@@ -16,6 +16,7 @@ from orchestrator.analysis.figures.catalogue import BEYOND, PAPER
 from orchestrator.analysis.groups import GroupKeyError
 from orchestrator.analysis.report import Report, write_report
 from orchestrator.store.frames import Frames
+from orchestrator.study.expectations.expectation import Expectation
 from tests.analysis import planted
 from tests.analysis.browser import CHROMIUM, look
 
@@ -83,6 +84,31 @@ def test_page_is_self_contained(report: Report) -> None:
     assert [link for link in fetched if not link.startswith(("data:", "#"))] == []
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_expectations_are_judged_on_the_page_and_in_a_table(frames: Frames, tmp_path: Path) -> None:
+    lines = [
+        {"quantity": "accuracy/test", "over": "last record", "at_least": 0.5, "claim": "<b>It learns.</b>"},
+        {"quantity": "hessian/trace", "over": "last half", "value": 1, "within": "10%", "source": "nobody"},
+    ]
+    written = write_report(frames, tmp_path, expectations=[Expectation.model_validate(line) for line in lines])
+    assert [judgement.outcome.value for judgement in written.judgements] == ["reproduced", "not reproduced"]
+    text = _text(written)
+    for words in ("<b>It learns.</b>", "accuracy/test, last record", "0.9 to 1.1 (expected 1)", "nobody"):
+        assert words in text
+    table = pd.read_csv(tmp_path / "expectations.csv")
+    assert list(table.outcome.unique()) == ["reproduced", "not reproduced"]
+    ends = frames.epochs[frames.epochs.epoch == frames.epochs.epoch.max()]
+    group = ends.trial_id.isin(frames.trials.trial_id[frames.trials["optimizer.lr"] == 0.01])
+    assert table.measured[0] == pytest.approx(ends.accuracy_test[group].mean(), rel=1e-6)
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_report_without_expectations_says_so(frames: Frames, tmp_path: Path) -> None:
+    written = write_report(frames, tmp_path)
+    assert "The sweep file states no expectations." in _text(written)
+    assert pd.read_csv(tmp_path / "expectations.csv").empty
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.tracking.client import connect
 from orchestrator.tracking.shipper import ship
 from tests.cli.command import Command
 from tests.tracking import stored
@@ -42,6 +43,56 @@ def test_export_and_report_from_store_and_mlflow_are_equal(shipped: tuple[list[s
     first = (folder / "report" / "table1.csv").read_bytes()
     _command("report", "toy", *where, "--from", "mlflow")
     assert (folder / "report" / "table1.csv").read_bytes() == first
+
+
+FILE = """\
+name: toy
+trial: {data: {name: digits}, optimizer: {name: sgd, lr: 0.01}, epochs: 4}
+grid: {optimizer.lr: [0.01, 0.05], seed: [0, 1]}
+expect:
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("  - {quantity: loss/train, over: last record, at_least: 0, at_most: 100}", 0, "1 reproduced"),
+        ("  - {quantity: loss/train, over: last record, at_least: 100}", 1, "1 not reproduced"),
+        ("  - {quantity: loss/train, over: last record, at_least: 0, seeds: 3}", 3, "1 not enough data"),
+    ],
+)
+def test_check_judges_by_the_file_and_reports_the_outcome(
+    shipped: tuple[list[str], Path], tmp_path: Path, line: str, code: int, said: str
+) -> None:
+    where, _ = shipped
+    file = tmp_path / "toy.yaml"
+    file.write_text(f"{FILE}{line}\n")
+    result = CliRunner().invoke(app, ["check", str(file), *where])
+    assert result.exit_code == code, result.output
+    first, *_, last = result.output.strip().split("\n")
+    assert first.startswith(said.removeprefix("1 "))
+    assert last == said
+    from_mlflow = CliRunner().invoke(app, ["check", str(file), *where, "--from", "mlflow"])
+    assert (from_mlflow.exit_code, from_mlflow.output) == (code, result.output)
+
+
+def test_check_without_expectations_fails(shipped: tuple[list[str], Path]) -> None:
+    where, _ = shipped
+    result = CliRunner().invoke(app, ["check", "toy", *where])
+    assert result.exit_code != 0
+    assert "sweep 'toy' states no expectations; add expect: to its file" in str(result.exception)
+
+
+def test_report_sets_a_tag_with_the_outcomes(shipped: tuple[list[str], Path], tmp_path: Path, uri: str) -> None:
+    where, _ = shipped
+    file = tmp_path / "toy.yaml"
+    file.write_text(f"{FILE}  - {{quantity: loss/train, over: last record, at_least: 0}}\n")
+    _command("report", str(file), *where)
+    client = connect(uri)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
+    assert run.data.tags["expectations"] == "1 reproduced"
 
 
 def test_report_of_a_sweep_that_was_never_run_fails(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus
+from orchestrator.study.expectations.expectation import Expectation
 from orchestrator.study.sweep import Resources, Sweep
 from tests.store.stored import PROVENANCE, SWEEP
 
@@ -30,6 +31,19 @@ def test_a_manifest_keeps_an_unresolved_share_of_a_gpu(storage: Storage) -> None
     sweep = replace(SWEEP, resources=Resources(gpu="auto"))
     storage.sweep("night").write_manifest(sweep, PROVENANCE)
     assert storage.sweep("night").read_manifest()[0] == sweep
+
+
+def test_a_manifest_keeps_expectations_and_early_ones_have_none(storage: Storage) -> None:
+    lines = ({"at_most": "2 / optimizer.lr", "where": {"seed": [0, 1]}}, {"value": 1, "within": "10%", "over": "peak"})
+    expect = tuple(Expectation.model_validate({"quantity": "loss/train", **line}) for line in lines)
+    sweep = replace(SWEEP, expect=expect)
+    storage.sweep("night").write_manifest(sweep, PROVENANCE)
+    assert storage.sweep("night").read_manifest()[0] == sweep
+    path = storage.root / "sweeps" / "night" / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["expect"]
+    path.write_text(json.dumps(content))
+    assert storage.sweep("night").read_manifest()[0] == SWEEP
 
 
 def test_a_manifest_without_keep_checkpoints_keeps_the_last(storage: Storage) -> None:

@@ -18,7 +18,7 @@ trial:
 """
 
 
-TOP = "valid here: description, grid, keep_checkpoints, name, resources, sample, trial"
+TOP = "valid here: description, expect, grid, keep_checkpoints, name, resources, sample, trial"
 
 
 TRIAL = (

@@ -28,13 +28,20 @@ def probes_data(frames: Frames, by: str | None = None) -> pd.DataFrame:
         return empty(_COLUMNS)
     labels = dict(zip(frames.trials.trial_id, frames.trials.label, strict=True))
     rows = []
-    for condition, (epsilon, delta) in CONDITIONS.items():
-        allowed = np.maximum(epsilon * measured.algorithm1_trace.abs(), _EPSILON_ABS)
-        printed = measured.algorithm1_trace_std / (np.sqrt(delta) * allowed)
+    for condition in CONDITIONS:
+        printed = required_probes(measured, condition)
         for formula, needed in (("published", printed), ("corrected", printed**2)):
             for trial_id, values in needed.groupby(measured.trial_id, sort=False):
                 rows.append([trial_id, labels[trial_id], condition, formula, *_box(values.to_numpy())])
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def required_probes(epochs: pd.DataFrame, condition: str) -> "pd.Series[float]":
+    """The number of probes by equation (16) of the paper, for each row of `Frames.epochs`."""
+    epsilon, delta = CONDITIONS[condition]
+    allowed = (epsilon * epochs.algorithm1_trace.abs()).clip(lower=_EPSILON_ABS)
+    required: pd.Series[float] = epochs.algorithm1_trace_std / (np.sqrt(delta) * allowed)
+    return required
 
 
 def _box(values: np.ndarray) -> list[float]:

@@ -19,6 +19,7 @@ TRIAL_ID = "trial_id"
 KIND = "kind"
 OUTCOME = "outcome"
 FAILURE = "failure"
+EXPECTATIONS = "expectations"  # the number of expectations by outcome, from the last report
 MISSING_QUANTITIES = "missing_quantities"  # the user's own quantities that raised
 DATA_DIGEST = "data_digest"
 UNCOMMITTED = "uncommitted"  # first digits of the digest of the uncommitted changes; the patch is an artifact

@@ -63,8 +63,10 @@ def ship_sweep_outcome(
     run.set_status(status, max(ends, default=run.started_ms))
 
 
-def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) -> str:
+def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path, expectations: str = "") -> str:
     """Uploads the files of a report to the sweep's run and replaces an older report. Returns a line for the user.
+
+    The run also gets a tag with the outcome of the expectations, if there are any.
 
     If the tracker is unreachable or lacks the sweep, the line says so. The report stays in its folder in any case.
 
@@ -85,6 +87,8 @@ def log_report(storage: Storage, sweep: str, tracking_uri: str, folder: Path) ->
         if run is None:
             return f"not in MLflow: it has no run of the sweep; ship it first: {ship}"
         client.log_artifacts(run.run_id, str(folder), REPORT_FOLDER)
+        if expectations:
+            client.set_tag(run.run_id, labels.EXPECTATIONS, expectations)
     except ModuleNotFoundError as error:
         return f"not in MLflow: {error}"
     except Exception as error:  # MLflow raises errors of many types
