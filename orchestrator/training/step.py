@@ -38,6 +38,8 @@ class EagerStep:
         data: the data set.
         config: config of the optimizer, for SAM and gradient clipping; None: neither.
         loss: the loss of the trial.
+        full_batch: whether every batch contains all samples, in the order of the data. On the CPU it is then normalised
+            only once, unless it is augmented.
     """
 
     def __init__(
@@ -47,11 +49,15 @@ class EagerStep:
         data: DataSplits,
         config: Config | None = None,
         loss: Loss = CROSS_ENTROPY,
+        full_batch: bool = False,
     ) -> None:
         self.model, self.optimizer, self.data, self.loss = model, optimizer, data, loss
         self._update = Update(model, optimizer, config)
         self._augmentation: EpochAugmentation | None = None
         self._on_cuda = data.train.targets.is_cuda
+        self._keeps_batch = full_batch and not self._on_cuda
+        self._kept: tuple[Tensor, Tensor, int] | None = None
+        """Inputs and targets of the full batch, and the version counter of the inputs."""
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
         """Sets the augmentation of the following batches."""
@@ -59,10 +65,7 @@ class EagerStep:
 
     def __call__(self, index: Tensor) -> None:
         """Trains on the samples at these positions."""
-        pixels, targets = self.data.train.inputs[index], self.data.train.targets[index]
-        if self._augmentation is not None:
-            pixels = self._augmentation.apply(pixels, index)
-        inputs = self.data.normalise(pixels)
+        inputs, targets = self._batch(index)
 
         def loss() -> Tensor:
             with FirstConvolutions() if self._on_cuda else nullcontext():
@@ -70,3 +73,17 @@ class EagerStep:
             return self.loss.mean(outputs, targets)
 
         self._update(loss)
+
+    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the normalised inputs and the targets of the samples at these positions."""
+        if self._augmentation is None and self._kept is not None:
+            inputs, targets, version = self._kept
+            if inputs._version == version:  # the network has not changed its inputs in place
+                return inputs, targets
+        pixels, targets = self.data.train.inputs[index], self.data.train.targets[index]
+        if self._augmentation is not None:
+            return self.data.normalise(self._augmentation.apply(pixels, index)), targets
+        inputs = self.data.normalise(pixels)
+        if self._keeps_batch:
+            self._kept = inputs, targets, inputs._version
+        return inputs, targets

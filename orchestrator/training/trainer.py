@@ -44,7 +44,8 @@ class Trainer:
         self.steps_per_epoch = config.steps_per_epoch(len(data.train))
         self._model, self._optimizer, self._data, self._config = model, optimizer, data, config
         self._device = data.train.targets.device
-        self._step = step or EagerStep(model, optimizer, data, config.optimizer, build_loss(config.loss, data))
+        loss, full_batch = build_loss(config.loss, data), config.batch_size == "full"
+        self._step = step or EagerStep(model, optimizer, data, config.optimizer, loss, full_batch)
         self._batches: tuple[Tensor, ...] = ()
 
     def train_until(self, last: int) -> None:

@@ -11,6 +11,7 @@ from orchestrator.study.parts.model_config import (
     Activation,
     CnnConfig,
     GruConfig,
+    Init,
     LstmConfig,
     MlpConfig,
     ModuleConfig,
@@ -85,6 +86,7 @@ _feed_forward: dict[str, Any] = {
     "dropout": _share,
     "batch_norm": st.booleans(),
     "activation": st.sampled_from(get_args(Activation)),
+    "init": st.sampled_from(get_args(Init)),
     "init_scale": _positive,
 }
 _attention: dict[str, Any] = {

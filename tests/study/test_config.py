@@ -165,6 +165,7 @@ OTHER: dict[str, Any] = {
     "model.batch_norm": True,
     "model.hidden": (10,),
     "model.activation": "gelu",
+    "model.init": "kaiming_normal",
     "model.init_scale": 0.5,
     "model.depth": 26,
     "model.width": 32,

@@ -53,6 +53,13 @@ def test_losses_are_their_formulas(config: Any, task: Task, targets: Tensor, exp
     assert float(loss.sum(OUTPUTS, targets)) == pytest.approx(6 * float(loss.mean(OUTPUTS, targets)), rel=1e-12)
 
 
+def test_squared_error_of_classes_runs_under_vmap() -> None:
+    """Otherwise the check that a loss is a mean evaluates every sample in a loop, for most of the time of a record."""
+    loss = built("mse", Task.CLASSES)
+    each = torch.func.vmap(loss.mean)(OUTPUTS[:, None], CLASSES[:, None])
+    assert float(each.mean()) == pytest.approx(float(loss.mean(OUTPUTS, CLASSES)), rel=1e-12)
+
+
 def test_squared_error_predicts_a_label_above_one_half() -> None:
     assert built("mse", Task.LABELS).label_threshold == 0.5
     assert built("binary_cross_entropy", Task.LABELS).label_threshold == 0.0

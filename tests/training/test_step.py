@@ -68,3 +68,39 @@ def test_gradients_of_an_earlier_step_are_cleared(data: DataSplits) -> None:
     EagerStep(model, sgd(model), data)(INDEX)
     expected = weights_after_plain_step(data, data.train.inputs[INDEX])
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), expected)
+
+
+class _Shifting(nn.Sequential):
+    """A network that changes its inputs in place."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.add_(1.0))
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, _Shifting])
+@pytest.mark.parametrize("augmentation", [None, AugmentationConfig(flip=True)])
+def test_a_full_batch_is_the_same_in_every_step(
+    data: DataSplits, kind: type[nn.Sequential], augmentation: AugmentationConfig | None
+) -> None:
+    def trained(full_batch: bool) -> Tensor:
+        model = kind(*linear().children())
+        step = EagerStep(model, sgd(model), data, full_batch=full_batch)
+        for epoch in range(1, 4):
+            if augmentation:
+                step.begin_epoch(draw_augmentation(augmentation, len(data.train), 0, epoch, CPU))
+            step(torch.arange(len(data.train)))
+        return nn.utils.parameters_to_vector(model.parameters())
+
+    assert torch.equal(trained(True), trained(False))
+
+
+def test_a_full_batch_is_normalised_once(data: DataSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, normalise = [], DataSplits.normalise
+    monkeypatch.setattr(
+        DataSplits, "normalise", lambda self, pixels: calls.append(len(pixels)) or normalise(self, pixels)
+    )
+    model = linear()
+    step = EagerStep(model, sgd(model), data, full_batch=True)
+    for _ in range(3):
+        step(torch.arange(len(data.train)))
+    assert calls == [len(data.train)]

@@ -8,6 +8,9 @@ from orchestrator.study.parts.fields import Config, PositiveFloat, PositiveInt, 
 from orchestrator.study.parts.user_code_config import OWN_CODE, Scalar, UserCodeConfig, tag
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "softplus"]
+Init = Literal["default", "kaiming_normal"]
+"""Initial weights of linear and convolutional layers: ``default`` is torch's. ``kaiming_normal`` draws weights of variance
+2 / fan-in (He et al., 2015); biases are then 0."""
 
 
 class CnnConfig(Config):
@@ -21,10 +24,9 @@ class CnnConfig(Config):
     dropout: Share = 0.0
     batch_norm: bool = False
     activation: Activation = "relu"
+    init: Init = "default"
     init_scale: PositiveFloat = 1.0
-    """Factor on the initial weights (not the biases) of every linear and convolutional layer, including the last.
-
-    The weights are those of torch's default initialisation."""
+    """Factor on the initial weights (not the biases) of every linear and convolutional layer, including the last."""
 
 
 class MlpConfig(Config):
@@ -35,6 +37,7 @@ class MlpConfig(Config):
     dropout: Share = 0.0
     batch_norm: bool = False
     activation: Activation = "relu"
+    init: Init = "default"
     init_scale: PositiveFloat = 1.0
 
 

@@ -36,7 +36,8 @@ def training_step(model: nn.Module, optimizer: optim.Optimizer, data: DataSplits
 
     Returns an eager step otherwise.
     """
-    eager = EagerStep(model, optimizer, data, config.optimizer, build_loss(config.loss, data))
+    full_batch = config.batch_size == "full"
+    eager = EagerStep(model, optimizer, data, config.optimizer, build_loss(config.loss, data), full_batch)
     on_cuda, wanted = data.train.targets.device.type == "cuda", os.environ.get(CAPTURE_VARIABLE) != "0"
     if not (on_cuda and wanted and is_capturable(config.optimizer)):
         return eager

@@ -3,7 +3,7 @@
 from torch import nn
 
 from orchestrator.study.parts.model_config import CnnConfig
-from orchestrator.training.models.networks.layers import activation, hidden_layer, scale_weights
+from orchestrator.training.models.networks.layers import activation, hidden_layer, initialise
 from orchestrator.training.models.signature import Signature, image_shape
 
 CHANNELS = 32
@@ -29,7 +29,7 @@ class Cnn(nn.Sequential):
             *hidden_layer(HIDDEN, HIDDEN, config),
             nn.Linear(HIDDEN, signature.outputs),
         )
-        scale_weights(self, config.init_scale)
+        initialise(self, config)
 
 
 def _convolution(channels: int, config: CnnConfig) -> list[nn.Module]:

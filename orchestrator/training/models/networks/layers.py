@@ -1,4 +1,4 @@
-"""Activations, hidden layers and the scale of initial weights of `cnn` and `mlp`."""
+"""Activations, hidden layers and initial weights of `cnn` and `mlp`."""
 
 import torch
 from torch import nn
@@ -28,8 +28,16 @@ def hidden_layer(inputs: int, width: int, config: CnnConfig | MlpConfig) -> list
 
 
 @torch.no_grad()
-def scale_weights(model: nn.Module, factor: float) -> None:
-    """Multiplies the weights of every linear and convolutional layer by a factor. All other parameters stay."""
+def initialise(model: nn.Module, config: CnnConfig | MlpConfig) -> None:
+    """Sets the initial weights of linear and convolutional layers, which have torch's default. Other parameters stay.
+
+    With `kaiming_normal` they are drawn from torch's global generator.
+    """
     for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            layer.weight.mul_(factor)
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            continue
+        if config.init == "kaiming_normal":
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None, "all layers have a bias"
+            nn.init.zeros_(layer.bias)
+        layer.weight.mul_(config.init_scale)

@@ -6,7 +6,7 @@ from math import prod
 from torch import nn
 
 from orchestrator.study.parts.model_config import MlpConfig
-from orchestrator.training.models.networks.layers import hidden_layer, scale_weights
+from orchestrator.training.models.networks.layers import hidden_layer, initialise
 from orchestrator.training.models.signature import Signature, check_numeric
 
 
@@ -18,4 +18,4 @@ class Mlp(nn.Sequential):
         sizes = zip((prod(signature.input_shape), *config.hidden[:-1]), config.hidden, strict=True)
         layers = [hidden_layer(inputs, width, config) for inputs, width in sizes]
         super().__init__(nn.Flatten(), *chain.from_iterable(layers), nn.Linear(config.hidden[-1], signature.outputs))
-        scale_weights(self, config.init_scale)
+        initialise(self, config)

@@ -36,6 +36,22 @@ def test_the_scale_multiplies_the_weights_of_linear_and_convolutional_layers_onl
     assert multiplied == {key for key, tensor in plain.items() if tensor.ndim > 1}
 
 
+@both
+def test_kaiming_weights_have_variance_two_over_fan_in_and_biases_are_zero(name: str) -> None:
+    plain = built(IMAGES, name, init="kaiming_normal", batch_norm=True)
+    scaled = built(IMAGES, name, init="kaiming_normal", batch_norm=True, init_scale=0.25)
+    pairs = zip(plain.modules(), scaled.modules(), strict=True)
+    layers = [pair for pair in pairs if isinstance(pair[0], nn.Conv2d | nn.Linear)]
+    for layer, quarter in layers:
+        count = layer.weight.numel()
+        # Four standard errors of the variance of normal draws.
+        assert float(layer.weight.var()) * layer.weight[0].numel() == pytest.approx(2, rel=4 * (2 / count) ** 0.5)
+        assert torch.equal(0.25 * layer.weight, quarter.weight)
+        assert not layer.bias.any()
+    assert len(layers) == {"cnn": 5, "mlp": 3}[name]
+    assert all(float(layer.weight.min()) == 1 for layer in plain if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d))
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
