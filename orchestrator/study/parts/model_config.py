@@ -9,8 +9,7 @@ from orchestrator.study.parts.user_code_config import OWN_CODE, Scalar, UserCode
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "softplus"]
 Init = Literal["default", "kaiming_normal"]
-"""Initial weights of linear and convolutional layers: ``default`` is torch's. ``kaiming_normal`` draws weights of variance
-2 / fan-in (He et al., 2015); biases are then 0."""
+"""Initial weights. ``default``: those of torch. ``kaiming_normal``: normal, of variance 2 / fan-in, with biases 0."""
 
 
 class CnnConfig(Config):
