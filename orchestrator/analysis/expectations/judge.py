@@ -54,12 +54,13 @@ def _judge(frames: Frames, expectation: Expectation) -> tuple[GroupJudgement, ..
 
 
 def _groups(frames: Frames, expectation: Expectation) -> list[_Group]:
-    """The groups of matching trials that differ only in the seed."""
+    """The groups of matching trials: all together, or those that differ only in the seed."""
     members: dict[str, list[TrialConfig]] = {}
     for trial in frames.sweep.trials:
         fields = trial.flat()
         if expectation.matches(fields):
-            key = repr({name: value for name, value in fields.items() if name not in _LENGTH})
+            settings = {name: value for name, value in fields.items() if name not in _LENGTH}
+            key = "" if expectation.together else repr(settings)
             members.setdefault(key, []).append(trial)
     found = []
     for trials in members.values():
@@ -95,7 +96,7 @@ def _judge_group(frames: Frames, expectation: Expectation, group: _Group, groups
         text = f"{diverged} diverged" if diverged else f"{never} never crossed the threshold"
         return _with(group, Outcome.NOT_REPRODUCED, f"Of {counted(len(group.trials), 'trial')}, {text}.", interval)
     if interval is None or interval.trials < expectation.seeds:
-        text = f"{counted(len(values), 'seed')} with a value, at least {expectation.seeds} required. {unused}"
+        text = f"{counted(len(values), 'trial')} with a value, at least {expectation.seeds} required. {unused}"
         return _with(group, Outcome.NOT_ENOUGH_DATA, text.strip(), interval)
     return _judged(group, interval, groups, unused)
 
@@ -137,5 +138,5 @@ def _needed(interval: Interval, low: float, high: float) -> str:
         )
     needed = interval.required_trials(low, high)
     if needed is None:
-        return "More seeds would not decide it soon: the spread is too large for this range."
-    return f"About {needed} seeds would decide it, with the same spread."
+        return "More trials would not decide it soon: the spread is too large for this range."
+    return f"About {needed} trials would decide it, with the same spread."

@@ -81,6 +81,8 @@ def _values(expectation: Expectation, chosen: Sequence[TrialConfig]) -> Iterator
             if reason := next(filter(None, (_no_value(expression, trial) for trial in chosen)), None):
                 yield name, expression.text, reason
                 return
+    if expectation.together and len({expectation.bounds(trial.flat()) for trial in chosen}) > 1:
+        yield "together", True, "needs one accepted range, but it depends on fields that vary; restrict where"
     reversed_bounds = (bounds for trial in chosen if (bounds := expectation.bounds(trial.flat()))[0] > bounds[1])
     for low, high in reversed_bounds:
         yield "at_least", low, f"is above at_most, which is {high:g}; exchange them"

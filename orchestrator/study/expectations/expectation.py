@@ -39,8 +39,10 @@ class Expectation(Config):
     at_least: Number | None = None
     at_most: Number | None = None
     seeds: PositiveInt = 2
-    """Minimum number of trials that differ only in the seed. With 1, a single trial is judged by its value and the
-    error of the measurement; otherwise the spread over the seeds is part of the error."""
+    """Minimum number of trials in a group. With 1, a single trial is judged by its value and the error of the
+    measurement; otherwise the spread over the trials is part of the error."""
+    together: bool = False
+    """Whether all matching trials form one group. Otherwise trials that differ only in the seed form a group."""
     claim: str = ""
     """What was published, in a sentence."""
     source: str = ""

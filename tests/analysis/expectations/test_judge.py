@@ -42,6 +42,13 @@ def test_every_group_of_seeds_is_judged_by_its_own_value() -> None:
     assert first.startswith("reproduced: hessian/lambda_max, median over last third, lr=0.01: 201 (197.6 to 204.4; 3")
 
 
+def test_trials_with_different_settings_can_form_one_group() -> None:
+    found = judged(planted([[199.0, 201.0], [39.0, 41.0]]), at_most=400, together=True)
+    (group,) = found.groups
+    assert group.measured is not None
+    assert (group.label, group.measured.value, group.measured.trials) == ("", pytest.approx(120.0), 4)
+
+
 def test_one_group_outside_its_range_refutes_the_expectation() -> None:
     found = judged(planted([[199.0, 201.0, 203.0], [59.0, 60.0, 61.0]]), value="2 / optimizer.lr", within="10%")
     assert [group.outcome for group in found.groups] == [Outcome.REPRODUCED, Outcome.NOT_REPRODUCED]
@@ -51,7 +58,7 @@ def test_one_group_outside_its_range_refutes_the_expectation() -> None:
 def test_a_wide_spread_decides_nothing_and_says_what_would() -> None:
     found = judged(planted([[170.0, 200.0, 220.0]] * 2), where={"optimizer.lr": 0.01}, value=200, within="10%")
     assert found.outcome is Outcome.NOT_ENOUGH_DATA
-    assert found.groups[0].sentence == "About 9 seeds would decide it, with the same spread."
+    assert found.groups[0].sentence == "About 9 trials would decide it, with the same spread."
 
 
 def test_too_few_seeds_are_not_enough_unless_one_suffices() -> None:
@@ -59,7 +66,7 @@ def test_too_few_seeds_are_not_enough_unless_one_suffices() -> None:
     expected: dict[str, Any] = {"value": "2 / optimizer.lr", "within": "10%"}
     found = judged(single, **expected)
     assert found.outcome is Outcome.NOT_ENOUGH_DATA
-    assert found.groups[0].sentence == "1 seed with a value, at least 2 required."
+    assert found.groups[0].sentence == "1 trial with a value, at least 2 required."
     assert judged(single, **expected, seeds=1).outcome is Outcome.REPRODUCED
 
 

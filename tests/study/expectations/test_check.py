@@ -74,6 +74,10 @@ def test_expectations_change_neither_ids_nor_names(write: Write) -> None:
             "expect.0.at_least = 3.0: is above at_most, which is 2; exchange them",
         ),
         ("{quantity: table1/ood, over: last third, at_most: 1}", "expect.0.quantity = 'table1/ood': is one number for"),
+        (
+            "{quantity: loss/train, together: true, at_most: optimizer.lr}",
+            "expect.0.together = True: needs one accepted range, but it depends on fields that vary; restrict where",
+        ),
         ("{quantity: loss/train}", "expect.0: no accepted values are given"),
         (
             "{quantity: loss/train, at_most: 1, colour: red}",
