@@ -24,7 +24,7 @@ from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.sweeps import orchestration, plan, reproducibility, scaling, volume
-from benchmarks.training_loop import evaluation, gpu, measurement, record, training
+from benchmarks.training_loop import evaluation, gpu, measurement, own_quantity, record, training
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         evaluation,
         measurement,
         record,
+        own_quantity,
         products,
         families,
         lambda_max,

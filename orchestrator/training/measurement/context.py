@@ -1,6 +1,7 @@
 """What a quantity can use when it is measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,13 +29,38 @@ Values = Mapping[str, Value]
 """The values of a quantity, by key."""
 
 
-@dataclass(frozen=True, eq=False)
 class Training:
-    """The training that a measurement interrupts."""
+    """The training that a measurement interrupts.
 
-    config: TrialConfig
-    optimizer: optim.Optimizer
-    data: DataSplits
+    Args:
+        config: config of the trial.
+        optimizer: its optimizer.
+        data: its data.
+    """
+
+    def __init__(self, config: TrialConfig, optimizer: optim.Optimizer, data: DataSplits) -> None:
+        self.config, self.data = config, data
+        self._optimizer = optimizer
+        self._before_use: Callable[[optim.Optimizer], None] | None = None
+
+    @property
+    def optimizer(self) -> optim.Optimizer:
+        """The optimizer, with its state."""
+        call, self._before_use = self._before_use, None
+        if call:
+            call(self._optimizer)
+        return self._optimizer
+
+    @contextmanager
+    def before_use(self, call: Callable[[optim.Optimizer], None], known: Container[object]) -> Iterator[None]:
+        """Within the context, `call` gets the optimizer before anyone uses it: at once if it is among those known."""
+        self._before_use = call
+        if self._optimizer in known:
+            _ = self.optimizer
+        try:
+            yield
+        finally:
+            self._before_use = None
 
 
 @dataclass(frozen=True, eq=False)
