@@ -100,7 +100,8 @@ class Expectation(Config):
     def matches(self, fields: dict[str, Any]) -> bool:
         """Whether the expectation is about a trial with these fields, by dotted name."""
         return all(
-            fields.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in self.where.items()
+            key in fields and fields[key] in (wanted if isinstance(wanted, list) else [wanted])
+            for key, wanted in self.where.items()
         )
 
     def expected(self, fields: dict[str, Any]) -> float | None:

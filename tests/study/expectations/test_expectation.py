@@ -36,6 +36,7 @@ def test_matches_trials_by_their_fields() -> None:
     assert expectation(at_most=1, where={"optimizer.name": "adam", "optimizer.lr": 0.5}).matches(FIELDS)
     assert expectation(at_most=1, where={"optimizer.name": ["sgd", "adam"]}).matches(FIELDS)
     assert not expectation(at_most=1, where={"optimizer.name": "sgd"}).matches(FIELDS)
+    assert not expectation(at_most=1, where={"optimizer.momentum": None}).matches(FIELDS)
     assert not expectation(at_most=1, where={"optimizer.momentum": 0.9}).matches(FIELDS)
 
 
