@@ -60,7 +60,9 @@ class BatchSharpness:
         )
 
 
-def batch_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Batches) -> BatchSharpness:
+def batch_sharpness(
+    model: nn.Module, loss_fn: LossFunction, batches: Batches, *, validate: bool = True
+) -> BatchSharpness:
     """Estimates E_B[g_B'H_B g_B / ||g_B||^2], with gradient g_B and Hessian H_B of the mean loss of a minibatch B.
 
     Stochastic gradient descent settles where this mean, not lambda_max, is 2 / lr (Andreyev and Beneventano, 2024,
@@ -74,6 +76,7 @@ def batch_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Batches) -
         loss_fn: ``loss_fn(outputs, targets)``, a mean over samples.
         batches: the minibatches, a re-iterable of (inputs, targets) pairs. Draw them as in training, at random and of
             equal size; leave out a partial last batch. A single pair is one minibatch.
+        validate: as for `estimators.HessianOperator`.
 
     Returns:
         The mean over minibatches. It is NaN if the gradient of one is zero, since its ratio is undefined.
@@ -88,7 +91,7 @@ def batch_sharpness(model: nn.Module, loss_fn: LossFunction, batches: Batches) -
     >>> round(found.value, 3), [round(sample, 3) for sample in found.samples]
     (9.333, [2.0, 8.0, 18.0])
     """
-    whole = HessianOperator(model, loss_fn, batches)
+    whole = HessianOperator(model, loss_fn, batches, validate=validate)
     samples = tuple(gradient_curvature(op) for op in _by_batch(whole))
     count = len(samples)
     finite = all(map(math.isfinite, samples))

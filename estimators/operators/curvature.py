@@ -40,19 +40,26 @@ class CurvatureOperator(LinearOperator):
         batches: Batches,
         chunk_size: int | None = None,
         memory_budget: int = DEFAULT_MEMORY_BUDGET,
+        validate: bool = True,
     ) -> None:
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}, expected at least 1, or None for a default")
         if not memory_budget >= 0:
             raise ValueError(f"memory_budget is {memory_budget}, expected bytes, at least 0: 0 keeps no graphs")
-        problem = Problem.of(model, loss_fn, batches)
+        problem = Problem.of(model, loss_fn, batches, validate)
         with problem.measuring():
             chunk_size = chunk_size or problem.default_chunk_size()
-            problem.check_first_chunk(chunk_size)
-            if self._needs_second_derivatives:
-                problem.check_second_derivatives()
-            self._check_loss(problem)
+            if validate:
+                self._validate(problem, chunk_size)
         self._set_up(problem, chunk_size, GraphMemory(memory_budget))
+        self._mean_checked = not validate
+
+    def _validate(self, problem: Problem, chunk_size: int) -> None:
+        """Raises ValueError if the matrix cannot be measured."""
+        problem.check_first_chunk(chunk_size)
+        if self._needs_second_derivatives:
+            problem.check_second_derivatives()
+        self._check_loss(problem)
 
     def _set_up(
         self, problem: Problem, chunk_size: int, memory: GraphMemory, parent: "CurvatureOperator | None" = None

@@ -33,6 +33,8 @@ class HessianOperator(CurvatureOperator):
         memory_budget: bytes of graphs that the operator and its subsets may keep between the products of an algorithm.
             Graphs that do not fit are built again for every product. 0 keeps none. The default, 1 GiB, is enough for
             6,000 images in the paper's CNN (0.17 MB each).
+        validate: False skips the checks that evaluate model, loss and data. They take as long as a few products on a
+            thousand samples of a small network. Only if an earlier operator with the same model, loss and data passed.
 
     Raises:
         ValueError: if model, loss or data cannot be measured; the message names the fix.

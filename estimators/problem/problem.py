@@ -50,8 +50,10 @@ class Problem:
     """Whether chunks of images are converted to channels_last. Otherwise they keep the format of the data."""
 
     @classmethod
-    def of(cls, model: nn.Module, loss_fn: LossFunction, batches: Batches) -> "Problem":
+    def of(cls, model: nn.Module, loss_fn: LossFunction, batches: Batches, validate: bool = True) -> "Problem":
         """Validates a model, a mean loss and data, and chooses the memory format.
+
+        Without ``validate``, nothing is evaluated for checks; see `estimators.HessianOperator`.
 
         Raises:
             ValueError: if model or data cannot be measured; the message says how to fix it.
@@ -61,7 +63,8 @@ class Problem:
         with measuring(model, _device(parameters)):
             samples = Samples(batches)
             problem = cls(model, loss_fn, parameters, samples, samples.count)
-            problem._check_samples()
+            if validate:
+                problem._check_samples()
             inputs, targets = problem.first(2)
             channels_last = prefers_channels_last(model, inputs, partial(problem._derivatives, targets=targets))
         return replace(problem, channels_last=channels_last)

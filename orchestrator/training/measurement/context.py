@@ -85,6 +85,8 @@ class Context:
     """Optimizer steps before the record."""
     training: Training | None = None
     """Optimizer, data and config of the trial; None if a model is measured without a trial."""
+    validate: bool = True
+    """Whether operators have to validate the model, because this is its first measurement in this process."""
 
     def stream(self, purpose: str) -> torch.Generator:
         """Returns a random generator for this record and purpose, on the CPU. Draws for one purpose affect no other."""

@@ -29,12 +29,14 @@ class Measurement:
     """Measures the mean training loss on a fixed subset, in eval mode and without weight decay.
 
     A measurement changes neither the model nor any global random generator, so training is bit-identical without it.
+    The first measurement validates model, loss and data. Later ones are of the same network with other weights.
     """
 
     def __init__(
         self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor, loss: Loss = CROSS_ENTROPY
     ) -> None:
         self.config, self.seed, self.inputs, self.targets, self.loss = config, seed, inputs, targets, loss
+        self._validate = True
 
     def chunk_size(self, model: nn.Module) -> int:
         """Returns the number of samples in a chunk. The model must be in eval mode."""
@@ -59,6 +61,7 @@ class Measurement:
             for module, mode in modes:
                 module.training = mode
             _return_memory()
+        self._validate = False
         return replace(
             record.with_values(found.values),
             failures=found.failures,
@@ -78,6 +81,7 @@ class Measurement:
             number=record.number,
             step=record.step or 0,
             training=training,
+            validate=self._validate,
         )
 
     def _measure(self, context: Context) -> "_Found":
@@ -93,7 +97,11 @@ class Measurement:
 
     def _operator(self, model: nn.Module) -> HessianOperator:
         operator = HessianOperator(
-            model, self.loss.mean, (self.inputs, self.targets), memory_budget=_memory_budget(self.inputs.device)
+            model,
+            self.loss.mean,
+            (self.inputs, self.targets),
+            memory_budget=_memory_budget(self.inputs.device),
+            validate=self._validate,
         )
         # Algorithm 1 uses chunks of the same size as Lanczos, which can then reuse its graphs.
         fraction = self.config.lanczos_coarse_fraction

@@ -52,6 +52,28 @@ def test_computing_the_gradient_does_not_change_products(kind: type[CurvatureOpe
 
 
 @every_operator
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_products_without_validation_are_the_same(case: Case, kind: type[CurvatureOperator]) -> None:
+    model = case.model()
+    op, trusted = (kind(model, case.loss_fn, case.batches(), case.chunk_size, validate=flag) for flag in (True, False))
+    vector = random_vector(op)
+    assert torch.equal(op @ vector, trusted @ vector)
+    assert torch.equal(op.gradient(), trusted.gradient())
+
+
+@every_operator
+def test_without_validation_a_wrong_loss_is_not_noticed(kind: type[CurvatureOperator]) -> None:
+    def total(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(outputs, targets, reduction="sum")
+
+    model, batches = smooth().double(), vectors()
+    with pytest.raises(ValueError, match="loss_fn must be a mean over samples"):
+        kind(model, total, batches)
+    op = kind(model, total, batches, validate=False)
+    assert bool((op @ torch.ones(op.size, dtype=op.dtype)).isfinite().all())
+
+
+@every_operator
 def test_the_gradient_under_inference_mode(kind: type[CurvatureOperator]) -> None:
     case = CASES[0]
     op = kind(case.model(), case.loss_fn, case.batches(), case.chunk_size)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from estimators import dense_hessian
 from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.quantities.catalogue import BUILT_IN, estimators_named
+from orchestrator.study.quantities.quantity import is_reproducible
 from orchestrator.study.record import Record
 from orchestrator.training.measurement.measurement import Measurement
 
@@ -90,6 +91,26 @@ def test_record_contains_raw_samples_and_number_of_products(model: nn.Module, da
     assert record.algorithm1_rayleigh_quotients[-1] == record.algorithm1_max_eigenvalue
     assert sum(record.algorithm1_trace_samples) / 10 == pytest.approx(record.algorithm1_trace)
     assert record.lanczos_history[-1] == record.hessian_lambda_max
+
+
+def test_only_the_first_measurement_validates_and_later_ones_give_the_same_numbers(
+    model: nn.Module, data: tuple[Tensor, Tensor]
+) -> None:
+    names = ("lanczos", "top_eigenvalues", "exact_trace", "gauss_newton", "layers", "spectral_density")
+    config = MeasurementConfig(lanczos_coarse_fraction=0.3, estimators=estimators_named(*names))
+    samples: list[int] = []
+    model.register_forward_hook(lambda _, inputs, __: samples.append(len(inputs[0])))
+    measurement = Measurement(config, 0, *data)
+
+    def measured(measurement: Measurement, number: int) -> dict[str, float]:
+        samples.clear()
+        metrics = measurement.complete(replace(RECORD, number=number), model).metrics()
+        return {key: value for key, value in metrics.items() if is_reproducible(key)}
+
+    measured(measurement, 0)
+    later, few = measured(measurement, 2), sum(samples)
+    assert later == measured(Measurement(config, 0, *data), 2)
+    assert few < sum(samples)
 
 
 def test_algorithm1_runs_every_n_epochs(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:

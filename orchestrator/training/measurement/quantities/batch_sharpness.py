@@ -18,7 +18,7 @@ def measure_batch_sharpness(context: Context, settings: BatchSharpnessConfig) ->
         (training.data.normalise(samples.inputs[index]), samples.targets[index])
         for index in order[: count * size].split(size)
     ]
-    found = batch_sharpness(context.model, context.loss.mean, batches)
+    found = batch_sharpness(context.model, context.loss.mean, batches, validate=context.validate)
     return {
         "stability/batch_sharpness": found.value,
         "stability/batch_sharpness_samples": found.samples,

@@ -8,7 +8,9 @@ from orchestrator.training.measurement.context import Context, Values
 def measure_gauss_newton(context: Context, settings: GaussNewtonConfig) -> Values:
     """Returns the eigenvalue with its residual."""
     found = lanczos(
-        GaussNewtonOperator(context.model, context.loss.mean, (context.inputs, context.targets)),
+        GaussNewtonOperator(
+            context.model, context.loss.mean, (context.inputs, context.targets), validate=context.validate
+        ),
         settings.products,
         tolerance=settings.tolerance,
         generator=context.stream("gauss newton start"),
