@@ -69,7 +69,7 @@ def test_the_reference_lists_every_quantity_and_command() -> None:
     quantities = hooks.on_page_markdown((ROOT / "docs/reference/quantities.md").read_text())
     assert all(f"| `{quantity.key}` |" in quantities for quantity in (*SCALARS, *DECLARED))
     assert all(f"| `{name}` | {kind.__doc__} |" in quantities for name, kind in BUILT_IN.items())
-    assert "`probes: 1`, `steps: 24`, `outliers: shared`, `error: null` |" in quantities
+    assert "| `every: 1-2-5`, `probes: 1`, `steps: 24`, `outliers: shared`, `error: null` |" in quantities
     commands = hooks.on_page_markdown((ROOT / "docs/reference/commands.md").read_text())
     for command in ("plan", "run", "trial", "measure", "status", "ship", "export", "report", "check", "doctor"):
         assert f"hessian-dynamics {command}" in commands

@@ -1,19 +1,30 @@
-"""Which quantities to measure rarely."""
+"""The mean record of a trial with every quantity."""
 
-from benchmarks.training_loop.record import BASE, EVERYTHING, affordable
+import pytest
 
-
-def test_the_costliest_quantities_are_measured_rarely_until_the_goal_is_met() -> None:
-    seconds = {"lanczos": 1.0, "exact_trace": 1.0, "spectral_density": 20.0, "layers": 5.0, "stability": 1.0}
-    assert affordable(seconds, base=2.0, goal=3.0) == {"spectral_density": 100, "layers": 10}
-    assert affordable(seconds, base=2.0, goal=10.0) == {"spectral_density": 10}
-    assert affordable(seconds, base=2.0, goal=100.0) == {}
+from benchmarks.training_loop import record
+from benchmarks.training_loop.record import BASE, EVERYTHING, share_of_complete_records
 
 
-def test_the_base_is_always_measured() -> None:
-    assert affordable({"lanczos": 9.0, "exact_trace": 9.0, "layers": 1.0}, base=1.0) == {"layers": 10}
+def test_records_are_complete_at_round_numbers() -> None:
+    assert share_of_complete_records(6) == 4 / 6  # records 0, 1, 2 and 5
+    assert share_of_complete_records(101) == 8 / 101
 
 
 def test_everything_has_one_trace() -> None:
     assert set(BASE) < set(EVERYTHING)
     assert "sampled_trace" not in EVERYTHING
+
+
+def test_a_mean_record_weights_both_kinds() -> None:
+    complete, usual = [{"total": 101.0, "algorithm1": 20.0}], [{"total": 0.0, "algorithm1": 0.0}]
+    found = {label: seconds[0] for label, seconds in record._records(complete, usual).items()}
+    assert found == pytest.approx(
+        {
+            "complete record": 101.0,
+            "usual record": 0.0,
+            "mean record": 8.0,
+            "mean record with `algorithm1_every: 10`": 8.0 - 0.9 * 20 * 8 / 101,
+            "mean record without `algorithm1`": 8.0 - 20 * 8 / 101,
+        }
+    )
