@@ -23,12 +23,15 @@ class KrylovSpace:
     A restricted to the complement of the space. The equation also holds for orthonormal combinations of the basis, so a
     thick restart (Wu and Simon, 2000) can keep a few Ritz vectors only.
 
+    With orthonormal ``deflated`` vectors D [size, q], A stands for its restriction to the complement of D, to which Q
+    and P belong.
+
     Synchronizes with the device once per product. Needs memory for ``capacity`` vectors, one per direction and three
     more.
     """
 
-    def __init__(self, op: SymmetricOperator, capacity: int) -> None:
-        self._op = op
+    def __init__(self, op: SymmetricOperator, capacity: int, deflated: Tensor | None = None) -> None:
+        self._op, self._deflated = op, deflated
         self._rows = torch.empty(capacity, op.size, dtype=op.dtype, device=op.device)
         self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
         self._directions: list[Tensor] = []
@@ -68,6 +71,15 @@ class KrylovSpace:
         """Number of directions that can be added to the basis."""
         return len(self._directions)
 
+    def direction(self, chain: int) -> Tensor:
+        """A column of P, [size], which `expand` adds to the basis."""
+        return self._directions[chain]
+
+    @property
+    def projected(self) -> Tensor:
+        """T [dimension, dimension], float64."""
+        return self._projected[: self.dimension, : self.dimension].clone()
+
     @property
     def coupling(self) -> Tensor:
         """C [directions, dimension], float64."""
@@ -83,21 +95,25 @@ class KrylovSpace:
 
     def ritz(self) -> Ritz:
         """The Ritz pairs of the space."""
-        projected = self._projected[: self.dimension, : self.dimension].clone()
-        spanning = self.dimension == self._op.size
-        return Ritz.of(projected, self._orthonormal_coupling(), torch.finfo(self._op.dtype).eps, full=spanning)
+        return Ritz.of(
+            self.projected, self._orthonormal_coupling(), torch.finfo(self._op.dtype).eps, full=self._spans_all
+        )
 
     def start(self, vector: Tensor) -> None:
         """Adds a start vector [size] of any nonzero length as the last direction. It must not lie in the space."""
-        if self.dimension:
+        if self.dimension or self._deflated is not None:
             vector = self._outside(self._outside(vector / norm(vector)))
         self._add_direction(vector / norm(vector))
 
-    def expand(self, chain: int = -1) -> tuple[float, float]:
+    def expand(self, chain: int = -1, product: Tensor | None = None) -> tuple[float, float]:
         """Adds a direction to the basis, for one product, and replaces it by its successor.
 
         A new start vector must be expanded first. Returns the Rayleigh quotient of the direction and the length of the
         successor before normalisation. A length of rounding noise is returned as 0.0; the direction then ends.
+
+        Args:
+            chain: index of the direction.
+            product: A times the direction, if it is known.
 
         Raises:
             ValueError: if the product contradicts the T of `from_basis`.
@@ -108,7 +124,7 @@ class KrylovSpace:
         self.dimension += 1
         others = [index for index in range(len(self._directions)) if index != chain]
         norms = [self._remove(row, index) for index in others]
-        remainder = self._op.matvec(row)
+        remainder = self._op.matvec(row) if product is None else product
         alpha = dot(row, remainder)
         self._check_matrix(chain, remainder)
         # Two orthogonalisations are enough (Giraud et al., 2005).
@@ -138,10 +154,16 @@ class KrylovSpace:
         self._coupling[:, : len(kept)] = coupling
 
     def _outside(self, vector: Tensor) -> Tensor:
-        """The component orthogonal to the basis."""
-        rows = self._rows[: self.dimension]
-        component: Tensor = vector - rows.T @ coefficients(rows, vector)
-        return component
+        """The component orthogonal to the basis and the deflated vectors."""
+        for rows in (self._rows[: self.dimension], *(() if self._deflated is None else (self._deflated.T,))):
+            if len(rows):
+                vector = vector - rows.T @ coefficients(rows, vector)
+        return vector
+
+    @property
+    def _spans_all(self) -> bool:
+        known = 0 if self._deflated is None else self._deflated.shape[1]
+        return self.dimension + known == self._op.size
 
     def _orthonormal_coupling(self) -> Tensor:
         """C in an orthonormal basis of P."""
@@ -213,7 +235,7 @@ class KrylovSpace:
     def _noise(self) -> float:
         """Couplings up to this value are rounding noise; -1.0 if the space spans everything or is not finite."""
         projected = self._projected[: self.dimension, : self.dimension]
-        if self.dimension == self._op.size or not torch.isfinite(projected).all():
+        if self._spans_all or not torch.isfinite(projected).all():
             return -1.0
         return ROUNDING * torch.finfo(self._op.dtype).eps * float(torch.linalg.eigvalsh(projected).abs().max())
 

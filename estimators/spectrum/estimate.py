@@ -8,7 +8,7 @@ import torch
 
 from estimators.spectrum.curves import Probed
 from estimators.spectrum.known_eigenpairs import KnownEigenpairs
-from estimators.spectrum.krylov import KrylovRun
+from estimators.spectrum.probe_run import ProbeRun
 from estimators.spectrum.quadrature import Quadrature, averaged, gauss
 
 LEVEL = 0.95
@@ -23,7 +23,7 @@ class ProbeRules:
     averaged: Quadrature
 
     @classmethod
-    def of(cls, run: KrylovRun) -> "ProbeRules":
+    def of(cls, run: ProbeRun) -> "ProbeRules":
         """The rules of a run. In an invariant space, the Gauss rule is exact."""
         rule = gauss(run.tridiagonal)
         return cls(rule, rule if run.ended else averaged(run.tridiagonal))

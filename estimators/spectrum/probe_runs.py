@@ -7,7 +7,7 @@ from torch import Tensor
 
 from estimators.operators.protocols import SymmetricOperator, block_product
 from estimators.operators.random_vectors import random_vector
-from estimators.spectrum.krylov import KrylovRun
+from estimators.spectrum.probe_run import ProbeRun
 
 # Bytes of the bases of probes that run together. A probe of 40 float32 vectors of a million parameters takes 160 MB.
 BLOCK_BYTES = 2**29
@@ -19,8 +19,8 @@ def probe_runs(
     steps: int,
     generator: torch.Generator | None,
     deflated: Tensor,
-    enough: Callable[[KrylovRun], bool],
-) -> Iterator[KrylovRun]:
+    enough: Callable[[ProbeRun], bool],
+) -> Iterator[ProbeRun]:
     """Yields one run for each of ``count`` standard normal probes, projected to the complement of ``deflated``.
 
     A run ends after ``steps`` products, if its space is invariant, or as soon as ``enough`` returns True. Runs of one
@@ -29,10 +29,10 @@ def probe_runs(
     width = max(1, BLOCK_BYTES // (min(steps, op.size) * op.size * op.dtype.itemsize))
     for first in range(0, count, width):
         probes = [random_vector(op, generator) for _ in range(min(width, count - first))]
-        yield from _block(op, [KrylovRun(probe, steps, deflated) for probe in probes], enough)
+        yield from _block(op, [ProbeRun(op, probe, steps, deflated) for probe in probes], enough)
 
 
-def _block(op: SymmetricOperator, runs: list[KrylovRun], enough: Callable[[KrylovRun], bool]) -> list[KrylovRun]:
+def _block(op: SymmetricOperator, runs: list[ProbeRun], enough: Callable[[ProbeRun], bool]) -> list[ProbeRun]:
     active = runs
     while active:
         for run, product in zip(active, _products(op, [run.last for run in active]), strict=True):

@@ -16,7 +16,7 @@ from estimators.spectrum.known_eigenpairs import (
     from_top_eigenvalues,
     none_known,
 )
-from estimators.spectrum.krylov import KrylovRun
+from estimators.spectrum.probe_run import ProbeRun
 from estimators.spectrum.probe_runs import probe_runs
 
 # Number of steps between two checks of a run's quadrature error.
@@ -76,10 +76,10 @@ class Sampler:
         # At most twice as many as before, since few probes overestimate the sampling error.
         return max(1, math.ceil(min(needed, 2.0 * probes)) - probes)
 
-    def _runs(self, count: int, known: KnownEigenpairs) -> list[KrylovRun]:
+    def _runs(self, count: int, known: KnownEigenpairs) -> list[ProbeRun]:
         return list(probe_runs(self.op, count, self.steps, self.generator, known.vectors, self._enough))
 
-    def _enough(self, run: KrylovRun) -> bool:
+    def _enough(self, run: ProbeRun) -> bool:
         if self.error is None or run.steps % _CHECK_EVERY:
             return False
         alone = SpectrumEstimate.of(self.op.size, none_known(self.op), [ProbeRules.of(run)])

@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
-from estimators.spectrum.krylov import KrylovRun
-from tests.estimators.cases import seeded, symmetric
+from estimators.spectrum.probe_run import ProbeRun
+from tests.estimators.cases import MatrixOperator, seeded, symmetric
 
 
-def run_on(matrix: torch.Tensor, steps: int, deflated: torch.Tensor) -> KrylovRun:
-    run = KrylovRun(torch.randn(len(matrix), dtype=matrix.dtype, generator=seeded(0)), steps, deflated)
+def run_on(matrix: torch.Tensor, steps: int, deflated: torch.Tensor) -> ProbeRun:
+    run = ProbeRun(
+        MatrixOperator(matrix), torch.randn(len(matrix), dtype=matrix.dtype, generator=seeded(0)), steps, deflated
+    )
     while not run.complete:
         run.extend(matrix @ run.last)
     return run
