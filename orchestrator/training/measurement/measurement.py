@@ -4,7 +4,7 @@ import ctypes
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -30,12 +30,20 @@ class Measurement:
 
     A measurement changes neither the model nor any global random generator, so training is bit-identical without it.
     The first measurement validates model, loss and data. Later ones are of the same network with other weights.
+    ``clock`` returns seconds. Benchmarks on busy machines use CPU time.
     """
 
     def __init__(
-        self, config: MeasurementConfig, seed: int, inputs: Tensor, targets: Tensor, loss: Loss = CROSS_ENTROPY
+        self,
+        config: MeasurementConfig,
+        seed: int,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: Loss = CROSS_ENTROPY,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.seed, self.inputs, self.targets, self.loss = config, seed, inputs, targets, loss
+        self._clock = clock
         self._validate = True
 
     def chunk_size(self, model: nn.Module) -> int:
@@ -52,7 +60,7 @@ class Measurement:
         """
         if record.diverged or record.number % self.config.every:
             return record
-        started = time.perf_counter()
+        started = self._clock()
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
@@ -66,7 +74,7 @@ class Measurement:
             record.with_values(found.values),
             failures=found.failures,
             time_per_quantity=found.seconds,
-            time_measure_seconds=time.perf_counter() - started,
+            time_measure_seconds=self._clock() - started,
         )
 
     def _context(self, record: Record, model: nn.Module, training: Training | None) -> Context:
@@ -85,7 +93,7 @@ class Measurement:
         )
 
     def _measure(self, context: Context) -> "_Found":
-        found, order = _Found(), list(MEASURED)
+        found, order = _Found(self._clock), list(MEASURED)
         due = sorted(self.config.due(context.number), key=lambda settings: order.index(type(settings)))
         keeping = [settings for settings in due if MEASURED[type(settings)].keeps_graphs]
         with context.operator.keeping_graphs() if keeping else nullcontext():
@@ -112,6 +120,7 @@ class Measurement:
 class _Found:
     """What was measured so far."""
 
+    clock: Callable[[], float]
     values: dict[str, Value] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -121,7 +130,7 @@ class _Found:
     def add(self, context: Context, due: Sequence[QuantityConfig]) -> None:
         """Measures quantities. If the user's own function raises, its values are missing and the trial goes on."""
         for settings in due:
-            started = time.perf_counter()
+            started = self.clock()
             try:
                 found = MEASURED[type(settings)].measure(context, settings)
                 if isinstance(settings, OwnQuantityConfig):
@@ -131,7 +140,7 @@ class _Found:
                 if not isinstance(settings, OwnQuantityConfig):
                     raise
                 self.failures[settings.name] = traceback.format_exc()
-            self.seconds[settings.name] = time.perf_counter() - started
+            self.seconds[settings.name] = self.clock() - started
 
     def _check_unique(self, name: str, found: Values) -> None:
         """Raises ValueError if another function of the user returned one of these keys. Columns count as keys."""
