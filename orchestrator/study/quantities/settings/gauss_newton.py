@@ -1,18 +1,20 @@
 """The largest eigenvalue of the Gauss-Newton matrix."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from orchestrator.study.parts.fields import PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
-from orchestrator.study.quantities.quantity_config import QuantityConfig
+from orchestrator.study.quantities.quantity_config import SPARSE, Every, QuantityConfig
 
 
 class GaussNewtonConfig(QuantityConfig):
     """The largest eigenvalue of the generalised Gauss-Newton matrix."""
 
     name: Literal["gauss_newton"]
+    every: Every = SPARSE
     products: PositiveInt = 20
     """Maximum number of products."""
     tolerance: Annotated[float, Field(ge=0)] = 0.001
@@ -33,4 +35,5 @@ class GaussNewtonConfig(QuantityConfig):
             "||Gv - lambda v||, v of unit norm",
         ),
     )
+    first_defaults: ClassVar[Mapping[str, Any]] = {"every": 1}
     cost = "5 to 20 Gauss-Newton products"
