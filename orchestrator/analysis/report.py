@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.expectations import Judgement, judge_expectations
+from orchestrator.analysis.expectations import Judgements, judge_expectations
 from orchestrator.analysis.expectations.judgement import judgement_table
 from orchestrator.analysis.figures.catalogue import BEYOND, PAPER
 from orchestrator.analysis.figures.figure import Figure, standalone, svg
@@ -22,15 +22,22 @@ from orchestrator.study.expectations.expectation import Expectation
 PAGE = "report.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A written report."""
 
     page: Path
     verdicts: tuple[Verdict, ...]
-    judgements: tuple[Judgement, ...]
+    judgements: Judgements
     missing: tuple[str, ...]
     """Names of the figures that could not be drawn."""
+    published: str = ""
+    """Where the report is in the storage, if that is a bucket."""
+
+    def __repr__(self) -> str:
+        """Returns the path of the page and the verdicts."""
+        verdicts = [f"conjecture {each.conjecture}: {each.outcome.value}" for each in self.verdicts]
+        return "\n".join([str(self.page), *verdicts, *([repr(self.judgements)] if self.judgements else [])])
 
 
 def write_report(

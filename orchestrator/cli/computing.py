@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.checks.preflight import ClusterPreflight
+from orchestrator.api import computing
+from orchestrator.api.sweeps import desired, stored_or_loaded
 from orchestrator.cli.options import (
     AcceptCodeOption,
     AddressOption,
@@ -16,24 +17,14 @@ from orchestrator.cli.options import (
     StorageOption,
     SweepArgument,
     TrackingOption,
-    overridden,
-    stored_or_loaded,
 )
 from orchestrator.cli.terminal import app, console, interruptible, say
-from orchestrator.scheduling.driver import run_sweep
-from orchestrator.scheduling.forecast.estimate import own_code
-from orchestrator.scheduling.forecast.show import damage, failures, forecast, missing, split, table
-from orchestrator.scheduling.forecast.time_spent import spending
-from orchestrator.scheduling.inputs import compare_inputs
-from orchestrator.scheduling.options import RunOptions
+from orchestrator.scheduling.forecast.show import table
 from orchestrator.scheduling.placement import on_this_machine
 from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasuring.change import read_change, with_resources
-from orchestrator.scheduling.remeasuring.status import shortcomings
-from orchestrator.scheduling.remeasuring.sweep import remeasure_sweep
-from orchestrator.scheduling.stopping import read_budget
 from orchestrator.store.ownership.claims import Owner
 from orchestrator.store.storage import Storage
+from orchestrator.study.overrides import parse_overrides
 
 
 @app.command()
@@ -50,15 +41,9 @@ def plan(
     downloaded. If the time cannot be estimated, the reason is shown and the exit code is still 0.
     """
     store = Storage(storage)
-    current = reconcile(overridden(sweep, override, store), store)
+    current = reconcile(desired(sweep, override, store), store)
     console.print(table(current), crop=False)
-    for line in (current.summary, *damage(current), *own_code(current)):
-        say(line)
-    with console.status("comparing data and code with those of stored trials"):
-        compared = compare_inputs(current, store, decode=True)
-    for line in compared.lines:
-        say(line)
-    for line in forecast(current, engine, max_concurrent, console.status):
+    for line in computing.plan_lines(current, store, engine, max_concurrent, console.status):
         say(line)
 
 
@@ -89,30 +74,20 @@ def run(
     Exit codes: 0 if all trials are done, 1 if some are missing, 2 if the run could not start, 130 if it was stopped at
     once.
     """
-    from orchestrator.tracking.address import absolute_uri
-    from orchestrator.tracking.background import BackgroundShipper
-
-    store = Storage(storage)
-    desired = overridden(sweep, override, store)
-    seconds = read_budget(budget)
-    shipper = BackgroundShipper(store, desired.name, absolute_uri(tracking_uri))
-    options = RunOptions(
-        engine,
-        address,
-        max_concurrent,
-        seconds,
-        verify=verify,
-        accept_changed_code=accept_changed_code,
-        preflight=ClusterPreflight(),
-        on_manifest=shipper.start,
-        before_trials=shipper.wait_until_ready,
-    )
-    with interruptible(desired.name):
-        result = run_sweep(desired, store, console, options)
-        found = spending(result, store)
-        for line in (result.summary, *failures(result), *missing(found), *split(found.spent)):
-            say(line)
-        shipper.wait_until_shipped()
+    wanted = desired(sweep, override, Storage(storage))
+    with interruptible(wanted.name):
+        result = computing.run(
+            wanted,
+            storage,
+            tracking_uri=tracking_uri,
+            engine=engine,
+            address=address,
+            max_concurrent=max_concurrent,
+            budget=budget,
+            verify=verify,
+            accept_changed_code=accept_changed_code,
+            console=console,
+        )
     raise typer.Exit(0 if not result.todo else 1)
 
 
@@ -138,14 +113,14 @@ def trial(
     if compare and adopt:
         raise ValueError("--compare and --adopt are both given, expected one: a trial in the storage equals itself")
     store = Storage(storage)
-    desired = overridden(sweep, override, store)
-    config = desired.find(trial_id)
-    resources = on_this_machine(desired.resources)
+    wanted = desired(sweep, override, store)
+    config = wanted.find(trial_id)
+    resources = on_this_machine(wanted.resources)
     stored = store if compare else None
     if adopt:
-        with store.sweep(desired.name).driver_lease as lease:
-            owner = Owner(desired.name, lease.number)
-            options = TrialOptions(resources, keeps=desired.keeps, owner=owner)
+        with store.sweep(wanted.name).driver_lease as lease:
+            owner = Owner(wanted.name, lease.number)
+            options = TrialOptions(resources, keeps=wanted.keeps, owner=owner)
             same = rerun(config, store, options, console, stored)
     else:
         with tempfile.TemporaryDirectory(prefix="hessian-dynamics-trial-") as scratch:
@@ -182,25 +157,19 @@ def measure(
     Checkpoints already measured with these settings are skipped. Ctrl-C stops after the current checkpoints. The exit
     codes are the same as for `run`.
     """
-    from orchestrator.tracking.address import absolute_uri
-    from orchestrator.tracking.background import ship_now
-
-    store, uri = Storage(storage), absolute_uri(tracking_uri)
-    stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
-    stored, settings = with_resources(stored, override or ())
-    change = read_change(settings, stored)
-    options = RunOptions(
-        engine,
-        address,
-        max_concurrent,
-        read_budget(budget),
-        accept_changed_code=accept_changed_code,
-        preflight=ClusterPreflight(),
-    )
+    stored = stored_or_loaded(sweep, Storage(storage))
     with interruptible(stored.name):
-        result = remeasure_sweep(stored, store, console, change, every, options)
-        for line in (result.summary, *shortcomings(result, every)):
-            say(line)
-        if result.measured:
-            ship_now(store, stored.name, uri)
+        result = computing.measure(
+            stored,
+            parse_overrides(override or ()),
+            storage,
+            every=every,
+            tracking_uri=tracking_uri,
+            engine=engine,
+            address=address,
+            max_concurrent=max_concurrent,
+            budget=budget,
+            accept_changed_code=accept_changed_code,
+            console=console,
+        )
     raise typer.Exit(1 if result.failures or result.todo else 0)

@@ -1,33 +1,18 @@
 """Commands that read the storage or check the machine: status, ship, export, report, check, doctor."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from orchestrator.api import reading
+from orchestrator.api.sweeps import stored_or_loaded
 from orchestrator.cli.findings import finding_line
-from orchestrator.cli.options import (
-    AddressOption,
-    Source,
-    SourceOption,
-    StorageOption,
-    SweepArgument,
-    TrackingOption,
-    expectations,
-    stored_or_loaded,
-)
+from orchestrator.cli.options import AddressOption, SourceOption, StorageOption, SweepArgument, TrackingOption
 from orchestrator.cli.terminal import app, console, say
-from orchestrator.counted import counted
-from orchestrator.scheduling.forecast.show import damage, failures, progress, table
-from orchestrator.scheduling.inputs import compare_inputs
-from orchestrator.scheduling.plan import reconcile
-from orchestrator.scheduling.remeasuring.status import remeasured_lines
+from orchestrator.scheduling.forecast.show import table
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
-from orchestrator.study.sweep import load_sweep
-
-if TYPE_CHECKING:
-    from orchestrator.store.frames import Frames
 
 
 @app.command()
@@ -37,20 +22,10 @@ def status(sweep: SweepArgument, storage: StorageOption = "./results") -> None:
     Reads the storage, and compares image folders and your own code with those behind stored trials.
     """
     store = Storage(storage)
-    desired = stored_or_loaded(sweep, store)
-    state = reconcile(desired, store)
-    spent = progress(state, store)
-    if store.suspects().keys() & desired.by_id.keys() - state.damaged.keys():  # found by `progress`
-        state = reconcile(desired, store)
+    state, lines = reading.status_lines(stored_or_loaded(sweep, store), store)
     console.print(table(state), crop=False)
-    changed = compare_inputs(state, store, decode=False).lines
-    for line in (state.summary, *damage(state), *failures(state), *changed, *remeasured_lines(desired, store), *spent):
+    for line in lines:
         say(line)
-    holder = store.sweep(desired.name).driver_lease.holder()
-    say(f"driver: {holder}" if holder else "driver: none running")
-    shipper = store.sweep(desired.name).shipper_status()
-    if shipper:
-        say(f"tracker: {shipper.message or shipper.state}, {counted(shipper.pending_epochs, 'epoch')} to ship")
 
 
 @app.command()
@@ -84,7 +59,7 @@ def export(
     from the storage, except that infinities become NaN. If MLflow lacks some data, the command fails.
     """
     store = Storage(storage)
-    frames = _frames(sweep, store, source, tracking_uri)
+    frames = reading.frames(sweep, storage, from_mlflow=source == "mlflow", tracking_uri=tracking_uri)
     name = frames.sweep.name
     if frames.epochs.empty:
         where, first = ("storage", "run") if source == "store" else ("tracker", "ship")
@@ -119,27 +94,22 @@ def report(
     Each figure is also written as SVG, with its numbers as CSV. All files are uploaded to MLflow as artifacts of the
     sweep's run.
     """
-    from orchestrator.analysis.expectations.describe import lines
     from orchestrator.analysis.expectations.judgement import summary
-    from orchestrator.analysis.report import write_report
     from orchestrator.tracking.runs.sweep_run import log_report
 
     store = Storage(storage)
-    frames = _frames(sweep, store, source, tracking_uri)
-    name = frames.sweep.name
+    frames = reading.frames(sweep, storage, from_mlflow=source == "mlflow", tracking_uri=tracking_uri)
     with console.status("writing the report"):
-        expect = expectations(sweep, frames.sweep)
-        written = write_report(frames, store.sweep(name).folder / "report", by, expect)
-        published = store.sweep(name).publish(written.page.parent)
+        written = reading.written_report(sweep, store, frames, by)
     for verdict in written.verdicts:
         say(f"conjecture {verdict.conjecture}: {verdict.outcome.value}. {verdict.sentence}")
-    for line in lines(written.judgements):
-        say(line)
+    if written.judgements:
+        say(repr(written.judgements))
     if written.missing:
         say(f"figures not drawn (the page explains why): {', '.join(written.missing)}")
-    say(log_report(store, name, tracking_uri, written.page.parent, summary(written.judgements)))
-    if isinstance(store.root, S3Location):
-        say(f"in the storage: {published}")
+    say(log_report(store, frames.sweep.name, tracking_uri, written.page.parent, summary(written.judgements)))
+    if written.published:
+        say(f"in the storage: {written.published}")
     say(str(written.page))
 
 
@@ -155,21 +125,14 @@ def check(
     An expectation is reproduced if the 90% interval of the mean over seeds lies in the accepted range. The exit code
     is 0 if all are reproduced, 1 if any is not, and 3 if some lack data and none is contradicted.
     """
-    from orchestrator.analysis.expectations import Outcome, judge_expectations
-    from orchestrator.analysis.expectations.describe import lines
-    from orchestrator.analysis.expectations.judgement import summary
+    from orchestrator.analysis.expectations import Outcome
 
-    frames = _frames(sweep, Storage(storage), source, tracking_uri)
-    judgements = judge_expectations(frames, expectations(sweep, frames.sweep))
-    if not judgements:
-        raise ValueError(
-            f"sweep {frames.sweep.name!r} states no expectations; add expect: to its file (docs/how-to/expectations.md)"
-        )
-    for line in lines(judgements):
-        say(line)
-    say(summary(judgements))
-    found = {judgement.outcome for judgement in judgements}
-    raise typer.Exit(1 if Outcome.NOT_REPRODUCED in found else 3 if Outcome.NOT_ENOUGH_DATA in found else 0)
+    found = reading.frames(sweep, storage, from_mlflow=source == "mlflow", tracking_uri=tracking_uri)
+    judgements = reading.judged(sweep, found)
+    say(repr(judgements))
+    if Outcome.NOT_REPRODUCED in judgements.outcomes:
+        raise typer.Exit(1)
+    raise typer.Exit(3 if Outcome.NOT_ENOUGH_DATA in judgements.outcomes else 0)
 
 
 @app.command()
@@ -203,14 +166,3 @@ def doctor(
             found.append(finding)
     say(summary(found))
     raise typer.Exit(1 if any(finding.severity is Severity.PROBLEM for finding in found) else 0)
-
-
-def _frames(sweep: str, store: Storage, source: Source, tracking_uri: str) -> "Frames":
-    if source == "mlflow":
-        from orchestrator.tracking.read_back import frames_from_mlflow
-
-        name = sweep if "/" not in sweep and not sweep.endswith((".yaml", ".yml")) else load_sweep(sweep).name
-        return frames_from_mlflow(name, tracking_uri)
-    from orchestrator.store.frames import read_frames
-
-    return read_frames(store, stored_or_loaded(sweep, store).name)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.api.console import ConsoleHandler
+from orchestrator.api.console import say as api_say
 from orchestrator.scheduling.stopping import handling, interrupt
 
 LOG_VARIABLE = "HESSIAN_DYNAMICS_LOG"
@@ -28,20 +30,7 @@ console = Console()
 
 def say(line: str) -> None:
     """Prints a line to standard output without wrapping or markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-class ConsoleHandler(logging.Handler):
-    """Prints log messages. WARNING and higher levels go to standard error."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._errors = Console(stderr=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Prints a message without wrapping or markup."""
-        to = console if record.levelno < logging.WARNING else self._errors
-        to.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
+    api_say(console, line)
 
 
 @app.callback()
@@ -56,7 +45,7 @@ def configure_logging(
         raise ValueError(f"{LOG_VARIABLE}={os.environ[LOG_VARIABLE]!r}: expected one of {', '.join(_LEVELS)}")
     log = logging.getLogger("orchestrator")
     log.setLevel(level)
-    log.handlers = [ConsoleHandler()]
+    log.handlers = [ConsoleHandler(console, Console(stderr=True))]
 
 
 @contextlib.contextmanager

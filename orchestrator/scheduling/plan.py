@@ -10,12 +10,16 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The status of every trial of a sweep, in the order of the sweep file."""
 
     sweep: Sweep
     statuses: dict[str, TrialStatus]
+
+    def __repr__(self) -> str:
+        """Returns the summary."""
+        return self.summary
 
     @property
     def todo(self) -> list[str]:

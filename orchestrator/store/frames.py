@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.counted import counted
 from orchestrator.store.errors import DamagedError
 from orchestrator.store.files import strict_json
 from orchestrator.store.gallery import Gallery
@@ -47,7 +48,7 @@ NAMES = "_names"
 Sample = tuple[float, ...] | tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frames:
     """The tables of a sweep. NaN means not measured; missing values are never imputed."""
 
@@ -67,6 +68,11 @@ class Frames:
     ``<column>_names`` contains them."""
     gallery: Gallery | None = None
     """Images of the data; None if the tables were read from a tracker."""
+
+    def __repr__(self) -> str:
+        """Returns the name of the sweep and the sizes of the tables."""
+        trials, records = counted(len(self.trials), "trial"), counted(len(self.epochs), "record")
+        return f"frames of sweep {self.sweep.name}: {trials}, {records}, {counted(self.points, 'value')}"
 
     @property
     def points(self) -> int:

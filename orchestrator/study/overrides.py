@@ -1,7 +1,7 @@
 """The option ``--set``, which overrides values of a sweep file."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep_file_error import models_in
-from orchestrator.study.yaml_file import parse_value
+from orchestrator.study.yaml_file import parse_value, value_text
 
 _NOT_NAMING = ("resources", "keep_checkpoints", "description", "expect")
 """Top-level keys of a sweep file that change neither its trials nor its name."""
@@ -32,6 +32,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--set {given!r}: {key} is set twice; keep one of the values")
         parsed[key] = parse_value(text)
     return parsed
+
+
+def override_texts(overrides: Mapping[str, Any]) -> list[str]:
+    """Returns overrides given by dotted key as strings ``key=value``."""
+    return [f"{key}={value_text(value)}" for key, value in overrides.items()]
 
 
 def override(content: dict[str, Any], key: str, value: Any) -> None:

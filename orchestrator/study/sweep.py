@@ -3,19 +3,20 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from orchestrator.counted import counted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expansion import expand
 from orchestrator.study.expectations.check import expectation_issues
 from orchestrator.study.expectations.expectation import Expectation
-from orchestrator.study.overrides import overridden_name, override, parse_overrides
+from orchestrator.study.overrides import overridden_name, override, override_texts, parse_overrides
 from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.sample import SampleConfig
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
@@ -23,6 +24,10 @@ from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
 """The folder with named sweeps. The one in the working directory is searched first, then the installed one."""
+
+
+_MOST_SHOWN = 20
+"""Maximum number of trials in the text of a sweep."""
 
 
 class Resources(Config):
@@ -77,7 +82,7 @@ class SweepFile(Config):
         return keep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A named list of distinct trials."""
 
@@ -89,6 +94,13 @@ class Sweep:
     """``all``, ``every K`` (records), or ``last`` (only those needed to resume). Trial ids do not depend on it."""
     expect: tuple[Expectation, ...] = ()
     """What the results are judged by. Trial ids do not depend on it."""
+
+    def __repr__(self) -> str:
+        """Returns a table of the trials: ``sweep quickstart: 12 trials``, then one line per trial."""
+        lines = [f"sweep {self.name}: {counted(len(self.trials), 'trial')}"]
+        lines += [f"  {trial_id}  {self.label(trial)}" for trial_id, trial in list(self.by_id.items())[:_MOST_SHOWN]]
+        rest = len(self.trials) - _MOST_SHOWN
+        return "\n".join([*lines, f"  ... and {rest} more"] if rest > 0 else lines)
 
     def keeps(self, number: int) -> bool:
         """Whether the checkpoint of a record is kept after later records are committed."""
@@ -159,14 +171,19 @@ def _section(key: str) -> str:
     return key.rpartition(".")[0]
 
 
-def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str], bool] = lambda name: False) -> Sweep:
+def load_sweep(
+    source: str,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    stored: Callable[[str], bool] = lambda name: False,
+) -> Sweep:
     """Loads a sweep from a file.
 
     Args:
         source: a path, or the name of a file in ``sweeps/``.
-        overrides: strings ``key=value`` with a dotted key. Each replaces the value of the key in ``trial:``. If
-            ``grid:`` varies the key, the value or list of values also replaces those in ``grid:``. Overrides of trials
-            define a separate sweep named ``<name>-<digest of the overrides>``; their order does not matter.
+        overrides: strings ``key=value`` with a dotted key, or a mapping. Each replaces the value of the key in
+            ``trial:``. If ``grid:`` varies the key, the value or list of values also replaces those in ``grid:``.
+            Overrides of trials define a separate sweep named ``<name>-<digest of the overrides>``; their order does not
+            matter.
         stored: returns whether the storage holds a sweep of this name; see `overridden_name`.
 
     Raises:
@@ -179,8 +196,33 @@ def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str
         raise SweepFileError(path, [ConfigIssue("", content, "must be a mapping with the keys name, trial and grid")])
     content.setdefault("name", path.stem)
     issues = _shared_name(path, content["name"])
+    overrides = override_texts(overrides) if isinstance(overrides, Mapping) else overrides
     for key, value in sorted(parse_overrides(overrides).items()):
         override(content, key, value)
+    sweep = _sweep_of(content, path, issues)
+    return replace(sweep, name=overridden_name(sweep.name, overrides, stored))
+
+
+def define_sweep(name: str, *, trial: Mapping[str, Any], grid: Any = None, **more: Any) -> Sweep:
+    """Defines a sweep without a file. It is validated like a file and has the same trial ids.
+
+    Args:
+        name: the name of the sweep in the storage and in MLflow.
+        trial: the settings that every trial starts from.
+        grid: lists of values by dotted key, or a list of such mappings; None for a single trial.
+        more: other keys of sweep files: ``description``, ``sample``, ``resources``, ``keep_checkpoints``, ``expect``.
+
+    Raises:
+        SweepFileError: the content is invalid; the message lists every issue.
+    """
+    content: dict[str, Any] = {"name": name, "trial": dict(trial), **more}
+    if grid is not None:
+        content["grid"] = grid
+    return _sweep_of(content, f"sweep {name!r}", [])
+
+
+def _sweep_of(content: dict[str, Any], source: Path | str, issues: list[ConfigIssue]) -> Sweep:
+    """Validates the content of a sweep file. `issues` were found before."""
     file = SweepFile(name="invalid", trial={})
     try:
         file = SweepFile.model_validate(content)
@@ -189,9 +231,8 @@ def load_sweep(source: str, overrides: Sequence[str] = (), stored: Callable[[str
     trials, more = expand(content)
     issues += more or expectation_issues(file.expect, trials)
     if issues:
-        raise SweepFileError(path, issues)
-    name = overridden_name(file.name, overrides, stored)
-    return Sweep(name, file.description, trials, file.resources, file.keep_checkpoints, file.expect)
+        raise SweepFileError(source, issues)
+    return Sweep(file.name, file.description, trials, file.resources, file.keep_checkpoints, file.expect)
 
 
 def sweep_file(source: str) -> Path | None:

@@ -47,7 +47,7 @@ class ConfigIssue:
 class SweepFileError(ValueError):
     """A sweep file is invalid; the message lists every issue."""
 
-    def __init__(self, source: Path, issues: Sequence[ConfigIssue]) -> None:
+    def __init__(self, source: Path | str, issues: Sequence[ConfigIssue]) -> None:
         self.issues = tuple(dict.fromkeys(issues))
         head = f"{source}: {counted(len(self.issues), 'problem')}, nothing was started"
         super().__init__("\n  ".join([head, *map(str, self.issues)]))

@@ -1,5 +1,6 @@
 """A strict YAML loader that reads 1e-3 as a number and rejects duplicate keys, octal numbers and base 60."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def parse_value(text: str) -> Any:
         return _load(text)
     except (yaml.YAMLError, RecursionError):
         return text
+
+
+def value_text(value: Any) -> str:
+    """Returns the text that `parse_value` parses into a value. Other types than those of JSON become text."""
+    if isinstance(value, str) and parse_value(value) == value:
+        return value
+    return json.dumps(value, separators=(",", ": "), default=str)
 
 
 def _load(text: str) -> Any:

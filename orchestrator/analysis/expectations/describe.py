@@ -5,8 +5,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.expectations.interval import Interval
-from orchestrator.analysis.expectations.judgement import GroupJudgement, Judgement
+from orchestrator.analysis.expectations.judgement import GroupJudgement, Judgement, Outcome, summary
 from orchestrator.counted import counted
+
+
+class Judgements(tuple[Judgement, ...]):
+    """The judgements of the expectations of a sweep, in the order of its file."""
+
+    def __repr__(self) -> str:
+        """Returns one line per expectation and group, and the number of expectations by outcome."""
+        return "\n".join([*lines(self), summary(self)])
+
+    @property
+    def outcomes(self) -> set[Outcome]:
+        """The outcomes that occur."""
+        return {judgement.outcome for judgement in self}
 
 
 @dataclass(frozen=True)

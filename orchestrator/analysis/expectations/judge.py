@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from orchestrator.analysis.expectations.derived import of_sweep, with_derived
+from orchestrator.analysis.expectations.describe import Judgements
 from orchestrator.analysis.expectations.interval import Interval, interval_of
 from orchestrator.analysis.expectations.judgement import GroupJudgement, Judgement, Outcome
 from orchestrator.analysis.expectations.measured import measured
@@ -29,13 +30,13 @@ class _Group:
     expected: float | None
 
 
-def judge_expectations(frames: Frames, expectations: Sequence[Expectation] | None = None) -> tuple[Judgement, ...]:
+def judge_expectations(frames: Frames, expectations: Sequence[Expectation] | None = None) -> Judgements:
     """Judges expectations, by default those of the sweep as it was last run."""
     chosen = frames.sweep.expect if expectations is None else expectations
     if not chosen:
-        return ()
+        return Judgements()
     complete = with_derived(frames)
-    return tuple(Judgement(expectation, _judge(complete, expectation)) for expectation in chosen)
+    return Judgements(Judgement(expectation, _judge(complete, expectation)) for expectation in chosen)
 
 
 def _judge(frames: Frames, expectation: Expectation) -> tuple[GroupJudgement, ...]:

@@ -24,17 +24,22 @@ MOST_FRAMED = 1000
 def table(plan: Plan) -> "Table | PlainTable":
     """Returns a table with the id, label, state and epochs of each trial."""
     title = f"{plan.sweep.name}: {counted(len(plan.statuses), 'trial')}"
-    header = ("trial", "what", "state", plan.sweep.unit)
-    rows = [
-        (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
-        for key, status in plan.statuses.items()
-    ]
+    header, *rows = trial_rows(plan)
     if len(rows) > MOST_FRAMED:
         return PlainTable(title, [header, *rows])
     shown = Table(*header, title=title, title_justify="left")
     for row in rows:
         shown.add_row(*row)
     return shown
+
+
+def trial_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """Returns the header of the table of trials, and its rows."""
+    rows = [
+        (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
+        for key, status in plan.statuses.items()
+    ]
+    return [("trial", "what", "state", plan.sweep.unit), *rows]
 
 
 MOST_QUANTITIES = 5

@@ -1,0 +1,1 @@
+"""What the commands do, from a script or a notebook. The public names are in `orchestrator`."""
