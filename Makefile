@@ -48,11 +48,12 @@ test-cluster: $(CLUSTERED)  ## runs and breaks the services of docker/compose.ya
 cluster-secrets:  ## creates the secrets of docker/compose.yaml that are missing
 	@docker/secrets.sh
 
-check: $(DEVELOP)  ## ruff, mypy and import-linter
+check: $(DEVELOP)  ## ruff, mypy and import-linter; checks the sweep files against their schema
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --schemafile sweeps/schema.json sweeps/*.yaml
 
 docs: $(DOCUMENTED)  ## builds the documentation strictly into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

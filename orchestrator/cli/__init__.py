@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.cli import computing, reading  # noqa: F401 (importing them registers their commands)
+from orchestrator.cli import computing, reading, writing  # noqa: F401 (importing them registers their commands)
 from orchestrator.cli.terminal import app
 from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.claims import SupersededError

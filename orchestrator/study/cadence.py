@@ -2,9 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Self
-
-_RECORD_EVERY = re.compile(r"([1-9][0-9]*) (epoch|step)s?")
+from typing import ClassVar, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -14,6 +12,9 @@ class RecordEvery:
     count: int
     unit: Literal["epoch", "step"]
 
+    PATTERN: ClassVar[str] = "([1-9][0-9]*) (epoch|step)s?"
+    """The regular expression of the text in sweep files."""
+
     @classmethod
     def parse(cls, text: object) -> Self:
         """Parses the text of a sweep file.
@@ -21,7 +22,7 @@ class RecordEvery:
         Raises:
             ValueError: it is not a number of epochs or steps.
         """
-        found = _RECORD_EVERY.fullmatch(text) if isinstance(text, str) else None
+        found = re.fullmatch(cls.PATTERN, text) if isinstance(text, str) else None
         if not found:
             raise ValueError("must be a number of epochs or steps, for example 1 epoch, 5 epochs or 50 steps")
         return cls(int(found[1]), "epoch" if found[2] == "epoch" else "step")

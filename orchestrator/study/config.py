@@ -86,18 +86,22 @@ class TrialConfig(Config):
     """Everything that determines the results of a trial. Two equal configs are one trial."""
 
     model: Model = CnnConfig(name="cnn")
+    """The network: built in, or your own class as ``package.module:name``."""
     data: Data
+    """The data set: built in, or your own function as ``package.module:name``."""
     loss: Loss = CrossEntropyConfig(name="cross_entropy")
+    """The loss: built in, or your own function as ``package.module:name``."""
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: Optimizer
+    """The optimizer: built in, or a class as ``torch.optim:NAdam``."""
     schedule: Schedule = ConstantSchedule(name="constant")
-    batch_size: int | Literal["full"] = 64
+    batch_size: Annotated[int | Literal["full"], Field(json_schema_extra={"minimum": 1})] = 64
     """``full``: all training images in one batch, in the fixed order of the data."""
     steps: Annotated[int | None, Field(ge=1, json_schema_extra=NOT_IDENTITY)] = None
     """Length of the trial in optimizer steps; None if it is given by `epochs`."""
     epochs: Annotated[int | None, Field(ge=1, json_schema_extra=NOT_IDENTITY, validate_default=True)] = None
     """Length of the trial in epochs; None if it is given by `steps`."""
-    record_every: str = "1 epoch"
+    record_every: Annotated[str, Field(json_schema_extra={"pattern": f"^{RecordEvery.PATTERN}$"})] = "1 epoch"
     """Distance between two records: ``5 epochs`` if the trial lasts epochs, ``50 steps`` if it lasts steps."""
     evaluate_every: PositiveInt = 1
     """Validation, test and shifted samples are evaluated in records whose number is a multiple of this."""

@@ -24,6 +24,7 @@ from orchestrator.study.yaml_file import read_yaml
 
 SWEEPS = "sweeps"
 """The folder with named sweeps. The one in the working directory is searched first, then the installed one."""
+_KEEP = r"all|last|every [1-9][0-9]*"
 
 
 _MOST_SHOWN = 20
@@ -34,7 +35,7 @@ class Resources(Config):
     """The resources of one trial. They are not part of the trial id."""
 
     cpu: PositiveInt = 1
-    gpu: float | Literal["auto"] = 0.0
+    gpu: Annotated[float | Literal["auto"], Field(json_schema_extra={"minimum": 0})] = 0.0
     """GPUs per trial; a fraction shares a GPU. ``auto``: 1 / ``trials_per_gpu`` if the driver finds any GPU, otherwise
     none (`placement`)."""
     trials_per_gpu: PositiveInt = 8
@@ -67,17 +68,20 @@ class SweepFile(Config):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     description: str = ""
     trial: dict[Any, Any]
+    """The settings that every trial starts from; `expand` validates each trial with its own values."""
     grid: Any = None
     """Lists of values by dotted key, or a list of such mappings; validated by `expand`."""
     sample: SampleConfig | None = None
     resources: Resources = Resources()
-    keep_checkpoints: str = "last"
+    keep_checkpoints: Annotated[str, Field(json_schema_extra={"pattern": f"^({_KEEP})$"})] = "last"
+    """The checkpoints that are kept: ``all``, ``every K`` (records), or ``last`` (only those needed to resume)."""
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = ()
+    """What the results should be. The report and the command `check` judge them by it."""
 
     @field_validator("keep_checkpoints")
     @classmethod
     def _all_some_or_last(cls, keep: str) -> str:
-        if not re.fullmatch(r"all|last|every [1-9][0-9]*", keep):
+        if not re.fullmatch(_KEEP, keep):
             raise ValueError("must be all, last, or 'every K' with a number of records, for example every 10")
         return keep
 

@@ -71,7 +71,20 @@ def test_the_reference_lists_every_quantity_and_command() -> None:
     assert all(f"| `{name}` | {kind.__doc__} |" in quantities for name, kind in BUILT_IN.items())
     assert "| `every: 1-2-5`, `probes: 1`, `steps: 24`, `outliers: shared`, `error: null` |" in quantities
     commands = hooks.on_page_markdown((ROOT / "docs/reference/commands.md").read_text())
-    for command in ("plan", "run", "trial", "measure", "status", "ship", "export", "report", "check", "doctor"):
+    for command in (
+        "plan",
+        "run",
+        "trial",
+        "measure",
+        "status",
+        "ship",
+        "export",
+        "report",
+        "check",
+        "doctor",
+        "schema",
+        "init",
+    ):
         assert f"hessian-dynamics {command}" in commands
 
 

@@ -18,7 +18,9 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 class Config(BaseModel):
     """Base class of all configs: immutable, no unknown keys, no implicit conversions, no infinities or NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def counts_for_identity(field: FieldInfo) -> bool:

@@ -1,8 +1,9 @@
 """The value of a recorded quantity at which a trial is complete before its last record."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, model_serializer
+from pydantic import BeforeValidator, GetJsonSchemaHandler, model_serializer
+from pydantic_core import CoreSchema
 
 from orchestrator.study.parts.fields import Config
 
@@ -37,6 +38,18 @@ class StopConfig(Config):
         if value is None:
             return False
         return value <= self.threshold if self.key.startswith("loss/") else value >= self.threshold
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The form in sweep files."""
+        return {
+            "description": cls.__doc__,
+            "type": "object",
+            "properties": {key: {"type": "number"} for key in get_args(_KEYS)},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
 
     @model_serializer
     def _as_in_sweep_files(self) -> dict[str, float]:
