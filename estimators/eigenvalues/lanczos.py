@@ -74,7 +74,7 @@ def lanczos(
 
     - ``error`` is at most half the tolerance. It stays large until the two largest Ritz values have separated;
     - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair at most a tenth of the
-      gap between the two pairs. After a coarse stage: ten times the tolerance, and 0.4 of the gap;
+      gap between the two pairs. After a coarse stage: ten times the tolerance, but at most 1%, and 0.4 of the gap;
     - the tolerance is at least 20 eps of the operator's dtype, 2.4e-6 in float32, because products are rounded.
 
     Lanczos cannot find a top eigenvector that is orthogonal to the start, so a random part is added to a given start.

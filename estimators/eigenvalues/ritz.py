@@ -26,6 +26,9 @@ _SETTLED = 0.1
 # 3% of small networks with a weight penalty counted as converged and were up to 2% off.
 _RESIDUAL_AFTER_COARSE = 10.0
 _SETTLED_AFTER_COARSE = 0.4
+# Maximum relative residual after a coarse stage. With full batches at the edge of stability, eigenvalues cluster within a few
+# percent and the gradient oscillates along those below the largest. A residual of 4% then hid an error of 8%.
+_LARGEST_RESIDUAL_AFTER_COARSE = 0.01
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,12 @@ class Ritz:
         if self.error > _ERROR * tolerance * largest:
             return False
         relative_residual = residual / largest if largest else math.inf
-        bound, settled = (_RESIDUAL_AFTER_COARSE, _SETTLED_AFTER_COARSE) if after_coarse else (_RESIDUAL, _SETTLED)
+        accepted = (
+            min(_RESIDUAL_AFTER_COARSE * tolerance, _LARGEST_RESIDUAL_AFTER_COARSE)
+            if after_coarse
+            else _RESIDUAL * tolerance
+        )
+        settled = _SETTLED_AFTER_COARSE if after_coarse else _SETTLED
         if self.residual(-2) > settled * (self.values[-1] - self.values[-2]):
             return False
-        return relative_residual <= bound * tolerance
+        return relative_residual <= accepted
