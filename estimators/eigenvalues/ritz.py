@@ -26,8 +26,8 @@ _SETTLED = 0.1
 # 3% of small networks with a weight penalty counted as converged and were up to 2% off.
 _RESIDUAL_AFTER_COARSE = 10.0
 _SETTLED_AFTER_COARSE = 0.4
-# Maximum relative residual after a coarse stage. With full batches at the edge of stability, eigenvalues cluster within a
-# few percent and the gradient oscillates along those below the largest. A residual of 4% then hid an error of 8%.
+# Maximum relative residual after a coarse stage. With full batches at the edge of stability, eigenvalues cluster
+# within a few percent and the gradient oscillates along those below the largest. A residual of 4% hid an error of 8%.
 _LARGEST_RESIDUAL_AFTER_COARSE = 0.01
 
 

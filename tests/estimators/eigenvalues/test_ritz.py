@@ -83,6 +83,14 @@ def test_a_stagnating_value_has_not_converged() -> None:
     assert not result.converged
 
 
+@pytest.mark.parametrize(("residual", "converged"), [(0.04, False), (0.009, True)])
+def test_a_residual_above_one_percent_after_a_coarse_stage_has_not_converged(residual: float, converged: bool) -> None:
+    coupling = torch.tensor([[0.001, residual]], dtype=torch.float64)
+    ritz = Ritz.of(torch.diag(torch.tensor([0.5, 1.0], dtype=torch.float64)), coupling, eps=1e-16, full=False)
+    assert ritz.error < 0.5 * 0.01
+    assert ritz.converged(0.01, after_coarse=True) is converged
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_upper_bounds_hold_with_the_largest_eigenvalue_of_the_complement(seed: int) -> None:
     """Two directions couple six basis vectors with the others. Without excess, the bounds are the eigenvalues."""
