@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, quantiles_by_epoch
+from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, epoch_axis, quantiles_by_epoch
 from orchestrator.analysis.quantities import LAMBDA_MAX
 from orchestrator.store.frames import Frames
 from orchestrator.study.parts.optimizer_config import SgdConfig
@@ -65,7 +65,7 @@ def draw_edge(data: pd.DataFrame) -> Canvas:
         panel.fill_between(spread.index, spread[0.25], spread[0.75], color=colour, alpha=0.18, lw=0)
     panel.axhline(1, color=COLOURS[7], lw=1)
     panel.set_ylabel(r"$\lambda_{\max}$ / stability threshold")
-    panel.set_xlabel("epoch")
+    epoch_axis(panel)
     panel.legend()
     return drawn
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
+from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, epoch_axis
 from orchestrator.analysis.groups import group_by
 from orchestrator.analysis.quantities import (
     LAMBDA_MAX,
@@ -81,7 +81,7 @@ def draw_explorers(data: pd.DataFrame) -> Canvas:
         if not len(part):
             panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center")
     for panel in axes[2:]:
-        panel.set_xlabel("epoch")
+        epoch_axis(panel)
     drawn.legend(loc="outside upper center", ncols=min(len(groups), 4))
     return drawn
 

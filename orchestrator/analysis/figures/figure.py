@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.store.frames import Frames
 
@@ -77,6 +78,12 @@ def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> 
     drawn = Canvas(figsize=(width, height * rows))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.flat)
+
+
+def epoch_axis(panel: Axes, fontsize: float | None = None) -> None:
+    """Labels the horizontal axis as epochs, with ticks at whole ones if at least two are visible."""
+    panel.set_xlabel("epoch", fontsize=fontsize)
+    panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def crowded(points: int) -> bool:

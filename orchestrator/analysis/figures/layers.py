@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
+from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, epoch_axis
 from orchestrator.store.frames import NAMES, Frames
 
 TRACES = "trace_per_parameter"
@@ -42,7 +42,7 @@ def draw_layers(data: pd.DataFrame) -> Canvas:
             panel.plot(line.epoch, 100 * line.share, style, color=COLOURS[place % len(COLOURS)], label=parameter)
         panel.set_title(model)
         panel.set_ylabel("share of the trace [%]")
-        panel.set_xlabel("epoch")
+        epoch_axis(panel)
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
     return drawn
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty
+from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, empty, epoch_axis
 from orchestrator.analysis.groups import completed_trials
 from orchestrator.analysis.quantities import TRACE, VALIDATION, axis_label, in_shown_unit
 from orchestrator.analysis.verdicts.stopping import drops_and_peaks
@@ -57,7 +57,7 @@ def draw_stopping(data: pd.DataFrame) -> Canvas:
         if place % 3 == 2 or place == len(trials) - 1:
             other.set_ylabel(axis_label(TRACE), fontsize=7, color=COLOURS[1])
         if place >= len(trials) - 3:
-            panel.set_xlabel("epoch", fontsize=7)
+            epoch_axis(panel, fontsize=7)
     return drawn
 
 

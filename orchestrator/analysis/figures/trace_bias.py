@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, crowded, empty, quantiles_by_epoch
+from orchestrator.analysis.figures.figure import COLOURS, Figure, canvas, crowded, empty, epoch_axis, quantiles_by_epoch
 from orchestrator.analysis.quantities import TRACE, axis_label
 from orchestrator.store.frames import Frames
 
@@ -49,7 +49,7 @@ def draw_bias(data: pd.DataFrame) -> Canvas:
     right.plot(spread.index, spread[0.5], color=COLOURS[1], lw=1.4)
     right.fill_between(spread.index, spread[0.05], spread[0.95], color=COLOURS[1], alpha=0.2, lw=0)
     right.axhline(0, color=COLOURS[7], lw=1)
-    right.set_xlabel("epoch")
+    epoch_axis(right)
     right.set_ylabel("deviation [%]")
     return drawn
 

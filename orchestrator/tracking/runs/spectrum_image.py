@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SIZE = (640, 400)
 BINS = 120
-DECADES = 7
+DECADES = 9
 """Maximum number of decades of the vertical axis."""
 PREVIEW = 256
 """Width of the preview in pixels, as MLflow has it."""

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import canvas
+from orchestrator.analysis.figures.figure import canvas, epoch_axis
 from orchestrator.analysis.figures.quantities.settings import short
 
 EXAMPLES = 6
@@ -19,7 +19,7 @@ _COLUMNS = 3
 
 
 def example_panels(
-    data: pd.DataFrame, label: str, height: float = 2.3
+    data: pd.DataFrame, label: str, height: float = 2.3, horizontal: str = ""
 ) -> tuple[Canvas, Iterator[tuple[Axes, pd.DataFrame]]]:
     """A canvas, and its panels with the rows of their trial.
 
@@ -27,6 +27,7 @@ def example_panels(
         data: rows with the columns `trial_id` and `setting`.
         label: label of the vertical axes.
         height: height of a row of panels in inches.
+        horizontal: label of the horizontal axes; empty: epochs.
     """
     trials = list(dict.fromkeys(data.trial_id))
     columns = min(_COLUMNS, len(trials))
@@ -36,7 +37,10 @@ def example_panels(
     parts = [data[data.trial_id == trial] for trial in trials]
     for place, (panel, part) in enumerate(zip(axes, parts, strict=False)):
         panel.set_title(short(part.setting.iloc[0]), fontsize=8)
-        panel.set_xlabel("epoch")
+        if horizontal:
+            panel.set_xlabel(horizontal)
+        else:
+            epoch_axis(panel)
         if place % columns == 0:
             panel.set_ylabel(label)
     return drawn, zip(axes, parts, strict=False)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import Figure, canvas, crowded, empty
+from orchestrator.analysis.figures.figure import Figure, canvas, crowded, empty, epoch_axis
 from orchestrator.store.frames import Frames
 
 DRAWN = 24
@@ -97,7 +97,7 @@ def _heat_map(panel: Axes, part: pd.DataFrame, column: str, norm: Normalize | No
     panel.set_yticks(range(len(layers)), layers, fontsize=7)
     panel.invert_yaxis()
     panel.grid(visible=False)
-    panel.set_xlabel("epoch")
+    epoch_axis(panel)
     panel.set_ylabel("layer")
     panel.figure.colorbar(mesh, ax=panel, pad=0.02)
 

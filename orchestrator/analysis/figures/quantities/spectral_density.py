@@ -21,8 +21,8 @@ RIDGES = 10
 POINTS = 300
 WIDTH = 0.01
 """Standard deviation of the Gaussian that stands for one node, as a share of the trial's range of eigenvalues."""
-_DECADES = 6.0
-"""Maximum height of a ridge."""
+_DECADES = 9.0
+"""Maximum height of a ridge: that of a network with 10^8 parameters above a tenth of a single eigenvalue."""
 _OVERLAP = 1.6
 _COLUMNS = ["trial_id", "setting", "epoch", "eigenvalue", "density", "one_eigenvalue", "error"]
 _Array = npt.NDArray[np.float64]
@@ -73,10 +73,10 @@ def smoothed(nodes: _Array, weights: _Array, grid: _Array, width: float) -> _Arr
 
 def draw_density(data: pd.DataFrame) -> Canvas:
     """Draws one panel per trial. Its ridges are shifted up with the epoch; their height is the logarithm."""
-    drawn, panels = example_panels(data, "epoch", height=4.0)
+    drawn, panels = example_panels(data, "epoch", height=4.0, horizontal=r"eigenvalue of $H$")
     for panel, part in panels:
         epochs = sorted(part.epoch.unique())
-        floor = max(0.1 * float(part.one_eigenvalue.min()), float(part.density.max()) * 10**-_DECADES)
+        floor = lowest_drawn(part)
         top = np.log10(part.density.max() / floor)
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(epochs)))
         for place, epoch in reversed(list(enumerate(epochs))):
@@ -86,11 +86,15 @@ def draw_density(data: pd.DataFrame) -> Canvas:
             panel.fill_between(line.eigenvalue, place, height, color=colours[place], alpha=0.55, lw=0, **order)
             panel.plot(line.eigenvalue, height, color=INK, lw=0.5, **order)
         panel.set_yticks(range(len(epochs)), [f"{epoch:g}" for epoch in epochs])
-        panel.set_xlabel(r"eigenvalue of $H$")
         panel.grid(visible=False, axis="y")
         panel.text(0.98, 0.99, f"tallest ridge: {top:.1f} decades", transform=panel.transAxes, fontsize=6.5,
                    ha="right", va="top")  # fmt: skip
     return drawn
+
+
+def lowest_drawn(part: pd.DataFrame) -> float:
+    """The density at the bottom of a ridge."""
+    return max(0.1 * float(part.one_eigenvalue.min()), float(part.density.max()) * 10**-_DECADES)
 
 
 def summarise_density(data: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty
+from orchestrator.analysis.figures.figure import COLOURS, STYLES, Figure, canvas, empty, epoch_axis
 from orchestrator.analysis.figures.quantities.settings import (
     evenly_spaced,
     finite_rows,
@@ -54,7 +54,7 @@ def draw_ratio(data: pd.DataFrame) -> Canvas:
         panel.set_ylim(min(0.0, float(data.low.min())), top)
         panel.set_title(optimizer)
         panel.legend(fontsize=6.5)
-        panel.set_xlabel("epoch")
+        epoch_axis(panel)
         if place % columns == 0:
             panel.set_ylabel(axis_label(RATIO))
     return drawn

@@ -9,6 +9,7 @@ from orchestrator.analysis.figures.quantities.spectral_density import (
     RIDGES,
     density_data,
     draw_density,
+    lowest_drawn,
     smoothed,
     summarise_density,
 )
@@ -43,6 +44,15 @@ def test_up_to_ten_records_of_the_first_trial_of_each_setting() -> None:
     assert data.one_eigenvalue.unique() == pytest.approx([0.01 * norm.pdf(0, scale=0.1)])
     assert "error of the records is at most 0.25" in summarise_density(data)
     draw_density(data)
+
+
+@pytest.mark.parametrize("parameters", [10**6, 10**8])
+def test_a_single_eigenvalue_of_a_large_network_is_drawn(parameters: int) -> None:
+    weights = (0.5, 0.5 - 1 / parameters, 1 / parameters)
+    spectrum = {"hessian_spectral_density": (0.0, 0.1, 40.0), "hessian_spectral_density_weights": weights}
+    found = planted.frames(planted.two_rates(1, 1), {"loss_train": np.ones((2, 2))}, samples={0: spectrum})
+    data = density_data(found)
+    assert data.density[data.eigenvalue.sub(40.0).abs() < 0.1].max() > lowest_drawn(data)
 
 
 def test_a_spectrum_of_one_point_has_a_width() -> None:
