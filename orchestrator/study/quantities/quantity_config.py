@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_serializer
+from pydantic import field_validator, model_serializer
 
 from orchestrator.study.parts.fields import Config, PositiveInt
 from orchestrator.study.quantities.quantity import Quantity
@@ -34,6 +34,13 @@ class QuantityConfig(Config):
 
     A trial id leaves out settings with their first default, so it keeps its meaning. A store contains these settings
     even if they have their default; if they are missing, it is older than the change."""
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _number_or_sparse(cls, every: object) -> object:
+        if every != SPARSE and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+            raise ValueError(f"must be an integer of at least 1, or {SPARSE}: records 0, 1, 2, 5, 10, 20, 50, ...")
+        return every
 
     @property
     def settings(self) -> dict[str, Any]:

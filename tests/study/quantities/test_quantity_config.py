@@ -49,8 +49,13 @@ def test_sparse_records_follow_the_series_of_round_numbers() -> None:
     assert {number for number, names in due.items() if "lanczos" in names} == {0, 2, 4, 10, 20}
     assert all("gradient_curvature" in names for names in due.values())
     assert measurement.due(1) == measurement.due(5) == ()
-    with pytest.raises(ValidationError, match="every"):
-        MeasurementConfig.model_validate({"estimators": [{"name": "lanczos", "every": "1-3"}]})
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.0, True, "1-3", None])
+def test_other_intervals_are_rejected_once(every: Any) -> None:
+    with pytest.raises(ValidationError, match="must be an integer of at least 1, or 1-2-5: records 0, 1, 2") as error:
+        MeasurementConfig.model_validate({"estimators": [{"name": "lanczos", "every": every}]})
+    assert error.value.error_count() == 1
 
 
 @pytest.mark.parametrize("name", [name for name, kind in BUILT_IN.items() if kind.first_defaults])
