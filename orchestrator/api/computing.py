@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.api.console import Overview, messages, say
+from orchestrator.api.console import Overview, default_console, messages, say
 from orchestrator.api.sweeps import desired, stored_or_loaded
 from orchestrator.checks.preflight import ClusterPreflight
 from orchestrator.scheduling.driver import run_sweep
@@ -47,7 +47,7 @@ def plan(
     """
     store = Storage(storage)
     current = reconcile(desired(sweep, None, store), store)
-    return Overview(current, tuple(plan_lines(current, store, engine, max_concurrent, Console().status)))
+    return Overview(current, tuple(plan_lines(current, store, engine, max_concurrent, default_console().status)))
 
 
 def plan_lines(
@@ -103,7 +103,7 @@ def run(
     """
     from orchestrator.tracking.background import BackgroundShipper
 
-    store, console = Storage(storage), console or Console()
+    store, console = Storage(storage), console or default_console()
     wanted = desired(sweep, None, store)
     shipper = BackgroundShipper(store, wanted.name, tracker(tracking_uri))
     options = RunOptions(
@@ -161,7 +161,7 @@ def measure(
     """
     from orchestrator.tracking.background import ship_now
 
-    store, console, uri = Storage(storage), console or Console(), tracker(tracking_uri)
+    store, console, uri = Storage(storage), console or default_console(), tracker(tracking_uri)
     stored, _ = store.sweep(stored_or_loaded(sweep, store).name).read_manifest()
     stored, settings = with_resources(stored, override_texts(changes))
     change = read_change(settings, stored)

@@ -14,6 +14,11 @@ from orchestrator.scheduling.forecast.show import table, trial_rows
 from orchestrator.scheduling.plan import Plan
 
 
+def default_console() -> Console:
+    """Returns a console that prints to standard output. Notebooks show plain lines, without rich's widgets."""
+    return Console(force_jupyter=False)
+
+
 def say(console: Console, line: str) -> None:
     """Prints a line without wrapping or markup."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -62,7 +67,7 @@ class Overview:
 
     def __repr__(self) -> str:
         """Returns the table and the lines as text."""
-        text = Console(file=io.StringIO(), width=160)
+        text = Console(file=io.StringIO(), width=160, force_jupyter=False, force_terminal=False, color_system=None)
         text.print(self, soft_wrap=True)
         assert isinstance(text.file, io.StringIO)
         return text.file.getvalue().rstrip()

@@ -1,8 +1,10 @@
 """The progress line. It is computed from the store, so that it is the same for every engine."""
 
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -65,6 +67,10 @@ class Progress:
         return describe(plan, self.pace(plan.missing_epochs), self._tracker())
 
     def _show(self) -> None:
+        if notebook := notebook_line():
+            while not self._stop.wait(REFRESH_SECONDS):
+                notebook(self.line())
+            return
         if not self._console.is_terminal:
             last = ""
             while not self._stop.wait(PLAIN_SECONDS):
@@ -97,6 +103,21 @@ class Progress:
         if status is None or status.state != "unreachable":
             return ""
         return f"tracker unreachable, {status.pending_epochs} epochs wait"
+
+
+def notebook_line() -> Callable[[str], None] | None:
+    """Returns a function that shows a line in the current cell of a notebook and replaces it at the next call.
+
+    None outside notebooks.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import Pretty, display
+
+    handle = display(Pretty(""), display_id=True)
+    return lambda line: handle.update(Pretty(line))
 
 
 def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
