@@ -33,7 +33,7 @@ def test_the_notebook_runs_and_shows_its_results(tmp_path: Path) -> None:
     assert "learning_rates: 4 of 4 trials done" in text
     assert "1 reproduced" in text
     assert "\x1b[" not in text
-    assert "ipywidgets" not in text.replace("TqdmWarning: IProgress not found. Please update jupyter and ipywidgets", "")
+    assert "rich/live.py" not in text
     assert (tmp_path / "results/sweeps/learning_rates/report/report.html").exists()
 
 
