@@ -22,28 +22,28 @@ class KeyDifference:
     """How one quantity differs between two runs. For a vector, the largest difference over its entries."""
 
     key: str
-    first_epoch: int
+    first_record: int
     first_ulps: int | None
-    """The largest difference in `first_epoch`, in units in the last place (ulp).
+    """The largest difference in `first_record`, in units in the last place (ulp).
 
     None if one of the two runs has no finite number there.
     """
     absolute: float
-    """The largest absolute difference over all epochs, in the quantity's unit; NaN if no differing pair is finite."""
+    """The largest absolute difference over all records, in the quantity's unit; NaN if no differing pair is finite."""
     relative: float
-    """The largest difference over all epochs, relative to a nonzero stored value; NaN if there is none."""
+    """The largest difference over all records, relative to a nonzero stored value; NaN if there is none."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The result of comparing a rerun with the stored trial."""
 
-    epochs: tuple[int, ...]
+    records: tuple[int, ...]
     """Numbers of the compared records."""
     numbers: int
     """Number of values compared."""
     keys: tuple[KeyDifference, ...]
-    differing_epochs: int
+    differing_records: int
     reasons: tuple[str, ...]
     """Differences between the conditions of the two runs, such as threads or device, likeliest cause first."""
     unit: str = "epoch"
@@ -56,19 +56,19 @@ class Comparison:
 
     def shown(self) -> Group:
         """Formats the comparison for a terminal of 80 columns."""
-        first, last = self.epochs[0], self.epochs[-1]
+        first, last = self.records[0], self.records[-1]
         if self.same:
             return Group(f"identical: all {self.numbers} numbers of {self.unit}s {first} to {last}, bit for bit")
-        begin = min(each.first_epoch for each in self.keys)
-        count = f"{self.differing_epochs} of {len(self.epochs)} {self.unit}s differ"
+        begin = min(each.first_record for each in self.keys)
+        count = f"{self.differing_records} of {len(self.records)} {self.unit}s differ"
         parts: list[Any] = [f"{count}, the first is {self.unit} {begin}:"]
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("quantity", overflow="fold")
         for title in (f"first {self.unit}", "there, ulp", "largest abs.", "largest rel."):
             table.add_column(title, justify="right")
-        for each in sorted(self.keys, key=lambda each: each.first_epoch):
+        for each in sorted(self.keys, key=lambda each: each.first_record):
             ulps = "-" if each.first_ulps is None else f"{each.first_ulps:,}" if each.first_ulps < 1e9 else "> 1e9"
-            table.add_row(each.key, str(each.first_epoch), ulps, f"{each.absolute:.2g}", f"{each.relative:.2g}")
+            table.add_row(each.key, str(each.first_record), ulps, f"{each.absolute:.2g}", f"{each.relative:.2g}")
         parts.append(table)
         if self.reasons:
             parts.append("differences between the conditions of the runs, the likeliest cause first:")
@@ -92,9 +92,9 @@ def compare(
         files: the files of the two storages, in this order.
         unit: the noun for a record in messages.
     """
-    pairs = {epoch: (again.read(epoch), original.read(epoch)) for epoch in original.epochs()}
-    records = {epoch: (ours.record, theirs.record) for epoch, (ours, theirs) in pairs.items()}
-    differing = {epoch: found for epoch, (a, b) in records.items() if (found := a.differences(b))}
+    pairs = {number: (again.read(number), original.read(number)) for number in original.numbers()}
+    records = {number: (ours.record, theirs.record) for number, (ours, theirs) in pairs.items()}
+    differing = {number: found for number, (a, b) in records.items() if (found := a.differences(b))}
     keys = dict.fromkeys(key for found in differing.values() for key in found)
     last_here, last_there = pairs[max(pairs)]
     conditions = (
@@ -129,7 +129,7 @@ def _count(record: Record) -> int:
 
 
 def _key_difference(key: str, differing: Mapping[int, Mapping[str, tuple[Any, Any]]]) -> KeyDifference:
-    there = {epoch: list(_numbers(*found[key])) for epoch, found in differing.items() if key in found}
+    there = {number: list(_numbers(*found[key])) for number, found in differing.items() if key in found}
     first = min(there)
     every = [pair for pairs in there.values() for pair in pairs]
     far = [ulps(*pair) for pair in there[first]]
@@ -159,10 +159,10 @@ def _numbers(ours: Any, theirs: Any) -> Iterator[tuple[float, float]]:
         yield (math.nan if ours is None else float(ours), math.nan if theirs is None else float(theirs))
 
 
-def _attempt_of(trial: TrialStore, epoch: int) -> Attempt:
-    """Returns the attempt that computed an epoch; the last attempt if that one is not stored."""
+def _attempt_of(trial: TrialStore, number: int) -> Attempt:
+    """Returns the attempt that computed a record; the last attempt if that one is not stored."""
     attempts = {attempt.name: attempt for attempt in trial.attempts()}
-    return attempts.get(trial.read(epoch).attempt) or list(attempts.values())[-1]
+    return attempts.get(trial.read(number).attempt) or list(attempts.values())[-1]
 
 
 def _conditions(attempt: Attempt, data_digest: str) -> dict[str, Any]:

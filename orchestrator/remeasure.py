@@ -36,7 +36,7 @@ class RemeasureOptions:
     """The name under which the results are stored."""
     resources: Resources
     every: int = 1
-    """Only epochs that are multiples of this number are measured."""
+    """Only records whose numbers are multiples of this one are measured."""
     stop_requested: Callable[[], bool] = lambda: False
     """Called before every checkpoint; True ends the remeasurement."""
     command: str | None = None
@@ -46,7 +46,7 @@ class RemeasureOptions:
 
 
 def remeasure(config: TrialConfig, store: TrialStore, options: RemeasureOptions) -> None:
-    """Measures the epochs of a trial that have a checkpoint and no result under the label yet.
+    """Measures the records of a trial that have a checkpoint and no result under the label yet.
 
     An estimator with unchanged settings returns the same bits as in training if the number of threads is the same,
     because its random numbers are seeded by (seed, purpose, epoch).

@@ -17,24 +17,24 @@ from orchestrator.trial import TrialOptions, run_trial
 def rerun(
     config: TrialConfig, target: Storage, options: TrialOptions, console: Console, stored: Storage | None = None
 ) -> bool:
-    """Runs a trial and prints its epochs.
+    """Runs a trial and prints its records.
 
     Args:
         config: the trial.
         target: the storage that receives the results.
         options: resources, owner and kept checkpoints.
-        console: prints each epoch and the comparison.
+        console: prints each record and the comparison.
         stored: the storage to compare with; None: no comparison.
 
     Returns:
         Whether every number is the same, bit for bit; True if nothing was compared.
 
     Raises:
-        ValueError: if `stored` has no epoch of the trial.
+        ValueError: if `stored` has no record of the trial.
     """
     importable_from(str(Path.cwd()))
     again = target.trial(config.trial_id)
-    options = replace(options, on_epoch=lambda record: console.print(line(record)))
+    options = replace(options, on_record=lambda record: console.print(line(record)))
     if stored is None:
         run_trial(config, again, options)
         return True
@@ -60,15 +60,15 @@ def line(record: Record) -> str:
 def _as_stored(
     config: TrialConfig, again: TrialStore, options: TrialOptions, original: TrialStore
 ) -> tuple[TrialConfig, TrialStore, TrialOptions]:
-    """Returns arguments of `run_trial` for a rerun with the same number of epochs and threads as the stored trial.
+    """Returns arguments of `run_trial` for a rerun with the same number of records and threads as the stored trial.
 
     The number of threads affects the order of summation, and thereby rounding. If the learning rate schedule depends on
     `epochs`, a smaller value would define another trial. The run then keeps `epochs` and is stopped early.
     """
-    epochs = original.epochs()
-    if not epochs:
-        raise ValueError(f"trial {config.trial_id} has no stored epochs to compare with; run the sweep first")
-    last, threads = epochs[-1], original.attempts()[-1].environment["threads"]
+    numbers = original.numbers()
+    if not numbers:
+        raise ValueError(f"trial {config.trial_id} has no stored records to compare with; run the sweep first")
+    last, threads = numbers[-1], original.attempts()[-1].environment["threads"]
     options = replace(options, resources=options.resources.model_copy(update={"cpu": threads}))
     if not config.records_need_length:
         return config.until(last), again, options

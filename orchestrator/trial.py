@@ -1,4 +1,4 @@
-"""Runs a trial: computes the epochs that are not stored yet and commits them one by one."""
+"""Runs a trial: computes the records that are not stored yet and commits them one by one."""
 
 import secrets
 import socket
@@ -32,7 +32,7 @@ _RIVAL_POLL_SECONDS = 2.0
 
 
 class ChangedCodeError(ValueError):
-    """The user's own code differs from the code behind the stored epochs of a trial."""
+    """The user's own code differs from the code behind the stored records of a trial."""
 
 
 class MissingGpuError(ValueError):
@@ -48,10 +48,10 @@ class TrialOptions:
     """Called before the first record and after every record; True interrupts the trial."""
     until: int | None = None
     """Number of the record after which the trial is interrupted; None: it is not."""
-    on_epoch: Callable[[Record], None] = lambda record: None
-    """Called with the record of each computed epoch."""
-    keeps: Callable[[int], bool] = lambda epoch: False
-    """Returns whether to keep the checkpoint of an epoch. The last two are always kept."""
+    on_record: Callable[[Record], None] = lambda record: None
+    """Called with each computed record."""
+    keeps: Callable[[int], bool] = lambda number: False
+    """Returns whether to keep the checkpoint of a record. The last two are always kept."""
     owner: Owner = BY_HAND
     """The sweep and driver that train the trial."""
     node: str = ""
@@ -59,19 +59,19 @@ class TrialOptions:
     command: str | None = None
     """The command line stored as provenance; None: that of this process."""
     accept_changed_code: bool = False
-    """Whether to continue the trial even if the user's own code changed since its stored epochs."""
+    """Whether to continue the trial even if the user's own code changed since its stored records."""
 
 
 def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> State:
-    """Computes and commits the epochs that the store does not have.
+    """Computes and commits the records that the store does not have.
 
-    If another sweep or process is training the trial, this waits for it and then continues from its epochs.
+    If another sweep or process is training the trial, this waits for it and then continues from its records.
 
     Returns:
         COMPLETED, DIVERGED or INTERRUPTED. An exception is stored with the attempt and raised again.
 
     Raises:
-        ChangedCodeError: if the user's own code changed since the stored epochs and this is not accepted.
+        ChangedCodeError: if the user's own code changed since the stored records and this is not accepted.
         MissingGpuError: if the trial requests a GPU and torch finds none.
         SupersededError: if another attempt has taken over the trial, or another driver has replaced the owner's. This
             is not a failure, and this process has nothing left to do.
@@ -89,7 +89,7 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
     except SupersededError:
         raise
     except KeyboardInterrupt:
-        store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped within an epoch"))
+        store.write_attempt(replace(attempt, ended=State.INTERRUPTED, reason="stopped between two records"))
         raise
     except Exception:
         store.write_attempt(replace(attempt, ended=State.FAILED, reason=traceback.format_exc()))
@@ -110,7 +110,7 @@ def _begin_attempt(config: TrialConfig, store: TrialStore, options: TrialOptions
     attempt = Attempt(
         name=name,
         started_ms=started_ms,
-        first_epoch=first_missing(store.epochs()),
+        first_record=first_missing(store.numbers()),
         provenance=capture(code, options.command, accepted),
         environment=asdict(describe(device, options.resources.cpu)),
         claim=claim.number,
@@ -130,30 +130,30 @@ class _Training:
     options: TrialOptions
 
     def run(self) -> State:
-        """Trains until no epoch is missing. Starts again from a checkpoint if epochs appear or gaps are filled."""
+        """Trains until no record is missing. Starts again from a checkpoint if records appear or gaps are filled."""
         until, records = self.options.until, self.config.records
-        enough = until is not None and until < records and max(self.store.epochs(), default=-1) >= until
+        enough = until is not None and until < records and max(self.store.numbers(), default=-1) >= until
         while not enough and not self.options.stop_requested():
             if (state := self._train_from_checkpoint()) is not None:
                 return state
         return State.INTERRUPTED
 
     def _train_from_checkpoint(self) -> State | None:
-        """Trains from the newest checkpoint before the first missing epoch.
+        """Trains from the newest checkpoint before the first missing record.
 
         Returns:
             The final state; None if training has to continue from another checkpoint.
         """
-        known = self.store.epochs()
+        known = self.store.numbers()
         refuse_other_data(self.store, known, self.data.digest)
         gaps = set(range(known[-1] if known else 0)).difference(known)
         end_times = self.store.damaged_timestamps()
         checkpoint = self.store.latest_checkpoint(below=min(gaps, default=None))
-        record = self.store.read(checkpoint.epoch).record if checkpoint else None
+        record = self.store.read(checkpoint.number).record if checkpoint else None
         if record and (record.diverged or self.config.ends_at(record)):
             return _final(record)
-        with BackgroundCommits(self._commit, set(known), self.options.on_epoch) as commits:
-            for trained in self._epochs_after(checkpoint):
+        with BackgroundCommits(self._commit, set(known), self.options.on_record) as commits:
+            for trained in self._trained_after(checkpoint):
                 record = trained.record
                 record = replace(record, timestamp_ms=end_times.get(record.number, record.timestamp_ms))
                 if not commits.add(record, trained.checkpoint):
@@ -170,13 +170,13 @@ class _Training:
         keep = self.options.keeps(record.number)
         return self.store.commit(record, checkpoint, self.data.digest, self.attempt, keep)
 
-    def _epochs_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedRecord]:
+    def _trained_after(self, checkpoint: Checkpoint | None) -> Iterator[TrainedRecord]:
         try:
             yield from train(self.config, self.data, self.device, checkpoint.content if checkpoint else None)
         except UnpicklingError:
             # The digest is correct, so the file is not damaged. `load` accepts only tensors and numbers.
             raise StorageError(
-                f"the checkpoint of epoch {checkpoint.epoch if checkpoint else 0} of trial {self.store.trial_id} "
+                f"the checkpoint of record {checkpoint.number if checkpoint else 0} of trial {self.store.trial_id} "
                 "contains objects other than tensors. It is not loaded, because it could run code. Delete it to use "
                 "the previous one"
             ) from None
@@ -186,9 +186,9 @@ def _final(last: Record | None) -> State:
     return State.DIVERGED if last and last.diverged else State.COMPLETED
 
 
-def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None:
-    """Raises DataError if the last of these committed epochs was computed on data with another digest."""
-    if epochs and (begun_on := store.read(epochs[-1]).data_digest) != digest:
+def refuse_other_data(store: TrialStore, numbers: list[int], digest: str) -> None:
+    """Raises DataError if the last of these committed records was computed on data with another digest."""
+    if numbers and (begun_on := store.read(numbers[-1]).data_digest) != digest:
         raise DataError(
             f"trial {store.trial_id} was begun on data with digest {begun_on[:12]}, the data now has {digest[:12]}; "
             "restore the data, or start afresh in another --storage"
@@ -196,7 +196,7 @@ def refuse_other_data(store: TrialStore, epochs: list[int], digest: str) -> None
 
 
 def accepted_code(store: TrialStore, code: dict[str, str], accept: bool) -> dict[str, str]:
-    """Compares the user's code (digests by module) with the code behind the stored epochs.
+    """Compares the user's code (digests by module) with the code behind the stored records.
 
     Returns:
         The changed modules and their recorded digests.
@@ -210,7 +210,7 @@ def accepted_code(store: TrialStore, code: dict[str, str], accept: bool) -> dict
         found = "; ".join(f"{module} was {old[:12]}, is {now[module]}" for module, old in changed.items())
         raise ChangedCodeError(
             f"trial {store.trial_id} was begun with other code: {found}; restore it, use another --storage, or "
-            "keep the stored epochs with --accept-changed-code, which is recorded in the trial's provenance"
+            "keep the stored records with --accept-changed-code, which is recorded in the trial's provenance"
         )
     return changed
 

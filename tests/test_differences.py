@@ -81,16 +81,16 @@ def test_comparison_shows_first_epoch_and_largest_difference_of_each_quantity(tm
     found, said = compared(ours, theirs)
     by_key = {each.key: each for each in found.keys}
     assert set(by_key) == {"lanczos/history", "hessian/trace", "loss/train", "trace/per_parameter"}
-    assert (by_key["lanczos/history"].first_epoch, by_key["lanczos/history"].first_ulps) == (1, 1)
+    assert (by_key["lanczos/history"].first_record, by_key["lanczos/history"].first_ulps) == (1, 1)
     trace = by_key["hessian/trace"]
-    assert trace.first_epoch == 2
+    assert trace.first_record == 2
     assert trace.first_ulps == ulps(102.0 * (1 + 1e-6), 102.0)
     assert trace.absolute == pytest.approx(0.103)
     assert trace.relative == pytest.approx(1e-3)
     assert by_key["loss/train"].first_ulps is None
     assert math.isnan(by_key["loss/train"].absolute)
     assert (by_key["trace/per_parameter"].absolute, by_key["trace/per_parameter"].relative) == (0.5, 0.25)
-    assert (found.differing_epochs, found.same) == (4, False)
+    assert (found.differing_records, found.same) == (4, False)
     assert said.startswith("4 of 5 epochs differ, the first is epoch 1:")
     assert max(map(len, said.splitlines())) <= 80
     assert said.index("lanczos/history") < said.index("hessian/trace") < said.index("trace/per_parameter")

@@ -52,7 +52,7 @@ def assert_same(ours: WorkingFolder, theirs: WorkingFolder) -> None:
 
 
 def test_every_trial_has_all_epochs_and_one_mlflow_run(finished: WorkingFolder) -> None:
-    epochs = {trial_id: finished.storage.trial(trial_id).epochs() for trial_id in finished.sweep.by_id}
+    epochs = {trial_id: finished.storage.trial(trial_id).numbers() for trial_id in finished.sweep.by_id}
     *trained, diverged = epochs.values()
     assert trained == [[0, 1, 2, 3]] * 3
     assert diverged in ([0, 1], [0, 1, 2])
@@ -128,7 +128,7 @@ def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(slower: WorkingFolder, 
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "Stopping after the current epochs; nothing is lost." in said
+    assert "Stopping after the next records; nothing is lost." in said
     assert "Stopped on request. Run the same command again to continue." in said
     assert {attempt.ended for attempt in attempts(place)} <= {"interrupted", "completed", "diverged"}
     assert place.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]
@@ -149,7 +149,7 @@ def test_adding_seeds_and_epochs_computes_only_the_missing_ones(tmp_path: Path) 
     place.write({**CONTENT, "grid": {"seed": [0, 1]}, "trial": {**CONTENT["trial"], "epochs": 4}})  # type: ignore[dict-item]
     assert place.run("--engine", "local")[0] == 0
     begun = [
-        [attempt.first_epoch for attempt in place.storage.trial(trial_id).attempts()] for trial_id in place.sweep.by_id
+        [attempt.first_record for attempt in place.storage.trial(trial_id).attempts()] for trial_id in place.sweep.by_id
     ]
     assert begun == [[0, 4], [0]]
     assert_shipped_once(place)

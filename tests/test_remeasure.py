@@ -145,10 +145,10 @@ def test_a_damaged_checkpoint_is_reported_after_measuring_all_others(tmp_path: P
     path_of(store, 3).write_bytes(content)
     with pytest.raises(StorageError, match=r"checkpoint .*/00003-\S+ is damaged: its digest .*; delete it to resume"):
         remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
-    assert store.remeasurements.epochs(LABEL) == [1, 4]
+    assert store.remeasurements.numbers(LABEL) == [1, 4]
     path_of(store, 3).unlink()
     remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
-    assert store.remeasurements.epochs(LABEL) == [1, 4]
+    assert store.remeasurements.numbers(LABEL) == [1, 4]
 
 
 def test_a_checkpoint_deleted_meanwhile_is_skipped(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_checkpoint_deleted_meanwhile_is_skipped(tmp_path: Path) -> None:
     remeasure(
         config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU, stop_requested=other_trains_on)
     )
-    assert store.remeasurements.epochs(LABEL) == [4]
+    assert store.remeasurements.numbers(LABEL) == [4]
 
 
 def test_changed_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_a_diverged_epoch_is_skipped(tmp_path: Path) -> None:
     store = Storage(tmp_path).trial(config.trial_id)
     run_trial(config, store, TrialOptions(ONE_CPU, keeps=lambda epoch: True))
     remeasure(config, store, RemeasureOptions(changed(lanczos_products=1), LABEL, ONE_CPU))
-    assert store.remeasurements.epochs(LABEL) == store.epochs()[:-1]
+    assert store.remeasurements.numbers(LABEL) == store.numbers()[:-1]
 
 
 def test_torch_settings_of_the_process_are_restored(trained) -> None:  # type: ignore[no-untyped-def]

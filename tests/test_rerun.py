@@ -69,7 +69,7 @@ def test_rerun_of_an_unfinished_trial_keeps_its_cosine_schedule(stored: Storage,
     same, said = again(COSINE, stored, tmp_path)
     assert same, said
     assert "of epochs 0 to 2, bit for bit" in said
-    assert Storage(tmp_path).trial(COSINE.trial_id).epochs() == [0, 1, 2]
+    assert Storage(tmp_path).trial(COSINE.trial_id).numbers() == [0, 1, 2]
     # With fewer epochs the cosine schedule would be different.
     short = COSINE.model_copy(update={"epochs": 2})
     run_trial(short, Storage(tmp_path / "short").trial(short.trial_id), TrialOptions(ONE_CPU))
@@ -137,7 +137,7 @@ def test_changed_user_code_is_reported_as_the_reason(tmp_path: Path, monkeypatch
 
 
 def test_comparing_without_stored_epochs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no stored epochs to compare with; run the sweep first"):
+    with pytest.raises(ValueError, match="has no stored records to compare with; run the sweep first"):
         again(SGD, Storage(tmp_path / "empty"), tmp_path / "scratch")
 
 

@@ -74,13 +74,13 @@ def test_a_killed_sweep_in_a_bucket_gives_the_same_results_as_on_disk(tmp_path: 
     run = ["run", "./far.yaml", "--engine", "local", "--storage"]
     killed = start(tmp_path, *run, place)
     storage, until = Storage(place), time.monotonic() + 120
-    while sum(len(storage.trial(key).epochs()) for key in ids) < 3:
+    while sum(len(storage.trial(key).numbers()) for key in ids) < 3:
         assert time.monotonic() < until
         assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert sum(len(storage.trial(key).epochs()) for key in ids) < 14, "it was killed too late to say anything"
+    assert sum(len(storage.trial(key).numbers()) for key in ids) < 14, "it was killed too late to say anything"
 
     told = said(tmp_path, *run, place)
     assert "far: 2 of 2 trials done" in told

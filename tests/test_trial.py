@@ -51,8 +51,8 @@ def store(tmp_path: Path) -> TrialStore:
 
 
 def assert_equal(ours: TrialStore, twin: TrialStore) -> None:
-    assert ours.epochs() == twin.epochs()
-    for epoch in twin.epochs():
+    assert ours.numbers() == twin.numbers()
+    for epoch in twin.numbers():
         assert ours.read(epoch).record.differences(twin.read(epoch).record) == {}
     ours_last, twin_last = ours.latest_checkpoint(), twin.latest_checkpoint()
     assert ours_last is not None
@@ -78,9 +78,9 @@ def checkpoints(store: TrialStore) -> list[Path]:
 
 
 def test_a_complete_trial(twin: TrialStore) -> None:
-    assert twin.epochs() == [0, 1, 2, 3]
+    assert twin.numbers() == [0, 1, 2, 3]
     (attempt,) = twin.attempts()
-    assert (attempt.ended, attempt.first_epoch) == ("completed", 0)
+    assert (attempt.ended, attempt.first_record) == ("completed", 0)
     assert attempt.environment["threads"] == 1
     assert attempt.provenance.packages["torch"]
     assert len(checkpoints(twin)) == 2
@@ -101,7 +101,7 @@ def test_training_continues_from_a_kept_checkpoint_if_the_last_two_are_damaged(
     for path in checkpoints(store)[1:]:
         path.unlink()
     seen: list[int] = []
-    run(CONFIG, store, on_epoch=lambda record: seen.append(record.epoch))
+    run(CONFIG, store, on_record=lambda record: seen.append(record.epoch))
     assert seen == [1, 2, 3]
     assert_equal(store, twin)
 
@@ -111,7 +111,7 @@ def test_a_trial_interrupted_after_any_epoch_continues_bit_for_bit(store: TrialS
         assert run(CONFIG, store, stop_after(1)) is State.INTERRUPTED
     assert run(CONFIG, store) is State.COMPLETED
     assert_equal(store, twin)
-    assert [attempt.first_epoch for attempt in store.attempts()] == [0, 1, 2, 3]
+    assert [attempt.first_record for attempt in store.attempts()] == [0, 1, 2, 3]
     assert [attempt.ended for attempt in store.attempts()] == ["interrupted"] * 3 + ["completed"]
 
 
@@ -121,7 +121,7 @@ def test_a_trial_killed_within_an_epoch_continues_bit_for_bit(store: TrialStore,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(CONFIG, store, on_epoch=dies)
+        run(CONFIG, store, on_record=dies)
     assert store.attempts()[-1].ended == "interrupted"
     run(CONFIG, store)
     assert_equal(store, twin)
@@ -134,10 +134,10 @@ STEPS = small_trial(epochs=None, steps=50, record_every="8 steps", model={**MLP,
 def test_a_trial_interrupted_inside_epochs_continues_bit_for_bit(tmp_path: Path) -> None:
     whole, parts = (Storage(tmp_path / name).trial(STEPS.trial_id) for name in ("whole", "parts"))
     assert run(STEPS, whole) is State.COMPLETED
-    assert [whole.read(number).record.step for number in whole.epochs()] == [0, 8, 16, 24, 32, 40, 48, 50]
+    assert [whole.read(number).record.step for number in whole.numbers()] == [0, 8, 16, 24, 32, 40, 48, 50]
     for _ in range(7):
         assert run(STEPS, parts, stop_after(1)) is State.INTERRUPTED
-    assert trial_status(parts, STEPS).missing_epochs == 1
+    assert trial_status(parts, STEPS).missing_records == 1
     assert run(STEPS, parts) is State.COMPLETED
     assert_equal(parts, whole)
 
@@ -151,9 +151,9 @@ def test_a_trial_is_complete_at_its_threshold(tmp_path: Path) -> None:
     assert last.number < 9
     assert last.accuracy_train >= 0.5 > max(record.accuracy_train for record in earlier)
     status = trial_status(store, config)
-    assert (status.state, status.epoch, status.missing_epochs) == (State.COMPLETED, last.number, 0)
+    assert (status.state, status.number, status.missing_records) == (State.COMPLETED, last.number, 0)
     assert run(config, store) is State.COMPLETED
-    assert store.epochs() == list(range(last.number + 1))
+    assert store.numbers() == list(range(last.number + 1))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
@@ -162,8 +162,8 @@ def test_damaged_checkpoints_are_computed_again_and_records_stay(
     store: TrialStore, twin: TrialStore, damage: str, count: int
 ) -> None:
     run(CONFIG, store, stop_after(3))
-    assert store.epochs() == [0, 1, 2]
-    before = [store.read(epoch).record for epoch in store.epochs()]
+    assert store.numbers() == [0, 1, 2]
+    before = [store.read(epoch).record for epoch in store.numbers()]
     for path in checkpoints(store)[-count:]:
         content = path.read_bytes()
         if damage == "remove":
@@ -185,14 +185,14 @@ def test_damaged_epochs_are_computed_again_to_the_same_numbers_and_times(
     store: TrialStore, twin: TrialStore, epochs: list[int]
 ) -> None:
     run(CONFIG, store, keeps=lambda epoch: epoch == 1)
-    before = [store.read(epoch).record for epoch in store.epochs()]
+    before = [store.read(epoch).record for epoch in store.numbers()]
     for epoch in epochs:
         damage(store, epoch)
     assert run(CONFIG, store) is State.COMPLETED
     after = list(store.records())
     assert_equal(store, twin)
     assert [record.timestamp_ms for record in after] == [record.timestamp_ms for record in before]
-    assert store.attempts()[-1].first_epoch == min(epochs)
+    assert store.attempts()[-1].first_record == min(epochs)
     assert all(
         ours == theirs for epoch, (ours, theirs) in enumerate(zip(after, before, strict=True)) if epoch not in epochs
     )
@@ -211,12 +211,12 @@ def test_a_superseded_attempt_stops_without_failing(store: TrialStore, twin: Tri
             TrialStore(store._files, store.trial_id).claim(Owner("toy", 0), "successor")
 
     with pytest.raises(SupersededError):
-        run(CONFIG, store, on_epoch=supersede, owner=Owner("toy", 0))
-    assert store.epochs() == [0, 1]
+        run(CONFIG, store, on_record=supersede, owner=Owner("toy", 0))
+    assert store.numbers() == [0, 1]
     assert [attempt.ended for attempt in store.attempts()] == [None]
     assert run(CONFIG, store, owner=Owner("toy", 0)) is State.COMPLETED
     assert_equal(store, twin)
-    assert [store.read(epoch).claim for epoch in store.epochs()] == [1, 1, 3, 3]
+    assert [store.read(epoch).claim for epoch in store.numbers()] == [1, 1, 3, 3]
 
 
 def test_a_trial_waits_for_another_sweeps_attempt_and_continues_from_it(
@@ -256,7 +256,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, store: Tria
     path = store._files.root / "trials" / store.trial_id / "epochs" / "00001.json"
     path.unlink()
     assert store.commit(last.record, buffer.getvalue(), last.data_digest, "evil")
-    with pytest.raises(StorageError, match=rf"the checkpoint of epoch 1 of trial {store.trial_id} contains objects"):
+    with pytest.raises(StorageError, match=rf"the checkpoint of record 1 of trial {store.trial_id} contains objects"):
         run(CONFIG, store)
     assert not (tmp_path / "owned").exists()
     checkpoints(store)[-1].unlink()
@@ -266,7 +266,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, store: Tria
 def test_adding_epochs_computes_only_the_missing_ones(store: TrialStore, twin: TrialStore) -> None:
     run(small_trial(epochs=1, model=MLP), store)
     seen: list[int] = []
-    run(CONFIG, store, on_epoch=lambda record: seen.append(record.epoch))
+    run(CONFIG, store, on_record=lambda record: seen.append(record.epoch))
     assert seen == [2, 3]
     assert_equal(store, twin)
 
@@ -278,7 +278,7 @@ def test_training_continues_from_an_epoch_that_another_process_committed(store: 
             content = (twin._files.root / "trials" / CONFIG.trial_id / "checkpoints" / other.checkpoint).read_bytes()
             assert store.commit(other.record, content, other.data_digest, "other")
 
-    run(CONFIG, store, on_epoch=overtaken)
+    run(CONFIG, store, on_record=overtaken)
     assert store.read(2).attempt == "other"
     assert store.read(3).attempt != "other"
     assert_equal(store, twin)
@@ -288,10 +288,10 @@ def test_a_diverged_trial_is_not_run_again(tmp_path: Path) -> None:
     config = small_trial(epochs=4, model=MLP, optimizer={"name": "sgd", "lr": 1e12})
     store = Storage(tmp_path).trial(config.trial_id)
     assert run(config, store) is State.DIVERGED
-    epochs = store.epochs()
+    epochs = store.numbers()
     assert epochs[-1] < 4
     assert run(config, store) is State.DIVERGED
-    assert store.epochs() == epochs
+    assert store.numbers() == epochs
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_continuing_with_changed_data_is_refused(tmp_path: Path, images: Path, d
     load_data.cache_clear()
     with pytest.raises(DataError, match=r"was begun on data with digest \w{12}, the data now has \w{12}; restore"):
         run(on_images(images, 2), store)
-    assert store.epochs() == [0, 1]
+    assert store.numbers() == [0, 1]
     assert store.attempts()[-1].ended == "failed"
 
 

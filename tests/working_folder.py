@@ -80,7 +80,7 @@ class WorkingFolder:
 
     def wait_for_epochs(self, count: int) -> None:
         deadline = time.monotonic() + 300
-        while sum(len(self.storage.trial(trial_id).epochs()) for trial_id in self.sweep.by_id) < count:
+        while sum(len(self.storage.trial(trial_id).numbers()) for trial_id in self.sweep.by_id) < count:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

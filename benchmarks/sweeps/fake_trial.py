@@ -42,7 +42,7 @@ class FakeTrial(TrainingJob):
         claim = trial.claim(Owner(self.sweep, self.lease), name)
         trial.write_config(config)
         trial.set_aside_damaged()
-        first = first_missing(trial.epochs())
+        first = first_missing(trial.numbers())
         attempt = Attempt(name, started_ms, first, provenance(), {"device": "none"}, claim=claim.number, node=node)
         trial.write_attempt(attempt)
         trial.write_attempt(
@@ -62,12 +62,12 @@ class FakeTrial(TrainingJob):
         """Computes epochs from the newest intact checkpoint on. Returns None if another process commits one of them."""
         if stop():
             return State.INTERRUPTED
-        known = trial.epochs()
+        known = trial.numbers()
         damaged = trial.damaged_timestamps()
         # Later epochs are recomputed too, which is cheap here.
         newest = trial.latest_checkpoint(below=first_missing(known))
         state = newest.content if newest else b""
-        for epoch in range(newest.epoch + 1 if newest else 0, config.records + 1):
+        for epoch in range(newest.number + 1 if newest else 0, config.records + 1):
             record, state = step(config, epoch, state)
             record = replace(record, timestamp_ms=damaged.get(epoch, record.timestamp_ms))
             time.sleep(self.epoch_seconds)

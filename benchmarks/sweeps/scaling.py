@@ -70,7 +70,7 @@ class SleepingTrial:
         folder.mkdir(exist_ok=True)
         (folder / f"{trial_id} {began!r} {where}").touch()
         store, attempt = Storage(self.storage_root).trial(trial_id), secrets.token_hex(4)
-        known = store.epochs()
+        known = store.numbers()
         for epoch in range(known[-1] + 1 if known else 0, self.epochs):
             time.sleep(self.epoch_seconds)
             record = Record(epoch, time.time_ns() // 1_000_000, loss_train=1.0)
@@ -79,7 +79,7 @@ class SleepingTrial:
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
         """Returns a snapshot with the number of committed epochs."""
-        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).epochs()))
+        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).numbers()))
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Does nothing: the trial stores no attempts."""
@@ -225,7 +225,7 @@ def _loss(sizes: ScalingSizes) -> dict[str, float]:
             RayEngine(Resources(), address=cluster.address).run(Attempts(job, ["t0", "t1"]))
             thread.join()
         again = [start for start in starts(Path(scratch)) if start.trial_id == lost["trial"] and start.at > lost["at"]]
-        return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).epochs())}
+        return {"seconds": again[0].at - lost["at"], "epochs": len(Storage(scratch).trial(lost["trial"]).numbers())}
 
 
 class _Nodes:

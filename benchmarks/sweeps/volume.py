@@ -109,7 +109,7 @@ def run_through_tune(place: Workplace, trials: int, epochs: int) -> dict[str, fl
     sampler.join()
     stored = [storage.trial(trial_id) for trial_id in sweep.by_id]
     assert len(stored) == trials
-    assert all(trial.epochs()[-1] == epochs for trial in stored)
+    assert all(trial.numbers()[-1] == epochs for trial in stored)
     began = min(trial.attempts()[0].started_ms for trial in stored) / 1000
     ended = max(trial.read(epochs).record.timestamp_ms for trial in stored) / 1000
     steady = [(begun, mib) for begun, mib in samples if 0.2 * trials < begun < trials]

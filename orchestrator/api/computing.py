@@ -78,7 +78,7 @@ def run(
 ) -> Plan:
     """Trains and measures the records of a sweep that are missing in the storage, and uploads them to MLflow.
 
-    An interrupt stops the run after the current epochs, a second one at once. Nothing is lost; the same call continues.
+    An interrupt stops the run after the next records, a second one at once. Nothing is lost; the same call continues.
     In a script, call it under ``if __name__ == "__main__":``, because trials run in processes that import the script.
 
     Args:
@@ -88,7 +88,7 @@ def run(
         engine: ``ray``, or ``local`` for plain processes on this machine.
         address: address of a Ray cluster. None: ``$RAY_ADDRESS``, or a Ray of its own on this machine.
         max_concurrent: maximum number of trials at a time.
-        budget: time after which trials stop after their current epoch, such as ``2h``.
+        budget: time after which trials stop after their next record, such as ``2h``.
         verify: read all stored records first, to find damaged ones.
         accept_changed_code: keep stored trials even if the user's own code changed since.
         console: shows progress; None prints to standard output, or into the notebook.

@@ -57,7 +57,7 @@ def _lines(state: Plan, store: Storage, spent: list[str]) -> Iterator[str]:
     holder = own.driver_lease.holder()
     yield f"driver: {holder}" if holder else "driver: none running"
     if shipper := own.shipper_status():
-        yield f"tracker: {shipper.message or shipper.state}, {counted(shipper.pending_epochs, 'epoch')} to ship"
+        yield f"tracker: {shipper.message or shipper.state}, {counted(shipper.pending_records, 'record')} to ship"
 
 
 def frames(

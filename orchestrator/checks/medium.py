@@ -85,4 +85,4 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 def _check_exclusive_creation(files: FileSystem) -> None:
     files.check_writable()
     if not files.create("once", b"1") or files.create("once", b"2") or files.read("once") != b"1":
-        raise StorageError(f"{files.root}: two writers can both create the same file, so epochs could be lost")
+        raise StorageError(f"{files.root}: two writers can both create the same file, so records could be lost")

@@ -35,7 +35,7 @@ def plan(
     engine: EngineOption = "ray",
     max_concurrent: ConcurrencyOption = None,
 ) -> None:
-    """Shows all trials, the missing epochs, and how long they would take on this machine.
+    """Shows all trials, the missing records, and how long they would take on this machine.
 
     The time is estimated by running parts of the trials for a few seconds. No result is stored and nothing is
     downloaded. If the time cannot be estimated, the reason is shown and the exit code is still 0.
@@ -58,16 +58,16 @@ def run(
     max_concurrent: ConcurrencyOption = None,
     budget: BudgetOption = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read all stored epochs first, to find damaged ones.")
+        bool, typer.Option("--verify", help="Read all stored records first, to find damaged ones.")
     ] = False,
     accept_changed_code: AcceptCodeOption = False,
 ) -> None:
-    """Trains and measures the epochs of a sweep that are missing in the storage, and uploads the results to MLflow.
+    """Computes the records of a sweep that are missing in the storage, and uploads the results to MLflow.
 
-    Ctrl-C stops the run after the current epochs; a second Ctrl-C stops it at once. SIGTERM, closing the terminal and
-    `--budget` also stop it after the current epochs. Run the same command again to continue.
+    Ctrl-C stops the run after the next records; a second Ctrl-C stops it at once. SIGTERM, closing the terminal and
+    `--budget` also stop it after the next records. Run the same command again to continue.
 
-    Epochs that are known to be damaged are computed again. `--verify` checks all stored epochs first.
+    Records that are known to be damaged are computed again. `--verify` checks all stored records first.
 
     If the images or your own code differ from those behind stored trials, the run is refused before anything starts.
 
@@ -141,7 +141,9 @@ def measure(
             help="Change a setting of the measurement. `resources.KEY=VALUE` changes the resources of each trial.",
         ),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Measure only epochs that are multiples of this number.")] = 1,
+    every: Annotated[
+        int, typer.Option(min=1, help="Measure only records whose numbers are multiples of this one.")
+    ] = 1,
     engine: EngineOption = "ray",
     address: AddressOption = None,
     max_concurrent: ConcurrencyOption = None,

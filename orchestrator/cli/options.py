@@ -43,7 +43,5 @@ SourceOption = Annotated[Source, typer.Option("--from", help="Read the numbers f
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of trials at a time.")]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Stop trials after their current epoch once this time has passed: `2h`, `1h30m`."
-    ),
+    typer.Option(metavar="TIME", help="Stop trials after their next record once this time has passed: `2h`, `1h30m`."),
 ]

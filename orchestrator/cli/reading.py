@@ -64,7 +64,7 @@ def export(
     if frames.epochs.empty:
         where, first = ("storage", "run") if source == "store" else ("tracker", "ship")
         raise ValueError(
-            f"sweep {name!r} has no epochs in the {where}; {first} it first: hessian-dynamics {first} {name}"
+            f"sweep {name!r} has no records in the {where}; {first} it first: hessian-dynamics {first} {name}"
         )
     own = store.sweep(name)
     files = frames.write(Path(to) if to else own.folder / "export")

@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Trains the models of a sweep and measures the Hessian of the loss after every epoch.\n\n"
+    help="Trains the models of a sweep and measures the Hessian of the loss at every record.\n\n"
     "To start: `hessian-dynamics run quickstart`, then `make ui` to see the curves. "
     "`hessian-dynamics doctor` checks the machine.",
 )
@@ -55,5 +55,5 @@ def interruptible(name: str) -> Iterator[None]:
         with handling(interrupt):
             yield
     except KeyboardInterrupt:
-        say(f"Stopped. All finished epochs are kept. Run the same command again to continue sweep {name!r}.")
+        say(f"Stopped. All finished records are kept. Run the same command again to continue sweep {name!r}.")
         raise typer.Exit(130) from None

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 SAME_ERROR_TRIALS = 3
 """The run stops once this many trials have ended, if all of them failed with the same error."""
 _BAD_NODE_TRIALS = 2
-"""A node is avoided after this many trials died on it with no epoch committed there in between."""
+"""A node is avoided after this many trials died on it with no record committed there in between."""
 _POLL_SECONDS = 0.2
 
 
@@ -40,7 +40,7 @@ class _Trial:
     begun: TrialSnapshot = field(default_factory=TrialSnapshot)
     """Its progress when its last attempt began."""
     failures: Counter[FailureKind] = field(default_factory=Counter)
-    """Number of failures by kind since the trial last committed an epoch."""
+    """Number of failures by kind since the trial last committed a record."""
     died_on: set[str] = field(default_factory=set)
 
 
@@ -51,7 +51,7 @@ class Attempts:
         job: the work to do for each trial.
         trial_ids: the trials, in the order in which they begin.
         stopping: returns True once no further attempt may begin.
-        stop: asks running attempts to end after their current epoch.
+        stop: asks running attempts to end after their next record.
         jitter: returns a random number between 0 and 1.
     """
 
@@ -73,7 +73,7 @@ class Attempts:
         self._lock = threading.RLock()
         self._first_ends: list[Failure | None] = []
         self._died_on_node: defaultdict[str, set[str]] = defaultdict(set)
-        """Maps a node to the trials that died on it since a trial last committed an epoch there."""
+        """Maps a node to the trials that died on it since a trial last committed a record there."""
         self._unfit_nodes: set[str] = set()
         self._closed = False
 
@@ -196,7 +196,7 @@ class Attempts:
         trial.alone = trial.alone or step is NextStep.ALONE
         self._waiting.append(trial)
         when = "alone, when the others are done" if step is NextStep.ALONE else f"in {pause:.0f} s"
-        log.info("trial %s: %s; retrying from its last epoch, %s", trial.trial_id, failure.line, when)
+        log.info("trial %s: %s; retrying from its last record, %s", trial.trial_id, failure.line, when)
 
     def _stop_all(self) -> None:
         self._closed = True
@@ -219,7 +219,7 @@ class Attempts:
         )
 
     def _forgive_if_progressed(self, trial: _Trial, node: str) -> None:
-        if self._snapshot(trial.trial_id).epochs > trial.begun.epochs:
+        if self._snapshot(trial.trial_id).records > trial.begun.records:
             trial.failures.clear()
             trial.died_on.clear()
             self._died_on_node.pop(node, None)

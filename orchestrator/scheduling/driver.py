@@ -1,4 +1,4 @@
-"""Runs a sweep: takes its lease, checks its inputs, writes its manifest, and computes the missing epochs."""
+"""Runs a sweep: takes its lease, checks its inputs, writes its manifest, and computes the missing records."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOptions) -> Plan:
-    """Trains and measures the epochs of a sweep that are not stored yet. Returns the final status of all trials.
+    """Trains and measures the records of a sweep that are not stored yet. Returns the final status of all trials.
 
     Args:
         sweep: the trials to complete.

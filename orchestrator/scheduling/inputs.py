@@ -17,7 +17,7 @@ MOST_CHANGES = 10
 """Maximum number of changes that are listed."""
 _DATA_FIX = "data changed: restore it, or use another --storage"
 _CODE_FIX = (
-    "code changed: restore it, use another --storage, or keep the stored epochs with run --accept-changed-code, "
+    "code changed: restore it, use another --storage, or keep the stored records with run --accept-changed-code, "
     "which is recorded in their provenance"
 )
 
@@ -35,7 +35,7 @@ class InputChange:
     what: str
     """The data set and its path, or a module."""
     stored: str
-    """The digest when the stored epochs were computed."""
+    """The digest when the stored records were computed."""
     found: str
     """The digest now; empty if the module is not found."""
 
@@ -91,7 +91,7 @@ class InputComparison:
 
 
 def compare_inputs(plan: Plan, storage: Storage, decode: bool) -> InputComparison:
-    """Compares the inputs of all trials that have epochs.
+    """Compares the inputs of all trials that have records.
 
     Args:
         plan: the status of the sweep.

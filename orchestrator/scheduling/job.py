@@ -1,4 +1,4 @@
-"""The job that a worker process runs for a trial. It continues training after the last stored epoch."""
+"""The job that a worker process runs for a trial. It continues training after the last stored record."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class TrialSnapshot:
     """The progress of a trial at one moment."""
 
-    epochs: int = 0
-    """Number of committed epochs."""
+    records: int = 0
+    """Number of committed records."""
     attempt: str = ""
     """Name of the last attempt."""
     node: str = ""
@@ -102,10 +102,10 @@ class TrainingJob:
         return None
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
-        """Returns the number of committed epochs, and the last attempt."""
+        """Returns the number of committed records, and the last attempt."""
         trial = Storage(self.storage_root).trial(trial_id)
-        epochs, attempts = len(trial.epochs()), trial.attempts()
-        return TrialSnapshot(epochs, attempts[-1].name, attempts[-1].node) if attempts else TrialSnapshot(epochs)
+        records, attempts = len(trial.numbers()), trial.attempts()
+        return TrialSnapshot(records, attempts[-1].name, attempts[-1].node) if attempts else TrialSnapshot(records)
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Stores how the last attempt ended, for `status` and the tracker."""
@@ -119,7 +119,7 @@ class TrainingJob:
             environment = attempts[-1].environment if attempts else {}
             now, claim = time.time_ns() // 1_000_000, trial.claims.newest_number()
             name = f"{now}-driver"
-            trial.write_attempt(Attempt(name, now, before.epochs, capture(), environment, ended, reason, claim))
+            trial.write_attempt(Attempt(name, now, before.records, capture(), environment, ended, reason, claim))
 
     def _run(self, trial_id: str, node: str) -> None:
         from orchestrator.trial import TrialOptions, run_trial  # imports torch, on workers only

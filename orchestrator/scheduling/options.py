@@ -20,9 +20,9 @@ class RunOptions:
     max_concurrent: int | None = None
     """Maximum number of trials at a time; None runs as many as fit."""
     budget_seconds: float | None = None
-    """Trials are asked to stop after their current epoch once this time has passed."""
+    """Trials are asked to stop after their next record once this time has passed."""
     verify: bool = False
-    """Read every stored epoch first, so that all damaged ones are computed again."""
+    """Read every stored record first, so that all damaged ones are computed again."""
     accept_changed_code: bool = False
     """Keep and continue stored trials although the user's own code changed since."""
     preflight: Preflight | None = None

@@ -1,4 +1,4 @@
-"""Compares a sweep with the storage: the status of every trial, and the missing epochs."""
+"""Compares a sweep with the storage: the status of every trial, and the missing records."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -32,25 +32,25 @@ class Plan:
         return Counter(status.state for status in self.statuses.values())
 
     @property
-    def missing_epochs(self) -> int:
-        """Number of epochs still to be computed."""
-        return sum(status.missing_epochs for status in self.statuses.values())
+    def missing_records(self) -> int:
+        """Number of records still to be computed."""
+        return sum(status.missing_records for status in self.statuses.values())
 
     @property
     def damaged(self) -> dict[str, tuple[int, ...]]:
-        """Epochs known to be damaged, by trial id."""
+        """Records known to be damaged, by trial id."""
         return {key: status.damaged for key, status in self.statuses.items() if status.damaged}
 
     @property
     def summary(self) -> str:
-        """One line, such as ``quickstart: 9 of 12 trials done, 1 failed, 21 epochs missing``."""
+        """One line, such as ``quickstart: 9 of 12 trials done, 1 failed, 21 records missing``."""
         done = len(self.statuses) - len(self.todo)
         diverged, failed = self.counts[State.DIVERGED], self.counts[State.FAILED]
         parts = [f"{self.sweep.name}: {done} of {len(self.statuses)} trials done"]
         parts[0] += f" ({diverged} diverged)" if diverged else ""
         if self.todo:
             parts += [f"{failed} failed"] if failed else []
-            parts.append(f"{self.missing_epochs} {self.sweep.unit}s missing")
+            parts.append(f"{self.missing_records} {self.sweep.unit}s missing")
         return ", ".join(parts)
 
     def trial(self, trial_id: str) -> TrialConfig:

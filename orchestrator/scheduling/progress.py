@@ -27,16 +27,16 @@ RATE_WINDOW_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Pace:
-    """The rate of epochs."""
+    """The rate of records."""
 
-    epochs_per_hour: float | None
+    records_per_hour: float | None
     seconds_left: float | None
 
     def __str__(self) -> str:
         """``, 1,350 an hour, 4m 02s left``; empty if the rate is unknown."""
-        if self.epochs_per_hour is None or self.seconds_left is None:
+        if self.records_per_hour is None or self.seconds_left is None:
             return ""
-        return f", {self.epochs_per_hour:,.0f} an hour, {duration(self.seconds_left)} left"
+        return f", {self.records_per_hour:,.0f} an hour, {duration(self.seconds_left)} left"
 
 
 class Progress:
@@ -64,7 +64,7 @@ class Progress:
     def line(self) -> str:
         """The current line."""
         self._plan = plan = reconcile(self._sweep, self.storage, self._plan)
-        return describe(plan, self.pace(plan.missing_epochs), self._tracker())
+        return describe(plan, self.pace(plan.missing_records), self._tracker())
 
     def _show(self) -> None:
         if notebook := notebook_line():
@@ -87,7 +87,7 @@ class Progress:
                 taken = time.monotonic() - began
 
     def pace(self, missing: int) -> Pace:
-        """The rate over the last ten minutes, given the number of epochs still missing. Call it for every line."""
+        """The rate over the last ten minutes, given the number of records still missing. Call it for every line."""
         now = time.monotonic()
         self._seen.append((now, missing))
         while now - self._seen[0][0] > RATE_WINDOW_SECONDS:
@@ -102,7 +102,7 @@ class Progress:
         status = self.storage.sweep(self._sweep.name).shipper_status()
         if status is None or status.state != "unreachable":
             return ""
-        return f"tracker unreachable, {status.pending_epochs} epochs wait"
+        return f"tracker unreachable, {status.pending_records} records wait"
 
 
 def notebook_line() -> Callable[[str], None] | None:
@@ -121,7 +121,7 @@ def notebook_line() -> Callable[[str], None] | None:
 
 
 def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
-    """``12 trials: 3 done, 2 running, 7 waiting | 41 of 132 epochs, 1,350 an hour, 4m 02s left``."""
+    """``12 trials: 3 done, 2 running, 7 waiting | 41 of 132 records, 1,350 an hour, 4m 02s left``."""
     counts = plan.counts
     done = counts[State.COMPLETED] + counts[State.DIVERGED]
     states = [f"{done} done", f"{counts[State.RUNNING]} running"]
@@ -130,10 +130,10 @@ def describe(plan: Plan, pace: Pace, tracker: str = "") -> str:
     if counts[State.FAILED]:
         states.append(f"{counts[State.FAILED]} failed")
     states.append(f"{counts[State.PENDING] + counts[State.INTERRUPTED]} waiting")
-    total = sum(status.epochs + 1 for status in plan.statuses.values())
+    total = sum(status.records + 1 for status in plan.statuses.values())
     parts = [
         f"{counted(len(plan.statuses), 'trial')}: {', '.join(states)}",
-        f"{total - plan.missing_epochs} of {total} {plan.sweep.unit}s{pace}",
+        f"{total - plan.missing_records} of {total} {plan.sweep.unit}s{pace}",
     ]
     return " | ".join(part for part in [*parts, tracker] if part)
 

@@ -10,7 +10,7 @@
 | damaged: a stored file is corrupt | once, since an attempt sets aside what can be recomputed | failed |
 | error: everything else, above all errors in user code | no | failed |
 
-A committed epoch resets the counts. Divergence is a result, not a failure.
+A committed record resets the counts. Divergence is a result, not a failure.
 """
 
 import errno
@@ -69,7 +69,7 @@ class RetryRule:
     """How often a kind of failure is retried, and the step after the last retry."""
 
     retries: int
-    """Maximum number of retries without a new epoch in between."""
+    """Maximum number of retries without a new record in between."""
     again: NextStep
     exhausted: NextStep
 
@@ -108,7 +108,7 @@ def decide(kind: FailureKind, count: int, alone: bool = False) -> NextStep:
 
     Args:
         kind: how the attempt failed.
-        count: number of failures of this kind since the trial last committed an epoch, including this one.
+        count: number of failures of this kind since the trial last committed a record, including this one.
         alone: whether the attempt had its GPU or machine to itself.
     """
     rule = RULES[kind]
@@ -153,7 +153,7 @@ def conclusion(failure: Failure, step: NextStep, count: int, gpu: bool) -> str:
         where = "alone on its GPU" if gpu else "alone on the machine"
         return f"{failure.line}; it was {where}: a smaller batch_size, a smaller model or more memory is needed"
     if failure.kind is FailureKind.LOST:
-        return f"{failure.line}, {count} times without a new epoch"
+        return f"{failure.line}, {count} times without a new record"
     return ""
 
 

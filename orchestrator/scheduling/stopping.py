@@ -1,4 +1,4 @@
-"""Stops a run on a signal or after a time budget. Current epochs are finished; a second signal stops at once."""
+"""Stops a run on a signal or after a time budget. The next records are finished; a second signal stops at once."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ class Stopping:
     """Decides whether a run should stop.
 
     Args:
-        request: asks the running trials, wherever they are, to end after their current epoch.
+        request: asks the running trials, wherever they are, to end after their next record.
         budget_seconds: time after which trials are asked to end; None for no limit.
         lost: returns True if another driver has taken over. Then no trial is asked to stop.
     """
@@ -51,7 +51,7 @@ class Stopping:
         return self._asked
 
     def ask(self) -> None:
-        """Asks every trial to stop after its current epoch."""
+        """Asks every trial to stop after its next record."""
         self._asked = True
         with contextlib.suppress(OSError):
             self._request()
@@ -59,7 +59,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """In the block, the first signal asks every trial to stop after its epoch. The second stops at once.
+        """In the block, the first signal asks every trial to stop after its next record. The second stops at once.
 
         Raises:
             KeyboardInterrupt: at the second signal, or at the first if another driver has taken over.
@@ -77,12 +77,12 @@ class Stopping:
         if self._asked or self._lost():
             raise KeyboardInterrupt
         self.ask()
-        log.info("Stopping after the current epochs; nothing is lost. Press Ctrl-C again to stop at once.")
+        log.info("Stopping after the next records; nothing is lost. Press Ctrl-C again to stop at once.")
 
     def _out_of_time(self) -> None:
         if not self._asked and not self._lost():
             self.ask()
-            log.info("The time budget is used up: stopping after the current epochs.")
+            log.info("The time budget is used up: stopping after the next records.")
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def interrupt_main_thread() -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Signal handler that raises KeyboardInterrupt at once, without waiting for epochs to finish."""
+    """Signal handler that raises KeyboardInterrupt at once, without waiting for records to finish."""
     if number == signal.SIGHUP:
         _silence_terminal()
     raise KeyboardInterrupt

@@ -7,6 +7,9 @@ from typing import Any
 from orchestrator.store.files import strict_json
 from orchestrator.store.provenance.provenance import Provenance
 
+_KEYS = {"first_record": "first_epoch"}
+"""Keys in files that differ from the names of fields."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -14,7 +17,8 @@ class Attempt:
 
     name: str
     started_ms: int
-    first_epoch: int
+    first_record: int
+    """The number of the first record that was missing when the attempt began. Its key in files is ``first_epoch``."""
     provenance: Provenance
     environment: dict[str, Any]
     ended: str | None = None
@@ -26,7 +30,8 @@ class Attempt:
 
     def to_bytes(self) -> bytes:
         """The attempt as JSON."""
-        return strict_json.to_bytes({**asdict(self), "provenance": self.provenance.to_json()})
+        content = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+        return strict_json.to_bytes({**content, "provenance": self.provenance.to_json()})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Attempt":
@@ -36,5 +41,5 @@ class Attempt:
             ValueError, TypeError, KeyError: the content is damaged.
         """
         stored: dict[str, Any] = json.loads(content)
-        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        known = {f.name: stored[key] for f in fields(cls) if (key := _KEYS.get(f.name, f.name)) in stored}
         return cls(**{**known, "provenance": Provenance(**stored["provenance"])})

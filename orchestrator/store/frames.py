@@ -111,7 +111,7 @@ class TrialFacts:
 
 
 def read_frames(storage: Storage, name: str) -> Frames:
-    """Reads the tables of a sweep from the store. They contain the committed epochs that the sweep requests.
+    """Reads the tables of a sweep from the store. They contain the committed records that the sweep requests.
 
     Raises:
         StorageError: the sweep was never run with this storage.
@@ -192,13 +192,13 @@ def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
         epoch = row.pop("epoch")
         number = int(row.pop("number", epoch))  # version 0.1 had no number
         found[number] = sample_columns(row)
-    return {epoch: row for epoch, row in found.items() if row}
+    return {number: row for number, row in found.items() if row}
 
 
 def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
     state = trial_status(trial, config, driver_since).state
     last = next(reversed(trial.attempts()), None)
-    commits = [trial.read(epoch) for epoch in trial.epochs() if epoch <= config.records]
+    commits = [trial.read(number) for number in trial.numbers() if number <= config.records]
     records = [commit.record for commit in commits]
     return TrialFacts(
         config,

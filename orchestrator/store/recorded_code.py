@@ -1,4 +1,4 @@
-"""The user's own code behind the stored epochs of a trial, as recorded by its attempts."""
+"""The user's own code behind the stored records of a trial, as recorded by its attempts."""
 
 import time
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ _RECORDED = "-code"
 
 
 def recorded_code(trial: TrialStore) -> dict[str, str]:
-    """Maps the modules of the user's code behind the last epoch to digests. Empty if there are none or it is unknown.
+    """Maps the modules of the user's code behind the last record to digests. Empty if there are none or it is unknown.
 
     Early versions recorded no code, or only the module that contains the network.
     """
-    last = next(filter(None, map(trial.read_intact, reversed(trial.epochs()))), None)
+    last = next(filter(None, map(trial.read_intact, reversed(trial.numbers()))), None)
     if last is None:
         return {}
     attempts = (a for a in reversed(trial.attempts()) if a.name == last.attempt or a.name.endswith(_RECORDED))

@@ -12,17 +12,17 @@ class RemeasurementStatus:
     """The progress of remeasuring a trial."""
 
     measured: tuple[int, ...]
-    """Epochs already remeasured, whether or not their checkpoint still exists."""
+    """Numbers of records already remeasured, whether or not their checkpoint still exists."""
     due: tuple[Commit, ...]
-    """Epochs that have a checkpoint and are not remeasured yet."""
+    """Commits that have a checkpoint and are not remeasured yet."""
     diverged: tuple[int, ...]
-    """Epochs that have a checkpoint, but cannot be measured because their loss is not finite."""
+    """Numbers of records that have a checkpoint, but cannot be measured because their loss is not finite."""
     begun: bool
-    """Whether any epoch of the trial is committed."""
+    """Whether any record of the trial is committed."""
 
     @property
     def without_checkpoint(self) -> bool:
-        """Whether no epoch was remeasured, and none can be because there is no suitable checkpoint."""
+        """Whether no record was remeasured, and none can be because there is no suitable checkpoint."""
         return not (self.measured or self.due or self.diverged)
 
 
@@ -31,15 +31,15 @@ def remeasurement_status(trial: TrialStore, config: TrialConfig, label: str, eve
 
     Args:
         trial: the stored trial.
-        config: the requested trial; another sweep may have trained it for more epochs.
+        config: the requested trial; another sweep may have trained it for longer.
         label: the label of the measurement.
-        every: only epochs that are multiples of this number count.
+        every: only records whose numbers are multiples of it count.
     """
-    measured = [e for e in trial.remeasurements.epochs(label) if e <= config.records and e % every == 0]
+    measured = [n for n in trial.remeasurements.numbers(label) if n <= config.records and n % every == 0]
     commits = trial.with_checkpoint(config.records, every)
     return RemeasurementStatus(
         tuple(measured),
         tuple(commit for commit in commits if commit.record.number not in measured and not commit.record.diverged),
         tuple(commit.record.number for commit in commits if commit.record.diverged),
-        bool(trial.epochs()),
+        bool(trial.numbers()),
     )

@@ -3,7 +3,7 @@
 - <storage>/trials/<trial_id>/     shared by all sweeps that contain the trial (trial.py)
 - <storage>/sweeps/<sweep>/        manifest.json, gallery.json, stop, storage-id, driver-lease/, ship-lease/,
                                    shipper.json and .log, measure-failures/, export/, report/ (sweep.py)
-- <storage>/damage/                marks on epochs found damaged (suspects.py)
+- <storage>/damage/                marks on records found damaged (suspects.py)
 - <storage>/provenance/            files that attempts and sweeps refer to by digest (provenance/attachments.py)
 """
 
@@ -32,14 +32,14 @@ class Storage:
         return TrialStore(self.files, trial_id)
 
     def suspects(self) -> dict[str, tuple[int, ...]]:
-        """Maps trial ids to epochs that a reader found damaged. Some may have been recomputed since then."""
+        """Maps trial ids to numbers of records that a reader found damaged. Some may have been recomputed since."""
         return suspects.by_trial(self.files)
 
     def verify(self, trial_ids: Iterable[str]) -> None:
-        """Reads every epoch of the given trials, which marks the damaged ones."""
+        """Reads every record of the given trials, which marks the damaged ones."""
         for trial in map(self.trial, trial_ids):
-            for epoch in trial.epochs():
-                trial.read_intact(epoch)
+            for number in trial.numbers():
+                trial.read_intact(number)
 
     def sweep(self, name: str) -> SweepStore:
         """The store of a sweep, which may be empty."""

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,29 @@ class ShipperStatus:
     """The status that the shipper last wrote."""
 
     state: str
-    """``shipping``, ``unreachable``, ``done``, or ``damaged`` (done, except for epochs that are damaged)."""
+    """``shipping``, ``unreachable``, ``done``, or ``damaged`` (done, except for records that are damaged)."""
     message: str
-    pending_epochs: int
+    pending_records: int
+    """The number of records that the tracker lacks. Its key in the file is ``pending_epochs``."""
     pid: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {
+            "state": self.state,
+            "message": self.message,
+            "pending_epochs": self.pending_records,
+            "pid": self.pid,
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ShipperStatus":
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError: a key is missing.
+        """
+        return cls(content["state"], content["message"], content["pending_epochs"], content["pid"])
 
 
 class SweepStore:
@@ -82,7 +101,7 @@ class SweepStore:
     def _damaged(self, reason: str) -> DamagedError:
         return DamagedError(
             f"{self._files.root / self._folder}/manifest.json, of sweep {self.name!r}, is damaged: {reason}; "
-            "run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no stored epoch"
+            "run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no stored record"
         )
 
     def write_gallery(self, gallery: Gallery) -> None:
@@ -112,7 +131,7 @@ class SweepStore:
         return Lease(self._files, self._folder, "ship")
 
     def request_stop(self) -> None:
-        """Asks all trials of the sweep to end after their current epoch."""
+        """Asks all trials of the sweep to end after their next record."""
         self._files.write(f"{self._folder}/stop", b"")
 
     def clear_stop(self) -> None:
@@ -121,7 +140,7 @@ class SweepStore:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether trials should end after their current epoch."""
+        """Whether trials should end after their next record."""
         return self._files.read(f"{self._folder}/stop") is not None
 
     def note_failure(self, trial_id: str, reason: str) -> None:
@@ -148,14 +167,14 @@ class SweepStore:
 
     def write_shipper_status(self, status: ShipperStatus) -> None:
         """Stores the status of the shipper, for the driver and the `status` command."""
-        self._write("shipper.json", asdict(status))
+        self._write("shipper.json", status.to_json())
 
     def shipper_status(self) -> ShipperStatus | None:
         """The status of the shipper; None if none ever ran or the file is damaged."""
         content = self._files.read(f"{self._folder}/shipper.json")
         try:
-            return ShipperStatus(**json.loads(content)) if content else None
-        except (ValueError, TypeError):
+            return ShipperStatus.from_json(json.loads(content)) if content else None
+        except (ValueError, TypeError, KeyError):
             return None
 
     def _write(self, name: str, content: object) -> None:

@@ -1,4 +1,4 @@
-"""The stored data of one trial. An epoch exists once its commit file exists.
+"""The stored data of one trial. A record exists once its commit file exists.
 
 - trials/<trial_id>/trial.json             the config
 - trials/<trial_id>/epochs/00003.json      the commit: record and digest of the checkpoint, one atomic file
@@ -6,7 +6,7 @@
 - trials/<trial_id>/measurements/          curvature remeasured from checkpoints (remeasurements.py)
 - trials/<trial_id>/attempts/*.json        provenance, environment and outcome of each attempt (attempt.py)
 - trials/<trial_id>/claims/000001.json     the process that may write (ownership/claims.py)
-- trials/<trial_id>/damaged/00003.json     a damaged commit, moved aside so that the epoch is recomputed
+- trials/<trial_id>/damaged/00003.json     a damaged commit, moved aside so that the record is recomputed
 """
 
 import contextlib
@@ -32,13 +32,13 @@ from orchestrator.study.record import Record
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after an epoch; its digest has been checked."""
+    """The state at a record; its digest has been checked."""
 
-    epoch: int
+    number: int
     content: bytes
     data_digest: str
     damaged: tuple[int, ...] = ()
-    """Later epochs without an intact checkpoint, newest first. They are recomputed; their records stay."""
+    """Numbers of later records without an intact checkpoint, newest first. They are recomputed, but stay as stored."""
 
 
 class TrialStore:
@@ -57,7 +57,7 @@ class TrialStore:
         self._known: dict[int, Commit] = {}
         """A cache of commits that were written or read before. Commits never change."""
         self._listed: set[int] | None = None
-        """The committed epochs as listed by the first commit after a claim, and those committed since."""
+        """The committed numbers as listed by the first commit after a claim, and those committed since."""
 
     def claim(self, owner: Owner, attempt: str) -> Claim:
         """Claims the trial for an attempt. A previous owner stops before its next write.
@@ -101,87 +101,87 @@ class TrialStore:
                 "delete it, and the next run of a sweep with this trial writes it again"
             ) from None
 
-    def epochs(self) -> list[int]:
-        """The committed epochs, in order."""
+    def numbers(self) -> list[int]:
+        """The numbers of the committed records, in order."""
         return self._commits.numbers()
 
-    def read(self, epoch: int) -> Commit:
-        """The commit of an existing epoch.
+    def read(self, number: int) -> Commit:
+        """The commit of an existing record.
 
         Raises:
-            DamagedError: the file is damaged. The epoch is marked for the next run.
+            DamagedError: the file is damaged. The record is marked for the next run.
         """
-        content = self._commits.read(epoch)
-        assert content is not None, f"epoch {epoch} of {self.trial_id} is not committed"
+        content = self._commits.read(number)
+        assert content is not None, f"record {number} of {self.trial_id} is not committed"
         try:
-            return Commit.from_bytes(content, epoch)
+            return Commit.from_bytes(content, number)
         except (ValueError, TypeError, KeyError, AttributeError):
-            suspects.add(self._files, self.trial_id, epoch)
+            suspects.add(self._files, self.trial_id, number)
             raise DamagedError(
-                f"{self._commits.path(epoch)} is damaged; run the sweep again: it sets the file aside and recomputes "
-                f"the epoch, to the same numbers (expected the unchanged commit of epoch {epoch} as JSON)"
+                f"{self._commits.path(number)} is damaged; run the sweep again: it sets the file aside and recomputes "
+                f"the record, to the same numbers (expected the unchanged commit of record {number} as JSON)"
             ) from None
 
-    def read_intact(self, epoch: int) -> Commit | None:
-        """The commit of an existing epoch; None if it is damaged."""
+    def read_intact(self, number: int) -> Commit | None:
+        """The commit of an existing record; None if it is damaged."""
         with contextlib.suppress(DamagedError):
-            return self.read(epoch)
+            return self.read(number)
         return None
 
     def set_aside_damaged(self) -> list[int]:
-        """Moves the files of damaged epochs aside, so that they are recomputed. Returns those epochs.
+        """Moves the files of damaged records aside, so that they are recomputed. Returns their numbers.
 
         The caller must have claimed the trial.
         """
-        damaged = [epoch for epoch in self.epochs() if self.read_intact(epoch) is None]
-        for epoch in damaged:
+        damaged = [number for number in self.numbers() if self.read_intact(number) is None]
+        for number in damaged:
             self.check_claim()
-            self._damaged.write(epoch, self._commits.read(epoch) or b"")
-            self._commits.delete(epoch)
-            self._known.pop(epoch, None)
+            self._damaged.write(number, self._commits.read(number) or b"")
+            self._commits.delete(number)
+            self._known.pop(number, None)
             self._listed = None
-            suspects.remove(self._files, self.trial_id, epoch)
+            suspects.remove(self._files, self.trial_id, number)
         return damaged
 
     def once_damaged(self) -> list[int]:
-        """The epochs that were ever set aside, in order. Their times may differ from those read before."""
+        """The numbers of the records that were ever set aside. Their times may differ from those read before."""
         return self._damaged.numbers()
 
     def damaged_timestamps(self) -> dict[int, int]:
-        """Maps epochs that were set aside and not yet recomputed to their end times (Unix time in ms).
+        """Maps numbers of records that were set aside and not yet recomputed to their end times (Unix time in ms).
 
-        Epochs whose end time cannot be recovered are left out.
+        Records whose end time cannot be recovered are left out.
         """
-        committed, checkpoints = self.epochs(), self._checkpoints.by_epoch()
+        committed, checkpoints = self.numbers(), self._checkpoints.by_number()
         times = {}
-        for epoch in self._damaged.numbers():
-            if epoch not in committed:
-                following = self.read_intact(epoch + 1) if epoch + 1 in committed else None
-                rest = self._damaged.read(epoch) or b""
-                times[epoch] = recovered_end_ms(epoch, following, checkpoints.get(epoch, []), rest)
-        return {epoch: ended for epoch, ended in times.items() if ended is not None}
+        for number in self._damaged.numbers():
+            if number not in committed:
+                following = self.read_intact(number + 1) if number + 1 in committed else None
+                rest = self._damaged.read(number) or b""
+                times[number] = recovered_end_ms(number, following, checkpoints.get(number, []), rest)
+        return {number: ended for number, ended in times.items() if ended is not None}
 
     def records(self, after: int = -1) -> Iterator[Record]:
-        """The records of the committed epochs above `after`, in order."""
-        return (self.read(epoch).record for epoch in self.epochs() if epoch > after)
+        """The committed records above `after`, in order."""
+        return (self.read(number).record for number in self.numbers() if number > after)
 
     def commit(self, record: Record, checkpoint: bytes, data_digest: str, attempt: str, keep: bool = False) -> bool:
-        """Commits an epoch. Returns False if it exists already; the existing record stays.
+        """Commits a record. Returns False if it exists already; the existing record stays.
 
         Args:
-            record: the record of the epoch.
-            checkpoint: the state after the epoch.
+            record: the record.
+            checkpoint: the state at the record.
             data_digest: the digest of the data.
             attempt: the name of the attempt.
-            keep: whether the checkpoint is kept after later epochs are committed.
+            keep: whether the checkpoint is kept after later records are committed.
 
         Raises:
-            SupersededError: a newer claim on the trial exists. Nothing of the epoch is stored.
+            SupersededError: a newer claim on the trial exists. Nothing is stored.
         """
         self.check_claim()
         # The owner of a trial is its only writer. Listing the folder at every commit would take quadratic time.
         if self._listed is None or self._claim is None or record.number in self._listed:
-            self._listed = set(self.epochs())
+            self._listed = set(self.numbers())
         committed = self._listed
         if record.number in committed:
             return False  # do not write the checkpoint: it could replace the committed one of this attempt
@@ -207,25 +207,25 @@ class TrialStore:
         return True
 
     def latest_checkpoint(self, below: int | None = None) -> Checkpoint | None:
-        """The newest intact checkpoint; None if there is none. `below` limits the search to earlier epochs."""
-        stored = self._checkpoints.by_epoch()
+        """The newest intact checkpoint; None if there is none. `below` limits the search to earlier records."""
+        stored = self._checkpoints.by_number()
         damaged: list[int] = []
-        for epoch in reversed(self.epochs()):
-            if below is not None and epoch >= below:
+        for number in reversed(self.numbers()):
+            if below is not None and number >= below:
                 continue
             with contextlib.suppress(DamagedError):
-                commit = self.read(epoch) if epoch in stored else None
+                commit = self.read(number) if number in stored else None
                 content = self._checkpoints.read(commit) if commit else None
                 if commit and content is not None:
-                    return Checkpoint(epoch, content, commit.data_digest, tuple(damaged))
-            damaged.append(epoch)
+                    return Checkpoint(number, content, commit.data_digest, tuple(damaged))
+            damaged.append(number)
         return None
 
-    def with_checkpoint(self, last_epoch: int, every: int = 1) -> list[Commit]:
-        """The intact commits with a checkpoint, in order. Epochs are multiples of `every` up to `last_epoch`."""
-        stored = self._checkpoints.by_epoch()
-        epochs = [epoch for epoch in self.epochs() if epoch in stored and epoch <= last_epoch and epoch % every == 0]
-        commits = filter(None, map(self.read_intact, epochs))
+    def with_checkpoint(self, last: int, every: int = 1) -> list[Commit]:
+        """The intact commits with a checkpoint, in order. Their numbers are multiples of `every` up to `last`."""
+        stored = self._checkpoints.by_number()
+        numbers = [number for number in self.numbers() if number in stored and number <= last and number % every == 0]
+        commits = filter(None, map(self.read_intact, numbers))
         return [commit for commit in commits if commit.checkpoint in stored[commit.record.number]]
 
     def read_checkpoint(self, commit: Commit) -> bytes | None:
@@ -260,13 +260,13 @@ class TrialStore:
         attempt = self._attempt(f"{name}.json")
         return attempt is not None and attempt.ended is not None
 
-    def _commit_of(self, epoch: int) -> Commit | None:
-        """The commit of an existing epoch, from the cache if possible; None if it is damaged."""
-        if epoch not in self._known and (commit := self.read_intact(epoch)):
-            self._known[epoch] = commit
-        return self._known.get(epoch)
+    def _commit_of(self, number: int) -> Commit | None:
+        """The commit of an existing record, from the cache if possible; None if it is damaged."""
+        if number not in self._known and (commit := self.read_intact(number)):
+            self._known[number] = commit
+        return self._known.get(number)
 
 
-def first_missing(epochs: list[int]) -> int:
-    """The first epoch that is missing from a sorted list of epochs."""
-    return next((epoch for epoch, present in enumerate(epochs) if epoch != present), len(epochs))
+def first_missing(numbers: list[int]) -> int:
+    """The first number that is missing from a sorted list of record numbers."""
+    return next((number for number, present in enumerate(numbers) if number != present), len(numbers))

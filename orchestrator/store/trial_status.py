@@ -30,23 +30,23 @@ class TrialStatus:
     """The status of a trial."""
 
     state: State
-    epoch: int
-    """The number of intact requested epochs minus 1: the last epoch if none is missing, -1 if none is stored."""
-    epochs: int
-    """The number of requested epochs, not counting epoch 0."""
+    number: int
+    """The number of the last record if none is missing; in general, the count of intact requested records minus 1."""
+    records: int
+    """The number of the last requested record."""
     attempt: Attempt | None
     """The last attempt; None if the state is final or there was no attempt."""
     ended_ms: int | None = field(default=None, compare=False)
-    """The end time of the last committed epoch (Unix time in ms); None if there is none or it is damaged."""
+    """The end time of the last committed record (Unix time in ms); None if there is none or it is damaged."""
     damaged: tuple[int, ...] = ()
-    """Epochs known to be damaged; they count as missing."""
+    """Numbers of records known to be damaged; they count as missing."""
     data_digest: str | None = field(default=None, compare=False)
-    """The digest of the data behind the last committed epoch; None if there is none or it is damaged."""
+    """The digest of the data behind the last committed record; None if there is none or it is damaged."""
 
     @property
-    def missing_epochs(self) -> int:
-        """The number of epochs still to be computed, including epoch 0."""
-        return 0 if self.state.final else self.epochs - self.epoch
+    def missing_records(self) -> int:
+        """The number of records still to be computed, including record 0."""
+        return 0 if self.state.final else self.records - self.number
 
 
 def trial_status(
@@ -56,18 +56,18 @@ def trial_status(
 
     Args:
         trial: the stored trial.
-        config: the requested trial; another sweep may request more or fewer epochs of it.
+        config: the requested trial; another sweep may request more or fewer records of it.
         driver_since: when the current driver took its lease, Unix time in seconds. An attempt that began earlier and
             has not ended was killed.
-        suspects: epochs that a reader found damaged. They are read again, and so is the last epoch.
+        suspects: numbers of records that a reader found damaged. They are read again, and so is the last record.
     """
-    epochs = [epoch for epoch in trial.epochs() if epoch <= config.records]
-    last = epochs[-1] if epochs else -1
-    commit = trial.read_intact(last) if epochs else None
+    numbers = [number for number in trial.numbers() if number <= config.records]
+    last = numbers[-1] if numbers else -1
+    commit = trial.read_intact(last) if numbers else None
     record = commit.record if commit else None
-    damaged = [epoch for epoch in suspects if epoch in epochs[:-1] and trial.read_intact(epoch) is None]
-    damaged += [last] if epochs and record is None else []
-    intact = len(epochs) - len(damaged)  # only damaged epochs are recomputed; later ones stay
+    damaged = [number for number in suspects if number in numbers[:-1] and trial.read_intact(number) is None]
+    damaged += [last] if numbers and record is None else []
+    intact = len(numbers) - len(damaged)  # only damaged records are recomputed; later ones stay
     ended_ms = record.timestamp_ms if record else None
     digest = commit.data_digest if commit else None
     if record and record.diverged and intact == last + 1:

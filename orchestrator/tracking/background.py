@@ -112,7 +112,7 @@ class BackgroundShipper:
         assert self.process is not None
         status = wait_for_first_status(self._store, self.process)
         if status and status.state == "unreachable":
-            log.info("%s; training starts, and epochs are shipped once the tracker is back", status.message)
+            log.info("%s; training starts, and records are shipped once the tracker is back", status.message)
         elif status is None and self.process.poll() is not None:
             log.info("the shipper ended at once, so training starts without it; see %s", self._store.log)
 

@@ -48,7 +48,7 @@ class Outcome:
     unanswered: bool = False  # whether the failed request may still be carried out
     retry_after: float = 0.0  # seconds that the tracker asked to wait
     follows_driver: bool = False  # whether an active driver may still add results
-    interrupted: bool = False  # whether trials are interrupted; workers of a killed driver may still commit epochs
+    interrupted: bool = False  # whether trials are interrupted; workers of a killed driver may still commit records
     created_runs: bool = False  # whether the shipper created runs since it last looked them up
     read_seconds: float = 0.0  # time to read the store
 

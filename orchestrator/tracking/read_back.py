@@ -95,9 +95,9 @@ def _ship(name: str) -> str:
 
 
 def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points: list[Point]) -> TrialFacts:
-    epochs = range(min(run.shipped_epoch, config.records) + 1)
-    numbers = {config.cadence.position(number): number for number in epochs}
-    values: dict[int, dict[str, float]] = {number: {} for number in epochs}
+    shipped = range(min(run.shipped_number, config.records) + 1)
+    numbers = {config.cadence.position(number): number for number in shipped}
+    values: dict[int, dict[str, float]] = {number: {} for number in shipped}
     what = "step" if config.cadence.in_steps else "epoch"
     for _, key, step, value in points:
         if step in numbers:
@@ -111,8 +111,8 @@ def _facts(client: "MlflowClient", config: TrialConfig, run: TrackedRun, points:
         raise TrackerContentError(f"run {run.run_id} lacks {what} {empty[0]}; delete the run, then {_ship('SWEEP')}")
     tags = run.tags
     again = {tag.removeprefix(labels.MEASURED_AGAIN) for tag in tags if tag.startswith(labels.MEASURED_AGAIN)}
-    begun = bool(epochs) or labels.OUTCOME in tags  # before that, the tags describe the sweep's driver
-    vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_EPOCH in tags else {}
+    begun = bool(shipped) or labels.OUTCOME in tags  # before that, the tags describe the sweep's driver
+    vectors = parsed_samples(_text(client, run.run_id, artifacts.CURVATURE)) if labels.CURVATURE_RECORD in tags else {}
     return TrialFacts(
         config,
         _state(run),
@@ -146,7 +146,7 @@ def _columns(row: dict[str, float], labels_again: set[str]) -> dict[str, float]:
 
 
 def _points(client: "MlflowClient", uri: str, runs: Sequence[TrackedRun]) -> Iterator[Point]:
-    longest = max((run.shipped_epoch + 1 for run in runs), default=1)
+    longest = max((run.shipped_number + 1 for run in runs), default=1)
     size = max(1, min(RUNS_PER_REQUEST, (POINTS_PER_REQUEST - 1) // max(longest, 1)))
     for batch in (runs[start : start + size] for start in range(0, len(runs), size)):
         for key in sorted(set().union(*(run.metric_keys for run in batch))):

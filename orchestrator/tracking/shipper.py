@@ -1,7 +1,7 @@
 """Ships a sweep from the store to MLflow: a loop of rounds with backoff, a lease, a status file and log messages.
 
-Failures of the tracker neither raise an error nor lose an epoch. Unshipped epochs are shipped once the tracker is back,
-or by the command in the last log message.
+Failures of the tracker neither raise an error nor lose a record. Unshipped records are shipped once the tracker is
+back, or by the command in the last log message.
 """
 
 import contextlib
@@ -151,7 +151,7 @@ class _Shipper:
             log.info("tracker %s is back; %s shipped to it since", self._tracker, since)
             return
         pending = self._sync.pending()
-        wait = "waits" if pending.epochs + pending.measurements == 1 else "wait"
+        wait = "waits" if pending.records + pending.measurements == 1 else "wait"
         line = f"{failure}{'; training goes on' if self._sync.driver else ''}; {pending} {wait}"
         if message is Message.UNSTABLE:
             minutes = f"{OUTAGE_REPORT_SECONDS / 60:.0f} minutes"
@@ -190,7 +190,7 @@ class _Shipper:
             self._write_status("shipping", "")
 
     def _write_status(self, state: str, message: str) -> None:
-        status = ShipperStatus(state, message, self._sync.pending_epochs(), os.getpid())
+        status = ShipperStatus(state, message, self._sync.pending_records().records, os.getpid())
         self._status_at = time.monotonic()
         if status != self._status:
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Ships one sweep from the store to one tracker, round by round.
 
 A round is idempotent. Runs are looked up by tags before any is created, each point has the timestamp of its record, and
-a tag of each run holds the last shipped epoch.
+a tag of each run holds the last shipped record.
 """
 
 import logging
@@ -30,25 +30,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of epochs and of measurements from checkpoints."""
+    """A number of records and of measurements from checkpoints."""
 
-    epochs: int = 0
+    records: int = 0
     measurements: int = 0
     unit: str = field(default="epoch", compare=False)
     """The noun for a record."""
 
     def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.epochs + other.epochs, self.measurements + other.measurements, self.unit)
+        return Amount(self.records + other.records, self.measurements + other.measurements, self.unit)
 
     def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(self.epochs - other.epochs, self.measurements - other.measurements, self.unit)
+        return Amount(self.records - other.records, self.measurements - other.measurements, self.unit)
 
     def __str__(self) -> str:
-        epochs = counted(self.epochs, self.unit)
+        records = counted(self.records, self.unit)
         if not self.measurements:
-            return epochs
+            return records
         measurements = f"{counted(self.measurements, 'measurement')} from checkpoints"
-        return f"{epochs} and {measurements}" if self.epochs else measurements
+        return f"{records} and {measurements}" if self.records else measurements
 
 
 class SweepSync:
@@ -99,10 +99,6 @@ class SweepSync:
         self._looked_up = False
         self._created_runs = False
 
-    def pending_epochs(self) -> int:
-        """Returns the number of committed epochs that the tracker lacks."""
-        return self.stored.pending_epochs({trial_id: run.shipped_epoch for trial_id, run in self._trial_runs().items()})
-
     def pending(self) -> Amount:
         """Returns what the tracker lacks. Measurements are not counted if the store cannot be read."""
         tags = {trial_id: run.tags for trial_id, run in self._trial_runs().items()}
@@ -113,7 +109,8 @@ class SweepSync:
 
     def pending_records(self) -> Amount:
         """Returns the number of records that the tracker lacks, without measurements from checkpoints."""
-        return Amount(self.pending_epochs(), unit=self.stored.sweep.unit)
+        shipped = {trial_id: run.shipped_number for trial_id, run in self._trial_runs().items()}
+        return Amount(self.stored.pending_records(shipped), unit=self.stored.sweep.unit)
 
     def _trial_runs(self) -> dict[str, TrackedRun]:
         return self.runs.trials if self.runs else {}
@@ -144,7 +141,7 @@ class SweepSync:
     def _ship_due_trials(self, runs: SweepRuns) -> None:
         due = [trial_id for trial_id in self.stored.sweep.by_id if trial_id in self._due]
         for trial_id in due:  # the curves of all trials come before their files
-            self._unless_damaged(runs, trial_id, self._ship_epochs)
+            self._unless_damaged(runs, trial_id, self._ship_records)
             self._unless_damaged(runs, trial_id, self._replace_outdated)
         for trial_id in due:
             self._unless_damaged(runs, trial_id, self._ship_rest)
@@ -161,15 +158,15 @@ class SweepSync:
         except DamagedTrialError as error:
             self.stored.mark_damaged(trial_id, error)
 
-    def _ship_epochs(self, run: TrackedRun, trial: StoredTrial) -> None:
+    def _ship_records(self, run: TrackedRun, trial: StoredTrial) -> None:
         tags = trial_run.run_tags(self.stored, trial.config)
-        trial_run.ship_epochs(run, trial, tags, lambda count: self._count(Amount(epochs=count)))
+        trial_run.ship_records(run, trial, tags, lambda count: self._count(Amount(records=count)))
 
     def _replace_outdated(self, run: TrackedRun, trial: StoredTrial) -> None:
         assert self.runs is not None
         if trial_run.is_outdated(run, trial):
-            log.info("trial %s: epochs were computed again after damage; its run is replaced", trial.config.trial_id)
-            self._ship_epochs(self.runs.replace(trial.config), trial)
+            log.info("trial %s: records were computed again after damage; its run is replaced", trial.config.trial_id)
+            self._ship_records(self.runs.replace(trial.config), trial)
 
     def _ship_rest(self, run: TrackedRun, trial: StoredTrial) -> None:
         trial_run.ship_measurements(run, trial, lambda count: self._count(Amount(measurements=count)))

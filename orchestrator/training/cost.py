@@ -57,7 +57,7 @@ class PartKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class EpochPart:
+class RecordPart:
     """A part of the work for one record. Equal parts cost the same."""
 
     kind: PartKind
@@ -69,9 +69,9 @@ class EpochPart:
     """Number of one of the records that contain this part."""
 
 
-def epoch_parts(config: TrialConfig, numbers: Sequence[int]) -> Counter[EpochPart]:
+def record_parts(config: TrialConfig, numbers: Sequence[int]) -> Counter[RecordPart]:
     """Returns the parts of the given records of a trial, and how often each part occurs."""
-    # The loss is part of the model here: all parts of an epoch evaluate both.
+    # The loss is part of the model here: all parts of a record evaluate both.
     model, data, measurement = (cost_key(config.model), config.loss), repr(config.data), config.measurement
     training = (model, data, cost_key(config.optimizer), config.augmentation, config.batch_size, config.record_every)
     keys = [(PartKind.TRAINING, repr(training), number) for number in numbers if number > 0]
@@ -80,7 +80,7 @@ def epoch_parts(config: TrialConfig, numbers: Sequence[int]) -> Counter[EpochPar
         keys.append((PartKind.EVALUATING, repr(evaluated), number))
         if number % measurement.every == 0:
             keys.append((PartKind.MEASURING, repr((model, data, due_measurement(measurement, number))), number))
-    return Counter(EpochPart(kind, key, config, number) for kind, key, number in keys)
+    return Counter(RecordPart(kind, key, config, number) for kind, key, number in keys)
 
 
 def _held_out(config: TrialConfig, number: int) -> bool:
@@ -111,14 +111,14 @@ def _cost_value(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class PartTime:
-    """The time of a part of an epoch, in seconds."""
+    """The time of a part of a record, in seconds."""
 
     seconds: float
     quantities: Mapping[str, float] = field(default_factory=dict)
     """Seconds by quantity, of parts that measure."""
 
 
-def time_part(part: EpochPart, device: torch.device) -> PartTime:
+def time_part(part: RecordPart, device: torch.device) -> PartTime:
     """Returns the time of a part on all the data.
 
     Raises:
@@ -138,7 +138,7 @@ def time_part(part: EpochPart, device: torch.device) -> PartTime:
         return timed[part.kind](part, data, device)
 
 
-def _training_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
+def _training_time(part: RecordPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times some steps with the trial's batch size and extrapolates to all steps before a record.
 
     A full batch is timed on some images, because its time is proportional to their number.
@@ -162,7 +162,7 @@ def _epochs_per_record(config: TrialConfig, images: int) -> float:
     return every.count / config.steps_per_epoch(images) if every.unit == "step" else every.count
 
 
-def _evaluating_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
+def _evaluating_time(part: RecordPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times the evaluation of some images and extrapolates to all images."""
     model, held_out = fitting_model(part.config, data).to(device), _held_out(part.config, part.number)
     subset = max(1, round(part.config.measurement.fraction * len(data.train)))
@@ -180,7 +180,7 @@ def _evaluated_images(subset: int, validation: int, test: int) -> int:
     return subset + validation + 2 * test  # the test images are evaluated with and without noise
 
 
-def _measuring_time(part: EpochPart, data: DataSplits, device: torch.device) -> PartTime:
+def _measuring_time(part: RecordPart, data: DataSplits, device: torch.device) -> PartTime:
     """Times a measurement on a few chunks of the trial's chunk size and extrapolates to all images.
 
     The time of two chunks determines how many chunks are used.

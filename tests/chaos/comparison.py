@@ -48,7 +48,7 @@ def compare(sweep: Sweep, storage: Storage, twin: Storage, database: Path) -> Da
 
 def _compare_trial(trial_id: str, storage: Storage, twin: Storage, damage: Damage) -> list[Record]:
     ours, theirs = storage.trial(trial_id), twin.trial(trial_id)
-    have, expected = ours.epochs(), theirs.epochs()
+    have, expected = ours.numbers(), theirs.numbers()
     damage.lost += [f"store: epoch {epoch} of {trial_id}" for epoch in expected if epoch not in have]
     damage.doubled += [
         f"store: epoch {epoch} of {trial_id} beyond the twin's" for epoch in have if epoch not in expected

@@ -90,7 +90,7 @@ def _signal_server(fault: Fault, place: Place) -> str | None:
 
 def _damage(fault: Fault, place: Place, draw: random.Random) -> str | None:
     """Corrupts the newest checkpoint of an unfinished trial, or the record of any epoch."""
-    committed = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).epochs())}
+    committed = {key: epochs for key in place.sweep.by_id if (epochs := place.storage.trial(key).numbers())}
     if fault.target == "checkpoint":
         committed = {key: epochs for key, epochs in committed.items() if epochs[-1] < place.sweep.by_id[key].epochs}
     if not committed:

@@ -54,7 +54,7 @@ def test_a_file_system_where_two_writers_create_one_file_is_refused(
         return True
 
     monkeypatch.setattr(DiskFiles, "create", create)
-    with pytest.raises(StorageError, match="two writers can both create the same file, so epochs"):
+    with pytest.raises(StorageError, match="two writers can both create the same file, so records"):
         folder_medium(tmp_path)
 
 

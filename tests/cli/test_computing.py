@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.forecast.estimate import missing_epochs
+from orchestrator.scheduling.forecast.estimate import missing_records
 from orchestrator.scheduling.forecast.probe import ProbeResult
 from orchestrator.scheduling.plan import reconcile
 from orchestrator.store.provenance.provenance import capture
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources, load_sweep
-from orchestrator.training.cost import EpochPart
+from orchestrator.training.cost import RecordPart
 from tests.cli.command import SMALL, Command, write
 from tests.scheduling.inline import use_inline_engine
 
@@ -24,7 +24,7 @@ FIRST = next(iter(load_sweep("quickstart").by_id))
 def known_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the probe report one second for every part of an epoch."""
 
-    def probe(parts: Sequence[EpochPart], processes: int, resources: Resources) -> ProbeResult:
+    def probe(parts: Sequence[RecordPart], processes: int, resources: Resources) -> ProbeResult:
         return ProbeResult(dict.fromkeys(parts, 1.0), 1.0)
 
     monkeypatch.setattr("orchestrator.scheduling.forecast.estimate.probe", probe)
@@ -59,7 +59,7 @@ def test_all_errors_of_a_sweep_file_are_reported_together(run: Command, tmp_path
         (["run", "quickstart", "--storage", "small.yaml/x"], "cannot be written"),
         (["trial", "quickstart", "zzz"], "id 'zzz' matches no trial of sweep 'quickstart'; expected one of:"),
         (["trial", "quickstart", ""], "'' matches"),
-        (["trial", "quickstart", FIRST, "--compare"], "no stored epochs to compare with; run the sweep first"),
+        (["trial", "quickstart", FIRST, "--compare"], "no stored records to compare with; run the sweep first"),
         (["ship", "quickstart"], "has no sweep 'quickstart'; it has: none"),
         (["measure", "quickstart"], "has no sweep 'quickstart'; it has: none"),
         (["measure", "quickstart", "--tracking-uri", "./mlruns"], "is a folder, which MLflow 3 no longer writes to"),
@@ -113,7 +113,7 @@ def test_overridden_resources_open_the_same_sweep(run: Command, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("known_times")
-def test_plan_shows_missing_epochs(run: Command, tmp_path: Path) -> None:
+def test_plan_shows_missing_records(run: Command, tmp_path: Path) -> None:
     sweep = write(tmp_path, SMALL)
     shown = run("plan", sweep).stdout
     desired = load_sweep(sweep)
@@ -166,17 +166,17 @@ def test_plan_shows_the_time_and_run_computes_what_it_showed(run: Command, tmp_p
     storage = Storage(tmp_path / "results")
     assert run("trial", sweep, first, "--adopt").returncode == 0
     longer = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "epochs": 3}})  # type: ignore[dict-item]
-    planned = missing_epochs(reconcile(load_sweep(longer), storage))
+    planned = missing_records(reconcile(load_sweep(longer), storage))
     assert planned == {first: range(2, 4), second: range(4)}
-    before = {trial_id: storage.trial(trial_id).epochs() for trial_id in planned}
+    before = {trial_id: storage.trial(trial_id).numbers() for trial_id in planned}
     assert "6 epochs missing" in run("plan", longer, "--max-concurrent", "1").stdout
     use_inline_engine(run.monkeypatch)
     done = run("run", longer, "--engine", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "time: training " in done.stdout
-    computed = {key: sorted(set(storage.trial(key).epochs()) - set(before[key])) for key in planned}
+    computed = {key: sorted(set(storage.trial(key).numbers()) - set(before[key])) for key in planned}
     assert computed == {trial_id: list(epochs) for trial_id, epochs in planned.items()}
-    begun = [storage.trial(trial_id).attempts()[-1].first_epoch for trial_id in planned]
+    begun = [storage.trial(trial_id).attempts()[-1].first_record for trial_id in planned]
     assert begun == [2, 0]
     again = run("plan", longer)
     assert "small: 2 of 2 trials done" in again.stdout

@@ -117,8 +117,8 @@ def test_an_export_without_epochs_fails(run: Command, tmp_path: Path, uri: str) 
     ship(storage, "toy", uri)
     where = ("--storage", str(storage.root), "--tracking-uri", uri)
     messages = {
-        "store": "sweep 'toy' has no epochs in the storage; run it first: hessian-dynamics run toy",
-        "mlflow": "sweep 'toy' has no epochs in the tracker; ship it first: hessian-dynamics ship toy",
+        "store": "sweep 'toy' has no records in the storage; run it first: hessian-dynamics run toy",
+        "mlflow": "sweep 'toy' has no records in the tracker; ship it first: hessian-dynamics ship toy",
     }
     for source, message in messages.items():
         done = run("export", "toy", *where, "--from", source, "--to", str(tmp_path / "tables"))

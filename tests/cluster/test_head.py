@@ -19,7 +19,7 @@ def test_a_head_that_is_restarted_loses_nothing(cluster: Cluster, finished: Cont
     trials = [Storage(cluster.volume("results")).trial(t.trial_id) for t in load_sweep(str(file)).trials]
     sweep = cluster.make("sweep", "sweep-headless", command)
     sweep.start()
-    until(lambda: sum(len(t.epochs()) for t in trials) >= 4, 180, "epochs before the head is restarted")
+    until(lambda: sum(len(t.numbers()) for t in trials) >= 4, 180, "epochs before the head is restarted")
     [head] = cluster.of("head")
     began, attempts = time.monotonic(), sum(len(t.attempts()) for t in trials)
     head.stop()
@@ -27,6 +27,6 @@ def test_a_head_that_is_restarted_loses_nothing(cluster: Cluster, finished: Cont
     until(lambda: sum(len(t.attempts()) for t in trials) > attempts, 240, "an attempt after it")
     say(f"the head is restarted: the next attempt begins after {time.monotonic() - began:.0f} s")
     until(lambda: "2 of 2 trials done" in sweep.output and not sweep.running, 240, f"the end:\n{sweep.output}")
-    assert [t.epochs() for t in trials] == [list(range(31))] * 2
+    assert [t.numbers() for t in trials] == [list(range(31))] * 2
     assert tracked(cluster, "headless") == {"runs": 3, "finished": 3, "points": 62, "steps": 62}
     say(f"driver started {sweep.starts} times, workers {[worker.starts for worker in cluster.of('worker')]} times")

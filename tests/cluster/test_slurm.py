@@ -38,15 +38,15 @@ def test_a_preempted_slurm_job_finishes_epochs_requeues_and_continues(cluster: C
     }
     trials = [Storage(results).trial(t.trial_id) for t in load_sweep(str(file)).trials]
     job.start()
-    until(lambda: sum(len(t.epochs()) for t in trials) >= 3, 120, f"epochs under Slurm: {job.output}")
+    until(lambda: sum(len(t.numbers()) for t in trials) >= 3, 120, f"epochs under Slurm: {job.output}")
     assert (results / ".ray-token-4711").stat().st_mode & 0o777 == 0o600
     assert job.stop() == 0, job.output
     assert "Stopped on request" in job.output
     assert (results / "slurm.txt").read_text() == "scontrol requeue 4711\n"
     assert not (results / ".ray-token-4711").exists()
-    left = sum(len(t.epochs()) for t in trials)
+    left = sum(len(t.numbers()) for t in trials)
     job.start()  # requeued under the same id
     assert job.wait(240) == 0, job.output
-    say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.epochs()) for t in trials)} of 30 in the end")
-    assert [t.epochs() for t in trials] == [list(range(15))] * 2
+    say(f"Slurm: preempted after {left} epochs, queued again, {sum(len(t.numbers()) for t in trials)} of 30 in the end")
+    assert [t.numbers() for t in trials] == [list(range(15))] * 2
     assert not (results / ".ray-token-4711").exists()

@@ -21,7 +21,7 @@ def test_every_trial_is_computed_once(cluster: Cluster, finished: Container) -> 
     plan = reconcile(load_sweep("quickstart"), storage)
     assert not plan.todo, plan.summary
     for trial in load_sweep("quickstart").trials:
-        assert storage.trial(trial.trial_id).epochs() == list(range(EPOCHS))
+        assert storage.trial(trial.trial_id).numbers() == list(range(EPOCHS))
     attempts = [a for trial in load_sweep("quickstart").trials for a in storage.trial(trial.trial_id).attempts()]
     assert {attempt.provenance.commit for attempt in attempts} == {COMMIT}
     hosts = Counter(attempt.provenance.host for attempt in attempts)
@@ -60,7 +60,7 @@ def test_stopping_the_sweep_service_lets_trials_finish_their_epoch(cluster: Clus
     sweep = cluster.make("sweep", "sweep-long", command)
     sweep.start()
     trials = [Storage(cluster.volume("results")).trial(t.trial_id) for t in load_sweep(str(file)).trials]
-    until(lambda: sum(len(t.epochs()) for t in trials) >= 4, 180, "epochs of the long sweep")
+    until(lambda: sum(len(t.numbers()) for t in trials) >= 4, 180, "epochs of the long sweep")
     began = time.monotonic()
     code = sweep.stop()
     say(f"docker stop took {time.monotonic() - began:.1f} s of {sweep.service.grace:.0f}, exit code {code}")

@@ -62,7 +62,7 @@ def test_a_lost_trial_is_retried_with_growing_pauses(desk: Desk, clock: list[flo
     begin(attempts)
     attempts.ended("a", lost())
     assert attempts.finished
-    line = "its process died (killed by SIGKILL), 4 times without a new epoch"
+    line = "its process died (killed by SIGKILL), 4 times without a new record"
     assert desk.noted[-1] == ("a", line, True)
     assert [failed for _, _, failed in desk.noted] == [False, False, False, True]
 

@@ -51,7 +51,7 @@ def records(folder: Path, desired: Sweep) -> list[dict[str, object]]:
 
 def once_epochs_are_there(folder: Path, desired: Sweep, count: int, act: Callable[[], None]) -> threading.Thread:
     def wait() -> None:
-        while sum(len(Storage(folder).trial(key).epochs()) for key in desired.by_id) < count:
+        while sum(len(Storage(folder).trial(key).numbers()) for key in desired.by_id) < count:
             time.sleep(0.01)
         act()
 
@@ -76,7 +76,7 @@ def test_adding_seeds_and_epochs_computes_only_the_missing_ones(tmp_path: Path) 
     desired = sweep(epochs=2, seeds=2)
     run(tmp_path, desired)
     attempts = [Storage(tmp_path).trial(key).attempts() for key in desired.by_id]
-    assert [[attempt.first_epoch for attempt in found] for found in attempts] == [[0, 2], [0]]
+    assert [[attempt.first_record for attempt in found] for found in attempts] == [[0, 2], [0]]
 
 
 def test_on_manifest_is_called_after_writing_the_manifest_and_before_trials(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_signal_stops_after_the_current_epoch(
     waiting = once_epochs_are_there(tmp_path, desired, 2, lambda: os.kill(os.getpid(), number))
     result = run(tmp_path, desired)
     waiting.join()
-    assert messages.messages[0].startswith("Stopping after the current epochs; nothing is lost.")
+    assert messages.messages[0].startswith("Stopping after the next records; nothing is lost.")
     assert messages.messages[-1] == "Stopped on request. Run the same command again to continue."
     assert ends(tmp_path, desired) == ["interrupted"]
     assert set(result.counts) == {State.INTERRUPTED, State.PENDING}
@@ -201,7 +201,7 @@ def test_out_of_memory_is_retried_alone_once_and_then_fails_with_advice(
 ) -> None:
     desired = sweep(1, 1, model={"name": OWN, "error": "OutOfMemoryError"})
     result = run(tmp_path, desired)
-    assert "retrying from its last epoch, alone" in messages.text
+    assert "retrying from its last record, alone" in messages.text
     assert ends(tmp_path, desired) == ["interrupted", "failed"]
     (status,) = result.statuses.values()
     assert status.attempt is not None

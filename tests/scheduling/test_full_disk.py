@@ -43,7 +43,7 @@ def end(place: WorkingFolder, process: subprocess.Popen[str]) -> str:
     assert states(place) <= {State.INTERRUPTED, State.PENDING, State.COMPLETED}
     for trial_id in place.sweep.by_id:
         trial = place.storage.trial(trial_id)
-        assert [trial.read(epoch).record.epoch for epoch in trial.epochs()] == list(range(len(trial.epochs())))
+        assert [trial.read(epoch).record.epoch for epoch in trial.numbers()] == list(range(len(trial.numbers())))
     return said
 
 
@@ -60,7 +60,7 @@ def test_full_or_read_only_disk_stops_the_run_and_a_rerun_continues(
     fix = r"written, [\d,]+ are free\); free space there and run the same command again; what is finished is kept"
     assert re.search(full + fix, said), said
     ballast.unlink()
-    committed = sum(len(place.storage.trial(trial_id).epochs()) for trial_id in place.sweep.by_id)
+    committed = sum(len(place.storage.trial(trial_id).numbers()) for trial_id in place.sweep.by_id)
     process = place.start("--engine", engine)
     place.wait_for_epochs(committed + 3)
     with read_only(root):

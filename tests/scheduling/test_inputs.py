@@ -189,7 +189,7 @@ def test_a_trial_of_other_code_is_refused_complete_or_not(project: Project, epoc
     (module,), (trial_id,) = edit, first.by_id
     line = rf"changed: trial {trial_id}: {module} was {stored[module][:12]}, is [0-9a-f]{{12}}\n"
     assert re.search(line, str(refused.value))
-    assert "another --storage, or keep the stored epochs with run --accept-changed-code" in str(refused.value)
+    assert "another --storage, or keep the stored records with run --accept-changed-code" in str(refused.value)
     assert files(project) == before
     for command in ("plan", "status"):
         assert re.search(line, project.show(command))
@@ -201,16 +201,16 @@ def test_accepted_code_is_recorded_and_not_refused_again(project: Project) -> No
     trial = only_trial(project, first)
     old = recorded_code(trial)
     project.write(idnets=GELU)
-    epochs = [trial.read(epoch) for epoch in trial.epochs()]
+    epochs = [trial.read(epoch) for epoch in trial.numbers()]
     project.run(first, accept_changed_code=True)
-    assert [trial.read(epoch) for epoch in trial.epochs()] == epochs
+    assert [trial.read(epoch) for epoch in trial.numbers()] == epochs
     assert trial.attempts()[-1].provenance.accepted_code == {"idnets": old["idnets"]}
     assert project.run(first).summary == "night: 1 of 1 trials done"
     project.write(idnets=GELU.replace("GELU", "Tanh"))
     longer = project.sweep(model=OWN, epochs=2)
     assert project.run(longer, accept_changed_code=True).summary == "night: 1 of 1 trials done"
     last = trial.attempts()[-1]
-    assert (last.first_epoch, list(last.provenance.accepted_code)) == (2, ["idnets"])
+    assert (last.first_record, list(last.provenance.accepted_code)) == (2, ["idnets"])
     assert project.run(longer).todo == []
     assert "changed" not in project.show("status")
 
@@ -258,7 +258,7 @@ def test_code_edited_during_a_run_is_not_trained(project: Project, messages: pyt
     desired = project.sweep(seeds=2, model=OWN)
     assert project.run(desired).todo == []
     longer = project.sweep(seeds=2, model=OWN, epochs=2)
-    assert project.run(longer, before_trials=lambda: project.write(idnets=GELU)).missing_epochs == 2
+    assert project.run(longer, before_trials=lambda: project.write(idnets=GELU)).missing_records == 2
     assert any("idnets differs from what the driver imported" in message for message in messages.messages)
 
 

@@ -71,7 +71,7 @@ def test_worker_imports_from_the_drivers_folder(folder: Path) -> None:
     LocalEngine(sweep.resources, 1).run(Attempts(work, [trial.trial_id]))
     store = storage.trial(trial.trial_id)
     assert [attempt.reason for attempt in store.attempts()] == [""]
-    assert store.epochs() == [0, 1]
+    assert store.numbers() == [0, 1]
     assert str(folder) not in sys.path
 
 

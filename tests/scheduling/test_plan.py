@@ -27,7 +27,7 @@ def test_complete_trials_are_not_read_again(tmp_path: Path) -> None:
     assert reconcile(SWEEP, storage).statuses[done.trial_id].state.value == "pending"
 
 
-def test_the_plan_derives_states_and_missing_epochs(tmp_path: Path) -> None:
+def test_the_plan_derives_states_and_missing_records(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     done, partly, diverged, failed, _ = (storage.trial(trial.trial_id) for trial in TRIALS)
     commit_epochs(done, range(5))
@@ -38,7 +38,7 @@ def test_the_plan_derives_states_and_missing_epochs(tmp_path: Path) -> None:
     states = [status.state.value for status in plan.statuses.values()]
     assert states == ["completed", "interrupted", "diverged", "failed", "pending"]
     assert plan.todo == [TRIALS[number].trial_id for number in (1, 3, 4)]
-    assert plan.missing_epochs == 3 + 5 + 5
+    assert plan.missing_records == 3 + 5 + 5
     assert plan.summary == "five: 2 of 5 trials done (1 diverged), 1 failed, 13 epochs missing"
 
 

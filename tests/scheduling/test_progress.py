@@ -53,7 +53,7 @@ def test_the_tracker_is_mentioned_only_if_it_is_unreachable(tmp_path: Path) -> N
         storage.sweep("five").write_shipper_status(ShipperStatus(state, "", 7, 1))
         assert progress.line() == plain
     storage.sweep("five").write_shipper_status(ShipperStatus("unreachable", "", 7, 1))
-    assert progress.line() == f"{plain} | tracker unreachable, 7 epochs wait"
+    assert progress.line() == f"{plain} | tracker unreachable, 7 records wait"
 
 
 def test_durations_are_formatted() -> None:

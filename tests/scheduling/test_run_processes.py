@@ -102,7 +102,7 @@ def test_an_expired_budget_stops_after_the_current_epochs(tmp_path: Path) -> Non
     place = WorkingFolder(tmp_path, {**SHORT, "trial": {**SHORT["trial"], "epochs": 400}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local", "--budget", "6s")
     assert code == 1, said
-    assert "The time budget is used up: stopping after the current epochs." in said
+    assert "The time budget is used up: stopping after the next records." in said
     assert "Stopped on request. Run the same command again to continue." in said
     assert states(place) <= {State.INTERRUPTED, State.PENDING}
 
@@ -155,7 +155,7 @@ def test_a_killed_worker_is_replaced_and_results_are_identical(tmp_path: Path, t
     os.kill(workers(process.pid)[0], signal.SIGKILL)
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
-    assert "its process died (killed by SIGKILL); retrying from its last epoch" in said
+    assert "its process died (killed by SIGKILL); retrying from its last record" in said
     assert records(place) == twin
     ends = [a.ended for key in place.sweep.by_id for a in place.storage.trial(key).attempts()]
     assert sorted(map(str, ends)) == ["completed", "completed", "interrupted"]
@@ -174,7 +174,7 @@ def test_ray_listens_only_on_loopback_and_is_restarted_if_it_dies(tmp_path: Path
     os.kill(raylet, signal.SIGKILL)
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
-    assert "Ray died during the attempt; retrying from its last epoch" in said
+    assert "Ray died during the attempt; retrying from its last record" in said
     (tmp_path / "twin").mkdir()
     alone = WorkingFolder(tmp_path / "twin", content)
     assert alone.run("--engine", "local")[0] == 0
@@ -231,7 +231,7 @@ def test_out_of_memory_is_retried_once_and_then_fails_with_advice(tmp_path: Path
     place.write({**LONG, "trial": {**CONTENT["trial"], "epochs": 1}, "grid": {"model": [{"name": "nets:Net"}]}})  # type: ignore[dict-item]
     code, said = place.run("--engine", "local")
     assert code == 1, said
-    assert "retrying from its last epoch, alone" in said
+    assert "retrying from its last record, alone" in said
     (trial_id,) = place.sweep.by_id
     assert [a.ended for a in place.storage.trial(trial_id).attempts()] == ["interrupted", "failed"]
     assert f"failed: {trial_id}" in said

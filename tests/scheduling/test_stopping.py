@@ -1,4 +1,4 @@
-"""Signals and the time budget: the first stops after the current epochs, the second at once."""
+"""Signals and the time budget: the first stops after the next records, the second at once."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 from orchestrator.scheduling.stopping import SIGNALS, Stopping, handlers_kept, handling, interrupt, read_budget
 from tests.scheduling.signals import SignalWhenDeleted
 
-FIRST_SIGNAL = "Stopping after the current epochs; nothing is lost. Press Ctrl-C again to stop at once."
+FIRST_SIGNAL = "Stopping after the next records; nothing is lost. Press Ctrl-C again to stop at once."
 
 
 class Desk:
@@ -63,7 +63,7 @@ def test_an_expired_budget_requests_a_stop(messages: pytest.LogCaptureFixture) -
     assert not stopping.requested
     time.sleep(0.5)
     assert stopping.requested
-    assert messages.messages == ["The time budget is used up: stopping after the current epochs."]
+    assert messages.messages == ["The time budget is used up: stopping after the next records."]
 
 
 def test_a_cancelled_budget_requests_no_stop() -> None:

@@ -49,7 +49,7 @@ def written_by(place: WorkingFolder, attempts: set[str]) -> dict[str, bytes | st
         trial = place.storage.trial(trial_id)
         found |= {
             f"{trial_id} epoch {epoch}": attempt
-            for epoch in trial.epochs()
+            for epoch in trial.numbers()
             if (attempt := trial.read(epoch).attempt) in attempts
         }
         found |= {each.name: each.to_bytes() for each in trial.attempts() if each.name in attempts}

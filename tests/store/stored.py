@@ -65,7 +65,7 @@ def remeasured(epoch: int, timestamp_ms: int = 9000, **changes: Any) -> Remeasur
 
 def attempt(name: str = "1000-abc", started_ms: int = 1000, **changes: Any) -> Attempt:
     """An attempt at a trial."""
-    content = {"first_epoch": 0, "provenance": PROVENANCE, "environment": {"threads": 1}}
+    content = {"first_record": 0, "provenance": PROVENANCE, "environment": {"threads": 1}}
     return Attempt(name=name, started_ms=started_ms, **{**content, **changes})
 
 

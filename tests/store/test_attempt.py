@@ -1,12 +1,15 @@
 """The stored attempts of a trial: their order, their end, and damaged files."""
 
+import json
+
+from orchestrator.store.attempt import Attempt
 from orchestrator.store.backends.disk import DiskFiles
 from orchestrator.store.trial import TrialStore
 from tests.store.stored import PROVENANCE, attempt
 
 
 def test_attempts_are_listed_oldest_first(trial: TrialStore) -> None:
-    late, early = attempt("2000-aaa", 2000, first_epoch=3), attempt("1000-bbb", 1000)
+    late, early = attempt("2000-aaa", 2000, first_record=3), attempt("1000-bbb", 1000)
     trial.write_attempt(late)
     trial.write_attempt(early)
     assert trial.attempts() == [early, late]
@@ -33,3 +36,11 @@ def test_a_damaged_attempt_is_ignored(files: DiskFiles, trial: TrialStore) -> No
     for number, content in enumerate((b"", b"{", b"[]", b"{}", b'{"provenance": 3}')):
         files.write(f"trials/{trial.trial_id}/attempts/{number}.json", content)
     assert trial.attempts() == [attempt()]
+
+
+def test_the_key_of_the_first_record_in_files_is_that_of_earlier_versions() -> None:
+    begun = attempt("1000-bbb", 1000, first_record=3)
+    content = json.loads(begun.to_bytes())
+    assert content["first_epoch"] == 3
+    assert "first_record" not in content
+    assert Attempt.from_bytes(begun.to_bytes()) == begun

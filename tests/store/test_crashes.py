@@ -80,20 +80,20 @@ class Trials(RuleBasedStateMachine):
         place = data.draw(st.integers(0, len(self.writers) - 1))
         trial, files, name, number = self.writers[place]
         files.left, files.after = left, after
-        epoch = max(self.look.epochs(), default=-1) + 1
+        epoch = max(self.look.numbers(), default=-1) + 1
         newest = number == self.look.claims.newest_number()
         try:
             assert trial.commit(record(epoch), checkpoint(epoch), "d", name)
             assert newest, "a superseded writer must not commit"
         except SupersededError:
             assert not newest
-            assert epoch not in self.look.epochs()
+            assert epoch not in self.look.numbers()
         except DiedError:
             del self.writers[place]
 
     @invariant()
     def nothing_is_lost_or_changed(self) -> None:
-        epochs = self.look.epochs()
+        epochs = self.look.numbers()
         assert epochs == list(range(len(epochs)))
         now = {epoch: repr(self.look.read(epoch)) for epoch in epochs}
         assert self.seen.items() <= now.items()
@@ -101,7 +101,7 @@ class Trials(RuleBasedStateMachine):
         latest = self.look.latest_checkpoint()
         if epochs:
             assert latest is not None
-            assert (latest.epoch, latest.content, latest.damaged) == (epochs[-1], checkpoint(epochs[-1]), ())
+            assert (latest.number, latest.content, latest.damaged) == (epochs[-1], checkpoint(epochs[-1]), ())
 
     def teardown(self) -> None:
         self.folder.cleanup()

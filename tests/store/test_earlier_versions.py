@@ -36,7 +36,7 @@ def test_trials_keep_their_ids_labels_and_status(storage: Storage) -> None:
     assert [sweep.label(trial) for trial in sweep.trials] == EXPECTED["labels"]
     statuses = {key: trial_status(storage.trial(key), config) for key, config in sweep.by_id.items()}
     assert {
-        key: [status.state, status.epoch, status.missing_epochs, status.ended_ms] for key, status in statuses.items()
+        key: [status.state, status.number, status.missing_records, status.ended_ms] for key, status in statuses.items()
     } == EXPECTED["statuses"]
 
 
@@ -99,7 +99,7 @@ def test_leases_claims_shipper_status_and_attachments_are_read(storage: Storage)
     assert (claim.number, claim.owner, claim.attempt) == (1, Owner("bits", 1), trial.attempts()[0].name)
     status = sweep.shipper_status()
     assert status is not None
-    assert (status.state, status.pending_epochs) == ("done", 0)
+    assert (status.state, status.pending_records) == ("done", 0)
     provenance = storage.trial(TRIALS[1]).attempts()[0].provenance
     code = attachments.read(storage.files, attachments.OWN_CODE, provenance.own_code["nets"])
     assert code is not None
@@ -110,5 +110,5 @@ def test_missing_checkpoints_are_not_an_error(storage: Storage) -> None:
     """The fixture contains no checkpoints."""
     trial = storage.trial(TRIALS[0])
     assert trial.latest_checkpoint() is None
-    assert trial.with_checkpoint(last_epoch=3) == []
+    assert trial.with_checkpoint(last=3) == []
     assert trial.read_checkpoint(trial.read(3)) is None

@@ -20,7 +20,7 @@ def test_reading_creates_no_file(storage: Storage) -> None:
     assert not sweep.stop_requested
     assert sweep.shipper_status() is None
     assert sweep.driver_lease.holder() is None
-    assert storage.trial(config().trial_id).epochs() == []
+    assert storage.trial(config().trial_id).numbers() == []
     assert not storage.root.exists()
 
 

@@ -105,6 +105,8 @@ def test_the_shipper_status_is_read_as_written(storage: Storage) -> None:
     for status in (ShipperStatus("unreachable", "refused - später", 7, 123), ShipperStatus("done", "", 0, 123)):
         storage.sweep("night").write_shipper_status(status)
         assert storage.sweep("night").shipper_status() == status
+    content = json.loads((storage.root / "sweeps" / "night" / "shipper.json").read_text())
+    assert list(content) == ["state", "message", "pending_epochs", "pid"], "the keys of earlier versions"
 
 
 def test_driver_and_shipper_do_not_exclude_each_other(storage: Storage) -> None:
@@ -126,7 +128,7 @@ def test_a_damaged_manifest_is_reported_with_its_repair(storage: Storage, conten
     assert str(caught.value) == (
         f"{path}, of sweep 'night', is damaged: expected a JSON object with trials, resources and "
         "provenance; run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no "
-        "stored epoch"
+        "stored record"
     )
     assert storage.sweeps() == ["night"]
     sweep.write_manifest(SWEEP, PROVENANCE)

@@ -13,7 +13,7 @@ from tests.store.trials import DIGEST, checkpoints, commit, kept
 
 def test_an_unknown_trial_is_empty(files: DiskFiles, trial: TrialStore) -> None:
     assert trial.config() is None
-    assert trial.epochs() == []
+    assert trial.numbers() == []
     assert list(trial.records()) == []
     assert trial.attempts() == []
     assert trial.latest_checkpoint() is None
@@ -42,7 +42,7 @@ def test_a_committed_epoch_is_read_as_written(trial: TrialStore) -> None:
 
 def test_epochs_and_records_are_in_order(trial: TrialStore) -> None:
     commit(trial, 2, 10, 0, 1, 99_999, 100_000)
-    assert trial.epochs() == [0, 1, 2, 10, 99_999, 100_000]
+    assert trial.numbers() == [0, 1, 2, 10, 99_999, 100_000]
     assert list(trial.records(after=1)) == [record(epoch) for epoch in (2, 10, 99_999, 100_000)]
     assert len(list(trial.records())) == 6
 
@@ -89,10 +89,10 @@ def test_one_of_eight_concurrent_commits_wins(files: DiskFiles, trial: TrialStor
             assert sorted(codes) == [0] * 7 + [1], codes
             winner, latest = codes.index(1), trial.latest_checkpoint()
             assert trial.read(epoch).record.loss_train == winner
-            assert (latest.epoch, latest.content, latest.damaged) == (epoch, b"%d" % winner * 1000, ())
+            assert (latest.number, latest.content, latest.damaged) == (epoch, b"%d" % winner * 1000, ())
     """
     python(code, files.root)
-    assert trial.epochs() == [0, 1, 2, 3, 4]
+    assert trial.numbers() == [0, 1, 2, 3, 4]
     assert [name[:5] for name in checkpoints(files)] == ["00003", "00004"]
 
 
@@ -102,7 +102,7 @@ def test_recomputed_epochs_keep_the_end_time_of_the_damaged_ones(files: DiskFile
     path.joinpath("00001.json").write_bytes(path.joinpath("00001.json").read_bytes()[:-30])
     path.joinpath("00002.json").write_bytes(b"")
     assert trial.set_aside_damaged() == [1, 2]
-    assert trial.epochs() == [0, 3]
+    assert trial.numbers() == [0, 3]
     assert trial.damaged_timestamps() == {1: 1001, 2: 1002}
     commit(trial, 1, 2, by="second")
     assert list(trial.records()) == [record(epoch) for epoch in range(4)]
@@ -118,7 +118,7 @@ def test_the_time_of_a_damaged_epoch_is_recovered_from_other_files(
     files: DiskFiles, trial: TrialStore, damaged: bytes, last: bool
 ) -> None:
     commit(trial, *range(3))
-    if not last:  # commit more epochs, until the checkpoint of epoch 2 is deleted
+    if not last:  # commit more epochs, until the checkpoint of record 2 is deleted
         commit(TrialStore(files, trial.trial_id), *range(3, 6), by="second")
         assert kept(files) == [4, 5]
     files.write(f"trials/{trial.trial_id}/epochs/00002.json", damaged)
@@ -154,7 +154,7 @@ def test_other_files_are_ignored(files: DiskFiles, trial: TrialStore) -> None:
     commit(trial, 0, 1)
     for name in ("epochs/00001.json.bak", "epochs/notes.txt", "checkpoints/readme", "attempts/x.json"):
         files.write(f"trials/{trial.trial_id}/{name}", b"notes")
-    assert trial.epochs() == [0, 1]
+    assert trial.numbers() == [0, 1]
     assert trial.attempts() == []
     commit(trial, 2)
     assert trial.latest_checkpoint() == Checkpoint(2, checkpoint(2), DIGEST)
@@ -172,7 +172,7 @@ def test_the_owner_of_a_trial_lists_its_commits_once(
     assert not trial.commit(record(3), b"other", "d", "again")
     trial.claim(BY_HAND, "third")
     commit(trial, 5)
-    assert trial.epochs() == list(range(6))
+    assert trial.numbers() == list(range(6))
 
 
 # --- crashes ---
@@ -193,12 +193,12 @@ def test_a_commit_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
                 TrialStore(files, trial.trial_id).commit(stored.record(3), stored.checkpoint(3), "d", "dying", True)
 
             (code,) = each(1, work)
-            exists = trial.epochs() == [0, 1, 2, 3]
-            assert exists or trial.epochs() == [0, 1, 2], (step, trial.epochs())
+            exists = trial.numbers() == [0, 1, 2, 3]
+            assert exists or trial.numbers() == [0, 1, 2], (step, trial.numbers())
             existed.add(exists)
             latest = trial.latest_checkpoint()
             last = 3 if exists else 2
-            assert (latest.epoch, latest.content, latest.damaged) == (last, stored.checkpoint(last), ()), step
+            assert (latest.number, latest.content, latest.damaged) == (last, stored.checkpoint(last), ()), step
             assert trial.read(last).record == stored.record(last)
             for epoch in range(last + 1, 6):
                 assert trial.commit(stored.record(epoch), stored.checkpoint(epoch), "d", "after"), step
@@ -221,5 +221,5 @@ def test_trials_are_independent(files: DiskFiles, trial: TrialStore) -> None:
     other = TrialStore(files, config(seed=1).trial_id)
     commit(trial, 0)
     other.write_attempt(attempt())
-    assert other.epochs() == []
+    assert other.numbers() == []
     assert trial.attempts() == []

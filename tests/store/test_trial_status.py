@@ -18,8 +18,8 @@ def commit(trial: TrialStore, *epochs: int, loss: float = 0.5) -> None:
 
 def test_a_trial_without_files_is_pending(trial: TrialStore) -> None:
     stands = trial_status(trial, config())
-    assert (stands.state, stands.epoch, stands.epochs, stands.attempt) == (State.PENDING, -1, 10, None)
-    assert stands.missing_epochs == 11, "epoch 0 is one of them"
+    assert (stands.state, stands.number, stands.records, stands.attempt) == (State.PENDING, -1, 10, None)
+    assert stands.missing_records == 11, "epoch 0 is one of them"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_state_of_an_unfinished_trial(
     last = attempt("5000-abc", started_ms, ended=ended)
     trial.write_attempt(last)
     stands = trial_status(trial, config(), driver_since)
-    assert (stands.state, stands.epoch, stands.missing_epochs, stands.attempt) == (state, 2, 8, last)
+    assert (stands.state, stands.number, stands.missing_records, stands.attempt) == (state, 2, 8, last)
     assert not stands.state.final
 
 
@@ -55,14 +55,14 @@ def test_trial_with_all_epochs_is_completed_even_if_its_attempt_failed(trial: Tr
     commit(trial, *range(11))
     trial.write_attempt(attempt(ended="failed"))
     stands = trial_status(trial, config(), driver_since=0.5)
-    assert (stands.state, stands.epoch, stands.missing_epochs) == (State.COMPLETED, 10, 0)
+    assert (stands.state, stands.number, stands.missing_records) == (State.COMPLETED, 10, 0)
     assert stands.state.final
 
 
 def test_the_state_depends_on_the_requested_epochs(trial: TrialStore) -> None:
     commit(trial, *range(6))
     states: list[Any] = [trial_status(trial, config(epochs=epochs)) for epochs in (3, 5, 8)]
-    assert [(s.state, s.epoch, s.missing_epochs) for s in states] == [
+    assert [(s.state, s.number, s.missing_records) for s in states] == [
         (State.COMPLETED, 3, 0),
         (State.COMPLETED, 5, 0),
         (State.INTERRUPTED, 5, 3),
@@ -73,7 +73,7 @@ def test_a_diverged_trial_is_final(trial: TrialStore) -> None:
     commit(trial, 0, 1)
     commit(trial, 2, loss=math.nan)
     stands = trial_status(trial, config())
-    assert (stands.state, stands.epoch, stands.missing_epochs) == (State.DIVERGED, 2, 0)
+    assert (stands.state, stands.number, stands.missing_records) == (State.DIVERGED, 2, 0)
     assert trial_status(trial, config(epochs=1)).state == State.COMPLETED, "the diverged epoch was not requested"
 
 
@@ -85,7 +85,7 @@ def test_an_epoch_that_was_deleted_is_missing(trial: TrialStore) -> None:
     commit(trial, *range(11))
     path_of(trial, 4).unlink()
     stands = trial_status(trial, config())
-    assert (stands.state, stands.missing_epochs) == (State.INTERRUPTED, 1)
+    assert (stands.state, stands.missing_records) == (State.INTERRUPTED, 1)
 
 
 @pytest.mark.parametrize("loss", [0.5, math.nan])
@@ -94,7 +94,7 @@ def test_a_damaged_last_epoch_is_missing(trial: TrialStore, loss: float) -> None
     commit(trial, 10, loss=loss)
     path_of(trial, 10).write_bytes(b"{")
     stands = trial_status(trial, config())
-    assert (stands.state, stands.epoch, stands.missing_epochs) == (State.INTERRUPTED, 9, 1)
+    assert (stands.state, stands.number, stands.missing_records) == (State.INTERRUPTED, 9, 1)
 
 
 def test_a_diverged_trial_with_a_gap_is_not_final(trial: TrialStore) -> None:

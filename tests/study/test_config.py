@@ -352,7 +352,7 @@ def test_a_config_is_immutable_at_every_level() -> None:
     assert {trial: "usable as a key"}[config()]
 
 
-def test_a_cosine_needs_epochs_after_the_warm_up() -> None:
+def test_a_cosine_needs_trained_after_the_warm_up() -> None:
     with pytest.raises(ValidationError, match="schedule.warmup_epochs is 2, expected less than epochs, which is 2"):
         config(schedule={"name": "cosine", "warmup_epochs": 2}, epochs=2)
     assert config(schedule={"name": "constant", "warmup_epochs": 2}, epochs=2).schedule.warmup_epochs == 2

@@ -84,7 +84,7 @@ def record(epoch: int, seed: int = 0, loss: float | None = None) -> Record:
 def attempt(started_ms: int = T0 - 500, **changes: Any) -> Attempt:
     content = {
         "name": f"{started_ms}-abc",
-        "first_epoch": 0,
+        "first_record": 0,
         "provenance": PROVENANCE,
         "environment": {"device": "cpu", "threads": 2},
     }
@@ -231,7 +231,7 @@ def shipper_status(storage: Storage, name: str = "toy") -> ShipperStatus:
 def all_shipped(storage: Storage, name: str = "toy") -> bool:
     """Returns whether a shipper is active and nothing is pending."""
     status = shipper_status(storage, name)
-    return status.state == "shipping" and status.pending_epochs == 0
+    return status.state == "shipping" and status.pending_records == 0
 
 
 def shown_trials(uri: str, name: str = "toy") -> dict[str, Run]:

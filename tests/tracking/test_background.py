@@ -99,7 +99,7 @@ def test_an_unreachable_tracker_is_reported_with_the_command_that_ships(
     monkeypatch.setattr(background, "INTERACTIVE_SECONDS", 0.1)
     beside, uri = run_without_tracker(tmp_path / "results")
     assert lines[0].startswith(f"tracker {uri} cannot be reached (")
-    assert lines[0].endswith("; training starts, and epochs are shipped once the tracker is back")
+    assert lines[0].endswith("; training starts, and records are shipped once the tracker is back")
     assert lines[1].endswith(f"to ship the rest: {ship_command(tmp_path / 'results', 'toy', uri)}")
     lines.clear()
     beside.wait_until_shipped()

@@ -63,7 +63,7 @@ def test_an_outage_is_reported_twice_and_its_backlog_is_shipped_within_a_minute(
             train(storage, config, 0, 1)
         follower = ShipperThread(storage, name, proxy.uri)
         follower.start()
-        wait_until(lambda: (status := storage.sweep(name).shipper_status()) is not None and status.pending_epochs == 0)
+        wait_until(lambda: (status := storage.sweep(name).shipper_status()) is not None and status.pending_records == 0)
         assert follower.lines == []
         if kind == "refused":
             proxy.close()
@@ -83,7 +83,7 @@ def test_an_outage_is_reported_twice_and_its_backlog_is_shipped_within_a_minute(
         assert "; training goes on; " in follower.lines[0]
         status = storage.sweep(name).shipper_status()
         assert status is not None
-        assert (status.state, status.pending_epochs >= 60) == ("unreachable", True)
+        assert (status.state, status.pending_records >= 60) == ("unreachable", True)
         if kind == "429":
             assert len(proxy.requests) - asked <= 2 + (time.monotonic() - gone) / retry_after.LONGEST_SECONDS
         for config in desired.trials:

@@ -72,7 +72,7 @@ def test_tables_of_other_records_equal_those_of_the_store(tmp_path: Path, uri: s
     measured = Remeasurement(again, MeasurementConfig(fraction=0.5), "c", stored.DIGEST, stored.PROVENANCE, {})
     storage.trial(first.trial_id).remeasurements.add("fraction-0.5", measured)
     result = ship(storage, "toy", uri)
-    assert (result.shipped.epochs, result.shipped.measurements) == (first.records, 1)
+    assert (result.shipped.records, result.shipped.measurements) == (first.records, 1)
     frames = read_frames(storage, "toy")
     _assert_equal(frames, frames_from_mlflow("toy", uri))
     whole = frames.epochs[frames.epochs.trial_id == first.trial_id]

@@ -71,7 +71,7 @@ def test_finished_runs_get_new_keys(
     measure(storage, first, 2, label="estimators-lanczos_lanczos_products-20")
     measure(storage, first, 5)  # another sweep has trained it further
     result = ship(storage, desired.name, uri)
-    assert (result.shipped.epochs, result.shipped.measurements, result.complete) == (0, 4, True)
+    assert (result.shipped.records, result.shipped.measurements, result.complete) == (0, 4, True)
     assert lines[-1] == f"4 measurements from checkpoints shipped to {uri}"
     shown = assert_shows(uri, storage, desired)
     for trial_id, run in before.trials.items():
@@ -121,7 +121,7 @@ def test_an_empty_tracker_is_filled_from_the_store(tmp_path: Path, uri: str) -> 
     ship(storage, "toy", uri)
     other = f"sqlite:///{tmp_path}/other.db"
     result = ship(storage, "toy", other)
-    assert (result.shipped.epochs, result.shipped.measurements) == (16, 12)
+    assert (result.shipped.records, result.shipped.measurements) == (16, 12)
     assert_shows(other, storage, desired)
 
 

@@ -66,7 +66,7 @@ def test_a_follower_ships_while_the_driver_works_and_ends_after_it(tmp_path: Pat
     shown = assert_shows(uri, storage, desired)
     assert [shown.statuses()[i] for i in desired.by_id] == ["FINISHED", "KILLED", "KILLED", "SCHEDULED"]
     assert shown.outcomes()[second.trial_id] == "interrupted"
-    assert (shipper_status(storage).state, shipper_status(storage).pending_epochs) == ("done", 0)
+    assert (shipper_status(storage).state, shipper_status(storage).pending_records) == ("done", 0)
 
 
 def test_a_follower_ends_soon_after_the_driver(tmp_path: Path, uri: str) -> None:
@@ -108,13 +108,13 @@ def test_epochs_are_shipped_across_outages(server: str, tmp_path: Path) -> None:
             train(storage, config, 0, 1, started_ms=now_ms())
         follower = ShipperProcess(storage, "outage", tracker.uri, follow=True)
         wait_until(lambda: shipper_status(storage, "outage").state == "unreachable")
-        assert shipper_status(storage, "outage").pending_epochs == 8
+        assert shipper_status(storage, "outage").pending_records == 8
         tracker.open()
         wait_until(lambda: shipper_status(storage, "outage") == ShipperStatus("shipping", "", 0, follower.pid))
         tracker.close()
         for config in desired.trials:
             train(storage, config, 2, 3, started_ms=now_ms())
-        wait_until(lambda: shipper_status(storage, "outage").pending_epochs == 8)
+        wait_until(lambda: shipper_status(storage, "outage").pending_records == 8)
         tracker.open()
         for config in desired.trials:
             train(storage, config, 4, 5, State.COMPLETED, started_ms=now_ms())
@@ -124,7 +124,7 @@ def test_epochs_are_shipped_across_outages(server: str, tmp_path: Path) -> None:
     away = [line for line in lines if line.startswith(f"tracker {tracker.uri} cannot be reached (")]
     assert len(away) == 2, lines
     assert "Connection refused" in away[0]
-    assert away[0].endswith("; training goes on; 8 epochs wait")
+    assert away[0].endswith("; training goes on; 8 records wait")
     assert sum(line.startswith(f"tracker {tracker.uri} is back; ") for line in lines) == 2
     assert f"24 epochs shipped to {tracker.uri}" in lines
 
@@ -133,8 +133,8 @@ def test_an_unreachable_tracker_is_given_up_with_the_command_that_ships(tmp_path
     storage = trained(tmp_path / "results", sweep())
     uri = f"http://127.0.0.1:{free_port()}"
     result = ship(storage, "toy", uri, follow=True, timing=IMPATIENT)
-    assert (result.shipped.epochs, result.pending.epochs, result.complete) == (0, 16, False)
-    assert lines[0].endswith("; 16 epochs wait")
+    assert (result.shipped.records, result.pending.records, result.complete) == (0, 16, False)
+    assert lines[0].endswith("; 16 records wait")
     assert lines[-1].startswith(f"16 epochs of sweep toy not shipped: tracker {uri} cannot be reached (")
     command = f"hessian-dynamics ship toy --storage {storage.root} --tracking-uri {uri}"
     assert lines[-1].endswith(command)

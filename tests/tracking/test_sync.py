@@ -35,7 +35,7 @@ def test_every_epoch_is_shown_once_with_its_own_time(
     uri = uri if tracker == "sqlite" else request.getfixturevalue("server")
     storage = trained(tmp_path / "results", desired)
     result = ship(storage, desired.name, uri)
-    assert (result.shipped.epochs, result.pending.epochs, result.runs, result.complete) == (16, 0, 5, True)
+    assert (result.shipped.records, result.pending.records, result.runs, result.complete) == (16, 0, 5, True)
     shown = assert_shows(uri, storage, desired)
     assert set(shown.statuses().values()) == {"FINISHED"}
     assert set(shown.outcomes().values()) == {"completed"}
@@ -57,7 +57,7 @@ def test_shipping_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
     train(storage, desired.trials[0], 4, 5)  # another sweep has more epochs of this trial
     ship(storage, "toy", uri)
     before = rows(tmp_path / "mlflow.db")
-    assert ship(storage, "toy", uri).shipped.epochs == 0
+    assert ship(storage, "toy", uri).shipped.records == 0
     assert rows(tmp_path / "mlflow.db") == before
     assert_shows(uri, storage, desired)
 
@@ -67,7 +67,7 @@ def test_an_empty_tracker_is_filled_from_the_store(tmp_path: Path, uri: str) -> 
     storage = trained(tmp_path / "results", desired)
     ship(storage, "toy", uri)
     other = f"sqlite:///{tmp_path}/elsewhere/other.db"
-    assert ship(storage, "toy", other).shipped.epochs == 16
+    assert ship(storage, "toy", other).shipped.records == 16
     assert_shows(other, storage, desired)
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["mlartifacts", "other.db"]
 
@@ -112,7 +112,7 @@ def test_only_requested_epochs_are_shipped(tmp_path: Path, uri: str) -> None:
     desired = sweep(epochs=2)
     storage = trained(tmp_path / "results", sweep(epochs=4))
     manifest(storage.root, desired)
-    assert ship(storage, "toy", uri).shipped.epochs == 12
+    assert ship(storage, "toy", uri).shipped.records == 12
     assert set(assert_shows(uri, storage, desired).statuses().values()) == {"FINISHED"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import Record
 from orchestrator.training import cost
-from orchestrator.training.cost import EpochPart, PartKind, due_measurement, epoch_parts, time_part
+from orchestrator.training.cost import PartKind, RecordPart, due_measurement, record_parts, time_part
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train
 from orchestrator.training.measurement.measurement import Measurement
@@ -27,13 +27,13 @@ def _one_thread() -> Iterator[None]:
 
 def kinds(trial: TrialConfig, epochs: range) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for part, count in epoch_parts(trial, epochs).items():
+    for part, count in record_parts(trial, epochs).items():
         found.setdefault(part.kind, []).append(count)
     return {kind: sorted(counts) for kind, counts in found.items()}
 
 
-def part_of(trial: TrialConfig, kind: PartKind) -> EpochPart:
-    (part,) = (part for part in epoch_parts(trial, range(1, 2)) if part.kind is kind)
+def part_of(trial: TrialConfig, kind: PartKind) -> RecordPart:
+    (part,) = (part for part in record_parts(trial, range(1, 2)) if part.kind is kind)
     return part
 
 
@@ -69,7 +69,7 @@ def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
     trial = with_measurement(algorithm1_every=4)
     measured = {
         tuple(each.name for each in due_measurement(trial.measurement, part.number).estimators): count
-        for part, count in epoch_parts(trial, range(6)).items()
+        for part, count in record_parts(trial, range(6)).items()
         if part.kind is PartKind.MEASURING
     }
     assert measured == {("lanczos", "algorithm1"): 2, ("lanczos",): 4}
@@ -86,7 +86,7 @@ def test_other_estimators_run_in_epochs_without_algorithm1() -> None:
     ],
 )
 def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any]) -> None:
-    assert epoch_parts(small_trial(**change), range(3)) == epoch_parts(small_trial(), range(3))
+    assert record_parts(small_trial(**change), range(3)) == record_parts(small_trial(), range(3))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_settings_that_do_not_affect_cost_give_equal_parts(change: dict[str, Any
     ],
 )
 def test_settings_that_affect_cost_give_different_parts(change: dict[str, Any], differing: set[str]) -> None:
-    ours, theirs = epoch_parts(small_trial(**change), range(3)), epoch_parts(small_trial(), range(3))
+    ours, theirs = record_parts(small_trial(**change), range(3)), record_parts(small_trial(), range(3))
     assert {part.kind.value for part in ours if part not in theirs} == differing
 
 
@@ -126,21 +126,21 @@ SLIM = {"name": "torchvision", "architecture": "mobilenet_v3_small", "width_mult
     ],
 )
 def test_sizes_and_norms_of_a_network_affect_its_cost(first: dict[str, Any], second: dict[str, Any]) -> None:
-    ours, theirs = (epoch_parts(small_trial(model=model), range(2)) for model in (first, second))
+    ours, theirs = (record_parts(small_trial(model=model), range(2)) for model in (first, second))
     assert not set(ours) & set(theirs)
 
 
 def test_the_length_of_the_ascent_does_not_affect_cost() -> None:
     ours, theirs = (
-        epoch_parts(small_trial(optimizer={"name": "sgd", "lr": 0.05, "sam": {"rho": rho}}), range(2))
+        record_parts(small_trial(optimizer={"name": "sgd", "lr": 0.05, "sam": {"rho": rho}}), range(2))
         for rho in (0.1, 0.2)
     )
     assert ours == theirs
 
 
 def test_arguments_of_a_users_network_affect_its_cost() -> None:
-    def wide(width: float) -> Counter[EpochPart]:
-        return epoch_parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
+    def wide(width: float) -> Counter[RecordPart]:
+        return record_parts(small_trial(model={"name": "mine:Net", "width": width}), range(2))
 
     assert not set(wide(1.5)) & set(wide(2.0))
 

@@ -82,7 +82,7 @@ class RayEngine:
                     return
             attempts.lost(Failure(FailureKind.LOST, "Ray died during the attempt", "Ray died"))
         raise ConnectionError(
-            f"Ray on this machine died {1 + RESTARTS} times. Finished epochs are kept; run the same command again to "
+            f"Ray on this machine died {1 + RESTARTS} times. Finished records are kept; run the same command again to "
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
 

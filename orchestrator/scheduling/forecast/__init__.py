@@ -1,1 +1,1 @@
-"""How long a sweep will take: timed parts of epochs before it runs, and the rate of its records while it runs."""
+"""How long a sweep will take: timed parts of records before it runs, and the rate of records while it runs."""

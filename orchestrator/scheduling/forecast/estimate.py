@@ -1,4 +1,4 @@
-"""Estimates the duration of a run from the probed time of each missing epoch and the order of the trials."""
+"""Estimates the duration of a run from the probed time of each missing record and the order of the trials."""
 
 import heapq
 import time
@@ -18,7 +18,7 @@ from orchestrator.scheduling.plan import Plan
 from orchestrator.training.user_code.own_code import own_names
 
 if TYPE_CHECKING:
-    from orchestrator.training.cost import EpochPart
+    from orchestrator.training.cost import RecordPart
 
 Status = Callable[[str], AbstractContextManager[object]]
 """Shows a text while a block runs, as `rich.console.Console.status` does."""
@@ -36,7 +36,7 @@ class Estimate:
     """The estimated duration of a run."""
 
     trials: dict[str, Spent]
-    """Estimated time of the missing epochs, by trial id."""
+    """Estimated time of the missing records, by trial id."""
     at_a_time: int
     start_seconds: float
     """Time to start a trial process. The processes of all slots start at the same time."""
@@ -63,10 +63,10 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(free)
 
 
-def missing_epochs(plan: Plan) -> dict[str, range]:
-    """Returns the missing epochs of each incomplete trial. Epoch 0 is the untrained model."""
+def missing_records(plan: Plan) -> dict[str, range]:
+    """Returns the missing records of each incomplete trial. Record 0 is the untrained model."""
     statuses = ((trial_id, plan.statuses[trial_id]) for trial_id in plan.todo)
-    return {trial_id: range(status.epoch + 1, status.epochs + 1) for trial_id, status in statuses}
+    return {trial_id: range(status.number + 1, status.records + 1) for trial_id, status in statuses}
 
 
 def own_code(plan: Plan) -> list[str]:
@@ -76,7 +76,7 @@ def own_code(plan: Plan) -> list[str]:
 
 
 def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> Estimate:
-    """Estimates the duration of a run on this machine with a probe of some seconds. An epoch must be missing.
+    """Estimates the duration of a run on this machine with a probe of some seconds. A record must be missing.
 
     Raises:
         DataError: if the data of a trial is missing or damaged.
@@ -84,18 +84,18 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
         ProbeError: if a trial could not be run.
     """
     began = time.monotonic()
-    missing = missing_epochs(plan)
+    missing = missing_records(plan)
     with status("reading the data"):
-        # These imports load torch, which takes seconds, so they are skipped if no epoch is missing.
-        from orchestrator.training.cost import epoch_parts
+        # These imports load torch, which takes seconds, so they are skipped if no record is missing.
+        from orchestrator.training.cost import record_parts
         from orchestrator.training.data.stand_in import read_data
 
         read_data(plan.trial(trial_id).data for trial_id in missing)
-    mixes = {trial_id: epoch_parts(plan.trial(trial_id), epochs) for trial_id, epochs in missing.items()}
+    mixes = {trial_id: record_parts(plan.trial(trial_id), numbers) for trial_id, numbers in missing.items()}
     parts = _ordered(list(dict.fromkeys(part for mix in mixes.values() for part in mix)))
     resources = on_this_machine(plan.sweep.resources)
     at_a_time = min(trials_at_a_time(resources, max_concurrent), len(missing))
-    with status(f"probing: timing {len(parts)} parts of epochs, {at_a_time} at a time"):
+    with status(f"probing: timing {len(parts)} parts of records, {at_a_time} at a time"):
         probed = probe(parts, at_a_time, resources)
     return Estimate(
         trials={trial_id: _spent(mix, probed) for trial_id, mix in mixes.items()},
@@ -106,13 +106,13 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
     )
 
 
-def _ordered(parts: Sequence["EpochPart"]) -> list["EpochPart"]:
+def _ordered(parts: Sequence["RecordPart"]) -> list["RecordPart"]:
     """Groups parts by data set, because a process holds only one. In each group the slowest parts come first."""
     data = list(dict.fromkeys(part.config.data for part in parts))
     return sorted(parts, key=lambda part: (data.index(part.config.data), part.kind != "measuring", part.kind))
 
 
-def _spent(mix: Counter["EpochPart"], probed: ProbeResult) -> Spent:
+def _spent(mix: Counter["RecordPart"], probed: ProbeResult) -> Spent:
     def of(kind: str) -> float:
         return sum(count * probed.seconds[part] for part, count in mix.items() if part.kind == kind)
 

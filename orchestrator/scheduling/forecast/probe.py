@@ -1,4 +1,4 @@
-"""Times parts of epochs in as many processes as the run will use.
+"""Times parts of records in as many processes as the run will use.
 
 Concurrent trials share memory bandwidth and cache, so a part timed alone would appear too fast.
 """
@@ -22,7 +22,7 @@ from orchestrator.study.sweep import Resources
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
-    from orchestrator.training.cost import EpochPart
+    from orchestrator.training.cost import RecordPart
 
 LEAST_SECONDS = 4.0
 """Parts are timed repeatedly for at least this long, since one sample on a busy machine is unreliable."""
@@ -36,11 +36,11 @@ class ProbeError(RuntimeError):
 class ProbeResult:
     """The times measured by a probe."""
 
-    seconds: dict["EpochPart", float]
-    """Time of each part of an epoch."""
+    seconds: dict["RecordPart", float]
+    """Time of each part of a record."""
     start_seconds: float
     """Time from the start of a process until it has read its data."""
-    quantities: Mapping["EpochPart", Mapping[str, float]] = field(default_factory=dict)
+    quantities: Mapping["RecordPart", Mapping[str, float]] = field(default_factory=dict)
     """Time of each quantity in the parts that measure."""
 
 
@@ -53,7 +53,7 @@ class _Timing:
     error: str = ""
 
 
-def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) -> ProbeResult:
+def probe(parts: Sequence["RecordPart"], processes: int, resources: Resources) -> ProbeResult:
     """Times parts under the load of a run.
 
     Args:
@@ -85,12 +85,12 @@ def probe(parts: Sequence["EpochPart"], processes: int, resources: Resources) ->
 
 
 def _timings(
-    pool: ProcessPoolExecutor, parts: Sequence["EpochPart"], processes: int, resources: Resources
-) -> dict["EpochPart", list[_Timing]]:
+    pool: ProcessPoolExecutor, parts: Sequence["RecordPart"], processes: int, resources: Resources
+) -> dict["RecordPart", list[_Timing]]:
     """Returns at least one timing of each part. All processes stay busy until every part has been timed."""
-    timings: dict[EpochPart, list[_Timing]] = {part: [] for part in parts}
+    timings: dict[RecordPart, list[_Timing]] = {part: [] for part in parts}
     order = itertools.cycle(parts)
-    running: dict[Future[_Timing], EpochPart] = {}
+    running: dict[Future[_Timing], RecordPart] = {}
     began = time.monotonic()
     while not all(timings.values()) or time.monotonic() - began < LEAST_SECONDS:
         while len(running) < processes:
@@ -119,7 +119,7 @@ def _start(slots: "Synchronized[int]", gpu: bool, folder: str) -> None:
         choose_gpu(slot)
 
 
-def _time(part: "EpochPart", resources: Resources) -> _Timing:
+def _time(part: "RecordPart", resources: Resources) -> _Timing:
     try:
         from orchestrator.training.cost import time_part
         from orchestrator.training.data.stand_in import probe_data

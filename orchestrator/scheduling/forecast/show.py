@@ -22,7 +22,7 @@ MOST_FRAMED = 1000
 
 
 def table(plan: Plan) -> "Table | PlainTable":
-    """Returns a table with the id, label, state and epochs of each trial."""
+    """Returns a table with the id, label, state and records of each trial."""
     title = f"{plan.sweep.name}: {counted(len(plan.statuses), 'trial')}"
     header, *rows = trial_rows(plan)
     if len(rows) > MOST_FRAMED:
@@ -36,7 +36,7 @@ def table(plan: Plan) -> "Table | PlainTable":
 def trial_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
     """Returns the header of the table of trials, and its rows."""
     rows = [
-        (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.epoch, 0)}/{status.epochs}")
+        (key, plan.sweep.label(plan.trial(key)), status.state.value, f"{max(status.number, 0)}/{status.records}")
         for key, status in plan.statuses.items()
     ]
     return [("trial", "what", "state", plan.sweep.unit), *rows]
@@ -45,7 +45,7 @@ def trial_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
 MOST_QUANTITIES = 5
 """Maximum number of quantities whose share of the time is listed."""
 MOST_DAMAGED = 10
-"""Maximum number of trials whose damaged epochs are listed."""
+"""Maximum number of trials whose damaged records are listed."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def failures(plan: Plan) -> list[str]:
 
 
 def damage(plan: Plan) -> list[str]:
-    """Returns the known damaged epochs and the command that repairs them."""
+    """Returns the known damaged records and the command that repairs them."""
     lines = [
-        f"damaged: {plan.sweep.unit}{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))} of {trial_id} "
+        f"damaged: {plan.sweep.unit}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} of {trial_id} "
         f"({plan.sweep.label(plan.trial(trial_id))})"
-        for trial_id, epochs in list(plan.damaged.items())[:MOST_DAMAGED]
+        for trial_id, numbers in list(plan.damaged.items())[:MOST_DAMAGED]
     ]
     if len(plan.damaged) > MOST_DAMAGED:
         lines.append(f"damaged: {plan.sweep.unit}s of {len(plan.damaged) - MOST_DAMAGED} more trials")
@@ -94,7 +94,7 @@ def damage(plan: Plan) -> list[str]:
 def forecast(plan: Plan, engine: EngineName, max_concurrent: int | None, status: Status) -> list[str]:
     """Returns the expected duration of a run on this machine and its shares, or why it is unknown.
 
-    Empty if no epoch is missing. Downloads and stores nothing.
+    Empty if no record is missing. Downloads and stores nothing.
     """
     if not plan.todo:
         return []

@@ -1,4 +1,4 @@
-"""The time spent on trials and the rate of epochs, computed from the stored records."""
+"""The time spent on trials and the rate of records, computed from the stored records."""
 
 import time
 from collections import Counter
@@ -13,8 +13,8 @@ from orchestrator.study.record import Record
 
 WINDOW_SECONDS = 600.0
 """The rate is averaged over the last ten minutes, so that it follows the load of the machine."""
-WINDOW_EPOCHS = 10
-"""The rate is averaged over at least this many epochs."""
+WINDOW_RECORDS = 10
+"""The rate is averaged over at least this many records."""
 MOST_RECORDS = 10_000
 """Maximum number of records to read, which takes about a second. If there are more, trials are sampled."""
 
@@ -51,12 +51,12 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """The time spent on the stored epochs of a sweep, and the expected time of the missing ones."""
+    """The time spent on the stored records of a sweep, and the expected time of the missing ones."""
 
     spent: Spent
     """Extrapolated from a sample if there are many trials."""
     seconds_left: float | None
-    """None if no driver is running, or too few epochs have ended."""
+    """None if no driver is running, or too few records have ended."""
     failed: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     """The records at which a quantity of the user raised, by trial. Only of the trials that were read."""
 
@@ -65,41 +65,41 @@ def spending(plan: Plan, storage: Storage) -> Spending:
     """Returns the time spent on a sweep by all its drivers. Reads up to ten thousand records, so call it rarely."""
     begun = [key for key, status in plan.statuses.items() if status.ended_ms is not None]
     latest = sorted(begun, key=lambda key: plan.statuses[key].ended_ms or 0, reverse=True)
-    epochs = sum(plan.statuses[key].epoch + 1 for key in begun)
+    records = sum(plan.statuses[key].number + 1 for key in begun)
     # Half of the records are from the most recent trials, for the rate; the other half sample the older trials.
-    number = len(begun) if epochs <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // epochs // 2)
+    number = len(begun) if records <= MOST_RECORDS else max(1, MOST_RECORDS * len(begun) // records // 2)
     recent, others = latest[:number], sorted(latest[number:])
     failed: dict[str, list[Record]] = {}
     spent, ended = _read(plan, storage, recent, failed)
     if others:
         chosen = others[:: -(-len(others) // number)]
         sampled, _ = _read(plan, storage, chosen, failed)
-        share = sum(plan.statuses[key].epoch + 1 for key in others) / sum(
-            plan.statuses[key].epoch + 1 for key in chosen
+        share = sum(plan.statuses[key].number + 1 for key in others) / sum(
+            plan.statuses[key].number + 1 for key in chosen
         )
         spent += sampled.times(share)
         # Older trials are only sampled, so the end times are complete only after the last of them ended.
         known = max(plan.statuses[key].ended_ms or 0 for key in others) / 1000
         ended = [moment for moment in ended if moment > known]
     holder = storage.sweep(plan.sweep.name).driver_lease.holder()
-    left = seconds_left(plan.missing_epochs, ended, holder.since, time.time()) if holder else None
+    left = seconds_left(plan.missing_records, ended, holder.since, time.time()) if holder else None
     return Spending(spent, left, failed)
 
 
 def _read(
     plan: Plan, storage: Storage, trial_ids: Iterable[str], failed: dict[str, list[Record]]
 ) -> tuple[Spent, list[float]]:
-    """Returns the time spent on these trials, and the Unix times at which their epochs ended. Extends `failed`."""
+    """Returns the time spent on these trials, and the Unix times at which their records ended. Extends `failed`."""
     spent = Spent()
     ended: list[float] = []
     for trial_id in trial_ids:
         trial = storage.trial(trial_id)
-        for epoch in trial.epochs():
-            if epoch > plan.statuses[trial_id].epochs:
+        for number in trial.numbers():
+            if number > plan.statuses[trial_id].records:
                 break
             try:
-                record = trial.read(epoch).record
-            except DamagedError:  # `read` records the damage, and the next run computes the epoch again
+                record = trial.read(number).record
+            except DamagedError:  # `read` records the damage, and the next run computes the record again
                 continue
             ended.append(record.timestamp_ms / 1000)
             spent += Spent(
@@ -114,17 +114,17 @@ def _read(
 
 
 def seconds_left(missing: int, ended: Iterable[float], since: float, now: float) -> float | None:
-    """Returns the time for the missing epochs at the recent rate; None if fewer than two epochs have ended.
+    """Returns the time for the missing records at the recent rate; None if fewer than two records have ended.
 
     Args:
-        missing: number of epochs.
-        ended: Unix times in seconds at which epochs ended, in any order.
-        since: start of the current driver. Epochs that ended earlier are ignored.
+        missing: number of records.
+        ended: Unix times in seconds at which records ended, in any order.
+        since: start of the current driver. Records that ended earlier are ignored.
         now: Unix time in seconds.
     """
     times = sorted(moment for moment in ended if moment >= since)
     recent = [moment for moment in times if moment >= now - WINDOW_SECONDS]
-    window = recent if len(recent) >= WINDOW_EPOCHS else times[-WINDOW_EPOCHS:]
+    window = recent if len(recent) >= WINDOW_RECORDS else times[-WINDOW_RECORDS:]
     if len(window) < 2 or not missing:
         return None
     return missing * (now - window[0]) / (len(window) - 1)

@@ -107,7 +107,7 @@ def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]
             problems += explain(error, MeasurementConfig, root=_SECTION)
     for name in _EVERY:
         if settings.get(name, 1) != 1:
-            text = "must be 1, since every estimator runs on every measured epoch; choose epochs with --every K"
+            text = "must be 1, since every estimator runs on every measured record; choose records with --every K"
             problems.append(ConfigIssue(f"{_SECTION}.{name}", settings[name], text))
     if problems:
         raise SweepFileError(Path("--set"), list(dict.fromkeys(problems)))

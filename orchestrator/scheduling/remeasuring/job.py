@@ -15,8 +15,8 @@ class RemeasureJob(TrainingJob):
     every: int
 
     def snapshot(self, trial_id: str) -> TrialSnapshot:
-        """Returns the number of epochs measured under the label."""
-        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).remeasurements.epochs(self.change.label)))
+        """Returns the number of records measured under the label."""
+        return TrialSnapshot(len(Storage(self.storage_root).trial(trial_id).remeasurements.numbers(self.change.label)))
 
     def conclude(self, trial_id: str, before: TrialSnapshot, reason: str, why: str, failed: bool) -> None:
         """Stores the failure in the sweep. The trial itself stays unchanged."""

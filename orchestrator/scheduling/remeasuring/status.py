@@ -22,13 +22,13 @@ class SweepRemeasurement:
     failures: dict[str, str] = field(default_factory=dict)
     """Maps the id of a trial that could not be measured to the reason: a traceback or one line."""
 
-    def due_epochs(self, trial_id: str) -> set[int]:
-        """Returns the epochs of a trial that are still to be measured."""
+    def due_numbers(self, trial_id: str) -> set[int]:
+        """Returns the numbers of the records of a trial that are still to be measured."""
         return {commit.record.number for commit in self.trials[trial_id].due}
 
     @property
     def todo(self) -> list[str]:
-        """Trials with epochs still to be measured."""
+        """Trials with records still to be measured."""
         return [trial_id for trial_id, trial in self.trials.items() if trial.due]
 
     @property
@@ -88,10 +88,10 @@ def shortcomings(result: SweepRemeasurement, every: int) -> list[str]:
     begun = [key for key in result.without_checkpoint if result.trials[key].begun]
     others = [key for key in result.without_checkpoint if key not in begun]
     if begun:
-        missing = "no checkpoint" if every == 1 else f"no checkpoint of an epoch that is a multiple of {every}"
+        missing = "no checkpoint" if every == 1 else f"no checkpoint of a record whose number is a multiple of {every}"
         lines.append(
             f"{missing}: {', '.join(begun)}; keep_checkpoints: every {every if every > 1 else 10} in the sweep keeps "
-            "those of future epochs; for those of past epochs run the sweep into another --storage"
+            "those of future records; for those of past records run the sweep into another --storage"
         )
     if others:
         lines.append(f"not begun: {', '.join(others)}; hessian-dynamics run {result.sweep.name} trains what is missing")
@@ -104,7 +104,7 @@ def remeasured_lines(sweep: Sweep, storage: Storage) -> list[str]:
     for trial_id, config in sweep.by_id.items():
         remeasurements = storage.trial(trial_id).remeasurements
         for label in remeasurements.labels():
-            count = sum(epoch <= config.records for epoch in remeasurements.epochs(label))
+            count = sum(number <= config.records for number in remeasurements.numbers(label))
             found.setdefault(label, []).append(count)
     return [
         f"measured again: {label}: {counted(sum(counts), 'checkpoint')} of {counted(len(counts), 'trial')}"

@@ -29,7 +29,7 @@ def remeasure_sweep(
         storage: holds the checkpoints and receives the results.
         console: shows progress.
         change: the settings that differ from those in training.
-        every: only epochs that are multiples of it are measured.
+        every: only records whose numbers are multiples of it are measured.
         options: engine, limits and checks.
 
     Raises:
@@ -60,8 +60,8 @@ def remeasure_sweep(
         failures = store.failures()
         after = sweep_remeasurement(sweep, storage, change, every)
         if not store.stop_requested:
-            # An epoch that another sweep trained in the meantime is not a failure, because it was not due at the start.
-            left = (key for key in after.todo if before.due_epochs(key) & after.due_epochs(key))
+            # A record that another sweep trained in the meantime is not a failure, because it was not due at the start.
+            left = (key for key in after.todo if before.due_numbers(key) & after.due_numbers(key))
             failures = {**dict.fromkeys(left, "not measured; the same command tries it again"), **failures}
     return replace(after, failures=failures)
 
@@ -78,12 +78,12 @@ class _RemeasureProgress(Progress):
     def __init__(self, before: SweepRemeasurement, storage: Storage, console: Console) -> None:
         super().__init__(before.sweep, storage, console)
         self._before = before
-        self._due = {trial_id: before.due_epochs(trial_id) for trial_id in before.todo}
+        self._due = {trial_id: before.due_numbers(trial_id) for trial_id in before.todo}
 
     def line(self) -> str:
         """``12 trials: 24 of 96 checkpoints measured, 350 an hour, 4m 02s left``."""
-        stored = {key: self.storage.trial(key).remeasurements.epochs(self._before.label) for key in self._due}
-        missing = sum(len(epochs.difference(stored[trial_id])) for trial_id, epochs in self._due.items())
+        stored = {key: self.storage.trial(key).remeasurements.numbers(self._before.label) for key in self._due}
+        missing = sum(len(numbers.difference(stored[trial_id])) for trial_id, numbers in self._due.items())
         total = self._before.measured + self._before.missing
         trials = counted(len(self._before.trials), "trial")
         return f"{trials}: {total - missing} of {total} checkpoints measured{self.pace(missing)}"

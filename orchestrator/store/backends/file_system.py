@@ -46,4 +46,4 @@ class FileSystem(Protocol):
         """Returns the age of a file in seconds, by the clock of the storage; None if the file does not exist."""
 
     def check_writable(self) -> None:
-        """Checks that `create` and `delete`, which store epochs, work: with a small file."""
+        """Checks that `create` and `delete`, which store records, work: with a small file."""

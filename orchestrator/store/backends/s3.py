@@ -116,7 +116,7 @@ class S3Files:
         self.delete(probe)
         if twice:
             raise StorageError(
-                f"storage {self.root}: on this S3 server two writers can both create the same object, so epochs could "
+                f"storage {self.root}: on this S3 server two writers can both create the same object, so records could "
                 "be lost; use a server that supports conditional writes (If-None-Match), such as Amazon S3"
             )
 

@@ -1,6 +1,6 @@
 """The checkpoints of a trial. Each is durable before its commit. The last two and those marked `keep` are kept.
 
-- <trial>/checkpoints/00003-1764023591042ms-<attempt>    named by epoch, end time (Unix time in ms) and attempt
+- <trial>/checkpoints/00003-1764023591042ms-<attempt>    named by record number, end time (Unix time in ms) and attempt
 """
 
 import re
@@ -29,7 +29,7 @@ class Checkpoints:
         self._folder = folder
 
     def write(self, record: Record, content: bytes, attempt: str) -> str:
-        """Stores the state after an epoch. Returns the name of the checkpoint, for the commit that refers to it."""
+        """Stores the state at a record. Returns the name of the checkpoint, for the commit that refers to it."""
         name = f"{record.number:05d}-{record.timestamp_ms}ms-{attempt}"
         self._files.write_in_place(f"{self._folder}/{name}", content)
         return name
@@ -53,27 +53,27 @@ class Checkpoints:
         """Deletes a checkpoint."""
         self._files.delete(f"{self._folder}/{name}")
 
-    def by_epoch(self) -> dict[int, list[str]]:
-        """The names of all checkpoints, by epoch."""
+    def by_number(self) -> dict[int, list[str]]:
+        """The names of all checkpoints, by record number."""
         found: dict[int, list[str]] = {}
         for name in self._files.list(self._folder):
             if match := _NAME.fullmatch(name):
                 found.setdefault(int(match[1]), []).append(name)
         return found
 
-    def delete_old(self, epoch: int, committed: list[int], commit_of: Callable[[int], Commit | None]) -> None:
+    def delete_old(self, number: int, committed: list[int], commit_of: Callable[[int], Commit | None]) -> None:
         """Deletes all checkpoints except the last two and those marked `keep`.
 
         This includes checkpoints without a commit, which a crash left behind.
 
         Args:
-            epoch: the epoch just committed. Checkpoints of later epochs stay: another writer may be about to commit.
-            committed: all committed epochs, in order.
-            commit_of: returns the commit of an epoch, or None if it is damaged. Then the epoch's checkpoints stay.
+            number: the record just committed. Checkpoints of later ones stay: another writer may be about to commit.
+            committed: the numbers of all committed records, in order.
+            commit_of: returns the commit of a record, or None if it is damaged. Then its checkpoints stay.
         """
         known, last = set(committed), committed[-LAST_CHECKPOINTS:]
-        for each, names in self.by_epoch().items():
-            if each > epoch:
+        for each, names in self.by_number().items():
+            if each > number:
                 continue
             commit = commit_of(each) if each in known else None
             if commit is None and each in known:

@@ -1,4 +1,4 @@
-"""The commit of an epoch. The epoch exists once this file exists, and a digest shows whether the file is intact."""
+"""The commit of a record. The record exists once this file exists, and a digest shows whether the file is intact."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ _DIGEST_LENGTH = len(_DIGEST) + 64 + len(b'"\n}')
 
 @dataclass(frozen=True)
 class Commit:
-    """A committed epoch: its record, and the digest of its checkpoint."""
+    """A committed record, and the digest of its checkpoint."""
 
     record: Record
     data_digest: str
@@ -24,11 +24,11 @@ class Commit:
     checkpoint: str
     checkpoint_digest: str
     keep: bool = False
-    """Whether the checkpoint is kept after later epochs are committed."""
+    """Whether the checkpoint is kept after later records are committed."""
     claim: int = 0
-    """Fencing token: the number of the claim under which the epoch was committed; 0 in commits that predate claims."""
+    """Fencing token: the number of the claim under which the record was committed; 0 in commits that predate claims."""
     previous_ms: int | None = None
-    """End time of the previous epoch (Unix time in ms), copied here in case the previous commit is damaged."""
+    """End time of the previous record (Unix time in ms), copied here in case the previous commit is damaged."""
 
     def to_bytes(self) -> bytes:
         """The commit as JSON whose last key is the digest of all other keys."""
@@ -36,11 +36,11 @@ class Commit:
         return content.removesuffix(b"\n}") + _DIGEST + digest(content).encode() + b'"\n}'
 
     @classmethod
-    def from_bytes(cls, content: bytes, epoch: int) -> "Commit":
+    def from_bytes(cls, content: bytes, number: int) -> "Commit":
         """Parses the content of a commit file.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: the content is damaged, or belongs to another epoch.
+            ValueError, TypeError, KeyError, AttributeError: the content is damaged, or belongs to another record.
         """
         fields: dict[str, Any] = json.loads(content)
         expected = fields.pop("digest", None)  # commits of early versions have none
@@ -51,8 +51,8 @@ class Commit:
         if strict_json.may_have_texts(content):
             fields["record"] = strict_json.restore_numbers(fields["record"])
         commit = cls(**{**fields, "record": Record.from_json(fields["record"])})
-        if commit.record.number != epoch:
-            raise ValueError("the commit belongs to another epoch")
+        if commit.record.number != number:
+            raise ValueError("the commit belongs to another record")
         return commit
 
 

@@ -1,4 +1,4 @@
-"""Files named by a number, such as 00003.json. They store epochs, claims, leases and remeasurements."""
+"""Files named by a number, such as 00003.json. They store records, claims, leases and remeasurements."""
 
 import re
 from pathlib import Path

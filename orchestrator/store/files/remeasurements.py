@@ -1,6 +1,6 @@
-"""Curvature remeasured from the checkpoints of a trial. It is stored separately from the records of the epochs.
+"""Curvature remeasured from the checkpoints of a trial. It is stored separately from the records.
 
-- trials/<trial_id>/measurements/<label>/00003.json    epoch 3, one atomic file; the label names the measurement
+- trials/<trial_id>/measurements/<label>/00003.json    record 3, one atomic file; the label names the measurement
 """
 
 import json
@@ -20,7 +20,7 @@ from orchestrator.study.record import Record
 
 @dataclass(frozen=True)
 class Remeasurement:
-    """The curvature measured from the checkpoint of one epoch."""
+    """The curvature measured from the checkpoint of one record."""
 
     record: Record
     """Contains only curvature. Its timestamp is the time of the remeasurement."""
@@ -64,32 +64,32 @@ class Remeasurements:
         self._folder = folder
 
     def labels(self) -> list[str]:
-        """The sorted labels that have at least one remeasured epoch."""
-        return [label for label in self._files.list(self._folder) if self.epochs(label)]
+        """The sorted labels that have at least one remeasured record."""
+        return [label for label in self._files.list(self._folder) if self.numbers(label)]
 
-    def epochs(self, label: str) -> list[int]:
-        """The epochs remeasured under a label, in order."""
+    def numbers(self, label: str) -> list[int]:
+        """The numbers of the records remeasured under a label, in order."""
         return self._of(label).numbers()
 
-    def read(self, label: str, epoch: int) -> Remeasurement:
-        """The remeasurement of an epoch.
+    def read(self, label: str, number: int) -> Remeasurement:
+        """The remeasurement of a record.
 
         Raises:
             DamagedError: the file is damaged.
         """
-        content = self._of(label).read(epoch)
-        assert content is not None, f"epoch {epoch} is not measured as {label}"
+        content = self._of(label).read(number)
+        assert content is not None, f"record {number} is not measured as {label}"
         try:
             return Remeasurement.from_bytes(content)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise DamagedError(f"{self._of(label).path(epoch)} is damaged; delete it, and measure again") from None
+            raise DamagedError(f"{self._of(label).path(number)} is damaged; delete it, and measure again") from None
 
-    def records(self, label: str, last_epoch: int) -> Iterator[Record]:
-        """The records remeasured under a label up to an epoch, in order."""
-        return (self.read(label, epoch).record for epoch in self.epochs(label) if epoch <= last_epoch)
+    def records(self, label: str, last: int) -> Iterator[Record]:
+        """The records remeasured under a label up to a number, in order."""
+        return (self.read(label, number).record for number in self.numbers(label) if number <= last)
 
     def add(self, label: str, measured: Remeasurement) -> bool:
-        """Stores a remeasurement. If the epoch already has one with this label, changes nothing and returns False."""
+        """Stores a remeasurement. If the record already has one with this label, changes nothing and returns False."""
         write_attachments(self._files, measured.provenance)
         return self._of(label).create(measured.record.number, measured.to_bytes())
 

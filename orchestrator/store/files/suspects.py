@@ -1,6 +1,6 @@
-"""Marks on epochs that a reader found damaged. A run finds damaged epochs by the marks without reading all files.
+"""Marks on records that a reader found damaged. A run finds damaged records by the marks without reading all files.
 
-- <storage>/damage/<trial_id>-00003    epoch 3 was found damaged and must be read again to see whether it is intact
+- <storage>/damage/<trial_id>-00003    record 3 was found damaged and must be read again to see whether it is intact
 """
 
 import contextlib
@@ -12,19 +12,19 @@ from orchestrator.store.errors import StorageError
 _FOLDER = "damage"
 
 
-def add(files: FileSystem, trial_id: str, epoch: int) -> None:
-    """Marks a damaged epoch; does nothing if the storage is not writable."""
+def add(files: FileSystem, trial_id: str, number: int) -> None:
+    """Marks a damaged record; does nothing if the storage is not writable."""
     with contextlib.suppress(StorageError):
-        files.create(_name(trial_id, epoch), b"damaged")
+        files.create(_name(trial_id, number), b"damaged")
 
 
-def remove(files: FileSystem, trial_id: str, epoch: int) -> None:
-    """Removes the mark of an epoch."""
-    files.delete(_name(trial_id, epoch))
+def remove(files: FileSystem, trial_id: str, number: int) -> None:
+    """Removes the mark of a record."""
+    files.delete(_name(trial_id, number))
 
 
 def by_trial(files: FileSystem) -> dict[str, tuple[int, ...]]:
-    """Maps trial ids to their marked epochs. Some may have been recomputed since then."""
+    """Maps trial ids to the numbers of their marked records. Some may have been recomputed since then."""
     found: dict[str, tuple[int, ...]] = {}
     for name in files.list(_FOLDER):
         if match := re.fullmatch(r"(.+)-([0-9]{5,})", name):
@@ -32,5 +32,5 @@ def by_trial(files: FileSystem) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _name(trial_id: str, epoch: int) -> str:
-    return f"{_FOLDER}/{trial_id}-{epoch:05d}"
+def _name(trial_id: str, number: int) -> str:
+    return f"{_FOLDER}/{trial_id}-{number:05d}"

@@ -4,7 +4,7 @@
 
 A worker may be disconnected, suspended or orphaned while another one takes over. Before its next write it finds the
 newer claim, and stops. If the newer claim appears between this check and the write, both workers may try to commit the
-same epoch. Then only one of them succeeds, because the commit file is created exclusively.
+same record. Then only one of them succeeds, because the commit file is created exclusively.
 """
 
 import json
@@ -91,7 +91,7 @@ class Claims:
             raise SupersededError(
                 f"attempt {claim.attempt} (claim {claim.number}) is superseded by "
                 f"{f'{newest} (claim {newest.number})' if newest else 'a newer claim'}; it stops, and its "
-                "committed epochs are kept"
+                "committed records are kept"
             )
 
     def rival(self, owner: Owner) -> Claim | None:

@@ -24,8 +24,8 @@ ATTEMPTS = "attempts.json"
 _VERSIONS = (
     labels.ATTEMPTS_SHOWN,
     labels.PROVENANCE_SHOWN,
-    labels.CURVATURE_EPOCH,
-    labels.SPECTRA_EPOCH,
+    labels.CURVATURE_RECORD,
+    labels.SPECTRA_RECORD,
     labels.FAILED_ATTEMPT,
     labels.GALLERY_DIGEST,
     labels.MANIFEST_DIGEST,
@@ -59,7 +59,7 @@ def attempts_json(attempts: Iterable[Attempt]) -> str:
         {
             "attempt": attempt.name,
             "started_ms": attempt.started_ms,
-            "first_epoch": attempt.first_epoch,
+            "first_epoch": attempt.first_record,
             "ended": attempt.ended,
             "reason": redacted(attempt.reason),
             **{key: redacted(str(value)) for key, value in attempt.environment.items() if value is not None},

@@ -85,20 +85,22 @@ class StoredSweep:
         self._stamps.pop(trial_id, None)
         self._ended.discard(trial_id)
 
-    def pending_epochs(self, shipped: Mapping[str, int]) -> int:
-        """Returns the number of unshipped epochs. `shipped` maps a trial id to its last shipped epoch."""
+    def pending_records(self, shipped: Mapping[str, int]) -> int:
+        """Returns the number of unshipped records. `shipped` maps a trial id to its last shipped record."""
         return sum(
-            max(0, bisect_right(trial.epochs, config.records) - bisect_right(trial.epochs, shipped.get(trial_id, -1)))
+            max(0, bisect_right(trial.numbers, config.records) - bisect_right(trial.numbers, shipped.get(trial_id, -1)))
             for trial_id, config in self.sweep.by_id.items()
             if (trial := self.trials.get(trial_id))
         )
 
     def pending_measurements(self, tags: Mapping[str, Mapping[str, str]]) -> int:
-        """Returns the number of unshipped remeasured epochs. `tags` maps a trial id to the tags of its run."""
+        """Returns the number of unshipped remeasured records. `tags` maps a trial id to the tags of its run."""
         return sum(
-            len(epochs)
+            len(numbers)
             for trial_id, config in self.sweep.by_id.items()
-            for epochs in unshipped_measurements(tags.get(trial_id, {}), self._storage.trial(trial_id), config).values()
+            for numbers in unshipped_measurements(
+                tags.get(trial_id, {}), self._storage.trial(trial_id), config
+            ).values()
         )
 
     def _read_if_changed(self, trial_id: str, config: TrialConfig, driver_since: float | None) -> bool:

@@ -27,17 +27,17 @@ ATTEMPTS = "attempts"  # number of attempts if more than one; the artifact attem
 ATTEMPTS_SHOWN = "attempts_shown"  # the last attempt in attempts.json, and how it ended
 PROVENANCE_SHOWN = "provenance_shown"  # digests of the uploaded patch, packages and user code
 DAMAGE = "damage"  # why the trial cannot be read from the storage
-SHIPPED_EPOCH = "shipped_epoch"  # the cursor: number of the last record in the tracker; an empty tracker has none
+SHIPPED_RECORD = "shipped_epoch"  # the cursor: number of the last record in the tracker; an empty tracker has none
 STEPS_PER_EPOCH = "steps_per_epoch"  # optimizer steps; converts between the steps of points and epochs
-CURVATURE_EPOCH = "curvature_epoch"  # number of the last record in the artifact curvature.json
-SPECTRA_EPOCH = "spectra_epoch"  # number of the last record whose spectrum is in the image series
+CURVATURE_RECORD = "curvature_epoch"  # number of the last record in the artifact curvature.json
+SPECTRA_RECORD = "spectra_epoch"  # number of the last record whose spectrum is in the image series
 LOGGED_IMAGES = "mlflow.loggedImages"  # makes MLflow show image series
 FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
 MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
 GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json
 STORAGE_ID = "storage_id"  # id of the storage that the run was shipped from
-ORIGIN = "origin"  # when epoch 0 ended, in Unix ms; differs if the same trial was trained again from scratch
-MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped epochs of a remeasurement
+ORIGIN = "origin"  # when record 0 ended, in Unix ms; differs if the same trial was trained again from scratch
+MEASURED_AGAIN = "measured_again."  # prefix of the tags that list the shipped records of a remeasurement
 NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
 _VALUE_LIMIT = 5000
@@ -110,10 +110,10 @@ def experiment_tags(sweep: Sweep) -> dict[str, str]:
     return {"mlflow.experimentKind": "custom_model_development", **_description(sweep)}
 
 
-def measured_tag(epochs: Sequence[int]) -> str:
-    """Returns a tag value that identifies a set of remeasured epochs: ``4 checkpoints (3f2a9c81)``."""
-    digest = hashlib.sha256(",".join(map(str, epochs)).encode()).hexdigest()[:8]
-    return f"{counted(len(epochs), 'checkpoint')} ({digest})"
+def measured_tag(numbers: Sequence[int]) -> str:
+    """Returns a tag value that identifies a set of remeasured records: ``4 checkpoints (3f2a9c81)``."""
+    digest = hashlib.sha256(",".join(map(str, numbers)).encode()).hexdigest()[:8]
+    return f"{counted(len(numbers), 'checkpoint')} ({digest})"
 
 
 def _description(sweep: Sweep) -> dict[str, str]:

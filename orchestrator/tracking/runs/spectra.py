@@ -25,15 +25,15 @@ def ship_spectra(run: TrackedRun, trial: StoredTrial) -> None:
     Raises:
         DamagedTrialError: if a record cannot be read.
     """
-    shown = int(run.tags.get(labels.SPECTRA_EPOCH, -1))
-    missing = [number for number in trial.epochs if shown < number <= run.shipped_epoch and _is_due(trial, number)]
+    shown = int(run.tags.get(labels.SPECTRA_RECORD, -1))
+    missing = [number for number in trial.numbers if shown < number <= run.shipped_number and _is_due(trial, number)]
     for number in missing:
         with reading(trial.store):
             record = trial.store.read(number).record
         if files := image_files(record, trial.config.trial_id, trial.config.cadence.position(number)):
             for name, content in files.items():
                 run.upload(name, content)
-            run.add_tags({labels.SPECTRA_EPOCH: str(number), labels.LOGGED_IMAGES: "True"})
+            run.add_tags({labels.SPECTRA_RECORD: str(number), labels.LOGGED_IMAGES: "True"})
 
 
 def image_files(record: Record, trial_id: str, step: int) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ class StoredTrial:
     config: TrialConfig
     store: TrialStore
     status: TrialStatus
-    epochs: tuple[int, ...]  # all committed epochs, even those beyond config.records
+    numbers: tuple[int, ...]  # all committed records, even those beyond config.records
     attempts: tuple[Attempt, ...]
     driver_active: bool  # whether a driver works on the sweep
 
@@ -39,25 +39,25 @@ class StoredTrial:
         state = self.status.state
         if state.final or state is State.FAILED:
             return state
-        started = self.status.epoch >= 0 or bool(self.attempts)
+        started = self.status.number >= 0 or bool(self.attempts)
         return State.INTERRUPTED if started and not self.driver_active else None
 
     @property
     def ended_ms(self) -> int:
         """When the trial ended, in Unix ms. Derived from stored times only, so shipping again gives the same value."""
         attempt = self.last_attempt.started_ms if self.last_attempt and not self.status.state.final else 0
-        if self.status.epoch < 0:
+        if self.status.number < 0:
             return attempt
         with reading(self.store):
-            return max(self.store.read(self.status.epoch).record.timestamp_ms, attempt)
+            return max(self.store.read(self.status.number).record.timestamp_ms, attempt)
 
 
 def read_trial(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> StoredTrial:
     """Returns a snapshot of the requested trial. `driver_since` is as in `store.trial_status.trial_status`."""
     with reading(trial):
         status = trial_status(trial, config, driver_since)
-        epochs, attempts = tuple(trial.epochs()), tuple(trial.attempts())
-        return StoredTrial(config, trial, status, epochs, attempts, driver_since is not None)
+        numbers, attempts = tuple(trial.numbers()), tuple(trial.attempts())
+        return StoredTrial(config, trial, status, numbers, attempts, driver_since is not None)
 
 
 @contextlib.contextmanager
@@ -75,12 +75,12 @@ def reading(trial: TrialStore) -> Iterator[None]:
 
 
 def origin(trial: TrialStore) -> str | None:
-    """Returns when epoch 0 ended, in Unix ms; None before that. Differs if the trial was trained again from scratch."""
+    """Returns when record 0 ended, in Unix ms; None before. Differs if the trial was trained again from scratch."""
     with reading(trial):
-        epochs = trial.epochs()
-        if not epochs:
+        numbers = trial.numbers()
+        if not numbers:
             return None
-        ended_ms = trial.read(0).record.timestamp_ms if epochs[0] == 0 else trial.damaged_timestamps().get(0)
+        ended_ms = trial.read(0).record.timestamp_ms if numbers[0] == 0 else trial.damaged_timestamps().get(0)
         return None if ended_ms is None else str(ended_ms)
 
 
@@ -90,13 +90,13 @@ def started_ms(stored: StoredTrial | None) -> int:
 
 
 def unshipped_measurements(tags: Mapping[str, str], trial: TrialStore, config: TrialConfig) -> dict[str, list[int]]:
-    """Returns the remeasured epochs of each label that is not completely shipped according to the run's tags."""
+    """Returns the remeasured records of each label that is not completely shipped according to the run's tags."""
     stored = {
-        label: [epoch for epoch in trial.remeasurements.epochs(label) if epoch <= config.records]
+        label: [number for number in trial.remeasurements.numbers(label) if number <= config.records]
         for label in trial.remeasurements.labels()
     }
     return {
-        label: epochs
-        for label, epochs in stored.items()
-        if epochs and tags.get(f"{labels.MEASURED_AGAIN}{label}") != labels.measured_tag(epochs)
+        label: numbers
+        for label, numbers in stored.items()
+        if numbers and tags.get(f"{labels.MEASURED_AGAIN}{label}") != labels.measured_tag(numbers)
     }

@@ -100,7 +100,7 @@ class SweepRuns:
                 artifacts.forget(run)
 
     def _is_ours(self, run: TrackedRun, trial_id: str) -> bool:
-        """Returns whether a run belongs to this storage, by the end of epoch 0 if known, else by the storage id."""
+        """Returns whether a run belongs to this storage, by the end of record 0 if known, else by the storage id."""
         if (shown := run.tags.get(labels.ORIGIN)) and trial_id not in self._stored.damaged:
             try:
                 return shown == origin(self._storage.trial(trial_id))
@@ -132,8 +132,8 @@ class SweepRuns:
         )
 
     def _furthest(self, found: Sequence[TrackedRun]) -> TrackedRun | None:
-        """Returns the run with the most epochs. Deletes duplicates, which can result from repeated create requests."""
-        ranked = sorted(found, key=lambda run: (-run.shipped_epoch, run.started_ms, run.run_id))
+        """Returns the run with the most records. Deletes duplicates, which can result from repeated create requests."""
+        ranked = sorted(found, key=lambda run: (-run.shipped_number, run.started_ms, run.run_id))
         for duplicate in ranked[1:]:
             self._client.delete_run(duplicate.run_id)
         return ranked[0] if ranked else None

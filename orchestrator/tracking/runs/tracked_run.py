@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.record import SCALARS, Record
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.runs.labels import SHIPPED_EPOCH, experiment_tags
+from orchestrator.tracking.runs.labels import SHIPPED_RECORD, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,7 +21,7 @@ BATCH_METRICS = 900
 _BATCH_PARAMS = 100
 _PAGE = 200
 _TIMES = frozenset({"loss/train", *(quantity.key for quantity in SCALARS if not quantity.reproducible)})
-"""Keys whose points differ if an epoch is computed again. `loss/train` shows whether its timestamp differs."""
+"""Keys whose points differ if a record is computed again. `loss/train` shows whether its timestamp differs."""
 
 
 class TrackedRun:
@@ -41,9 +41,9 @@ class TrackedRun:
         """Keys of the metrics that the run had when it was looked up."""
 
     @property
-    def shipped_epoch(self) -> int:
+    def shipped_number(self) -> int:
         """The cursor: the number of the last record in the tracker; -1 if there is none."""
-        return int(self.tags.get(SHIPPED_EPOCH, -1))
+        return int(self.tags.get(SHIPPED_RECORD, -1))
 
     def log_records(self, records: Sequence[Record], steps: StepOf, tags: Mapping[str, str], prefix: str = "") -> None:
         """Logs the metrics of these records, with `prefix` before each key, then sets `tags`.

@@ -13,7 +13,7 @@ from orchestrator.tracking.runs.changes import StoredSweep
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial, reading, unshipped_measurements
 from orchestrator.tracking.runs.tracked_run import TrackedRun
 
-EPOCHS_PER_BATCH = 30
+RECORDS_PER_BATCH = 30
 _STATUS = {
     State.COMPLETED: "FINISHED",
     State.DIVERGED: "FINISHED",  # divergence is a result, not a failure
@@ -30,22 +30,22 @@ def run_tags(stored: StoredSweep, config: TrialConfig) -> dict[str, str]:
     return labels.trial_tags(stored.sweep, config, provenance, environment)
 
 
-def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:
-    """Ships the committed epochs that the tracker lacks, then the cursor and `tags`.
+def ship_records(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_shipped: Callable[[int], None]) -> None:
+    """Ships the committed records that the tracker lacks, then the cursor and `tags`.
 
     Raises:
-        DamagedTrialError: if an epoch cannot be read; those before it are shipped.
+        DamagedTrialError: if a record cannot be read; those before it are shipped.
     """
-    # The cursor must not pass an epoch that was set aside and is being computed again.
-    end = min(first_missing(list(trial.epochs)), trial.config.records + 1)
-    missing = [epoch for epoch in trial.epochs if run.shipped_epoch < epoch < end]
+    # The cursor must not pass a record that was set aside and is being computed again.
+    end = min(first_missing(list(trial.numbers)), trial.config.records + 1)
+    missing = [number for number in trial.numbers if run.shipped_number < number < end]
     if trial.status.state is State.RUNNING or (missing and trial.outcome is None):
         run.remove_tags(labels.OUTCOME, labels.FAILURE, labels.FAILED_ATTEMPT)
         run.set_status("RUNNING")
-    for start in range(0, len(missing), EPOCHS_PER_BATCH):
-        commits, damage = _read_until_damage(trial, missing[start : start + EPOCHS_PER_BATCH])
+    for start in range(0, len(missing), RECORDS_PER_BATCH):
+        commits, damage = _read_until_damage(trial, missing[start : start + RECORDS_PER_BATCH])
         if commits:
-            found = {labels.DATA_DIGEST: commits[-1].data_digest, labels.SHIPPED_EPOCH: str(commits[-1].record.number)}
+            found = {labels.DATA_DIGEST: commits[-1].data_digest, labels.SHIPPED_RECORD: str(commits[-1].record.number)}
             if commits[0].record.number == 0:
                 found[labels.ORIGIN] = str(commits[0].record.timestamp_ms)
             records = [commit.record for commit in commits]
@@ -57,15 +57,15 @@ def ship_epochs(run: TrackedRun, trial: StoredTrial, tags: dict[str, str], on_sh
 
 
 def is_outdated(run: TrackedRun, trial: StoredTrial) -> bool:
-    """Returns whether an ended trial's run shows times of epochs that were damaged and computed again since.
+    """Returns whether an ended trial's run shows times of records that were damaged and computed again since.
 
     Raises:
-        DamagedTrialError: if an epoch cannot be read.
+        DamagedTrialError: if a record cannot be read.
     """
     if trial.outcome is None:
         return False
     with reading(trial.store):
-        damaged = [epoch for epoch in trial.store.once_damaged() if epoch <= run.shipped_epoch]
+        damaged = [number for number in trial.store.once_damaged() if number <= run.shipped_number]
         return bool(damaged) and not run.has_times_of(
             [trial.store.read(number).record for number in damaged], trial.config.cadence.position
         )
@@ -79,20 +79,20 @@ def ship_measurements(run: TrackedRun, trial: StoredTrial, on_shipped: Callable[
     """
     with reading(trial.store):
         unshipped = unshipped_measurements(run.tags, trial.store, trial.config)
-    for label, epochs in unshipped.items():
+    for label, numbers in unshipped.items():
         with reading(trial.store):
-            records = [trial.store.remeasurements.read(label, epoch).record for epoch in epochs]
+            records = [trial.store.remeasurements.read(label, number).record for number in numbers]
         run.upload(artifacts.curvature_file(label), artifacts.curvature_json(records))
-        tag = {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(epochs)}
+        tag = {f"{labels.MEASURED_AGAIN}{label}": labels.measured_tag(numbers)}
         run.log_records(records, trial.config.cadence.position, tag, f"{label}/")
-        on_shipped(len(epochs))
+        on_shipped(len(numbers))
 
 
 def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
     """Sets artifacts, outcome and status of an ended trial's run, in this order, so that a killed shipper can continue.
 
     Raises:
-        DamagedTrialError: if an epoch cannot be read.
+        DamagedTrialError: if a record cannot be read.
     """
     outcome = trial.outcome
     if outcome is None:
@@ -100,7 +100,7 @@ def ship_outcome(run: TrackedRun, trial: StoredTrial) -> None:
             run.set_status("SCHEDULED")
         return
     tags = {labels.OUTCOME: outcome.value}
-    if trial.status.epoch >= 0:
+    if trial.status.number >= 0:
         tags |= _upload_vectors(run, trial)
     if outcome is State.FAILED:
         tags |= _upload_traceback(run, trial)
@@ -117,16 +117,16 @@ def show_damage(run: TrackedRun, damage: str, driver_active: bool) -> None:
         run.set_status("FAILED", run.started_ms)
 
 
-def _read(trial: StoredTrial, epoch: int) -> Commit:
+def _read(trial: StoredTrial, number: int) -> Commit:
     with reading(trial.store):
-        return trial.store.read(epoch)
+        return trial.store.read(number)
 
 
-def _read_until_damage(trial: StoredTrial, epochs: list[int]) -> tuple[list[Commit], DamagedTrialError | None]:
+def _read_until_damage(trial: StoredTrial, numbers: list[int]) -> tuple[list[Commit], DamagedTrialError | None]:
     commits: list[Commit] = []
-    for epoch in epochs:
+    for number in numbers:
         try:
-            commits.append(_read(trial, epoch))
+            commits.append(_read(trial, number))
         except DamagedTrialError as damage:
             return commits, damage
     return commits, None
@@ -134,12 +134,12 @@ def _read_until_damage(trial: StoredTrial, epochs: list[int]) -> tuple[list[Comm
 
 def _upload_vectors(run: TrackedRun, trial: StoredTrial) -> dict[str, str]:
     """Uploads the raw samples and the tracebacks of quantities that raised. Returns the tags that describe both."""
-    last = str(trial.status.epoch)
-    if run.tags.get(labels.CURVATURE_EPOCH) == last:
+    last = str(trial.status.number)
+    if run.tags.get(labels.CURVATURE_RECORD) == last:
         return {}
-    records = [_read(trial, number).record for number in trial.epochs if number <= trial.config.records]
+    records = [_read(trial, number).record for number in trial.numbers if number <= trial.config.records]
     run.upload(artifacts.CURVATURE, artifacts.curvature_json(records))
-    tags = {labels.CURVATURE_EPOCH: last}
+    tags = {labels.CURVATURE_RECORD: last}
     if failed := missing_quantities(records):
         tracebacks = {name: text for record in records for name, text in record.failures.items()}
         run.upload(artifacts.MISSING_QUANTITIES, redacted("\n".join(tracebacks.values())))

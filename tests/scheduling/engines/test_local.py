@@ -64,14 +64,14 @@ def test_a_dead_process_is_replaced_and_its_trial_retried(tmp_path: Path, messag
     assert len(set(pids(tmp_path, "dies1"))) == 2
     assert len(pids(tmp_path, "after")) == 1
     died = "its process died (killed by SIGKILL)"
-    assert messages.messages == [f"trial dies1: {died}; retrying from its last epoch, in 0 s"]
+    assert messages.messages == [f"trial dies1: {died}; retrying from its last record, in 0 s"]
 
 
 def test_a_trial_that_always_kills_its_process_fails(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["dies99", "after"], slots=1)
     assert len(pids(tmp_path, "dies99")) == 1 + RULES[FailureKind.LOST].retries
     assert len(pids(tmp_path, "after")) == 1
-    line = "its process died (killed by SIGKILL), 4 times without a new epoch"
+    line = "its process died (killed by SIGKILL), 4 times without a new record"
     assert messages.messages[-1] == f"trial dies99: {line}; failed"
     (attempt,) = Storage(tmp_path).trial("dies99").attempts()  # the worker died before it could store an attempt
     assert (attempt.ended, attempt.reason.splitlines()[-1]) == ("failed", line)
@@ -86,7 +86,7 @@ def test_a_failure_ends_its_process(tmp_path: Path, messages: pytest.LogCaptureF
 def test_a_trial_out_of_memory_is_retried_once_alone(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     run(tmp_path, ["memory1", *(f"slow{number}" for number in range(4))])
     assert messages.messages == [
-        "trial memory1: MemoryError; retrying from its last epoch, alone, when the others are done"
+        "trial memory1: MemoryError; retrying from its last record, alone, when the others are done"
     ]
     spans = [tuple(map(float, (tmp_path / f"slow{n}-span").read_text().split())) for n in range(4)]
     began, _ = map(float, (tmp_path / "memory1-span").read_text().split())

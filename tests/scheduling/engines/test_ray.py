@@ -99,7 +99,7 @@ def test_failures_are_handled_as_in_the_local_engine(tmp_path: Path) -> None:
     assert sorted(done) == ["dies", "memory", "one", "three", "two"]
     assert done["memory"][0] > max(end for name, (_, end, _) in done.items() if name != "memory")
     assert "trial bug: ZeroDivisionError: a bug; failed" in said
-    again = "retrying from its last epoch"
+    again = "retrying from its last record"
     assert f"trial memory: MemoryError: too much; {again}, alone, when the others are done" in said
     assert any(line.startswith(f"trial dies: its process died (for an unknown reason); {again}, in ") for line in said)
     assert len(said) == 3

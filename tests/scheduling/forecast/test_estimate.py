@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.scheduling.engines.local import trials_at_a_time
-from orchestrator.scheduling.forecast.estimate import ENGINE_SECONDS, Estimate, makespan, missing_epochs, own_code
+from orchestrator.scheduling.forecast.estimate import ENGINE_SECONDS, Estimate, makespan, missing_records, own_code
 from orchestrator.scheduling.forecast.show import forecast
 from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.plan import reconcile
@@ -41,7 +41,7 @@ def test_total_time_includes_makespan_and_startup() -> None:
     assert found.spent == Spent(90.0, 30.0, 60.0)
 
 
-def test_missing_epochs_follow_the_last_stored_epoch(tmp_path: Path) -> None:
+def test_missing_records_follow_the_last_stored_epoch(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     done, partly, diverged, failed, _ = (storage.trial(trial.trial_id) for trial in TRIALS)
     commit_epochs(done, range(5))
@@ -49,10 +49,10 @@ def test_missing_epochs_follow_the_last_stored_epoch(tmp_path: Path) -> None:
     commit_epochs(diverged, range(3), last_loss=float("nan"))
     failed.write_attempt(attempt("1", ended="failed", reason="ValueError: boom"))
     plan = reconcile(SWEEP, storage)
-    missing = missing_epochs(plan)
+    missing = missing_records(plan)
     assert list(missing.values()) == [range(3, 5), range(5), range(5)]
     assert list(missing) == plan.todo
-    assert sum(map(len, missing.values())) == plan.missing_epochs
+    assert sum(map(len, missing.values())) == plan.missing_records
 
 
 def test_number_of_concurrent_trials_is_limited_by_resources(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,5 +106,5 @@ def test_forecast_shows_total_time_and_shares(tmp_path: Path, monkeypatch: pytes
     assert " on this machine, 1 trial at a time (probe: " in total
     assert split.startswith("time: training ")
     assert re.fullmatch(r"measuring: (lanczos|algorithm1) \d+%, (lanczos|algorithm1) \d+%", quantities)
-    assert said == ["reading the data", "probing: timing 3 parts of epochs, 1 at a time"]
+    assert said == ["reading the data", "probing: timing 3 parts of records, 1 at a time"]
     assert not (tmp_path / "results").exists()

@@ -9,7 +9,7 @@ import torch
 from orchestrator.scheduling.forecast import probe as probe_module
 from orchestrator.scheduling.forecast.probe import ProbeError, probe
 from orchestrator.study.sweep import Resources
-from orchestrator.training.cost import PartKind, epoch_parts
+from orchestrator.training.cost import PartKind, record_parts
 from tests.training.trials import small_trial
 
 
@@ -19,7 +19,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_part_is_timed() -> None:
-    wanted = list(epoch_parts(small_trial(measurement={"fraction": 0.02, "algorithm1_every": 2}), range(3)))
+    wanted = list(record_parts(small_trial(measurement={"fraction": 0.02, "algorithm1_every": 2}), range(3)))
     assert [part.kind for part in wanted].count(PartKind.MEASURING) == 2
     result = probe(wanted, 2, Resources())
     assert set(result.seconds) == set(wanted)
@@ -34,13 +34,13 @@ def test_every_part_is_timed() -> None:
 def test_an_error_of_a_part_is_reported() -> None:
     lost = small_trial(model={"name": "there_is_no_such_module:Net"})
     with pytest.raises(ProbeError, match="there_is_no_such_module"):
-        probe(list(epoch_parts(lost, range(2))), 1, Resources())
+        probe(list(record_parts(lost, range(2))), 1, Resources())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
 def test_a_missing_gpu_is_reported() -> None:
     with pytest.raises(ProbeError, match="the trial requests gpu: 1, but torch finds no GPU"):
-        probe(list(epoch_parts(small_trial(), range(1))), 1, Resources(gpu=1.0))
+        probe(list(record_parts(small_trial(), range(1))), 1, Resources(gpu=1.0))
 
 
 def _die(*arguments: object) -> None:
@@ -50,4 +50,4 @@ def _die(*arguments: object) -> None:
 def test_a_process_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_module, "_time", _die)
     with pytest.raises(ProbeError, match=r"died, possibly because memory ran out; lower --max-concurrent"):
-        probe(list(epoch_parts(small_trial(), range(1))), 1, Resources())
+        probe(list(record_parts(small_trial(), range(1))), 1, Resources())

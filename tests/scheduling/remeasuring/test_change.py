@@ -143,6 +143,6 @@ def test_all_errors_are_reported_together_as_in_a_sweep_file() -> None:
         "  measurement.fraction = 2: must be less than or equal to 1",
         f"  measurement.estimators.1.name = 'lanczsos': unknown name; did you mean 'lanczos'? valid here: {estimators}",
         f"  measurement.lanczos_product = 3: unknown key; did you mean 'lanczos_products'? valid here: {fields}",
-        "  measurement.algorithm1_every = 5: must be 1, since every estimator runs on every measured epoch; "
-        "choose epochs with --every K",
+        "  measurement.algorithm1_every = 5: must be 1, since every estimator runs on every measured record; "
+        "choose records with --every K",
     ]

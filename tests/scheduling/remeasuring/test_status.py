@@ -35,7 +35,7 @@ def test_each_trial_is_compared_with_its_checkpoints(tmp_path: Path) -> None:
     assert list(state.trials) == [FIRST.trial_id, SECOND.trial_id]
     assert (state.unchanged, state.measured) == (1, 1)
     assert state.without_checkpoint == [SECOND.trial_id]
-    assert state.missing == sum(len(state.due_epochs(trial_id)) for trial_id in state.todo)
+    assert state.missing == sum(len(state.due_numbers(trial_id)) for trial_id in state.todo)
     assert shortcomings(state, every=1) == [
         f"not begun: {SECOND.trial_id}; hessian-dynamics run night trains what is missing"
     ]

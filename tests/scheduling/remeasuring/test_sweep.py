@@ -60,8 +60,8 @@ class Place:
         console = Console(file=self.said, width=300)
         return remeasure_sweep(self.sweep, self.storage, console, self.change, every, LOCAL)
 
-    def epochs(self, config: TrialConfig) -> list[int]:
-        return self.storage.trial(config.trial_id).remeasurements.epochs(self.change.label)
+    def numbers(self, config: TrialConfig) -> list[int]:
+        return self.storage.trial(config.trial_id).remeasurements.numbers(self.change.label)
 
 
 def place(folder: Path, *configs: TrialConfig, begun: int = 99) -> Place:
@@ -102,7 +102,7 @@ def test_every_checkpoint_is_measured_once_and_progress_is_shown(
     assert any(line.startswith("2 trials: 5 of 6 checkpoints measured, ") and line.endswith(" left") for line in lines)
     assert result.summary == "measured 6 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
     assert (result.todo, shortcomings(result, 1)) == ([], [])
-    assert here.epochs(FIRST) == here.epochs(SECOND) == [0, 2, 3]
+    assert here.numbers(FIRST) == here.numbers(SECOND) == [0, 2, 3]
     before = {path: path.stat().st_mtime_ns for path in (here.storage.root / "trials").rglob("*")}
     assert here.measure().summary == result.summary
     assert "nothing left to measure" in messages.messages
@@ -116,14 +116,14 @@ def test_a_second_driver_is_refused(two: Place) -> None:
     with here.storage.sweep("night").driver_lease, pytest.raises(LeaseHeldError) as caught:
         here.measure()
     assert str(caught.value).startswith(f"night: another driver is running: process {os.getpid()} on ")
-    assert here.epochs(FIRST) == []
+    assert here.numbers(FIRST) == []
 
 
 def test_ctrl_c_stops_after_a_checkpoint_and_a_rerun_continues(two: Place, messages: pytest.LogCaptureFixture) -> None:
     here = two
 
     def interrupt() -> None:
-        while not here.epochs(FIRST):
+        while not here.numbers(FIRST):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -134,7 +134,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_a_rerun_continues(two: Place, messa
     assert 1 <= result.measured < 6
     assert result.summary.endswith(f"0 failed; {6 - result.measured} checkpoints still to measure")
     assert shortcomings(result, 1) == []
-    assert "Stopping after the current epochs; nothing is lost." in messages.text
+    assert "Stopping after the next records; nothing is lost." in messages.text
     assert "Stopped on request. Run the same command again to continue." in messages.messages
     assert here.measure().measured == 6
 
@@ -175,7 +175,7 @@ def test_a_worker_that_dies_is_reported(
     result = here.measure()
     assert result.summary.startswith("measured 0 checkpoints of 0 trials as fraction-0.1/...; 1 failed; 3 checkpoints")
     assert shortcomings(result, 1)[0].startswith(f"failed: {FIRST.trial_id} ()")
-    assert shortcomings(result, 1)[0].endswith(": its process died (killed by SIGKILL), 4 times without a new epoch")
+    assert shortcomings(result, 1)[0].endswith(": its process died (killed by SIGKILL), 4 times without a new record")
     assert "its process died (killed by SIGKILL); retrying" in messages.text
 
 
@@ -188,18 +188,21 @@ def test_trials_without_a_checkpoint_are_listed_with_a_fix(tmp_path: Path) -> No
     ]
     for path in (here.storage.root / "trials" / FIRST.trial_id / "checkpoints").iterdir():
         path.unlink()
-    for every, what, keep in ((1, "no checkpoint", 10), (7, "no checkpoint of an epoch that is a multiple of 7", 7)):
+    for every, what, keep in (
+        (1, "no checkpoint", 10),
+        (7, "no checkpoint of a record whose number is a multiple of 7", 7),
+    ):
         gone = replace(here.sweep, trials=(FIRST,))
         other = MeasurementChange((("lanczos_products", 4),))
         assert shortcomings(sweep_remeasurement(gone, here.storage, other, every), every) == [
-            f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of future epochs; "
-            "for those of past epochs run the sweep into another --storage"
+            f"{what}: {FIRST.trial_id}; keep_checkpoints: every {keep} in the sweep keeps those of future records; "
+            "for those of past records run the sweep into another --storage"
         ]
 
 
 def test_diverged_epochs_and_unchanged_trials_are_counted(tmp_path: Path) -> None:
     here = place(tmp_path, DIVERGING, small_trial(epochs=1, model=MLP, measurement=FULL))
-    last = here.storage.trial(DIVERGING.trial_id).epochs()[-1]
+    last = here.storage.trial(DIVERGING.trial_id).numbers()[-1]
     kept = len({epoch for epoch in range(last) if epoch % 2 == 0} | {last - 1})
     assert here.measure().summary == (
         f"measured {kept} checkpoint{'s' if kept > 1 else ''} of 1 trial as fraction-0.1/...; 0 failed; "
@@ -211,6 +214,6 @@ def test_epochs_beyond_the_sweep_are_not_measured(tmp_path: Path) -> None:
     here = place(tmp_path, FIRST)
     run_trial(small_trial(epochs=5, model=MLP), here.storage.trial(FIRST.trial_id), TrialOptions(Resources()))
     here.measure()
-    assert here.epochs(FIRST) == [0, 2]
+    assert here.numbers(FIRST) == [0, 2]
     here.storage.trial(FIRST.trial_id).remeasurements.add("fraction-0.1", remeasured(5))
     assert remeasured_lines(here.sweep, here.storage) == ["measured again: fraction-0.1: 2 checkpoints of 1 trial"]

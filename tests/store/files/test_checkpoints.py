@@ -20,7 +20,7 @@ def test_the_last_two_checkpoints_are_kept(files: DiskFiles, trial: TrialStore) 
         commit(trial, epoch)
         assert [int(name[:5]) for name in checkpoints(files)] == list(range(max(0, epoch - 1), epoch + 1))
     assert LAST_CHECKPOINTS == 2
-    assert trial.epochs() == [0, 1, 2, 3, 4]
+    assert trial.numbers() == [0, 1, 2, 3, 4]
 
 
 def test_marked_checkpoints_and_the_last_two_are_kept(files: DiskFiles, trial: TrialStore) -> None:
@@ -119,7 +119,7 @@ def test_checkpoints_without_a_commit_are_ignored_and_deleted(files: DiskFiles, 
     folder = f"trials/{trial.trial_id}/checkpoints"
     for crashed in ("a", "b", "c"):
         files.write(f"{folder}/00002-{crashed}", b"state of nobody")
-    assert trial.epochs() == [0, 1]
+    assert trial.numbers() == [0, 1]
     assert trial.latest_checkpoint() == Checkpoint(1, checkpoint(1), DIGEST)
     commit(trial, 2, by="second")
     assert checkpoints(files) == ["00001-1001ms-first", "00002-1002ms-second"]
@@ -155,7 +155,7 @@ def test_trial_starts_over_if_both_checkpoints_are_damaged(files: DiskFiles, tri
     damage(path_of(files, 2))
     damage(path_of(files, 3))
     assert trial.latest_checkpoint() is None
-    assert trial.epochs() == [0, 1, 2, 3]
+    assert trial.numbers() == [0, 1, 2, 3]
 
 
 def test_damage_to_an_older_checkpoint_has_no_effect(files: DiskFiles, trial: TrialStore) -> None:
@@ -179,7 +179,7 @@ def test_repeated_crashes_do_not_fill_the_disk(files: DiskFiles, trial: TrialSto
             dying.commit(stored.record(1), stored.checkpoint(1), "d", f"dying-{number}")
 
         assert each(5, work) == [42] * 5
-        assert trial.epochs() == [0]
+        assert trial.numbers() == [0]
         assert trial.latest_checkpoint().content == stored.checkpoint(0)
     """
     python(code, files.root)

@@ -49,8 +49,8 @@ def test_a_damaged_commit_is_reported(files: DiskFiles, trial: TrialStore) -> No
     with pytest.raises(StorageError) as caught:
         trial.read(0)
     assert str(caught.value) == (
-        f"{path} is damaged; run the sweep again: it sets the file aside and recomputes the epoch, to the same "
-        "numbers (expected the unchanged commit of epoch 0 as JSON)"
+        f"{path} is damaged; run the sweep again: it sets the file aside and recomputes the record, to the same "
+        "numbers (expected the unchanged commit of record 0 as JSON)"
     )
 
 

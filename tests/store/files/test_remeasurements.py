@@ -14,7 +14,7 @@ from tests.store.trials import LABEL, measure
 
 def test_reading_without_remeasurements_creates_no_file(tmp_path: Path, trial: TrialStore) -> None:
     assert trial.remeasurements.labels() == []
-    assert trial.remeasurements.epochs(LABEL) == []
+    assert trial.remeasurements.numbers(LABEL) == []
     assert list(trial.remeasurements.records(LABEL, 99)) == []
     assert files_in(tmp_path) == []
 
@@ -24,7 +24,7 @@ def test_a_remeasurement_is_read_as_stored(tmp_path: Path, trial: TrialStore) ->
     measure(trial, 5, label="estimators-lanczos")
     assert trial.remeasurements.read(LABEL, 5) == remeasured(5)
     assert trial.remeasurements.labels() == ["estimators-lanczos", LABEL]
-    assert trial.remeasurements.epochs(LABEL) == [5, 10]
+    assert trial.remeasurements.numbers(LABEL) == [5, 10]
     assert list(trial.remeasurements.records(LABEL, 9)) == [remeasured(5).record]
     assert [name.removeprefix(f"trials/{trial.trial_id}/") for name in files_in(tmp_path)] == [
         "measurements/estimators-lanczos/00005.json",
@@ -74,7 +74,7 @@ def test_a_remeasurement_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
             (code,) = each(1, work)
             exists = trial.remeasurements.labels() == ["label"]
             existed.add(exists)
-            assert trial.remeasurements.epochs("label") == ([3] if exists else [])
+            assert trial.remeasurements.numbers("label") == ([3] if exists else [])
             assert trial.remeasurements.add("label", stored.remeasured(3)) is not exists
             assert trial.remeasurements.read("label", 3) == stored.remeasured(3), step
             if code == 0:

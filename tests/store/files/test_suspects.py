@@ -52,7 +52,7 @@ def test_damage_found_while_reading_tables_is_in_the_next_plan(storage: Storage)
     plan = reconcile(SWEEP, storage)
     assert plan.damaged == {FIRST: (2,), SECOND: (0,)}
     assert plan.todo == [FIRST, SECOND]
-    assert plan.missing_epochs == 2
+    assert plan.missing_records == 2
     assert damage_lines(plan) == [
         f"damaged: epoch 2 of {FIRST} (seed=0)",
         f"damaged: epoch 0 of {SECOND} (seed=1)",

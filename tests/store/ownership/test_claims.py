@@ -63,7 +63,7 @@ def test_a_superseded_writer_writes_nothing(files: DiskFiles, write_something: C
         write_something(first)
     assert str(caught.value) == (
         f"attempt first (claim 1) is superseded by sweep 'night', {Process.this()} (claim 2); it stops, and "
-        "its committed epochs are kept"
+        "its committed records are kept"
     )
     assert files_in(files.root) == before
     assert commit(second, 1, "second")
@@ -80,7 +80,7 @@ def test_a_writer_superseded_before_its_commit_deletes_its_checkpoint(files: Dis
     first.claim(NIGHT, "first")
     with pytest.raises(SupersededError):
         commit(first, 0, "first")
-    assert first.epochs() == []
+    assert first.numbers() == []
     assert files.list(f"trials/{config().trial_id}/checkpoints") == []
 
 

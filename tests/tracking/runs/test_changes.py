@@ -88,7 +88,7 @@ def test_a_started_trial_is_found(tmp_path: Path) -> None:
     stored.read_changed(1.0)
     train(storage, desired.trials[3], 0, 0)
     assert stored.read_changed(1.0) == {desired.trials[3].trial_id}
-    assert stored.trials[desired.trials[3].trial_id].epochs == (0,)
+    assert stored.trials[desired.trials[3].trial_id].numbers == (0,)
 
 
 def test_trials_are_interrupted_once_their_driver_is_gone(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_pending_epochs_are_counted(tmp_path: Path) -> None:
     train(storage, desired.trials[1], 0, 1)
     stored = StoredSweep(storage, "toy")
     stored.read_changed(None)
-    assert stored.pending_epochs({}) == 6
-    assert stored.pending_epochs({first: 2, second: 0}) == 2
-    assert stored.pending_epochs({first: 3, second: 1}) == 0
+    assert stored.pending_records({}) == 6
+    assert stored.pending_records({first: 2, second: 0}) == 2
+    assert stored.pending_records({first: 3, second: 1}) == 0
 
 
 def test_a_missing_storage_is_not_reported_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

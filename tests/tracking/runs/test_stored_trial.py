@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.links import ship_command
-from orchestrator.tracking.runs.labels import SHIPPED_EPOCH
+from orchestrator.tracking.runs.labels import SHIPPED_RECORD
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import DIGEST, Shown, assert_shows, expected_points, rows, sweep, trained
 
@@ -82,7 +82,7 @@ def test_an_epoch_recomputed_with_other_times_is_shown_as_stored(
     ship(storage, "toy", uri)
     if shipped_before < 3:  # a killed shipper sent the points, but not the cursor
         shown = Shown(uri)
-        shown.client.set_tag(shown.trials[trial.trial_id].info.run_id, SHIPPED_EPOCH, str(shipped_before))
+        shown.client.set_tag(shown.trials[trial.trial_id].info.run_id, SHIPPED_RECORD, str(shipped_before))
     first = trial.read(epoch).record
     again = replace(first, timestamp_ms=first.timestamp_ms + later_ms, time_measure_seconds=99.5)
     (storage.root / "trials" / trial.trial_id / "epochs" / f"{epoch:05d}.json").write_bytes(b"")
@@ -90,11 +90,11 @@ def test_an_epoch_recomputed_with_other_times_is_shown_as_stored(
     assert trial.commit(again, b"state", DIGEST, "again")
     del lines[:]
     ship(storage, "toy", uri)
-    assert lines[0] == f"trial {trial.trial_id}: epochs were computed again after damage; its run is replaced"
+    assert lines[0] == f"trial {trial.trial_id}: records were computed again after damage; its run is replaced"
     after = rows(tmp_path / "mlflow.db")
     shown = assert_shows(uri, storage, desired)
     assert set(shown.statuses().values()) == {"FINISHED"}
-    assert ship(storage, "toy", uri).shipped.epochs == 0
+    assert ship(storage, "toy", uri).shipped.records == 0
     assert rows(tmp_path / "mlflow.db") == after
 
 
@@ -104,4 +104,4 @@ def test_a_damaged_attempt_does_not_affect_epochs(tmp_path: Path, uri: str) -> N
     (attempt,) = (storage.root / "trials" / desired.trials[0].trial_id / "attempts").iterdir()
     attempt.write_bytes(b"{")
     result = ship(storage, "toy", uri)
-    assert (result.complete, result.shipped.epochs) == (True, 8)
+    assert (result.complete, result.shipped.records) == (True, 8)

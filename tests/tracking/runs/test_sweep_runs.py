@@ -93,7 +93,7 @@ def test_runs_exist_before_anything_is_trained(tmp_path: Path, uri: str) -> None
     desired = sweep()
     result = ship(manifest(tmp_path / "results", desired), "toy", uri)
     shown = Shown(uri)
-    assert (result.shipped.epochs, result.runs) == (0, 5)
+    assert (result.shipped.records, result.runs) == (0, 5)
     assert set(shown.statuses().values()) == {"SCHEDULED"}
     assert shown.trials[desired.trials[0].trial_id].data.tags["host"] == "driver-host"
 
@@ -133,7 +133,7 @@ def test_a_database_lost_while_following_is_filled_again(
         lines = follower.final_lines()
     assert_shows(uri, storage, desired)
     assert lines[0].startswith(f"tracker {uri} has lost runs of sweep toy (the file of its database was deleted or rep")
-    assert "they are created again; training goes on; 0 epochs wait" in lines[0]
+    assert "they are created again; training goes on; 0 records wait" in lines[0]
     assert len(lines) == 4, lines
 
 

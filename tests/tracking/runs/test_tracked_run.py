@@ -49,5 +49,5 @@ def test_points_shipped_twice_are_stored_once(tmp_path: Path, uri: str) -> None:
     shown = Shown(uri)
     for run in shown.trials.values():
         shown.client.set_tag(run.info.run_id, "shipped_epoch", "-1")
-    assert ship(storage, "toy", uri).shipped.epochs == 16
+    assert ship(storage, "toy", uri).shipped.records == 16
     assert_shows(uri, storage, desired)
