@@ -64,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="image folder to use instead of random images")
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="CASE", help="cases of families, stability, scaling, plan or gpu"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="CASE",
+        help="cases of families, stability, top_eigenvalues, scaling, plan or gpu",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for products, traces and measurement")
     given = parser.parse_args(arguments)

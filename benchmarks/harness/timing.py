@@ -16,13 +16,13 @@ Samples = dict[str, list[float]]
 RESAMPLES = 2000
 
 
-def seconds(task: Callable[[], object]) -> float:
-    """Wall time of a call, including the GPU work it launched."""
+def seconds(task: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of a call by a clock, by default wall time, including the GPU work it launched."""
     _wait_for_gpu()
-    started = time.perf_counter()
+    started = clock()
     task()
     _wait_for_gpu()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _wait_for_gpu() -> None:
@@ -35,6 +35,7 @@ def interleaved(
     rounds: int,
     rest: float = 0.0,
     on_sample: Callable[[str, int, float], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Samples:
     """Times every task once per round, so that disturbances affect all tasks alike.
 
@@ -45,6 +46,7 @@ def interleaved(
         rounds: at least 1.
         rest: seconds to wait before each task, for background work of other tasks to end.
         on_sample: called with name, round and seconds.
+        clock: `time.process_time` for CPU time, which other processes disturb less.
     """
     samples: Samples = {name: [] for name in tasks}
     names = list(tasks)
@@ -52,7 +54,7 @@ def interleaved(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(rest)
-            samples[name].append(seconds(partial(tasks[name], number)))
+            samples[name].append(seconds(partial(tasks[name], number), clock))
             if on_sample:
                 on_sample(name, number, samples[name][-1])
     return samples

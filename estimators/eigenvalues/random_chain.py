@@ -1,6 +1,7 @@
 """Probabilistic bounds for eigenvalues that a Krylov space has missed."""
 
 import math
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class RandomChain:
 
     def __init__(self, space: KrylovSpace, random: Tensor) -> None:
         """Adds ``random``, a standard normal vector [size], as the last direction of the space."""
+        self._pairs = [space.ritz()]
         space.start(random)
         self._space = space
         self._size = len(random)
@@ -52,6 +54,7 @@ class RandomChain:
         alpha, beta = self._space.expand()
         self._diagonal.append(alpha)
         self._off_diagonal.append(beta)
+        self._pairs.append(self._space.ritz())
 
     def bound(self) -> float:
         """A missed eigenvalue exceeds this value with a probability of at most `PROBABILITY`; infinity if unknown."""
@@ -65,6 +68,15 @@ class RandomChain:
             middle = (low + high) / 2.0
             low, high = (low, middle) if self._probability(middle) <= PROBABILITY else (middle, high)
         return high
+
+    def upper_bounds(self, outside: float) -> list[float]:
+        """Upper bounds of the largest eigenvalues, descending: the smallest from the space before and after each step.
+
+        ``outside``: an upper bound of the eigenvalues that the space before the chain has missed, such as `bound`.
+        Ritz pairs of a short chain have large residuals, so that the bounds from the space before are often smaller.
+        """
+        bounds = [ritz.upper_bounds(outside) for ritz in self._pairs]
+        return [min(values) for values in zip_longest(*bounds, fillvalue=math.inf)]
 
     def _probability(self, value: float) -> float:
         """A bound of the probability that the space missed an eigenvalue above ``value``, the largest Ritz value."""

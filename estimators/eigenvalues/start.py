@@ -14,7 +14,7 @@ from estimators.operators.protocols import SampledOperator, SymmetricOperator, h
 
 CoarseFraction = float | Literal["auto"] | None
 # Larger chunks need more products, see benchmarks/README.md.
-_AUTO = 0.1
+AUTO = 0.1
 # Length of the random part added to a start of length 1, either given or from a coarse stage. It lowers the first
 # Rayleigh quotient by a relative 1e-4, which the second product recovers. If the start has no component along a top
 # eigenvector, Lanczos finds that eigenvector about as soon as from a random start.
@@ -32,16 +32,21 @@ class StartRule:
 
     @classmethod
     def of(
-        cls, op: SymmetricOperator, initial: Tensor | None, coarse_fraction: CoarseFraction, max_products: int
+        cls,
+        op: SymmetricOperator,
+        initial: Tensor | None,
+        coarse_fraction: CoarseFraction,
+        max_products: int,
+        auto: float = AUTO,
     ) -> "StartRule":
-        """Validates the options and chooses the share of an ``"auto"`` coarse stage.
+        """Validates the options. ``auto``: the share of the samples in an ``"auto"`` coarse stage, if there is one.
 
         Raises:
             ValueError: see `estimators.lanczos`.
         """
         if coarse_fraction == "auto":
             usable = initial is None and 2 <= max_products < op.size and has_samples(op)
-            coarse_fraction = _AUTO if usable else None
+            coarse_fraction = auto if usable else None
         if coarse_fraction is not None:
             _check_fraction(op, coarse_fraction, initial, max_products)
         return cls(None if initial is None else _checked_initial(op, initial), coarse_fraction)

@@ -11,8 +11,9 @@ from estimators.eigenvalues.krylov import KrylovSpace
 from estimators.eigenvalues.lanczos import LanczosResult
 from estimators.eigenvalues.ritz import ROUNDING
 from estimators.eigenvalues.start import CoarseFraction, StartRule
+from estimators.eigenvalues.subset_start import steps, subset_start
 from estimators.eigenvalues.top_search import TopSearch, Wanted, capacity
-from estimators.operators.protocols import SymmetricOperator, keeping_graphs, without_autocast
+from estimators.operators.protocols import SampledOperator, SymmetricOperator, keeping_graphs, without_autocast
 from estimators.operators.random_vectors import random_vector
 
 
@@ -58,7 +59,7 @@ def top_eigenvalues(
     """Computes the k algebraically largest eigenvalues and their eigenvectors (Lanczos; Wu and Simon, 2000).
 
     Grows a Krylov space as `estimators.lanczos` does, and restarts it from the k + 5 largest Ritz vectors once it has
-    2 k + 20 dimensions. A Krylov space contains each multiple eigenvalue only once, and lacks eigenvectors that are
+    2 k + 30 dimensions. A Krylov space contains each multiple eigenvalue only once, and lacks eigenvectors that are
     orthogonal to its start. Once all pairs look accurate, the space is therefore extended by Lanczos from a random
     vector outside it. A few steps bound the eigenvalues outside the space with a probability of 99% (van Dorsselaer,
     Hochstenbach and van der Vorst, 2000), or find those that were missed; after a find, the check is repeated. A
@@ -68,7 +69,7 @@ def top_eigenvalues(
     converged once its error is at most the tolerance. If many eigenvalues are close to the k-th, this takes many
     products; the result then says which pairs have converged.
 
-    Synchronizes with the device once per product. Needs memory for 2 k + 20 vectors, k + 5 more in a restart, and ten
+    Synchronizes with the device once per product. Needs memory for 2 k + 30 vectors, k + 5 more in a restart, and ten
     more.
 
     Args:
@@ -78,7 +79,10 @@ def top_eigenvalues(
         tolerance: relative to each eigenvalue. 0.0 uses every product; only a basis of the whole space has converged.
         max_products: maximum number of products, including the coarse stage; at least k, and one more for that stage.
         generator: draws all random numbers, on any device. None: torch's global CPU generator.
-        coarse_fraction: as for `estimators.lanczos`.
+        coarse_fraction: share of the samples in the coarse stage, in (0, 1): Lanczos on the first samples, in random
+            order, of which the sum of the top k Ritz vectors is the start. It takes up to 2 k + 10 steps and at most
+            one product. ``"auto"``: 1 / (2 k + 10) if the operator has samples, initial is None and 2 <= max_products <
+            op.size, otherwise None. None: a random start.
         initial: a result of `estimators.lanczos` for the same matrix, whose Krylov space is continued, so that only
             further products are paid. Or a start vector [size]. None: a coarse stage or a random start.
 
@@ -123,11 +127,15 @@ def _space(
             basis, projected, remainder = initial.basis, initial.tridiagonal, initial.remainder
             yield KrylovSpace.from_basis(op, capacity(op, k), basis, projected, remainder), 0
         return
-    rule = StartRule.of(op, initial, coarse_fraction, max_products)
-    with rule.apply(op, random_vector(op, generator)) as (chunked, start):
-        space = KrylovSpace(chunked, capacity(op, k))
+    rule = StartRule.of(op, initial, coarse_fraction, max_products, auto=1.0 / steps(k))
+    fraction, random = rule.coarse_fraction, random_vector(op, generator)
+    if fraction is not None:
+        assert isinstance(op, SampledOperator)
+        rule = StartRule(subset_start(op, k, fraction, random_vector(op, generator)), None)
+    with rule.apply(op, random) as (_, start):
+        space = KrylovSpace(op, capacity(op, k))
         space.start(start)
-        yield space, int(rule.coarse_fraction is not None)
+        yield space, int(fraction is not None)
 
 
 def _check(op: SymmetricOperator, k: int, tolerance: float) -> None:

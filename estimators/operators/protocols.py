@@ -55,6 +55,10 @@ class SampledOperator(SymmetricOperator, Protocol):
         """The gradient [size] of the mean loss."""
         ...
 
+    def subset(self, fraction: float) -> Self:
+        """The matrix over the first samples. Its products also count here, by their share of the samples."""
+        ...
+
     def in_chunks(self, fraction: float) -> Self:
         """The same matrix in chunks of at most this fraction of the samples."""
         ...

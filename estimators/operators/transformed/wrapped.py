@@ -14,8 +14,8 @@ from estimators.operators.protocols import SampledOperator, SymmetricOperator, h
 class WrappedOperator(LinearOperator):
     """A matrix of the size of ``op``, with one product of ``op`` per product.
 
-    Products are counted by ``op``. Graphs are kept if ``op`` can keep them. `in_chunks`, `chunkwise` and `gradient`,
-    which a coarse start of `estimators.lanczos` uses, need an operator over samples.
+    Products are counted by ``op``. Graphs are kept if ``op`` can keep them. `subset`, `in_chunks`, `chunkwise`
+    and `gradient`, which coarse stages use, need an operator over samples.
     """
 
     def __init__(self, op: SymmetricOperator) -> None:
@@ -49,6 +49,14 @@ class WrappedOperator(LinearOperator):
     def keeping_graphs(self) -> AbstractContextManager[None]:
         """A context in which products of ``op`` reuse their graphs, if it has that context."""
         return keeping_graphs(self.op)
+
+    def subset(self, fraction: float) -> Self:
+        """The same transformation of the matrix over the first ceil(fraction * n) of the n samples.
+
+        Raises:
+            ValueError: if ``op`` has no samples, or fraction is outside (0, 1].
+        """
+        return self._like(self._sampled().subset(fraction))
 
     def in_chunks(self, fraction: float) -> Self:
         """The same matrix in chunks of at most this fraction of the samples.

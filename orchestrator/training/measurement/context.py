@@ -127,8 +127,6 @@ class Context:
             tolerance=settings.tolerance,
             max_products=settings.products,
             generator=self.stream("top eigenvalues start"),
-            # The share of `lanczos`, so that both use the same chunks and graphs. A given space needs no start.
-            coarse_fraction=None if initial else self.measurement.lanczos_coarse_fraction or "auto",
             initial=initial,
         )
 

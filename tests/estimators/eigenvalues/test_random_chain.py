@@ -62,3 +62,18 @@ def test_an_exhausted_chain_gives_its_largest_value() -> None:
     one.expand()
     one.expand()
     assert one.exhausted and abs(one.bound() - 2.0) < 1e-12
+
+
+def test_upper_bounds_hold_and_are_the_smallest_after_any_step() -> None:
+    space = space_without(3.0)
+    found = RandomChain(space, torch.randn(400, dtype=torch.float64, generator=seeded(0)))
+    spaces = [space.ritz()]
+    for steps in range(1, 7):
+        found.expand()
+        spaces.append(space.ritz())
+        outside = found.bound()
+        bounds = found.upper_bounds(outside)
+        expected = [ritz.upper_bounds(outside) for ritz in spaces]
+        assert bounds[:2] == [min(each[rank] for each in expected) for rank in range(2)]
+        assert all(bound >= true - 1e-9 for bound, true in zip(bounds, [5.0, 4.0, 3.0], strict=False)), steps
+    assert bounds[0] < 5.0 + 1e-6
