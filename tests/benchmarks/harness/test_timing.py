@@ -24,6 +24,11 @@ def test_on_sample_is_called_for_every_sample() -> None:
     assert seen == [("a", 0), ("a", 1)]
 
 
+def test_samples_are_differences_of_the_given_clock() -> None:
+    times = iter([1.0, 4.0, 10.0, 12.0])
+    assert interleaved({"a": lambda number: None}, rounds=2, clock=lambda: next(times)) == {"a": [3.0, 2.0]}
+
+
 def test_ratio_is_computed_from_the_medians() -> None:
     found = ratio([2.0, 100.0, 4.0], [1.0, 2.0, 3.0])
     assert found.value == 4.0 / 2.0
@@ -54,7 +59,7 @@ def test_unequal_rounds_are_an_error(theirs: list[float], ours: list[float]) -> 
 
 
 def test_fastest_task_has_the_smallest_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "seconds", lambda task: task())
+    monkeypatch.setattr(timing, "seconds", lambda task, clock: task())
     times = {"a": iter([3.0, 2.0]), "b": iter([1.0, 9.0])}
     name, samples = fastest({task: lambda task=task: next(times[task]) for task in times})
     assert name == "b"
