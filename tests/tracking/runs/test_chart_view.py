@@ -1,0 +1,60 @@
+"""The prepared view of an experiment: charts by quantity, runs grouped by what the sweep varies."""
+
+import json
+from typing import Any
+
+from orchestrator.study.sweep import define_sweep, load_sweep
+from orchestrator.tracking.runs.chart_view import TAG, view_tag
+
+TRIAL: dict[str, Any] = {"data": {"name": "digits"}, "optimizer": {"name": "sgd", "lr": 0.1}, "epochs": 2}
+
+
+def view(**content: Any) -> dict[str, Any]:
+    sweep = define_sweep("toy", **{"trial": TRIAL, **content})
+    (text,) = view_tag(sweep).values()
+    return dict(json.loads(text))
+
+
+def keys(found: dict[str, Any]) -> list[str]:
+    return [chart["metricKey"] for chart in found["compareRunCharts"]]
+
+
+def test_curvature_and_scores_come_first_and_errors_have_no_chart() -> None:
+    trial = {**TRIAL, "measurement": {"estimators": ["lanczos", "exact_trace", "stability"]}}
+    found = view(trial=trial)
+    assert keys(found)[:4] == ["hessian/lambda_max", "hessian/trace", "accuracy/validation", "accuracy/test"]
+    assert {"stability/ratio", "stability/sharpness", "hessian/lambda_min", "loss/train"} < set(keys(found))
+    assert not [key for key in keys(found) if key.endswith(("residual", "error"))]
+    assert len(keys(found)) == len(set(keys(found)))
+    sections = {section["uuid"]: section["name"] for section in found["compareRunSections"]}
+    assert list(sections.values())[:4] == ["hessian", "accuracy", "r2", "loss"]
+    assert all(sections[chart["metricSectionId"]] in chart["metricKey"] for chart in found["compareRunCharts"])
+
+
+def test_quantities_that_no_trial_measures_have_no_chart() -> None:
+    found = view(trial={**TRIAL, "measurement": {"estimators": ["stability"]}})
+    assert "hessian/lambda_max" not in keys(found)
+
+
+def test_runs_are_averaged_over_seeds_and_grouped_by_what_varies() -> None:
+    found = view(grid={"optimizer.lr": [0.1, 0.2], "batch_size": [32, 64], "seed": [0, 1]})
+    assert found["groupBy"]["groupByKeys"] == [
+        {"mode": "param", "groupByData": "optimizer.lr"},
+        {"mode": "param", "groupByData": "batch_size"},
+    ]
+    assert view(grid={"seed": [0, 1]})["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "model.name"}]
+
+
+def test_runs_without_other_seeds_are_shown_one_by_one() -> None:
+    assert view()["groupBy"] is None
+    assert view(grid={"optimizer.lr": [0.1, 0.2]})["groupBy"] is None
+
+
+def test_the_tag_of_every_shipped_sweep_fits_into_mlflow() -> None:
+    for name in ("paper", "optimizers_compared", "quickstart"):
+        assert len(view_tag(load_sweep(name))[TAG]) <= 20_000
+    everything = ["lanczos", "exact_trace", "algorithm1", "top_eigenvalues", "stability", "batch_sharpness", "layers"]
+    everything += ["gradient_noise", "gradient_curvature", "gauss_newton", "relative_sharpness", "sam_sharpness"]
+    found = view(trial={**TRIAL, "measurement": {"estimators": [*everything, "spectral_density"]}})
+    assert len(json.dumps(found, separators=(",", ":"))) <= 20_000
+    assert "stability/batch_sharpness" in keys(found)
