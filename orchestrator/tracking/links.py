@@ -2,13 +2,11 @@
 
 import shlex
 from pathlib import Path
-from urllib.parse import quote
 
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.provenance.redaction import redacted
 from orchestrator.tracking.address import absolute_uri, database_file, ui_base
 from orchestrator.tracking.client import connect
-from orchestrator.tracking.runs import labels
 from orchestrator.tracking.runs.chart_view import VIEW
 
 
@@ -36,11 +34,8 @@ def curves_url(tracking_uri: str, sweep: str) -> str | None:
         return None
     if experiment is None:
         return None
-    # The run of the sweep itself has no curves. The workflow type selects the page for training runs; MLflow's default
-    # page is for language models.
-    trials = quote(f"tags.{labels.KIND} = 'trial'")
-    view = f"viewStateShareKey={VIEW}&searchFilter={trials}"
-    query = f"{view}&compareRunsMode=CHART&workflowType=machine_learning"
+    # The workflow type selects the page for training runs. MLflow's default page is for language models.
+    query = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={VIEW}"
     return f"{ui_base(uri)}/#/experiments/{experiment.experiment_id}/runs?{query}"
 
 

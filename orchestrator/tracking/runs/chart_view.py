@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.runs.labels import param_name
+from orchestrator.tracking.runs.labels import KIND, param_name
 
 VIEW = "hessian-dynamics"
 """The key of the view in links."""
@@ -51,6 +51,7 @@ def _measured(sweep: Sweep) -> Iterator[str]:
 def _view(sweep: Sweep, keys: list[str]) -> dict[str, Any]:
     sections = list(dict.fromkeys(key.partition("/")[0] for key in keys))
     return {
+        "searchFilter": f"tags.{KIND} = 'trial'",  # the run of the sweep itself has no curves
         "compareRunSections": [_section(name) for name in sections],
         "compareRunCharts": [_chart(key) for key in keys],
         "isAccordionReordered": True,
