@@ -94,7 +94,8 @@ def draw_density(data: pd.DataFrame) -> Canvas:
 
 def lowest_drawn(part: pd.DataFrame) -> float:
     """The density at the bottom of a ridge."""
-    return max(0.1 * float(part.one_eigenvalue.min()), float(part.density.max()) * 10**-_DECADES)
+    # The median, because the largest node of a random probe may have hardly any weight.
+    return max(0.1 * float(part.one_eigenvalue.median()), float(part.density.max()) * 10**-_DECADES)
 
 
 def summarise_density(data: pd.DataFrame) -> str:
