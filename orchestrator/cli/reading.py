@@ -1,7 +1,7 @@
 """Commands that read the storage or check the machine: status, ship, export, report, check, doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,11 @@ from orchestrator.cli.terminal import app, console, say
 from orchestrator.scheduling.forecast.show import table
 from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
+
+if TYPE_CHECKING:
+    from orchestrator.store.frames import Frames
+
+ExportFormat = Literal["parquet", "csv", "tensorboard"]
 
 
 @app.command()
@@ -52,12 +57,20 @@ def export(
     tracking_uri: TrackingOption = "sqlite:///mlflow.db",
     source: SourceOption = "store",
     to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Folder for the files.")] = None,
+    file_format: Annotated[
+        ExportFormat, typer.Option("--format", help="The format of the tables, or event files for TensorBoard.")
+    ] = "parquet",
 ) -> None:
-    """Writes a sweep as tables: `epochs.parquet`, `trials.parquet`, and the raw samples in `samples.parquet`.
+    """Writes a sweep as the tables `epochs`, `trials`, and `samples`, which contains the raw samples.
 
     By default they are written into the sweep's folder in the storage. Tables read from MLflow are identical to those
     from the storage, except that infinities become NaN. If MLflow lacks some data, the command fails.
+
+    `--format csv` writes vectors as JSON lists. `--format tensorboard` writes the scalars of every trial as event files
+    into the folder `tensorboard`, with the keys and steps of MLflow; they have single precision.
     """
+    if file_format == "tensorboard" and source == "mlflow":
+        raise ValueError("event files for TensorBoard are written from the storage; remove --from mlflow")
     store = Storage(storage)
     frames = reading.frames(sweep, storage, from_mlflow=source == "mlflow", tracking_uri=tracking_uri)
     name = frames.sweep.name
@@ -67,13 +80,25 @@ def export(
             f"sweep {name!r} has no records in the {where}; {first} it first: hessian-dynamics {first} {name}"
         )
     own = store.sweep(name)
-    files = frames.write(Path(to) if to else own.folder / "export")
+    files = _write(frames, store, Path(to) if to else own.folder / "export", file_format)
     published = None if to else own.publish(own.folder / "export")
     say(f"{frames.points:,} points of {len(frames.trials)} trials, {len(frames.epochs):,} {frames.sweep.unit}s")
     for file in files:
         say(str(file))
     if published and isinstance(store.root, S3Location):
         say(f"in the storage: {published}")
+
+
+def _write(frames: "Frames", store: Storage, folder: Path, file_format: ExportFormat) -> list[Path]:
+    """Writes the files of an export. Returns the paths to show."""
+    if file_format == "tensorboard":
+        from orchestrator.store.event_files import write_event_files
+
+        write_event_files(store, frames.sweep.name, folder / "tensorboard")
+        return [folder / "tensorboard"]
+    from orchestrator.store.tables import write_tables
+
+    return write_tables(frames, folder, file_format)
 
 
 @app.command()

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -78,14 +77,6 @@ class Frames:
     def points(self) -> int:
         """The number of measured values."""
         return int(self.epochs.drop(columns=[*KEYS, STEP]).notna().to_numpy().sum())
-
-    def write(self, folder: Path) -> list[Path]:
-        """Writes each table to ``<table>.parquet`` in the folder. Returns the paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {name: folder / f"{name}.parquet" for name in ("epochs", "trials", "samples")}
-        for name, file in files.items():
-            getattr(self, name).to_parquet(file, index=False)
-        return list(files.values())
 
 
 @dataclass(frozen=True)

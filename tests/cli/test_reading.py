@@ -45,6 +45,18 @@ def test_export_and_report_from_store_and_mlflow_are_equal(shipped: tuple[list[s
     assert (folder / "report" / "table1.csv").read_bytes() == first
 
 
+def test_export_writes_csv_and_event_files(shipped: tuple[list[str], Path]) -> None:
+    where, folder = shipped
+    said = _command("export", "toy", *where, "--format", "csv")
+    assert str(folder / "export" / "epochs.csv") in said
+    assert len(pd.read_csv(folder / "export" / "epochs.csv")) == 20
+    said = _command("export", "toy", *where, "--format", "tensorboard")
+    assert str(folder / "export" / "tensorboard") in said
+    assert len(list((folder / "export" / "tensorboard").glob("*/events.out.tfevents.*"))) == 4
+    refused = CliRunner().invoke(app, ["export", "toy", *where, "--format", "tensorboard", "--from", "mlflow"])
+    assert "are written from the storage; remove --from mlflow" in str(refused.exception)
+
+
 FILE = """\
 name: toy
 trial: {data: {name: digits}, optimizer: {name: sgd, lr: 0.01}, epochs: 4}

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from orchestrator.store.errors import StorageError
@@ -108,21 +107,11 @@ def test_measured_values_are_counted(storage: Storage) -> None:
     assert read_frames(storage, "toy").points == 6 * 2 + 1
 
 
-def test_the_written_files_contain_the_tables(storage: Storage, tmp_path: Path) -> None:
-    frames = read_frames(storage, "toy")
-    files = frames.write(tmp_path / "export")
-    assert [file.name for file in files] == ["epochs.parquet", "trials.parquet", "samples.parquet"]
-    pd.testing.assert_frame_equal(pd.read_parquet(files[0]), frames.epochs)
-    pd.testing.assert_frame_equal(pd.read_parquet(files[1]), frames.trials)
-    assert [list(row) for row in pd.read_parquet(files[2]).lanczos_history] == [[1, 2], [1, 3], [1, 4]]
-
-
 def test_a_sweep_without_any_epoch_has_empty_tables(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     storage.sweep("toy").write_manifest(_sweep(), stored.PROVENANCE)
     frames = read_frames(storage, "toy")
     assert (len(frames.epochs), len(frames.samples), len(frames.trials)) == (0, 0, 4)
-    frames.write(tmp_path / "export")
 
 
 def test_a_sweep_that_was_never_run_is_an_error(tmp_path: Path) -> None:
