@@ -51,7 +51,7 @@ def _results(sweep: str, frames: Frames) -> dict[str, Any]:
     facts = dict(summarise(frames).facts)
     return {
         "sweep": sweep,
-        "facts": {key: facts[key].replace("-dirty", "") for key in _FACTS},
+        "facts": {**{key: facts[key] for key in _FACTS}, "hardware": facts["hardware"].partition("; host")[0]},
         "summary": summary(judgements),
         "rows": [asdict(row) for row in rows(judgements)],
     }
@@ -74,8 +74,9 @@ def filled(page: str, folder: Path = PAGES) -> str:
     """Returns the text of a page with the tables of all stored results that it names."""
 
     def fill(found: re.Match[str]) -> str:
-        results = json.loads((folder / f"{found[1]}.json").read_text())
-        return f"<!-- results: {found[1]} -->\n{table(results)}\n<!-- end -->"
+        stored = folder / f"{found[1]}.json"
+        content = table(json.loads(stored.read_text())) if stored.exists() else "Not run to its end yet."
+        return f"<!-- results: {found[1]} -->\n{content}\n<!-- end -->"
 
     return re.sub(r"<!-- results: (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 

@@ -48,6 +48,7 @@ CASES = {
     "learning_rate": PlanCase("learning_rate", 2, {"optimizer.lr": [0.05, 0.01]}),
     "batch_size": PlanCase("batch_size", 2, {"batch_size": [32, 64]}),
     "paper, CNN": PlanCase("paper", 2, {"optimizer": [_MOMENTUM, {"name": "rmsprop", "lr": 0.001}]}),
+    "paper_digits": PlanCase("paper_digits", 4, {"optimizer.lr": [0.05, 0.01]}),
     "paper, MLP": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}),
     "paper, MLP, no coarse start": PlanCase("paper", 3, {"model": [{"name": "mlp"}], **_SEEDS}, coarse_start=False),
     "resnet": PlanCase("resnet", 2, {"model.norm": ["batch", "group"]}),

@@ -41,6 +41,9 @@ class SampledMatrix:
     def gradient(self) -> Tensor:
         return -self.slope
 
+    def subset(self, fraction: float) -> "SampledMatrix":
+        return replace(self, samples=self.samples[: math.ceil(fraction * len(self.samples))], origin=self)
+
     def in_chunks(self, fraction: float) -> "SampledMatrix":
         return replace(self, chunk=math.ceil(fraction * len(self.samples)), origin=self)
 

@@ -1,13 +1,13 @@
 """Panels that each show one trial as the example of a setting."""
 
 from collections.abc import Iterator
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.analysis.figures.figure import canvas, epoch_axis
-from orchestrator.analysis.figures.quantities.settings import short
 
 EXAMPLES = 6
 """Maximum number of panels."""
@@ -16,6 +16,8 @@ CAPTION = (
     "evenly spaced over the sweep."
 )
 _COLUMNS = 3
+_TITLE = 30
+"""Characters in a line of a panel's title."""
 
 
 def example_panels(
@@ -36,7 +38,7 @@ def example_panels(
         panel.set_visible(False)
     parts = [data[data.trial_id == trial] for trial in trials]
     for place, (panel, part) in enumerate(zip(axes, parts, strict=False)):
-        panel.set_title(short(part.setting.iloc[0]), fontsize=8)
+        panel.set_title(fill(part.setting.iloc[0], _TITLE, max_lines=2, placeholder="…"), fontsize=8)
         if horizontal:
             panel.set_xlabel(horizontal)
         else:

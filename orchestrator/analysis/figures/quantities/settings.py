@@ -10,11 +10,12 @@ from orchestrator.store.frames import Frames
 from orchestrator.study.config import TrialConfig
 
 _LONGEST = 44
+_NOT_SHOWN = ("seed=", "steps=", "epochs=", "record_every=", "evaluate_every=")
 _T = TypeVar("_T")
 
 
 def setting_of_trials(frames: Frames) -> dict[str, str]:
-    """Maps trial ids to the settings that vary in the sweep, without the seed: ``sgd lr=0.05``."""
+    """Maps trial ids to the settings that vary in the sweep, without seed, length and records: ``sgd lr=0.05``."""
     return {key: _setting(frames.sweep.label(config)) or config.optimizer.name for key, config in _configs(frames)}
 
 
@@ -59,4 +60,4 @@ def _configs(frames: Frames) -> list[tuple[str, TrialConfig]]:
 
 
 def _setting(label: str) -> str:
-    return " ".join(word for word in label.split(" ") if not word.startswith("seed="))
+    return " ".join(word for word in label.split(" ") if not word.startswith(_NOT_SHOWN))
