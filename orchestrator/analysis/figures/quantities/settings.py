@@ -1,5 +1,6 @@
 """Trials grouped by their settings without the seed, and the trials that figures show as examples."""
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from orchestrator.store.frames import Frames
 from orchestrator.study.config import TrialConfig
 
 _LONGEST = 44
-_NOT_SHOWN = ("seed=", "steps=", "epochs=", "record_every=", "evaluate_every=")
+_NOT_SHOWN = re.compile(r" (seed|steps|epochs|evaluate_every)=\S+| record_every=\S+ \S+")
 _T = TypeVar("_T")
 
 
@@ -60,4 +61,4 @@ def _configs(frames: Frames) -> list[tuple[str, TrialConfig]]:
 
 
 def _setting(label: str) -> str:
-    return " ".join(word for word in label.split(" ") if not word.startswith(_NOT_SHOWN))
+    return _NOT_SHOWN.sub("", f" {label}").strip()

@@ -18,6 +18,15 @@ def test_trials_that_differ_only_in_the_seed_have_one_setting() -> None:
     assert list(setting_of_trials(found).values()) == ["lr=0.01", "lr=0.01", "lr=0.05", "lr=0.05"]
 
 
+def test_settings_contain_neither_the_length_nor_the_distance_of_records() -> None:
+    trials = [
+        planted.trial(0, steps=steps, record_every=f"{every} steps", optimizer={"name": "sgd", "lr": rate})
+        for steps, every, rate in ((20, 2, 0.1), (40, 4, 0.2))
+    ]
+    found = planted.frames(trials, {"loss_train": np.ones((2, 11))}, steps_per_epoch=10)
+    assert list(setting_of_trials(found).values()) == ["lr=0.1", "lr=0.2"]
+
+
 def test_a_sweep_of_seeds_alone_is_named_after_its_optimizer() -> None:
     found = planted.frames([planted.trial(seed, 1) for seed in (0, 1)], {"loss_train": np.ones((2, 2))})
     assert set(setting_of_trials(found).values()) == {"sgd"}
