@@ -12,11 +12,12 @@ from rich.text import Text
 
 from orchestrator.scheduling.forecast.show import table, trial_rows
 from orchestrator.scheduling.plan import Plan
+from orchestrator.scheduling.progress import in_notebook
 
 
 def default_console() -> Console:
-    """Returns a console that prints to standard output. Notebooks show plain lines, without rich's widgets."""
-    return Console(force_jupyter=False)
+    """Returns a console that prints to standard output. Notebooks show plain lines: no widgets, no terminal codes."""
+    return Console(force_jupyter=False, force_terminal=False if in_notebook() else None)
 
 
 def say(console: Console, line: str) -> None:

@@ -105,14 +105,18 @@ class Progress:
         return f"tracker unreachable, {status.pending_records} records wait"
 
 
+def in_notebook() -> bool:
+    """Whether the code runs in the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 def notebook_line() -> Callable[[str], None] | None:
     """Returns a function that shows a line in the current cell of a notebook and replaces it at the next call.
 
     None outside notebooks.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if not hasattr(shell, "kernel"):
+    if not in_notebook():
         return None
     from IPython.display import Pretty, display
 
