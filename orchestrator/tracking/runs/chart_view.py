@@ -18,9 +18,7 @@ TAG = f"mlflow.sharedViewState.{VIEW}"
 _LONGEST = 20_000
 """Maximum length of a tag. A view with more charts lacks the last ones."""
 _FIRST = ("hessian/lambda_max", "hessian/trace")
-_SCORES = tuple(
-    f"{kind}/{split}" for kind in ("accuracy", "r2", "loss") for split in ("validation", "test", "ood", "train")
-)
+_SPLITS = ("validation", "test", "ood", "train")
 _LAST = ("gradient/norm", "time/train_seconds", "time/measure_seconds")
 _NOT_VARIED = ("seed", "epochs", "steps", "data.path")
 
@@ -37,7 +35,15 @@ def _keys(sweep: Sweep) -> Iterator[str]:
     """The keys of the charts: lambda_max, the trace, accuracies and losses, then the other quantities of the sweep."""
     measured = list(_measured(sweep))
     yield from (key for key in _FIRST if key in measured)
-    yield from (*_SCORES, *measured, *_LAST)
+    yield from (f"{kind}/{split}" for kind in _scores(sweep) for split in _SPLITS)
+    yield from (*measured, *_LAST)
+
+
+def _scores(sweep: Sweep) -> tuple[str, ...]:
+    """Accuracies and losses, and R2 if targets can be real: in tables and data of the user's own."""
+    names = {trial.data.name for trial in sweep.trials}
+    real = any(name == "table" or ":" in name for name in names)
+    return ("accuracy", "r2", "loss") if real else ("accuracy", "loss")
 
 
 def _measured(sweep: Sweep) -> Iterator[str]:

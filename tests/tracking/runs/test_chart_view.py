@@ -27,8 +27,14 @@ def test_curvature_and_scores_come_first_and_errors_have_no_chart() -> None:
     assert not [key for key in keys(found) if key.endswith(("residual", "error"))]
     assert len(keys(found)) == len(set(keys(found)))
     sections = {section["uuid"]: section["name"] for section in found["compareRunSections"]}
-    assert list(sections.values())[:4] == ["hessian", "accuracy", "r2", "loss"]
+    assert list(sections.values())[:3] == ["hessian", "accuracy", "loss"]
     assert all(sections[chart["metricSectionId"]] in chart["metricKey"] for chart in found["compareRunCharts"])
+
+
+def test_only_real_targets_have_r2() -> None:
+    assert "r2/test" not in keys(view())
+    table = {"name": "table", "dataset": "diabetes"}
+    assert "r2/test" in keys(view(trial={**TRIAL, "data": table, "loss": "mse"}))
 
 
 def test_quantities_that_no_trial_measures_have_no_chart() -> None:
