@@ -122,8 +122,9 @@ def table(result: Result) -> str:
         f"{len(base)} records of the paper's CNN, trained on {measured['trained_on']:,} images in batches of {_BATCH}, "
         f"measured on {measured['images']:,}; every quantity with its defaults. CPU seconds of one thread. "
         "Quantities share products and "
-        "kept graphs, whose cost counts for the first quantity that needs them. A mean record is one of a trial of "
-        f"{RECORDS - 1} epochs, of which {share_of_complete_records():.0%} are complete. Hessian products: {products}."
+        "kept graphs, whose cost counts for the first quantity that needs them. A mean record is the mean over a trial "
+        f"of {RECORDS - 1} epochs; {share_of_complete_records():.0%} of its records are complete. "
+        f"Hessian products: {products}."
     )
 
 

@@ -80,7 +80,7 @@ def top_eigenvalues(
         max_products: maximum number of products, including the coarse stage; at least k, and one more for that stage.
         generator: draws all random numbers, on any device. None: torch's global CPU generator.
         coarse_fraction: share of the samples in the coarse stage, in (0, 1): Lanczos on the first samples, in random
-            order, of which the sum of the top k Ritz vectors is the start. It takes up to 2 k + 10 steps and at most
+            order. The sum of its top k Ritz vectors is the start. It takes up to 2 k + 10 steps and at most
             one product. ``"auto"``: 1 / (2 k + 10) if the operator has samples, initial is None and 2 <= max_products <
             op.size, otherwise None. None: a random start.
         initial: a result of `estimators.lanczos` for the same matrix, whose Krylov space is continued, so that only

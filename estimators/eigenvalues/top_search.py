@@ -148,7 +148,7 @@ class TopSearch:
         return [max(bound - value, ritz.rounding) for bound, value in pairs]
 
     def _looks_accurate(self, ritz: Ritz) -> bool:
-        """Whether the pairs have converged if a chain finds no more than a guess.
+        """Whether the pairs have converged, if no eigenvalue that was missed exceeds a guess.
 
         The guess is halfway from the next Ritz value to the wanted ones. Before the first chain, the residual of the
         next pair must be small as well. Otherwise the next eigenvalue may be much larger, and a chain is slow.

@@ -58,7 +58,7 @@ def _varied(fields: Iterable[str]) -> str:
 class _Generator(GenerateJsonSchema):
     """Generates the schema of a file whose trial may lack fields that a grid or a sample gives.
 
-    Alternatives are written as conditions, not as ``anyOf``, so that a mistake is reported where it is.
+    Alternatives are written as conditions, not as ``anyOf``, so that an error names the field that is wrong.
     """
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
