@@ -92,11 +92,11 @@ def export(
 def _write(frames: "Frames", store: Storage, folder: Path, file_format: ExportFormat) -> list[Path]:
     """Writes the files of an export. Returns the paths to show."""
     if file_format == "tensorboard":
-        from orchestrator.store.event_files import write_event_files
+        from orchestrator.store.export.event_files import write_event_files
 
         write_event_files(store, frames.sweep.name, folder / "tensorboard")
         return [folder / "tensorboard"]
-    from orchestrator.store.tables import write_tables
+    from orchestrator.store.export.tables import write_tables
 
     return write_tables(frames, folder, file_format)
 

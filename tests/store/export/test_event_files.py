@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event
 
-from orchestrator.store.event_files import write_event_files
+from orchestrator.store.export.event_files import write_event_files
 from orchestrator.store.storage import Storage
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources, Sweep

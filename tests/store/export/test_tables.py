@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orchestrator.store.export.tables import write_tables
 from orchestrator.store.frames import Frames, read_frames
 from orchestrator.store.storage import Storage
-from orchestrator.store.tables import write_tables
 from orchestrator.study.sweep import Resources, Sweep
 from tests.store import stored
 

@@ -1,0 +1,1 @@
+"""Exports a sweep as Parquet or CSV tables, or as TensorBoard event files."""
