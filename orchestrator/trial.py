@@ -85,6 +85,8 @@ def run_trial(config: TrialConfig, store: TrialStore, options: TrialOptions) -> 
     try:
         with reproducible(options.resources.cpu):
             data = load_data(config.data, device)
+            attempt = replace(attempt, data=data.description)
+            store.write_attempt(attempt)
             state = _Training(config, store, data, device, attempt.name, options).run()
     except SupersededError:
         raise

@@ -83,6 +83,7 @@ def test_a_complete_trial(twin: TrialStore) -> None:
     assert (attempt.ended, attempt.first_record) == ("completed", 0)
     assert attempt.environment["threads"] == 1
     assert attempt.provenance.packages["torch"]
+    assert attempt.data["train_samples"] == len(load_data(CONFIG.data, torch.device("cpu")).train)
     assert len(checkpoints(twin)) == 2
 
 

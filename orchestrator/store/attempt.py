@@ -1,7 +1,7 @@
 """An attempt at a trial: its provenance, its environment and its outcome."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from orchestrator.store.files import strict_json
@@ -27,6 +27,8 @@ class Attempt:
     """The number of the attempt's claim on the trial. Attempts are sorted by it because the clocks of hosts differ."""
     node: str = ""
     """The name that the engine gives the node; empty if there is only one node."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Sizes, shapes and types of the data; empty before it is loaded, and in attempts of earlier versions."""
 
     def to_bytes(self) -> bytes:
         """The attempt as JSON."""

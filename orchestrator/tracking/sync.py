@@ -19,6 +19,7 @@ from orchestrator.tracking.client import missing_resource, reason, refused, unan
 from orchestrator.tracking.policy import Outcome
 from orchestrator.tracking.runs import artifacts, labels, trial_run
 from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.data_input import ship_data
 from orchestrator.tracking.runs.spectra import ship_spectra
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial
 from orchestrator.tracking.runs.sweep_run import ship_gallery, ship_sweep_outcome
@@ -175,6 +176,7 @@ class SweepSync:
             provenance = trial.last_attempt.provenance
             tags |= artifacts.upload_provenance(run, self._storage.files, provenance, self.stored.provenance)
         run.add_tags(tags)
+        ship_data(run, trial, self.stored.sweep)
         ship_spectra(run, trial)
         trial_run.ship_outcome(run, trial)
         run.remove_tags(labels.DAMAGE)

@@ -30,6 +30,17 @@ LABEL = "fraction-0.5"
 LATER = T0 + 1_000_000
 BATCHES = 21
 """Batches of 64 in an epoch of the digits."""
+_TABLES = (
+    "runs",
+    "metrics",
+    "latest_metrics",
+    "params",
+    "tags",
+    "experiments",
+    "experiment_tags",
+    "datasets",
+    "inputs",
+)
 IN_STEPS: dict[str, Any] = {"epochs": None, "steps": 50, "record_every": "8 steps"}
 """A trial with records inside epochs."""
 
@@ -197,10 +208,7 @@ def assert_shows(uri: str, storage: Storage, desired: Sweep) -> Shown:
 def rows(database: Path) -> dict[str, list[Any]]:
     """Returns all database rows that shipping can change."""
     with sqlite3.connect(database) as connection:
-        return {
-            table: sorted(map(repr, connection.execute(f"select * from {table}")))
-            for table in ("runs", "metrics", "latest_metrics", "params", "tags", "experiments", "experiment_tags")
-        }
+        return {table: sorted(map(repr, connection.execute(f"select * from {table}"))) for table in _TABLES}
 
 
 def vectors(storage: Storage, trial_id: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from orchestrator.tracking.runs.labels import SHIPPED_RECORD, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Dataset, Metric, Run
 
 StepOf = Callable[[int], int]
 """Maps the number of a record to MLflow's step: the epoch, or the optimizer step if records fall inside epochs."""
@@ -40,6 +40,8 @@ class TrackedRun:
         self.params: dict[str, str] = dict(run.data.params)
         self.metric_keys: frozenset[str] = frozenset(run.data.metrics)
         """Keys of the metrics that the run had when it was looked up."""
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        self._data: set[str] = {each.dataset.digest for each in inputs}
 
     @property
     def shipped_number(self) -> int:
@@ -80,6 +82,15 @@ class TrackedRun:
         if name != self.name:
             self._client.update_run(self.run_id, name=name)
             self.name = name
+
+    def log_data(self, data: "Dataset") -> None:
+        """Adds data to the inputs of the run, unless data with the same digest is one of them."""
+        if data.digest in self._data:
+            return
+        from mlflow.entities import DatasetInput, InputTag
+
+        self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self._data.add(data.digest)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags."""

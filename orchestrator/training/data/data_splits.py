@@ -1,6 +1,7 @@
 """The training, validation and test samples of a data set, on one device."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,21 @@ class DataSplits:
     def has_images(self) -> bool:
         """Whether the inputs are stored images."""
         return self.train.inputs.dtype == torch.uint8 and len(self.shape) == 3
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Numbers of samples and classes, and shape and type of the inputs and targets of one sample, as JSON."""
+        parts = {"inputs": self.train.inputs, "targets": self.train.targets}
+        return {
+            "train_samples": len(self.train),
+            "validation_samples": len(self.validation),
+            "test_samples": len(self.test),
+            "classes": len(self.classes),
+            **{
+                name: {"shape": list(part.shape[1:]), "dtype": str(part.dtype).removeprefix("torch.")}
+                for name, part in parts.items()
+            },
+        }
 
     def normalise(self, stored: Tensor) -> Tensor:
         """Returns inputs as a network reads them: images standardised with `mean` and `std`, others as stored."""

@@ -43,3 +43,14 @@ def test_measurement_subset_is_a_fraction_of_the_train_subset() -> None:
     assert len(inputs) == 16
     of_the_subset = {bytes(image.numpy()) for image in small.normalise(small.train.inputs)}
     assert all(bytes(image.numpy()) in of_the_subset for image in inputs)
+
+
+def test_the_description_has_sizes_shapes_and_types() -> None:
+    assert DIGITS.description == {
+        "train_samples": 1294,
+        "validation_samples": 143,
+        "test_samples": 360,
+        "classes": 10,
+        "inputs": {"shape": [1, 8, 8], "dtype": "uint8"},
+        "targets": {"shape": [], "dtype": "int64"},
+    }
