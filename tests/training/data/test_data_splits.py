@@ -48,8 +48,8 @@ def test_measurement_subset_is_a_fraction_of_the_train_subset() -> None:
 def test_the_description_has_sizes_shapes_and_types() -> None:
     assert DIGITS.description == {
         "train_samples": 1294,
-        "validation_samples": 143,
-        "test_samples": 360,
+        "validation_samples": 144,
+        "test_samples": 359,
         "classes": 10,
         "inputs": {"shape": [1, 8, 8], "dtype": "uint8"},
         "targets": {"shape": [], "dtype": "int64"},
