@@ -28,6 +28,11 @@ class Node:
         """Returns whether a trial can run here."""
         return self.cpus >= resources.cpu and self.gpus >= resources.gpu_share
 
+    def slots(self, resources: Resources) -> int:
+        """Returns how many trials fit here at a time."""
+        by_cpu = int(self.cpus / resources.cpu)
+        return min(by_cpu, int(self.gpus / resources.gpu_share)) if resources.gpu_share > 0 else by_cpu
+
 
 class NoRoomError(ValueError):
     """No node is large enough for a trial, so trials would wait forever."""
@@ -43,6 +48,28 @@ def resolved(requested: Resources, nodes: Sequence[Node]) -> Resources:
     found = f"{counted(share, 'trial')} per GPU, of {counted(gpus, 'GPU')}" if gpus else "no GPU found, trials use CPUs"
     log.info("gpu: auto: %s", found)
     return resources
+
+
+def trials_at_a_time(resources: Resources, nodes: Sequence[Node], max_concurrent: int | None = None) -> int:
+    """Returns how many trials fit on the nodes at a time, at most `max_concurrent`."""
+    slots = sum(node.slots(resources) for node in nodes)
+    return min(slots, max_concurrent or slots)
+
+
+def capacity(resources: Resources, nodes: Sequence[Node], at_a_time: int) -> str:
+    """Returns ``2 nodes, 4 CPUs, 2 GPUs: 2 trials at a time (1 CPU and 1 GPU each)``.
+
+    Notes after it report GPUs that no trial uses, and nodes on which no trial fits.
+    """
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    has = f"{counted(len(nodes), 'node')}, {counted(cpus, 'CPU')}, {counted(gpus, 'GPU')}"
+    share = f" and {counted(resources.gpu_share, 'GPU')}" if resources.gpu_share > 0 else ""
+    notes = [f"{counted(at_a_time, 'trial')} at a time ({counted(resources.cpu, 'CPU')}{share} each)"]
+    if gpus and not share:
+        notes.append("the GPUs are not used, because resources.gpu is 0")
+    if small := sum(not node.fits(resources) for node in nodes):
+        notes.append(f"{counted(small, 'node')} of these {'is' if small == 1 else 'are'} too small for a trial")
+    return f"{has}: {'; '.join(notes)}"
 
 
 def refuse_oversized(resources: Resources, nodes: Sequence[Node]) -> None:

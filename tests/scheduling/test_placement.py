@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from orchestrator.scheduling.placement import Node, NoRoomError, on_this_machine, refuse_oversized, resolved
+from orchestrator.scheduling.placement import (
+    Node,
+    NoRoomError,
+    capacity,
+    on_this_machine,
+    refuse_oversized,
+    resolved,
+    trials_at_a_time,
+)
 from orchestrator.study.sweep import Resources
 
 SMALL = Node("small", 2.0, 0.0)
@@ -81,3 +89,45 @@ def test_this_machine_is_asked_for_its_gpus() -> None:
     assert on_this_machine(Resources(cpu=4096)) == Resources(cpu=4096)
     with pytest.raises(NoRoomError, match=f"each trial requests 4096 CPUs and {count + 1} GPU.*this machine has"):
         on_this_machine(Resources(cpu=4096, gpu=count + 1.0))
+
+
+def test_trials_at_a_time_are_those_that_fit_on_the_nodes() -> None:
+    assert [SMALL.slots(Resources(cpu=cpu)) for cpu in (1, 2, 3)] == [2, 1, 0]
+    assert [LARGE.slots(Resources(gpu=share)) for share in (0.125, 0.4, 1.0, 2.0)] == [8, 2, 1, 0]
+    nodes = [SMALL, LARGE, LARGE]
+    assert trials_at_a_time(Resources(cpu=2), nodes) == 9
+    assert trials_at_a_time(Resources(gpu=0.25), nodes) == 8
+    assert trials_at_a_time(Resources(gpu=0.25), nodes, max_concurrent=3) == 3
+    assert trials_at_a_time(Resources(gpu=0.25), nodes, max_concurrent=99) == 8
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "at_a_time", "line"),
+    [
+        (
+            Resources(gpu=1.0),
+            [Node("a", 2.0, 1.0), Node("b", 2.0, 1.0)],
+            2,
+            "2 nodes, 4 CPUs, 2 GPUs: 2 trials at a time (1 CPU and 1 GPU each)",
+        ),
+        (Resources(cpu=2), [SMALL], 1, "1 node, 2 CPUs, 0 GPUs: 1 trial at a time (2 CPUs each)"),
+        (
+            Resources(),
+            [LARGE],
+            8,
+            "1 node, 8 CPUs, 1 GPU: 8 trials at a time (1 CPU each); the GPUs are not used, because resources.gpu is 0",
+        ),
+        (
+            Resources(gpu=0.125),
+            [SMALL, LARGE],
+            8,
+            "2 nodes, 10 CPUs, 1 GPU: 8 trials at a time (1 CPU and 0.125 GPUs each); 1 node of these is too small for "
+            "a trial",
+        ),
+        (Resources(gpu=1.0), [], 0, "0 nodes, 0 CPUs, 0 GPUs: 0 trials at a time (1 CPU and 1 GPU each)"),
+    ],
+)
+def test_the_first_line_reports_nodes_and_trials(
+    resources: Resources, nodes: list[Node], at_a_time: int, line: str
+) -> None:
+    assert capacity(resources, nodes, at_a_time) == line

@@ -1,6 +1,7 @@
 """The local engine: runs attempts in plain processes of this machine, without Ray."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,11 +15,12 @@ from multiprocessing.context import SpawnProcess
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.memory_kills import memory_kills
 from orchestrator.scheduling.job import Job
-from orchestrator.scheduling.placement import on_this_machine
+from orchestrator.scheduling.placement import capacity, on_this_machine, this_machine, trials_at_a_time
 from orchestrator.scheduling.retry import Failure, death
 from orchestrator.scheduling.stopping import SIGNALS
 from orchestrator.study.sweep import Resources
 
+log = logging.getLogger(__name__)
 _WAKE_SECONDS = 0.2
 
 
@@ -33,8 +35,9 @@ class LocalEngine:
         """Runs attempts until none is left. See `Engine`."""
         resources = on_this_machine(self.resources)
         attempts.grant(resources)
+        count = min(trials_here(resources, self.max_concurrent), len(attempts))
+        log.info("%s", capacity(resources, [this_machine()], count))
         on_start()
-        count = min(trials_at_a_time(resources, self.max_concurrent), len(attempts))
         processes = [_WorkerProcess(attempts.job, slot, resources.gpu_share > 0) for slot in range(count)]
         with ThreadPoolExecutor(max(1, count)) as pool:
             try:
@@ -50,14 +53,9 @@ class LocalEngine:
                     process.kill()
 
 
-def trials_at_a_time(resources: Resources, max_concurrent: int | None = None) -> int:
-    """Returns how many trials can run at the same time on this machine."""
-    slots = max(1, (os.cpu_count() or 1) // resources.cpu)
-    if resources.gpu_share > 0:
-        import torch
-
-        slots = min(slots, max(1, int(torch.cuda.device_count() / resources.gpu_share)))
-    return min(slots, max_concurrent or slots)
+def trials_here(resources: Resources, max_concurrent: int | None = None) -> int:
+    """Returns how many trials run on this machine at a time: at least 1, even if they request more CPUs than it has."""
+    return max(1, trials_at_a_time(resources, [this_machine()], max_concurrent))
 
 
 def _run_attempts(process: "_WorkerProcess", attempts: Attempts) -> None:

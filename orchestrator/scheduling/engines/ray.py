@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.process_watch import child_named, process_lives, watched
-from orchestrator.scheduling.placement import NoRoomError, refuse_oversized, resolved, this_machine
+from orchestrator.scheduling.placement import (
+    NoRoomError,
+    capacity,
+    refuse_oversized,
+    resolved,
+    this_machine,
+    trials_at_a_time,
+)
 from orchestrator.scheduling.retry import Failure, FailureKind
 from orchestrator.study.sweep import Resources
 
@@ -69,7 +76,7 @@ class RayEngine:
                 from orchestrator.scheduling.engines.tune import run_tune  # imports Ray
 
                 if start == 0:
-                    granted = self._granted(lambda: attempts.stopping)
+                    granted = self._granted(lambda: attempts.stopping, len(attempts))
                     if granted is None:
                         log.info("stopped before a node joined the cluster; no trial began")
                         return
@@ -86,10 +93,11 @@ class RayEngine:
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
 
-    def _granted(self, stopping: Callable[[], bool]) -> Resources | None:
+    def _granted(self, stopping: Callable[[], bool], trials: int) -> Resources | None:
         """Returns the resources of each trial, or None if the run is stopped before the first node has joined.
 
-        Warns if no node is large enough but an autoscaler may add one.
+        Logs the nodes and how many of the trials run at a time. Warns if no node is large enough but an autoscaler may
+        add one.
 
         Raises:
             NoRoomError: if no node is large enough and none can be added.
@@ -109,6 +117,8 @@ class RayEngine:
             if alone or fixed_size():
                 raise
             log.warning("%s; waiting for the autoscaler to add a node", error)
+        at_a_time = min(trials_at_a_time(resources, nodes, self.max_concurrent), trials)
+        log.info("%s", capacity(resources, nodes, at_a_time))
         return resources
 
 

@@ -5,7 +5,6 @@ Import this module only inside `cluster`, because Ray reads environment variable
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.experimental.internal_kv import _internal_kv_get
 
-from orchestrator.scheduling.placement import Node
+from orchestrator.scheduling.placement import Node, trials_at_a_time
 from orchestrator.study.sweep import Resources
 
 log = logging.getLogger(__name__)
@@ -74,14 +73,14 @@ def fixed_size(patience_seconds: float = 10.0) -> bool:
 class Slots:
     """Counts how many trials fit on the cluster at a time. Nodes may join and leave."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
         self._count, self._valid_until = 0, 0.0
 
     def count(self) -> int:
         """Returns the number of trials that fit. It may be a few seconds old."""
         if (now := time.monotonic()) > self._valid_until:
-            self._count = sum(_fitting(node, self._bundle) for node in living_nodes())
+            self._count = trials_at_a_time(self._resources, offering_nodes())
             self._valid_until = now + _NODES_SECONDS
         return self._count
 
@@ -89,7 +88,7 @@ class Slots:
 def avoidable(nodes: list[str], bundle: Bundle) -> list[str]:
     """Returns the nodes to avoid: all of these, or none if no other node has room for the bundle."""
     others = (node for node in living_nodes() if node["NodeID"] not in nodes)
-    return nodes if any(_fitting(node, bundle) for node in others) else []
+    return nodes if any(_fits(node, bundle) for node in others) else []
 
 
 def living_nodes() -> list[dict[str, Any]]:
@@ -97,7 +96,6 @@ def living_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def _fitting(node: dict[str, Any], bundle: Bundle) -> int:
-    """Returns how many bundles fit on a node."""
-    offered: Bundle = node["Resources"]
-    return min(math.floor(offered.get(name, 0.0) / needed) for name, needed in bundle.items() if needed > 0)
+def _fits(node: dict[str, Any], bundle: Bundle) -> bool:
+    """Returns whether a node is large enough for a bundle."""
+    return all(node["Resources"].get(name, 0.0) >= needed for name, needed in bundle.items())

@@ -44,7 +44,7 @@ def run_tune(attempts: Attempts, resources: Resources, max_concurrent: int | Non
                 reuse_actors=True,  # a new process takes seconds to import torch
                 num_samples=-1,
                 search_alg=AttemptSearcher(attempts, max_concurrent, resources.gpu_share > 0),
-                scheduler=SlotFillingScheduler(attempts, Slots(bundle)),
+                scheduler=SlotFillingScheduler(attempts, Slots(resources)),
             ),
             run_config=tune.RunConfig(
                 name="sweep",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.counted import counted
-from orchestrator.scheduling.engines.local import trials_at_a_time
+from orchestrator.scheduling.engines.local import trials_here
 from orchestrator.scheduling.forecast.probe import ProbeResult, probe
 from orchestrator.scheduling.forecast.time_spent import Spent
 from orchestrator.scheduling.options import EngineName
@@ -94,7 +94,7 @@ def estimate(plan: Plan, engine: EngineName, max_concurrent: int | None, status:
     mixes = {trial_id: record_parts(plan.trial(trial_id), numbers) for trial_id, numbers in missing.items()}
     parts = _ordered(list(dict.fromkeys(part for mix in mixes.values() for part in mix)))
     resources = on_this_machine(plan.sweep.resources)
-    at_a_time = min(trials_at_a_time(resources, max_concurrent), len(missing))
+    at_a_time = min(trials_here(resources, max_concurrent), len(missing))
     with status(f"probing: timing {len(parts)} parts of records, {at_a_time} at a time"):
         probed = probe(parts, at_a_time, resources)
     return Estimate(

@@ -102,7 +102,7 @@ def test_failures_are_handled_as_in_the_local_engine(tmp_path: Path) -> None:
     again = "retrying from its last record"
     assert f"trial memory: MemoryError: too much; {again}, alone, when the others are done" in said
     assert any(line.startswith(f"trial dies: its process died (for an unknown reason); {again}, in ") for line in said)
-    assert len(said) == 3
+    assert len(said) == 4  # the first line reports the resources
     ends = {name: [each.ended for each in Storage(tmp_path).trial(name).attempts()] for name in ("bug", "dies")}
     assert ends == {"bug": ["failed"], "dies": ["interrupted", None]}
 
@@ -143,4 +143,5 @@ def test_a_node_that_kills_every_worker_is_avoided(tmp_path: Path) -> None:
     deaths = Counter({name: nodes.count(bad) for name, nodes in tries.items()})
     assert 1 <= sum(deaths.values()) < len(names)
     assert max(deaths.values()) == 1
-    assert len(said) == sum(deaths.values())
+    assert said[0] == "2 nodes, 4 CPUs, 0 GPUs: 4 trials at a time (1 CPU each)"
+    assert len(said) == 1 + sum(deaths.values())

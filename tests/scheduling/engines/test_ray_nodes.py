@@ -32,12 +32,13 @@ def test_a_node_is_avoided_only_if_another_one_has_room(monkeypatch: pytest.Monk
     assert avoidable(["a"], {"CPU": 2, "GPU": 0}) == ["a"]
     assert avoidable(["a", "b"], {"CPU": 2, "GPU": 0}) == []
     assert avoidable(["a"], {"CPU": 1, "GPU": 1}) == []
+    assert avoidable(["a"], {"CPU": 5, "GPU": 0}) == []
 
 
 def test_slots_are_counted_on_live_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     dead = {"NodeID": "d", "Alive": False, "Resources": {"CPU": 64}}
     monkeypatch.setattr(ray, "nodes", lambda: [*nodes(a=4, b=3, c=1), dead])
-    assert Slots({"CPU": 2.0, "GPU": 0.0}).count() == 3
+    assert Slots(Resources(cpu=2)).count() == 3
 
 
 def test_nodes_that_offer_nothing_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,10 @@ TRIALS = ("one", "two")
 
 @dataclass(frozen=True)
 class Holding(TrainingJob):
-    """A fake job that records its resources, and holds them while the file ``hold`` exists."""
+    """A fake job that records its resources and node.
+
+    It holds them while the file ``hold`` exists. If the file ``meet`` exists, it waits for the other trial to begin.
+    """
 
     def run(self, trial_id: str, node: str = "") -> Failure | None:
         import ray
@@ -36,34 +39,39 @@ class Holding(TrainingJob):
         folder = Path(self.storage_root)
         assert self.resources is not None
         (folder / f"{trial_id}-ran").write_text(json.dumps([self.resources.gpu, ray.get_gpu_ids()]))
+        (folder / f"{trial_id}-node").write_text(node)
+        while (folder / "meet").exists() and not all((folder / f"{name}-ran").exists() for name in TRIALS):
+            time.sleep(0.05)
         while (folder / "hold").exists():
             time.sleep(0.05)
         return None
 
 
-class Joining(logging.Handler):
-    """Adds the first node to a cluster, or stops the run, once the driver waits for a node."""
+class Said(logging.Handler):
+    """Writes messages to a file. Adds the first node, or stops the run, once the driver waits for a node."""
 
-    def __init__(self, join: Callable[[], object]) -> None:
+    def __init__(self, file: Path, join: Callable[[], object]) -> None:
         super().__init__()
+        self._file = file
         self._join = join
 
     def emit(self, record: logging.LogRecord) -> None:
+        with self._file.open("a") as file:
+            file.write(f"{record.getMessage()}\n")
         if record.getMessage().startswith("waiting for nodes to join"):
             self._join()
 
 
-def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int, late: bool) -> None:
-    """Runs fake trials on a cluster with one node. Releases the first one only after the stop has ended the second."""
+def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int, late: bool, nodes: int) -> None:
+    """Runs fake trials on a cluster of equal nodes. Releases the first only after the stop has ended the second."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     stop = threading.Event()
     join = stop.set if (folder / "stop").exists() else partial(cluster.add_node, num_cpus=cpus, num_gpus=gpus)
-    if late:
-        logging.getLogger("orchestrator").addHandler(Joining(join))
-        logging.getLogger("orchestrator").setLevel(logging.INFO)
-    else:
+    logging.getLogger("orchestrator").addHandler(Said(folder / "said", join))
+    logging.getLogger("orchestrator").setLevel(logging.INFO)
+    for _ in range(0 if late else nodes):
         join()
     attempts = Attempts(Holding(str(folder), "sweep"), TRIALS, stop.is_set)
     watch = threading.Thread(target=stop_while_one_waits, args=(folder, attempts, stop), daemon=True)
@@ -89,11 +97,13 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def play(folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0, late: bool = False) -> dict[str, Any]:
+def play(
+    folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0, late: bool = False, nodes: int = 1
+) -> dict[str, Any]:
     """Returns the resources that each trial got, by trial."""
     root = Path(__file__).parents[3]
     imports = "from pathlib import Path; from tests.scheduling.engines.test_ray_resources import main"
-    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus}, {late})"
+    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus}, {late}, {nodes})"
     kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     environment = {**kept, "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -108,6 +118,24 @@ def test_auto_requests_a_share_of_a_gpu_that_the_cluster_has(
     tmp_path: Path, options: dict[str, int], share: float
 ) -> None:
     assert play(tmp_path, {"gpu": "auto", **options}, gpus=1) == {name: [share, [0]] for name in TRIALS}
+
+
+def test_auto_uses_the_gpus_of_all_nodes(tmp_path: Path) -> None:
+    """Both trials run at the same time, each on the GPU of another node."""
+    (tmp_path / "meet").touch()
+    options = {"gpu": "auto", "trials_per_gpu": 1}
+    assert play(tmp_path, options, gpus=1, nodes=2) == {name: [1.0, [0]] for name in TRIALS}
+    assert len({(tmp_path / f"{name}-node").read_text() for name in TRIALS}) == 2
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "gpu: auto: 1 trial per GPU, of 2 GPUs",
+        "2 nodes, 4 CPUs, 2 GPUs: 2 trials at a time (1 CPU and 1 GPU each)",
+    ]
+
+
+def test_unused_gpus_are_reported(tmp_path: Path) -> None:
+    assert play(tmp_path, {"gpu": 0}, gpus=1) == {name: [0, []] for name in TRIALS}
+    line = (tmp_path / "said").read_text()
+    assert line.endswith("2 trials at a time (1 CPU each); the GPUs are not used, because resources.gpu is 0\n")
 
 
 def test_auto_waits_for_the_first_node(tmp_path: Path) -> None:

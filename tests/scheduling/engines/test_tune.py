@@ -16,6 +16,7 @@ from orchestrator.scheduling.engines.tune import (  # noqa: E402
     failure_of_trial,
 )
 from orchestrator.scheduling.retry import Failure, FailureKind, failure_of  # noqa: E402
+from orchestrator.study.sweep import Resources  # noqa: E402
 from tests.scheduling.desk import Desk  # noqa: E402
 from tests.scheduling.engines.test_ray_nodes import nodes  # noqa: E402
 
@@ -61,7 +62,7 @@ def test_the_youngest_trial_starts_first_while_slots_are_free(
     monkeypatch.setattr(ray, "nodes", lambda: nodes(a=3))
     trials = [SimpleNamespace(status="RUNNING", config={"order": -1 - number}) for number in range(running)]
     trials += [SimpleNamespace(status="PENDING", config={"order": order}) for order in (2, 1, 3)]
-    scheduler = SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0, "GPU": 0.0}))
+    scheduler = SlotFillingScheduler(desk.attempts(), Slots(Resources()))
     controller = SimpleNamespace(get_live_trials=lambda: trials)
     assert scheduler.choose_trial_to_run(controller).config["order"] == chosen
 
@@ -69,7 +70,7 @@ def test_the_youngest_trial_starts_first_while_slots_are_free(
 def test_no_trial_is_chosen_if_none_is_pending(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", list)
     controller = SimpleNamespace(get_live_trials=list)
-    assert SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+    assert SlotFillingScheduler(desk.attempts(), Slots(Resources())).choose_trial_to_run(controller) is None
 
 
 def test_trials_that_wait_are_ended_once_the_run_stops(desk: Desk) -> None:
@@ -77,7 +78,7 @@ def test_trials_that_wait_are_ended_once_the_run_stops(desk: Desk) -> None:
     stopped: list[object] = []
     controller = SimpleNamespace(get_live_trials=lambda: [waiting, running], stop_trial=stopped.append)
     desk.stopped.set()
-    assert SlotFillingScheduler(desk.attempts(), Slots({"CPU": 1.0})).choose_trial_to_run(controller) is None
+    assert SlotFillingScheduler(desk.attempts(), Slots(Resources())).choose_trial_to_run(controller) is None
     assert stopped == [waiting]
 
 

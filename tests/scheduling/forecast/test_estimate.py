@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.scheduling.engines.local import trials_at_a_time
+from orchestrator.scheduling.engines.local import trials_here
 from orchestrator.scheduling.forecast.estimate import ENGINE_SECONDS, Estimate, makespan, missing_records, own_code
 from orchestrator.scheduling.forecast.show import forecast
 from orchestrator.scheduling.forecast.time_spent import Spent
@@ -57,11 +57,11 @@ def test_missing_records_follow_the_last_stored_epoch(tmp_path: Path) -> None:
 
 def test_number_of_concurrent_trials_is_limited_by_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert trials_at_a_time(Resources(cpu=1)) == 8
-    assert trials_at_a_time(Resources(cpu=3)) == 2
-    assert trials_at_a_time(Resources(cpu=99)) == 1
-    assert trials_at_a_time(Resources(cpu=1), 3) == 3
-    assert trials_at_a_time(Resources(cpu=4), 3) == 2  # an upper limit only
+    assert trials_here(Resources(cpu=1)) == 8
+    assert trials_here(Resources(cpu=3)) == 2
+    assert trials_here(Resources(cpu=99)) == 1
+    assert trials_here(Resources(cpu=1), 3) == 3
+    assert trials_here(Resources(cpu=4), 3) == 2  # an upper limit only
 
 
 def test_user_code_to_be_run_is_listed(tmp_path: Path) -> None:
