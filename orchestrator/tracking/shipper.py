@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.counted import counted
 from orchestrator.store.ownership.lease import Holder, Lease, LeaseHeldError, LeaseLostError
@@ -150,7 +150,7 @@ class _Shipper:
         if message is Message.RECOVERY:
             log.info("tracker %s is back; %s shipped to it since", self._tracker, since)
             return
-        pending = self._sync.pending()
+        pending = replace(self._sync.pending(), unit="record")
         wait = "waits" if pending.records + pending.measurements == 1 else "wait"
         line = f"{failure}{'; training goes on' if self._sync.driver else ''}; {pending} {wait}"
         if message is Message.UNSTABLE:

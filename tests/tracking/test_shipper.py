@@ -124,7 +124,7 @@ def test_epochs_are_shipped_across_outages(server: str, tmp_path: Path) -> None:
     away = [line for line in lines if line.startswith(f"tracker {tracker.uri} cannot be reached (")]
     assert len(away) == 2, lines
     assert "Connection refused" in away[0]
-    assert away[0].endswith("; training goes on; 8 epochs wait")
+    assert away[0].endswith("; training goes on; 8 records wait")
     assert sum(line.startswith(f"tracker {tracker.uri} is back; ") for line in lines) == 2
     assert f"24 epochs shipped to {tracker.uri}" in lines
 
@@ -134,7 +134,7 @@ def test_an_unreachable_tracker_is_given_up_with_the_command_that_ships(tmp_path
     uri = f"http://127.0.0.1:{free_port()}"
     result = ship(storage, "toy", uri, follow=True, timing=IMPATIENT)
     assert (result.shipped.records, result.pending.records, result.complete) == (0, 16, False)
-    assert lines[0].endswith("; 16 epochs wait")
+    assert lines[0].endswith("; 16 records wait")
     assert lines[-1].startswith(f"16 epochs of sweep toy not shipped: tracker {uri} cannot be reached (")
     command = f"hessian-dynamics ship toy --storage {storage.root} --tracking-uri {uri}"
     assert lines[-1].endswith(command)

@@ -133,7 +133,7 @@ def test_a_database_lost_while_following_is_filled_again(
         lines = follower.final_lines()
     assert_shows(uri, storage, desired)
     assert lines[0].startswith(f"tracker {uri} has lost runs of sweep toy (the file of its database was deleted or rep")
-    assert "they are created again; training goes on; 0 epochs wait" in lines[0]
+    assert "they are created again; training goes on; 0 records wait" in lines[0]
     assert len(lines) == 4, lines
 
 
