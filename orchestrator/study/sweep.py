@@ -136,16 +136,21 @@ class Sweep:
         raise ValueError(f"id {prefix!r} matches {found} of sweep {self.name!r}; expected one of:\n  {listed}")
 
     def label(self, trial: TrialConfig) -> str:
-        """The values of the fields that vary in the sweep: ``cnn sgd lr=0.05 seed=1``.
+        """The values of the fields that vary in the sweep: ``cnn sgd lr=0.05 seed=1``."""
+        found = self.settings(trial).items()
+        return " ".join(f"{value}" if key.endswith(".name") else f"{self.short[key]}={value}" for key, value in found)
+
+    def settings(self, trial: TrialConfig) -> dict[str, Any]:
+        """The values of the fields that vary in the sweep, by dotted name.
 
         Defaults of a model, optimizer, schedule or data set are left out.
         """
         flat, chosen = trial.flat(), trial.chosen()
         keys = (key for key in flat if key in self.varied and (key in chosen or f"{_section(key)}.name" not in flat))
-        return " ".join(f"{flat[key]}" if key.endswith(".name") else f"{self._short[key]}={flat[key]}" for key in keys)
+        return {key: flat[key] for key in keys}
 
     @cached_property
-    def _short(self) -> dict[str, str]:
+    def short(self) -> dict[str, str]:
         """Maps varied keys to their last component, or to the whole key if the last component is ambiguous."""
         ends = Counter(key.rpartition(".")[2] for key in self.varied)
         return {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in self.varied}

@@ -57,7 +57,7 @@ async def until(page: Page, expression: str, otherwise: str) -> None:
 
 
 async def visit(page: Page, experiment: str, sweep_run: str, shots: Path) -> None:
-    await page.open(f"{experiment}/runs?workflowType=machine_learning", "lr=0.01 batch_size=64", "quickstart")
+    await page.open(f"{experiment}/runs?workflowType=machine_learning", "lr 0.01 b64", "quickstart")
     await page.click(_ASSISTANT)
     await asyncio.sleep(1)
     await page.shoot(shots / "runs.png")

@@ -1,4 +1,4 @@
-"""Names, params and tags of runs and experiments. Pure functions: they access neither MLflow nor the disk."""
+"""Params and tags of runs and experiments. Pure functions: they access neither MLflow nor the disk."""
 
 import hashlib
 import re
@@ -14,6 +14,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.parts.fields import counts_for_identity
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Sweep
+from orchestrator.tracking.runs.run_names import description, trial_description
 
 TRIAL_ID = "trial_id"
 KIND = "kind"
@@ -42,12 +43,6 @@ NOTE = "mlflow.note.content"
 _NAME_LIMIT = 250
 _VALUE_LIMIT = 5000
 _ESCAPED = re.compile(r"[^\w.\- ]|-(?=x)")
-
-
-def trial_name(sweep: Sweep, config: TrialConfig) -> str:
-    """Returns a run name: the settings that distinguish the trial within its sweep, then its id."""
-    label = sweep.label(config)[: _NAME_LIMIT - len(config.trial_id) - 1]
-    return f"{label} {config.trial_id}".strip()
 
 
 def trial_params(config: TrialConfig) -> dict[str, str]:
@@ -79,15 +74,12 @@ def trial_tags(
 ) -> dict[str, str]:
     """Returns the tags that identify the trial, and the code and machine that ran it last."""
     flat = config.flat()
-    note = (
-        f"Trial {config.trial_id} of sweep {sweep.name}. Rerun: hessian-dynamics trial {sweep.name} {config.trial_id}"
-    )
     return {
         **{key: _text(value) for key, value in environment.items() if value is not None},
         TRIAL_ID: config.trial_id,
         KIND: "trial",
         "sweep": sweep.name,
-        NOTE: note,
+        NOTE: trial_description(sweep, config)[:_VALUE_LIMIT],
         **{key: _text(flat[key]) for key in _changeable(config) if flat[key] is not None},
         **_source(provenance),
     }
@@ -102,22 +94,19 @@ def steps_per_epoch_tag(records: Iterable[Record]) -> dict[str, str]:
 def sweep_tags(sweep: Sweep, provenance: Provenance) -> dict[str, str]:
     """Returns the tags that identify the sweep, and the code and machine that ran it last."""
     trials = str(len(sweep.trials))
-    return {KIND: "sweep", "sweep": sweep.name, "trials": trials, **_description(sweep), **_source(provenance)}
+    note = description(sweep)[:_VALUE_LIMIT]
+    return {KIND: "sweep", "sweep": sweep.name, "trials": trials, NOTE: note, **_source(provenance)}
 
 
 def experiment_tags(sweep: Sweep) -> dict[str, str]:
     """Returns the description, and the tag that makes MLflow show the experiment as training rather than GenAI."""
-    return {"mlflow.experimentKind": "custom_model_development", **_description(sweep)}
+    return {"mlflow.experimentKind": "custom_model_development", NOTE: description(sweep)[:_VALUE_LIMIT]}
 
 
 def measured_tag(numbers: Sequence[int]) -> str:
     """Returns a tag value that identifies a set of remeasured records: ``4 checkpoints (3f2a9c81)``."""
     digest = hashlib.sha256(",".join(map(str, numbers)).encode()).hexdigest()[:8]
     return f"{counted(len(numbers), 'checkpoint')} ({digest})"
-
-
-def _description(sweep: Sweep) -> dict[str, str]:
-    return {NOTE: sweep.description[:_VALUE_LIMIT]} if sweep.description else {}
 
 
 def _source(provenance: Provenance) -> dict[str, str]:

@@ -12,6 +12,7 @@ from orchestrator.tracking.address import artifact_folder, database_file
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.runs import artifacts, labels
 from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.run_names import run_names
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, origin, started_ms
 from orchestrator.tracking.runs.sweep_run import describe_sweep, storage_id
 from orchestrator.tracking.runs.tracked_run import TrackedRun, create_run, find_runs, open_experiment
@@ -35,6 +36,7 @@ class SweepRuns:
         self._storage = storage
         self._stored = stored
         self._uri = uri
+        self._names = run_names(stored.sweep)
         self._storage_id = storage_id(storage, stored.sweep.name)
         self._client = connect(uri)
         self._experiment_id = open_experiment(self._client, stored.sweep, artifact_folder(uri, storage.root))
@@ -109,7 +111,7 @@ class SweepRuns:
         return run.tags.get(labels.STORAGE_ID) == self._storage_id
 
     def _open_trial(self, config: TrialConfig, found: Sequence[TrackedRun]) -> TrackedRun:
-        name, tags = labels.trial_name(self._stored.sweep, config), run_tags(self._stored, config)
+        name, tags = self._names[config.trial_id], run_tags(self._stored, config)
         run = self._furthest(found)
         if run is None:
             run = self._create(name, tags, started_ms(self._stored.trials.get(config.trial_id)))

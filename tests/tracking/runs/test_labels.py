@@ -1,4 +1,4 @@
-"""Names, params and tags of runs."""
+"""Params and tags of runs."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Resources, Sweep
 from orchestrator.tracking.read_back import frames_from_mlflow
 from orchestrator.tracking.runs.labels import param_name
+from orchestrator.tracking.runs.run_names import description, trial_description
 from orchestrator.tracking.shipper import ship
 from tests.tracking.stored import DIGEST, Shown, assert_shows, sweep, trained
 
@@ -44,15 +45,15 @@ def test_a_run_shows_the_trial_and_its_provenance(tmp_path: Path, uri: str) -> N
             **changeable,
         }
         assert {key: run.data.tags.get(key) for key in expected} == expected
-        assert f"hessian-dynamics trial toy {trial_id}" in run.data.tags["mlflow.note.content"]
-        assert run.info.run_name == f"lr={config.optimizer.lr} seed={config.seed} {trial_id}"
+        assert run.data.tags["mlflow.note.content"] == trial_description(desired, config)
+        assert run.info.run_name == f"lr {config.optimizer.lr} s{config.seed}"
         assert "mlflow.parentRunId" not in run.data.tags
     assert shown.sweep_run.info.run_name == "toy"
-    assert shown.sweep_run.data.tags["mlflow.note.content"] == "Curves that nobody trained."
+    assert shown.sweep_run.data.tags["mlflow.note.content"] == description(desired)
     assert shown.sweep_run.data.tags["host"] == "driver-host"
     assert shown.sweep_run.data.metrics == {}
     assert shown.experiment.tags["mlflow.experimentKind"] == "custom_model_development"
-    assert shown.experiment.tags["mlflow.note.content"] == "Curves that nobody trained."
+    assert shown.experiment.tags["mlflow.note.content"] == description(desired)
     assert shown.sweep_run.info.start_time < min(run.info.start_time for run in shown.trials.values())
 
 
