@@ -23,6 +23,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
+from benchmarks.race import race
 from benchmarks.sweeps import orchestration, plan, reproducibility, scaling, volume
 from benchmarks.training_loop import evaluation, gpu, measurement, own_quantity, record, training
 
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         stability,
         batch_sharpness,
         top_eigenvalues,
+        race,
         orchestration,
         scaling,
         plan,
