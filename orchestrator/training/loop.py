@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn, optim
+from torch import nn
 
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.record import Record
@@ -52,8 +52,11 @@ def train(
     loss = build_loss(config.loss, data)
     measurement = Measurement(config.measurement, config.seed, *subset, loss)
     training = Training(config, optimizer, data)
+    # The step chooses its memory format by the untrained weights, so a resumed trial chooses the same.
+    trainer = Trainer(model, optimizer, data, config, training_step(model, optimizer, data, config))
     start = None if checkpoint is None else restore(checkpoint, model, optimizer)
-    trainer = _trainer(model, optimizer, data, config, start)
+    if start is not None:
+        trainer.done, trainer.noise = _steps_done(start, config, trainer.steps_per_epoch), start.noise
     for number in range(start.number + 1 if start else 0, config.records + 1):
         epoch = config.cadence.epoch(number, trainer.steps_per_epoch)
         last = config.cadence.step(number, trainer.steps_per_epoch)
@@ -71,16 +74,8 @@ def train(
             return
 
 
-def _trainer(
-    model: nn.Module, optimizer: optim.Optimizer, data: DataSplits, config: TrialConfig, start: Moment | None
-) -> Trainer:
-    """Returns a trainer at the first step, or at the step of a checkpoint."""
-    step = training_step(model, optimizer, data, config)
-    if start is None:
-        return Trainer(model, optimizer, data, config, step)
-    steps_per_epoch = config.steps_per_epoch(len(data.train))
-    done = config.cadence.step(start.number, steps_per_epoch) if start.step is None else start.step
-    return Trainer(model, optimizer, data, config, step, done, start.noise)
+def _steps_done(start: Moment, config: TrialConfig, steps_per_epoch: int) -> int:
+    return config.cadence.step(start.number, steps_per_epoch) if start.step is None else start.step
 
 
 def fitting_model(config: TrialConfig, data: DataSplits) -> nn.Module:

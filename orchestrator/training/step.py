@@ -3,12 +3,14 @@
 from contextlib import nullcontext
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn, optim
 
 from orchestrator.training.cuda.first_convolutions import FirstConvolutions
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images.augmentation import EpochAugmentation
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
+from orchestrator.training.models.memory_format import trains_in_channels_last
 from orchestrator.training.optimizers.build import Config
 from orchestrator.training.optimizers.update import Update
 
@@ -31,6 +33,9 @@ class Step(Protocol):
 
 class EagerStep:
     """Training step without a CUDA graph.
+
+    The memory format of images is chosen by the weights at creation, see `trains_in_channels_last`. A resumed trial
+    therefore creates the step before it restores its weights.
 
     Args:
         model: on the device of the data.
@@ -58,6 +63,8 @@ class EagerStep:
         self._keeps_batch = full_batch and not self._on_cuda
         self._kept: tuple[Tensor, Tensor, int] | None = None
         """Inputs and targets of the full batch, and the version counter of the inputs."""
+        first = data.train[:2]
+        self._channels_last = trains_in_channels_last(model, data.normalise(first.inputs), first.targets, loss.mean)
 
     def begin_epoch(self, augmentation: EpochAugmentation | None) -> None:
         """Sets the augmentation of the following batches."""
@@ -82,8 +89,12 @@ class EagerStep:
                 return inputs, targets
         pixels, targets = self.data.train.inputs[index], self.data.train.targets[index]
         if self._augmentation is not None:
-            return self.data.normalise(self._augmentation.apply(pixels, index)), targets
-        inputs = self.data.normalise(pixels)
+            return self._normalised(self._augmentation.apply(pixels, index)), targets
+        inputs = self._normalised(pixels)
         if self._keeps_batch:
             self._kept = inputs, targets, inputs._version
         return inputs, targets
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        inputs = self.data.normalise(pixels)
+        return inputs.contiguous(memory_format=torch.channels_last) if self._channels_last else inputs

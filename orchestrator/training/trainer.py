@@ -27,7 +27,6 @@ class Trainer:
         config: config of the trial.
         step: a training step of this model, optimizer and data. The eager step by default.
         done: optimizer steps taken before.
-        noise: state of the global generators after these steps, if they ended inside an epoch.
     """
 
     def __init__(
@@ -38,9 +37,10 @@ class Trainer:
         config: TrialConfig,
         step: Step | None = None,
         done: int = 0,
-        noise: NoiseState | None = None,
     ) -> None:
-        self.done, self.noise = done, noise
+        self.done = done
+        self.noise: NoiseState | None = None
+        """State of the global generators after these steps, if they ended inside an epoch."""
         self.steps_per_epoch = config.steps_per_epoch(len(data.train))
         self._model, self._optimizer, self._data, self._config = model, optimizer, data, config
         self._device = data.train.targets.device

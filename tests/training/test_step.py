@@ -1,5 +1,7 @@
 """The eager training step equals plain torch code, with and without augmentation."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,9 +11,10 @@ from orchestrator.study.parts.data_config import AugmentationConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.images.augmentation import draw_augmentation
 from orchestrator.training.step import EagerStep
-from tests.training.trials import CPU, digits
+from tests.training.trials import CPU, digits, few_colour_digits
+from tests.training.user_nets import Flattens, Views
 
-INDEX = torch.tensor([5, 1, 700])
+INDEX = torch.tensor([5, 1, 300])
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +98,36 @@ def test_a_full_batch_is_the_same_in_every_step(
 
 
 def test_a_full_batch_is_normalised_once(data: DataSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = linear()
+    step = EagerStep(model, sgd(model), data, full_batch=True)
     calls, normalise = [], DataSplits.normalise
     monkeypatch.setattr(
         DataSplits, "normalise", lambda self, pixels: calls.append(len(pixels)) or normalise(self, pixels)
     )
-    model = linear()
-    step = EagerStep(model, sgd(model), data, full_batch=True)
     for _ in range(3):
         step(torch.arange(len(data.train)))
     assert calls == [len(data.train)]
+
+
+@pytest.mark.parametrize("augmentation", [AugmentationConfig(), AugmentationConfig(flip=True, crop=2)])
+@pytest.mark.parametrize(("kind", "memory_format"), [(Flattens, torch.channels_last), (Views, torch.contiguous_format)])
+def test_images_have_the_memory_format_that_the_network_accepts(
+    kind: type[Flattens], memory_format: torch.memory_format, augmentation: AugmentationConfig
+) -> None:
+    data = few_colour_digits()
+    drawn = draw_augmentation(augmentation, len(data.train), 0, 1, CPU)
+    pixels = data.train.inputs[INDEX] if drawn is None else drawn.apply(data.train.inputs[INDEX], INDEX)
+    torch.manual_seed(0)
+    model = kind()
+    theirs = copy.deepcopy(model)
+    cross_entropy(
+        theirs(data.normalise(pixels).contiguous(memory_format=memory_format)), data.train.targets[INDEX]
+    ).backward()
+    sgd(theirs).step()
+    step = EagerStep(model, sgd(model), data)
+    step.begin_epoch(drawn)
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    step(INDEX)
+    assert seen[0].is_contiguous(memory_format=memory_format)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), theirs.parameters(), strict=True))

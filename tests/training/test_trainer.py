@@ -9,7 +9,7 @@ import torch
 from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.training.checkpoint import load_model
 from orchestrator.training.loop import TrainedRecord, train
-from tests.training.trials import CPU, few_digits, small_trial
+from tests.training.trials import CPU, few_colour_digits, few_digits, small_trial
 
 NOISY: dict[str, Any] = {
     "model": {"name": "mlp", "hidden": [20, 10], "dropout": 0.2, "batch_norm": True},
@@ -48,6 +48,27 @@ def test_a_trial_resumes_bit_for_bit_at_every_record(optimizer: dict[str, Any], 
         for ours, theirs in zip(trained(end.checkpoint, **fields), whole[end.record.number + 1 :], strict=True):
             assert ours.record.differences(theirs.record) == {}
             assert ours.checkpoint == theirs.checkpoint
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "cnn", "batch_norm": True, "dropout": 0.2},
+        {"name": "tests.training.user_nets:Views"},
+        {"name": "tests.training.user_nets:ReadsStridesLater"},
+    ],
+    ids=lambda model: model["name"],
+)
+def test_training_on_colour_images_resumes_bit_for_bit(model: dict[str, Any]) -> None:
+    """The memory format depends on the untrained network, so it is the same after every checkpoint."""
+    measurement = {"fraction": 0.05, "estimators": []}
+    fields = {**NOISY, "model": model, "measurement": measurement, "steps": 9, "record_every": "3 steps"}
+    data, trial = few_colour_digits(), small_trial(**fields)
+    whole, again = (list(train(trial, data, CPU)) for _ in range(2))
+    assert [end.checkpoint for end in again] == [end.checkpoint for end in whole]
+    for end in whole[:-1]:
+        resumed = list(train(trial, data, CPU, end.checkpoint))
+        assert [later.checkpoint for later in resumed] == [later.checkpoint for later in whole[end.record.number + 1 :]]
 
 
 @pytest.mark.parametrize("batch_size", [64, "full"])

@@ -9,6 +9,7 @@ from orchestrator.study.config import TrialConfig
 from orchestrator.study.parts.data_config import DigitsData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.samples import Samples
 
 CPU = torch.device("cpu")
 
@@ -41,4 +42,21 @@ def few_digits() -> DataSplits:
         validation=data.validation[:100],
         test=data.test[:100],
         ood_noise=data.ood_noise[:100],
+    )
+
+
+def few_colour_digits() -> DataSplits:
+    """Returns `few_digits` with two mirrored copies of each image as further channels."""
+    data = few_digits()
+
+    def coloured(samples: Samples) -> Samples:
+        images = samples.inputs
+        return Samples(torch.cat([images, images.flip(2), images.flip(3)], dim=1), samples.targets)
+
+    return replace(
+        data,
+        train=coloured(data.train),
+        validation=coloured(data.validation),
+        test=coloured(data.test),
+        ood_noise=data.ood_noise.expand(-1, 3, -1, -1),
     )

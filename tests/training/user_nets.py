@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 torch.rand(3)  # a draw during the import must not change weights
 
@@ -88,6 +89,53 @@ class BrokenPass(Fixed):
         if self.training or not self.in_training:
             raise ValueError("a bug in the pass")
         return super().forward(images)
+
+
+class Flattens(nn.Module):
+    """A convolutional network that accepts any memory format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(36, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.flat(max_pool2d(self.convolution(images).relu(), 2)))  # type: ignore[no-any-return]
+
+    def flat(self, features: Tensor) -> Tensor:
+        return features.flatten(1)
+
+
+class Views(Flattens):
+    """Calls `view`, which fails for features in channels_last."""
+
+    def flat(self, features: Tensor) -> Tensor:
+        return features.view(len(features), -1)
+
+
+class ViewsInTraining(Flattens):
+    """Calls `view` in train mode only."""
+
+    def flat(self, features: Tensor) -> Tensor:
+        return features.view(len(features), -1) if self.training else features.flatten(1)
+
+
+class ReadsStrides(Flattens):
+    """Computes another function of images in channels_last."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) / images.stride(1)
+
+
+class ReadsStridesLater(Flattens):
+    """As `ReadsStrides`, but only after four forward passes in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += self.training
+        return super().forward(images) / (images.stride(1) if self.passes > 4 else 1)
 
 
 class Nothing(nn.Module):

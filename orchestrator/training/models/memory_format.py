@@ -1,10 +1,43 @@
-"""The memory format of images in the evaluation of a model."""
+"""The memory format of images in the training and the evaluation of a model."""
+
+import copy
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from estimators.problem.memory_format import prefers_channels_last
 from orchestrator.training.models.networks.cnn import Cnn
 from orchestrator.training.models.networks.resnet import Resnet
+
+
+def trains_in_channels_last(
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> bool:
+    """Whether to convert the images of training batches to `channels_last`, by the rule of Hessian-vector products.
+
+    They are converted on a CPU if the model has convolutions and a copy of it gives the same outputs and gradient for
+    two images in both formats in eval mode, up to rounding, and can be trained on both. The weights stay as they are.
+    Changes neither the model nor torch's random streams.
+
+    Args:
+        model: on the device of the inputs.
+        inputs: normalised inputs [n, ...]; the first two are tried.
+        targets: targets [n, ...].
+        loss: the mean loss, a function of outputs and targets.
+    """
+
+    def compute(images: Tensor) -> list[Tensor]:
+        tried = copy.deepcopy(model)
+        trained = [parameter for parameter in tried.parameters() if parameter.requires_grad]
+        outputs = tried.eval()(images)
+        gradient = torch.autograd.grad(loss(outputs, targets[:2]), trained, materialize_grads=True)
+        # Results in train mode are not compared, since dropout may draw another mask for another format.
+        loss(tried.train()(images), targets[:2]).backward()
+        return [outputs, torch.cat([part.to_dense().reshape(-1) for part in gradient])]
+
+    with torch.random.fork_rng(devices=[]):
+        return prefers_channels_last(model, inputs[:2], compute)
 
 
 def evaluation_memory_format(model: nn.Module) -> torch.memory_format:
