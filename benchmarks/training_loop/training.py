@@ -26,6 +26,7 @@ from orchestrator.study.parts.optimizer_config import SgdConfig
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.optimizers.build import build_optimizer
+from orchestrator.training.step import EagerStep
 from orchestrator.training.trainer import train_epoch
 
 LEARNING_RATE = 0.05
@@ -41,7 +42,7 @@ class TrainingSizes:
     portion: int
     """Number of images per sample, less than an epoch so that the loops alternate every second or two."""
     rounds: int
-    batch_sizes: tuple[int, ...] = (32, 64)
+    batch_sizes: tuple[int, ...] = (32, 64, 128, 256)
 
 
 SIZES: dict[Scale, TrainingSizes] = {
@@ -118,10 +119,12 @@ def our_loop(model: nn.Module, data: DataSplits, batch_size: int, portion: int, 
     """The training loop of a trial."""
     config = trial_config(SgdConfig(name="sgd", lr=LEARNING_RATE), batch_size, epochs=1)
     optimizer = build_optimizer(config.optimizer, model.parameters())
+    step = EagerStep(model, optimizer, data, config.optimizer)  # a trial creates it once
 
     def train(number: int) -> None:
+        step.data = _part(data, number, portion)
         with reproducible(threads):
-            train_epoch(model, optimizer, _part(data, number, portion), config, epoch=number + 1)
+            train_epoch(model, optimizer, step.data, config, number + 1, step)
 
     return train
 
@@ -190,4 +193,4 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-BENCHMARK = Benchmark("training", measure, table)
+BENCHMARK = Benchmark("training", measure, table, threads=1)
