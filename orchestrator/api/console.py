@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.scheduling.forecast.show import table, trial_rows
 from orchestrator.scheduling.plan import Plan
-from orchestrator.scheduling.progress import in_notebook
+from orchestrator.scheduling.progress.progress import in_notebook
 
 
 def default_console() -> Console:
@@ -33,8 +33,12 @@ class ConsoleHandler(logging.Handler):
         self._console, self._errors = console, errors or console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a message without wrapping or markup. WARNING and higher levels go to the console of errors."""
-        say(self._console if record.levelno < logging.WARNING else self._errors, self.format(record))
+        """Prints a message without wrapping or markup. WARNING and higher levels go to the console of errors.
+
+        If both consoles are terminals, everything goes to the first one, which prints above its live table.
+        """
+        separate = record.levelno >= logging.WARNING and not (self._console.is_terminal and self._errors.is_terminal)
+        say(self._errors if separate else self._console, self.format(record))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.memory_kills import memory_kills
+from orchestrator.scheduling.engines.worker_output import pipe_for_terminal, print_lines_of, write_into
 from orchestrator.scheduling.job import Job
 from orchestrator.scheduling.placement import capacity, on_this_machine, this_machine, trials_at_a_time
 from orchestrator.scheduling.retry import Failure, death
@@ -107,13 +108,19 @@ class _WorkerProcess:
         if self._process is None or self._connection is None:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+            output, their_output = pipe_for_terminal(context)
+            arguments = (theirs, their_output, *self._arguments)
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
             theirs.close()
+            if output and their_output:
+                their_output.close()
+                print_lines_of(output)
         return self._process, self._connection
 
 
-def _serve(connection: Connection, job: Job, slot: int, gpu: bool) -> None:
+def _serve(connection: Connection, output: Connection | None, job: Job, slot: int, gpu: bool) -> None:
+    write_into(output)
     for number in SIGNALS:  # a terminal sends signals to all processes, but only the driver handles them
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
