@@ -23,7 +23,7 @@ from benchmarks.sweeps.fake_trial import FakeTrial, provenance
 from benchmarks.sweeps.workplace import Workplace, workplace
 from orchestrator.scheduling.driver import compute
 from orchestrator.scheduling.options import RunOptions
-from orchestrator.scheduling.progress import Progress
+from orchestrator.scheduling.progress.progress import Progress
 
 NAME = "volume"
 COMMANDS = ("plan", "status", "export", "ship")

@@ -16,7 +16,7 @@ from orchestrator.scheduling.inputs import InputComparison, compare_inputs
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile, subset
-from orchestrator.scheduling.progress import Progress
+from orchestrator.scheduling.progress.progress import Progress
 from orchestrator.scheduling.stopping import Stopping, handlers_kept, interrupt_main_thread
 from orchestrator.store.ownership.lease import Lease
 from orchestrator.store.provenance.provenance import capture

@@ -7,6 +7,7 @@ from enum import StrEnum
 from orchestrator.store.attempt import Attempt
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.record import Record
 
 
 class State(StrEnum):
@@ -42,6 +43,8 @@ class TrialStatus:
     """Numbers of records known to be damaged; they count as missing."""
     data_digest: str | None = field(default=None, compare=False)
     """The digest of the data behind the last committed record; None if there is none or it is damaged."""
+    record: Record | None = field(default=None, compare=False)
+    """The last committed record of a running trial; None for other trials, and if there is none or it is damaged."""
 
     @property
     def missing_records(self) -> int:
@@ -76,7 +79,8 @@ def trial_status(
         return TrialStatus(State.COMPLETED, last, config.records, None, ended_ms, data_digest=digest)
     attempt = next(reversed(trial.attempts()), None)
     state = _unfinished(attempt, intact, driver_since)
-    return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest)
+    shown = record if state is State.RUNNING else None
+    return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest, shown)
 
 
 def _unfinished(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:

@@ -9,7 +9,8 @@ from orchestrator.counted import counted
 from orchestrator.scheduling.driver import compute, exclusive_run, prepare, refuse_changed_inputs
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import reconcile, subset
-from orchestrator.scheduling.progress import Progress
+from orchestrator.scheduling.progress.moment import Moment
+from orchestrator.scheduling.progress.progress import Progress
 from orchestrator.scheduling.remeasuring.change import MeasurementChange
 from orchestrator.scheduling.remeasuring.job import RemeasureJob
 from orchestrator.scheduling.remeasuring.status import SweepRemeasurement, sweep_remeasurement
@@ -80,10 +81,10 @@ class _RemeasureProgress(Progress):
         self._before = before
         self._due = {trial_id: before.due_numbers(trial_id) for trial_id in before.todo}
 
-    def line(self) -> str:
-        """``12 trials: 24 of 96 checkpoints measured, 350 an hour, 4m 02s left``."""
+    def now(self) -> Moment:
+        """Returns the line ``12 trials: 24 of 96 checkpoints measured, 350 an hour, 4m 02s left``."""
         stored = {key: self.storage.trial(key).remeasurements.numbers(self._before.label) for key in self._due}
         missing = sum(len(numbers.difference(stored[trial_id])) for trial_id, numbers in self._due.items())
         total = self._before.measured + self._before.missing
         trials = counted(len(self._before.trials), "trial")
-        return f"{trials}: {total - missing} of {total} checkpoints measured{self.pace(missing)}"
+        return Moment((f"{trials}: {total - missing} of {total} checkpoints measured{self.pace(missing)}",))

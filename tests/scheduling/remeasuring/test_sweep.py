@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.scheduling.options import RunOptions
-from orchestrator.scheduling.progress import PLAIN_SECONDS
+from orchestrator.scheduling.progress.progress import PLAIN_SECONDS
 from orchestrator.scheduling.remeasuring.change import MeasurementChange, read_change
 from orchestrator.scheduling.remeasuring.job import RemeasureJob
 from orchestrator.scheduling.remeasuring.status import (
@@ -91,7 +91,7 @@ def test_every_checkpoint_is_measured_once_and_progress_is_shown(
     two: Place, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
 ) -> None:
     assert PLAIN_SECONDS > 1
-    monkeypatch.setattr("orchestrator.scheduling.progress.PLAIN_SECONDS", 0.02)
+    monkeypatch.setattr("orchestrator.scheduling.progress.progress.PLAIN_SECONDS", 0.02)
     here = two
     some = here.measure(every=2)
     assert some.summary == "measured 4 checkpoints of 2 trials as fraction-0.1/...; 0 failed"
