@@ -117,6 +117,8 @@ def _requested(frames: Frames, due: dict[str, Mask]) -> dict[str, Mask]:
         topic, _, part = key.partition("/")
         if topic in ("hessian", "algorithm1"):
             requested[key] = _any(epochs, [due[name] for name, kind in BUILT_IN.items() if key in kind.record_keys])
+        elif topic == "system":  # not known on every machine, nor recorded by earlier versions
+            requested[key] = pd.Series(False, epochs.index)
         elif topic in ("loss", "accuracy", "r2"):
             wanted = requested[key] if part == "train" else evaluated
             # Data has accuracies or R2. Version 0.1 did not record the losses of test and shifted samples.

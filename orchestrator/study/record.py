@@ -135,6 +135,18 @@ class Record:
     time_measure_seconds: float | None = _quantity(
         "time/measure_seconds", "s", "measuring time", "wall time of the curvature estimators"
     )
+    system_cpu_percent: float | None = _quantity(
+        "system/cpu_percent", "%", "CPU", "CPU time of the trial's process since its previous record, over wall time"
+    )
+    system_memory_mib: float | None = _quantity(
+        "system/memory_mib", "MiB", "memory", "resident memory of the trial's process at the end of the measurement"
+    )
+    system_gpu_memory_mib: float | None = _quantity(
+        "system/gpu_memory_mib",
+        "MiB",
+        "GPU memory",
+        "largest GPU memory that torch reserved in the trial's process since its previous record",
+    )
 
     lanczos_history: tuple[float, ...] = _quantity(
         "lanczos/history",
@@ -208,14 +220,14 @@ class Record:
         return replace(self, **known, scalars={**self.scalars, **scalars}, raw={**self.raw, **raw})
 
     def reproducible(self) -> dict[str, Any]:
-        """The scalars and vectors that a rerun must reproduce, by key. Times are excluded."""
+        """The scalars and vectors that a rerun must reproduce, by key. Times and CPU and memory usage are excluded."""
         return {key: value for key, value in {**self.metrics(), **self.vectors()}.items() if is_reproducible(key)}
 
     def differences(self, other: "Record") -> dict[str, tuple[Any, Any]]:
         """The pairs of values, by key, that are not bit-identical in two records of one moment.
 
-        Times are ignored, and so are quantities that only one of the records has because the other is of an earlier
-        version.
+        Times and usage are ignored, and so are quantities that only one of the records has because the other is of an
+        earlier version.
         """
         ours, theirs = self.reproducible(), other.reproducible()
         keys = [

@@ -22,6 +22,7 @@ from orchestrator.training.models.checks import check_batches
 from orchestrator.training.models.user_code import NETWORK
 from orchestrator.training.optimizers.build import build_optimizer
 from orchestrator.training.optimizers.schedules import check_schedule
+from orchestrator.training.process_usage import ProcessUsage
 from orchestrator.training.trainer import Trainer
 
 
@@ -57,6 +58,7 @@ def train(
     start = None if checkpoint is None else restore(checkpoint, model, optimizer)
     if start is not None:
         trainer.done, trainer.noise = _steps_done(start, config, trainer.steps_per_epoch), start.noise
+    usage = ProcessUsage(device)
     for number in range(start.number + 1 if start else 0, config.records + 1):
         epoch = config.cadence.epoch(number, trainer.steps_per_epoch)
         last = config.cadence.step(number, trainer.steps_per_epoch)
@@ -68,7 +70,7 @@ def train(
             record = evaluate(model, data, subset, number, loss, held_out=number % config.evaluate_every == 0)
         record = replace(record, epoch=epoch, step=last, time_train_seconds=seconds)
         record = measurement.complete(record, model, training)
-        record = replace(record, timestamp_ms=time.time_ns() // 1_000_000)
+        record = replace(record, timestamp_ms=time.time_ns() // 1_000_000, **usage.take())
         yield TrainedRecord(record, snapshot(Moment(number, last, trainer.noise, epoch), model, optimizer))
         if record.diverged or config.ends_at(record):
             return

@@ -131,9 +131,10 @@ def test_values_that_earlier_versions_did_not_record_are_no_differences() -> Non
     assert list(ours.differences(theirs)) == [key]
 
 
-def test_times_are_not_compared() -> None:
+def test_times_and_usage_are_not_compared() -> None:
     timed: dict[str, Any] = {q.column: 3.5 for q in SCALARS if not q.reproducible}
-    assert timed.keys() == {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
+    times = {"time_train_seconds", "time_evaluate_seconds", "time_measure_seconds"}
+    assert timed.keys() == times | {"system_cpu_percent", "system_memory_mib", "system_gpu_memory_mib"}
     assert RECORD.differences(replace(RECORD, timestamp_ms=6, **timed)) == {}
 
 

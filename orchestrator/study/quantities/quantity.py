@@ -27,7 +27,7 @@ class Quantity:
 
     @property
     def reproducible(self) -> bool:
-        """Whether a rerun must return the same number. Times may differ."""
+        """Whether a rerun must return the same number. Times, and CPU and memory usage, may differ."""
         return is_reproducible(self.key)
 
     def member(self, column: str) -> Self | None:
@@ -49,5 +49,5 @@ def column_of(key: str) -> str:
 
 
 def is_reproducible(key: str) -> bool:
-    """Whether a rerun must return the same number for a key."""
-    return not key.startswith("time/")
+    """Whether a rerun must return the same number for a key. Times, and CPU and memory usage, may differ."""
+    return not key.startswith(("time/", "system/"))
