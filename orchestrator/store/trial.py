@@ -236,6 +236,10 @@ class TrialStore:
         """
         return self._checkpoints.read(commit)
 
+    def checkpoint_uri(self, commit: Commit) -> str:
+        """The URI of the checkpoint of a commit: ``file:///...`` or ``s3://...``."""
+        return self._checkpoints.uri(commit)
+
     def write_attempt(self, attempt: Attempt) -> None:
         """Stores that an attempt began, or how it ended.
 

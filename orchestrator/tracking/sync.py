@@ -20,6 +20,7 @@ from orchestrator.tracking.policy import Outcome
 from orchestrator.tracking.runs import artifacts, labels, trial_run
 from orchestrator.tracking.runs.changes import StoredSweep
 from orchestrator.tracking.runs.data_input import ship_data
+from orchestrator.tracking.runs.logged_models import ship_models
 from orchestrator.tracking.runs.spectra import ship_spectra
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, StoredTrial
 from orchestrator.tracking.runs.sweep_run import ship_gallery, ship_sweep_outcome
@@ -179,6 +180,7 @@ class SweepSync:
         ship_data(run, trial, self.stored.sweep)
         ship_spectra(run, trial)
         trial_run.ship_outcome(run, trial)
+        ship_models(run, trial, self.stored.sweep)
         run.remove_tags(labels.DAMAGE)
 
     def _count(self, sent: Amount) -> None:

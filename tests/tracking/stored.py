@@ -30,17 +30,9 @@ LABEL = "fraction-0.5"
 LATER = T0 + 1_000_000
 BATCHES = 21
 """Batches of 64 in an epoch of the digits."""
-_TABLES = (
-    "runs",
-    "metrics",
-    "latest_metrics",
-    "params",
-    "tags",
-    "experiments",
-    "experiment_tags",
-    "datasets",
-    "inputs",
-)
+_RUNS = ("runs", "metrics", "latest_metrics", "params", "tags")
+_MODELS = ("logged_models", "logged_model_metrics", "logged_model_params", "logged_model_tags")
+_TABLES = (*_RUNS, *_MODELS, "experiments", "experiment_tags", "datasets", "inputs")
 IN_STEPS: dict[str, Any] = {"epochs": None, "steps": 50, "record_every": "8 steps"}
 """A trial with records inside epochs."""
 

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from orchestrator.store.backends.file_system import FileSystem
 from orchestrator.store.errors import DamagedError
@@ -48,6 +49,11 @@ class Checkpoints:
                 "delete it to resume from an earlier checkpoint"
             )
         return content
+
+    def uri(self, commit: Commit) -> str:
+        """The URI of the checkpoint of a commit: ``file:///...`` or ``s3://...``."""
+        path = self._files.root / f"{self._folder}/{commit.checkpoint}"
+        return path.absolute().as_uri() if isinstance(path, Path) else str(path)
 
     def delete(self, name: str) -> None:
         """Deletes a checkpoint."""

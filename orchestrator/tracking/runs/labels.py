@@ -33,6 +33,7 @@ STEPS_PER_EPOCH = "steps_per_epoch"  # optimizer steps; converts between the ste
 CURVATURE_RECORD = "curvature_epoch"  # number of the last record in the artifact curvature.json
 SPECTRA_RECORD = "spectra_epoch"  # number of the last record whose spectrum is in the image series
 LOGGED_IMAGES = "mlflow.loggedImages"  # makes MLflow show image series
+MODELS_SHOWN = "models_shown"  # the kept checkpoints that are logged models
 FAILED_ATTEMPT = "failed_attempt"  # the attempt in traceback.txt
 MANIFEST_DIGEST = "manifest_digest"  # digest of the artifact manifest.json
 GALLERY_DIGEST = "gallery_digest"  # digest of the images in the artifact gallery.json

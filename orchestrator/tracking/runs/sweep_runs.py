@@ -12,6 +12,7 @@ from orchestrator.tracking.address import artifact_folder, database_file
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.runs import artifacts, labels
 from orchestrator.tracking.runs.changes import StoredSweep
+from orchestrator.tracking.runs.logged_models import delete_models
 from orchestrator.tracking.runs.run_names import run_names
 from orchestrator.tracking.runs.stored_trial import DamagedTrialError, origin, started_ms
 from orchestrator.tracking.runs.sweep_run import describe_sweep, storage_id
@@ -64,7 +65,7 @@ class SweepRuns:
 
     def replace(self, config: TrialConfig) -> TrackedRun:
         """Deletes a trial's run and returns a new one, because MLflow cannot change points."""
-        self._client.delete_run(self.trials[config.trial_id].run_id)
+        self._delete(self.trials[config.trial_id])
         self.trials[config.trial_id] = self._open_trial(config, ())
         return self.trials[config.trial_id]
 
@@ -133,9 +134,13 @@ class SweepRuns:
             self._client, self._experiment_id, name, {**tags, labels.STORAGE_ID: self._storage_id}, started
         )
 
+    def _delete(self, run: TrackedRun) -> None:
+        delete_models(run)
+        self._client.delete_run(run.run_id)
+
     def _furthest(self, found: Sequence[TrackedRun]) -> TrackedRun | None:
         """Returns the run with the most records. Deletes duplicates, which can result from repeated create requests."""
         ranked = sorted(found, key=lambda run: (-run.shipped_number, run.started_ms, run.run_id))
         for duplicate in ranked[1:]:
-            self._client.delete_run(duplicate.run_id)
+            self._delete(duplicate)
         return ranked[0] if ranked else None

@@ -29,8 +29,9 @@ class TrackedRun:
     """Local copy of an MLflow run. It is updated after the tracker; values that the tracker has are not sent again."""
 
     def __init__(self, client: "MlflowClient", run: "Run") -> None:
-        self._client = client
+        self.client = client
         self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
         self._artifacts: str = run.info.artifact_uri
         self.name: str = run.info.run_name or ""
         self.status: str = run.info.status
@@ -68,7 +69,7 @@ class TrackedRun:
         found = [
             point
             for key in {point.key for point in expected}
-            for point in self._client.get_metric_history(self.run_id, key)
+            for point in self.client.get_metric_history(self.run_id, key)
             if point.step in shown
         ]
         return sorted(map(_comparable, found)) == sorted(map(_comparable, expected))
@@ -80,7 +81,7 @@ class TrackedRun:
             self._log([], {}, dict(missing[start : start + _BATCH_PARAMS]))
         self._log([], tags, {})
         if name != self.name:
-            self._client.update_run(self.run_id, name=name)
+            self.client.update_run(self.run_id, name=name)
             self.name = name
 
     def log_data(self, data: "Dataset") -> None:
@@ -89,7 +90,7 @@ class TrackedRun:
             return
         from mlflow.entities import DatasetInput, InputTag
 
-        self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         self._data.add(data.digest)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
@@ -100,7 +101,7 @@ class TrackedRun:
         """Removes tags that exist."""
         for key in keys:
             if key in self.tags:
-                self._client.delete_tag(self.run_id, key)
+                self.client.delete_tag(self.run_id, key)
                 del self.tags[key]
 
     def set_status(self, status: str, ended_ms: int | None = None) -> None:
@@ -111,7 +112,7 @@ class TrackedRun:
         from mlflow.entities import RunStatus
 
         # The client's methods would request the run first.
-        store: Any = self._client._tracking_client.store
+        store: Any = self.client._tracking_client.store
         store.update_run_info(self.run_id, RunStatus.from_string(status), ended_ms, None)
         self.ended_ms = self.ended_ms if ended_ms is None else ended_ms
         self.status = status
@@ -142,14 +143,14 @@ class TrackedRun:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         # The client's own methods would request the run first, to find its artifact folder.
-        return get_artifact_repository(self._artifacts, tracking_uri=self._client.tracking_uri)
+        return get_artifact_repository(self._artifacts, tracking_uri=self.client.tracking_uri)
 
     def _log(self, metrics: "Sequence[Metric]", tags: Mapping[str, str], params: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
         changed = {key: value for key, value in tags.items() if self.tags.get(key) != value}
         if metrics or changed or params:
-            self._client.log_batch(
+            self.client.log_batch(
                 self.run_id,
                 metrics,
                 [Param(key, value) for key, value in params.items()],
