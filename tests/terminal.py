@@ -8,11 +8,13 @@ import subprocess
 import termios
 from pathlib import Path
 
+_SIZE = (30, 100)
+"""Rows and columns."""
+
 
 def in_terminal(
     arguments: list[str],
     folder: Path,
-    size: tuple[int, int] = (30, 100),
     interrupt_after: bytes = b"",
     **environment: str,
 ) -> tuple[int, str]:
@@ -21,12 +23,11 @@ def in_terminal(
     Args:
         arguments: the command.
         folder: its working folder.
-        size: rows and columns of the terminal.
         interrupt_after: Ctrl-C is pressed once after this output; empty: never.
         environment: variables that are added.
     """
     leader, follower = pty.openpty()
-    fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", *_SIZE, 0, 0))
     kept = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "COLUMNS", "LINES")}
     process = subprocess.Popen(
         arguments,

@@ -1,6 +1,7 @@
 """From a sweep file through Ray to MLflow's database; tests that kill or stop runs are marked slow."""
 
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -10,8 +11,14 @@ import pytest
 
 from orchestrator.study.record import SCALARS
 from tests.scheduling.inline import invoke
+from tests.scheduling.processes import LONG
 from tests.shared import made_once
+from tests.terminal import in_terminal
 from tests.working_folder import COMMAND, CONTENT, SLOWER, WorkingFolder, assert_shipped_once
+
+SHOWN_CURSOR = "\x1b[?25h"
+CONTROL_SEQUENCE = r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)"
+"""Control sequences of a terminal: SHOWN_CURSOR shows the cursor again, the pattern matches all that rich writes."""
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +147,20 @@ def test_ctrl_c_finishes_the_epoch_and_a_rerun_continues(slower: WorkingFolder, 
 
 def attempts(place: WorkingFolder) -> list[object]:
     return [attempt for trial_id in place.sweep.by_id for attempt in place.storage.trial(trial_id).attempts()]
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_table_until_ctrl_c(tmp_path: Path) -> None:
+    """At the end the table is erased and the cursor shown, and all messages are whole."""
+    WorkingFolder(tmp_path, LONG)
+    code, written = in_terminal([COMMAND, "run", "./e2e.yaml", "--engine", "local"], tmp_path, b"lambda_max")
+    assert code == 1, written
+    assert "Stopping after the next records; nothing is lost. Press Ctrl-C again to stop at once.\r\n" in written
+    table, _, after = written.rpartition(SHOWN_CURSOR)
+    assert "lambda_max" in table
+    first, second, *_ = re.sub(CONTROL_SEQUENCE, "", after).splitlines()
+    assert first == "Stopped on request. Run the same command again to continue."
+    assert second.startswith("e2e: 0 of 2 trials done, ")
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ _DESCRIPTORS = (1, 2)
 
 
 def pipe_for_terminal(context: SpawnContext) -> tuple[Connection | None, Connection | None]:
-    """Returns the driver's end and the worker's end of a pipe; twice None if the driver has no terminal."""
-    return context.Pipe(duplex=False) if any(map(os.isatty, _DESCRIPTORS)) else (None, None)
+    """Returns the driver's end and the worker's end of a pipe; twice None if standard output is not a terminal."""
+    return context.Pipe(duplex=False) if os.isatty(1) else (None, None)
 
 
 def write_into(pipe: Connection | None) -> None:
