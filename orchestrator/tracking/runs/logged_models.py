@@ -13,6 +13,7 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.sweep import Sweep
 from orchestrator.tracking.runs import labels
+from orchestrator.tracking.runs.data_input import data_set
 from orchestrator.tracking.runs.stored_trial import StoredTrial, reading
 from orchestrator.tracking.runs.tracked_run import BATCH_METRICS, TrackedRun
 
@@ -42,7 +43,7 @@ def ship_models(run: TrackedRun, trial: StoredTrial, sweep: Sweep) -> None:
         return
     found = delete_models(run, keep={str(commit.record.number) for commit in kept})
     models = [(found.get(str(commit.record.number)) or _create(run, trial, sweep, commit), commit) for commit in kept]
-    metrics = [metric for model, commit in models for metric in _metrics(model, commit, trial.config)]
+    metrics = [metric for model, commit in models for metric in _metrics(model, commit, trial.config, sweep)]
     for start in range(0, len(metrics), BATCH_METRICS):
         run.client.log_batch(run.run_id, metrics[start : start + BATCH_METRICS])
     for model, _ in models:
@@ -98,11 +99,12 @@ def _create(run: TrackedRun, trial: StoredTrial, sweep: Sweep, commit: Commit) -
     )
 
 
-def _metrics(model: "LoggedModel", commit: Commit, config: TrialConfig) -> "Iterator[Metric]":
-    """Yields points that the run also has. MLflow stores a point of a model once, as it does a point of a run."""
+def _metrics(model: "LoggedModel", commit: Commit, config: TrialConfig, sweep: Sweep) -> "Iterator[Metric]":
+    """Yields points that the run also has, with the data. MLflow stores a point of a model once."""
     from mlflow.entities import Metric
 
     record, step = commit.record, config.cadence.position(commit.record.number)
+    data = data_set(sweep, config, commit.data_digest, {})
     for key, value in record.metrics().items():
         if (key in _KEYS or key.startswith(_TOPICS)) and math.isfinite(value):
-            yield Metric(key, value, record.timestamp_ms, step, model_id=model.model_id)
+            yield Metric(key, value, record.timestamp_ms, step, model.model_id, data.name, data.digest)

@@ -49,6 +49,7 @@ def test_kept_checkpoints_of_an_ended_trial_are_models(
     assert {m.key: (m.value, m.step, m.timestamp) for m in model.metrics} == {
         key: (values[key], 2, T0 + 2000) for key in shown
     }
+    assert {(m.dataset_name, m.dataset_digest) for m in model.metrics} == {("digits", DIGEST[:12])}
     assert (model.status, model.model_type, model.params) == ("READY", "cnn", {"optimizer.lr": "0.01"})
     assert Path(unquote(urlparse(model.tags["checkpoint"]).path)).read_bytes() == b"state"
     assert sorted(models(uri, running.trial_id, desired.name)) == ["epoch 0"], "its last checkpoint is not final"
