@@ -1,7 +1,7 @@
 """Judges the expectations of a sweep by its records."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,6 +19,8 @@ from orchestrator.study.expectations.expectation import Expectation
 
 _LENGTH = ("seed", "epochs", "steps", "data.path")
 """Fields in which the trials of a group may differ."""
+_Records = Mapping[str, pd.DataFrame]
+"""Maps the id of a trial to its rows of `Frames.epochs`."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ def judge_expectations(frames: Frames, expectations: Sequence[Expectation] | Non
     if not chosen:
         return Judgements()
     complete = with_derived(frames)
-    return Judgements(Judgement(expectation, _judge(complete, expectation)) for expectation in chosen)
+    records = {str(trial_id): rows for trial_id, rows in complete.epochs.groupby("trial_id")}
+    return Judgements(Judgement(expectation, _judge(complete, records, expectation)) for expectation in chosen)
 
 
-def _judge(frames: Frames, expectation: Expectation) -> tuple[GroupJudgement, ...]:
+def _judge(frames: Frames, records: _Records, expectation: Expectation) -> tuple[GroupJudgement, ...]:
     groups = _groups(frames, expectation)
     if not groups:
         text = "No trial of the sweep matches; run the sweep's file again to add its trials."
@@ -51,7 +54,7 @@ def _judge(frames: Frames, expectation: Expectation) -> tuple[GroupJudgement, ..
         return (
             _judged(whole, interval, 1, "") if interval else _none(whole, "It cannot be derived from the records."),
         )
-    return tuple(_judge_group(frames, expectation, group, len(groups)) for group in groups)
+    return tuple(_judge_group(frames, records, expectation, group, len(groups)) for group in groups)
 
 
 def _groups(frames: Frames, expectation: Expectation) -> list[_Group]:
@@ -84,11 +87,13 @@ def _part(frames: Frames, groups: Sequence[_Group]) -> Frames:
     return Frames(frames.sweep, frames.provenance, **kept)
 
 
-def _judge_group(frames: Frames, expectation: Expectation, group: _Group, groups: int) -> GroupJudgement:
+def _judge_group(
+    frames: Frames, records: _Records, expectation: Expectation, group: _Group, groups: int
+) -> GroupJudgement:
     states = frames.trials.set_index("trial_id").state
     diverged = sum(states[trial.trial_id] == "diverged" for trial in group.trials)
     completed = [trial for trial in group.trials if states[trial.trial_id] == "completed"]
-    found = [measured(expectation, trial, _records(frames, trial)) for trial in completed]
+    found = [measured(expectation, trial, records[trial.trial_id]) for trial in completed]
     values = [each for each in found if each is not None]
     unused = _unused(len(group.trials) - len(completed) - diverged, len(found) - len(values))
     never = sum(math.isinf(each.value) for each in values)
@@ -100,10 +105,6 @@ def _judge_group(frames: Frames, expectation: Expectation, group: _Group, groups
         text = f"{counted(len(values), 'trial')} with a value, at least {expectation.seeds} required. {unused}"
         return _with(group, Outcome.NOT_ENOUGH_DATA, text.strip(), interval)
     return _judged(group, interval, groups, unused)
-
-
-def _records(frames: Frames, trial: TrialConfig) -> pd.DataFrame:
-    return pd.DataFrame(frames.epochs[frames.epochs.trial_id == trial.trial_id])
 
 
 def _unused(unfinished: int, without: int) -> str:
