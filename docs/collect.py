@@ -4,8 +4,8 @@
     python docs/collect.py paper_digits --storage results --conjectures --figure figure1 --figure figure5
     python docs/collect.py                                       # only fills the tables again
 
-A page contains the table of a sweep between ``<!-- results: SWEEP -->`` and ``<!-- end -->``, and the verdicts on the three
-conjectures of the paper between ``<!-- conjectures: SWEEP -->`` and ``<!-- end -->``.
+A page contains the table of a sweep between ``<!-- results: SWEEP -->`` and ``<!-- end -->``, and the verdicts on the
+paper's conjectures between ``<!-- conjectures: SWEEP -->`` and ``<!-- end -->``.
 """
 
 import argparse

@@ -113,8 +113,8 @@ def lanczos(
     coarse = rule.coarse_fraction is not None
     converged = partial(Ritz.converged, tolerance=tolerance, after_coarse=coarse)
     products_before = op.products
-    with rule.apply(op, random_vector(op, generator)) as (chunked, start):
-        space, ritz, history = _krylov(chunked, start, max_products - coarse, converged)
+    with rule.apply(op, random_vector(op, generator)) as start:
+        space, ritz, history = _krylov(op, start, max_products - coarse, converged)
     vector: Tensor = space.basis @ ritz.vectors[:, -1].to(op.device, op.dtype)
     return LanczosResult(
         lambda_max=ritz.values[-1],

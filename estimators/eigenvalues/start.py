@@ -52,20 +52,18 @@ class StartRule:
         return cls(None if initial is None else _checked_initial(op, initial), coarse_fraction)
 
     @contextmanager
-    def apply(self, op: SymmetricOperator, random: Tensor) -> Iterator[tuple[SymmetricOperator, Tensor]]:
-        """Yields the operator to multiply with, which keeps its graphs in this context, and the start vector.
+    def apply(self, op: SymmetricOperator, random: Tensor) -> Iterator[Tensor]:
+        """Yields the start vector [size]. The operator keeps its graphs in this context.
 
         ``random`` is a random vector [size]: the start, its random part, or a replacement for a zero gradient. A coarse
         stage takes at most one product.
         """
-        if self.coarse_fraction is None:
-            with keeping_graphs(op):
-                yield op, random if self.initial is None else _with_random_part(self.initial, random)
-            return
-        assert isinstance(op, SampledOperator)
-        chunked = op.in_chunks(self.coarse_fraction)
-        with keeping_graphs(chunked):
-            yield chunked, _with_random_part(coarse_start(chunked, random), random)
+        with keeping_graphs(op):
+            if self.coarse_fraction is not None:
+                assert isinstance(op, SampledOperator)
+                yield _with_random_part(coarse_start(op, self.coarse_fraction, random), random)
+            else:
+                yield random if self.initial is None else _with_random_part(self.initial, random)
 
 
 def _with_random_part(start: Tensor, random: Tensor) -> Tensor:

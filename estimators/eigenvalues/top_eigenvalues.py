@@ -132,7 +132,7 @@ def _space(
     if fraction is not None:
         assert isinstance(op, SampledOperator)
         rule = StartRule(subset_start(op, k, fraction, random_vector(op, generator)), None)
-    with rule.apply(op, random) as (_, start):
+    with rule.apply(op, random) as start:
         space = KrylovSpace(op, capacity(op, k))
         space.start(start)
         yield space, int(fraction is not None)

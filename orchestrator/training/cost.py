@@ -194,11 +194,10 @@ def _measuring_time(part: RecordPart, data: DataSplits, device: torch.device) ->
     chunk = Measurement(settings, 0, inputs, targets, loss).chunk_size(model)
 
     def measured(images: int) -> PartTime:
-        same_chunks = settings
-        if settings.lanczos_coarse_fraction and images < len(inputs):
-            # The coarse fraction limits the chunk size. With fewer images it must be larger for the same chunk size.
-            same_chunks = settings.model_copy(update={"lanczos_coarse_fraction": chunk / images})
-        measurement = Measurement(same_chunks, 0, inputs[:images], targets[:images], loss)
+        # The steps of a coarse start have as many images as with all of them.
+        coarse = min(settings.lanczos_coarse_fraction * len(inputs), chunk) / images
+        same_steps = settings.model_copy(update={"lanczos_coarse_fraction": coarse})
+        measurement = Measurement(same_steps, 0, inputs[:images], targets[:images], loss)
         record = Record(number=part.number, timestamp_ms=0, loss_train=1.0)
         found = measurement.complete(record, model, training)
         return PartTime(found.time_measure_seconds or 0.0, found.time_per_quantity)

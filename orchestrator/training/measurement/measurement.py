@@ -104,16 +104,13 @@ class Measurement:
         return found
 
     def _operator(self, model: nn.Module) -> HessianOperator:
-        operator = HessianOperator(
+        return HessianOperator(
             model,
             self.loss.mean,
             (self.inputs, self.targets),
             memory_budget=_memory_budget(self.inputs.device),
             validate=self._validate,
         )
-        # Algorithm 1 uses chunks of the same size as Lanczos, which can then reuse its graphs.
-        fraction = self.config.lanczos_coarse_fraction
-        return operator.in_chunks(fraction) if fraction else operator
 
 
 @dataclass

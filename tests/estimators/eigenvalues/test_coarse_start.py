@@ -172,7 +172,7 @@ def test_chunkwise_pass_ends_near_the_top_eigenvectors() -> None:
     """The result is closer than after one product over all samples, since n chunks make n steps."""
     op = sampled(4, count=5000)
     values, vectors = torch.linalg.eigh(op.samples.T @ op.samples / len(op.samples))
-    start = coarse_start(op.in_chunks(0.1), torch.ones(op.size).double())
+    start = coarse_start(op, 0.1, torch.ones(op.size).double())
     product = op @ op.gradient()
     assert float(start.norm()) == pytest.approx(1.0)
     near = float((vectors[:, -3:].T @ start).norm())
@@ -196,10 +196,10 @@ def test_kept_graphs_give_bit_identical_results(budget: int) -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=7, memory_budget=budget)
     ones = torch.ones(op.size, dtype=op.dtype)
-    start = coarse_start(op, ones)
+    start = coarse_start(op, 0.1, ones)
     with op.keeping_graphs():
         op @ ones
-        assert torch.equal(coarse_start(op, ones), start)
+        assert torch.equal(coarse_start(op, 0.1, ones), start)
 
 
 def test_products_in_smaller_chunks_count_in_the_original_operator() -> None:
@@ -224,7 +224,7 @@ def test_products_in_smaller_chunks_count_in_the_original_operator() -> None:
 def test_the_start_uses_at_most_24_chunks() -> None:
     case = CASES[0]
     op = HessianOperator(case.model(), case.loss_fn, images(60), chunk_size=2)
-    coarse_start(op, torch.ones(op.size, dtype=op.dtype))
+    coarse_start(op, 0.9, torch.ones(op.size, dtype=op.dtype))
     assert op.products == 24 * 2 / 60
 
 
