@@ -32,7 +32,7 @@ class Attempt:
 
     def to_bytes(self) -> bytes:
         """The attempt as JSON."""
-        content = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+        content = {_KEYS.get(name, name): value for name, value in asdict(self).items() if name != "data" or value}
         return strict_json.to_bytes({**content, "provenance": self.provenance.to_json()})
 
     @classmethod
