@@ -38,6 +38,7 @@ def test_outputs_do_not_depend_on_the_format(
         ("resnet", {"depth": 8, "width": 4}, True),
         ("vit", {"width": 8, "depth": 1, "patch": 2}, True),
         ("mlp", {"hidden": [5]}, False),
+        ("resnet", {"depth": 8, "width": 64}, False),
         ("tests.training.user_nets:Flattens", {}, True),
         ("tests.training.user_nets:Views", {}, False),
         ("tests.training.user_nets:ViewsInTraining", {}, False),
