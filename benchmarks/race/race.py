@@ -183,12 +183,12 @@ def _our_records(folder: Path) -> Iterator[Measured]:
     storage = Storage(folder / "results")
     for trial_id, config in load_sweep(str(folder / "race.yaml")).by_id.items():
         store, data = storage.trial(trial_id), load_data(config.data, torch.device("cpu"))
-        subset = data.measurement_subset(config.measurement.fraction)
+        images, labels = data.measurement_subset(config.measurement.fraction)
         for commit in store.with_checkpoint(config.records):
             checkpoint, metrics = store.read_checkpoint(commit), commit.record.metrics()
             assert checkpoint is not None
             model = load_model(config, data, torch.device("cpu"), checkpoint)
-            yield Measured(model, *subset, metrics["hessian/lambda_max"], metrics["hessian/trace"])
+            yield Measured(model, images, labels, metrics["hessian/lambda_max"], metrics["hessian/trace"])
 
 
 def _theirs(images: Path, sizes: RaceSizes, library: str) -> Entrant:
@@ -208,7 +208,8 @@ def _their_records(folder: Path) -> Iterator[Measured]:
         stored = torch.load(file)
         model = script.cnn()
         model.load_state_dict(stored["model"])
-        yield Measured(model, *stored["measured"], stored["result"]["lambda_max"], stored["result"]["trace"])
+        images, labels = stored["measured"]
+        yield Measured(model, images, labels, stored["result"]["lambda_max"], stored["result"]["trace"])
 
 
 def _installed(sizes: RaceSizes) -> list[str]:

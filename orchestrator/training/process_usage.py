@@ -3,6 +3,7 @@
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ class ProcessUsage:
         self._began = _times()
         self._reset_peak()
 
-    def take(self) -> dict[str, float | None]:
+    def take(self) -> dict[str, Any]:
         """Returns fields of `Record`: usage since the last call, or since the beginning. None: not known here."""
         began, self._began = self._began, _times()
         seconds, cpu_seconds = (now - then for now, then in zip(self._began, began, strict=True))
