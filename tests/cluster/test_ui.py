@@ -57,14 +57,26 @@ async def until(page: Page, expression: str, otherwise: str) -> None:
 
 
 async def visit(page: Page, experiment: str, sweep_run: str, shots: Path) -> None:
-    await page.open(f"{experiment}/runs?workflowType=machine_learning", "lr 0.01 b64", "quickstart")
+    last = f"epoch {EPOCHS - 1}"
+    await page.open(f"{experiment}/runs?workflowType=machine_learning", "lr 0.01 b64", "quickstart", "digits (", last)
     await page.click(_ASSISTANT)
     await asyncio.sleep(1)
     await page.shoot(shots / "runs.png")
+    trial_run = await page.evaluate(
+        "[...document.querySelectorAll('a')].find(link => link.textContent.includes('lr 0.01 b64 s0')).href"
+    )
 
     await page.open("about:blank")
-    # Charts are drawn once they are visible.
+    await page.open(f"{trial_run}/system-metrics", "cpu_percent", "memory_mib")
+    await page.shoot(shots / "system.png")
+
+    await page.open("about:blank")
+    # Charts are drawn, and columns filled, once they are visible.
     await page.call("Emulation.setDeviceMetricsOverride", width=2200, height=2600, deviceScaleFactor=1, mobile=False)
+    await page.open(f"{experiment}/models?workflowType=machine_learning", last, "Ready", "hessian/lambda_max")
+    await page.shoot(shots / "models.png")
+
+    await page.open("about:blank")
     charts = f"{experiment}/runs?compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={VIEW}"
     await page.open(charts, "hessian/lambda_max", "Group by")
     await until(page, f"{_CARD} && card.querySelector('.scatterlayer path')", "no chart of lambda_max was drawn")
