@@ -175,7 +175,7 @@ def test_shipping_afterwards_reports_what_is_left(
     measure(storage, desired.trials[0], 0, 3)
     away = f"http://127.0.0.1:{free_port()}"
     ship_now(storage, "toy", away)
-    assert "16 epochs and 2 measurements from checkpoints wait" in lines[-2]
+    assert "16 records and 2 measurements from checkpoints wait" in lines[-2]
     assert lines[-1].startswith("16 epochs and 2 measurements from checkpoints of sweep toy not shipped: tracker ")
     assert lines[-1].endswith(
         f"once that is fixed: hessian-dynamics ship toy --storage {storage.root} --tracking-uri {away}"
