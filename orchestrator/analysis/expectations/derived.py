@@ -42,9 +42,8 @@ def of_sweep(frames: Frames, name: str) -> Interval | None:
     if model is None or model.trials < 2:
         return None
     term = model[LAMBDA_MAX]
-    return Interval(
-        term.estimate, term.clustered_error, model.trials, 0.0, term.clustered_error, degrees=model.trials - 1
-    )
+    spread = term.clustered_error * model.trials**0.5
+    return Interval(term.estimate, spread, model.trials, 0.0, term.clustered_error, degrees=model.trials - 1)
 
 
 def _power_iterations(frames: Frames) -> pd.DataFrame:

@@ -34,7 +34,7 @@ class Interval:
 
     value: float
     spread: float
-    """Standard deviation over the trials; NaN with one trial. The standard error itself if it is an estimate's."""
+    """Standard deviation over the trials; NaN with one trial. Of an estimate: its standard error times sqrt(trials)."""
     trials: int
     bound: float
     standard_error: float

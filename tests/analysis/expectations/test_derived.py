@@ -1,5 +1,6 @@
 """Derived quantities against their figures and values by hand."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +46,9 @@ def test_coefficients_are_those_of_table_1() -> None:
     interval = of_sweep(found, "table1/ood_with_validation")
     assert term is not None
     assert interval is not None
-    assert (interval.value, interval.spread) == (term[LAMBDA_MAX].estimate, term[LAMBDA_MAX].clustered_error)
+    assert (interval.value, interval.standard_error) == (term[LAMBDA_MAX].estimate, term[LAMBDA_MAX].clustered_error)
     assert (interval.low, interval.high) == pytest.approx(term[LAMBDA_MAX].interval(0.9, interval.trials))
+    assert interval.required_trials(interval.low, math.inf) in (interval.trials, interval.trials + 1)
 
 
 def test_nothing_is_derived_from_too_few_records() -> None:
