@@ -35,7 +35,7 @@ _MODULES = {"PyHessian": "pyhessian", "hessian-eigenthings": "hessian_eigenthing
 @dataclass(frozen=True)
 class RaceSizes:
     training: int
-    """Number of training images, a tenth of which is held out for validation."""
+    """Number of images for training and validation. A tenth of them is for validation."""
     test: int
     epochs: int
     lr: tuple[float, ...] = (0.05, 0.01)
