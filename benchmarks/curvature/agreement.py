@@ -40,17 +40,17 @@ class Agreement:
         return f"{self.difference / self.standard_error:.1f} standard errors of {self.standard_error:.0%}"
 
 
-def of_products(product: Tensor, vector: Tensor, expected: Tensor) -> Agreement:
+def compare_products(product: Tensor, vector: Tensor, expected: Tensor) -> Agreement:
     """Compares two products H v. `value` and `expected` of the result are v'Hv."""
     difference = float((product - expected).norm() / expected.norm())
     return Agreement(float(vector @ product), float(vector @ expected), difference)
 
 
-def of_numbers(value: float, expected: float) -> Agreement:
+def compare_numbers(value: float, expected: float) -> Agreement:
     return Agreement(value, expected, abs(value / expected - 1.0))
 
 
-def of_traces(trace: HessianTrace | SampledGaussNewtonTrace, naive: ProductOperator, probes: int) -> Agreement:
+def compare_traces(trace: HessianTrace | SampledGaussNewtonTrace, naive: ProductOperator, probes: int) -> Agreement:
     """Compares a trace with the mean over Rademacher probes of the naive products."""
     expected = hutchinson(naive, probes, "rademacher", generator=torch.Generator().manual_seed(3))
     error = math.sqrt(_variance(trace) + _variance_of_mean(expected)) / abs(expected.value)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.curvature.agreement import Agreement, of_numbers, of_products, of_traces
+from benchmarks.curvature.agreement import Agreement, compare_numbers, compare_products, compare_traces
 from benchmarks.curvature.naive import Product, ProductOperator, gauss_newton_product, hessian_product
 from benchmarks.curvature.peers import Build, installed, missing, quiet
 from benchmarks.curvature.problems import FAMILIES, Family, PeerProblem, family_problem
@@ -45,7 +45,7 @@ class FamiliesSizes:
     chunks: tuple[int, ...]
     """Numbers of equal chunks that are tried to find the best chunk size."""
     probes: int
-    """Number of probes of traces that need probes, and of the traces they are compared with."""
+    """Number of probes of every trace that needs probes, including the naive traces."""
     rounds: int
 
 
@@ -81,7 +81,7 @@ def _measured(family: Family, images: DataSplits, sizes: FamiliesSizes) -> dict[
         tasks = {NAIVE: partial(naive, vector)} | ours.tasks(vector)
         tasks |= {name: partial(product, vector) for name, product in peers.correct().items()}
         samples = interleaved(
-            {name: _of_round(task) for name, task in tasks.items()}, sizes.rounds, on_sample=say_sample
+            {name: _ignoring_round(task) for name, task in tasks.items()}, sizes.rounds, on_sample=say_sample
         )
     return {
         "samples": len(problem.inputs),
@@ -94,7 +94,7 @@ def _measured(family: Family, images: DataSplits, sizes: FamiliesSizes) -> dict[
     }
 
 
-def _of_round(task: Callable[[], object]) -> Callable[[int], object]:
+def _ignoring_round(task: Callable[[], object]) -> Callable[[int], object]:
     return lambda _: task()
 
 
@@ -128,11 +128,11 @@ class Ours:
         gauss_newton = ProductOperator(self._problem, gauss_newton_product(self._problem, chunk))
         expected = product(vector)
         found = {
-            PRODUCT: of_products(self.operator.matvec(vector), vector, expected),
-            KEPT: of_products(self.kept.matvec(vector), vector, expected),
-            LANCZOS: of_numbers(self._lanczos().lambda_max, _lanczos(hessian).lambda_max),
-            SAMPLED: of_traces(self._sampled_trace(), gauss_newton, self._probes),
-            TRACE: of_traces(self._trace(), hessian, self._probes),
+            PRODUCT: compare_products(self.operator.matvec(vector), vector, expected),
+            KEPT: compare_products(self.kept.matvec(vector), vector, expected),
+            LANCZOS: compare_numbers(self._lanczos().lambda_max, _lanczos(hessian).lambda_max),
+            SAMPLED: compare_traces(self._sampled_trace(), gauss_newton, self._probes),
+            TRACE: compare_traces(self._trace(), hessian, self._probes),
         }
         for name, agreement in found.items():
             if not agreement.close:
@@ -182,7 +182,7 @@ def compared_peers(problem: PeerProblem, vector: Tensor, expected: Tensor, chunk
         try:
             peers.chunks[name], peers.searches[name] = best_chunk(build, problem, vector, chunks)
             product = build(problem, peers.chunks[name])
-            peers.agreements[name] = of_products(product(vector), vector, expected)
+            peers.agreements[name] = compare_products(product(vector), vector, expected)
             peers.products[name] = product
         except Exception as error:  # libraries raise many kinds of errors
             peers.errors[name] = (str(error) or type(error).__name__).splitlines()[0]
@@ -204,7 +204,7 @@ def best_chunk(
 
 
 def table(result: Result) -> str:
-    """Seconds of each computation, also relative to naive double backward, and its difference from it."""
+    """The seconds of each computation, and its speed and results relative to naive double backward."""
     families = {name: result.measured[name] for name in FAMILIES if name in result.measured}
     rows = [row for name, measured in families.items() for row in _rows(result, FAMILIES[name].title, measured)]
     header = ["network", "computation", "s (range)", "naive products (95%)", "difference"]
@@ -226,8 +226,8 @@ def _rows(result: Result, title: str, measured: dict[str, Any]) -> Iterator[list
             found = agreements[name]
             yield [title, label, f"wrong: v'Hv is {found.value:.4g}, not {found.expected:.4g}", "", str(found)]
         else:
-            beside = "" if name == NAIVE else str(ratio(seconds[name], seconds[NAIVE]))
-            yield [title, label, spread(seconds[name]), beside, str(agreements.get(name, ""))]
+            relative = "" if name == NAIVE else str(ratio(seconds[name], seconds[NAIVE]))
+            yield [title, label, spread(seconds[name]), relative, str(agreements.get(name, ""))]
 
 
 def _label(result: Result, name: str, measured: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ def _snapshots(data: DataSplits, sizes: LambdaMaxSizes, threads: int) -> Iterato
 
 
 def _case(snapshot: Snapshot, inputs: Tensor, labels: Tensor, references: References) -> dict[str, Any]:
-    reference = references.of(snapshot, inputs, labels)
+    reference = references.get(snapshot, inputs, labels)
     found: dict[str, dict[str, Any]] = {}
     for way, measure in WAYS.items():
         op = HessianOperator(snapshot.model, cross_entropy, (inputs, labels))

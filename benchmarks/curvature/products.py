@@ -100,9 +100,9 @@ def table(result: Result) -> str:
         chosen = measured["chosen"].get(name)
         way = f", {chosen['way']}" if chosen and chosen["way"] else ""
         label = name if chosen is None else f"{name} {result.version(name)}, chunks of {chosen['chunk']}{way}"
-        beside = "" if name == OURS else str(ratio(samples, totals[OURS]))
+        relative = "" if name == OURS else str(ratio(samples, totals[OURS]))
         error = "" if name == OURS else f"{measured['relative_error_of_one_product'][name]:.0e}"
-        rows.append([label, spread(samples), beside, number(median(samples) / limit), error])
+        rows.append([label, spread(samples), relative, number(median(samples) / limit), error])
     header = ["implementation", "s (range)", "this / ours (range)", "this / limit", "Hv difference"]
     return (
         f"{markdown(header, rows)}\n\n{measured['steps']} power iterations and {measured['steps']} probes over "

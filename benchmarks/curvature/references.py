@@ -44,7 +44,7 @@ class StoredReferences(Generic[Kept]):
     def __init__(self, path: Path | None, kind: type[Kept], compute: Compute[Kept]) -> None:
         self._path, self._kind, self._compute = path, kind, compute
 
-    def of(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Kept:
+    def get(self, snapshot: Snapshot, inputs: Tensor, labels: Tensor) -> Kept:
         """Returns the stored reference, or computes and stores it, which takes dozens of products."""
         if self._path is None:
             return self._compute(snapshot, inputs, labels, 0)

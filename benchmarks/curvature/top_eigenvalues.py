@@ -104,7 +104,7 @@ def _snapshot(case: Case, data: DataSplits, threads: int) -> tuple[Snapshot, Pee
 def _bounded(case: Case, data: DataSplits, references: TopReferences, runs: int, threads: int) -> dict[str, Any]:
     """Our results from several random starts."""
     snapshot, problem = _snapshot(case, data, threads)
-    reference = references.of(snapshot, problem.inputs, problem.targets)
+    reference = references.get(snapshot, problem.inputs, problem.targets)
     task = ours(problem, Goal(COUNT, TOLERANCE, 0))
     found = [task(seed) for seed in range(runs)]
     say(f"  {reference}: {[run.products for run in found]} products")
@@ -114,7 +114,7 @@ def _bounded(case: Case, data: DataSplits, references: TopReferences, runs: int,
 def _compared(case: Case, data: DataSplits, references: TopReferences, sizes: TopSizes, threads: int) -> dict[str, Any]:
     """Results and CPU times of every implementation from one random start."""
     snapshot, problem = _snapshot(case, data, threads)
-    reference = references.of(snapshot, problem.inputs, problem.targets)
+    reference = references.get(snapshot, problem.inputs, problem.targets)
     say(f"  {reference}")
     tasks: dict[str, Task] = {OURS: ours(problem, Goal(COUNT, TOLERANCE, 0))}
     chunks: dict[str, int] = {}

@@ -105,11 +105,11 @@ def table(result: Result) -> str:
                 continue
             taken = measured["samples"][name]
             label = who if who == OURS else f"{who}, chunks of {measured['chunks'][kind]}"
-            beside = "" if who == OURS else str(ratio(ours_taken, taken))
+            relative = "" if who == OURS else str(ratio(ours_taken, taken))
             peak = f"{measured['peak_bytes'][name] / 2**20:.0f}"
             difference = f"{abs(median(measured['values'][name]) / exact - 1):.0e}"
             rows.append(
-                [kind, label, spread(taken), beside, percent(_limit(result, kind) / min(taken)), peak, difference]
+                [kind, label, spread(taken), relative, percent(_limit(result, kind) / min(taken)), peak, difference]
             )
     header = ["trace", "by", "s (range)", "ours / this", "limit / fastest", "peak MiB", "difference from exact"]
     return (

@@ -78,9 +78,9 @@ def table(result: Result) -> str:
         ours = found["samples"]["ours"]
         for name, label in LOOPS.items():
             samples = [sample + found["start"][name] / scale for sample in found["samples"][name]]
-            beside = "" if name == "ours" else str(ratio(ours, samples))
-            away = number(scale * median(samples) / limit)
-            rows.append([batch_size, label, spread(samples, scale), beside, away])
+            relative = "" if name == "ours" else str(ratio(ours, samples))
+            to_limit = number(scale * median(samples) / limit)
+            rows.append([batch_size, label, spread(samples, scale), relative, to_limit])
     header = ["batch", "loop", "s per epoch (range)", "ours / this (95%)", "this / limit"]
     return (
         f"{markdown(header, rows, text=2)}\n\n"

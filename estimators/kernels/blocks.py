@@ -24,7 +24,7 @@ class Scratch:
     def __init__(self) -> None:
         self._tensors: dict[str, Tensor] = {}
 
-    def of(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    def get(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
         """Returns an uninitialised tensor like ``like``. The next call with the same name overwrites it."""
         numbers, kept = math.prod(shape), self._tensors.get(name)
         if kept is None or len(kept) < numbers or kept.dtype != like.dtype or kept.device != like.device:

@@ -106,7 +106,7 @@ class PooledGradients:
         """The entries of all columns [m, channels, columns, ...], for a slice of m samples."""
         pooled = self.pooled[samples]
         shape = *pooled.shape[:2], len(self.columns), *pooled.shape[2:]
-        found = scratch.of("entries", shape, pooled)
+        found = scratch.get("entries", shape, pooled)
         for column in range(len(self.columns)):
             # A separate copy is seven times as fast as an operation that writes to a different memory format.
             found[:, :, column].copy_(self.entries(column, samples))

@@ -119,7 +119,7 @@ class _ProductCall(LayerCall):
         if "weight" in wanted:
             if self._products is None:
                 self._products = ProductNorms(self.inputs, columns.total)
-            norms = self._products.of(
+            norms = self._products.norms(
                 lambda part: self.matrices(columns.stacked(part)), columns.samples, columns.scratch
             )
             self._add("weight", norms, columns.signs)

@@ -54,5 +54,5 @@ class Columns:
             # In channels_last the channels of a pixel are adjacent, so the columns are stacked before the channels.
             deltas = [delta.permute(0, 2, 3, 1) for delta in deltas]
             shape = *deltas[0].shape[:3], len(deltas), one.shape[1]
-            return torch.stack(deltas, dim=3, out=self.scratch.of("columns", shape, one)).permute(0, 3, 4, 1, 2)
-        return torch.stack(deltas, dim=1, out=self.scratch.of("columns", (len(one), len(deltas), *one.shape[1:]), one))
+            return torch.stack(deltas, dim=3, out=self.scratch.get("columns", shape, one)).permute(0, 3, 4, 1, 2)
+        return torch.stack(deltas, dim=1, out=self.scratch.get("columns", (len(one), len(deltas), *one.shape[1:]), one))

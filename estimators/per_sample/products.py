@@ -41,7 +41,7 @@ class ProductNorms:
         self._matrices, self._columns = matrices, columns
         self._gram: Tensor | None = None
 
-    def of(self, deltas: Slices, samples: int, scratch: Scratch) -> Tensor:
+    def norms(self, deltas: Slices, samples: int, scratch: Scratch) -> Tensor:
         """Norms [n, columns], float64. ``deltas`` maps m samples to D [m * groups, columns, outputs, positions]."""
         inputs, groups = self._matrices.inputs, self._matrices.groups
         one = deltas(slice(0, 1))
@@ -68,10 +68,10 @@ def _by_product(deltas: Tensor, rows: Tensor, scratch: Scratch) -> Tensor:
     (matrices, columns, outputs, _), inputs = deltas.shape, rows.shape[-1]
     left = deltas.flatten(1, 2)
     if inputs < _NARROW:
-        transposed = scratch.of("product", (matrices, inputs, columns * outputs), deltas)
+        transposed = scratch.get("product", (matrices, inputs, columns * outputs), deltas)
         product = torch.bmm(rows.mT, left.mT, out=transposed).mT
     else:
-        product = scratch.of("product", (matrices, columns * outputs, inputs), deltas)
+        product = scratch.get("product", (matrices, columns * outputs, inputs), deltas)
         torch.bmm(left, rows, out=product)
     return squared_norms(product.unflatten(1, (columns, outputs)), dims=2)
 
@@ -98,9 +98,9 @@ def norms_at_positions(matrices: InputMatrices, entries: Slices, positions: Tens
         table, left = matrices.rows(part), entries(part).flatten(0, 1)
         matrix = torch.arange(len(table), device=table.device).repeat_interleave(outputs // matrices.groups)
         index = positions[part].flatten(0, 1).long() + (matrix * table.shape[1]).unsqueeze(1)
-        gathered = scratch.of("gathered rows", (index.numel(), inputs), table)
+        gathered = scratch.get("gathered rows", (index.numel(), inputs), table)
         torch.index_select(table.reshape(-1, inputs), 0, index.flatten(), out=gathered)
-        product = scratch.of("product", (*left.shape[:2], inputs), table)
+        product = scratch.get("product", (*left.shape[:2], inputs), table)
         torch.bmm(left, gathered.view(-1, count, inputs), out=product)
         found.append(squared_norms(product, dims=2).unflatten(0, (-1, outputs)).sum(dim=1))
     return torch.cat(found)

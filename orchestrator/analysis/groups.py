@@ -61,9 +61,9 @@ def completed_trials(frames: Frames) -> "pd.Series[str]":
 
 
 def curves(frames: Frames, column: str, trial_ids: "pd.Series[str]") -> pd.DataFrame:
-    """A table of one quantity, with one row per trial and one column per epoch after training began; NaN if not finite.
+    """A table of one quantity: one row per trial, one column per epoch. Values that are not finite become NaN.
 
-    Epochs are fractions if records fall inside them.
+    Epoch 0 is left out. Records inside an epoch have fractional epochs.
     """
     chosen = frames.epochs[frames.epochs.trial_id.isin(trial_ids) & (frames.epochs.epoch > 0)]
     table = chosen.pivot(index="trial_id", columns="epoch", values=column)

@@ -18,7 +18,7 @@ from orchestrator.study.parts.data_config import Data
 PATIENCE_SECONDS = 60.0
 """Time to wait for the answer of a node, which starts a process and imports torch."""
 CLOCK_SECONDS = 5.0
-"""Maximum difference between the clocks of a node and the driver. Estimates of the remaining time compare both."""
+"""Maximum difference between the clocks of a node and the driver. Estimates of the remaining time use both clocks."""
 _PINGS = 5
 
 
@@ -77,21 +77,21 @@ def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = 
     nodes, chosen = _live_nodes(), tuple(data)
     if not nodes:
         return []
-    with _mark(storage, nodes) as mark, _inspectors(nodes) as inspectors:
-        asked = {node: inspectors[node].check.remote(mark.query(node, chosen)) for node in nodes}
-        answered = _answered(list(asked.values()), patience_seconds)
+    with _probe_file(storage, nodes) as probe, _inspectors(nodes) as inspectors:
+        checks = {node: inspectors[node].check.remote(probe.query(node, chosen)) for node in nodes}
+        finished = _finished(list(checks.values()), patience_seconds)
         reports = {}
-        for node in nodes:
-            heard = asked[node] in answered
-            found = _findings(mark, node, inspectors[node], asked[node]) if heard else [_silent(patience_seconds)]
+        for node, check in checks.items():
+            timed_out = check not in finished
+            found = [_timeout(patience_seconds)] if timed_out else _findings(probe, node, inspectors[node], check)
             reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
     remaining = {node.node_id for node in _live_nodes()}  # no trial is scheduled on nodes that have left
     return [report for node_id, report in reports.items() if node_id in remaining]
 
 
 @dataclass(frozen=True)
-class _Mark:
-    """A file in the storage, written by the driver and read by the nodes."""
+class _ProbeFile:
+    """A file in the storage, written by the driver and read by the nodes. Each node writes a copy as its answer."""
 
     storage: Storage
     name: str
@@ -112,14 +112,14 @@ class _Mark:
 
 
 @contextlib.contextmanager
-def _mark(storage: Storage, nodes: list[_Node]) -> Iterator[_Mark]:
-    # If this process is killed, the store deletes the file later, like all in .partial.
-    mark = _Mark(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
-    storage.files.create(mark.name, mark.content)
+def _probe_file(storage: Storage, nodes: list[_Node]) -> Iterator[_ProbeFile]:
+    # If this process is killed, the store deletes the file later, like all files in .partial.
+    probe = _ProbeFile(storage, f".partial/node-{secrets.token_hex(8)}", secrets.token_bytes(32))
+    storage.files.create(probe.name, probe.content)
     try:
-        yield mark
+        yield probe
     finally:
-        for name in (mark.name, *map(mark.answer, nodes)):
+        for name in (probe.name, *map(probe.answer, nodes)):
             with contextlib.suppress(OSError):
                 storage.files.delete(name)
 
@@ -176,23 +176,23 @@ def _inspector(node: _Node) -> Any:
     return ray.remote(Inspector).options(num_cpus=0, scheduling_strategy=pinned).remote()
 
 
-def _answered(asked: list[Any], patience_seconds: float) -> set[Any]:
+def _finished(checks: list[Any], patience_seconds: float) -> set[Any]:
     import ray
 
-    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=patience_seconds, fetch_local=False)
+    ready, _ = ray.wait(checks, num_returns=len(checks), timeout=patience_seconds, fetch_local=False)
     return set(ready)
 
 
-def _silent(seconds: float) -> Finding:
+def _timeout(seconds: float) -> Finding:
     fix = "see `ray status`; if the machine is overloaded, remove it from the cluster with `ray stop` there"
     return problem("node", f"did not answer within {seconds:.0f} s", fix)
 
 
-def _findings(mark: _Mark, node: _Node, inspector: Any, answer: Any) -> Iterator[Finding]:
+def _findings(probe: _ProbeFile, node: _Node, inspector: Any, check: Any) -> Iterator[Finding]:
     import ray
 
     try:
-        found: list[Finding] = ray.get(answer)
+        found: list[Finding] = ray.get(check)
         yield from found
         yield _clock(inspector)
     except (ray.exceptions.RayError, TimeoutError) as error:
@@ -201,8 +201,8 @@ def _findings(mark: _Mark, node: _Node, inspector: Any, answer: Any) -> Iterator
         yield problem("versions", f"the check failed there ({type(cause).__name__}: {reason})", INSTALL)
         return
     shared = all(finding.severity is not Severity.PROBLEM for finding in found if finding.subject == "storage")
-    if shared and not mark.answered(node):
-        text = f"the driver cannot read a file that the node has written to {mark.storage.root}"
+    if shared and not probe.answered(node):
+        text = f"the driver cannot read a file that the node has written to {probe.storage.root}"
         yield problem("storage", text, "mount the same storage at the same path")
 
 
@@ -212,8 +212,8 @@ def _clock(inspector: Any) -> Finding:
     samples = []
     for _ in range(_PINGS):
         sent = time.time()
-        there = ray.get(inspector.now.remote(), timeout=PATIENCE_SECONDS)
-        samples.append((sent, there, time.time()))
+        on_node = ray.get(inspector.now.remote(), timeout=PATIENCE_SECONDS)
+        samples.append((sent, on_node, time.time()))
     return clock_finding(samples)
 
 
@@ -223,8 +223,8 @@ def clock_finding(samples: list[tuple[float, float, float]]) -> Finding:
     Args:
         samples: (time of the request, time on the node, time of the answer), in Unix seconds.
     """
-    sent, there, came = min(samples, key=lambda sample: sample[2] - sample[0])
-    offset, error = there - (sent + came) / 2, (came - sent) / 2
+    sent, on_node, received = min(samples, key=lambda sample: sample[2] - sample[0])
+    offset, error = on_node - (sent + received) / 2, (received - sent) / 2
     text = f"clock {abs(offset):.3f} s {'ahead' if offset > 0 else 'behind'} (±{error:.3f} s)"
     if abs(offset) - error > CLOCK_SECONDS:
         return problem("clock", f"{text}; expected at most {CLOCK_SECONDS:g} s", "start chrony or ntpd there")

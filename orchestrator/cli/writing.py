@@ -42,7 +42,7 @@ def init(
     Existing files are never overwritten.
     """
     if file.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"{str(file)!r} is no name of a sweep file; end it in .yaml")
+        raise ValueError(f"{str(file)!r} is not a name of a sweep file; end it in .yaml")
     _write_new(file, starter_file(file, SCHEMA_FILE, data, model, loss))
     try:
         sweep = load_sweep(str(file.absolute()))

@@ -63,14 +63,14 @@ def unknown_geometry(config: Optimizer) -> str | None:
     if not isinstance(config, SgdConfig) or config.momentum > 0 or config.weight_decay > 0:
         return "SAM has a threshold only around SGD without momentum and weight decay"
     if config.gradient_clip is not None:
-        return "SAM with gradient clipping has no known threshold: the clipped gradient is the one after the ascent"
+        return "SAM with gradient clipping has no known threshold: the gradient after the ascent step is clipped"
     return None
 
 
 def coupled_weight_decay(config: Optimizer) -> float:
     """The weight decay that an optimizer adds to the gradient as `weight_decay * w`, and so to H as a shift.
 
-    0 for AdamW, whose decay is not part of the gradient, and for classes, whose update is not known.
+    0 for AdamW, whose decay is not part of the gradient, and for optimizer classes, whose update is not known.
     """
     return 0.0 if isinstance(config, AdamWConfig | OptimizerClassConfig) else config.weight_decay
 

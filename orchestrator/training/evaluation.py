@@ -28,7 +28,7 @@ def evaluate(
     loss: Loss = CROSS_ENTROPY,
     held_out: bool = True,
 ) -> Record:
-    """Returns a record with the losses and the scores of the model in eval mode: accuracies, or R2 for real targets.
+    """Returns a record with the losses and scores of the model in eval mode. Scores are accuracies, or R2 for values.
 
     Args:
         model: on the device of the data. It stays in eval mode.
@@ -42,11 +42,11 @@ def evaluate(
     model.eval()
     size = evaluation_batch(subset[0].device, data.shape)
     evaluation = _Evaluation(model, loss, data.task)
-    fields = evaluation.of("train", zip(*(part.split(size) for part in subset), strict=True))
+    fields = evaluation.fields("train", zip(*(part.split(size) for part in subset), strict=True))
     if held_out:
-        fields |= evaluation.of("validation", _batches(data, data.validation, size))
-        fields |= evaluation.of("test", _batches(data, data.test, size))
-        fields |= evaluation.of("ood", _batches(data, data.test, size, shifted=True))
+        fields |= evaluation.fields("validation", _batches(data, data.validation, size))
+        fields |= evaluation.fields("test", _batches(data, data.test, size))
+        fields |= evaluation.fields("ood", _batches(data, data.test, size, shifted=True))
     seconds = time.perf_counter() - started
     return replace(Record(number, timestamp_ms=0, time_evaluate_seconds=seconds), **fields)
 
@@ -85,8 +85,8 @@ class _Evaluation:
     loss: Loss
     task: Task
 
-    def of(self, name: str, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-        """Returns the mean loss and the score of a part of the data, by field of the record; nothing if it is empty."""
+    def fields(self, part: str, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        """Maps fields of the record to the mean loss and the score of a part of the data. Empty without samples."""
         # Sums stay on the device, which is synchronized once per evaluation instead of once per batch.
         losses: list[Tensor] = []
         score: Score = SCORES[self.task](self.loss.label_threshold)
@@ -99,4 +99,4 @@ class _Evaluation:
             count += len(targets)
         if not count:
             return {}
-        return {f"loss_{name}": torch.stack(losses).sum().item() / count, f"{score.name}_{name}": score.value()}
+        return {f"loss_{part}": torch.stack(losses).sum().item() / count, f"{score.name}_{part}": score.value()}

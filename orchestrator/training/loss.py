@@ -46,20 +46,20 @@ def build_loss(
         UserCodeError: if the module of the user's own function raises.
     """
     if isinstance(config, OwnLossConfig):
-        return _of_mean(_own_loss(config))
+        return _from_mean(_own_loss(config))
     if problem := _misfit(config.name, data):
         raise ValueError(f"loss {config.name} does not fit data with {_TARGETS[data.task]}: {problem}")
     match config:
         case CrossEntropyConfig(label_smoothing=smoothing) if data.task is Task.TOKENS:
-            return _of_mean(partial(_token_cross_entropy, smoothing=smoothing))
+            return _from_mean(partial(_token_cross_entropy, smoothing=smoothing))
         case CrossEntropyConfig(label_smoothing=0.0):
             return CROSS_ENTROPY
         case CrossEntropyConfig(label_smoothing=smoothing):
-            return _of_mean(nn.CrossEntropyLoss(label_smoothing=smoothing))
+            return _from_mean(nn.CrossEntropyLoss(label_smoothing=smoothing))
         case BinaryCrossEntropyConfig():
-            return _of_mean(F.binary_cross_entropy_with_logits)
+            return _from_mean(F.binary_cross_entropy_with_logits)
         case MseConfig(factor=factor):
-            return replace(_of_mean(partial(_squared_error, factor=factor)), label_threshold=0.5)
+            return replace(_from_mean(partial(_squared_error, factor=factor)), label_threshold=0.5)
 
 
 _TARGETS = {
@@ -84,7 +84,7 @@ def _misfit(name: str, data: DataSplits) -> str | None:
     if data.task is Task.TOKENS and (counts := _target_counts(data)).min() < counts.max():
         return (
             f"samples have {int(counts.min())} to {int(counts.max())} positions with a target, so the mean over "
-            "positions is no mean over samples; give every sample the same number, or write a loss of your own"
+            "positions is not a mean over samples; give every sample the same number, or write a loss of your own"
         )
     return None
 
@@ -153,7 +153,7 @@ def check_loss(config: LossConfig, loss: Loss, model: nn.Module, data: DataSplit
         )
 
 
-def _of_mean(mean: LossFunction) -> Loss:
+def _from_mean(mean: LossFunction) -> Loss:
     return Loss(mean, lambda outputs, targets: mean(outputs, targets) * len(targets))
 
 

@@ -65,7 +65,7 @@ def test_init_with_a_wrong_name_writes_nothing(run: Command, tmp_path: Path) -> 
     for arguments, message in {
         ("a.yaml", "--model", "rsenet"): "trial.model.name = 'rsenet': unknown name; did you mean 'resnet'?",
         ("a b.yaml",): "name = 'a b': must be letters, digits",
-        ("a.txt",): "'a.txt' is no name of a sweep file; end it in .yaml",
+        ("a.txt",): "'a.txt' is not a name of a sweep file; end it in .yaml",
         ("absent/a.yaml",): "absent/a.yaml cannot be written: No such file or directory",
     }.items():
         refused = run("init", *arguments)

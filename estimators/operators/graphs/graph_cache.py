@@ -93,7 +93,7 @@ class GraphCache:
         Otherwise outputs and targets are compared with those of the last product, which waits for the device.
         """
         if position not in self._losses:
-            self._losses[position] = self._choices.of(position, outputs, targets, choose)
+            self._losses[position] = self._choices.get(position, outputs, targets, choose)
         return self._losses[position]
 
     def _release(self) -> None:

@@ -31,7 +31,7 @@ class LossChoices:
         self._choices: dict[int, _Choice] = {}
         self._numbers = 0
 
-    def of(self, position: int, outputs: Tensor, targets: Tensor, choose: Callable[[], LossFunction]) -> LossFunction:
+    def get(self, position: int, outputs: Tensor, targets: Tensor, choose: Callable[[], LossFunction]) -> LossFunction:
         """The loss function of the chunk at a position."""
         known = self._choices.get(position)
         if known is not None and _same(known.outputs, outputs) and _same(known.targets, targets):

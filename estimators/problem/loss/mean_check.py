@@ -50,7 +50,7 @@ class MeanCheck:
             compared = _Compared.of(Float64Loss(self._loss_fn), outputs, targets)
         except Exception:  # Not every loss accepts float64. Errors of the loss itself are raised again here.
             compared = _Compared.of(self._loss_fn, outputs, targets)
-        found = compared.violation(_of(_TOLERANCE, outputs.dtype))
+        found = compared.violation(_tolerance(_TOLERANCE, outputs.dtype))
         if self._violation is None:
             self._violation = found
         else:
@@ -94,15 +94,15 @@ class _Compared:
     def of(cls, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> "_Compared":
         """Evaluates the loss of the chunk and of its samples."""
         loss, gradient = _loss_and_gradient(loss_fn, outputs, targets)
-        losses, gradients = _of_single_samples(loss_fn, outputs.unsqueeze(1), targets.unsqueeze(1))
+        losses, gradients = _sample_losses_and_gradients(loss_fn, outputs.unsqueeze(1), targets.unsqueeze(1))
         return cls(loss, len(outputs) * gradient, losses, gradients.reshape(outputs.shape))
 
     def violation(self, tolerance: float) -> Tensor:
         """[chunk loss, mean of single losses, relative change of gradients]; NaN if the loss is a mean over samples."""
         mean, dtype = self.losses.mean(), self.loss.dtype
-        same_loss = (self.loss - mean).abs() <= tolerance * self.losses.abs().mean() + _of(_ROUNDING, dtype)
+        same_loss = (self.loss - mean).abs() <= tolerance * self.losses.abs().mean() + _tolerance(_ROUNDING, dtype)
         change, size = (self.gradient - self.gradients).abs().max(), self.gradients.abs().max()
-        same_gradient = change <= _GRADIENT_TOLERANCE * size + _of(_GRADIENT_ROUNDING, dtype)
+        same_gradient = change <= _GRADIENT_TOLERANCE * size + _tolerance(_GRADIENT_ROUNDING, dtype)
         # Gradients of finite losses may be infinite.
         same_gradient |= ~(change.isfinite() & size.isfinite())
         holds = ~torch.isfinite(self.loss) | (same_loss & same_gradient)
@@ -122,7 +122,7 @@ def _loss_and_gradient(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) 
     return loss.detach(), torch.zeros_like(outputs) if gradient is None else gradient
 
 
-def _of_single_samples(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _sample_losses_and_gradients(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Losses [n] and their gradients [n, 1, ...], for outputs and targets [n, 1, ...]."""
     derivatives = torch.func.grad_and_value(partial(evaluate_loss, loss_fn))
     try:
@@ -136,5 +136,5 @@ def _of_single_samples(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) 
     return losses, gradients
 
 
-def _of(tolerances: dict[torch.dtype, float], dtype: torch.dtype) -> float:
+def _tolerance(tolerances: dict[torch.dtype, float], dtype: torch.dtype) -> float:
     return tolerances.get(dtype, max(tolerances.values()))

@@ -34,7 +34,7 @@ def with_derived(frames: Frames) -> Frames:
     return replace(frames, epochs=epochs)
 
 
-def of_sweep(frames: Frames, name: str) -> Interval | None:
+def sweep_interval(frames: Frames, name: str) -> Interval | None:
     """Returns a derived quantity of the whole sweep with its standard error. None if it cannot be derived."""
     response, regressors = _TABLE1[name]
     columns = table1(frames).columns

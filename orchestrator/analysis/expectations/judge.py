@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.analysis.expectations.derived import of_sweep, with_derived
+from orchestrator.analysis.expectations.derived import sweep_interval, with_derived
 from orchestrator.analysis.expectations.describe import Judgements
 from orchestrator.analysis.expectations.interval import Interval, interval_of
 from orchestrator.analysis.expectations.judgement import GroupJudgement, Judgement, Outcome
@@ -50,7 +50,7 @@ def _judge(frames: Frames, records: _Records, expectation: Expectation) -> tuple
     derived = DERIVED.get(expectation.quantity)
     if derived and derived.of_sweep:
         whole = _Group("", (), groups[0].low, groups[0].high, groups[0].expected)
-        interval = of_sweep(_part(frames, groups), expectation.quantity)
+        interval = sweep_interval(_part(frames, groups), expectation.quantity)
         return (
             _judged(whole, interval, 1, "") if interval else _none(whole, "It cannot be derived from the records."),
         )

@@ -113,11 +113,11 @@ def _ordered(parts: Sequence["RecordPart"]) -> list["RecordPart"]:
 
 
 def _spent(mix: Counter["RecordPart"], probed: ProbeResult) -> Spent:
-    def of(kind: str) -> float:
+    def seconds(kind: str) -> float:
         return sum(count * probed.seconds[part] for part, count in mix.items() if part.kind == kind)
 
     quantities: dict[str, float] = {}
     for part, count in mix.items():
-        for name, seconds in probed.quantities.get(part, {}).items():
-            quantities[name] = quantities.get(name, 0.0) + count * seconds
-    return Spent(of("training"), of("evaluating"), of("measuring"), quantities)
+        for name, once in probed.quantities.get(part, {}).items():
+            quantities[name] = quantities.get(name, 0.0) + count * once
+    return Spent(seconds("training"), seconds("evaluating"), seconds("measuring"), quantities)

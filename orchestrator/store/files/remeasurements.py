@@ -69,7 +69,7 @@ class Remeasurements:
 
     def numbers(self, label: str) -> list[int]:
         """The numbers of the records remeasured under a label, in order."""
-        return self._of(label).numbers()
+        return self._numbered_files(label).numbers()
 
     def read(self, label: str, number: int) -> Remeasurement:
         """The remeasurement of a record.
@@ -77,12 +77,13 @@ class Remeasurements:
         Raises:
             DamagedError: the file is damaged.
         """
-        content = self._of(label).read(number)
+        files = self._numbered_files(label)
+        content = files.read(number)
         assert content is not None, f"record {number} is not measured as {label}"
         try:
             return Remeasurement.from_bytes(content)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise DamagedError(f"{self._of(label).path(number)} is damaged; delete it, and measure again") from None
+            raise DamagedError(f"{files.path(number)} is damaged; delete it, and measure again") from None
 
     def records(self, label: str, last: int) -> Iterator[Record]:
         """The records remeasured under a label up to a number, in order."""
@@ -91,7 +92,7 @@ class Remeasurements:
     def add(self, label: str, measured: Remeasurement) -> bool:
         """Stores a remeasurement. If the record already has one with this label, changes nothing and returns False."""
         write_attachments(self._files, measured.provenance)
-        return self._of(label).create(measured.record.number, measured.to_bytes())
+        return self._numbered_files(label).create(measured.record.number, measured.to_bytes())
 
-    def _of(self, label: str) -> NumberedFiles:
+    def _numbered_files(self, label: str) -> NumberedFiles:
         return NumberedFiles(self._files, f"{self._folder}/{label}", digits=5)

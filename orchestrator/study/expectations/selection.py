@@ -1,4 +1,4 @@
-"""The records of a trial that an expectation is about: ``last third``, ``step >= 500``, ``peak``."""
+"""The records of a trial that an expectation is about, its key ``over``: ``last third``, ``step >= 500``, ``peak``."""
 
 import math
 import operator
@@ -86,15 +86,15 @@ class End:
 
     def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns the positions of records in this part of the trial."""
-        places = range(len(curve.values))
+        positions = range(len(curve.values))
         if self.count:
-            return places[: self.count] if self.which == "first" else places[-self.count :]
-        if not places:
+            return positions[: self.count] if self.which == "first" else positions[-self.count :]
+        if not positions:
             return []
         end = curve.epochs[-1]
         if self.which == "first":
-            return [place for place in places if curve.epochs[place] <= self.fraction * end * (1 + 1e-12)]
-        return [place for place in places if curve.epochs[place] >= (1 - self.fraction) * end * (1 - 1e-12)]
+            return [i for i in positions if curve.epochs[i] <= self.fraction * end * (1 + 1e-12)]
+        return [i for i in positions if curve.epochs[i] >= (1 - self.fraction) * end * (1 - 1e-12)]
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,13 @@ class Window:
         """Returns the positions of the records in the range."""
         moments = curve.steps if self.unit == "step" else curve.epochs
         return [
-            place
-            for place, moment in enumerate(moments)
-            if all(_COMPARE[sign](moment, bound) for sign, bound in self.bounds)
+            i for i, moment in enumerate(moments) if all(_COMPARE[sign](moment, bound) for sign, bound in self.bounds)
         ]
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """The first record on the other side of a threshold than the first record."""
+    """The first record at which the quantity has crossed a threshold, up or down."""
 
     threshold: Expression
 
@@ -135,10 +133,10 @@ class Crossing:
 
 
 def parse_selection(text: str) -> Selection:
-    """Parses the text of ``over``.
+    """Parses a selection, the text of an expectation's key ``over``.
 
     Raises:
-        ValueError: the text is no selection, or the expression of a crossing is invalid.
+        ValueError: the text is not a selection, or the expression of a crossing is invalid.
     """
     text = " ".join(text.split())
     if text in ("all", "peak"):

@@ -60,11 +60,11 @@ class HostState:
         attributes = self._attributes()
         self._before = [pickle.dumps(own) for own in attributes]
         self._attributes_before: list[dict[str, Any]] = copy.deepcopy(attributes, known)
-        self._streams = _streams()
+        self._generator_states = _generator_states()
 
     def changes(self) -> str:
         """Returns a short description of the first change since the copy, or an empty string if nothing changed."""
-        if not _same_streams(self._streams, _streams()):
+        if not _same_states(self._generator_states, _generator_states()):
             return "the model draws random numbers on the CPU"
         for (name, module), before, own in zip(
             self._model.named_modules(), self._before, self._attributes(), strict=True
@@ -75,10 +75,10 @@ class HostState:
 
     def restore(self) -> None:
         """Restores the copied state."""
-        torch.set_rng_state(self._streams[0])
-        random.setstate(self._streams[1])
+        torch.set_rng_state(self._generator_states[0])
+        random.setstate(self._generator_states[1])
         if numpy := sys.modules.get("numpy"):
-            numpy.random.set_state(self._streams[2])
+            numpy.random.set_state(self._generator_states[2])
         for module, own in zip(self._model.modules(), self._attributes_before, strict=True):
             for name in vars(module).keys() - own.keys() - _MODULE_ATTRIBUTES:
                 del vars(module)[name]
@@ -91,13 +91,13 @@ class HostState:
         ]
 
 
-def _streams() -> tuple[Tensor, Any, Any]:
+def _generator_states() -> tuple[Tensor, Any, Any]:
     """Returns the states of the CPU random generators of torch, Python and NumPy."""
     numpy = sys.modules.get("numpy")
     return torch.get_rng_state(), random.getstate(), numpy.random.get_state(legacy=True) if numpy else None
 
 
-def _same_streams(one: tuple[Tensor, Any, Any], other: tuple[Tensor, Any, Any]) -> bool:
+def _same_states(one: tuple[Tensor, Any, Any], other: tuple[Tensor, Any, Any]) -> bool:
     return torch.equal(one[0], other[0]) and one[1] == other[1] and pickle.dumps(one[2]) == pickle.dumps(other[2])
 
 

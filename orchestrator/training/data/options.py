@@ -35,7 +35,7 @@ def with_options(data: DataSplits, config: Data) -> DataSplits:
     """
     whole = data
     if (classes := _option(config, "classes")) is not None:
-        data = _of_classes(data, classes)
+        data = _select_classes(data, classes)
     if data is not whole or config.validation_fraction != VALIDATION_FRACTION:
         data = _split(data, config.validation_fraction)
     check_train_subset(config, len(data.train))
@@ -46,7 +46,7 @@ def with_options(data: DataSplits, config: Data) -> DataSplits:
 
 
 def _option(config: Data, name: str) -> Any:
-    """Returns an option of a data set; None if it has none. Arguments of the user's function are no options."""
+    """Returns an option of a data set; None if it has none. Arguments of the user's function are not options."""
     return getattr(config, name) if name in type(config).model_fields else None
 
 
@@ -60,7 +60,7 @@ def check_train_subset(config: Data, samples: int) -> None:
         )
 
 
-def _of_classes(data: DataSplits, chosen: int | Sequence[str]) -> DataSplits:
+def _select_classes(data: DataSplits, chosen: int | Sequence[str]) -> DataSplits:
     """Returns the data of some classes, numbered from 0, with all training samples in the validation split."""
     if isinstance(chosen, int):
         if chosen > len(data.classes):

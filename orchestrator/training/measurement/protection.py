@@ -35,8 +35,8 @@ def training_unchanged(model: nn.Module, training: Training | None) -> Iterator[
     """
     undone = Undone()
     copies: list[_ModelCopy | _OptimizerCopy] = [_ModelCopy(model)]
-    streams = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if next(_tensors(model), streams).is_cuda else []
+    cpu_state = torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if next(_tensors(model), cpu_state).is_cuda else []
     protected = (
         training.before_use(lambda optimizer: copies.append(_OptimizerCopy(optimizer)), known=_COPIES)
         if training
@@ -48,9 +48,9 @@ def training_unchanged(model: nn.Module, training: Training | None) -> Iterator[
     finally:
         for copy in copies:
             undone.changed |= copy.restore()
-        torch.set_rng_state(streams)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        torch.set_rng_state(cpu_state)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)
 
 
 class _ModelCopy:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from orchestrator.training.streams import noise_state, set_noise_state
 
 
 def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> None:
@@ -12,8 +14,8 @@ def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> 
 
     ||g|| is the 2-norm over all parameters. If it is 0, the gradients are those at w. Afterwards the weights are
     bitwise w. As in the authors' code (github.com/google-research/sam), batch norm statistics and other buffers are
-    those of the forward pass at w, and both passes draw the same dropout masks. Unlike there, weight decay is not part
-    of the loss; the optimizer adds it at w.
+    those of the forward pass at w, and both passes draw the same dropout masks. Weight decay is not part of the loss,
+    in contrast to the authors' code; the optimizer adds it at w.
 
     Args:
         model: has no gradients.
@@ -21,12 +23,12 @@ def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> 
         backward: computes the loss of the batch and adds its gradient.
     """
     device = next(model.parameters()).device
-    streams = _streams(device)
+    random_state = noise_state(device)
     backward()
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with _ascended(model.parameters(), rho):
         model.zero_grad()
-        _set_streams(streams, device)
+        set_noise_state(random_state, device)
         backward()
     with torch.no_grad():
         for name, buffer in model.named_buffers():
@@ -48,13 +50,3 @@ def _ascended(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
         yield
     finally:
         torch._foreach_copy_(weights, former)
-
-
-def _streams(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_streams(streams: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(streams[0])
-    if streams[1] is not None:
-        torch.cuda.set_rng_state(streams[1], device)

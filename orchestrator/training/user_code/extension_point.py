@@ -102,7 +102,7 @@ class ExtensionPoint:
 
     def _suggestion(self, module: ModuleType, attribute: str) -> str:
         own = vars(module).items()
-        # A module's functions include those that it imports, which are no candidates.
+        # A module's functions include those that it imports, which are not candidates.
         candidates = [
             key
             for key, value in own

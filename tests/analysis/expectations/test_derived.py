@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.analysis.expectations.derived import of_sweep, with_derived
+from orchestrator.analysis.expectations.derived import sweep_interval, with_derived
 from orchestrator.analysis.figures.probes import probes_data
 from orchestrator.analysis.quantities import LAMBDA_MAX
 from orchestrator.analysis.tables.table1 import table1
@@ -43,7 +43,7 @@ def test_the_deviation_is_that_of_the_smallest_fraction() -> None:
 def test_coefficients_are_those_of_table_1() -> None:
     found = shift(np.random.default_rng(0), effect=-0.2)
     term = table1(found).columns[3].model
-    interval = of_sweep(found, "table1/ood_with_validation")
+    interval = sweep_interval(found, "table1/ood_with_validation")
     assert term is not None
     assert interval is not None
     assert (interval.value, interval.standard_error) == (term[LAMBDA_MAX].estimate, term[LAMBDA_MAX].clustered_error)
@@ -54,4 +54,4 @@ def test_coefficients_are_those_of_table_1() -> None:
 def test_nothing_is_derived_from_too_few_records() -> None:
     found = full(np.random.default_rng(0), two_rates(1, 2))
     one = found.epochs[found.epochs.trial_id == found.epochs.trial_id.iloc[0]]
-    assert of_sweep(replace(found, epochs=pd.DataFrame(one)), "table1/test") is None
+    assert sweep_interval(replace(found, epochs=pd.DataFrame(one)), "table1/test") is None

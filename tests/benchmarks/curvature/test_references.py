@@ -12,7 +12,7 @@ from tests.benchmarks.curvature.linear_snapshots import IMAGES, LABELS, snapshot
 
 def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
     path = tmp_path / "references.json"
-    first = References(path).of(snapshot(0), IMAGES, LABELS)
+    first = References(path).get(snapshot(0), IMAGES, LABELS)
     # Hessian of the cross-entropy of a linear layer: mean of (diag(p) - pp') (x) (x, 1)(x, 1)', in float64.
     model = snapshot(0).model.double()
     inputs = torch.cat([IMAGES.double(), torch.ones(12, 1).double()], dim=1)
@@ -21,8 +21,8 @@ def test_reference_is_computed_once_per_weights(tmp_path: Path) -> None:
     hessian = torch.stack(parts).mean(0)
     assert first.lambda_max == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-6)
     path.write_text(path.read_text().replace(str(first.lambda_max), "7.0"))
-    assert References(path).of(snapshot(0), IMAGES, LABELS) == replace(first, lambda_max=7.0)
-    assert References(path).of(snapshot(1), IMAGES, LABELS).lambda_max != 7.0
+    assert References(path).get(snapshot(0), IMAGES, LABELS) == replace(first, lambda_max=7.0)
+    assert References(path).get(snapshot(1), IMAGES, LABELS).lambda_max != 7.0
     assert len(read(path, Reference)) == 2
     assert References(path).recompute(snapshot(0), IMAGES, LABELS).lambda_max == pytest.approx(first.lambda_max)
     assert 7.0 not in {kept.lambda_max for kept in read(path, Reference).values()}

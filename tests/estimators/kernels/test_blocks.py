@@ -18,9 +18,9 @@ def test_blocks_cover_the_samples_within_their_bytes(monkeypatch: pytest.MonkeyP
 
 def test_scratch_memory_is_reused_by_name() -> None:
     scratch, like = Scratch(), torch.zeros(1)
-    first = scratch.of("a", (2, 3), like)
+    first = scratch.get("a", (2, 3), like)
     assert first.shape == (2, 3) and first.dtype == like.dtype
-    assert scratch.of("a", (3,), like).data_ptr() == first.data_ptr()
-    assert scratch.of("b", (3,), like).data_ptr() != first.data_ptr()
-    assert scratch.of("a", (100,), like).data_ptr() != first.data_ptr()
-    assert scratch.of("a", (2,), like.double()).dtype == torch.float64
+    assert scratch.get("a", (3,), like).data_ptr() == first.data_ptr()
+    assert scratch.get("b", (3,), like).data_ptr() != first.data_ptr()
+    assert scratch.get("a", (100,), like).data_ptr() != first.data_ptr()
+    assert scratch.get("a", (2,), like.double()).dtype == torch.float64

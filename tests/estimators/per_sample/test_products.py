@@ -38,7 +38,9 @@ def test_norms_equal_those_of_dense_products(
         monkeypatch.setattr(blocks, "_BYTES", {"cpu": 8 * numbers})
         products = ProductNorms(InputMatrices(partial(some, rows), inputs, groups), count)
         for first, last in [(0, count), (0, 1), (1, count)]:
-            found = products.of(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
+            found = (
+                products.norms(partial(some, deltas[:, first:last]), 5, Scratch()) if last > first else expected[:, :0]
+            )
             torch.testing.assert_close(found, expected[:, first:last], rtol=1e-11, atol=1e-9)
 
 

@@ -28,11 +28,11 @@ def _threshold(config: TrialConfig, measured: float) -> float:
     optimizer = config.optimizer
     if not isinstance(optimizer, SgdConfig):
         return math.nan
-    value = measured if math.isfinite(measured) else _of_constant_rate(config, optimizer)
+    value = measured if math.isfinite(measured) else _constant_rate_threshold(config, optimizer)
     return value - coupled_weight_decay(optimizer)
 
 
-def _of_constant_rate(config: TrialConfig, optimizer: SgdConfig) -> float:
+def _constant_rate_threshold(config: TrialConfig, optimizer: SgdConfig) -> float:
     if config.schedule.name != "constant" or config.schedule.warmup_epochs:
         return math.nan
     value = stability_threshold(optimizer, optimizer.lr).value

@@ -57,7 +57,7 @@ def draw_augmentation(
 
 
 def check_augmentation(config: AugmentationConfig, shape: tuple[int, ...]) -> None:
-    """Raises ValueError if the inputs are no images, or a crop could miss an image of this shape entirely."""
+    """Raises ValueError if the inputs are not images, or a crop could contain only border pixels."""
     if not config.flip and config.crop == 0:
         return
     if len(shape) != 3:

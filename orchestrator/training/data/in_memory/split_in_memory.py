@@ -33,7 +33,7 @@ def split_in_memory(
         digest: of inputs and targets.
         classes: names of the classes, if the targets are classes.
         vocabulary: number of different input tokens, if the inputs are tokens.
-        outputs: outputs of a network, if the targets are not classes.
+        outputs: number of outputs of a network, if the targets are not classes.
         shifted: the shifted test samples, if the inputs are tokens.
 
     Raises:
@@ -62,7 +62,7 @@ def split_in_memory(
 
 
 def check_fits_memory(path: Path, copies: int) -> None:
-    """Raises DataError if a file, held in memory several times while it is read, does not fit there.
+    """Raises DataError if the machine has too little memory to read a file.
 
     Args:
         path: the file.

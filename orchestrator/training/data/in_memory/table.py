@@ -62,7 +62,7 @@ def load_table(config: TableData) -> DataSplits:
 def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
     """Returns the table and the name of its target column."""
     if config.path is None:
-        return _of_scikit_learn(config)
+        return _scikit_learn_table(config)
     import pandas as pd
 
     path = Path(config.path)
@@ -97,7 +97,7 @@ def _read_csv(path: Path, config: TableData) -> "pd.DataFrame":
     return frame
 
 
-def _of_scikit_learn(config: TableData) -> "tuple[pd.DataFrame, str]":
+def _scikit_learn_table(config: TableData) -> "tuple[pd.DataFrame, str]":
     try:
         from sklearn import datasets
     except ModuleNotFoundError:

@@ -25,7 +25,7 @@ def torchvision_model(config: TorchvisionConfig, signature: Signature, before_ca
         before_call: called before the architecture is instantiated. It seeds the random generator.
 
     Raises:
-        ValueError: if torchvision is missing, or if architecture, arguments and images do not fit.
+        ValueError: if torchvision is missing, or the architecture does not accept the arguments or the images.
     """
     name, arguments = config.architecture, config.arguments
     channels, _, _ = image_shape(signature, config.name)

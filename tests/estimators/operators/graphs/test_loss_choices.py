@@ -22,14 +22,14 @@ def test_a_choice_is_kept_for_equal_outputs_and_targets() -> None:
 
     outputs, targets = torch.randn(4, 3), torch.randn(4, 3)
     for _ in range(2):
-        assert choices.of(0, outputs.clone(), targets.clone(), choose) is F.mse_loss
+        assert choices.get(0, outputs.clone(), targets.clone(), choose) is F.mse_loss
     assert calls == 1
-    choices.of(1, outputs, targets, choose)
-    choices.of(0, outputs + 1.0, targets, choose)
+    choices.get(1, outputs, targets, choose)
+    choices.get(0, outputs + 1.0, targets, choose)
     # The caller's data may be overwritten in place.
     targets += 1.0
-    choices.of(1, outputs, targets, choose)
-    choices.of(1, outputs.double(), targets, choose)
+    choices.get(1, outputs, targets, choose)
+    choices.get(1, outputs.double(), targets, choose)
     assert calls == 5
 
 
@@ -37,7 +37,7 @@ def test_many_outputs_are_not_remembered() -> None:
     choices, calls = LossChoices(), []
     outputs = torch.zeros(2, 2**21)
     for _ in range(2):
-        choices.of(0, outputs, torch.zeros(2), lambda: calls.append(1) or F.mse_loss)  # type: ignore[func-returns-value]
+        choices.get(0, outputs, torch.zeros(2), lambda: calls.append(1) or F.mse_loss)  # type: ignore[func-returns-value]
     assert len(calls) == 2
 
 

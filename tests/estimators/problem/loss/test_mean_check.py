@@ -1,4 +1,4 @@
-"""Losses that are no mean over samples are found even if the losses of all samples are equal or very small."""
+"""Losses that are not a mean over samples are found even if the losses of all samples are equal or very small."""
 
 from collections.abc import Callable
 
