@@ -57,13 +57,13 @@ def _expected(frames: Frames) -> Iterator[tuple[str, Mask, Mask]]:
         yield quantity.key, requested[quantity.key], frames.epochs[quantity.column].notna()
     for name, kind in BUILT_IN.items():
         if kind.quantities and due[name].any():
-            yield from _chosen(frames, kind, due[name])
+            yield from _expected_of_kind(frames, kind, due[name])
 
 
-def _chosen(frames: Frames, kind: type[QuantityConfig], due: Mask) -> Iterator[tuple[str, Mask, Mask]]:
-    """Yields the keys of one kind of quantity. Members of a family are due in trials that have them once.
+def _expected_of_kind(frames: Frames, kind: type[QuantityConfig], due: Mask) -> Iterator[tuple[str, Mask, Mask]]:
+    """As `_expected`, for the quantities of one kind. A member of a family is due only if its trial ever recorded it.
 
-    Errors are left out: they are missing together with their quantity, or because they are unknown.
+    Error estimates are not expected: they are missing if their quantity is, or if they cannot be estimated.
     """
     errors = {quantity.error for quantity in kind.quantities}
     values = [quantity for quantity in kind.quantities if quantity.key not in errors and not quantity.is_error]
@@ -85,7 +85,7 @@ def _members(frames: Frames, family: Quantity) -> list[tuple[str, str]]:
 
 
 def _present(frames: Frames, quantity: Quantity) -> Mask:
-    """The records that have a scalar, or a vector."""
+    """The records that have the quantity, a scalar or a vector."""
     if quantity.column in frames.epochs:
         return frames.epochs[quantity.column].notna()
     if quantity.column not in frames.samples:
@@ -122,9 +122,9 @@ def _requested(frames: Frames, due: dict[str, Mask]) -> dict[str, Mask]:
         elif topic in ("loss", "accuracy", "r2"):
             wanted = requested[key] if part == "train" else evaluated
             # Data has accuracies or R2. Version 0.1 did not record the losses of test and shifted samples.
-            shown = f"{topic}_train" if topic != "loss" else column_of(key)
+            recorded_with = f"{topic}_train" if topic != "loss" else column_of(key)
             optional = topic != "loss" or key in ("loss/test", "loss/ood")
-            requested[key] = wanted & _ever(epochs, shown) if optional else wanted
+            requested[key] = wanted & _ever(epochs, recorded_with) if optional else wanted
     requested |= dict.fromkeys(("gradient/norm", "hessian/products", "time/measure_seconds"), measured)
     # The Gauss-Newton trace is not stored if it equals the trace of the Hessian.
     requested["hessian/gauss_newton_trace"] &= _ever(epochs, "hessian_gauss_newton_trace")

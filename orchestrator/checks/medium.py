@@ -55,14 +55,16 @@ def folder_medium(folder: Path) -> Medium:
     Raises:
         StorageError: if the folder is not writable, or the file system cannot create files exclusively.
     """
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
-        with tempfile.TemporaryDirectory(prefix=".hessian-dynamics-", dir=place) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".hessian-dynamics-", dir=nearest) as scratch:
             _check_exclusive_creation(DiskFiles(Path(scratch)))
     except OSError as error:
-        reason = error if isinstance(error, StorageError) else f"{place} cannot be written ({error.strerror or error})"
+        reason = (
+            error if isinstance(error, StorageError) else f"{nearest} cannot be written ({error.strerror or error})"
+        )
         raise StorageError(f"{reason}; use a folder you can write to, on a local disk or NFS") from None
-    return Medium(folder.is_dir(), file_system(place), shutil.disk_usage(place).free)
+    return Medium(folder.is_dir(), file_system(nearest), shutil.disk_usage(nearest).free)
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:

@@ -159,11 +159,11 @@ class SweepStore:
 
     def publish(self, folder: Path) -> str:
         """Copies a subfolder of `self.folder` to the storage if that is a bucket. Returns where it is stored."""
-        place = self._files.root / self._folder / folder.relative_to(self.folder).as_posix()
+        target = self._files.root / self._folder / folder.relative_to(self.folder).as_posix()
         if self._files.local != self._files.root:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 self._files.write(f"{self._folder}/{path.relative_to(self.folder).as_posix()}", path.read_bytes())
-        return str(place)
+        return str(target)
 
     def write_shipper_status(self, status: ShipperStatus) -> None:
         """Stores the status of the shipper, for the driver and the `status` command."""

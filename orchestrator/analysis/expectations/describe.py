@@ -40,11 +40,11 @@ def rows(judgements: Sequence[Judgement]) -> Iterator[Row]:
     """Returns one row per expectation and group."""
     for judgement in judgements:
         expectation = judgement.expectation
-        for place, group in enumerate(judgement.groups):
+        for position, group in enumerate(judgement.groups):
             yield Row(
-                "" if place else str(expectation),
-                "" if place else expectation.claim,
-                "" if place else expectation.source,
+                "" if position else str(expectation),
+                "" if position else expectation.claim,
+                "" if position else expectation.source,
                 group.label,
                 accepted(group),
                 measured(group),

@@ -36,26 +36,26 @@ def measured(expectation: Expectation, config: TrialConfig, records: pd.DataFram
         return None
     finite = records[np.isfinite(records[column].to_numpy(dtype=float))]
     curve = Curve(*(finite[name].astype("float64").tolist() for name in ("step", "epoch", column)))
-    places = list(expectation.selection.select(curve, config.flat()))
-    if not places:
+    positions = list(expectation.selection.select(curve, config.flat()))
+    if not positions:
         crossing = isinstance(expectation.selection, Crossing) and curve.values
         return Measured(math.inf) if crossing else None
     if expectation.statistic in ("step", "epoch"):
-        return _moment(curve, expectation.statistic, places[0])
+        return _moment(curve, expectation.statistic, positions[0])
     if expectation.statistic in ("first", "last"):
-        places = places[:1] if expectation.statistic == "first" else places[-1:]
-        value = curve.values[places[0]]
+        positions = positions[:1] if expectation.statistic == "first" else positions[-1:]
+        value = curve.values[positions[0]]
     else:
-        value = _STATISTICS[expectation.statistic]([curve.values[place] for place in places])
-    return Measured(value, *_errors(column, finite.iloc[places]))
+        value = _STATISTICS[expectation.statistic]([curve.values[position] for position in positions])
+    return Measured(value, *_errors(column, finite.iloc[positions]))
 
 
-def _moment(curve: Curve, unit: str, place: int) -> Measured | None:
+def _moment(curve: Curve, unit: str, position: int) -> Measured | None:
     """The step or epoch of a record. It is known to within the distance of two records."""
     moments = curve.steps if unit == "step" else curve.epochs
-    if math.isnan(moments[place]):
+    if math.isnan(moments[position]):
         return None
-    return Measured(moments[place], moments[place] - moments[place - 1] if place else 0.0)
+    return Measured(moments[position], moments[position] - moments[position - 1] if position else 0.0)
 
 
 def _errors(column: str, selected: pd.DataFrame) -> tuple[float, float]:

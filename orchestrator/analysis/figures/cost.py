@@ -34,8 +34,8 @@ def draw_cost(data: pd.DataFrame) -> Canvas:
     part = data.head(_MOST_BARS)
     drawn, (panel,) = canvas(1, 1, height=0.9 + 0.26 * len(part))
     left = pd.Series(0.0, index=part.index)
-    for place, column in enumerate(TIMES):
-        panel.barh(part.group, part[column], left=left, color=COLOURS[place], hatch=_HATCHES[place], lw=0,
+    for position, column in enumerate(TIMES):
+        panel.barh(part.group, part[column], left=left, color=COLOURS[position], hatch=_HATCHES[position], lw=0,
                    height=0.65, label=quantity(column).label)  # fmt: skip
         left = left + part[column]
     panel.invert_yaxis()

@@ -58,10 +58,10 @@ def _edge(trial: dict[Hashable, Any]) -> dict[str, Any]:
 def draw_edge(data: pd.DataFrame) -> Canvas:
     """Draws the median and quartiles over the trials of each group, and a line at 1."""
     drawn, (panel,) = canvas(1, 1, width=5.6, height=3.0)
-    for place, (group, part) in enumerate(data.groupby("group", sort=False)):
+    for position, (group, part) in enumerate(data.groupby("group", sort=False)):
         spread = quantiles_by_epoch(part.ratio, part.epoch, (0.25, 0.5, 0.75))
-        colour = COLOURS[place % len(COLOURS)]
-        panel.plot(spread.index, spread[0.5], STYLES[place % len(STYLES)], color=colour, label=group)
+        colour = COLOURS[position % len(COLOURS)]
+        panel.plot(spread.index, spread[0.5], STYLES[position % len(STYLES)], color=colour, label=group)
         panel.fill_between(spread.index, spread[0.25], spread[0.75], color=colour, alpha=0.18, lw=0)
     panel.axhline(1, color=COLOURS[7], lw=1)
     panel.set_ylabel(r"$\lambda_{\max}$ / stability threshold")

@@ -68,12 +68,12 @@ def draw_explorers(data: pd.DataFrame) -> Canvas:
     drawn, axes = canvas(2, 2)
     groups = list(dict.fromkeys(data.group))
     score = VALIDATION_R2 if (data.quantity == VALIDATION_R2).any() else VALIDATION
-    for place, (panel, column) in enumerate(zip(axes, (LOSS, score, LAMBDA_MAX, TRACE), strict=True)):
+    for position, (panel, column) in enumerate(zip(axes, (LOSS, score, LAMBDA_MAX, TRACE), strict=True)):
         part = data[data.quantity == column]
         for number, group in enumerate(groups):
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
             for first, (_, trial) in enumerate(part[part.group == group].groupby("trial_id", sort=False)):
-                label = group if first == 0 and place == 0 else None
+                label = group if first == 0 and position == 0 else None
                 panel.plot(trial.epoch, trial["mean"], style, color=colour, lw=1.1, label=label)
                 low, high = trial["mean"] - trial["std"], trial["mean"] + trial["std"]
                 panel.fill_between(trial.epoch, low, high, color=colour, alpha=0.12, lw=0)

@@ -37,9 +37,11 @@ def draw_layers(data: pd.DataFrame) -> Canvas:
     for panel, model in zip(axes, models, strict=True):
         part = data[data.model == model]
         largest = part.groupby("parameter").share.mean().nlargest(DRAWN).index
-        for place, (parameter, line) in enumerate(part[part.parameter.isin(largest)].groupby("parameter", sort=False)):
-            style = STYLES[place // len(COLOURS) % len(STYLES)]
-            panel.plot(line.epoch, 100 * line.share, style, color=COLOURS[place % len(COLOURS)], label=parameter)
+        for position, (parameter, line) in enumerate(
+            part[part.parameter.isin(largest)].groupby("parameter", sort=False)
+        ):
+            style = STYLES[position // len(COLOURS) % len(STYLES)]
+            panel.plot(line.epoch, 100 * line.share, style, color=COLOURS[position % len(COLOURS)], label=parameter)
         panel.set_title(model)
         panel.set_ylabel("share of the trace [%]")
         epoch_axis(panel)

@@ -35,17 +35,17 @@ def draw_noise(data: pd.DataFrame) -> Canvas:
     strengths, images = list(dict.fromkeys(data.noise)), list(dict.fromkeys(data.image))
     drawn, axes = canvas(len(strengths), len(images), width=1.25 * len(images) + 0.6, height=1.3)
     size = [int(data[name].max()) + 1 for name in ("row", "column", "channel")]
-    for place, panel in enumerate(axes):
-        strength, image = strengths[place // len(images)], images[place % len(images)]
+    for position, panel in enumerate(axes):
+        strength, image = strengths[position // len(images)], images[position % len(images)]
         part = data[(data.noise == strength) & (data.image == image)].sort_values(["row", "column", "channel"])
         pixels = part.value.to_numpy().reshape(size)
         seen = pixels if size[2] == 3 else pixels[..., 0]
         panel.imshow(seen, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         panel.set_xticks([])
         panel.set_yticks([])
-        if place < len(images):
+        if position < len(images):
             panel.set_title(str(part.label.iloc[0]))
-        if place % len(images) == 0:
+        if position % len(images) == 0:
             panel.set_ylabel(f"noise {strength:g}")
     return drawn
 

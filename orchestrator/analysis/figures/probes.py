@@ -54,14 +54,14 @@ def _box(values: np.ndarray) -> list[float]:
 def draw_probes(data: pd.DataFrame) -> Canvas:
     """Draws one panel per condition (row) and formula (column), with a box per trial and a line at the overall mean."""
     drawn, axes = canvas(2, 2, height=2.2)
-    for place, panel in enumerate(axes):
-        condition, formula = list(CONDITIONS)[place // 2], ("published", "corrected")[place % 2]
+    for position, panel in enumerate(axes):
+        condition, formula = list(CONDITIONS)[position // 2], ("published", "corrected")[position % 2]
         part = data[(data.condition == condition) & (data.formula == formula)]
-        places = np.arange(len(part))
+        positions = np.arange(len(part))
         # Three artists per panel. matplotlib's boxplot draws five per trial, which takes half a megabyte of SVG.
-        panel.vlines(places, part.low, part.high, color=COLOURS[0], lw=0.6)
-        panel.vlines(places, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
-        panel.plot(places, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
+        panel.vlines(positions, part.low, part.high, color=COLOURS[0], lw=0.6)
+        panel.vlines(positions, part.q1, part.q3, color=COLOURS[5], lw=max(0.8, min(9.0, 150 / max(len(part), 1))))
+        panel.plot(positions, part["median"], "_", color=COLOURS[0], ms=4, mew=1.2)
         mean = _mean(part)
         panel.axhline(mean, color=COLOURS[1], ls="--", lw=1)
         panel.set_title(f"{condition}, {formula}: mean {_number(mean)}")

@@ -38,7 +38,7 @@ def draw_stopping(data: pd.DataFrame) -> Canvas:
     drawn, axes = canvas(rows, 3, height=1.6, width=7.4)
     for panel in axes[len(trials) :]:
         panel.set_visible(False)
-    for place, (panel, trial_id) in enumerate(zip(axes, trials, strict=False)):
+    for position, (panel, trial_id) in enumerate(zip(axes, trials, strict=False)):
         part = data[data.trial_id == trial_id]
         panel.plot(part.epoch, part.accuracy, color=COLOURS[0], lw=1.2)
         other = panel.twinx()
@@ -52,11 +52,11 @@ def draw_stopping(data: pd.DataFrame) -> Canvas:
         panel.set_title(_short(part.label.iloc[0] or trial_id), fontsize=7)
         panel.tick_params(labelsize=7)
         other.tick_params(labelsize=7)
-        if place % 3 == 0:
+        if position % 3 == 0:
             panel.set_ylabel(axis_label(VALIDATION), fontsize=7, color=COLOURS[0])
-        if place % 3 == 2 or place == len(trials) - 1:
+        if position % 3 == 2 or position == len(trials) - 1:
             other.set_ylabel(axis_label(TRACE), fontsize=7, color=COLOURS[1])
-        if place >= len(trials) - 3:
+        if position >= len(trials) - 3:
             epoch_axis(panel, fontsize=7)
     return drawn
 

@@ -44,8 +44,8 @@ def _term_rows(table: Table1, name: str) -> list[DisplayRow]:
     if name == CONSTANT:
         formats = dict(list(formats.items())[:2])
     rows = [
-        DisplayRow(label, tuple(_term_cell(column, name, text) for column in table.columns), small=place > 0)
-        for place, (label, text) in enumerate(formats.items())
+        DisplayRow(label, tuple(_term_cell(column, name, text) for column in table.columns), small=position > 0)
+        for position, (label, text) in enumerate(formats.items())
     ]
     return [*rows, DisplayRow("  the paper", tuple(_published(column, name) for column in table.columns), small=True)]
 

@@ -46,12 +46,12 @@ def record_changes(frames: Frames, columns: Sequence[str], first: int = 1) -> Re
     spacings = {key: _spacing(trial, columns) for key, trial in frames.sweep.by_id.items()}
     spacing = pd.Series([spacings[key] for key in numbered.trial_id], numbered.index, dtype="int64")
     used = (numbered.number >= first) & (numbered.number % spacing == 0)
-    numbered["place"] = numbered.number // spacing
+    numbered["position"] = numbered.number // spacing
     kept = numbered[used].sort_values(["trial_id", "number"], kind="stable")
     values = pd.DataFrame({column: in_shown_unit(kept, column) for column in columns}, index=kept.index)
-    trial, place = kept.trial_id.to_numpy(), kept.place.to_numpy()
+    trial, position = kept.trial_id.to_numpy(), kept.position.to_numpy()
     same_trial = trial[1:] == trial[:-1]
-    consecutive = same_trial & (np.diff(place) == 1)
+    consecutive = same_trial & (np.diff(position) == 1)
     with np.errstate(invalid="ignore"):
         steps = np.diff(values.to_numpy(dtype=float), axis=0)
     finite = np.isfinite(steps).all(axis=1)

@@ -84,8 +84,8 @@ def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int 
     plain = sm.OLS(y, design).fit()
     clustered_error, clustered_p = _clustered(plain, clusters, trials)
     if 1 < trials < FEW_TRIALS:
-        places = range(design.shape[1])
-        clustered_p = np.array([wild_bootstrap_p(design, y, clusters, place, seed) for place in places])
+        positions = range(design.shape[1])
+        clustered_p = np.array([wild_bootstrap_p(design, y, clusters, position, seed) for position in positions])
     fixed_estimate, fixed_error = _fixed_effects(x, y, clusters, trials)
     partial_r2 = plain.tvalues**2 / (plain.tvalues**2 + float(plain.df_resid))
     columns = (plain.params, plain.bse, plain.pvalues, clustered_error, clustered_p)
@@ -94,16 +94,16 @@ def fit(rows: pd.DataFrame, response: str, regressors: Sequence[str], seed: int 
     return FittedModel(tuple(terms), float(plain.fvalue), float(plain.aic), float(plain.rsquared), len(y), trials)
 
 
-def wild_bootstrap_p(design: Array, y: Array, clusters: NDArray[np.int64], place: int, seed: int) -> float:
-    """Two-sided p value of the null hypothesis that the coefficient at `place` is zero.
+def wild_bootstrap_p(design: Array, y: Array, clusters: NDArray[np.int64], position: int, seed: int) -> float:
+    """Two-sided p value of the null hypothesis that the coefficient at `position` is zero.
 
     Uses the wild cluster bootstrap-t with the null imposed. Coefficients and scores are linear in the weights of the
     clusters, so two matrix products compute all draws.
     """
     count = int(clusters.max()) + 1
     inverse = np.linalg.inv(design.T @ design)
-    weights_of_row = design @ inverse[place]
-    rest = np.delete(design, place, axis=1)
+    weights_of_row = design @ inverse[position]
+    rest = np.delete(design, position, axis=1)
     residual = y - rest @ np.linalg.lstsq(rest, y, rcond=None)[0] if rest.shape[1] else y
     member = np.zeros((count, len(y)))
     member[clusters, np.arange(len(y))] = 1.0

@@ -118,8 +118,8 @@ def table1_latex(table: Table1) -> str:
     ]
     for name, label in _LATEX.items():
         cells = [_latex_cells(column, name) for column in table.columns]
-        for place, first in enumerate((f"{label} ", " ", " ")):
-            lines.append(f"{first}& " + " & ".join(cell[place] for cell in cells) + r" \\")
+        for position, first in enumerate((f"{label} ", " ", " ")):
+            lines.append(f"{first}& " + " & ".join(cell[position] for cell in cells) + r" \\")
     lines.append(r"\hline")
     for label, attribute, form in (("F-test", "f", "{:.0f}"), ("AIC", "aic", "{:.0f}"), ("$R^2$", "r2", "{:.3f}")):
         values = [form.format(getattr(c.model, attribute)) if c.model else "--" for c in table.columns]

@@ -44,7 +44,7 @@ class Drop:
 def _basis(n: int) -> tuple[Array, Array]:
     """An orthonormal basis of straight lines [n, 2], and all step functions without their linear trend [steps, n]."""
     line, _ = np.linalg.qr(np.column_stack([np.ones(n), np.arange(n)]))
-    steps = np.array([(np.arange(n) >= place).astype(float) for place in range(_MARGIN, n - _MARGIN + 1)])
+    steps = np.array([(np.arange(n) >= position).astype(float) for position in range(_MARGIN, n - _MARGIN + 1)])
     return line, steps - steps @ line @ line.T
 
 
@@ -86,18 +86,18 @@ def find_peak(epochs: Array, accuracy: Array) -> float | None:
     """
     smooth = running_mean(accuracy, WINDOW)
     rise = smooth.max() - smooth[0]
-    place = int(np.argmax(smooth >= smooth[0] + _RISEN * rise))
-    if rise < _LEAST_RISE or place >= len(epochs) - max(1, math.ceil(len(epochs) / 10)):
+    position = int(np.argmax(smooth >= smooth[0] + _RISEN * rise))
+    if rise < _LEAST_RISE or position >= len(epochs) - max(1, math.ceil(len(epochs) / 10)):
         return None
-    return float(epochs[place])
+    return float(epochs[position])
 
 
 def running_mean(values: Array, window: int) -> Array:
     """The centred running mean. The window is truncated at both ends."""
     half = window // 2
     total = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
+    positions = np.arange(len(values))
+    first, last = np.maximum(positions - half, 0), np.minimum(positions + half + 1, len(values))
     return np.asarray((total[last] - total[first]) / (last - first), dtype=float)
 
 

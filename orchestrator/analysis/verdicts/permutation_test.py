@@ -33,8 +33,8 @@ class PermutationTest:
 
     def first(self, alpha: float) -> int | None:
         """Index of the first epoch with p <= alpha; None if there is none."""
-        places = np.flatnonzero(self.p <= alpha)
-        return int(places[0]) if len(places) else None
+        positions = np.flatnonzero(self.p <= alpha)
+        return int(positions[0]) if len(positions) else None
 
 
 def smallest_p(labels: Labels, blocks: Labels) -> float:
@@ -78,21 +78,21 @@ def permutation_test(values: Array, labels: Labels, blocks: Labels, seed: int = 
 
 def _permuted_labels(labels: Labels, blocks: Labels, seed: int) -> Labels:
     """Arrangements of the labels within blocks, one per row; the first is the observed one."""
-    places = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
-    count = math.prod(_count_arrangements(list(labels[place])) for place in places)
+    positions = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
+    count = math.prod(_count_arrangements(list(labels[position])) for position in positions)
     if count <= ENUMERATED:
-        every = [list(_distinct_orders(tuple(sorted(labels[place])))) for place in places]
+        every = [list(_distinct_orders(tuple(sorted(labels[position])))) for position in positions]
         rows = np.empty((count, len(labels)), dtype=np.int64)
         for row, parts in enumerate(itertools.product(*every)):
-            for place, part in zip(places, parts, strict=True):
-                rows[row, place] = part
+            for position, part in zip(positions, parts, strict=True):
+                rows[row, position] = part
         observed = int(np.flatnonzero((rows == labels).all(axis=1))[0])
         rows[[0, observed]] = rows[[observed, 0]]
         return rows
     generator = np.random.default_rng(seed)
     rows = np.tile(labels, (DRAWN, 1))
-    for place in places:
-        rows[1:, place] = generator.permuted(rows[1:, place], axis=1)
+    for position in positions:
+        rows[1:, position] = generator.permuted(rows[1:, position], axis=1)
     return rows
 
 

@@ -8,13 +8,13 @@ from orchestrator.store.backends.location import locate
 from orchestrator.store.errors import StorageError
 
 
-def files_at(place: str | Path) -> FileSystem:
+def files_at(location: str | Path) -> FileSystem:
     """Returns the backend for a folder, or for an S3 location ``s3://BUCKET/PREFIX``.
 
     Raises:
         StorageError: the location is neither, or the libraries for S3 are not installed.
     """
-    root = locate(place)
+    root = locate(location)
     if isinstance(root, Path):
         return DiskFiles(root)
     try:

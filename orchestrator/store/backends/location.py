@@ -31,18 +31,18 @@ class S3Location:
         return str(self)
 
 
-def locate(place: str | Path) -> Path | S3Location:
+def locate(location: str | Path) -> Path | S3Location:
     """Returns the absolute path of a folder, or a location in a bucket.
 
     Raises:
-        StorageError: the place is empty, the scheme is not s3, or the bucket is invalid.
+        StorageError: the location is empty, the scheme is not s3, or the bucket is invalid.
     """
-    text = str(place)
+    text = str(location)
     if not text.strip():
         raise StorageError(f"storage {text!r} is empty: expected a folder or s3://BUCKET/PREFIX")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://?", text)
-    if scheme is None or isinstance(place, Path):
-        return Path(place).expanduser().resolve()
+    if scheme is None or isinstance(location, Path):
+        return Path(location).expanduser().resolve()
     bucket, _, prefix = text.removeprefix(_SCHEME).partition("/")
     if not text.startswith(_SCHEME) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         # Only the scheme is shown, because the address may contain an access key, which must not be logged.

@@ -21,11 +21,11 @@ def expectation_issues(expectations: Sequence[Expectation], trials: Sequence[Tri
     """Returns the problems of expectations with the trials of a sweep."""
     flat = [trial.flat() for trial in trials]
     issues: list[ConfigIssue] = []
-    for place, expectation in enumerate(expectations):
+    for position, expectation in enumerate(expectations):
         chosen = [trial for trial, fields in zip(trials, flat, strict=True) if expectation.matches(fields)]
         found = [*_where(expectation, flat, bool(chosen)), *_quantity(expectation, chosen)]
         found += _values(expectation, chosen)
-        issues += [ConfigIssue(f"expect.{place}.{name}", value, text) for name, value, text in found]
+        issues += [ConfigIssue(f"expect.{position}.{name}", value, text) for name, value, text in found]
     return issues
 
 

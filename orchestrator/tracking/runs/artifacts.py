@@ -21,7 +21,7 @@ GALLERY = "gallery.json"
 PATCH = "uncommitted.patch"
 PACKAGES = "packages.txt"
 ATTEMPTS = "attempts.json"
-_VERSIONS = (
+_VERSION_TAGS = (
     labels.ATTEMPTS_SHOWN,
     labels.PROVENANCE_SHOWN,
     labels.CURVATURE_RECORD,
@@ -35,7 +35,7 @@ _VERSIONS = (
 def forget(run: TrackedRun) -> None:
     """Removes the tags that record which artifacts a run has, so that they are uploaded again."""
     measured = [tag for tag in run.tags if tag.startswith(labels.MEASURED_AGAIN)]
-    run.remove_tags(*_VERSIONS, *measured)
+    run.remove_tags(*_VERSION_TAGS, *measured)
 
 
 def curvature_file(label: str) -> str:
@@ -81,7 +81,7 @@ def upload_attempts(run: TrackedRun, attempts: tuple[Attempt, ...]) -> dict[str,
 
 
 def upload_provenance(
-    run: TrackedRun, files: FileSystem, provenance: Provenance, of_sweep: Provenance | None = None
+    run: TrackedRun, files: FileSystem, provenance: Provenance, sweep_provenance: Provenance | None = None
 ) -> dict[str, str]:
     """Uploads the patch, packages and user code that a provenance refers to. Returns the tags to set afterwards.
 
@@ -89,9 +89,9 @@ def upload_provenance(
         run: MLflow run of the sweep or of a trial.
         files: file system of the storage.
         provenance: provenance of this run.
-        of_sweep: provenance of the sweep. Files that it also refers to are part of the sweep's run and are skipped.
+        sweep_provenance: provenance of the sweep. Its files are in the sweep's run and are not uploaded again.
     """
-    shown = {digest for _, _, digest in _attachments(of_sweep)} if of_sweep else set()
+    shown = {digest for _, _, digest in _attachments(sweep_provenance)} if sweep_provenance else set()
     wanted = [each for each in _attachments(provenance) if each[2] not in shown]
 
     def contents() -> dict[str, str]:

@@ -67,10 +67,10 @@ def _draw_bars(draw: "ImageDraw", edges: _Array, shares: _Array) -> None:
         draw.line((_LEFT, y, _RIGHT, y), fill=_GRID)
         _text(draw, (_LEFT - 8, y), f"1e{power}" if power else "1", "rm")
     x = np.interp(edges, edges[[0, -1]], (_LEFT, _RIGHT)).tolist()
-    for place, share in enumerate(shares.tolist()):
+    for position, share in enumerate(shares.tolist()):
         if share > 10.0**bottom:
             top = _TOP + math.log10(min(share, 1.0)) / bottom * height
-            draw.rectangle((x[place], top, x[place + 1] - 1, _BOTTOM), fill=_BAR)
+            draw.rectangle((x[position], top, x[position + 1] - 1, _BOTTOM), fill=_BAR)
 
 
 def png(image: "Image") -> bytes:
@@ -104,7 +104,7 @@ def _ticks(low: float, high: float) -> Iterator[float]:
         yield float(f"{count * step:.6g}")
 
 
-def _text(draw: "ImageDraw", place: tuple[float, float], text: str, anchor: str) -> None:
+def _text(draw: "ImageDraw", position: tuple[float, float], text: str, anchor: str) -> None:
     from PIL import ImageFont
 
-    draw.text(place, text, fill=_INK, font=ImageFont.load_default(13), anchor=anchor)
+    draw.text(position, text, fill=_INK, font=ImageFont.load_default(13), anchor=anchor)

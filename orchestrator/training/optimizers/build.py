@@ -56,9 +56,9 @@ def _create(config: BuiltIn, parameters: list[nn.Parameter], lr: float | Tensor,
         case SgdConfig(momentum=momentum, nesterov=nesterov):
             return optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
         case AdamConfig() | AdamWConfig():
-            kind = optim.Adam if isinstance(config, AdamConfig) else optim.AdamW
+            adam = optim.Adam if isinstance(config, AdamConfig) else optim.AdamW
             betas = (config.beta1, config.beta2)
-            return kind(parameters, lr, betas, config.eps, weight_decay=decay, capturable=on_cuda, fused=True)
+            return adam(parameters, lr, betas, config.eps, weight_decay=decay, capturable=on_cuda, fused=True)
         case AdagradConfig(lr_decay=lr_decay, initial_accumulator=initial):
             if isinstance(lr, Tensor):
                 return DeviceAdagrad(parameters, lr, lr_decay, decay, initial, config.eps)

@@ -23,11 +23,11 @@ def build_user_optimizer(config: OptimizerClassConfig, parameters: list[nn.Param
             arguments.
         UserCodeError: if the user's own class raises.
     """
-    kind = OPTIMIZER.find(config.name)
-    _check_supported(config.name, kind, parameters)
-    check_arguments(f"optimizer {config.name!r}", kind, (parameters,), config.arguments)
+    optimizer_class = OPTIMIZER.find(config.name)
+    _check_supported(config.name, optimizer_class, parameters)
+    check_arguments(f"optimizer {config.name!r}", optimizer_class, (parameters,), config.arguments)
     with optimizer_errors(config, f"called with {shown(config.arguments)}"):
-        optimizer: optim.Optimizer = kind(parameters, **config.arguments)
+        optimizer: optim.Optimizer = optimizer_class(parameters, **config.arguments)
     for group in optimizer.param_groups:
         if "lr" in group:
             lr = group["lr"]
@@ -52,21 +52,22 @@ def optimizer_errors(config: OptimizerClassConfig, doing: str) -> Iterator[None]
         raise ValueError(f"{error}; change the arguments, or name another optimizer") from None
 
 
-def _check_supported(name: str, kind: type[optim.Optimizer], parameters: list[nn.Parameter]) -> None:
+def _check_supported(name: str, optimizer_class: type[optim.Optimizer], parameters: list[nn.Parameter]) -> None:
     """Raises ValueError if training steps cannot use a class for these parameters."""
-    required = [key for key, value in inspect.signature(kind.step).parameters.items() if value.default is value.empty]
+    arguments = inspect.signature(optimizer_class.step).parameters
+    required = [key for key, value in arguments.items() if value.default is value.empty]
     if "closure" in required:
         raise ValueError(
             f"optimizer {name!r} needs a closure that computes the loss several times per step, and a training step "
             "computes one gradient: name an optimizer that takes one gradient per step"
         )
-    if issubclass(kind, optim.SparseAdam):
+    if issubclass(optimizer_class, optim.SparseAdam):
         raise ValueError(
             f"optimizer {name!r} needs sparse gradients, and gradients here are dense: name adam or another optimizer"
         )
     muon: type[optim.Optimizer] | None = getattr(optim, "Muon", None)  # since torch 2.9
     other = next((parameter for parameter in parameters if parameter.ndim != 2), None)
-    if muon and issubclass(kind, muon) and other is not None:
+    if muon and issubclass(optimizer_class, muon) and other is not None:
         raise ValueError(
             f"optimizer {name!r} trains only parameters with 2 dimensions, and the network has one of shape "
             f"{tuple(other.shape)}: name another optimizer, or a network without biases, convolutions and norms"

@@ -21,15 +21,15 @@ _TITLE = 30
 
 
 def example_panels(
-    data: pd.DataFrame, label: str, height: float = 2.3, horizontal: str = ""
+    data: pd.DataFrame, label: str, height: float = 2.3, horizontal_label: str = ""
 ) -> tuple[Canvas, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """A canvas, and its panels with the rows of their trial.
+    """Returns a canvas, and for each trial its panel and its rows of the data.
 
     Args:
         data: rows with the columns `trial_id` and `setting`.
         label: label of the vertical axes.
         height: height of a row of panels in inches.
-        horizontal: label of the horizontal axes; empty: epochs.
+        horizontal_label: label of the horizontal axes. If it is empty, they show epochs.
     """
     trials = list(dict.fromkeys(data.trial_id))
     columns = min(_COLUMNS, len(trials))
@@ -37,12 +37,12 @@ def example_panels(
     for panel in axes[len(trials) :]:
         panel.set_visible(False)
     parts = [data[data.trial_id == trial] for trial in trials]
-    for place, (panel, part) in enumerate(zip(axes, parts, strict=False)):
+    for position, (panel, part) in enumerate(zip(axes, parts, strict=False)):
         panel.set_title(fill(part.setting.iloc[0], _TITLE, max_lines=2, placeholder="…"), fontsize=8)
-        if horizontal:
-            panel.set_xlabel(horizontal)
+        if horizontal_label:
+            panel.set_xlabel(horizontal_label)
         else:
             epoch_axis(panel)
-        if place % columns == 0:
+        if position % columns == 0:
             panel.set_ylabel(label)
     return drawn, zip(axes, parts, strict=False)

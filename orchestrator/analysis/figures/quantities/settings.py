@@ -39,8 +39,8 @@ def example_trials(frames: Frames, measured: "pd.Series[str]", most: int) -> dic
 
 def evenly_spaced(values: Sequence[_T], most: int) -> list[_T]:
     """At most `most` of these values, with the first and the last."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
-    return [values[place] for place in places]
+    positions = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
+    return [values[position] for position in positions]
 
 
 def short(text: str) -> str:

@@ -73,17 +73,17 @@ def smoothed(nodes: _Array, weights: _Array, grid: _Array, width: float) -> _Arr
 
 def draw_density(data: pd.DataFrame) -> Canvas:
     """Draws one panel per trial. Its ridges are shifted up with the epoch; their height is the logarithm."""
-    drawn, panels = example_panels(data, "epoch", height=4.0, horizontal=r"eigenvalue of $H$")
+    drawn, panels = example_panels(data, "epoch", height=4.0, horizontal_label=r"eigenvalue of $H$")
     for panel, part in panels:
         epochs = sorted(part.epoch.unique())
         floor = lowest_drawn(part)
         top = np.log10(part.density.max() / floor)
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(epochs)))
-        for place, epoch in reversed(list(enumerate(epochs))):
+        for position, epoch in reversed(list(enumerate(epochs))):
             line = part[part.epoch == epoch]
-            height = place + _OVERLAP * np.log10(np.maximum(line.density / floor, 1)) / top
-            order = {"zorder": 2 + len(epochs) - place}
-            panel.fill_between(line.eigenvalue, place, height, color=colours[place], alpha=0.55, lw=0, **order)
+            height = position + _OVERLAP * np.log10(np.maximum(line.density / floor, 1)) / top
+            order = {"zorder": 2 + len(epochs) - position}
+            panel.fill_between(line.eigenvalue, position, height, color=colours[position], alpha=0.55, lw=0, **order)
             panel.plot(line.eigenvalue, height, color=INK, lw=0.5, **order)
         panel.set_yticks(range(len(epochs)), [f"{epoch:g}" for epoch in epochs])
         panel.grid(visible=False, axis="y")

@@ -44,7 +44,7 @@ def draw_ratio(data: pd.DataFrame) -> Canvas:
     drawn, axes = canvas(-(-len(optimizers) // columns), columns, width=7.2 if columns > 1 else 5.6, height=2.5)
     for panel in axes[len(optimizers) :]:
         panel.set_visible(False)
-    for place, (panel, optimizer) in enumerate(zip(axes, optimizers, strict=False)):
+    for position, (panel, optimizer) in enumerate(zip(axes, optimizers, strict=False)):
         part = data[data.optimizer == optimizer]
         for number, setting in enumerate(evenly_spaced(list(dict.fromkeys(part.setting)), DRAWN)):
             line, colour = part[part.setting == setting].sort_values("epoch"), COLOURS[number]
@@ -55,7 +55,7 @@ def draw_ratio(data: pd.DataFrame) -> Canvas:
         panel.set_title(optimizer)
         panel.legend(fontsize=6.5)
         epoch_axis(panel)
-        if place % columns == 0:
+        if position % columns == 0:
             panel.set_ylabel(axis_label(RATIO))
     return drawn
 

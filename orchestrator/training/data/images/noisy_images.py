@@ -24,4 +24,4 @@ def noisy_images(data: DataSplits, strengths: Sequence[float], count: int) -> tu
     clean, noise = data.normalise(data.test.inputs[index]), data.ood_noise[index]
     seen = [(clean + strength / OOD_STANDARD_DEVIATION * noise) * data.std + data.mean for strength in strengths]
     pixels = torch.stack(seen).round().clamp(0, 255).to(torch.uint8)
-    return pixels, tuple(data.classes[labels[place]] for place in first)
+    return pixels, tuple(data.classes[labels[position]] for position in first)

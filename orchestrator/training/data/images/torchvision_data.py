@@ -119,15 +119,15 @@ def _decoded(config: TorchvisionData) -> Path:
 
 
 def _files(config: TorchvisionData) -> list[PublishedFile]:
-    kind, folder = _dataset_class(config.name), _folder(config)
+    dataset, folder = _dataset_class(config.name), _folder(config)
     if config.name == "svhn":
-        listed = [kind.split_list[split] for split in ("train", "test")]
+        listed = [dataset.split_list[split] for split in ("train", "test")]
         return [PublishedFile(folder / name, (url,), md5) for url, name, md5 in listed]
     if config.name in ("cifar10", "cifar100"):
-        return [PublishedFile(folder / kind.filename, (kind.url,), kind.tgz_md5)]
+        return [PublishedFile(folder / dataset.filename, (dataset.url,), dataset.tgz_md5)]
     return [
-        PublishedFile(folder / kind.__name__ / "raw" / name, tuple(mirror + name for mirror in kind.mirrors), md5)
-        for name, md5 in kind.resources
+        PublishedFile(folder / dataset.__name__ / "raw" / name, tuple(mirror + name for mirror in dataset.mirrors), md5)
+        for name, md5 in dataset.resources
     ]
 
 
@@ -139,20 +139,22 @@ def _missing_files(config: TorchvisionData) -> list[PublishedFile]:
 
 def _is_unpacked(config: TorchvisionData) -> bool:
     """Returns whether the user has unpacked the archive of a CIFAR data set. Then the archive itself is not needed."""
-    kind, folder = _dataset_class(config.name), _folder(config)
-    if config.name not in ("cifar10", "cifar100") or (folder / kind.filename).exists():
+    dataset, folder = _dataset_class(config.name), _folder(config)
+    if config.name not in ("cifar10", "cifar100") or (folder / dataset.filename).exists():
         return False
-    members = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
-    return all(PublishedFile(folder / kind.base_folder / name, (kind.url,), md5).is_present() for name, md5 in members)
+    members = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    return all(
+        PublishedFile(folder / dataset.base_folder / name, (dataset.url,), md5).is_present() for name, md5 in members
+    )
 
 
 def _read(config: TorchvisionData, scratch: Path) -> RawDataset:
     _download(config, _missing_files(config))
-    folder, kind = _unpack(config, scratch), _dataset_class(config.name)
+    folder, dataset = _unpack(config, scratch), _dataset_class(config.name)
     if config.name == "svhn":
-        train, test = (kind(folder, split=split) for split in ("train", "test"))
+        train, test = (dataset(folder, split=split) for split in ("train", "test"))
     else:
-        train, test = (kind(folder, train=is_train) for is_train in (True, False))
+        train, test = (dataset(folder, train=is_train) for is_train in (True, False))
     classes = tuple(getattr(train, "classes", map(str, range(10))))
     return RawDataset(classes, _channels_first(train.data).shape[1:], _raw_split(train), _raw_split(test))
 
