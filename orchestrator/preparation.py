@@ -43,10 +43,10 @@ def check_models(sweep: Sweep) -> None:
     Every combination of model, loss and estimators is measured once, on a few samples.
 
     Raises:
-        ValueError: if the user's own function returns other data when it is called again. Or if losses, models, batch
-            sizes or augmentations do not fit their data, or optimizers do not fit the model, or a model cannot be
-            measured. Names all of them.
-        UserCodeError: if the code of a user's own network, loss or optimizer raises, or the module of a quantity.
+        ValueError: if the user's own function returns different data in a second call. Also if losses, models, batch
+            sizes or augmentations do not fit their data, optimizers do not fit the model, or a model cannot be
+            measured; the message names all of these.
+        UserCodeError: if the user's own network, loss, optimizer or module of a quantity raises.
     """
     misfits = []
     for config in dict.fromkeys(trial.data for trial in sweep.trials):
@@ -70,7 +70,7 @@ def check_models(sweep: Sweep) -> None:
 
 
 def _check_repeatable(config: Data, digest: str) -> None:
-    """Checks that the user's own function returns the same data when it is called again, as every trial does."""
+    """Checks that the user's own function returns the same data in a second call, because every trial calls it."""
     if isinstance(config, OwnData) and source_digest(config, decode=True) != digest:
         raise ValueError(
             f"data {config.name!r} returned different data when it was called again: seed its random numbers, for "
@@ -87,7 +87,7 @@ def _checked(trial: TrialConfig) -> tuple[object, ...]:
 
 
 def _measured(trial: TrialConfig) -> tuple[object, ...]:
-    """Returns the settings on which it depends whether a model can be measured, and how."""
+    """Returns the settings that determine how a model is measured, and whether it can be measured."""
     return cost_key(trial.model), trial.loss, shortened(trial.measurement)
 
 

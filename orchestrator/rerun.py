@@ -62,7 +62,7 @@ def _as_stored(
 ) -> tuple[TrialConfig, TrialStore, TrialOptions]:
     """Returns arguments of `run_trial` for a rerun with the same number of records and threads as the stored trial.
 
-    The number of threads affects the order of summation, and thereby rounding. If the learning rate schedule depends on
+    The number of threads affects the order of summation and so the rounding. If the learning rate schedule depends on
     `epochs`, a smaller value would define another trial. The run then keeps `epochs` and is stopped early.
     """
     numbers = original.numbers()

@@ -17,7 +17,7 @@ Build = Callable[[PeerProblem, int, int], Density]
 
 def ours(problem: PeerProblem, probes: int, steps: int) -> Density:
     """Our defaults."""
-    op = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
+    op = HessianOperator(problem.copied_model(), problem.loss, (problem.inputs, problem.targets))
     return lambda seed: spectral_density(op, probes, steps, torch.Generator().manual_seed(seed)).measure()
 
 
@@ -25,7 +25,7 @@ def pyhessian(problem: PeerProblem, probes: int, steps: int) -> Density:
     """PyHessian on one batch, whose graph it keeps."""
     from pyhessian import hessian
 
-    library = hessian(problem.own_model(), problem.loss, data=(problem.inputs, problem.targets), cuda=False)
+    library = hessian(problem.copied_model(), problem.loss, data=(problem.inputs, problem.targets), cuda=False)
 
     def density(seed: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def eigenthings(problem: PeerProblem, probes: int, steps: int) -> Density:
     from hessian_eigenthings.operators.hessian import HessianOperator as TheirOperator
 
     batches = problem.batches(len(problem.inputs))
-    operator = TheirOperator(problem.own_model(), batches, supervised_loss(problem.loss))
+    operator = TheirOperator(problem.copied_model(), batches, supervised_loss(problem.loss))
 
     def density(seed: int) -> tuple[Tensor, Tensor]:
         # A run uses seed + its number.
@@ -73,7 +73,7 @@ def curvlinops(problem: PeerProblem, probes: int, steps: int) -> Density:
     from curvlinops import HessianLinearOperator
     from curvlinops.papyan2020traces.spectrum import fast_lanczos
 
-    model = problem.own_model()
+    model = problem.copied_model()
     operator = HessianLinearOperator(
         model,
         problem.loss,

@@ -104,8 +104,8 @@ class Ours:
     def __init__(self, problem: PeerProblem, probes: int) -> None:
         self._problem, self._probes = problem, probes
         self._data = (problem.inputs, problem.targets)
-        self.operator = HessianOperator(problem.own_model(), problem.loss, self._data)
-        self.kept = HessianOperator(problem.own_model(), problem.loss, self._data)
+        self.operator = HessianOperator(problem.copied_model(), problem.loss, self._data)
+        self.kept = HessianOperator(problem.copied_model(), problem.loss, self._data)
         """Its products are also timed with kept graphs."""
 
     def tasks(self, vector: Tensor) -> dict[str, Callable[[], object]]:

@@ -22,7 +22,8 @@ from orchestrator.training.data.data_splits import DataSplits
 TOLERANCE = 1e-3
 PRODUCTS = 10
 _ROUNDING = 5e-4
-"""Maximum relative rounding error of a Ritz value in float32. A larger excess means that the reference is wrong."""
+"""Maximum relative rounding error of a Ritz value in float32. If an estimate exceeds its reference by more than this,
+the reference is wrong, because Ritz values are never above lambda_max."""
 Way = Callable[[HessianOperator, torch.Generator], LanczosResult]
 WAYS: dict[str, Way] = {
     "from a random start": lambda op, draw: lanczos(op, PRODUCTS, TOLERANCE, generator=draw, coarse_fraction=None),
@@ -101,9 +102,9 @@ def table(result: Result) -> str:
     header += ["until a hit", "until converged", "largest error"]
     return (
         f"{markdown(header, rows, text=2)}\n\nA hit is within {measured['tolerance']:.1%} of the reference. Converged "
-        "hits, misses: those for which `converged` is True. Until a hit: median number of products. Until converged: "
-        f"median (maximum) number until `converged` or the limit of {measured['most_products']}. Products of the "
-        "coarse start count as fractions."
+        "hits and misses are those for which `converged` is True. Until a hit: median number of products. Until "
+        f"converged: median (maximum) number until `converged` or the limit of {measured['most_products']}. Products "
+        "of the coarse start count as fractions."
     )
 
 

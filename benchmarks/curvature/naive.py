@@ -13,7 +13,7 @@ Product = Callable[[Tensor], Tensor]
 
 def hessian_product(problem: PeerProblem, chunk: int) -> Product:
     """Computes H v by differentiating the product of gradient and v. Both vectors are flat."""
-    model = problem.own_model()
+    model = problem.copied_model()
     parameters = list(model.parameters())
 
     def product(vector: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def hessian_product(problem: PeerProblem, chunk: int) -> Product:
 
 def gauss_newton_product(problem: PeerProblem, chunk: int) -> Product:
     """Computes J'H_l J v, with the Jacobian J of the outputs and the Hessian H_l of the loss of the outputs."""
-    model = problem.own_model()
+    model = problem.copied_model()
     parameters = list(model.parameters())
 
     def product(vector: Tensor) -> Tensor:

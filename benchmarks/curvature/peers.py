@@ -27,7 +27,7 @@ class Implementation:
 
 def ours(problem: PeerProblem) -> Implementation:
     """Our Hessian operator with its default chunk size."""
-    operator = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
+    operator = HessianOperator(problem.copied_model(), problem.loss, (problem.inputs, problem.targets))
     return Implementation(
         power=lambda iterations: power_iteration(operator, iterations),
         trace=lambda probes: hutchinson(operator, probes),
@@ -64,7 +64,7 @@ def pyhessian(problem: PeerProblem, chunk: int) -> Implementation:
     """PyHessian with batched data. Its trace uses Rademacher probes."""
     from pyhessian import hessian
 
-    model = problem.own_model()
+    model = problem.copied_model()
     shapes = [parameter.shape for parameter in model.parameters()]
     library = hessian(model, problem.loss, dataloader=problem.batches(chunk), cuda=problem.inputs.is_cuda)
 
@@ -89,7 +89,7 @@ def eigenthings(problem: PeerProblem, chunk: int) -> Implementation:
     from hessian_eigenthings.loss_fns.standard import supervised_loss
     from hessian_eigenthings.operators.hessian import HessianOperator as TheirOperator
 
-    operator = TheirOperator(problem.own_model(), problem.batches(chunk), supervised_loss(problem.loss))
+    operator = TheirOperator(problem.copied_model(), problem.batches(chunk), supervised_loss(problem.loss))
     return Implementation(
         power=lambda iterations: power_iteration_one(operator, max_iter=iterations, tol=NEVER),
         trace=lambda probes: their_hutchinson(operator, num_samples=probes, distribution="gaussian"),
@@ -104,7 +104,7 @@ def curvlinops(problem: PeerProblem, chunk: int, together: bool = False) -> Impl
     """
     from curvlinops import HessianLinearOperator, hutchinson_trace
 
-    model = problem.own_model()
+    model = problem.copied_model()
     operator = HessianLinearOperator(
         model, problem.loss, list(model.parameters()), problem.batches(chunk), check_deterministic=False
     )

@@ -50,7 +50,7 @@ class PeerProblem:
     def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
 
-    def own_model(self) -> nn.Module:
+    def copied_model(self) -> nn.Module:
         """A copy of the model, because some libraries leave gradients and graphs in it."""
         return copy.deepcopy(self.model)
 

@@ -79,7 +79,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     networks = []
     for name, problem in _problems(sizes):
         doubles = problem.inputs.double(), problem.targets
-        eigenvalues = torch.linalg.eigvalsh(dense_hessian(problem.own_model().double(), cross_entropy, doubles))
+        eigenvalues = torch.linalg.eigvalsh(dense_hessian(problem.copied_model().double(), cross_entropy, doubles))
         with quiet():
             runs = _runs(problem, eigenvalues, sizes)
         coverage = _coverage(eigenvalues, sizes)

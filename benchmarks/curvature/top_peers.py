@@ -64,7 +64,7 @@ class CountedBatches(list[tuple[Tensor, Tensor]]):
 
 def ours(problem: PeerProblem, goal: Goal) -> Task:
     """`top_eigenvalues` with its defaults and our default chunk size."""
-    op = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
+    op = HessianOperator(problem.copied_model(), problem.loss, (problem.inputs, problem.targets))
 
     def task(seed: int) -> Found:
         found = top_eigenvalues(op, goal.count, goal.tolerance, generator=torch.Generator().manual_seed(seed))
@@ -79,7 +79,7 @@ def pyhessian(problem: PeerProblem, chunk: int, goal: Goal) -> Task:
     from pyhessian import hessian
 
     batches = CountedBatches(problem.batches(chunk))
-    library = hessian(problem.own_model(), problem.loss, dataloader=batches, cuda=False)
+    library = hessian(problem.copied_model(), problem.loss, dataloader=batches, cuda=False)
 
     def task(seed: int) -> Found:
         torch.manual_seed(seed)
@@ -130,7 +130,7 @@ def _their_operator(problem: PeerProblem, chunk: int) -> tuple[Any, CountedBatch
     from hessian_eigenthings.operators.hessian import HessianOperator as TheirOperator
 
     batches = CountedBatches(problem.batches(chunk))
-    return TheirOperator(problem.own_model(), batches, supervised_loss(problem.loss)), batches
+    return TheirOperator(problem.copied_model(), batches, supervised_loss(problem.loss)), batches
 
 
 def fewest_steps(problem: PeerProblem, references: Sequence[float], tolerance: float, seed: int) -> int:
@@ -138,7 +138,7 @@ def fewest_steps(problem: PeerProblem, references: Sequence[float], tolerance: f
 
     Uses our products and orthogonalisation, which differ from its own only by rounding.
     """
-    op = HessianOperator(problem.own_model(), problem.loss, (problem.inputs, problem.targets))
+    op = HessianOperator(problem.copied_model(), problem.loss, (problem.inputs, problem.targets))
     space = KrylovSpace(op, min(MOST_STEPS, op.size))
     space.start(torch.randn(op.size, generator=torch.Generator().manual_seed(seed)))
     with op.keeping_graphs():
@@ -156,7 +156,7 @@ def scipy(problem: PeerProblem, chunk: int, goal: Goal) -> Task:
     from curvlinops import HessianLinearOperator
     from scipy.sparse.linalg import eigsh
 
-    model, batches = problem.own_model(), CountedBatches(problem.batches(chunk))
+    model, batches = problem.copied_model(), CountedBatches(problem.batches(chunk))
     parameters = list(model.parameters())
     operator = HessianLinearOperator(model, problem.loss, parameters, batches, check_deterministic=False).to_scipy()
 

@@ -138,7 +138,7 @@ def backpack(problem: PeerProblem, kind: str, chunk: int) -> Trace:
     from backpack import extend, extensions
 
     extension, attribute = _EXTENSIONS[kind]
-    model, loss = extend(problem.own_model()), extend(nn.CrossEntropyLoss())
+    model, loss = extend(problem.copied_model()), extend(nn.CrossEntropyLoss())
     count = len(problem.inputs)
 
     def trace() -> float:

@@ -17,14 +17,14 @@ _SAME = 1e-4
 class KrylovSpace:
     """The Krylov space of one or several start vectors, with full reorthogonalisation.
 
-    A Q = Q T + P C, with the orthonormal basis Q, its projection T = Q'AQ, the next directions P (at most one per
-    start vector) and their coupling C. P is orthogonal to Q; its columns have length 1 and the Gram matrix P'P. With
-    one start vector this is the Lanczos method. Another start vector can be added at any time; its chain is Lanczos for
-    A restricted to the complement of the space. The equation also holds for orthonormal combinations of the basis, so a
-    thick restart (Wu and Simon, 2000) can keep a few Ritz vectors only.
+    The space satisfies A Q = Q T + P C. Here Q is the orthonormal basis, T = Q'AQ its projection, P the next directions
+    (at most one per start vector) and C their coupling. P is orthogonal to Q; its columns have length 1, but are not
+    orthogonal to one another. With one start vector this is the Lanczos method. Another start vector can be added at
+    any time. From then on, products with it run Lanczos on A restricted to the complement of the space; we call this a
+    chain. The equation also holds for orthonormal combinations of the basis, so a thick restart (Wu and Simon, 2000)
+    can keep a few Ritz vectors only.
 
-    With orthonormal ``deflated`` vectors D [size, q], A stands for its restriction to the complement of D, to which Q
-    and P belong.
+    If there are orthonormal ``deflated`` vectors D [size, q], A is replaced by its restriction to the complement of D.
 
     Synchronizes with the device once per product. Needs memory for ``capacity`` vectors, one per direction and three
     more.

@@ -70,19 +70,19 @@ def lanczos(
     samples (`estimators.eigenvalues.coarse_start`). All results except ``products`` describe the second stage, which
     uses all samples, so ``basis`` and ``tridiagonal`` can deflate probes.
 
-    ``converged`` requires, relative to |lambda_max| (an invariant subspace needs only the third):
+    ``converged`` requires the following, relative to |lambda_max|. An invariant subspace needs only the last one.
 
-    - ``error`` is at most half the tolerance. It stays large until the two largest Ritz values have separated;
-    - the residual is at most a tenth of the tolerance, and the residual of the second Ritz pair at most a tenth of the
-      gap between the two pairs. After a coarse stage: ten times the tolerance, but at most 1%, and 0.4 of the gap;
-    - the tolerance is at least 20 eps of the operator's dtype, 2.4e-6 in float32, because products are rounded.
+    - ``error`` is at most half the tolerance. It stays large until the two largest Ritz values have separated.
+    - The residual is at most a tenth of the tolerance. After a coarse stage: at most ten times the tolerance and 1%.
+    - The residual of the second Ritz pair is at most a tenth of its gap to the first. After a coarse stage: 0.4.
+    - The tolerance is at least 20 eps of the operator's dtype, 2.4e-6 in float32, because products are rounded.
 
     Lanczos cannot find a top eigenvector that is orthogonal to the start, so a random part is added to a given start.
     From a start that is nearly orthogonal, Lanczos may stagnate at an eigenvalue a relative distance w below the
-    largest, with a residual below w. The second criterion makes this rare: it happens for a share of about 0.06
+    largest, with a residual below w. The bounds on the residuals make this rare: it happens for a share of about 0.06
     tolerance / w of random starts. After a coarse stage, it happened in none of 112 runs on networks in training
-    (benchmarks/curvature/lambda_max.py) and in 2 of 1,000 on small networks, most of them with a weight penalty, whose
-    eigenvalues are close together. Of several equal eigenvalues, only one is found.
+    (benchmarks/curvature/lambda_max.py). It happened in 2 of 1,000 runs on small networks with eigenvalues that are
+    close together, most of them with a weight penalty. Of several equal eigenvalues, only one is found.
 
     Synchronizes with the device once per step, after the product. Needs memory for one vector per product and ten more.
 
@@ -90,7 +90,7 @@ def lanczos(
         op: the operator. A coarse stage needs a mean over samples in random order, such as
             `estimators.HessianOperator`.
         max_products: maximum number of products, including the coarse stage.
-        tolerance: relative to |lambda_max|; 0.0 uses every product, and only an invariant subspace has then converged.
+        tolerance: relative to |lambda_max|. 0.0 uses every product; then only an invariant subspace has converged.
         initial: the start vector [size], of any nonzero length. A random vector of a hundredth of its length is added.
             None: standard normal. The eigenvector of the previous epoch saves few products in training. Cannot be
             combined with a coarse stage.

@@ -112,8 +112,8 @@ class Ritz:
             return [math.nan if not self.finite else math.inf] * len(self.values)
         if self.invariant and outside == -math.inf:
             return list(reversed(self.values))
-        beside = outside * torch.eye(len(self.coupling), dtype=torch.float64)
-        larger = torch.cat([torch.cat([self.projected, self.coupling.T], 1), torch.cat([self.coupling, beside], 1)])
+        corner = outside * torch.eye(len(self.coupling), dtype=torch.float64)
+        larger = torch.cat([torch.cat([self.projected, self.coupling.T], 1), torch.cat([self.coupling, corner], 1)])
         found = [*torch.linalg.eigvalsh(larger).tolist(), *[outside] * len(self.values)]
         return sorted(found, reverse=True)[: len(self.values)]
 

@@ -40,7 +40,7 @@ class _ConvReluPool(torch.autograd.Function):
     ) -> Tensor:
         pooled, indices = max_pool(relu, window)
         ctx.save_for_backward(data, indices, pooled, weight)
-        ctx.linear = _MaximaOfParameters(geometry, window)
+        ctx.linear = _PooledConvolution(geometry, window)
         return pooled
 
     @staticmethod
@@ -51,8 +51,8 @@ class _ConvReluPool(torch.autograd.Function):
 
 
 @dataclass(frozen=True, eq=False)
-class _MaximaOfParameters:
-    """The output of the pool [n, channels, ...] as a linear map of weight and bias.
+class _PooledConvolution:
+    """The output of the pool [n, channels, ...] as a linear map of weight and bias, at fixed maxima.
 
     Constants: the data, the indices of the maxima, the output of the pool, and a tensor like the weight.
     """

@@ -69,7 +69,7 @@ def relu_backward(gradient: Tensor, pooled: Tensor, out: Tensor | None = None) -
 
 
 def max_unpool(entries: Tensor, indices: Tensor, window: Window) -> Tensor:
-    """Adds entries [n, channels, ...] at the positions of their maxima to zeros [n, channels, height, width]."""
+    """Zeros [n, channels, height, width], to which entries [n, channels, ...] are added at the positions of maxima."""
     shape = len(entries), *window.size
     # The kernel reads only the shape and memory format of this argument, the input of the pool.
     like = torch.empty(shape, dtype=entries.dtype, device=entries.device, memory_format=window.memory_format)
@@ -102,7 +102,7 @@ class PooledGradients:
         """The gradients at the maxima of the windows for one column [n, channels, ...], for a slice of samples."""
         return relu_backward(self.columns[column][samples], self.pooled[samples])
 
-    def by_channel(self, samples: slice, scratch: Scratch) -> Tensor:
+    def stacked_entries(self, samples: slice, scratch: Scratch) -> Tensor:
         """The entries of all columns [m, channels, columns, ...], for a slice of m samples."""
         pooled = self.pooled[samples]
         shape = *pooled.shape[:2], len(self.columns), *pooled.shape[2:]
@@ -112,6 +112,6 @@ class PooledGradients:
             found[:, :, column].copy_(self.entries(column, samples))
         return found
 
-    def whole(self, column: int, samples: slice = slice(None)) -> Tensor:
+    def dense(self, column: int, samples: slice = slice(None)) -> Tensor:
         """The gradient [n, channels, height, width] of one column, for a slice of samples."""
         return max_unpool(self.entries(column, samples), self.indices[samples], self.window)

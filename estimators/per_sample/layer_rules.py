@@ -177,7 +177,7 @@ class _ConvolutionCall(_ProductCall):
         biases: list[Tensor] = []
 
         def entries(part: slice) -> Tensor:
-            by_output = deltas.by_channel(part, columns.scratch).flatten(3)
+            by_output = deltas.stacked_entries(part, columns.scratch).flatten(3)
             biases.append(squared_norms(by_output.sum(dim=3).mT, dims=2))
             return by_output
 

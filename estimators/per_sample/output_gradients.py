@@ -26,7 +26,7 @@ class Columns:
 
     def __iter__(self) -> Iterator[Tensor]:
         if isinstance(self.deltas, PooledGradients):
-            return map(self.deltas.whole, range(len(self.signs)))
+            return map(self.deltas.dense, range(len(self.signs)))
         return iter(self.deltas)
 
     def entries(self) -> Iterator[Tensor]:
@@ -44,7 +44,7 @@ class Columns:
     def stacked(self, part: slice) -> Tensor:
         """The gradients [m, columns, ...] of a slice of m samples, in the memory format of the columns."""
         if isinstance(self.deltas, PooledGradients):
-            deltas = [self.deltas.whole(column, part) for column in range(len(self.signs))]
+            deltas = [self.deltas.dense(column, part) for column in range(len(self.signs))]
         else:
             deltas = [delta[part] for delta in self.deltas]
         one = deltas[0]

@@ -1,4 +1,4 @@
-"""Checks on a few samples that no sample influences another one, and that the model leaves its weights alone.
+"""Checks on a few samples that no sample influences another one, and that the model does not change its weights.
 
 Products and traces split the data into chunks. That is correct only if the outputs of a sample, and their gradient, are
 the same in every batch. The check compares behaviour, so it needs no list of layers.
@@ -32,7 +32,7 @@ def check_independent(model: nn.Module, gradient: Gradient, inputs: Tensor) -> N
         gradient: returns the gradient [size] of a scalar with respect to the parameters.
         inputs: a few samples [n, ...].
     """
-    # `estimators.sampled_trace` repeats samples, so a single one must not change beside a copy of itself.
+    # `estimators.sampled_trace` repeats samples, so a single sample is compared in a batch with a copy of itself.
     inputs = torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
     change = _change(model, gradient, inputs)
     if change is not None and not _independent_in_float64(model, inputs):

@@ -81,8 +81,9 @@ class Probed:
     def cumulative(self, grid: Tensor, shift: float, level: float) -> Curve:
         """The share of eigenvalues up to each point. The band bounds the error of the quadrature rigorously.
 
-        The weight of a probe below a node of its Gauss rule lies between the sum of the weights before this node and
-        that sum with the node (Chebyshev-Markov-Stieltjes inequalities). ``shift`` bounds the error of the eigenvalues.
+        Let s be the sum of the weights before a node of a probe's Gauss rule, and w the weight of the node. The true
+        weight below the node lies between s and s + w (Chebyshev-Markov-Stieltjes inequalities). ``shift`` bounds the
+        error of the eigenvalues.
         """
         values = _cumulative(*self.averaged.sorted_measure(), grid)
         at_least, at_most = self._bounds(grid - shift)[0], self._bounds(grid + shift)[1]
@@ -105,7 +106,7 @@ class Probed:
     def quadrature_error(self) -> float:
         """Estimated Wasserstein-1 error of the averaged rule: its distance from the Gauss rule.
 
-        An estimate. On networks the true error was smaller in all cases.
+        This is not a bound, but on networks the true error was smaller in all cases.
         """
         nodes, weights = self.averaged.sorted_measure()
         others, other_weights = self.gauss.sorted_measure()

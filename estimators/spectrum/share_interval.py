@@ -9,10 +9,10 @@ _BISECTIONS = 45
 def share_interval(shares: Tensor, concentration: float, level: float) -> tuple[Tensor, Tensor]:
     """Interval (low, high) of the expected share [m], given observed shares [m] in [0, 1].
 
-    The weight of m of d eigenvalues, averaged over n probes on the unit sphere, is close to a beta variable with
-    parameters A p and A (1 - p) for p = m / d and A = n d / 2, the ``concentration``. Inverts its quantiles, as Clopper
-    and Pearson (1934) do for counts. Computed from a gamma variable of the same mean and variance, for the smaller of p
-    and 1 - p.
+    Let p = m / d be the share of m of d eigenvalues. Their weight, averaged over n probes on the unit sphere, is close
+    to a beta variable with parameters A p and A (1 - p), where A = n d / 2 is the ``concentration``. The interval
+    inverts the quantiles of this variable, as Clopper and Pearson (1934) do for counts. They are computed from a gamma
+    variable of the same mean and variance, for the smaller of p and 1 - p.
     """
     tail = (1.0 - level) / 2.0
     low = _solved(shares, concentration, 1.0 - tail)

@@ -27,8 +27,8 @@ class Moment:
 class SpectralDensity:
     """Result of `estimators.spectral_density`. Eigenvalues are in units of the loss per squared parameter.
 
-    The spectrum is the sum of ``known`` eigenvalues, each of mass 1 / size, and of the mean of the rules in ``nodes``
-    and ``weights``, times 1 - q / size.
+    The spectrum is a sum of two parts. Each of the q ``known`` eigenvalues has mass 1 / size. The mean of the rules in
+    ``nodes`` and ``weights`` has the remaining mass, 1 - q / size.
     """
 
     size: int
@@ -158,9 +158,9 @@ def spectral_density(
     products the error was half as large or smaller on trained networks, and little smaller on untrained ones
     (docs/decisions/spectral-density.md). A single probe is not deflated.
 
-    ``error`` is the Wasserstein-1 distance between estimated and true spectrum that is requested, relative to the range
-    of the spectrum. Probes and steps are then upper limits: a run stops when its estimated quadrature error is below
-    half of it, and as many probes run as the sampling error requires. ``converged`` is False if the limits do not
+    ``error`` requests a Wasserstein-1 distance between estimated and true spectrum, relative to the range of the
+    spectrum. Probes and steps are then upper limits. A run stops when its estimated quadrature error is below half of
+    ``error``, and as many probes run as the sampling error requires. ``converged`` is False if the limits do not
     suffice.
 
     Runs probes in blocks that share graphs, if the operator has ``matmat``. Needs memory for ``steps`` vectors per
@@ -172,10 +172,9 @@ def spectral_density(
         steps: number of products per probe, at least 1.
         generator: draws the probes, on any device. None: torch's global CPU generator.
         error: requested Wasserstein-1 error relative to the range, for example 0.01. None: uses all probes and steps.
-        deflate: True, False, or a result of `estimators.lanczos` or `estimators.top_eigenvalues` for *this* operator,
-            whose converged Ritz pairs are taken. Its start may be of any kind, also from a coarse stage: such a vector
-            would bias the density as a probe, but eigenpairs do not depend on it. Do not draw the probes with the seed
-            of its start.
+        deflate: True, False, or a result of `estimators.lanczos` or `estimators.top_eigenvalues` for *this* operator.
+            Only the converged Ritz pairs of a result are used, so its start may come from a coarse stage, although such
+            a vector would bias the density as a probe. Do not draw the probes with the seed of its start.
 
     Raises:
         ValueError: if probes or steps is below 1, error is not positive, or the given result does not fit.

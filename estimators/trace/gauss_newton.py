@@ -50,8 +50,8 @@ def exact_trace(
 ) -> GaussNewtonTrace:
     """Computes tr(GGN) of the mean loss exactly, per parameter and per sample. It equals tr(H) if ``.exact`` is true.
 
-    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes (at each position), up to 1 + 2 C for other losses
-    of C outputs, and 1 + 4 C if there are more than 2,000 outputs that the loss couples. Each column of S_n needs a
+    Costs 1 + 2 (C - 1) forward passes for cross-entropy of C classes (at each position), and up to 1 + 2 C for other
+    losses of C outputs. If the loss couples more than 2,000 outputs, it costs 1 + 4 C. Each column of S_n needs a
     backward pass to the outputs of the layers, and the norms of per-sample gradients. Parameters used outside the calls
     of their layers cost more. The model is left bitwise unchanged.
 
@@ -89,9 +89,9 @@ def sampled_trace(
 
     Every sample has different signs, so the mean over n samples averages n estimates. The error decreases as
     1 / sqrt(n vectors). On the paper's network it was about 1% with 5,000 samples. Costs 1 + 2.5 forward passes with
-    one vector (every eighth sample gets a second vector, for ``.standard_error``) and 1 + 2 ``vectors`` with more.
-    Losses that are not convex in the outputs take twice as many backward passes, and so do losses that are neither a
-    cross-entropy nor a sum over single outputs if a sample has more than about 256 outputs.
+    one vector (every eighth sample gets a second vector, for ``.standard_error``) and 1 + 2 ``vectors`` with more. Some
+    losses take twice as many backward passes: those that are not convex in the outputs, and those with more than about
+    256 outputs per sample that are neither a cross-entropy nor a sum over single outputs.
 
     Args:
         model: as for `exact_trace`.
@@ -171,9 +171,9 @@ class _RandomSigns(ChunkEstimator):
     def standard_error(self) -> float:
         """Standard error of the mean over all samples.
 
-        Only samples with several vectors show a variance. A few samples dominate the sum of variances, and the same
-        samples dominate the sum of squares. So the ratio of the two sums is taken from the samples with two vectors
-        and multiplied by the squares of the others. This is more reliable than a mean variance.
+        Variances are known only for samples with several vectors. They are extrapolated to the other samples: the sum
+        of their squares is multiplied by the ratio of the two sums, of variances and of squares, over the samples with
+        two vectors. This is more reliable than a mean variance, because the same few samples dominate both sums.
         """
         counts, squares, variances = (
             torch.cat(parts).cpu() for parts in (self._counts, self._squares, self._variances)

@@ -18,7 +18,8 @@ from estimators.trace.roots.recognition import block_form, diagonal_form, softma
 from estimators.trace.roots.root import Float64Root, LossRoot
 from estimators.trace.roots.softmax import SoftmaxRoot, target_weights
 
-# Entries of the blocks of a sample that are decomposed for an exact trace: 32 MB, and seconds for a single block.
+# Maximum number of entries in the blocks of a sample that an exact trace decomposes. They take 32 MB in float64; one
+# block of this size takes seconds.
 MAX_ENTRIES = 2_000**2
 
 
@@ -41,12 +42,12 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, max_entri
     if is_mse(loss_fn) and outputs.shape == targets.shape:
         return SquaredErrorRoot(outputs)
     if is_cross_entropy(loss_fn) and outputs.ndim > 1:
-        scores, wanted = _precise(loss_fn, outputs, targets)
-        return _rounded(SoftmaxRoot(scores, target_weights(loss_fn, wanted, scores.dtype), 1), scores, outputs)
+        logits, wanted = _precise(loss_fn, outputs, targets)
+        return _rounded(SoftmaxRoot(logits, target_weights(loss_fn, wanted, logits.dtype), 1), logits, outputs)
     form = softmax_form(loss_fn, outputs, targets)
     if form is not None:
-        scores, _ = _precise(loss_fn, outputs, targets)
-        return _rounded(SoftmaxRoot(scores, form.weights.to(scores.dtype), form.dim), scores, outputs)
+        logits, _ = _precise(loss_fn, outputs, targets)
+        return _rounded(SoftmaxRoot(logits, form.weights.to(logits.dtype), form.dim), logits, outputs)
     diagonal = diagonal_form(loss_fn, outputs, targets)
     if diagonal is not None:
         return DiagonalRoot(diagonal, outputs.dtype)
@@ -58,11 +59,11 @@ def loss_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, max_entri
 
 
 def _general_root(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, max_entries: int) -> LossRoot:
-    scores, wanted = _precise(loss_fn, outputs, targets)
-    hessian = OutputHessian(loss_fn, scores, wanted)
+    precise, wanted = _precise(loss_fn, outputs, targets)
+    hessian = OutputHessian(loss_fn, precise, wanted)
     if outputs[0].numel() ** 2 > max_entries:
         return BilinearRoot(hessian, outputs.dtype)
-    return _rounded(EigenRoot(hessian.blocks(None), scores, None), scores, outputs)
+    return _rounded(EigenRoot(hessian.blocks(None), precise, None), precise, outputs)
 
 
 def _precise(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +73,6 @@ def _precise(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[T
     return outputs.double(), targets.double() if targets.is_floating_point() else targets
 
 
-def _rounded(root: LossRoot, scores: Tensor, outputs: Tensor) -> LossRoot:
-    """The root of the scores, with columns of the dtype of the outputs."""
-    return root if scores.dtype == outputs.dtype else Float64Root(root, outputs.dtype)
+def _rounded(root: LossRoot, precise: Tensor, outputs: Tensor) -> LossRoot:
+    """The root at ``precise`` outputs, with columns of the dtype of ``outputs``."""
+    return root if precise.dtype == outputs.dtype else Float64Root(root, outputs.dtype)

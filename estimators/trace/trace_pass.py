@@ -62,11 +62,11 @@ class ChunkEstimator(ABC):
     """Computes or estimates the trace of a chunk."""
 
     max_entries = MAX_ENTRIES
-    """Entries of the loss's Hessian in the outputs of a sample, above which it is not decomposed."""
+    """Maximum number of entries of the loss's Hessian in a sample's outputs. A larger one is not decomposed."""
 
     @abstractmethod
     def contribution(self, chunk: Chunk) -> tuple[Norms, int]:
-        """Returns tr(GGN_n) or its estimate ([n], float64, by parameter), and backward passes times samples."""
+        """Maps each parameter to tr(GGN_n) or its estimate, [n] float64. Also returns backward passes times samples."""
 
     def default_chunk_size(self, chunk_size: int, device: torch.device) -> int:
         """The default chunk size, given the default chunk size of products."""

@@ -86,8 +86,8 @@ class InputComparison:
             if plan.statuses[change.trial_id].state.final:
                 accepted.setdefault(change.trial_id, {})[change.what] = change.stored
         for trial_id in dict.fromkeys([*accepted, *(config.trial_id for config in self.unrecorded)]):
-            made = capture(own_code(plan.trial(trial_id)), accepted_code=accepted.get(trial_id, {}))
-            record_code(storage.trial(trial_id), made)
+            current = capture(own_code(plan.trial(trial_id)), accepted_code=accepted.get(trial_id, {}))
+            record_code(storage.trial(trial_id), current)
 
 
 def compare_inputs(plan: Plan, storage: Storage, decode: bool) -> InputComparison:

@@ -1,4 +1,4 @@
-"""Commits the records of a trial beside its training."""
+"""Commits the records of a trial while it trains."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Self
 from orchestrator.study.record import Record
 
 FREQUENT_SECONDS = 1.0
-"""If training takes longer before a record, it waits until the record is committed."""
+"""If training before a record took longer than this, it waits for the commit. Otherwise it goes on at once."""
 
 
 class BackgroundCommits:

@@ -12,7 +12,7 @@ _RECORDED = "-code"
 
 
 def recorded_code(trial: TrialStore) -> dict[str, str]:
-    """Maps the modules of the user's code behind the last record to digests. Empty if there are none or it is unknown.
+    """Maps the modules of the user's code behind the last record to digests. Empty if no code was used or recorded.
 
     Early versions recorded no code, or only the module that contains the network.
     """
@@ -28,18 +28,18 @@ def changed_code(recorded: Mapping[str, str], current: Mapping[str, str]) -> dic
     return {module: digest for module, digest in recorded.items() if current.get(module) != digest}
 
 
-def record_code(trial: TrialStore, made: Provenance) -> None:
+def record_code(trial: TrialStore, current: Provenance) -> None:
     """Records the current code of a complete trial, whose earlier code was unknown or whose change was accepted.
 
     Args:
         trial: the trial. Nothing is recorded if its attempts were lost.
-        made: has the current code, the accepted changes and the command.
+        current: has the current code, the accepted changes and the command.
     """
     last = next(reversed(trial.attempts()), None)
     if last is None:
         return
     now = max(time.time_ns() // 1_000_000, last.started_ms + 1)
-    why = "accepted changed code" if made.accepted_code else "recorded the code"
-    provenance = replace(last.provenance, own_code=made.own_code, accepted_code=made.accepted_code)
+    why = "accepted changed code" if current.accepted_code else "recorded the code"
+    provenance = replace(last.provenance, own_code=current.own_code, accepted_code=current.accepted_code)
     record = replace(last, name=f"{now}{_RECORDED}", started_ms=now, provenance=provenance)
-    trial.write_attempt(replace(record, reason=f"{why}, nothing was computed: {made.command}"))
+    trial.write_attempt(replace(record, reason=f"{why}, nothing was computed: {current.command}"))

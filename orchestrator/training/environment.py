@@ -46,10 +46,10 @@ def describe(device: torch.device, threads: int) -> Environment:
 
 @contextlib.contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Sets deterministic kernels, a fixed number of threads, and that subnormal numbers are zero on a CPU.
+    """Uses deterministic kernels and a fixed number of threads, and treats subnormal numbers as zero on a CPU.
 
-    Restores the old settings at the end. Threads of torch's pool start with the setting for subnormal numbers of the
-    thread that creates them and then keep it, so the first computation of a process should be in this context.
+    Restores the old settings at the end. The first computation of a process should be in this context: threads of
+    torch's pool inherit the setting for subnormal numbers from the thread that creates them, and keep it.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace to be deterministic
     before = torch.get_num_threads()

@@ -129,26 +129,26 @@ def check_loss(config: LossConfig, loss: Loss, model: nn.Module, data: DataSplit
         outputs = model.eval()(few.normalise(few.train.inputs))
     model.train(training)
     outputs, targets = outputs.requires_grad_(), few_targets.clone()
-    whole, again = loss.mean(outputs, targets), loss.mean(outputs, targets)
+    value, repeated = loss.mean(outputs, targets), loss.mean(outputs, targets)
     if not torch.equal(targets, few_targets):
         raise ValueError(f"{name} changes its targets: work on a copy, for example targets.clone()")
     single = [loss.mean(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))]
-    if not (isinstance(whole, Tensor) and whole.ndim == 0 and whole.is_floating_point()):
-        shown = f"{whole.dtype} {tuple(whole.shape)}" if isinstance(whole, Tensor) else type(whole).__name__
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+        shown = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} returned {shown}, expected a scalar float tensor: take the mean over samples")
-    if not (whole.requires_grad and torch.autograd.grad(whole, outputs, allow_unused=True)[0] is not None):
+    if not (value.requires_grad and torch.autograd.grad(value, outputs, allow_unused=True)[0] is not None):
         raise ValueError(f"{name} has no gradient: compute it from the outputs with torch operations")
-    whole, again, mean = whole.detach(), again.detach(), torch.stack(single).detach().mean()
-    if not bool(whole.isfinite()):
-        raise ValueError(f"{name} is {float(whole)} for the untrained network on {len(targets)} samples: correct it")
-    if not torch.equal(whole, again):
+    value, repeated, mean = value.detach(), repeated.detach(), torch.stack(single).detach().mean()
+    if not bool(value.isfinite()):
+        raise ValueError(f"{name} is {float(value)} for the untrained network on {len(targets)} samples: correct it")
+    if not torch.equal(value, repeated):
         raise ValueError(
-            f"{name} returned {float(whole)!r} and then {float(again)!r} for the same outputs: reruns and Hessian "
+            f"{name} returned {float(value)!r} and then {float(repeated)!r} for the same outputs: reruns and Hessian "
             "products would differ; do not draw random numbers in a loss"
         )
-    if not torch.allclose(whole, mean, rtol=1e-4, atol=1e-6):
+    if not torch.allclose(value, mean, rtol=1e-4, atol=1e-6):
         raise ValueError(
-            f"{name} is {float(whole):.6g} for {len(targets)} samples, the mean of their single losses is "
+            f"{name} is {float(value):.6g} for {len(targets)} samples, the mean of their single losses is "
             f"{float(mean):.6g}: it must be a mean over samples"
         )
 

@@ -48,7 +48,7 @@ class EigenRoot(LossRoot):
         return from_blocks(columns, self._outputs, self._dim), values.sign()
 
     def combinations(self, signs: Tensor) -> list[tuple[Tensor, float]]:
-        """The symmetric roots of the positive and the negative part times the signs."""
+        """The products of the signs with the symmetric roots of the positive and of the negative part."""
         # The symmetric root does not depend on the choice of eigenvectors of a repeated eigenvalue.
         by_block = as_blocks(signs.reshape(self._outputs.shape), self._dim)
         weights = self._values.abs().sqrt() * (self._vectors.mT @ by_block.unsqueeze(3)).squeeze(3)

@@ -11,7 +11,7 @@ from estimators.trace.roots.root import LossRoot
 
 
 class SoftmaxRoot(LossRoot):
-    """Root of diag(p) - pp' for the C scores along ``dim`` at each position, times the weight of the position.
+    """Root of diag(p) - pp' for the C logits along ``dim`` at each position, times the weight of the position.
 
     The columns are its Cholesky factor and number C - 1 per position (Tanabe & Sagae, 1992): with r_c = p_c + ... +
     p_C, s_c = sqrt(p_c r_{c+1} / r_c) (e_c - sum_{j>c} p_j / r_{c+1} e_j). They are computed from logarithms, which
@@ -19,7 +19,7 @@ class SoftmaxRoot(LossRoot):
     class and no loop. Signs are drawn in the order [n, C, ...] for any ``dim``, so a layout does not change the result.
 
     Args:
-        outputs: the scores.
+        outputs: the logits.
         weights: the weights of the positions, in the shape of the outputs with one entry along ``dim``.
         dim: the dimension of the classes, at least 1.
     """

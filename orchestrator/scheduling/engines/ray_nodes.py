@@ -1,6 +1,6 @@
 """The nodes of the connected Ray cluster and their resources.
 
-Import this module only inside `cluster`, because Ray reads environment variables when it is imported.
+Import this module only inside `engines.ray.cluster`, which sets environment variables that Ray reads on import.
 """
 
 import json

@@ -93,12 +93,12 @@ class Lease:
     def holder(self) -> Holder | None:
         """The current holder of the lease; None if it is free."""
         number, holder = self._newest()
-        return holder if holder and self._binds(number, holder) else None
+        return holder if holder and self._is_valid(number, holder) else None
 
     def is_held(self, number: int) -> bool:
         """Whether the lease with this number is the newest and is held now."""
         newest, holder = self._newest()
-        return newest == number and holder is not None and self._binds(number, holder)
+        return newest == number and holder is not None and self._is_valid(number, holder)
 
     def newest_number(self) -> int:
         """The number of the newest lease, held or not; 0 if there is none."""
@@ -117,26 +117,27 @@ class Lease:
     def withdraw(self) -> None:
         """Deletes this lease on exit instead of releasing it. Call it only if no other process knows its number.
 
-        Does nothing unless it is the first lease. Otherwise the next lease would repeat its number.
+        Only the first lease is deleted. After the deletion of another one, the next lease would have the same number.
         """
         self._withdrawn = self.number == 1
 
     def __enter__(self) -> Self:
         number, holder = self._newest()
-        if holder is None and number and not self._is_silent(number):
+        if holder is None and number and not self._is_expired(number):
             raise LeaseHeldError(
                 f"{self._sweep}: the lease of its {self._role}, {self._leases.path(number)}, is damaged and was "
                 f"written less than {EXPIRY_SECONDS:.0f} s ago, so its holder may be running; wait a minute, or delete "
                 "the file"
             )
-        if holder and self._binds(number, holder):
+        if holder and self._is_valid(number, holder):
             raise LeaseHeldError(f"{self._sweep}: another {self._role} is running: {holder}")
         self.number = number + 1
         if not self._leases.create(self.number, self._content()):
             raise self._overtaken()
         *older, newest = self._leases.numbers()
         if newest > self.number:
-            # After the check above, a second process took this number. A third took a newer one and deleted its file.
+            # Since the check above, two other processes took leases: one with this number, and a newer one, whose
+            # process deleted the file of this number. So it could be created again.
             self._leases.delete(self.number)
             raise self._overtaken()
         for each in older:
@@ -183,14 +184,14 @@ class Lease:
             f"the lease for {EXPIRY_SECONDS:.0f} s and stops. Nothing is lost"
         )
 
-    def _binds(self, number: int, holder: Holder) -> bool:
+    def _is_valid(self, number: int, holder: Holder) -> bool:
         """Whether a lease is held by a living process of this host, or by another host that still renews it."""
         if holder.released:
             return False
         alive = holder.process.alive
-        return not self._is_silent(number) if alive is None else alive
+        return not self._is_expired(number) if alive is None else alive
 
-    def _is_silent(self, number: int) -> bool:
+    def _is_expired(self, number: int) -> bool:
         age = self._files.age(self._leases.name(number))
         return age is None or age >= EXPIRY_SECONDS
 

@@ -22,7 +22,7 @@ class Expectation(Config):
     """An expected value of a statistic of a quantity. The report judges it by the stored records.
 
     The accepted values are given by ``value`` and ``within``, or by ``at_least`` and ``at_most``; then ``value`` is
-    only reported beside the measured value.
+    only reported next to the measured value.
     """
 
     quantity: Annotated[str, Field(min_length=1)]

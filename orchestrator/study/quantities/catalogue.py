@@ -44,7 +44,7 @@ BuiltIn = (
 
 
 def _complete(value: Any, info: ValidationInfo) -> Any:
-    """Turns a name into a mapping. Adds the first defaults to what a store contains, which may be older than others."""
+    """Turns a name into a mapping. Settings that a store lacks get their first defaults, because it may be older."""
     value = named(value)
     stored = info.context == STORED and isinstance(value, dict)
     kind = BUILT_IN.get(value.get("name")) if stored else None

@@ -18,7 +18,7 @@ class Quantity:
     error: str = ""
     """The key that contains the error, or ``exact``; empty if the quantity is an error or has none."""
     is_error: bool = False
-    """Whether it is part of the error of another quantity, beside the key that the other one names."""
+    """Whether it is part of the error of another quantity, in addition to the key that the other one names."""
 
     @property
     def column(self) -> str:

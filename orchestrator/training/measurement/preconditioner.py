@@ -29,9 +29,8 @@ def preconditioner(config: Optimizer, optimizer: optim.Optimizer, gradient: Tens
     """The diagonal of P [size] in the next step, which includes the current gradient. None if it is not known.
 
     The state of an optimizer is one gradient behind: after a step it belongs to the previous weights. P is therefore
-    computed from the state, advanced by the current gradient. With g the gradient that the optimizer gets (clipped,
-    and with a coupled weight decay added), c the number of the next step, counted from 1, and nu the advanced average
-    of squares:
+    computed from the state, advanced by the gradient that the optimizer gets next: clipped, and with a coupled weight
+    decay added. Below, c is the number of the next step, counted from 1, and nu the advanced average of squares.
 
     - sgd: 1.
     - adam, adamw: (1 - beta1^c) (sqrt(nu / (1 - beta2^c)) + eps).

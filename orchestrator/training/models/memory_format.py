@@ -20,13 +20,13 @@ def trains_in_channels_last(
 ) -> bool:
     """Whether to convert the images of training batches to `channels_last`, by the rule of Hessian-vector products.
 
-    They are converted on a CPU if the model has convolutions, none of them wide, and a copy of it gives the same
-    outputs and gradient for two images in both formats in eval mode, up to rounding, and can be trained on both. The
-    weights stay as they are. Changes neither the model nor torch's random streams.
+    They are converted only on a CPU, and only if the model has convolutions, none of them wide. A copy of the model is
+    tested on two images. In eval mode, both formats must give the same outputs and gradient up to rounding. In train
+    mode, both must run without an error. Changes neither the model nor torch's random streams.
 
     Args:
         model: on the device of the inputs.
-        inputs: normalised inputs [n, ...]; the first two are tried.
+        inputs: normalised inputs [n, ...]; the first two are used for the test.
         targets: targets [n, ...].
         loss: the mean loss, a function of outputs and targets.
     """

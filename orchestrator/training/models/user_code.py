@@ -16,8 +16,8 @@ NETWORK = ExtensionPoint("model", nn.Module, "torch.nn.Module")
 def build_user_model(config: ModuleConfig, signature: Signature, before_call: Callable[[], None]) -> nn.Module:
     """Instantiates the class named in a config, with the config's arguments as keyword arguments.
 
-    `input_shape`, `outputs` and `vocabulary`, and `shape` and `classes` as other names of the first two, are passed too
-    if the class has such parameters and the config does not set them.
+    `input_shape`, `outputs` and `vocabulary` are passed, too, if the class has such parameters and the config does not
+    set them. `shape` and `classes` are other names of the first two.
 
     Args:
         config: names the class.

@@ -16,9 +16,9 @@ from pathlib import Path
 from orchestrator.study.config import TrialConfig
 
 _HESSIAN_DYNAMICS = ("orchestrator", "estimators")
-"""Packages that a user's checkout may contain. Their commit is recorded instead."""
+"""Packages that a user's checkout may contain. Their commit is recorded instead of their source."""
 _TORCH = "torch"
-"""Named for its classes, such as ``torch.optim:NAdam``. Its version is recorded instead."""
+"""Sweep files may name its classes, such as ``torch.optim:NAdam``. Its version is recorded instead of its source."""
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
@@ -105,13 +105,13 @@ def _project_code(module: str) -> dict[str, bytes]:
 
 
 def _root(package: str) -> Path | None:
-    """Returns the folder of the project; None if the package is installed, beside packages of other projects."""
+    """Returns the folder of the project; None if the package is installed among packages of other projects."""
     spec = find_module(package)
-    places = [spec.origin] if spec and spec.has_location else list((spec and spec.submodule_search_locations) or ())
-    if not places or places[0] is None:
+    paths = [spec.origin] if spec and spec.has_location else list((spec and spec.submodule_search_locations) or ())
+    if not paths or paths[0] is None:
         return None
-    place = Path(places[0])
-    folder = place.parent.parent if spec and spec.has_location and spec.submodule_search_locations else place.parent
+    path = Path(paths[0])
+    folder = path.parent.parent if spec and spec.has_location and spec.submodule_search_locations else path.parent
     return None if _installed(folder / "x") else folder
 
 

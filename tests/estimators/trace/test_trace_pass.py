@@ -124,6 +124,6 @@ def test_pooled_relus_have_the_gradients_of_autograd(window: dict[str, int]) -> 
     (got,) = torch.autograd.grad(found, inputs, gradient, retain_graph=True)
     assert torch.equal(got.nan_to_num(7.0), wanted.nan_to_num(7.0))
     assert not relus.pools or all(
-        torch.equal(pool.gradients([gradient]).whole(0).nan_to_num(7.0), wanted.nan_to_num(7.0))
+        torch.equal(pool.gradients([gradient]).dense(0).nan_to_num(7.0), wanted.nan_to_num(7.0))
         for pool in relus.pools.values()
     )
