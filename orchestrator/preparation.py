@@ -54,14 +54,14 @@ def check_models(sweep: Sweep) -> None:
         _check_repeatable(config, data.digest)
         trials = [trial for trial in sweep.trials if trial.data == config]
         measured: set[tuple[object, ...]] = set()
-        for trial in {_checked(trial): trial for trial in trials}.values():
+        for trial in {_checked_settings(trial): trial for trial in trials}.values():
             try:
                 model, loss = fitting_model(trial, data), build_loss(trial.loss, data)
                 check_optimizer(trial, model.parameters())
                 check_loss(trial.loss, loss, model, data)
                 check_own_quantities(trial.measurement)
-                if _measured(trial) not in measured:
-                    measured.add(_measured(trial))
+                if _measurement_settings(trial) not in measured:
+                    measured.add(_measurement_settings(trial))
                     check_measurement(trial, model, loss, data)
             except ValueError as error:
                 misfits.append(str(error))
@@ -78,15 +78,15 @@ def _check_repeatable(config: Data, digest: str) -> None:
         )
 
 
-def _checked(trial: TrialConfig) -> tuple[object, ...]:
+def _checked_settings(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that are checked. Built-in optimizers fit every model."""
     length = (trial.steps, trial.schedule) if trial.steps is not None else ()
     named = (trial.optimizer, trial.schedule) if isinstance(trial.optimizer, UserCodeConfig) else ()
-    own = trial.measurement.estimators
-    return trial.model, *_measured(trial), own, trial.augmentation, trial.batch_size, trial.stop, *named, *length
+    measured, estimators = _measurement_settings(trial), trial.measurement.estimators
+    return trial.model, *measured, estimators, trial.augmentation, trial.batch_size, trial.stop, *named, *length
 
 
-def _measured(trial: TrialConfig) -> tuple[object, ...]:
+def _measurement_settings(trial: TrialConfig) -> tuple[object, ...]:
     """Returns the settings that determine how a model is measured, and whether it can be measured."""
     return cost_key(trial.model), trial.loss, shortened(trial.measurement)
 

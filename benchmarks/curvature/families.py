@@ -66,10 +66,10 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     for name, family in families.items():
         say(f"  {family.title}")
         with quiet():
-            yield {name: _measured(family, images, sizes)}
+            yield {name: _measure_family(family, images, sizes)}
 
 
-def _measured(family: Family, images: DataSplits, sizes: FamiliesSizes) -> dict[str, Any]:
+def _measure_family(family: Family, images: DataSplits, sizes: FamiliesSizes) -> dict[str, Any]:
     problem = family_problem(family, family.samples // sizes.divisor, images)
     vector = torch.randn(problem.size, generator=torch.Generator().manual_seed(0))
     chunk, search = best_chunk(hessian_product, problem, vector, sizes.chunks)

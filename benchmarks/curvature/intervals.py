@@ -132,7 +132,7 @@ def _usual(result: HutchinsonResult) -> tuple[float, float]:
     return result.value - half, result.value + half
 
 
-def _planted(*eigenvalues: float) -> Tensor:
+def _matrix_with_eigenvalues(*eigenvalues: float) -> Tensor:
     """A matrix with these eigenvalues, random eigenvectors, and otherwise eigenvalue 0."""
     values = torch.zeros(_SIZE, dtype=torch.float64)
     values[: len(eigenvalues)] = torch.tensor(eigenvalues, dtype=torch.float64)
@@ -158,14 +158,14 @@ def _network(steps: int) -> Tensor:
 
 
 MATRICES: dict[str, Callable[[], Tensor]] = {
-    "1 eigenvalue": partial(_planted, 1.0),
-    "3 equal": partial(_planted, *[1.0] * 3),
-    "10 equal": partial(_planted, *[1.0] * 10),
-    "30 equal": partial(_planted, *[1.0] * 30),
-    "1 above a bulk of 99": partial(_planted, 10.0, *[0.5] * 99),
-    "1 / k": partial(_planted, *(1.0 / k for k in range(1, _SIZE + 1))),
-    "5 of both signs": partial(_planted, 3.0, -2.0, 1.0, 0.5, -0.3),
-    "2 opposite": partial(_planted, 1.0, -1.0),
+    "1 eigenvalue": partial(_matrix_with_eigenvalues, 1.0),
+    "3 equal": partial(_matrix_with_eigenvalues, *[1.0] * 3),
+    "10 equal": partial(_matrix_with_eigenvalues, *[1.0] * 10),
+    "30 equal": partial(_matrix_with_eigenvalues, *[1.0] * 30),
+    "1 above a bulk of 99": partial(_matrix_with_eigenvalues, 10.0, *[0.5] * 99),
+    "1 / k": partial(_matrix_with_eigenvalues, *(1.0 / k for k in range(1, _SIZE + 1))),
+    "5 of both signs": partial(_matrix_with_eigenvalues, 3.0, -2.0, 1.0, 0.5, -0.3),
+    "2 opposite": partial(_matrix_with_eigenvalues, 1.0, -1.0),
     "network, untrained": partial(_network, 0),
     "network, trained": partial(_network, 300),
 }

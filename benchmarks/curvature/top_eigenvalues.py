@@ -90,10 +90,12 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     yield {"trained_on": sizes.trained_on}
     for name, case in chosen.items():
         if case is None:
-            yield {BOUNDS: [_bounded(each, data, references, sizes.runs, settings.threads) for each in sizes.bounds]}
+            yield {
+                BOUNDS: [_measure_bounds(each, data, references, sizes.runs, settings.threads) for each in sizes.bounds]
+            }
         else:
             with peers.quiet():
-                yield {name: _compared(case, data, references, sizes, settings.threads)}
+                yield {name: _compare_libraries(case, data, references, sizes, settings.threads)}
 
 
 def _snapshot(case: Case, data: DataSplits, threads: int) -> tuple[Snapshot, PeerProblem]:
@@ -101,7 +103,7 @@ def _snapshot(case: Case, data: DataSplits, threads: int) -> tuple[Snapshot, Pee
     return snapshot, PeerProblem(snapshot.model, *batch(data, case.images))
 
 
-def _bounded(case: Case, data: DataSplits, references: TopReferences, runs: int, threads: int) -> dict[str, Any]:
+def _measure_bounds(case: Case, data: DataSplits, references: TopReferences, runs: int, threads: int) -> dict[str, Any]:
     """Our results from several random starts."""
     snapshot, problem = _snapshot(case, data, threads)
     reference = references.get(snapshot, problem.inputs, problem.targets)
@@ -111,7 +113,9 @@ def _bounded(case: Case, data: DataSplits, references: TopReferences, runs: int,
     return {"reference": asdict(reference), "found": {OURS: [asdict(run) for run in found]}}
 
 
-def _compared(case: Case, data: DataSplits, references: TopReferences, sizes: TopSizes, threads: int) -> dict[str, Any]:
+def _compare_libraries(
+    case: Case, data: DataSplits, references: TopReferences, sizes: TopSizes, threads: int
+) -> dict[str, Any]:
     """Results and CPU times of every implementation from one random start."""
     snapshot, problem = _snapshot(case, data, threads)
     reference = references.get(snapshot, problem.inputs, problem.targets)

@@ -92,12 +92,12 @@ def rule_of(node: Any) -> AutogradRule | None:
         if not isinstance(value, _PLAIN) or value not in rule.allowed:
             return None
     # An in-place write to a view leaves the rest of the tensor unchanged, and the rest need not be constant.
-    return replace(rule, constant=False) if _executed(node) is not node else rule
+    return replace(rule, constant=False) if _in_place_node(node) is not node else rule
 
 
 def operation_name(node: Any) -> str:
     """The name of the operation in torch.ops.aten, such as "max_pool2d_with_indices"."""
-    node = _executed(node)
+    node = _in_place_node(node)
     short = _short_name(node)
     if short is None:
         return str(node.name())
@@ -107,7 +107,7 @@ def operation_name(node: Any) -> str:
 def describe(node: Any) -> str:
     """The operation with the setting that its rule depends on, such as "native_batch_norm with training=True"."""
     name, rule = operation_name(node), _listed_rule(node)
-    if is_custom(_executed(node)):
+    if is_custom(_in_place_node(node)):
         return f"the custom autograd.Function behind {name}"
     if rule is not None and rule.setting is not None and isinstance(value := _setting(node, rule), _PLAIN):
         return f"{name} with {rule.setting}={value}"
@@ -126,7 +126,7 @@ def is_custom(node: Any) -> bool:
     return isinstance(node, torch._C._FunctionBase)
 
 
-def _executed(node: Any) -> Any:
+def _in_place_node(node: Any) -> Any:
     """The node of the in-place operation if ``node`` wrote through a view, else ``node``.
 
     The in-place node has the inputs of ``node``, but with the whole tensor instead of the view. Older versions of torch
@@ -136,11 +136,11 @@ def _executed(node: Any) -> Any:
 
 
 def _listed_rule(node: Any) -> AutogradRule | None:
-    return _RULES.get(_short_name(_executed(node)) or "")
+    return _RULES.get(_short_name(_in_place_node(node)) or "")
 
 
 def _setting(node: Any, rule: AutogradRule) -> object:
-    return getattr(_executed(node), f"_saved_{rule.setting}", None)
+    return getattr(_in_place_node(node), f"_saved_{rule.setting}", None)
 
 
 def _has_complex_input(node: Any) -> bool:

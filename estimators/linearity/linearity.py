@@ -160,16 +160,16 @@ def _fault(node: Any, rule: AutogradRule | None, inputs: list[int], names: list[
     curved = range(len(inputs)) if rule is None else rule.curved
     for position in curved:
         if position < len(inputs) and inputs[position]:
-            source = f"a tensor that depends on {_listed(inputs[position], names)}"
+            source = f"a tensor that depends on {_names_of_parameters(inputs[position], names)}"
             return f"{describe(node)} acts on {source}, and is not known to be piecewise linear in it"
     for first, second in rule.products if rule is not None else ():
         if second < len(inputs) and inputs[first] & inputs[second]:
-            shared = _listed(inputs[first] & inputs[second], names)
+            shared = _names_of_parameters(inputs[first] & inputs[second], names)
             return f"{describe(node)} multiplies two tensors that both depend on {shared}"
     return None
 
 
-def _listed(parameters: int, names: list[str]) -> str:
+def _names_of_parameters(parameters: int, names: list[str]) -> str:
     """Lists the last two parameters, which are usually close to the operation, and counts the others."""
     found = [name for bit, name in enumerate(names) if parameters >> bit & 1]
     named, more = found[-2:], len(found) - 2

@@ -105,7 +105,7 @@ class _Function:
     ) -> "_Function":
         """Converts all tensors to float64, and moves the parameters away from kinks."""
         copies = {name: _double(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-        parameters = [_moved(copies.pop(name), phase).requires_grad_() for name in names]
+        parameters = [_perturbed(copies.pop(name), phase).requires_grad_() for name in names]
         return cls(model, loss_fn, names, parameters, copies, _double(inputs), _double(targets))
 
     def at(self, parameters: Parts, compute: Callable[[], Result]) -> Result:
@@ -224,7 +224,7 @@ def _direction(gradient: Parts, norms: list[float]) -> Parts:
     return [norm * (_waves(g) / math.sqrt(g.numel()) + (norm / whole) * g) for g, norm in pairs]
 
 
-def _moved(parameter: Tensor, phase: float) -> Tensor:
+def _perturbed(parameter: Tensor, phase: float) -> Tensor:
     norm = max(float(parameter.norm()), _SMALLEST_NORM)
     return parameter + _OFFSET * norm / math.sqrt(parameter.numel()) * _waves(parameter, phase)
 

@@ -11,12 +11,12 @@ _WEIGHT_NORM = (
 )
 
 _HOOK = "BackwardHookFunctionBackward"
-"""The node that torch inserts for a module's backward hook. It is left out, since `_hooked` names the module."""
+"""The node that torch inserts for a module's backward hook. Left out, since `_hooked_modules` names the module."""
 
 
 def suspects(model: nn.Module, loss: Tensor) -> str:
     """Sentences that name the likely causes in a model and the graph of its loss; empty if none is known."""
-    found = [f"{name!r} has a backward hook: remove it while measuring" for name in _hooked(model)]
+    found = [f"{name!r} has a backward hook: remove it while measuring" for name in _hooked_modules(model)]
     operations = {_name(node) for node in _nodes(loss)}
     if any(name.startswith("WeightNormInterface") for name in operations):
         found.append(_WEIGHT_NORM)
@@ -27,7 +27,7 @@ def suspects(model: nn.Module, loss: Tensor) -> str:
     return "".join(f" Likely cause: {cause}." for cause in found)
 
 
-def _hooked(model: nn.Module) -> list[str]:
+def _hooked_modules(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if module._backward_hooks or module._backward_pre_hooks]
 
 

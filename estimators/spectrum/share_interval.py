@@ -15,13 +15,13 @@ def share_interval(shares: Tensor, concentration: float, level: float) -> tuple[
     variable of the same mean and variance, for the smaller of p and 1 - p.
     """
     tail = (1.0 - level) / 2.0
-    low = _solved(shares, concentration, 1.0 - tail)
-    high = _solved(shares, concentration, tail)
+    low = _expected_share(shares, concentration, 1.0 - tail)
+    high = _expected_share(shares, concentration, tail)
     low, high = torch.where(shares <= 0.0, 0.0, low), torch.where(shares >= 1.0, 1.0, high)
     return torch.where(shares.isnan(), shares, low), torch.where(shares.isnan(), shares, high)
 
 
-def _solved(shares: Tensor, concentration: float, probability: float) -> Tensor:
+def _expected_share(shares: Tensor, concentration: float, probability: float) -> Tensor:
     """The expected share [m] for which the observed share is the quantile of ``probability``, by bisection."""
     low, high = torch.zeros_like(shares), torch.ones_like(shares)
     for _ in range(_BISECTIONS):

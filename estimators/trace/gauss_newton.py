@@ -189,12 +189,12 @@ class _RandomSigns(ChunkEstimator):
         """Yields the signs of one vector for each sample and repetition of the chunk, drawn in the order of samples."""
         counts = torch.full((chunk.samples,), self._vectors)
         counts[chunk.again] = 2
-        signs = self._drawn(counts.tolist(), chunk.root.signs)
+        signs = self._draw_signs(counts.tolist(), chunk.root.signs)
         first = counts.cumsum(0) - counts
         for index in range(self._vectors):
             yield signs[torch.cat([first + index, first[chunk.again] + 1]).to(signs.device)]
 
-    def _drawn(self, counts: list[int], size: int) -> Tensor:
+    def _draw_signs(self, counts: list[int], size: int) -> Tensor:
         """Signs [sum of the counts, size]. With a CPU generator they are the same as when drawn sample by sample."""
         device = self._generator.device
         draws = [sum(counts)] if device.type == "cpu" else counts

@@ -33,7 +33,7 @@ class Subject:
 def examine(subject: Subject) -> Iterator[Finding]:
     """Yields the findings of all checks as they complete."""
     yield from check_versions()
-    sweep, findings = _loaded(subject.load)
+    sweep, findings = _load_sweep(subject.load)
     yield from check_cores(sweep)
     yield from check_devices()
     yield from check_cache()
@@ -50,7 +50,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
             yield from _nodes(subject.storage, address, sweep)
 
 
-def _loaded(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Finding]]:
+def _load_sweep(load: Callable[[], Sweep] | None) -> tuple[Sweep | None, list[Finding]]:
     if load is None:
         return None, []
     try:

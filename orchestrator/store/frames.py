@@ -115,7 +115,7 @@ def read_frames(storage: Storage, name: str) -> Frames:
     known, damaged = [], []
     for key, config in sweep.by_id.items():
         try:
-            known.append(_stored(storage.trial(key), config, since))
+            known.append(_stored_facts(storage.trial(key), config, since))
         except DamagedError as error:
             damaged.append(str(error))
     if damaged:
@@ -186,7 +186,7 @@ def parsed_samples(content: str) -> dict[int, dict[str, Sample]]:
     return {number: row for number, row in found.items() if row}
 
 
-def _stored(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
+def _stored_facts(trial: TrialStore, config: TrialConfig, driver_since: float | None) -> TrialFacts:
     state = trial_status(trial, config, driver_since).state
     last = next(reversed(trial.attempts()), None)
     commits = [trial.read(number) for number in trial.numbers() if number <= config.records]

@@ -93,12 +93,12 @@ class SweepStore:
         try:
             sweep, provenance = manifest_content(content)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._damaged("expected a JSON object with trials, resources and provenance") from None
+            raise self._damaged_error("expected a JSON object with trials, resources and provenance") from None
         if sweep.name != self.name:
-            raise self._damaged(f"it belongs to sweep {sweep.name!r}")
+            raise self._damaged_error(f"it belongs to sweep {sweep.name!r}")
         return sweep, provenance
 
-    def _damaged(self, reason: str) -> DamagedError:
+    def _damaged_error(self, reason: str) -> DamagedError:
         return DamagedError(
             f"{self._files.root / self._folder}/manifest.json, of sweep {self.name!r}, is damaged: {reason}; "
             "run the sweep's file again: hessian-dynamics run writes the manifest anew and recomputes no stored record"

@@ -78,12 +78,12 @@ def trial_status(
     if intact == config.records + 1 or (record and config.ends_at(record) and intact == last + 1):
         return TrialStatus(State.COMPLETED, last, config.records, None, ended_ms, data_digest=digest)
     attempt = next(reversed(trial.attempts()), None)
-    state = _unfinished(attempt, intact, driver_since)
+    state = _unfinished_state(attempt, intact, driver_since)
     shown = record if state is State.RUNNING else None
     return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest, shown)
 
 
-def _unfinished(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:
+def _unfinished_state(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:
     if attempt and attempt.ended == State.FAILED:
         return State.FAILED
     if attempt and attempt.ended is None and driver_since is not None and attempt.started_ms / 1000 >= driver_since:

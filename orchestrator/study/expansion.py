@@ -20,10 +20,10 @@ def expand(content: dict[str, Any]) -> tuple[tuple[TrialConfig, ...], list[Confi
     """Returns the distinct trials, and the issues of the grid and of all trials."""
     base, grid = content.get("trial"), content.get("grid")
     grids: list[Any] = grid if isinstance(grid, list) else [grid]
-    issues = _misshapen(grid, grids) if "grid" in content else []
+    issues = _grid_issues(grid, grids) if "grid" in content else []
     if too_many := _too_many(content.get("sample"), grids):
         return (), [*issues, too_many]
-    points, unknown = _drawn(content.get("sample"))
+    points, unknown = _draw_points(content.get("sample"))
     if not isinstance(base, dict):
         return (), issues
     keys = (key for grid in grids if isinstance(grid, dict) for key in grid if key in points[0])
@@ -41,7 +41,7 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
     """Returns an issue if the file asks for too many trials. This is checked before any trial is created."""
     drawn = sample.get("trials") if isinstance(sample, dict) else 1
     points = drawn if isinstance(drawn, int) else 1
-    factors = [[len(values) for values in _filled(grid).values()] for grid in grids]
+    factors = [[len(values) for values in _valid_entries(grid).values()] for grid in grids]
     count = points * sum(math.prod(each) for each in factors)
     if count <= MOST_COMBINATIONS:
         return None
@@ -53,7 +53,7 @@ def _too_many(sample: Any, grids: list[Any]) -> ConfigIssue | None:
     )
 
 
-def _drawn(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
+def _draw_points(sample: Any) -> tuple[list[dict[str, Any]], set[str]]:
     """Returns the drawn points, or one empty point if there is no sample.
 
     If the sample is invalid, also returns the paths that lack a value as a result. Their issues are not reported.
@@ -81,18 +81,18 @@ def _trial(
         return None, explain(error, TrialConfig, root="trial", origins=origins)
 
 
-def _misshapen(grid: object, grids: list[Any]) -> list[ConfigIssue]:
+def _grid_issues(grid: object, grids: list[Any]) -> list[ConfigIssue]:
     if not any(grids):
         return [ConfigIssue("grid", grid, "is empty; list values by key, or remove grid for a single trial")]
     expected = "must be a mapping of keys to lists of values, or a list of such mappings"
     issues = [ConfigIssue("grid", grid, expected) for grid in grids if not isinstance(grid, dict)]
     entries = [entry for grid in grids if isinstance(grid, dict) for entry in grid.items()]
     return issues + [
-        ConfigIssue(f"grid: {key}", values, text) for key, values in entries if (text := _unfit(key, values))
+        ConfigIssue(f"grid: {key}", values, text) for key, values in entries if (text := _entry_error(key, values))
     ]
 
 
-def _unfit(key: object, values: object) -> str:
+def _entry_error(key: object, values: object) -> str:
     """The error message for an entry of a grid; empty if the entry is valid."""
     if not isinstance(key, str):
         return "keys must be text"
@@ -104,17 +104,17 @@ def _unfit(key: object, values: object) -> str:
 
 
 def _points(grid: Any) -> Iterator[dict[str, Any]]:
-    filled = _filled(grid)
+    filled = _valid_entries(grid)
     return (dict(zip(filled, values, strict=True)) for values in itertools.product(*filled.values()))
 
 
-def _filled(grid: Any) -> dict[str, list[Any]]:
-    """Maps each key to its values. Skips or repairs invalid entries, which `_misshapen` reports."""
+def _valid_entries(grid: Any) -> dict[str, list[Any]]:
+    """Maps each key to its values. Skips or repairs invalid entries, which `_grid_issues` reports."""
     entries = grid.items() if isinstance(grid, dict) else ()
-    return {key: _listed(values) for key, values in entries if isinstance(key, str) and _listed(values)}
+    return {key: _as_list(values) for key, values in entries if isinstance(key, str) and _as_list(values)}
 
 
-def _listed(values: object) -> list[Any]:
+def _as_list(values: object) -> list[Any]:
     if isinstance(values, list):
         return values
     return [] if values is None or isinstance(values, dict) else [values]

@@ -102,12 +102,13 @@ def overridden_name(name: str, overrides: Sequence[str], stored: Callable[[str],
 
     Version 0.1 included all overrides in the digest. Its name is kept if `stored` returns True for it.
     """
-    former = _digested(name, overrides)
-    current = _digested(name, [given for given in overrides if _top(given.partition("=")[0]) not in _NOT_NAMING])
-    return former if former != current and stored(former) else current
+    with_all = _name_with_digest(name, overrides)
+    naming = [given for given in overrides if _top(given.partition("=")[0]) not in _NOT_NAMING]
+    current = _name_with_digest(name, naming)
+    return with_all if with_all != current and stored(with_all) else current
 
 
-def _digested(name: str, overrides: Sequence[str]) -> str:
+def _name_with_digest(name: str, overrides: Sequence[str]) -> str:
     if not overrides:
         return name
     return f"{name}-{hashlib.sha256(chr(10).join(sorted(overrides)).encode()).hexdigest()[:6]}"

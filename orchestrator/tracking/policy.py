@@ -41,7 +41,7 @@ class Message(Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RoundOutcome:
     """Result of a round."""
 
     failure: str = ""  # what failed and why; empty if the tracker has everything that was stored
@@ -74,7 +74,7 @@ class ShipperStep:
     pause: float = 0.0
 
 
-def next_step(state: LoopState, outcome: Outcome, now: float, timing: Timing) -> tuple[LoopState, ShipperStep]:
+def next_step(state: LoopState, outcome: RoundOutcome, now: float, timing: Timing) -> tuple[LoopState, ShipperStep]:
     """Returns the state after a round and what to do next. `now` is in seconds."""
     state, messages = _report(state, bool(outcome.failure), now)
     idle_since = None if outcome.follows_driver else _since(state.idle_since, now)

@@ -16,7 +16,7 @@ from orchestrator.store.provenance.redaction import redacted
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial_status import State
 from orchestrator.tracking.client import missing_resource, reason, refused, unanswered
-from orchestrator.tracking.policy import Outcome
+from orchestrator.tracking.policy import RoundOutcome
 from orchestrator.tracking.runs import artifacts, labels, trial_run
 from orchestrator.tracking.runs.changes import StoredSweep
 from orchestrator.tracking.runs.data_input import ship_data
@@ -76,7 +76,7 @@ class SweepSync:
         self._created_runs = False
         self._due: set[str] = set()
 
-    def sync_once(self) -> Outcome:
+    def sync_once(self) -> RoundOutcome:
         """Ships everything stored that the tracker lacks. Never raises; the outcome describes a failure."""
         from orchestrator.tracking.retry_after import seconds_to_wait
 
@@ -86,10 +86,10 @@ class SweepSync:
             log.debug("a round failed", exc_info=True)
             self.reset()
             follows = self._follow and self.driver is not None
-            return Outcome(self._describe(error), unanswered(error, self._uri), seconds_to_wait(), follows)
+            return RoundOutcome(self._describe(error), unanswered(error, self._uri), seconds_to_wait(), follows)
         follows = self._follow and self.driver is not None
         interrupted = self._follow and any(trial.outcome is State.INTERRUPTED for trial in self.stored.trials.values())
-        return Outcome(
+        return RoundOutcome(
             follows_driver=follows,
             interrupted=interrupted,
             created_runs=self._created_runs,

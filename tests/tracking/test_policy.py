@@ -10,15 +10,15 @@ from orchestrator.tracking.policy import (
     Action,
     LoopState,
     Message,
-    Outcome,
+    RoundOutcome,
     ShipperStep,
     next_step,
 )
 
-IDLE = Outcome()
-ACTIVE = Outcome(follows_driver=True)
-FAILED = Outcome("tracker away")
-FAILED_ACTIVE = Outcome("tracker away", follows_driver=True)
+IDLE = RoundOutcome()
+ACTIVE = RoundOutcome(follows_driver=True)
+FAILED = RoundOutcome("tracker away")
+FAILED_ACTIVE = RoundOutcome("tracker away", follows_driver=True)
 
 
 class Loop:
@@ -29,7 +29,7 @@ class Loop:
         self.state = LoopState()
         self.messages: list[Message] = []
 
-    def step(self, outcome: Outcome, seconds: float = 0.0) -> ShipperStep:
+    def step(self, outcome: RoundOutcome, seconds: float = 0.0) -> ShipperStep:
         """Returns the decision on an outcome `seconds` after the previous one."""
         self.now += seconds
         self.state, step = next_step(self.state, outcome, self.now, FOLLOW)

@@ -100,13 +100,13 @@ def _softmax_form(loss_fn: LossFunction, outputs: Tensor, targets: Tensor, dims:
         weights = (product * expected).sum(dim, keepdim=True) / expected.square().sum(dim, keepdim=True)
         if _equal(product, expected.mul_(weights)) and bool((weights >= 0.0).all() & weights.any()):
             del point, vector, product, expected
-            sums = [_checked(loss_fn, other, targets, draw(), dim, weights) for other in (draw(), outputs)]
+            sums = [_sums_if_confirmed(loss_fn, other, targets, draw(), dim, weights) for other in (draw(), outputs)]
             # NaN outputs have a NaN Hessian.
             return None if sums[0] is None or sums[1] is None else SoftmaxForm(dim, weights + 0.0 * sums[1])
     return None
 
 
-def _checked(
+def _sums_if_confirmed(
     loss_fn: LossFunction, outputs: Tensor, targets: Tensor, vector: Tensor, dim: int, weights: Tensor
 ) -> Tensor | None:
     """The sums along ``dim`` of the product of a loss's Hessian, or None if the weights do not give this product."""

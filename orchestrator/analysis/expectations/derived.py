@@ -50,10 +50,10 @@ def _power_iterations(frames: Frames) -> pd.DataFrame:
     if QUOTIENTS not in frames.samples:
         return pd.DataFrame(columns=[*KEYS, "value"]).astype({"trial_id": "str", "epoch": frames.epochs.epoch.dtype})
     found = frames.samples.loc[frames.samples[QUOTIENTS].notna(), [*KEYS, QUOTIENTS]]
-    return found[KEYS].assign(value=[_settled(np.asarray(values)) for values in found[QUOTIENTS]])
+    return found[KEYS].assign(value=[_products_to_convergence(np.asarray(values)) for values in found[QUOTIENTS]])
 
 
-def _settled(quotients: np.ndarray) -> float:
+def _products_to_convergence(quotients: np.ndarray) -> float:
     """The product after which all Rayleigh quotients are within 1% of the last."""
     off = np.flatnonzero(np.abs(quotients - quotients[-1]) > _CONVERGED * abs(quotients[-1]))
     return float(off[-1] + 2) if len(off) else 1.0

@@ -52,7 +52,9 @@ def _judge(frames: Frames, records: _Records, expectation: Expectation) -> tuple
         whole = _Group("", (), groups[0].low, groups[0].high, groups[0].expected)
         interval = sweep_interval(_part(frames, groups), expectation.quantity)
         return (
-            _judged(whole, interval, 1, "") if interval else _none(whole, "It cannot be derived from the records."),
+            _judge_interval(whole, interval, 1, "")
+            if interval
+            else _not_enough_data(whole, "It cannot be derived from the records."),
         )
     return tuple(_judge_group(frames, records, expectation, group, len(groups)) for group in groups)
 
@@ -95,42 +97,44 @@ def _judge_group(
     completed = [trial for trial in group.trials if states[trial.trial_id] == "completed"]
     found = [measured(expectation, trial, records[trial.trial_id]) for trial in completed]
     values = [each for each in found if each is not None]
-    unused = _unused(len(group.trials) - len(completed) - diverged, len(found) - len(values))
+    unused = _unused_trials(len(group.trials) - len(completed) - diverged, len(found) - len(values))
     never = sum(math.isinf(each.value) for each in values)
     interval = interval_of(values) if values and not never else None
     if diverged or never:
         text = f"{diverged} diverged" if diverged else f"{never} never crossed the threshold"
-        return _with(group, Outcome.NOT_REPRODUCED, f"Of {counted(len(group.trials), 'trial')}, {text}.", interval)
+        return _judgement(group, Outcome.NOT_REPRODUCED, f"Of {counted(len(group.trials), 'trial')}, {text}.", interval)
     if interval is None or interval.trials < expectation.seeds:
         text = f"{counted(len(values), 'trial')} with a value, at least {expectation.seeds} required. {unused}"
-        return _with(group, Outcome.NOT_ENOUGH_DATA, text.strip(), interval)
-    return _judged(group, interval, groups, unused)
+        return _judgement(group, Outcome.NOT_ENOUGH_DATA, text.strip(), interval)
+    return _judge_interval(group, interval, groups, unused)
 
 
-def _unused(unfinished: int, without: int) -> str:
+def _unused_trials(unfinished: int, without: int) -> str:
     parts = [f"{counted(unfinished, 'trial')} unfinished or failed"] if unfinished else []
     parts += [f"{counted(without, 'trial')} without the quantity in the selected records"] if without else []
     return f"Not used: {', '.join(parts)}." if parts else ""
 
 
-def _none(group: _Group, text: str) -> GroupJudgement:
-    return _with(group, Outcome.NOT_ENOUGH_DATA, text, None)
+def _not_enough_data(group: _Group, text: str) -> GroupJudgement:
+    return _judgement(group, Outcome.NOT_ENOUGH_DATA, text, None)
 
 
-def _with(group: _Group, outcome: Outcome, text: str, interval: Interval | None) -> GroupJudgement:
+def _judgement(group: _Group, outcome: Outcome, text: str, interval: Interval | None) -> GroupJudgement:
     return GroupJudgement(group.label, outcome, text, group.low, group.high, group.expected, interval)
 
 
-def _judged(group: _Group, interval: Interval, groups: int, unused: str) -> GroupJudgement:
+def _judge_interval(group: _Group, interval: Interval, groups: int, unused: str) -> GroupJudgement:
     low, high = group.low, group.high
     if interval.inside(low, high):
-        return _with(group, Outcome.REPRODUCED, unused, interval)
+        return _judgement(group, Outcome.REPRODUCED, unused, interval)
     if interval.outside(low, high, groups):
-        return _with(group, Outcome.NOT_REPRODUCED, unused, interval)
-    return _with(group, Outcome.NOT_ENOUGH_DATA, f"{_needed(interval, low, high)} {unused}".strip(), interval)
+        return _judgement(group, Outcome.NOT_REPRODUCED, unused, interval)
+    return _judgement(
+        group, Outcome.NOT_ENOUGH_DATA, f"{_what_would_decide(interval, low, high)} {unused}".strip(), interval
+    )
 
 
-def _needed(interval: Interval, low: float, high: float) -> str:
+def _what_would_decide(interval: Interval, low: float, high: float) -> str:
     """What would decide between the outcomes."""
     distance = min(abs(interval.value - low), abs(interval.value - high))
     if interval.bound >= distance:

@@ -11,7 +11,7 @@ from orchestrator.analysis.expectations.interval import Measured
 from orchestrator.analysis.quantities import quantity
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.expectations.expectation import Expectation
-from orchestrator.study.expectations.selection import Crossing, Curve
+from orchestrator.study.expectations.selection import Crossing, QuantityCurve
 from orchestrator.study.quantities.quantity import column_of
 
 _STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
@@ -35,7 +35,7 @@ def measured(expectation: Expectation, config: TrialConfig, records: pd.DataFram
     if column not in records:
         return None
     finite = records[np.isfinite(records[column].to_numpy(dtype=float))]
-    curve = Curve(*(finite[name].astype("float64").tolist() for name in ("step", "epoch", column)))
+    curve = QuantityCurve(*(finite[name].astype("float64").tolist() for name in ("step", "epoch", column)))
     positions = list(expectation.selection.select(curve, config.flat()))
     if not positions:
         crossing = isinstance(expectation.selection, Crossing) and curve.values
@@ -50,7 +50,7 @@ def measured(expectation: Expectation, config: TrialConfig, records: pd.DataFram
     return Measured(value, *_errors(column, finite.iloc[positions]))
 
 
-def _moment(curve: Curve, unit: str, position: int) -> Measured | None:
+def _moment(curve: QuantityCurve, unit: str, position: int) -> Measured | None:
     """The step or epoch of a record. It is known to within the distance of two records."""
     moments = curve.steps if unit == "step" else curve.epochs
     if math.isnan(moments[position]):

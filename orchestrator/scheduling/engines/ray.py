@@ -76,7 +76,7 @@ class RayEngine:
                 from orchestrator.scheduling.engines.tune import run_tune  # imports Ray
 
                 if start == 0:
-                    granted = self._granted(lambda: attempts.stopping, len(attempts))
+                    granted = self._trial_resources(lambda: attempts.stopping, len(attempts))
                     if granted is None:
                         log.info("stopped before a node joined the cluster; no trial began")
                         return
@@ -93,7 +93,7 @@ class RayEngine:
             "continue. Check the free memory and /tmp/ray/session_latest/logs, or use --engine local"
         )
 
-    def _granted(self, stopping: Callable[[], bool], trials: int) -> Resources | None:
+    def _trial_resources(self, stopping: Callable[[], bool], trials: int) -> Resources | None:
         """Returns the resources of each trial, or None if the run is stopped before the first node has joined.
 
         Logs the nodes and how many of the trials run at a time. Warns if no node is large enough but an autoscaler may

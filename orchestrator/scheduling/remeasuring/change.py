@@ -28,18 +28,18 @@ class MeasurementChange:
 
     def apply(self, measurement: MeasurementConfig) -> MeasurementConfig:
         """Returns a trial's measurement with the change applied. Every estimator runs on every measured checkpoint."""
-        return self._changed(measurement).at_every_record()
+        return self._with_settings(measurement).at_every_record()
 
     def changes(self, measurement: MeasurementConfig) -> bool:
         """Returns whether the change affects this measurement."""
-        return _effective(self._changed(measurement)) != _effective(measurement)
+        return _effective(self._with_settings(measurement)) != _effective(measurement)
 
     @property
     def label(self) -> str:
         """``fraction-0.5_lanczos_products-20``: the prefix of the new keys, and a folder in the store."""
         return "_".join(f"{name}-{_text(value)}" for name, value in self.settings)
 
-    def _changed(self, measurement: MeasurementConfig) -> MeasurementConfig:
+    def _with_settings(self, measurement: MeasurementConfig) -> MeasurementConfig:
         return MeasurementConfig.model_validate({**measurement.model_dump(), **dict(self.settings)})
 
 
@@ -52,9 +52,9 @@ def read_change(overrides: Sequence[str], sweep: Sweep) -> MeasurementChange:
         SweepFileError: if settings are invalid; names all of them.
         ValueError: if a setting is not ``measurement.KEY=VALUE``, or nothing would change.
     """
-    settings = _parsed(overrides)
+    settings = _parse(overrides)
     measurements = list(dict.fromkeys(trial.measurement for trial in sweep.trials))
-    checked = _checked(settings, measurements)
+    checked = _validated(settings, measurements)
     change = MeasurementChange(
         tuple((name, value) for name, value in checked if any(getattr(m, name) != value for m in measurements))
     )
@@ -85,7 +85,7 @@ def with_resources(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[
     return replace(sweep, resources=resources), [given for given in overrides if given not in ours]
 
 
-def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
     for given in overrides:
         if not given.startswith(f"{_SECTION}."):
             raise ValueError(
@@ -96,7 +96,7 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
     return {key.removeprefix(f"{_SECTION}."): value for key, value in parse_overrides(overrides).items()}
 
 
-def _checked(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]) -> list[tuple[str, Any]]:
+def _validated(settings: dict[str, Any], measurements: Sequence[MeasurementConfig]) -> list[tuple[str, Any]]:
     """Returns the validated settings in the order of the fields."""
     problems: list[ConfigIssue] = []
     checked = MeasurementConfig()

@@ -9,12 +9,12 @@ _TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 def to_bytes(content: object) -> bytes:
     """Encodes the content as indented JSON."""
-    return json.dumps(_spelled(content), indent=1, allow_nan=False).encode()
+    return json.dumps(_spell_numbers(content), indent=1, allow_nan=False).encode()
 
 
 def to_line(content: object) -> str:
     """Encodes the content as JSON on one line."""
-    return json.dumps(_spelled(content), allow_nan=False)
+    return json.dumps(_spell_numbers(content), allow_nan=False)
 
 
 def may_have_texts(content: bytes) -> bool:
@@ -33,11 +33,11 @@ def restore_numbers(content: Any) -> Any:
     return content
 
 
-def _spelled(content: object) -> object:
+def _spell_numbers(content: object) -> object:
     if isinstance(content, float) and not math.isfinite(content):
         return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
     if isinstance(content, (list, tuple)):
-        return [_spelled(each) for each in content]
+        return [_spell_numbers(each) for each in content]
     if isinstance(content, dict):
-        return {key: _spelled(value) for key, value in content.items()}
+        return {key: _spell_numbers(value) for key, value in content.items()}
     return content

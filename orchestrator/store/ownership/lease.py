@@ -133,13 +133,13 @@ class Lease:
             raise LeaseHeldError(f"{self._sweep}: another {self._role} is running: {holder}")
         self.number = number + 1
         if not self._leases.create(self.number, self._content()):
-            raise self._overtaken()
+            raise self._overtaken_error()
         *older, newest = self._leases.numbers()
         if newest > self.number:
             # Since the check above, two other processes took leases: one with this number, and a newer one, whose
             # process deleted the file of this number. So it could be created again.
             self._leases.delete(self.number)
-            raise self._overtaken()
+            raise self._overtaken_error()
         for each in older:
             self._leases.delete(each)
         self._renewer.start()
@@ -157,7 +157,7 @@ class Lease:
             if self._withdrawn:
                 self._leases.delete(self.number)
         if self.lost and (error is None or isinstance(error, KeyboardInterrupt)):
-            raise self._loss()
+            raise self._lost_error()
 
     def _renew(self) -> None:
         while not self._done.wait(RENEWAL_SECONDS):
@@ -175,7 +175,7 @@ class Lease:
             self._holder = holder
             self._leases.write(self.number, self._content())
 
-    def _loss(self) -> LeaseLostError:
+    def _lost_error(self) -> LeaseLostError:
         holder: Holder | None = None
         with contextlib.suppress(OSError):
             _, holder = self._newest()
@@ -207,7 +207,7 @@ class Lease:
                 return number, None
         return 0, None
 
-    def _overtaken(self) -> LeaseHeldError:
+    def _overtaken_error(self) -> LeaseHeldError:
         return LeaseHeldError(f"{self._sweep}: another {self._role} began at the same moment")
 
     def _content(self) -> bytes:

@@ -19,14 +19,14 @@ class Process:
     @classmethod
     def this(cls) -> "Process":
         """The calling process."""
-        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()), _kernel())
+        return cls(socket.gethostname(), os.getpid(), _start_time(os.getpid()), _kernel())
 
     @property
     def alive(self) -> bool | None:
         """Whether the process is alive; None if it belongs to another host or container, so that this is unknown."""
         if (self.host, self.kernel) != (socket.gethostname(), _kernel()):
             return None
-        return _started(self.pid) == self.started
+        return _start_time(self.pid) == self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -40,7 +40,7 @@ def _kernel() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """The start time of a process of this host, as the kernel reports it; empty if it is dead or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -93,7 +93,7 @@ def capture(
         packages=_packages(),
         platform=platform.platform(),
         diff_digest=attachments.keep(DIFF, uncommitted()),
-        packages_digest=attachments.keep(PACKAGES, _installed()) or "",
+        packages_digest=attachments.keep(PACKAGES, _installed_packages()) or "",
         lock_digest=_lock_digest(),
         own_code={module: _keep_code(content) for module, content in own_code.items()},
         accepted_code=dict(accepted_code),
@@ -107,7 +107,7 @@ def _keep_code(content: bytes) -> str:
 
 
 @functools.cache
-def _installed() -> str:
+def _installed_packages() -> str:
     """All installed packages, one ``name==version`` per line."""
     found = {(each.metadata["Name"] or "").lower(): each.version for each in metadata.distributions()}
     return "".join(sorted(f"{name}=={version}\n" for name, version in found.items() if name))

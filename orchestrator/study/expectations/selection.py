@@ -19,7 +19,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _END = re.compile(rf"(first|last) (?:({'|'.join(_FRACTIONS)})|([1-9][0-9]*) records?|(record))")
-_WINDOW = re.compile(rf"(?:{_NUMBER} *(<=?) *)?(step|epoch)(?: *(<=?|>=?) *{_NUMBER})?")
+_RANGE = re.compile(rf"(?:{_NUMBER} *(<=?) *)?(step|epoch)(?: *(<=?|>=?) *{_NUMBER})?")
 _CROSSING = re.compile(r"first crossing of (.+)")
 _EXPECTED = (
     "must be all, first or last and half, third, quarter, fifth, tenth, record or a number of records (last third, "
@@ -28,7 +28,7 @@ _EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class QuantityCurve:
     """The records of a trial that have a quantity, in order of time."""
 
     steps: Sequence[float]
@@ -41,7 +41,7 @@ class Curve:
 class Selection(Protocol):
     """A choice of records."""
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns the positions of the selected records, ascending. `fields` are those of the trial."""
         ...
 
@@ -57,7 +57,7 @@ class All:
 
     expressions: tuple[Expression, ...] = ()
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns all positions."""
         return range(len(curve.values))
 
@@ -68,7 +68,7 @@ class Peak:
 
     expressions: tuple[Expression, ...] = ()
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns one position; none if there are no records."""
         values = list(curve.values)
         return [values.index(max(values))] if values else []
@@ -84,7 +84,7 @@ class End:
     count: int = 0
     expressions: tuple[Expression, ...] = ()
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns the positions of records in this part of the trial."""
         positions = range(len(curve.values))
         if self.count:
@@ -98,7 +98,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Window:
+class Range:
     """Records in a range of steps or epochs."""
 
     unit: Literal["step", "epoch"]
@@ -106,7 +106,7 @@ class Window:
     """Comparisons that hold, such as ``(">=", 500.0)``."""
     expressions: tuple[Expression, ...] = ()
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns the positions of the records in the range."""
         moments = curve.steps if self.unit == "step" else curve.epochs
         return [
@@ -125,7 +125,7 @@ class Crossing:
         """The threshold."""
         return (self.threshold,)
 
-    def select(self, curve: Curve, fields: Mapping[str, Any]) -> Sequence[int]:
+    def select(self, curve: QuantityCurve, fields: Mapping[str, Any]) -> Sequence[int]:
         """Returns one position; none if the quantity never crosses the threshold."""
         threshold = self.threshold.value(fields)
         below = [value < threshold for value in curve.values]
@@ -144,8 +144,8 @@ def parse_selection(text: str) -> Selection:
     if found := _END.fullmatch(text):
         which: Any = found[1]
         return End(which, _FRACTIONS.get(found[2], 0.0), 1 if found[4] else int(found[3] or 0))
-    if (found := _WINDOW.fullmatch(text)) and (found[1] or found[5]):
-        return _window(found)
+    if (found := _RANGE.fullmatch(text)) and (found[1] or found[5]):
+        return _range(found)
     if found := _CROSSING.fullmatch(text):
         threshold = Expression(found[1])
         try:
@@ -156,7 +156,7 @@ def parse_selection(text: str) -> Selection:
     raise ValueError(_EXPECTED)
 
 
-def _window(found: re.Match[str]) -> Window:
+def _range(found: re.Match[str]) -> Range:
     unit: Any = found[3]
     bounds = [(_MIRRORED[found[2]], float(found[1]))] if found[1] else []
     if found[5]:
@@ -165,4 +165,4 @@ def _window(found: re.Match[str]) -> Window:
     high = min((bound for sign, bound in bounds if sign.startswith("<")), default=math.inf)
     if low > high or (low == high and any(len(sign) == 1 for sign, _ in bounds)):
         raise ValueError("selects no record: the lower bound is not below the upper bound")
-    return Window(unit, tuple(bounds))
+    return Range(unit, tuple(bounds))

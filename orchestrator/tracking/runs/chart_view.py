@@ -33,7 +33,7 @@ def view_tag(sweep: Sweep) -> dict[str, str]:
 
 def _keys(sweep: Sweep) -> Iterator[str]:
     """The keys of the charts: lambda_max, the trace, accuracies and losses, then the other quantities of the sweep."""
-    measured = list(_measured(sweep))
+    measured = list(_measured_keys(sweep))
     yield from (key for key in _FIRST if key in measured)
     yield from (f"{kind}/{split}" for kind in _scores(sweep) for split in _SPLITS)
     yield from (*measured, *_LAST)
@@ -46,7 +46,7 @@ def _scores(sweep: Sweep) -> tuple[str, ...]:
     return ("accuracy", "r2", "loss") if real else ("accuracy", "loss")
 
 
-def _measured(sweep: Sweep) -> Iterator[str]:
+def _measured_keys(sweep: Sweep) -> Iterator[str]:
     """The keys of the quantities that the trials measure, without their errors."""
     names = dict.fromkeys(each.name for trial in sweep.trials for each in trial.measurement.estimators)
     for kind in (BUILT_IN[name] for name in names if name in BUILT_IN):

@@ -19,7 +19,7 @@ from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfi
 from orchestrator.study.record import Record, Value
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.measurement.context import Context, Training, Values
-from orchestrator.training.measurement.measured import MEASURED
+from orchestrator.training.measurement.measurers import MEASURERS
 
 _LARGEST_BUDGET = 2 * 2**30
 """Maximum memory for kept graphs, in bytes. The graphs of 4,500 images in the paper's CNN take 0.8 GB."""
@@ -93,9 +93,9 @@ class Measurement:
         )
 
     def _measure(self, context: Context) -> "_Found":
-        found, order = _Found(self._clock), list(MEASURED)
+        found, order = _Found(self._clock), list(MEASURERS)
         due = sorted(self.config.due(context.number), key=lambda settings: order.index(type(settings)))
-        keeping = [settings for settings in due if MEASURED[type(settings)].keeps_graphs]
+        keeping = [settings for settings in due if MEASURERS[type(settings)].keeps_graphs]
         with context.operator.keeping_graphs() if keeping else nullcontext():
             found.values["gradient/norm"] = context.gradient_norm
             found.add(context, keeping)
@@ -129,7 +129,7 @@ class _Found:
         for settings in due:
             started = self.clock()
             try:
-                found = MEASURED[type(settings)].measure(context, settings)
+                found = MEASURERS[type(settings)].measure(context, settings)
                 if isinstance(settings, OwnQuantityConfig):
                     self._check_unique(settings.name, found)
                 self.values |= found

@@ -81,18 +81,18 @@ def _diagonal(config: Optimizer, state: dict[str, Any], gradient: Tensor) -> Ten
             return torch.ones_like(gradient)
         case AdamConfig() | AdamWConfig():
             number = float(state["step"]) + 1 if state else 1.0
-            average = _advanced(state.get("exp_avg_sq"), squared, config.beta2)
+            average = _updated_average(state.get("exp_avg_sq"), squared, config.beta2)
             corrected = (average / (1 - math.pow(config.beta2, number))).sqrt() + config.eps
             return (1 - math.pow(config.beta1, number)) * corrected
         case AdagradConfig():
             total: Tensor = state["sum"] + squared
             return total.sqrt() + config.eps
         case RmspropConfig():
-            return _advanced(state.get("square_avg"), squared, config.alpha).sqrt() + config.eps
+            return _updated_average(state.get("square_avg"), squared, config.alpha).sqrt() + config.eps
         case _:
             raise AssertionError(f"no preconditioner for {config.name}")
 
 
-def _advanced(average: Tensor | None, squared: Tensor, decay: float) -> Tensor:
+def _updated_average(average: Tensor | None, squared: Tensor, decay: float) -> Tensor:
     new = (1 - decay) * squared
     return new if average is None else new.add(average, alpha=decay)

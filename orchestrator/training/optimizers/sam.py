@@ -26,7 +26,7 @@ def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> 
     random_state = noise_state(device)
     backward()
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with _ascended(model.parameters(), rho):
+    with _ascent(model.parameters(), rho):
         model.zero_grad()
         set_noise_state(random_state, device)
         backward()
@@ -36,7 +36,7 @@ def sam_backward(model: nn.Module, rho: float, backward: Callable[[], None]) -> 
 
 
 @contextmanager
-def _ascended(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
+def _ascent(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
     """Moves parameters by rho along their normalized gradient, and copies the former values back at the end."""
     moved = [(parameter.detach(), parameter.grad) for parameter in parameters if parameter.grad is not None]
     weights, gradients = [weight for weight, _ in moved], [gradient for _, gradient in moved]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from orchestrator.study.expectations.selection import Curve, parse_selection
+from orchestrator.study.expectations.selection import QuantityCurve, parse_selection
 
 FIELDS = {"optimizer.lr": 0.5}
-CURVE = Curve([0, 10, 20, 30, 40, 50, 60], [0, 1, 2, 3, 4, 5, 6], [1.0, 3.0, 2.0, 5.0, 4.5, 5.0, 3.0])
+CURVE = QuantityCurve([0, 10, 20, 30, 40, 50, 60], [0, 1, 2, 3, 4, 5, 6], [1.0, 3.0, 2.0, 5.0, 4.5, 5.0, 3.0])
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_selects_records(text: str, places: list[int]) -> None:
 
 
 def test_a_quantity_that_starts_above_a_threshold_crosses_it_downwards() -> None:
-    falling = Curve([0, 1, 2], [0, 1, 2], [3.0, 2.0, 1.0])
+    falling = QuantityCurve([0, 1, 2], [0, 1, 2], [3.0, 2.0, 1.0])
     assert list(parse_selection("first crossing of 1.5").select(falling, FIELDS)) == [2]
 
 
 @pytest.mark.parametrize("text", ["all", "peak", "last third", "last 3 records", "step < 3", "first crossing of 1"])
 def test_selects_nothing_of_nothing(text: str) -> None:
-    assert list(parse_selection(text).select(Curve([], [], []), FIELDS)) == []
+    assert list(parse_selection(text).select(QuantityCurve([], [], []), FIELDS)) == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def is_grey(path: Path) -> bool:
     Raises:
         DataError: if the image cannot be read or has more than 8 bits per channel.
     """
-    with _opened(path) as image:
+    with _open_image(path) as image:
         if image.mode not in _GREY | _COLOUR:  # Pillow would clip larger values at 255 instead of scaling them
             raise DataError(
                 f"image {str(path)!r} has mode {image.mode!r}, expected 8 bits per channel; scale its values to "
@@ -43,14 +43,14 @@ def read_image(path: Path, grey: bool) -> Tensor:
     from PIL.ImageOps import exif_transpose
     from torchvision.transforms.functional import pil_to_tensor
 
-    with _opened(path) as image:
+    with _open_image(path) as image:
         upright = exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
         pixels: Tensor = pil_to_tensor(upright.convert("L" if grey else "RGB"))
         return pixels
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> "Iterator[Image]":
+def _open_image(path: Path) -> "Iterator[Image]":
     from PIL import Image
 
     try:

@@ -64,7 +64,7 @@ def load_published(config: TorchvisionData) -> DataSplits:
     Raises:
         DataError: if it cannot be downloaded, a file is damaged, or the cache cannot be written.
     """
-    return load_or_decode(_decoded(config), lambda scratch: _read(config, scratch))
+    return load_or_decode(_copy_folder(config), lambda scratch: _read(config, scratch))
 
 
 def published_state(config: TorchvisionData) -> str:
@@ -73,7 +73,7 @@ def published_state(config: TorchvisionData) -> str:
     Raises:
         DataError: if one of its files is damaged.
     """
-    if is_decoded(decoded := _decoded(config)):
+    if is_decoded(decoded := _copy_folder(config)):
         return f"decoded in {decoded}"
     if _missing_files(config):
         return f"absent; the first run downloads it into {_folder(config)}"
@@ -86,7 +86,7 @@ def check_fetchable(config: TorchvisionData) -> None:
     Raises:
         DataError: if a trial could not load it.
     """
-    if is_decoded(_decoded(config)):
+    if is_decoded(_copy_folder(config)):
         return
     for file in _missing_files(config):
         try:
@@ -114,7 +114,7 @@ def _folder(config: TorchvisionData) -> Path:
     return Path(config.path) if config.path else cache_folder() / "downloads" / config.name
 
 
-def _decoded(config: TorchvisionData) -> Path:
+def _copy_folder(config: TorchvisionData) -> Path:
     return decoded_folder(config.name, json.dumps([file.md5 for file in _files(config)]))
 
 

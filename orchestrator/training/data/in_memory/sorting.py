@@ -20,15 +20,15 @@ def sorting_data(config: SortingData) -> DataSplits:
     are the sorted numbers; the other positions have none.
     """
     generator = stream(SPLIT_SEED, "sorting sequences")
-    train = _drawn(config, config.sequences, 0, generator)
-    test = _drawn(config, config.test_sequences, 0, generator)
-    shifted = _drawn(config, config.test_sequences, config.vocabulary // 2, generator)
+    train = _draw_samples(config, config.sequences, 0, generator)
+    test = _draw_samples(config, config.test_sequences, 0, generator)
+    shifted = _draw_samples(config, config.test_sequences, config.vocabulary // 2, generator)
     digest = digest_of(train.inputs, train.targets, test.inputs, test.targets)
     size = config.vocabulary
     return split_in_memory(train, test, Task.TOKENS, digest, vocabulary=size, outputs=size, shifted=shifted)
 
 
-def _drawn(config: SortingData, count: int, lowest: int, generator: torch.Generator) -> Samples:
+def _draw_samples(config: SortingData, count: int, lowest: int, generator: torch.Generator) -> Samples:
     numbers = torch.randint(lowest, config.vocabulary, (count, config.length), generator=generator)
     ordered = numbers.sort(dim=1).values
     inputs = torch.cat([numbers, ordered[:, :-1]], dim=1)

@@ -38,7 +38,7 @@ from orchestrator.training.measurement.quantities.trace import measure_trace
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurer:
     """How a quantity is measured."""
 
     measure: Measure
@@ -46,23 +46,23 @@ class Measured:
     """Whether it multiplies with `Context.operator`, so that it is faster if graphs are kept."""
 
 
-MEASURED: dict[type[QuantityConfig], Measured] = {
+MEASURERS: dict[type[QuantityConfig], Measurer] = {
     # In increasing order of accuracy, so that the most accurate value of a key replaces the others.
-    Algorithm1Config: Measured(measure_algorithm1),
-    LanczosConfig: Measured(measure_extreme_eigenvalues),
-    TopEigenvaluesConfig: Measured(measure_top_eigenvalues),
-    GradientCurvatureConfig: Measured(measure_gradient_curvature),
-    StabilityConfig: Measured(measure_stability),
-    LayersConfig: Measured(measure_layers),
-    SpectralDensityConfig: Measured(measure_spectral_density),
+    Algorithm1Config: Measurer(measure_algorithm1),
+    LanczosConfig: Measurer(measure_extreme_eigenvalues),
+    TopEigenvaluesConfig: Measurer(measure_top_eigenvalues),
+    GradientCurvatureConfig: Measurer(measure_gradient_curvature),
+    StabilityConfig: Measurer(measure_stability),
+    LayersConfig: Measurer(measure_layers),
+    SpectralDensityConfig: Measurer(measure_spectral_density),
     # The trace builds graphs of its own.
-    ExactTraceConfig: Measured(measure_trace, keeps_graphs=False),
-    SampledTraceConfig: Measured(measure_trace, keeps_graphs=False),
-    BatchSharpnessConfig: Measured(measure_batch_sharpness, keeps_graphs=False),
-    GradientNoiseConfig: Measured(measure_gradient_noise, keeps_graphs=False),
-    GaussNewtonConfig: Measured(measure_gauss_newton, keeps_graphs=False),
-    RelativeSharpnessConfig: Measured(measure_relative_sharpness, keeps_graphs=False),
-    SamSharpnessConfig: Measured(measure_sam_sharpness, keeps_graphs=False),
-    OwnQuantityConfig: Measured(measure_own_quantity),
+    ExactTraceConfig: Measurer(measure_trace, keeps_graphs=False),
+    SampledTraceConfig: Measurer(measure_trace, keeps_graphs=False),
+    BatchSharpnessConfig: Measurer(measure_batch_sharpness, keeps_graphs=False),
+    GradientNoiseConfig: Measurer(measure_gradient_noise, keeps_graphs=False),
+    GaussNewtonConfig: Measurer(measure_gauss_newton, keeps_graphs=False),
+    RelativeSharpnessConfig: Measurer(measure_relative_sharpness, keeps_graphs=False),
+    SamSharpnessConfig: Measurer(measure_sam_sharpness, keeps_graphs=False),
+    OwnQuantityConfig: Measurer(measure_own_quantity),
 }
 """In the order in which they are measured; those that keep graphs come first."""
