@@ -51,7 +51,7 @@ class MeasurementConfig(Config):
         if {"exact_trace", "sampled_trace"} <= set(names):
             raise ValueError("exact_trace and sampled_trace estimate the same quantity; name one of them")
         if any(each.name == "algorithm1" and each.every != 1 for each in estimators):
-            raise ValueError("algorithm1 has an interval of its own; write algorithm1_every beside estimators")
+            raise ValueError("algorithm1 has an interval of its own; write algorithm1_every next to estimators")
         # The order in the file has no effect, so it must not change the trial id.
         return canonical(estimators)
 

@@ -25,7 +25,7 @@ DERIVED = {
         "fraction of the training samples"
     ),
     "table1/test": Derived("coefficient of lambda_max alone for test accuracy, in Table 1 of the paper", True),
-    "table1/test_with_validation": Derived("the same beside validation accuracy", True),
+    "table1/test_with_validation": Derived("the same, controlling for validation accuracy", True),
     "table1/ood": Derived("coefficient of lambda_max alone for OOD accuracy, in Table 1 of the paper", True),
-    "table1/ood_with_validation": Derived("the same beside validation accuracy", True),
+    "table1/ood_with_validation": Derived("the same, controlling for validation accuracy", True),
 }
