@@ -139,7 +139,10 @@ class Record:
         "system/cpu_percent", "%", "CPU", "CPU time of the trial's process since its previous record, over wall time"
     )
     system_memory_mib: float | None = _quantity(
-        "system/memory_mib", "MiB", "memory", "resident memory of the trial's process at the end of the measurement"
+        "system/memory_mib",
+        "MiB",
+        "memory",
+        "peak resident memory of the trial's process since its attempt began",
     )
     system_gpu_memory_mib: float | None = _quantity(
         "system/gpu_memory_mib",

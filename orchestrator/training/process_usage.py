@@ -1,13 +1,14 @@
 """CPU time and memory of the process that trains. Reading them takes microseconds."""
 
-import resource
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_STATM = Path("/proc/self/statm")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 _MIB = 2**20
 
 
@@ -17,10 +18,12 @@ class ProcessUsage:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._began = _times()
+        # The process may have run other trials, which used more. Without a reset, only the present memory is known.
+        self._memory = "VmHWM" if _peak_is_reset() else "VmRSS"
         self._reset_peak()
 
     def take(self) -> dict[str, Any]:
-        """Returns fields of `Record`: usage since the last call, or since the beginning. None: not known here."""
+        """Returns fields of `Record`: usage since the last call; memory since the beginning. None: not known here."""
         began, self._began = self._began, _times()
         seconds, cpu_seconds = (now - then for now, then in zip(self._began, began, strict=True))
         gpu_memory = None
@@ -29,7 +32,7 @@ class ProcessUsage:
             self._reset_peak()
         return {
             "system_cpu_percent": 100.0 * cpu_seconds / seconds,
-            "system_memory_mib": _resident_mib(),
+            "system_memory_mib": _memory_mib(self._memory),
             "system_gpu_memory_mib": gpu_memory,
         }
 
@@ -43,9 +46,19 @@ def _times() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _resident_mib() -> float | None:
-    """Returns the resident memory of this process; None on systems other than Linux."""
-    if not _STATM.exists():
+def _peak_is_reset() -> bool:
+    """Sets the peak of this process's resident memory to its present value. Returns whether the system supports it."""
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
+        return False
+    return True
+
+
+def _memory_mib(field: str) -> float | None:
+    """Returns the resident memory (VmRSS) of this process or its peak (VmHWM); None if the system reports none."""
+    try:
+        found = re.search(rf"^{field}:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    except OSError:
         return None
-    pages = int(_STATM.read_text().split()[1])
-    return pages * resource.getpagesize() / _MIB
+    return int(found[1]) / 1024 if found else None

@@ -28,16 +28,37 @@ def test_cpu_time_includes_all_threads_of_this_process() -> None:
     assert after > before
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="not Linux")
-def test_resident_memory_includes_touched_pages() -> None:
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not Linux")
+def test_memory_is_the_peak_since_the_trial_began() -> None:
     usage = ProcessUsage(torch.device("cpu"))
     before = usage.take()["system_memory_mib"]
-    block = torch.ones(64 * 2**18)  # 64 MiB
+    torch.ones(64 * 2**18)  # 64 MiB, freed at once
     after = usage.take()["system_memory_mib"]
+    again = ProcessUsage(torch.device("cpu")).take()["system_memory_mib"]
     assert before is not None
     assert after is not None
-    assert block.numel() == 64 * 2**18
+    assert again is not None
     assert 32 < after - before < 128
+    assert 32 < after - again < 128, "a new trial in this process begins with its present memory"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not Linux")
+def test_memory_is_that_of_the_moment_if_the_peak_cannot_be_reset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process_usage, "_CLEAR", tmp_path / "none" / "clear_refs")
+    torch.ones(64 * 2**18)
+    usage = ProcessUsage(torch.device("cpu"))
+    torch.ones(64 * 2**18)
+    present, peak = usage.take()["system_memory_mib"], process_usage._memory_mib("VmHWM")
+    assert present is not None
+    assert peak is not None
+    assert peak - present > 32
+
+
+def test_unknown_memory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(process_usage, "_STATUS", tmp_path / "none")
+    assert ProcessUsage(torch.device("cpu")).take()["system_memory_mib"] is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
