@@ -28,7 +28,7 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
-    """Reports the usable cores and memory of this machine, and checks that it has enough GPUs for a sweep."""
+    """Reports the usable cores and memory of this machine, and checks that it has the GPUs and memory of a trial."""
     try:
         from orchestrator.training.devices import gpus, memory_bytes, usable_cores
     except ImportError:  # reported by check_devices
@@ -45,6 +45,10 @@ def check_cores(sweep: Sweep | None) -> Iterator[Finding]:
     if sweep and wanted != "auto" and wanted > found:
         text = f"torch finds {found} GPUs here, but a trial of sweep {sweep.name!r} requests gpu: {wanted:g}"
         yield warning("devices", text, "run it on a cluster that has them, or use --set resources.gpu=auto")
+    needed = sweep.resources.memory_gib if sweep else None
+    if sweep and needed and memory and memory[0] < needed * 2**30:
+        text = f"a trial of sweep {sweep.name!r} requests memory_gib: {needed:g}, more than this machine has"
+        yield warning("devices", text, "run it on a cluster that has it, or use a smaller --set resources.memory_gib=")
 
 
 def check_ray_resources(cpus: float, gpus: float) -> Iterator[Finding]:

@@ -88,7 +88,7 @@ def placement_findings(
     reports: Sequence[NodeReport], sweep: Sweep | None, fixed_size: Callable[[], bool]
 ) -> Iterator[Finding]:
     """Yields a finding if no node is large enough for a trial: a warning if the cluster can grow, else a problem."""
-    nodes = [Node(report.name, report.cpus, report.gpus) for report in reports]
+    nodes = [Node(report.name, report.cpus, report.gpus, report.memory_gib) for report in reports]
     try:
         refuse_oversized(resolved(sweep.resources if sweep else Resources(), nodes), nodes)
     except NoRoomError as error:

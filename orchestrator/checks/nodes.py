@@ -36,6 +36,8 @@ class NodeReport:
     cpus: float = 0.0
     """CPUs that the node offers to Ray."""
     gpus: float = 0.0
+    memory_gib: float = 0.0
+    """Memory that the node offers to Ray."""
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -50,6 +52,7 @@ class _Node:
     address: str
     cpus: float
     gpus: float
+    memory_gib: float
 
     @property
     def name(self) -> str:
@@ -84,7 +87,7 @@ def ask_nodes(storage: Storage, data: Iterable[Data], patience_seconds: float = 
         for node, check in checks.items():
             timed_out = check not in finished
             found = [_timeout(patience_seconds)] if timed_out else _findings(probe, node, inspectors[node], check)
-            reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus)
+            reports[node.node_id] = NodeReport(node.name, tuple(found), node.cpus, node.gpus, node.memory_gib)
     remaining = {node.node_id for node in _live_nodes()}  # no trial is scheduled on nodes that have left
     return [report for node_id, report in reports.items() if node_id in remaining]
 
@@ -125,7 +128,7 @@ def _probe_file(storage: Storage, nodes: list[_Node]) -> Iterator[_ProbeFile]:
 
 
 def _live_nodes() -> list[_Node]:
-    from orchestrator.scheduling.engines.ray_nodes import living_nodes  # imports Ray
+    from orchestrator.scheduling.engines.ray_nodes import living_nodes, node_memory_gib  # imports Ray
 
     found = [
         _Node(
@@ -134,6 +137,7 @@ def _live_nodes() -> list[_Node]:
             node["NodeManagerAddress"],
             node["Resources"].get("CPU", 0.0),
             node["Resources"].get("GPU", 0.0),
+            node_memory_gib(node),
         )
         for node in living_nodes()
     ]

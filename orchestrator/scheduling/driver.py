@@ -16,6 +16,7 @@ from orchestrator.scheduling.inputs import InputComparison, compare_inputs
 from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.options import RunOptions
 from orchestrator.scheduling.plan import Plan, reconcile, subset
+from orchestrator.scheduling.progress.memory_warnings import MemoryWarnings
 from orchestrator.scheduling.progress.progress import Progress
 from orchestrator.scheduling.stopping import Stopping, handlers_kept, interrupt_main_thread
 from orchestrator.store.ownership.lease import Lease
@@ -60,15 +61,19 @@ def run_sweep(sweep: Sweep, storage: Storage, console: Console, options: RunOpti
         inputs.record(before, storage)
         store.write_manifest(sweep, capture())
         options.on_manifest()
+        warnings = MemoryWarnings(sweep.resources, before.todo)
         if before.todo:
             _store_gallery(sweep, store)
             work = TrainingJob(
                 str(storage.root), sweep.name, lease.number, accept_changed_code=options.accept_changed_code
             )
-            compute(work, subset(sweep, before.todo), Progress(sweep, storage, console), options, lease)
+            progress = Progress(sweep, storage, console, on_plan=warnings.update)
+            compute(work, subset(sweep, before.todo), progress, options, lease)
         else:
             log.info("nothing left to do")
-    return reconcile(sweep, storage)
+    after = reconcile(sweep, storage)
+    warnings.update(after)
+    return after
 
 
 def refuse_changed_inputs(plan: Plan, storage: Storage, console: Console, options: RunOptions) -> InputComparison:

@@ -45,6 +45,8 @@ class TrialStatus:
     """The digest of the data behind the last committed record; None if there is none or it is damaged."""
     record: Record | None = field(default=None, compare=False)
     """The last committed record of a running trial; None for other trials, and if there is none or it is damaged."""
+    memory_mib: float | None = field(default=None, compare=False)
+    """The memory in the last committed record (`Record.system_memory_mib`); None if it is not known."""
 
     @property
     def missing_records(self) -> int:
@@ -73,14 +75,15 @@ def trial_status(
     intact = len(numbers) - len(damaged)  # only damaged records are recomputed; later ones stay
     ended_ms = record.timestamp_ms if record else None
     digest = commit.data_digest if commit else None
+    memory = record.system_memory_mib if record else None
     if record and record.diverged and intact == last + 1:
-        return TrialStatus(State.DIVERGED, last, config.records, None, ended_ms, data_digest=digest)
+        return TrialStatus(State.DIVERGED, last, config.records, None, ended_ms, (), digest, None, memory)
     if intact == config.records + 1 or (record and config.ends_at(record) and intact == last + 1):
-        return TrialStatus(State.COMPLETED, last, config.records, None, ended_ms, data_digest=digest)
+        return TrialStatus(State.COMPLETED, last, config.records, None, ended_ms, (), digest, None, memory)
     attempt = next(reversed(trial.attempts()), None)
     state = _unfinished_state(attempt, intact, driver_since)
     shown = record if state is State.RUNNING else None
-    return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest, shown)
+    return TrialStatus(state, intact - 1, config.records, attempt, ended_ms, tuple(damaged), digest, shown, memory)
 
 
 def _unfinished_state(attempt: Attempt | None, intact: int, driver_since: float | None) -> State:

@@ -17,7 +17,7 @@ from orchestrator.study.expansion import expand
 from orchestrator.study.expectations.check import expectation_issues
 from orchestrator.study.expectations.expectation import Expectation
 from orchestrator.study.overrides import overridden_name, override, override_texts, parse_overrides
-from orchestrator.study.parts.fields import Config, PositiveInt
+from orchestrator.study.parts.fields import Config, PositiveFloat, PositiveInt
 from orchestrator.study.sample import SampleConfig
 from orchestrator.study.sweep_file_error import ConfigIssue, SweepFileError, explain
 from orchestrator.study.yaml_file import read_yaml
@@ -40,6 +40,9 @@ class Resources(Config):
     none (`placement`)."""
     trials_per_gpu: PositiveInt = 8
     """Trials that share a GPU if ``gpu`` is ``auto``. Other values of ``gpu`` ignore it."""
+    memory_gib: PositiveFloat | None = None
+    """Memory of one trial in GiB. At most as many trials run at a time as fit into the memory of each node. Without it
+    memory is not considered."""
 
     @field_validator("gpu", mode="before")
     @classmethod

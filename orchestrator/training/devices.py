@@ -18,14 +18,20 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
-def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
-    """Returns total and available memory in bytes; None if the system does not report them."""
+def memory_bytes(
+    meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup/memory.max")
+) -> tuple[int, int] | None:
+    """Returns total and available memory in bytes, at most the container's limit; None if they are not reported."""
     try:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError):
         return None
-    return total, available
+    try:
+        limit = int(cgroup.read_text())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return total, available
+    return min(total, limit), min(available, limit)
 
 
 def gpus() -> list[torch.device]:

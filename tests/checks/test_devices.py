@@ -38,6 +38,13 @@ def test_a_requested_but_missing_gpu_is_a_warning(monkeypatch: pytest.MonkeyPatc
         assert len(list(check_cores(sweep(Resources(gpu=gpu))))) == 1
 
 
+def test_more_memory_than_there_is_is_a_warning() -> None:
+    *_, finding = check_cores(sweep(Resources(memory_gib=9e6)))
+    assert finding.severity is Severity.WARNING
+    assert finding.text == "a trial of sweep 'wide' requests memory_gib: 9e+06, more than this machine has"
+    assert finding.text not in [each.text for each in check_cores(sweep(Resources(memory_gib=0.1)))]
+
+
 def test_unusable_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.training.devices.usable_cores", lambda: 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)

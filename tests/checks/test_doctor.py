@@ -78,13 +78,14 @@ def test_a_node_has_one_line_per_fault_or_a_single_one() -> None:
 
 
 def placed(resources: Resources | None, fixed_size: bool = True) -> list[Severity]:
-    nodes = [NodeReport("a", (), cpus=2.0)]
+    nodes = [NodeReport("a", (), cpus=2.0, memory_gib=4.0)]
     sweep = resources and Sweep("one", "", (), resources)
     return [finding.severity for finding in placement_findings(nodes, sweep, lambda: fixed_size)]
 
 
 def test_a_trial_larger_than_every_node_is_a_problem_unless_the_cluster_grows() -> None:
-    assert placed(None) == placed(Resources(cpu=2)) == placed(Resources(gpu="auto")) == []
+    assert placed(None) == placed(Resources(cpu=2, memory_gib=4)) == placed(Resources(gpu="auto")) == []
+    assert placed(Resources(memory_gib=5)) == [Severity.PROBLEM]
     assert placed(Resources(cpu=2, gpu=0.5)) == [Severity.PROBLEM]
     assert placed(Resources(cpu=2, gpu=0.5), fixed_size=False) == [Severity.WARNING]
 

@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "resources key": (
         BASE + "resources: {cpus: 1}",
-        ["resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, trials_per_gpu"],
+        ["resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, memory_gib, trials_per_gpu"],
     ),
     "grid key": (
         BASE + "grid: {sed: [1]}",
@@ -162,6 +162,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "gpu text": (BASE + "resources: {gpu: all}", ["resources.gpu = 'all': must be a number of at least 0, or auto"]),
     "gpu true": (BASE + "resources: {gpu: true}", ["resources.gpu = True: must be a number of at least 0, or auto"]),
+    "memory": (
+        BASE + "resources: {memory_gib: 0}",
+        ["resources.memory_gib = 0: must be greater than 0"],
+    ),
     "gpu nan": (
         BASE + "resources: {gpu: .nan}",
         ["resources.gpu = nan: must be a number of at least 0, or auto"],

@@ -34,7 +34,12 @@ def test_usable_cores_respect_affinity_and_quota(tmp_path: Path) -> None:
 def test_total_and_available_memory_are_read(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:       100 kB\nMemFree:  3 kB\nMemAvailable:   40 kB\n")
-    assert memory_bytes(meminfo) == (102400, 40960)
+    limit = tmp_path / "memory.max"
+    assert memory_bytes(meminfo, limit) == (102400, 40960)
+    limit.write_text("max\n")
+    assert memory_bytes(meminfo, limit) == (102400, 40960)
+    limit.write_text("30000\n")
+    assert memory_bytes(meminfo, limit) == (30000, 30000)
     assert memory_bytes(tmp_path / "none") is None
     meminfo.write_text("MemTotal:       100 kB\n")
     assert memory_bytes(meminfo) is None

@@ -34,6 +34,8 @@ LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_stor
 """The longest name of a socket in the folder of Ray's sessions."""
 _LONGEST_SOCKET_PATH = 107
 """The limit of Linux for the path of a socket, in bytes."""
+_OBJECT_STORE_BYTES = 200_000_000
+"""Trials do not use the object store. By default it takes 30% of the memory, which trials could then not request."""
 # Ray reads these when it is imported.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -179,7 +181,12 @@ def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
     for name in ("ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    local = {"address": "local", "include_dashboard": False, "_temp_dir": session_folder()}
+    local = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_temp_dir": session_folder(),
+    }
     ray.init(
         **({"address": address} if address else local),
         log_to_driver=False,

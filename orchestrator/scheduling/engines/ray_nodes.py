@@ -5,6 +5,7 @@ Import this module only inside `engines.ray.cluster`, which sets environment var
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,16 +27,29 @@ Bundle = dict[str, float]
 
 def bundle_of(resources: Resources) -> Bundle:
     """Returns the resources of one trial by Ray's names."""
-    return {"CPU": float(resources.cpu), "GPU": resources.gpu_share}
+    bundle = {"CPU": float(resources.cpu), "GPU": resources.gpu_share}
+    if resources.memory_gib:
+        bundle["memory"] = math.ceil(resources.memory_gib * 2**30)
+    return bundle
+
+
+def node_memory_gib(node: dict[str, Any]) -> float:
+    """Returns the memory that a node offers to Ray. Ray places no trial that requests memory on a node without any."""
+    return float(node["Resources"].get("memory", 0.0)) / 2**30
 
 
 def offering_nodes() -> list[Node]:
     """Returns the living nodes that have CPUs or GPUs, sorted by name."""
     nodes = (
-        Node(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+        Node(
+            node["NodeManagerHostname"],
+            node["Resources"].get("CPU", 0.0),
+            node["Resources"].get("GPU", 0.0),
+            node_memory_gib(node),
+        )
         for node in living_nodes()
     )
-    return sorted((node for node in nodes if node.cpus or node.gpus), key=str)
+    return sorted((node for node in nodes if node.cpus or node.gpus), key=lambda node: node.name)
 
 
 def first_nodes(stopping: Callable[[], bool], patience_seconds: float = 60.0) -> list[Node]:

@@ -29,10 +29,19 @@ class Progress:
     """Shows the progress of a sweep from a thread while the block runs.
 
     A terminal shows a live table, a notebook shows lines that are replaced, other outputs get plain lines.
+
+    Args:
+        sweep: the trials.
+        storage: holds their records.
+        console: shows the progress.
+        on_plan: called with the status of the trials each time it has been read.
     """
 
-    def __init__(self, sweep: Sweep, storage: Storage, console: Console) -> None:
+    def __init__(
+        self, sweep: Sweep, storage: Storage, console: Console, on_plan: Callable[[Plan], None] = lambda plan: None
+    ) -> None:
         self.storage = storage
+        self._on_plan = on_plan
         self._sweep = sweep
         self._console = console
         self._plan: Plan | None = None
@@ -70,6 +79,7 @@ class Progress:
     def now(self) -> Moment:
         """Reads the current progress from the store."""
         self._plan = plan = reconcile(self._sweep, self.storage, self._plan)
+        self._on_plan(plan)
         self._nodes.update(plan)
         shipper = self.storage.sweep(self._sweep.name).shipper_status()
         return Moment.of(plan, self.pace(plan.missing_records), self._nodes, shipper)

@@ -14,6 +14,7 @@ from orchestrator.counted import counted
 from orchestrator.scheduling.attempts import Attempts
 from orchestrator.scheduling.engines.local import LocalEngine
 from orchestrator.scheduling.job import TrainingJob
+from orchestrator.scheduling.placement import this_machine
 from orchestrator.scheduling.retry import RULES, Failure, FailureKind, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
@@ -43,9 +44,13 @@ class Recorded(TrainingJob):
         return None
 
 
-def run(folder: Path, trial_ids: list[str], slots: int = 2) -> None:
+def run(folder: Path, trial_ids: list[str], slots: int = 2, memory_gib: float | None = None) -> None:
     attempts = Attempts(Recorded(str(folder), "sweep"), trial_ids, jitter=lambda: 1.0)
-    LocalEngine(Resources(), slots).run(attempts)
+    LocalEngine(Resources(memory_gib=memory_gib), slots).run(attempts)
+
+
+def span(folder: Path, trial_id: str) -> list[float]:
+    return [float(time) for time in (folder / f"{trial_id}-span").read_text().split()]
 
 
 def pids(folder: Path, trial_id: str) -> list[int]:
@@ -60,6 +65,14 @@ def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path, messages: 
     assert ": 2 trials at a time (1 CPU each)" in line
     assert all(len(pids(tmp_path, name)) == 1 for name in names)
     assert len({pid for name in names for pid in pids(tmp_path, name)}) <= 2
+
+
+def test_only_trials_that_fit_into_memory_run_together(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    memory = this_machine().memory_gib
+    assert memory is not None
+    run(tmp_path, ["slow1", "slow2"], memory_gib=0.6 * memory)
+    assert f": 1 trial at a time (1 CPU and {0.6 * memory:g} GiB each)" in messages.messages[0]
+    assert span(tmp_path, "slow2")[0] > span(tmp_path, "slow1")[1]
 
 
 def test_a_dead_process_is_replaced_and_its_trial_retried(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
@@ -91,9 +104,7 @@ def test_a_trial_out_of_memory_is_retried_once_alone(tmp_path: Path, messages: p
     assert messages.messages[1:] == [
         "trial memory1: MemoryError; retrying from its last record, alone, when the others are done"
     ]
-    spans = [tuple(map(float, (tmp_path / f"slow{n}-span").read_text().split())) for n in range(4)]
-    began, _ = map(float, (tmp_path / "memory1-span").read_text().split())
-    assert began > max(end for _, end in spans)
+    assert span(tmp_path, "memory1")[0] > max(span(tmp_path, f"slow{n}")[1] for n in range(4))
     assert len(pids(tmp_path, "memory1")) == 2
 
 

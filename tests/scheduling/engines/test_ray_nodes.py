@@ -42,13 +42,15 @@ def test_slots_are_counted_on_live_nodes(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nodes_that_offer_nothing_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = {"NodeID": "g", "NodeManagerHostname": "g", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}
+    gpus = {"NodeID": "g", "NodeManagerHostname": "g", "Alive": True, "Resources": {}}
+    gpus["Resources"] = {"CPU": 8.0, "GPU": 2.0, "memory": 3.0 * 2**30}
     monkeypatch.setattr(ray, "nodes", lambda: [gpus, *nodes(driver=0, b=1)])
-    assert offering_nodes() == [Node("b", 1, 0.0), Node("g", 8.0, 2.0)]
+    assert offering_nodes() == [Node("b", 1, 0.0, 0.0), Node("g", 8.0, 2.0, 3.0)]
 
 
 def test_a_bundle_has_the_resources_of_a_trial() -> None:
     assert bundle_of(Resources(cpu=2, gpu=0.5)) == {"CPU": 2.0, "GPU": 0.5}
+    assert bundle_of(Resources(memory_gib=1.5)) == {"CPU": 1.0, "GPU": 0.0, "memory": 1_610_612_736}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Ray engine on real clusters: the GPUs of trials, clusters that lack them, and trials that wait for resources."""
+"""The Ray engine on real clusters: GPUs and memory of trials, clusters that lack them, trials that wait for them."""
 
 import json
 import logging
@@ -62,13 +62,13 @@ class Said(logging.Handler):
             self._join()
 
 
-def main(folder: Path, resources: dict[str, Any], cpus: int, gpus: int, late: bool, nodes: int) -> None:
+def main(folder: Path, resources: dict[str, Any], late: bool, nodes: int, **node: int) -> None:
     """Runs fake trials on a cluster of equal nodes. Releases the first only after the stop has ended the second."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     stop = threading.Event()
-    join = stop.set if (folder / "stop").exists() else partial(cluster.add_node, num_cpus=cpus, num_gpus=gpus)
+    join = stop.set if (folder / "stop").exists() else partial(cluster.add_node, **node)
     logging.getLogger("orchestrator").addHandler(Said(folder / "said", join))
     logging.getLogger("orchestrator").setLevel(logging.INFO)
     for _ in range(0 if late else nodes):
@@ -98,12 +98,19 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def play(
-    folder: Path, resources: dict[str, Any], cpus: int = 2, gpus: int = 0, late: bool = False, nodes: int = 1
+    folder: Path,
+    resources: dict[str, Any],
+    cpus: int = 2,
+    gpus: int = 0,
+    late: bool = False,
+    nodes: int = 1,
+    memory_gib: int = 2,
 ) -> dict[str, Any]:
     """Returns the resources that each trial got, by trial."""
+    node = f"num_cpus={cpus}, num_gpus={gpus}, memory={memory_gib * 2**30}"
     root = Path(__file__).parents[3]
     imports = "from pathlib import Path; from tests.scheduling.engines.test_ray_resources import main"
-    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {cpus}, {gpus}, {late}, {nodes})"
+    call = f"{imports}; main(Path({str(folder)!r}), {resources!r}, {late}, {nodes}, {node})"
     kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     environment = {**kept, "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -150,6 +157,26 @@ def test_a_stop_while_the_first_node_is_awaited_is_no_error(tmp_path: Path) -> N
 
 def test_auto_requests_no_gpu_if_the_cluster_has_none(tmp_path: Path) -> None:
     assert play(tmp_path, {"gpu": "auto"}) == {name: [0.0, []] for name in TRIALS}
+
+
+def test_trials_that_fit_together_into_memory_run_at_the_same_time(tmp_path: Path) -> None:
+    (tmp_path / "meet").touch()
+    assert list(play(tmp_path, {"memory_gib": 1})) == list(TRIALS)
+    assert "2 trials at a time (1 CPU and 1 GiB each)" in (tmp_path / "said").read_text()
+
+
+def test_a_trial_waits_until_its_memory_is_free(tmp_path: Path) -> None:
+    """The second trial waits beside a free CPU. The stop ends it while the first one still holds the memory."""
+    (tmp_path / "hold").touch()
+    assert list(play(tmp_path, {"memory_gib": 1.5})) == ["one"]
+    assert (tmp_path / "ended-waiting").exists()
+    assert "2 CPUs, 0 GPUs: 1 trial at a time (1 CPU and 1.5 GiB each)" in (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize("memory_gib", [0, 2])
+def test_trials_with_more_memory_than_any_node_are_refused(tmp_path: Path, memory_gib: int) -> None:
+    assert play(tmp_path, {"memory_gib": 3}, memory_gib=memory_gib) == {}
+    assert f"2 CPUs, 0 GPUs and {memory_gib} GiB" in (tmp_path / "error").read_text()
 
 
 @pytest.mark.parametrize("resources", [{"gpu": 1.0}, {"cpu": 3}])
