@@ -13,7 +13,7 @@ from orchestrator.store.backends.location import S3Location
 from orchestrator.store.storage import Storage
 from orchestrator.store.sweep import ShipperStatus, SweepStore
 from orchestrator.tracking.address import absolute_uri
-from orchestrator.tracking.links import curves_line, ship_command
+from orchestrator.tracking.links import ship_command, view_lines
 from orchestrator.tracking.shipper import ship
 
 log = logging.getLogger(__name__)
@@ -117,13 +117,13 @@ class BackgroundShipper:
             log.info("the shipper ended at once, so training starts without it; see %s", self._store.log)
 
     def wait_until_shipped(self) -> None:
-        """Waits until the shipper ends, up to the time limit. Reports the result and the link to the curves."""
+        """Waits until the shipper ends, up to the time limit. Reports the result and the links to the views."""
         assert self.process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(INTERACTIVE_SECONDS if self._limit is None else self._limit)
         status = self._store.shipper_status()
         log.info("%s", self._ending(self.process, status if status and status.pid == self.process.pid else None))
-        if line := curves_line(self._uri, self._store.name):
+        for line in view_lines(self._uri, self._store.name):
             log.info("%s", line)
 
     def _ending(self, process: subprocess.Popen[bytes], status: ShipperStatus | None) -> str:
@@ -140,11 +140,11 @@ class BackgroundShipper:
 
 
 def ship_now(storage: Storage, sweep: str, tracking_uri: str) -> None:
-    """Ships a sweep in this process. Reports the link to the curves, or the command to ship the sweep later."""
+    """Ships a sweep in this process. Reports the links to the views, or the command to ship the sweep later."""
     try:
         complete = ship(storage, sweep, tracking_uri).complete
     except ModuleNotFoundError as error:
         log.info("%s; then: %s", error, ship_command(storage.root, sweep, tracking_uri))
         return
-    if complete and (line := curves_line(tracking_uri, sweep)):
+    for line in view_lines(tracking_uri, sweep) if complete else ():
         log.info("%s", line)

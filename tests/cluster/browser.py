@@ -59,6 +59,12 @@ class Page:
         """Clicks the element of a CSS selector, if there is one."""
         await self.evaluate(f"document.querySelector({json.dumps(selector)})?.click()")
 
+    async def press_right(self) -> None:
+        """Presses and releases the right arrow key."""
+        key = {"key": "ArrowRight", "code": "ArrowRight", "windowsVirtualKeyCode": 39}
+        for event in ("rawKeyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=event, **key)
+
     async def shoot(self, file: Path, part: dict[str, float] | None = None) -> None:
         """Takes a screenshot of the page, or of a rectangle at twice the size."""
         clip = {"clip": {**{key: part[key] for key in ("x", "y", "width", "height")}, "scale": 2}} if part else {}

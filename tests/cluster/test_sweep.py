@@ -1,5 +1,6 @@
 """A sweep under faults computes every trial once and ships every point once. A second start computes nothing."""
 
+import re
 import time
 from collections import Counter
 
@@ -29,6 +30,8 @@ def test_every_trial_is_computed_once(cluster: Cluster, finished: Container) -> 
     assert set(hosts) == {"worker-1", "worker-2"}, "a worker with another commit computed trials"
     assert f"node stray: commit {STRAY_COMMIT}, expected {COMMIT} as on the driver" in finished.output
     assert sum(hosts.values()) > 12, "nothing was interrupted, so nothing was shown"
+    assert re.search(r"on worker-1: \d running, \d+ ended; worker-2: \d running, \d+ ended", finished.output)
+    assert "2 nodes, 2 CPUs, 0 GPUs: 2 trials at a time (1 CPU each)" in finished.output
 
 
 def test_mlflow_has_every_point_once_in_postgresql(cluster: Cluster, finished: Container) -> None:

@@ -13,7 +13,7 @@ from orchestrator.store.errors import StorageError
 from orchestrator.store.ownership.lease import Holder
 from orchestrator.store.sweep import ShipperStatus
 from orchestrator.store.trial_status import State
-from orchestrator.tracking.links import curves_url
+from orchestrator.tracking.links import view_urls
 from orchestrator.tracking.shipper import ship
 from orchestrator.tracking.sync import SweepSync
 from tests.tracking.processes import (
@@ -139,7 +139,7 @@ def test_an_unreachable_tracker_is_given_up_with_the_command_that_ships(tmp_path
     command = f"hessian-dynamics ship toy --storage {storage.root} --tracking-uri {uri}"
     assert lines[-1].endswith(command)
     assert (shipper_status(storage).state, shipper_status(storage).message) == ("unreachable", lines[-1])
-    assert curves_url(uri, "toy") is None
+    assert view_urls(uri, "toy") == {}
 
 
 def test_passwords_are_neither_logged_nor_stored(tmp_path: Path, lines: list[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.store.trial_status import State
 from orchestrator.tracking.client import require_mlflow
-from orchestrator.tracking.links import curves_url
+from orchestrator.tracking.links import view_urls
 from orchestrator.tracking.shipper import ship
 from orchestrator.tracking.sync import Amount, SweepSync
 from tests.tracking.processes import (
@@ -46,8 +46,7 @@ def test_every_epoch_is_shown_once_with_its_own_time(
     stored = (storage.root / "sweeps" / desired.name / "manifest.json").read_text()
     assert shown.artifact(shown.sweep_run, "manifest.json", tmp_path) == stored
     assert lines == [f"16 epochs shipped to {uri}"]
-    link = curves_url(uri, desired.name)
-    assert link is not None
+    (link,) = view_urls(uri, desired.name).values()
     assert f"/#/experiments/{shown.experiment.experiment_id}/runs?compareRunsMode=CHART" in link
 
 

@@ -1,7 +1,8 @@
-"""A prepared view of an experiment in MLflow: the charts, and the runs averaged over their seeds.
+"""Prepared views of an experiment in MLflow: curves averaged over seeds, and the spectra of each run.
 
 MLflow stores a shared view as JSON in a tag of the experiment, and a link opens it. The format is not documented. It is
-that of MLflow 3.17; a browser test fails if it changes.
+that of MLflow 3.17; a browser test fails if it changes. MLflow shows images of single runs only, so spectra have a view
+of their own, in which runs are not averaged.
 """
 
 import json
@@ -10,25 +11,38 @@ from typing import Any
 
 from orchestrator.study.quantities.catalogue import BUILT_IN
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.runs.labels import KIND, param_name
+from orchestrator.tracking.runs.labels import KIND, SPECTRA, SPECTRAL_DENSITY, param_name
 
-VIEW = "hessian-dynamics"
-"""The key of the view in links."""
-TAG = f"mlflow.sharedViewState.{VIEW}"
+CURVES_VIEW, SPECTRA_VIEW = "hessian-dynamics", "hessian-dynamics-spectra"
+"""The keys of the views in links."""
 _LONGEST = 20_000
 """Maximum length of a tag. A view with more charts lacks the last ones."""
 _FIRST = ("hessian/lambda_max", "hessian/trace")
 _SPLITS = ("validation", "test", "ood", "train")
 _LAST = ("gradient/norm", "time/train_seconds", "time/measure_seconds")
+_SECTION = "section-"
 _NOT_VARIED = ("seed", "epochs", "steps", "data.path")
 
 
-def view_tag(sweep: Sweep) -> dict[str, str]:
-    """Returns the tag of the experiment that holds the view."""
-    charts = list(dict.fromkeys(_keys(sweep)))
-    while len(text := json.dumps(_view(sweep, charts), separators=(",", ":"))) > _LONGEST:
-        charts.pop()
-    return {TAG: text}
+def view_tags(sweep: Sweep) -> dict[str, str]:
+    """Returns the tags of the experiment that hold the views. Spectra have one if the sweep measures them."""
+    charts = [_chart(key) for key in dict.fromkeys(_keys(sweep))]
+    tags = {view_tag(CURVES_VIEW): _text(charts, _groups(sweep))}
+    if SPECTRAL_DENSITY in _names(sweep):
+        tags[view_tag(SPECTRA_VIEW)] = _text([_images(SPECTRA), *charts], None)
+    return tags
+
+
+def view_tag(view: str) -> str:
+    """Returns the key of the tag that holds a view."""
+    return f"mlflow.sharedViewState.{view}"
+
+
+def _text(charts: list[dict[str, Any]], groups: dict[str, Any] | None) -> str:
+    """Returns a view as JSON, without the last charts if it would be too long."""
+    while len(text := json.dumps(_view(charts, groups), separators=(",", ":"))) > _LONGEST:
+        charts = charts[:-1]
+    return text
 
 
 def _keys(sweep: Sweep) -> Iterator[str]:
@@ -48,18 +62,22 @@ def _scores(sweep: Sweep) -> tuple[str, ...]:
 
 def _measured_keys(sweep: Sweep) -> Iterator[str]:
     """The keys of the quantities that the trials measure, without their errors."""
-    names = dict.fromkeys(each.name for trial in sweep.trials for each in trial.measurement.estimators)
-    for kind in (BUILT_IN[name] for name in names if name in BUILT_IN):
+    for kind in (BUILT_IN[name] for name in _names(sweep) if name in BUILT_IN):
         keys = (*kind.record_keys, *(quantity.key for quantity in kind.quantities))
         yield from (key for key in keys if "{" not in key and not key.endswith(("_residual", "_error")))
 
 
-def _view(sweep: Sweep, keys: list[str]) -> dict[str, Any]:
-    sections = list(dict.fromkeys(key.partition("/")[0] for key in keys))
+def _names(sweep: Sweep) -> list[str]:
+    """The names of the quantities that the trials measure."""
+    return list(dict.fromkeys(each.name for trial in sweep.trials for each in trial.measurement.estimators))
+
+
+def _view(charts: list[dict[str, Any]], groups: dict[str, Any] | None) -> dict[str, Any]:
+    sections = list(dict.fromkeys(chart["metricSectionId"] for chart in charts))
     return {
         "searchFilter": f"tags.{KIND} = 'trial'",  # the run of the sweep itself has no curves
-        "compareRunSections": [_section(name) for name in sections],
-        "compareRunCharts": [_chart(key) for key in keys],
+        "compareRunSections": [_section(section) for section in sections],
+        "compareRunCharts": charts,
         "isAccordionReordered": True,
         "runsHiddenMode": "SHOWALL",
         "runsHidden": [],
@@ -69,7 +87,7 @@ def _view(sweep: Sweep, keys: list[str]) -> dict[str, Any]:
         "autoRefreshEnabled": True,
         "groupsExpanded": {},
         "useGroupedValuesInCharts": True,
-        "groupBy": _groups(sweep),
+        "groupBy": groups,
     }
 
 
@@ -86,15 +104,15 @@ def _groups(sweep: Sweep) -> dict[str, Any] | None:
     }
 
 
-def _section(name: str) -> dict[str, Any]:
+def _section(section: str) -> dict[str, Any]:
     return {
-        "uuid": f"section-{name}",
-        "name": name,
+        "uuid": section,
+        "name": section.removeprefix(_SECTION),
         "display": True,
         "isReordered": True,
         "deleted": False,
         "isGenerated": False,
-        "columns": 2,
+        "columns": 1 if section == _SECTION + SPECTRA else 2,
         "cardHeight": 340,
     }
 
@@ -103,7 +121,7 @@ def _chart(key: str) -> dict[str, Any]:
     return {
         "type": "LINE",
         "uuid": f"chart-{key}",
-        "metricSectionId": f"section-{key.partition('/')[0]}",
+        "metricSectionId": _SECTION + key.partition("/")[0],
         "metricKey": key,
         "selectedMetricKeys": [key],
         "runsCountToCompare": 50,
@@ -121,4 +139,17 @@ def _chart(key: str) -> dict[str, Any]:
         "ignoreOutliers": False,
         "range": {},
         "displayPoints": False,
+    }
+
+
+def _images(series: str) -> dict[str, Any]:
+    return {
+        "type": "IMAGE",
+        "uuid": f"images-{series}",
+        "metricSectionId": _SECTION + series,
+        "imageKeys": [series],
+        "step": 0,
+        "showRunParams": False,  # the list of all parameters would leave no room for the image
+        "deleted": False,
+        "isGenerated": False,
     }

@@ -13,9 +13,7 @@ from orchestrator.tracking.runs.spectrum_image import png, preview, spectrum_ima
 from orchestrator.tracking.runs.stored_trial import StoredTrial, reading
 from orchestrator.tracking.runs.tracked_run import TrackedRun
 
-SERIES = "spectra"
 _NODES, _WEIGHTS = "hessian/spectral_density", "hessian/spectral_density_weights"
-_QUANTITY = "spectral_density"
 _NAMESPACE = uuid.UUID("7a3a2f0e-53b5-4b57-9d6c-6f0c2d1c9b11")
 
 
@@ -43,7 +41,7 @@ def image_files(record: Record, trial_id: str, step: int) -> dict[str, bytes]:
         return {}
     image = spectrum_image(nodes, weights, f"Spectrum of the Hessian at epoch {record.epoch:g}")
     name = uuid.uuid5(_NAMESPACE, f"{trial_id} {record.number}")
-    stem = f"images/{SERIES}+step+{step}+timestamp+{record.timestamp_ms}+{name}"
+    stem = f"images/{labels.SPECTRA}+step+{step}+timestamp+{record.timestamp_ms}+{name}"
     return {f"{stem}.png": png(image), f"{stem}+compressed.webp": preview(image)}
 
 
@@ -53,4 +51,4 @@ def _vector(record: Record, key: str) -> tuple[float, ...]:
 
 
 def _is_due(trial: StoredTrial, number: int) -> bool:
-    return any(each.name == _QUANTITY for each in trial.config.measurement.due(number))
+    return any(each.name == labels.SPECTRAL_DENSITY for each in trial.config.measurement.due(number))

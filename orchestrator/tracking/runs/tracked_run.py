@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.record import SCALARS, Record
 from orchestrator.study.sweep import Sweep
-from orchestrator.tracking.runs.chart_view import view_tag
+from orchestrator.tracking.runs.chart_view import view_tags
 from orchestrator.tracking.runs.labels import SHIPPED_RECORD, experiment_tags
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class TrackedRun:
 
 def open_experiment(client: "MlflowClient", sweep: Sweep, artifacts: str | None) -> str:
     """Returns the id of the sweep's experiment. Creates it if missing; restores it if deleted."""
-    tags = experiment_tags(sweep) | view_tag(sweep)
+    tags = experiment_tags(sweep) | view_tags(sweep)
     experiment = client.get_experiment_by_name(sweep.name)
     if experiment is None:
         return str(client.create_experiment(sweep.name, artifacts, dict(tags)))
