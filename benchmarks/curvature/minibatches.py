@@ -1,4 +1,4 @@
-"""Batch sharpness of many minibatches at once by torch.func, independent of `estimators`, and small networks for it."""
+"""Batch sharpness of many minibatches by torch.func, independent of `estimators`. Small networks to measure it on."""
 
 import torch
 from torch import Tensor, nn

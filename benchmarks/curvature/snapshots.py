@@ -1,4 +1,4 @@
-"""Networks before training and at several stages of it, for the lambda_max benchmark."""
+"""Networks before and during training, for the lambda_max benchmark."""
 
 import copy
 import hashlib

@@ -49,7 +49,7 @@ class Probed:
 
     @property
     def _concentration(self) -> float:
-        """A such that the weight of a share p of the eigenvalues has variance p (1 - p) / (A + 1)."""
+        """The number A for which the weight of a share p of the eigenvalues has variance p (1 - p) / (A + 1)."""
         return self._probes * (self.dimension + 2.0) / 2.0 - 1.0
 
     def standard_error(self, first: Tensor, second: Tensor) -> Tensor:

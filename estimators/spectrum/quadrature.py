@@ -70,8 +70,8 @@ def wasserstein(nodes: Tensor, signed_weights: Tensor) -> float:
     """The Wasserstein-1 distance of two measures on the line: the integral of |F - G|.
 
     Args:
-        nodes: [m], the nodes of both, in any order.
-        signed_weights: [m], weights of the first measure and minus those of the second, with sum 0.
+        nodes: the nodes of both measures [m], in any order.
+        signed_weights: their weights [m], with a minus sign for the second measure. The sum is 0.
     """
     nodes, order = nodes.sort()
     difference = signed_weights[order].cumsum(0)[:-1].abs()

@@ -16,7 +16,7 @@ def stored_or_loaded(sweep: Sweep | str, store: Storage) -> Sweep:
 
 
 def desired(sweep: Sweep | str, overrides: Sequence[str] | None, store: Storage) -> Sweep:
-    """Loads a sweep with overrides, under the name by which the storage has it, if it was run before.
+    """Loads a sweep with overrides. A sweep that was run before keeps its name in the storage.
 
     A stored sweep without a file in ``sweeps/``, such as one that ``--set`` defined, is read as it was last run.
 
@@ -36,7 +36,7 @@ def desired(sweep: Sweep | str, overrides: Sequence[str] | None, store: Storage)
 
 
 def expectations(sweep: Sweep | str, stored: Sweep) -> tuple[Expectation, ...]:
-    """Returns today's expectations: those of a sweep or its file, or those of its last run if it has no file."""
+    """Returns the current expectations of a sweep, from its file if it has one, otherwise from its last run."""
     if isinstance(sweep, Sweep):
         return sweep.expect
     return load_sweep(sweep).expect if sweep_file(sweep) else stored.expect

@@ -82,8 +82,8 @@ def check_packages(requirements: Iterable[str]) -> Iterator[Finding]:
     """Checks that the packages that a run needs are installed and recent enough.
 
     Args:
-        requirements: as in a distribution's metadata, for example ``ray[tune]>=2.59; extra == "sweep"``. Only those of
-            the base install and of the extra ``sweep`` are checked.
+        requirements: as in a distribution's metadata, for example ``ray[tune]>=2.59; extra == "sweep"``. Requirements
+            of other extras than ``sweep`` are not checked.
     """
     fine = []
     for requirement in map(Requirement, requirements):

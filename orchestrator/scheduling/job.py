@@ -78,7 +78,7 @@ class TrainingJob:
     requirements: Requirements | None = None
     """Requirements that a cluster node must meet before each trial; None on the driver's machine."""
     resources: Resources | None = None
-    """Resources of each trial as resolved by the engine; None takes those of the sweep."""
+    """Resources of each trial as resolved by the engine; None for the sweep's resources."""
 
     def with_resources(self, resources: Resources) -> Self:
         """Returns the job with the resources of each trial."""

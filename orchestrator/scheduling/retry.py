@@ -93,9 +93,9 @@ class Failure:
     reason: str
     """The traceback, or one line if there is none."""
     signature: str
-    """Type, place and message without numbers; equal for the same error in different trials."""
+    """Type, location and message without numbers; equal for the same error in different trials."""
     node: str = ""
-    """The engine's name of the node on which it failed."""
+    """The engine's name for the node on which the attempt failed."""
 
     @property
     def line(self) -> str:

@@ -13,7 +13,7 @@ from orchestrator.study.yaml_file import parse_value, value_text
 
 _NOT_NAMING = ("resources", "keep_checkpoints", "description", "expect")
 """Top-level keys of a sweep file that change neither its trials nor its name."""
-_BESIDE_TRIALS = (*_NOT_NAMING, "sample")
+_OUTSIDE_TRIALS = (*_NOT_NAMING, "sample")
 """Top-level keys of a sweep file that can be overridden. All other keys are fields of a trial."""
 
 
@@ -45,7 +45,7 @@ def override(content: dict[str, Any], key: str, value: Any) -> None:
     A key of a trial is removed from ``sample:``. A list becomes an axis of every grid if the key takes a single value,
     or if a grid or ``sample:`` varies it.
     """
-    if _top(key) in _BESIDE_TRIALS:
+    if _top(key) in _OUTSIDE_TRIALS:
         put(content, key, value)
         return
     sampled = _drop_from_sample(content, key)

@@ -27,7 +27,9 @@ def sweep_file_schema() -> dict[str, Any]:
     file, trial = definitions.pop("SweepFile"), definitions["TrialConfig"]
     file["properties"]["trial"] |= {"$ref": "#/$defs/TrialConfig"}
     file["properties"]["grid"] |= _grid(list(trial["properties"]))
-    definitions["SampleConfig"]["properties"]["values"]["propertyNames"] = {"pattern": _varied(trial["properties"])}
+    definitions["SampleConfig"]["properties"]["values"]["propertyNames"] = {
+        "pattern": _dotted_keys(trial["properties"])
+    }
     quantity = definitions["MeasurementConfig"]["properties"]["estimators"]["items"]["then"]
     quantity["required"] = ["name"]  # no grid can give it to an element of a list
     return {
@@ -44,13 +46,13 @@ def _grid(fields: Sequence[str]) -> JsonSchemaValue:
     grid = {
         "type": "object",
         "properties": {name: {**axis, "items": {"$ref": f"#/$defs/TrialConfig/properties/{name}"}} for name in fields},
-        "patternProperties": {_varied(fields): axis},
+        "patternProperties": {_dotted_keys(fields): axis},
         "additionalProperties": False,
     }
     return {"if": {"type": "array"}, "then": {"items": grid, "minItems": 1}, "else": grid}
 
 
-def _varied(fields: Iterable[str]) -> str:
+def _dotted_keys(fields: Iterable[str]) -> str:
     """The pattern of dotted keys of a trial."""
     return rf"^({'|'.join(fields)})(\..+)?$"
 
@@ -83,11 +85,11 @@ class _Generator(GenerateJsonSchema):
         return found
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """The fields depend on the name. Without a name, they are those of the default, or any."""
+        """The allowed fields depend on the name. Without a name, the default's fields are allowed, or any fields."""
         members = {str(tag): self.generate_inner(choice) for tag, choice in schema["choices"].items()}
         discriminator = schema["discriminator"]
         default = discriminator({}) if callable(discriminator) else None
-        conditions = [{"if": _selected(name), "then": member} for name, member in members.items()]
+        conditions = [{"if": _has_name(name), "then": member} for name, member in members.items()]
         if default in members:
             conditions.append({"if": {"not": {"required": ["name"]}}, "then": members[default]})
         return {"type": "object", "properties": {"name": _names(members)}, "allOf": conditions}
@@ -100,7 +102,7 @@ class _Generator(GenerateJsonSchema):
         return {"if": {"type": "object"}, "then": found, "else": found["properties"]["name"]}
 
 
-def _selected(name: str) -> JsonSchemaValue:
+def _has_name(name: str) -> JsonSchemaValue:
     value = {"pattern": ":"} if name == OWN_CODE else {"const": name}
     return {"properties": {"name": value}, "required": ["name"]}
 

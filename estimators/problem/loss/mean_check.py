@@ -80,15 +80,15 @@ def check_mean(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """A chunk's loss and its gradient with respect to the outputs, and those of its n samples, each evaluated alone."""
+    """Losses and gradients with respect to the outputs: of a chunk, and of each of its n samples evaluated alone."""
 
     loss: Tensor
     gradient: Tensor
     """n times the gradient of the chunk's loss [n, ...]."""
     losses: Tensor
-    """[n]"""
+    """Losses of the samples [n]."""
     gradients: Tensor
-    """[n, ...]"""
+    """Gradients of these losses [n, ...]."""
 
     @classmethod
     def of(cls, loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> "_Compared":

@@ -12,7 +12,7 @@ class BilinearRoot(LossRoot):
 
     <x, y> = ||(x + y) / 2||^2 - ||(x - y) / 2||^2, and the mean of <J'Be, J'e> over random signs e is tr(J'BJ). Only
     products with B are needed, never the matrix. Sampled traces have a higher variance than with a root, because
-    tr(B^2 M^2) >= tr(BMBM) for M = JJ'. Columns are those of the pairs of unit vectors e, two for each output.
+    tr(B^2 M^2) >= tr(BMBM) for M = JJ'. The columns are the pairs for all unit vectors e, two columns per output.
 
     Args:
         hessian: B.

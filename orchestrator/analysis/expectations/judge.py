@@ -33,7 +33,7 @@ class _Group:
 
 
 def judge_expectations(frames: Frames, expectations: Sequence[Expectation] | None = None) -> Judgements:
-    """Judges expectations, by default those of the sweep as it was last run."""
+    """Judges expectations. None: the expectations of the sweep's last run."""
     chosen = frames.sweep.expect if expectations is None else expectations
     if not chosen:
         return Judgements()

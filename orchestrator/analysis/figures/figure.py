@@ -74,7 +74,7 @@ class Figure:
 
 
 def canvas(rows: int, columns: int, width: float = 7.2, height: float = 2.6) -> tuple[Canvas, list[Axes]]:
-    """An empty figure and its axes, row by row. `width` is that of the figure, `height` that of a row, in inches."""
+    """An empty figure and its axes, row by row. `width` of the figure and `height` of a row are in inches."""
     drawn = Canvas(figsize=(width, height * rows))
     axes = drawn.subplots(rows, columns, squeeze=False)
     return drawn, list(axes.flat)

@@ -1,4 +1,4 @@
-"""Quantities that the report derives from recorded ones, and by which expectations can judge the paper's claims."""
+"""Quantities that the report derives from recorded ones. Expectations use them to judge the paper's claims."""
 
 from dataclasses import dataclass
 

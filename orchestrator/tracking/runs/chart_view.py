@@ -1,8 +1,8 @@
 """Prepared views of an experiment in MLflow: curves averaged over seeds, and the spectra of each run.
 
-MLflow stores a shared view as JSON in a tag of the experiment, and a link opens it. The format is not documented. It is
-that of MLflow 3.17; a browser test fails if it changes. MLflow shows images of single runs only, so spectra have a view
-of their own, in which runs are not averaged.
+MLflow stores a shared view as JSON in a tag of the experiment, and a link opens it. The format is not documented. This
+module writes the format of MLflow 3.17; a browser test fails if it changes. MLflow shows images of single runs only, so
+spectra have a separate view, in which runs are not averaged.
 """
 
 import json

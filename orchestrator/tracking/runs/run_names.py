@@ -19,8 +19,8 @@ _MOST_VALUES = 8
 def run_names(sweep: Sweep) -> dict[str, str]:
     """Returns a name for each trial, by id: the values of what the sweep varies, as in ``sgd lr 0.05 b64 s0``.
 
-    Names of a sweep are unique. Lengths of trials and distances of records are left out if names are unique without
-    them. Trials whose names would be equal have their ids in them.
+    Names of a sweep are unique. Lengths of trials and intervals between records are left out if names are unique
+    without them. If names of trials would be equal, their ids are appended.
     """
     for omitted in (_LENGTHS, ()):
         names = {trial_id: _name(sweep, config, omitted) for trial_id, config in sweep.by_id.items()}

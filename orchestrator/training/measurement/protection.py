@@ -30,8 +30,8 @@ def training_unchanged(model: nn.Module, training: Training | None) -> Iterator[
     """Undoes on exit what changed in weights, buffers, gradients, modes, the optimizer and torch's generators.
 
     The optimizer is copied when `Training.optimizer` is first used, because most functions do not use it and the state
-    of Adam takes twice the memory of the weights. A function may keep the optimizer, so at later records it is copied
-    at once.
+    of Adam takes twice the memory of the weights. The function may keep a reference to it, so at later records it is
+    copied before the call.
     """
     undone = Undone()
     copies: list[_ModelCopy | _OptimizerCopy] = [_ModelCopy(model)]

@@ -15,8 +15,9 @@ THRESHOLD = "stability_threshold"
 def plain_threshold(frames: Frames, epochs: pd.DataFrame) -> "pd.Series[float]":
     """The eigenvalue of the Hessian at which each record's trial becomes unstable; NaN if it is not known.
 
-    Only SGD has one, because other optimizers rescale the Hessian. The measured threshold is used if there is one, else
-    that of a constant learning rate. Weight decay is part of the Hessian of the trained objective, so it is subtracted.
+    Only SGD has one, because other optimizers rescale the Hessian. If the threshold was not measured, it is computed
+    for a constant learning rate. The threshold applies to the Hessian with weight decay, and the measured eigenvalues
+    exclude weight decay, so it is subtracted.
     """
     by_id = frames.sweep.by_id
     measured = epochs[THRESHOLD] if THRESHOLD in epochs else pd.Series(math.nan, epochs.index)
