@@ -61,7 +61,7 @@ def trial_status(
 
     Args:
         trial: the stored trial.
-        config: the requested trial. The store may have more records, if another sweep requested them.
+        config: the requested trial. Another sweep may have stored more or fewer records of it.
         driver_since: when the current driver took its lease, Unix time in seconds. An attempt that began earlier and
             has not ended was killed.
         suspects: numbers of records that a reader found damaged. They are read again, and so is the last record.

@@ -61,7 +61,7 @@ def _moment(curve: QuantityCurve, unit: str, position: int) -> Measured | None:
 def _errors(column: str, selected: pd.DataFrame) -> tuple[float, float]:
     """The mean residual and the mean standard error over the selected records; 0.0 if not recorded.
 
-    The residual of a ratio is the residual of its numerator, scaled like the numerator.
+    The residual of a ratio is its numerator's residual times |ratio / numerator|.
     """
     error = column_of(quantity(column).error)
     if error not in selected:
