@@ -2,8 +2,8 @@
 
 import io
 import sys
-import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -29,17 +29,21 @@ _USER_ERRORS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command, by default the one in ``sys.argv``. Exits with code 2 after an error that the user can fix.
 
-    If the user's own code raised the error, its traceback is printed too.
+    If the user's own code raised the error, the traceback inside this code is printed too.
     """
     _escape_unknown_characters()
     try:
         app(arguments)
     except _USER_ERRORS as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
-    except UserCodeError:
-        traceback.print_exc()
-        sys.exit(2)
+        _refuse(error)
+    except UserCodeError as error:
+        sys.stderr.write(error.traceback)
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)
 
 
 def _escape_unknown_characters() -> None:

@@ -8,17 +8,34 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from orchestrator.training.user_code.own_code import note_import
+from orchestrator.training.user_code.own_code import NOT_OWN, note_import
 
 
 class UserCodeError(RuntimeError):
     """The user's own code raised an exception. Not a ValueError, since those are shown without a traceback."""
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of that exception, without the frames that called the user's code; empty if there is none."""
+        cause = self.__cause__
+        if cause is None:
+            return ""
+        place = cause.__traceback__
+        while place is not None and _calls_user_code(place.tb_frame.f_globals.get("__name__", "")):
+            place = place.tb_next
+        return "".join(traceback.format_exception(type(cause), cause, place))
+
+
+def _calls_user_code(module: str) -> bool:
+    package = module.partition(".")[0]
+    return package in NOT_OWN or package in sys.stdlib_module_names
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,9 @@ class ExtensionPoint:
     def errors(self, name: str, doing: str) -> Iterator[None]:
         """Turns exceptions of imported code into UserCodeError, with the original as its cause.
 
+        This includes SystemExit, which a script that is imported as a module raises. It would end the command as if it
+        had succeeded.
+
         Args:
             name: the name in the sweep file. Exceptions of built-in parts are not converted.
             doing: completes the message "model raised when ...".
@@ -66,7 +86,7 @@ class ExtensionPoint:
             yield
         except UserCodeError:  # converted already, by the part that raised
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f"{self.noun} {name!r} raised when {doing}: {type(error).__name__}: {error}"
             raise UserCodeError(text) from error
 
@@ -95,10 +115,11 @@ class ExtensionPoint:
             missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
             if missing is None or not f"{path}.".startswith(f"{missing}."):
                 raise
-            raise ValueError(
-                f"{self.noun} {name!r}: {cause}; Python looked in {_searched_folders()}: run the command in the folder "
-                f"from which `import {path}` works, or install the package"
-            ) from None
+            if path.endswith(".py"):
+                fix = f"write the module without .py: {name.replace('.py:', ':')}"
+            else:
+                fix = f"run the command in the folder from which `import {path}` works, or install the package"
+            raise ValueError(f"{self.noun} {name!r}: {cause}; Python looked in {_searched_folders()}: {fix}") from None
 
     def _suggestion(self, module: ModuleType, attribute: str) -> str:
         own = vars(module).items()

@@ -19,6 +19,8 @@ _HESSIAN_DYNAMICS = ("orchestrator", "estimators")
 """Packages that a user's checkout may contain. Their commit is recorded instead of their source."""
 _TORCH = "torch"
 """Sweep files may name its classes, such as ``torch.optim:NAdam``. Its version is recorded instead of its source."""
+NOT_OWN = (*_HESSIAN_DYNAMICS, _TORCH)
+"""Packages that call the user's code and are not part of it."""
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 

@@ -67,3 +67,35 @@ def test_the_signature_leaves_out_arguments_that_the_sweep_file_does_not_give() 
     )
     with pytest.raises(ValueError, match=message):
         check_arguments("thing 'a:b'", make, ([],), {"widht": 1})
+
+
+def test_a_traceback_starts_in_the_users_code(module: str) -> None:
+    function = LOSS.find(f"{module}:huber")
+    with pytest.raises(UserCodeError) as raised, LOSS.errors(f"{module}:huber", "evaluated"):
+        function(None, 3)
+    shown = raised.value.traceback.splitlines()
+    caller, called = (line for line in shown if line.startswith('  File "'))
+    assert __file__ in caller
+    assert "my_losses.py" in called
+    assert shown[-1].startswith("TypeError: unsupported operand")
+
+
+def test_a_traceback_leaves_out_torch_and_the_callers(module: str, tmp_path: Path) -> None:
+    (tmp_path / "my_losses.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(UserCodeError) as raised:
+        LOSS.find(f"{module}:huber")
+    shown = raised.value.traceback
+    assert shown.count("File ") == 1
+    assert "import nothing_of_this_name" in shown
+    assert UserCodeError("changed the weights").traceback == ""
+
+
+def test_a_script_that_exits_is_an_error(module: str, tmp_path: Path) -> None:
+    (tmp_path / "my_losses.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(UserCodeError, match=r"loss 'my_losses:huber' raised when imported: SystemExit: 0$"):
+        LOSS.find(f"{module}:huber")
+
+
+def test_a_file_in_place_of_a_module_is_named() -> None:
+    with pytest.raises(ValueError, match=r"write the module without \.py: my_losses:huber$"):
+        LOSS.find("my_losses.py:huber")
