@@ -16,6 +16,7 @@ from orchestrator.study.record import SCALARS, VECTORS, Value
 from orchestrator.training.measurement.context import Context, Values
 from orchestrator.training.measurement.protection import training_unchanged
 from orchestrator.training.user_code.extension_point import ExtensionPoint, UserCodeError, check_arguments
+from orchestrator.training.user_code.global_generators import seeded_generators
 
 QUANTITY = ExtensionPoint("quantity", None, "a function measure(context)")
 _KEY = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
@@ -41,13 +42,16 @@ def check_own_quantities(measurement: MeasurementConfig) -> None:
 def measure_own_quantity(context: Context, config: OwnQuantityConfig) -> Values:
     """Returns the values of the user's function. Undoes what it changed in the training.
 
+    The global generators of NumPy and Python are seeded for the call, so that reruns give the same values.
+
     Raises:
         ValueError: if the function does not exist, or does not return values by key.
         UserCodeError: if the function raises, or changed the model or the optimizer's state.
     """
     function = _function(config.name)
     errors = QUANTITY.errors(config.name, f"called at record {context.number}")
-    with training_unchanged(context.model, context.training) as undone, torch.enable_grad(), errors:
+    seeded = seeded_generators(context.stream(config.name).initial_seed())
+    with training_unchanged(context.model, context.training) as undone, seeded, torch.enable_grad(), errors:
         found = function(context, **config.arguments)
     if undone.changed:
         raise UserCodeError(

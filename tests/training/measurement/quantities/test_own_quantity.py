@@ -1,8 +1,10 @@
 """The user's own quantities are recorded; failures and changes of the model do not affect the trial."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,10 @@ def rewriting(context: Context) -> float:
             parameter.data.mul_(2.0)
     context.model.train()
     return 1.0
+
+
+def drawing(context: Context) -> dict[str, float]:
+    return {"drawn/python": random.random(), "drawn/numpy": np.random.rand()}  # noqa: NPY002 (as users do)
 
 
 def returning_text(context: Context) -> Any:
@@ -122,14 +128,23 @@ def test_a_quantity_that_raises_is_missing_with_its_traceback(model: nn.Module, 
     assert "curvature" in record.metrics(), "other quantities are not affected"
 
 
+def test_draws_of_numpy_and_python_are_the_same_in_every_run(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    measurement = Measurement(_config("drawing"), 0, *data)
+    first, again, later = (
+        measurement.complete(replace(RECORD, number=number), model).metrics() for number in (4, 4, 5)
+    )
+    for key in ("drawn/python", "drawn/numpy"):
+        assert first[key] == again[key] != later[key]
+
+
 def test_a_quantity_cannot_change_the_training(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     model.train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    random = torch.get_rng_state()
+    stream = torch.get_rng_state()
     record = Measurement(_config("rewriting"), 0, *data).complete(RECORD, model)
     assert "changed weights" in record.failures[f"{__name__}:rewriting"]
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(torch.get_rng_state(), stream)
     assert all(module.training for module in model.modules())
 
 
