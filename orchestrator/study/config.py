@@ -17,7 +17,7 @@ from orchestrator.study.parts.model_config import CnnConfig, Model
 from orchestrator.study.parts.optimizer_config import ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from orchestrator.study.parts.stop_config import Stop
 from orchestrator.study.quantities.catalogue import Estimator, canonical, estimators_named
-from orchestrator.study.quantities.quantity_config import SPARSE, QuantityConfig, is_sparsely_due
+from orchestrator.study.quantities.quantity_config import SPARSE, STORED, QuantityConfig, is_sparsely_due
 from orchestrator.study.record import Record
 
 SCHEMA = 1
@@ -130,7 +130,7 @@ class TrialConfig(Config):
         return epochs
 
     @model_validator(mode="after")
-    def _one_length_in_the_unit_of_records(self) -> Self:
+    def _one_length_in_the_unit_of_records(self, info: ValidationInfo) -> Self:
         every = RecordEvery.parse(self.record_every)
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}, expected only one; remove the other")
@@ -144,6 +144,13 @@ class TrialConfig(Config):
                 f"record_every is {self.record_every}, expected a number of epochs in a trial that lasts epochs: "
                 f"{self.epochs}; give the length as steps: N, where N is epochs times batches per epoch, or write for "
                 "example record_every: 1 epoch"
+            )
+        length = self.cadence.length
+        if every.count > length and info.context != STORED:  # a store may contain trials of earlier versions
+            whole = RecordEvery(length, every.unit)
+            raise ValueError(
+                f"record_every is {self.record_every}, expected at most the length of the trial, {whole}: no record "
+                f"would come due before its end; record more often, or write record_every: {whole} for a single record"
             )
         return self
 

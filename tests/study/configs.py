@@ -201,14 +201,6 @@ measurements = st.builds(
     algorithm1_iterations=_count,
     algorithm1_probes=st.integers(min_value=2, max_value=10**6),
 )
-_length = {
-    "epochs": _count,
-    "record_every": st.just("1 epoch") | _count.map("{} epochs".format),
-}
-_length_in_steps = {
-    "steps": _count,
-    "record_every": _count.map("{} steps".format),
-}
 _stops = st.none() | st.builds(
     StopConfig,
     key=st.sampled_from(["loss/train", "accuracy/validation", "r2/ood"]),
@@ -226,5 +218,12 @@ _any_trial: dict[str, Any] = {
     "measurement": measurements,
     "seed": st.integers(min_value=0, max_value=2**31 - 1),
 }
-trials = st.builds(TrialConfig, **_any_trial, **_length) | st.builds(TrialConfig, **_any_trial, **_length_in_steps)
+
+
+def _trial(counts: tuple[int, int], unit: str, **fields: Any) -> TrialConfig:
+    every, length = sorted(counts)
+    return TrialConfig(**fields, **{unit: length, "record_every": f"{every} {unit}"})
+
+
+trials = st.builds(_trial, counts=st.tuples(_count, _count), unit=st.sampled_from(["epochs", "steps"]), **_any_trial)
 """Any valid trial."""

@@ -6,8 +6,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.study.cadence import Cadence, RecordEvery
+from orchestrator.study.config import TrialConfig
+from orchestrator.study.quantities.quantity_config import STORED
 from tests.study.configs import config
 
 
@@ -66,3 +69,10 @@ def test_a_trial_can_be_cut_or_extended_at_a_record() -> None:
     assert [trial.until(number).steps for number in (0, 1, 3, 9)] == [5, 5, 15, 45]
     assert trial.until(3).trial_id == trial.trial_id
     assert config(epochs=8, record_every="2 epochs").until(3).epochs == 6
+
+
+def test_a_store_may_contain_records_that_never_come_due() -> None:
+    content = {**config().model_dump(), "epochs": 2, "record_every": "3 epochs"}
+    assert TrialConfig.model_validate(content, context=STORED).records == 1
+    with pytest.raises(ValidationError, match="record_every is 3 epochs, expected at most the length of the trial"):
+        TrialConfig.model_validate(content)
