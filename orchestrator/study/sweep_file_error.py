@@ -21,6 +21,7 @@ _EXPECTED = {
     "float_type": "must be a number",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
+    "too_short": "is too short; expected at least {min_length}",
     "invalid_key": "keys must be text",
 }
 """Maps pydantic error types to messages that state what was expected."""
@@ -147,7 +148,9 @@ def _message(details: ErrorDetails, owner: type[BaseModel] | None, last: str) ->
         case "union_tag_not_found" | "model_type" | "model_attributes_type" | "dict_type":
             names = sorted({name for model in _members(owner, last) for name in _names(model)})
             return "must be a mapping" + (f" with the key 'name', one of: {', '.join(names)}" if names else "")
-    return _EXPECTED.get(kind) or details["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    if expected := _EXPECTED.get(kind):
+        return expected.format(**context)
+    return details["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
 def _listed(names: str) -> list[str]:

@@ -52,6 +52,17 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "grid: {batch_size: [0, all, 1.5, true, full]}",
         [f"grid: batch_size = {value!r}: must be an integer of at least 1, or full" for value in (0, "all", 1.5, True)],
     ),
+    "an empty list": (
+        BASE.replace("digits}", "digits}\n  model: {name: mlp, hidden: []}"),
+        ["trial.model.hidden = []: is too short; expected at least 1"],
+    ),
+    "records that never come due": (
+        BASE + "  record_every: 3 epochs",
+        [
+            "trial: record_every is 3 epochs, expected at most the length of the trial, 2 epochs: no record would come "
+            "due before its end; record more often, or write record_every: 2 epochs for a single record"
+        ],
+    ),
     "measurement key": (
         BASE + "  measurement: {fractoin: 0.1}",
         [f"trial.measurement.fractoin = 0.1: unknown key; did you mean 'fraction'? {MEASUREMENT}"],

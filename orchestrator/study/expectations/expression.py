@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.study.sweep_file_error import nearest
+
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -102,7 +104,7 @@ def _evaluate(node: ast.expr, fields: Mapping[str, Any]) -> float:
             return float(_FUNCTIONS[name](*(_evaluate(argument, fields) for argument in arguments)))
     name = _dotted(node)
     if name not in fields:
-        raise ExpressionError(f"uses {name}, which is not a field of these trials")
+        raise ExpressionError(f"uses {name}, which is not a field of these trials{nearest(name, fields)}")
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ExpressionError(f"uses {name}, which is {value!r} and not a number")

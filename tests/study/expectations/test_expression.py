@@ -69,7 +69,11 @@ def test_refuses_everything_else(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("2 / optimizer.momentum", "uses optimizer.momentum, which is not a field of these trials"),
+        (
+            "2 / optimizer.beta",
+            "uses optimizer.beta, which is not a field of these trials; did you mean 'optimizer.beta1'? valid here: "
+            "batch_size, model.name, optimizer.beta1, optimizer.lr, optimizer.nesterov",
+        ),
         ("2 * model.name", "uses model.name, which is 'cnn' and not a number"),
         ("2 * optimizer.nesterov", "uses optimizer.nesterov, which is True and not a number"),
         ("1 / (batch_size - 64)", "has no value: float division by zero"),
