@@ -1,10 +1,8 @@
 """Data from the user's own function."""
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET
 from orchestrator.training.user_code.extension_point import ExtensionPoint, check_arguments
+from orchestrator.training.user_code.global_generators import global_generators
 
 DATA = ExtensionPoint("data", None, "a function that returns tensors")
 _KEYS = ("train", "test", "classes", "vocabulary", "labels")
@@ -34,10 +33,10 @@ def load_own_data(config: OwnData) -> DataSplits:
     """
     function = DATA.find(config.name)
     check_arguments(f"data {config.name!r}", function, (), config.arguments)
-    state = _global_generators()
+    state = _generators()
     found = _Returned.of(config, function)
     # A function that draws from a global generator must seed it, since the sweep does not.
-    if _global_generators() != state and _Returned.of(config, function).digest != found.digest:
+    if _generators() != state and _Returned.of(config, function).digest != found.digest:
         raise ValueError(
             f"data {config.name!r} returned different data when it was called again: seed its random numbers, for "
             "example with torch.Generator().manual_seed(0), or reruns would differ"
@@ -45,10 +44,9 @@ def load_own_data(config: OwnData) -> DataSplits:
     return found.splits()
 
 
-def _global_generators() -> tuple[object, ...]:
+def _generators() -> tuple[object, ...]:
     """Returns the states of the global generators of torch, NumPy and Python."""
-    numpy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 (users draw from it)
-    return torch.get_rng_state().numpy().tobytes(), numpy["key"].tobytes(), numpy["pos"], random.getstate()
+    return torch.get_rng_state().numpy().tobytes(), *global_generators()
 
 
 class _Returned:
@@ -112,9 +110,12 @@ class _Returned:
 
     def _vocabulary(self) -> int | None:
         """Returns the number of different input tokens, after checking them; None if inputs are not tokens."""
-        if self.train.inputs.dtype != torch.int64:
-            return None
         vocabulary = self._content.get("vocabulary")
+        if self.train.inputs.dtype != torch.int64:
+            if vocabulary is not None:
+                found = f"{self.train.inputs.dtype} inputs with 'vocabulary'"
+                raise self._problem(found, "int64 tokens, for example inputs.long(), or no 'vocabulary'")
+            return None
         if not isinstance(vocabulary, int) or isinstance(vocabulary, bool) or vocabulary < 2:
             raise self._problem(
                 "int64 inputs", "a mapping with their number of tokens as 'vocabulary', at least 2, or float inputs"
@@ -131,6 +132,11 @@ class _Returned:
             raise self._problem(
                 found + str(tuple(targets.shape)),
                 "int64 classes [n], or int64 targets like the inputs for tokens, or float targets for other inputs",
+            )
+        if task is not Task.CLASSES and "classes" in self._content:
+            raise self._problem(
+                f"{targets.dtype} targets of shape {tuple(targets.shape)} with 'classes'",
+                ("int64 classes [n], for example targets.long(), or no 'classes'"),
             )
         if task is Task.TOKENS:
             self._check_range("targets", vocabulary or 0, NO_TARGET)
@@ -154,7 +160,8 @@ class _Returned:
         classes = torch.cat(self._both("targets"))
         smallest, largest = int(classes.min()), int(classes.max())
         given = self._content.get("classes", max(largest + 1, 0))
-        if isinstance(given, str) or not (isinstance(given, int) or all(isinstance(name, str) for name in given)):
+        named = isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+        if not named and (not isinstance(given, int) or isinstance(given, bool)):
             raise self._problem(f"classes {given!r}", "their number or a list of their names")
         names = tuple(map(str, range(given) if isinstance(given, int) else given))
         if smallest < 0 or largest >= len(names):
