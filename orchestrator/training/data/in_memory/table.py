@@ -75,9 +75,8 @@ def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
         raise DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format") from None
     target = config.target or ""
     if target not in frame.columns:
-        raise DataError(
-            f"{_place(config)} has no column {target!r}, expected one of {', '.join(map(str, frame.columns))}"
-        )
+        columns = ", ".join(map(repr, frame.columns))
+        raise DataError(f"{_place(config)} has no column {target!r}, expected one of {columns}: correct data.target")
     return frame, target
 
 
@@ -123,15 +122,19 @@ def _numbers(column: "pd.Series[Any]", config: TableData) -> Tensor:
             "drop it"
         )
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    if len(bad := np.flatnonzero(~np.isfinite(numbers))):
-        row = int(bad[0])
-        value = column.iloc[row]
-        found = "a missing value" if pd.isna(value) else f"'{value}'"
-        raise DataError(
-            f"{_place(config)}, row {row + 1}, column {column.name!r}: {found}, expected a finite number; correct or "
-            "drop the row, or encode text as numbers"
-        )
+    # The deviation of larger numbers would overflow.
+    if len(bad := np.flatnonzero(~(np.abs(numbers) <= np.finfo(np.float32).max))):
+        expected = "a finite number of at most 3.4e38; correct or drop the row, or encode text as numbers"
+        raise _unfit(column, int(bad[0]), expected, config)
     return torch.tensor(numbers)
+
+
+def _unfit(column: "pd.Series[Any]", row: int, expected: str, config: TableData) -> DataError:
+    import pandas as pd
+
+    value = column.iloc[row]
+    found = "a missing value" if np.ndim(value) == 0 and pd.isna(value) else f"'{value}'"
+    return DataError(f"{_place(config)}, row {row + 1}, column {column.name!r}: {found}, expected {expected}")
 
 
 def _class_names(column: "pd.Series[Any]", config: TableData) -> tuple[str, ...]:
@@ -141,7 +144,7 @@ def _class_names(column: "pd.Series[Any]", config: TableData) -> tuple[str, ...]
     if config.task == "values" or (config.task is None and is_numeric_dtype(column)):
         return ()
     if len(missing := np.flatnonzero(column.isna())):
-        raise DataError(f"{_place(config)}, row {missing[0] + 1}: the target is missing; complete or drop the row")
+        raise _unfit(column, int(missing[0]), "a class; complete or drop the row", config)
     if len(names := tuple(str(value) for value in sorted(column.unique()))) < 2:
         raise DataError(f"{_place(config)}: the target has {len(names)} class, expected at least 2")
     return names

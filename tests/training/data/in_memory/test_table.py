@@ -101,11 +101,12 @@ def test_diabetes_is_that_of_scikit_learn() -> None:
 @pytest.mark.parametrize(
     ("change", "target", "message"),
     [
-        ({}, "cost", "has no column 'cost', expected one of a, b, constant, price"),
+        ({}, "cost", "has no column 'cost', expected one of 'a', 'b', 'constant', 'price': correct data"),
         ({"a": "?"}, "price", "row 4, column 'a': '\\?', expected a finite number"),
         ({"b": None}, "price", "row 4, column 'b': a missing value"),
+        ({"a": 1e300}, "price", "row 4, column 'a': '1e\\+300', expected a finite number of at most 3.4e38"),
         ({"price": np.inf}, "price", "row 4, column 'price': 'inf'"),
-        ({"kind": None}, "kind", "row 4: the target is missing"),
+        ({"kind": None}, "kind", "row 4, column 'kind': a missing value, expected a class"),
     ],
 )
 def test_bad_values_are_named(tmp_path: Path, change: dict[str, Any], target: str, message: str) -> None:
