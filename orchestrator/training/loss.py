@@ -80,7 +80,8 @@ def _misfit(name: str, data: DataSplits) -> str | None:
     """Returns what to do about a loss that does not fit the data; None if it fits."""
     fitting = _FITTING[data.task]
     if name not in fitting:
-        return f"use loss: {' or '.join(fitting)}"
+        classes = ", or targets that are classes: int64 in a function, data.task: classes in a table"
+        return f"use loss: {' or '.join(fitting)}{classes if data.task is Task.VALUES else ''}"
     if data.task is Task.TOKENS and (counts := _target_counts(data)).min() < counts.max():
         return (
             f"samples have {int(counts.min())} to {int(counts.max())} positions with a target, so the mean over "

@@ -88,6 +88,11 @@ def test_a_loss_that_does_not_fit_the_data_is_refused(name: str, task: Task, fit
         built(name, task)
 
 
+def test_real_targets_that_are_meant_as_classes_get_a_fix() -> None:
+    with pytest.raises(ValueError, match=r"or targets that are classes: int64 in a function, data\.task: classes in a"):
+        built("cross_entropy", Task.VALUES)
+
+
 def own(name: str, **arguments: Any) -> tuple[Any, Loss]:
     config = TypeAdapter(LossConfig).validate_python({"name": f"tests.training.user_data:{name}", **arguments})
     return config, build_loss(config, DATA)
