@@ -102,6 +102,23 @@ def test_missing_data_is_an_error_before_anything_is_scheduled(run: Command, tmp
     assert not (tmp_path / "results" / "trials").exists()
 
 
+def test_a_bug_in_the_users_code_is_shown_without_the_code_that_calls_it(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "buggy_losses.py").write_text("def loss(outputs, targets):\n    return outputs / undefined\n")
+    sweep = write(tmp_path, {**SMALL, "trial": {**SMALL["trial"], "loss": "buggy_losses:loss"}})  # type: ignore[dict-item]
+    done = run("run", sweep, "--engine", "local")
+    assert done.returncode == 2
+    first, place, code, *_, message = [
+        line for line in done.stderr.splitlines() if "~~" not in line and "^^" not in line
+    ]
+    assert first == "Traceback (most recent call last):"
+    assert f'"{tmp_path / "buggy_losses.py"}", line 2' in place
+    assert code.strip() == "return outputs / undefined"
+    assert message.startswith(
+        "error: loss 'buggy_losses:loss' raised when called with outputs (2, 10) and targets (2,): Na"
+    )
+    assert not (tmp_path / "results" / "trials").exists()
+
+
 @pytest.mark.usefixtures("known_times")
 def test_overridden_resources_open_the_same_sweep(run: Command, tmp_path: Path) -> None:
     sweep, overrides = write(tmp_path, SMALL), ("--set", "resources.cpu=2", "--set", "description=two cores")
