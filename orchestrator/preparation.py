@@ -9,17 +9,21 @@ from orchestrator.study.parts.data_config import Data, NoiseShift, OwnData
 from orchestrator.study.parts.user_code_config import UserCodeConfig
 from orchestrator.study.sweep import Sweep
 from orchestrator.training.cost import cost_key
+from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_data, load_source, source_digest
 from orchestrator.training.data.images.noisy_images import noisy_images
 from orchestrator.training.loop import fitting_model
 from orchestrator.training.loss import build_loss, check_loss
 from orchestrator.training.measurement.quantities.own_quantity import check_own_quantities
 from orchestrator.training.measurement_check import check_measurement, shortened
+from orchestrator.training.models.training_check import check_training
 from orchestrator.training.optimizers.resume_check import check_optimizer
+from orchestrator.training.out_of_memory import named_if_too_large
 
 _NOISE = (0.0, 0.1, 0.25)
 """Standard deviations of the Gaussian noise in the paper's Figure 4."""
 _IMAGES = 4
+_SMALLER = "make the model smaller, or use a machine with more memory"
 
 
 def prepare_data(sweep: Sweep) -> None:
@@ -45,7 +49,7 @@ def check_models(sweep: Sweep) -> None:
     Raises:
         ValueError: if the user's own function returns different data in a second call. Also if losses, models, batch
             sizes or augmentations do not fit their data, optimizers do not fit the model, or a model cannot be
-            measured; the message names all of these.
+            trained or measured; the message names all of these.
         UserCodeError: if the user's own network, loss, optimizer or module of a quantity raises.
     """
     misfits = []
@@ -55,18 +59,25 @@ def check_models(sweep: Sweep) -> None:
         trials = [trial for trial in sweep.trials if trial.data == config]
         measured: set[tuple[object, ...]] = set()
         for trial in {_checked_settings(trial): trial for trial in trials}.values():
+            first = _measurement_settings(trial) not in measured
+            measured.add(_measurement_settings(trial))
             try:
-                model, loss = fitting_model(trial, data), build_loss(trial.loss, data)
-                check_optimizer(trial, model.parameters())
-                check_loss(trial.loss, loss, model, data)
-                check_own_quantities(trial.measurement)
-                if _measurement_settings(trial) not in measured:
-                    measured.add(_measurement_settings(trial))
-                    check_measurement(trial, model, loss, data)
+                with named_if_too_large(f"model {trial.model.name}", _SMALLER):
+                    _check_model(trial, data, measure=first)
             except ValueError as error:
                 misfits.append(str(error))
     if misfits:
         raise ValueError("\n  ".join(dict.fromkeys(misfits)))
+
+
+def _check_model(trial: TrialConfig, data: DataSplits, measure: bool) -> None:
+    model, loss = fitting_model(trial, data), build_loss(trial.loss, data)
+    check_optimizer(trial, model.parameters())
+    check_loss(trial.loss, loss, model, data)
+    check_training(trial, model, loss, data)
+    check_own_quantities(trial.measurement)
+    if measure:
+        check_measurement(trial, model, loss, data)
 
 
 def _check_repeatable(config: Data, digest: str) -> None:

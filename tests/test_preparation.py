@@ -136,6 +136,17 @@ def test_a_bug_in_a_user_defined_network_raises_model_code_error() -> None:
         misfits(small_trial(model={"name": "tests.training.user_nets:Broken", "width": 1}))
 
 
+def test_a_model_that_does_not_fit_into_memory_is_named() -> None:
+    (said,) = misfits(small_trial(model={"name": "mlp", "hidden": [10**14]}))
+    assert said.startswith("model mlp does not fit into memory (")
+    assert said.endswith(": make the model smaller, or use a machine with more memory")
+
+
+def test_networks_whose_training_cannot_be_repeated_are_refused() -> None:
+    (said,) = misfits(small_trial(model={"name": "tests.training.user_nets:DrawsWeights"}))
+    assert "has other weights when it is built again" in said
+
+
 def test_optimizers_that_a_class_names_are_checked_on_each_model() -> None:
     nadam, muon = {"name": "torch.optim:NAdam"}, {"name": "torch.optim:Muon"}
     said = misfits(

@@ -1,7 +1,10 @@
 """Networks as a user would write them, some with errors."""
 
+import random
+import time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
@@ -196,3 +199,59 @@ class Threaded(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = super().forward(images)
         return outputs * (1.0 + 1e-3 * torch.get_num_threads())
+
+
+class DrawsWeights(Fixed):
+    """Draws its weights with NumPy, or from the clock."""
+
+    def __init__(self, clock: bool = False) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self[1].weight.mul_(time.perf_counter() if clock else np.random.rand())  # noqa: NPY002 (as users do)
+
+
+class DrawsInTraining(Fixed):
+    """Draws a random number in train mode, with torch or from the entropy of the system."""
+
+    def __init__(self, generator: str) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = super().forward(images)
+        draws = {"torch": torch.rand(1), "entropy": np.random.default_rng().random()}
+        return outputs * draws[self.generator] if self.training else outputs
+
+
+class DrawsABit(Fixed):
+    """Draws one bit with Python in train mode, and does not use it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            random.getrandbits(1)
+        return super().forward(images)
+
+
+class PairInTraining(Fixed):
+    """Returns two outputs in train mode."""
+
+    def forward(self, images: Tensor) -> Any:
+        return (super().forward(images),) * 2 if self.training else super().forward(images)
+
+
+class Detached(Fixed):
+    """Has outputs without a gradient; with `leaf` they require one, but the parameters get none."""
+
+    def __init__(self, leaf: bool = False) -> None:
+        super().__init__()
+        self.leaf = leaf
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach().requires_grad_(self.leaf)
+
+
+class Predicts(Fixed):
+    """Returns classes in place of logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).round().long()

@@ -22,6 +22,11 @@ def check_outputs(model: nn.Module, name: str, signature: Signature) -> None:
             f"model {name!r} gives {given} for 2 {signature.inputs}, expected {expected}: set the size of the last "
             "layer"
         )
+    if not outputs.is_floating_point():
+        raise ValueError(
+            f"model {name!r} gives outputs of {outputs.dtype}, expected floating-point numbers: return logits or "
+            "values, not predicted classes"
+        )
 
 
 def check_batches(model: nn.Module, name: str, images: int, batch_size: int) -> None:

@@ -41,8 +41,8 @@ def check_optimizer(config: TrialConfig, parameters: Iterable[nn.Parameter]) -> 
     if not all(map(_same, copies, others)):
         raise ValueError(
             f"optimizer {named.name!r} takes other steps after its state was saved and loaded, so a resumed trial "
-            "would give other numbers: keep everything that steps depend on in `state` or `param_groups`, and tensors "
-            "in the dtype of their parameter"
+            "would give other numbers: keep everything that steps depend on in `state` or `param_groups`, tensors in "
+            "the dtype of their parameter, and draw random numbers with torch"
         )
 
 

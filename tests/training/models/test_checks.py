@@ -7,6 +7,7 @@ from torch import nn
 from orchestrator.training.models.checks import check_batches, check_outputs
 from orchestrator.training.models.signature import Signature
 from tests.training.models.built import IMAGES, TOKENS, built
+from tests.training.user_nets import Predicts
 
 
 class Recurrent(nn.Sequential):
@@ -30,6 +31,11 @@ def test_a_model_whose_output_does_not_fit_the_data_is_refused(model: nn.Module,
     with pytest.raises(ValueError, match=message):
         check_outputs(model, "mine", IMAGES)
     assert model.training
+
+
+def test_a_model_whose_outputs_are_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match="gives outputs of torch.int64, expected floating-point numbers"):
+        check_outputs(Predicts(), "mine", IMAGES)
 
 
 def test_a_model_over_tokens_needs_outputs_at_every_position() -> None:
