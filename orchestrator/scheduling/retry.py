@@ -24,11 +24,11 @@ from pathlib import Path
 
 from orchestrator.store.errors import DamagedError, StorageError
 from orchestrator.store.provenance.redaction import failure_line
+from orchestrator.training.out_of_memory import is_out_of_memory
 
 LONGEST_PAUSE_SECONDS = 60.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _TEMPORARY = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH}
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
 _BROKEN_GPU = re.compile(
     r"uncorrectable ECC|unspecified launch failure|devices?\(?s?\)? (?:is|are|is/are) busy or unavailable|"
     r"no CUDA-capable device|GPU is lost|hardware stack error|fallen off the bus"
@@ -159,7 +159,7 @@ def conclusion(failure: Failure, step: NextStep, count: int, gpu: bool) -> str:
 
 def _kind(error: BaseException) -> FailureKind:
     chain = list(_chain(error))
-    if any(_is_out_of_memory(each) for each in chain):
+    if any(is_out_of_memory(each) for each in chain):
         return FailureKind.OUT_OF_MEMORY
     if isinstance(error, DamagedError):
         return FailureKind.DAMAGED
@@ -178,14 +178,6 @@ def _storage_kind(error: StorageError) -> FailureKind:
         return FailureKind.ERROR  # the content is wrong, and a retry would read the same
     number = next((each.errno for each in causes if isinstance(each, OSError) and each.errno), None)
     return FailureKind.NO_ROOM if number in _NO_ROOM else FailureKind.STORAGE
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's and Ray's
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _chain(error: BaseException, hidden: bool = False) -> Iterator[BaseException]:

@@ -31,6 +31,9 @@ from orchestrator.training.data.in_memory.text import load_text
 from orchestrator.training.data.options import check_train_subset, with_options
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.split import validation_size
+from orchestrator.training.out_of_memory import named_if_too_large
+
+_SMALLER = "use less data, or a machine with more memory"
 
 
 # All trials of a process share one copy on the device. Only the most recent data set is kept.
@@ -54,7 +57,8 @@ def load_source(config: Data) -> DataSplits:
     """
     if (size := published_size(config)) and getattr(config, "classes", None) is None:  # before anything is downloaded
         check_train_subset(config, size.train - validation_size(size.train, config.validation_fraction))
-    return with_options(_load(config), config)
+    with named_if_too_large(f"data {config.name}", _SMALLER):
+        return with_options(_load(config), config)
 
 
 def _load(config: Data) -> DataSplits:

@@ -5,12 +5,15 @@ from torch import Tensor
 
 from orchestrator.study.parts.data_config import SortingData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory.split_in_memory import digest_of, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, digest_of, split_in_memory
 from orchestrator.training.data.samples import Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET
 from orchestrator.training.streams import stream
+
+_COPIES = 3
+"""Memory while sequences are made and split, in multiples of their inputs and targets."""
 
 
 def sorting_data(config: SortingData) -> DataSplits:
@@ -18,7 +21,15 @@ def sorting_data(config: SortingData) -> DataSplits:
 
     The inputs are the numbers x_1 .. x_L and then all sorted numbers but the last. The targets at the last L positions
     are the sorted numbers; the other positions have none.
+
+    Raises:
+        DataError: if the sequences do not fit into memory.
     """
+    sequences, positions = config.sequences + 2 * config.test_sequences, 2 * config.length - 1
+    taken = _COPIES * 2 * sequences * positions * torch.int64.itemsize
+    check_fits_memory(
+        f"data sorting, {sequences:,} sequences of {positions:,} numbers", taken, "use fewer or shorter ones"
+    )
     generator = stream(SPLIT_SEED, "sorting sequences")
     train = _draw_samples(config, config.sequences, 0, generator)
     test = _draw_samples(config, config.test_sequences, 0, generator)

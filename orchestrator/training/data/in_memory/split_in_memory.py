@@ -61,19 +61,31 @@ def split_in_memory(
     )
 
 
-def check_fits_memory(path: Path, copies: int) -> None:
+def check_fits_memory(what: str, needed: int, fix: str) -> None:
+    """Raises DataError if data does not fit into the available memory.
+
+    Args:
+        what: what takes the memory: ``reading 'a.csv' (30 MB)``.
+        needed: bytes that it takes.
+        fix: how to need less.
+    """
+    memory = memory_bytes()
+    if memory and needed > memory[1]:
+        raise DataError(
+            f"{what} takes about {needed / 1e6:,.0f} MB of memory, but {memory[1] / 1e6:,.0f} MB are available here: "
+            f"{fix}, or a larger machine"
+        )
+
+
+def check_file_fits_memory(path: Path, copies: int) -> None:
     """Raises DataError if the machine has too little memory to read a file.
 
     Args:
         path: the file.
         copies: memory that reading takes, in multiples of the file's size.
     """
-    memory, size = memory_bytes(), path.stat().st_size
-    if memory and copies * size > memory[1]:
-        raise DataError(
-            f"{str(path)!r} has {size / 1e6:,.0f} MB, and reading it takes about {copies * size / 1e6:,.0f} MB of "
-            f"memory, but {memory[1] / 1e6:,.0f} MB are available here: use a smaller file or a larger machine"
-        )
+    size = path.stat().st_size
+    check_fits_memory(f"reading {str(path)!r} ({size / 1e6:,.0f} MB)", copies * size, "use a smaller file")
 
 
 def digest_of(*tensors: Tensor) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrator.study.parts.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, digest_of, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import check_file_fits_memory, digest_of, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -67,7 +67,7 @@ def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
 
     path = Path(config.path)
     try:
-        check_fits_memory(path, _COPIES)
+        check_file_fits_memory(path, _COPIES)
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, config)
     except DataError:
         raise

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orchestrator.study.parts.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.in_memory.split_in_memory import check_fits_memory, split_in_memory
+from orchestrator.training.data.in_memory.split_in_memory import check_file_fits_memory, split_in_memory
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -27,7 +27,7 @@ def load_text(config: TextData) -> DataSplits:
         DataError: if the file cannot be read, is not UTF-8, or is too short for its context.
     """
     try:
-        check_fits_memory(Path(config.path), _COPIES)
+        check_file_fits_memory(Path(config.path), _COPIES)
         content = Path(config.path).read_bytes()
     except OSError as error:
         raise DataError(f"the text {config.path!r} cannot be read ({error.strerror}); check the path") from None

@@ -1,9 +1,11 @@
 """The sorting task."""
 
+import pytest
 import torch
 
 from orchestrator.study.parts.data_config import SortingData
 from orchestrator.training.data.in_memory.sorting import sorting_data
+from orchestrator.training.data.samples import DataError
 from orchestrator.training.data.task import Task
 from orchestrator.training.scores import NO_TARGET
 
@@ -28,3 +30,9 @@ def test_sequences_are_the_same_every_time_and_shifted_ones_have_large_numbers()
     assert sorting_data(CONFIG).digest == data.digest
     inputs, _ = data.shifted_test(slice(None))
     assert int(inputs.min()) >= 4 > int(data.test.inputs.min())
+
+
+def test_sequences_that_do_not_fit_into_memory_are_refused() -> None:
+    message = r"data sorting, 10,000,000,002,000 sequences of 11 numbers takes about [0-9,]+ MB of memory, but .* fewer"
+    with pytest.raises(DataError, match=message):
+        sorting_data(SortingData(name="sorting", sequences=10**13))
