@@ -204,7 +204,7 @@ measurements = st.builds(
 _stops = st.none() | st.builds(
     StopConfig,
     key=st.sampled_from(["loss/train", "accuracy/validation", "r2/ood"]),
-    threshold=st.floats(allow_nan=False, allow_infinity=False),
+    threshold=st.floats(max_value=1, allow_nan=False, allow_infinity=False),
 )
 _any_trial: dict[str, Any] = {
     "model": models,

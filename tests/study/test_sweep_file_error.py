@@ -56,6 +56,13 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE.replace("digits}", "digits}\n  model: {name: mlp, hidden: []}"),
         ["trial.model.hidden = []: is too short; expected at least 1"],
     ),
+    "a stop in percent": (
+        BASE + "  stop: {accuracy/train: 99}",
+        [
+            "trial.stop: accuracy/train is 99, expected at most 1, since accuracies and R2 never exceed it; write a "
+            "fraction, for example accuracy/train: 0.99"
+        ],
+    ),
     "records that never come due": (
         BASE + "  record_every: 3 epochs",
         [

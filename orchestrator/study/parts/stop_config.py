@@ -1,11 +1,12 @@
 """The value of a recorded quantity at which a trial is complete before its last record."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, GetJsonSchemaHandler, model_serializer
+from pydantic import BeforeValidator, GetJsonSchemaHandler, ValidationInfo, model_serializer, model_validator
 from pydantic_core import CoreSchema
 
 from orchestrator.study.parts.fields import Config
+from orchestrator.study.quantities.quantity_config import STORED
 
 _KEYS = Literal[
     "loss/train",
@@ -31,6 +32,15 @@ class StopConfig(Config):
 
     key: _KEYS
     threshold: float
+
+    @model_validator(mode="after")
+    def _reachable(self, info: ValidationInfo) -> Self:
+        if not self.key.startswith("loss/") and self.threshold > 1 and info.context != STORED:
+            raise ValueError(
+                f"{self.key} is {self.threshold:g}, expected at most 1, since accuracies and R2 never exceed it; "
+                f"write a fraction, for example {self.key}: 0.99"
+            )
+        return self
 
     def reached(self, metrics: dict[str, float]) -> bool:
         """Whether a record with these scalars, by key, completes the trial. False if the key was not evaluated."""

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from orchestrator.study.config import TrialConfig
+from orchestrator.study.quantities.quantity_config import STORED
 from orchestrator.study.record import Record
 from tests.study.configs import config
 
@@ -42,3 +43,8 @@ def test_it_is_written_as_in_a_sweep_file() -> None:
     assert TrialConfig.model_validate_json(trial.model_dump_json()) == trial
     assert trial.trial_id != config(stop={"loss/train": 0.02}).trial_id
     assert (trial.flat()["stop.key"], trial.flat()["stop.threshold"]) == ("loss/train", 0.01)
+
+
+def test_a_store_may_contain_a_threshold_that_is_never_reached() -> None:
+    content = {**config().model_dump(), "stop": {"accuracy/train": 99}}
+    assert TrialConfig.model_validate(content, context=STORED).stop is not None
