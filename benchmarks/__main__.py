@@ -24,7 +24,7 @@ from benchmarks.harness.report import write_readme
 from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.race import race
-from benchmarks.sweeps import orchestration, plan, reproducibility, scaling, volume
+from benchmarks.sweeps import memory, orchestration, plan, reproducibility, scaling, volume
 from benchmarks.training_loop import evaluation, gpu, measurement, own_quantity, record, training
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -47,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         top_eigenvalues,
         race,
         orchestration,
+        memory,
         scaling,
         plan,
         reproducibility,
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         default=[],
         metavar="CASE",
-        help="cases of families, stability, top_eigenvalues, scaling, plan or gpu",
+        help="cases of families, stability, top_eigenvalues, scaling, plan, memory or gpu",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for products, traces and measurement")
     given = parser.parse_args(arguments)

@@ -1,7 +1,10 @@
 """Images for the benchmarks: from a folder, or random ones with the shape and number of CIFAR-10's."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
+from torchvision.io import write_png
 
 from benchmarks.harness.settings import Settings
 from orchestrator.study.parts.data_config import ImageFolderData
@@ -47,6 +50,18 @@ def random_data(divisor: int = 1) -> DataSplits:
         classes=tuple(str(number) for number in range(CLASSES)),
         digest="",
     )
+
+
+def random_image_folder(folder: Path, training: int, test: int) -> Path:
+    """Writes an image folder of random pixels: PNG files in ten classes, `training` in total and `test`."""
+    draw = torch.Generator().manual_seed(0)
+    for split, count in (("train", training), ("test", test)):
+        for number in range(CLASSES):
+            target = folder / split / str(number)
+            target.mkdir(parents=True)
+            for image in range(count // CLASSES):
+                write_png(torch.randint(0, 256, SHAPE, dtype=torch.uint8, generator=draw), str(target / f"{image}.png"))
+    return folder
 
 
 def _random_images(count: int, generator: torch.Generator) -> Samples:

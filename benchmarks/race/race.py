@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor, nn
-from torchvision.io import write_png
 
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import CLASSES, SHAPE
+from benchmarks.harness.images import CLASSES, random_image_folder
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, spread
@@ -218,14 +217,10 @@ def _installed(sizes: RaceSizes) -> list[str]:
 
 def _image_folder(source: Path | None, folder: Path, sizes: RaceSizes) -> Path:
     """Creates an image folder with links to the first images of each class of `source`, or with random images."""
-    draw = torch.Generator().manual_seed(0)
+    if source is None:
+        return random_image_folder(folder, sizes.training, sizes.test)
     for split, count in (("train", sizes.training), ("test", sizes.test)):
-        for number in range(CLASSES) if source is None else []:
-            target = folder / split / str(number)
-            target.mkdir(parents=True)
-            for image in range(count // CLASSES):
-                write_png(torch.randint(0, 256, SHAPE, dtype=torch.uint8, generator=draw), str(target / f"{image}.png"))
-        for place in sorted((source / split).iterdir()) if source else []:
+        for place in sorted((source / split).iterdir()):
             target = folder / split / place.name
             target.mkdir(parents=True)
             for file in sorted(place.iterdir())[: count // CLASSES]:

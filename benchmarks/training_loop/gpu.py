@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.harness.barrier import Barrier
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import resident_data
 from benchmarks.harness.results import Result
@@ -45,8 +46,6 @@ WARM_UP = 3
 LEAST = 3
 """Minimum number of timed epochs per trial."""
 _TIMES = ("time_train_seconds", "time_evaluate_seconds", "time_measure_seconds")
-_PATIENCE = 300.0
-"""Seconds to wait for all trials of a case to be ready."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class TimedTrial:
         epochs = _epochs(resident_data(self.settings, BATCH).to(device), device, seed)
         for _ in range(WARM_UP):
             next(epochs)
-        self._wait_for_all(seed)
+        Barrier(self.folder, self.trials).wait(str(seed))
         began = time.time()
         records: list[Record] = []
         while len(records) < LEAST or time.time() < began + self.seconds:
@@ -114,16 +113,6 @@ class TimedTrial:
             "lambda_max": records[-1].hessian_lambda_max,
             "reserved_bytes": torch.cuda.max_memory_reserved(device),
         }
-
-    def _wait_for_all(self, seed: int) -> None:
-        (self.folder / f"{seed}.ready").touch()
-        deadline = time.time() + _PATIENCE
-        while len(list(self.folder.glob("*.ready"))) < self.trials:
-            if time.time() > deadline:
-                raise RuntimeError(
-                    f"not all of {self.trials} trials were ready within {_PATIENCE:.0f} s; see their output for errors"
-                )
-            time.sleep(0.01)
 
 
 def _epochs(data: DataSplits, device: torch.device, seed: int) -> Iterator[Record]:

@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.results import Result
-from benchmarks.harness.settings import Settings
 from benchmarks.training_loop import gpu
 
 MACHINE = Machine("some", 16, 1, 128.0, "Linux", 0.1, {"512": 30_000.0}, gpu="NVIDIA Some 100 80GB")
@@ -28,14 +27,6 @@ def test_rates_of_concurrent_trials_add_up() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in gpu.table(result).splitlines()[2:4]]
     assert rows[0][:6] == ["1", "no", "no", "3,600", "1.00", "2.96"]
     assert rows[1][:6] == ["2", "yes", "yes", "14,400", "4.00", "0.74"]
-
-
-def test_trials_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_PATIENCE", 0.05)
-    job = gpu.TimedTrial(tmp_path, 2, True, 0.0, Settings(scale="tiny"))
-    with pytest.raises(RuntimeError, match="not all of 2 trials were ready within 0 s"):
-        job._wait_for_all(0)
-    job._wait_for_all(1)
 
 
 def test_mps_server_is_detected_by_its_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
