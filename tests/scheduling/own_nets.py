@@ -9,14 +9,18 @@ ERRORS = {
 }
 
 
+_CHECKED = 4
+"""Number of samples with which a network is checked before a sweep starts; batches are larger."""
+
+
 class Failing(nn.Sequential):
-    """Raises an error in the first training step."""
+    """Raises an error in the first training step, but not when it is checked before."""
 
     def __init__(self, classes: int, error: str) -> None:
         super().__init__(nn.Flatten(), nn.Linear(64, classes))
         self.error = error
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.training:
+        if self.training and len(images) > _CHECKED:
             raise ERRORS[self.error]
         return super().forward(images)

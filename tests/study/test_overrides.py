@@ -153,7 +153,7 @@ def test_a_duplicate_override_is_refused(write: Write) -> None:
         ("epochs.x=1", "trial.epochs = {'x': 1}: must be an integer"),
         (
             "resources.cpus=1",
-            "resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, trials_per_gpu",
+            "resources.cpus = 1: unknown key; did you mean 'cpu'? valid here: cpu, gpu, memory_gib, trials_per_gpu",
         ),
         ("name=y", f"trial.name = 'y': unknown key; {TRIAL}"),
         ("a..b=1", f"trial.a = {{'': {{'b': 1}}}}: unknown key; {TRIAL}"),

@@ -75,7 +75,7 @@ def test_class_that_modifies_its_arguments_does_not_change_the_config() -> None:
             {},
             r"module 'tests\.training\.user_nets' \(.*user_nets\.py\) has no class 'Plane'; did you mean 'P",
         ),
-        ("Xyz", {}, r"has no class 'Xyz'; it has: Broken, BrokenPass, Consuming, Fixed, "),
+        ("Xyz", {}, r"has no class 'Xyz'; it has: Broken, BrokenPass, Consuming, Detached, "),
         ("NoNetwork", {}, r"NoNetwork' is another class, expected a class derived from torch\.nn\.Module"),
         ("make_net", {}, r"make_net' is a function, expected a class derived from torch\.nn\.Module; it has: "),
         ("Nothing", {}, r"Nothing' has no parameter that requires grad: there is nothing to train"),
