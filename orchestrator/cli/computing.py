@@ -108,8 +108,10 @@ def trial(
     `--compare` the exit code is 1 if a number differs.
     """
     from orchestrator.rerun import rerun
+    from orchestrator.training.allocator import keep_freed_memory
     from orchestrator.trial import TrialOptions
 
+    keep_freed_memory()
     if compare and adopt:
         raise ValueError("--compare and --adopt are both given, expected one: a trial in the storage equals itself")
     store = Storage(storage)

@@ -20,6 +20,7 @@ from orchestrator.scheduling.placement import capacity, on_this_machine, this_ma
 from orchestrator.scheduling.retry import Failure, death
 from orchestrator.scheduling.stopping import SIGNALS
 from orchestrator.study.sweep import Resources
+from orchestrator.training.allocator import WORKER_ENVIRONMENT
 
 log = logging.getLogger(__name__)
 _WAKE_SECONDS = 0.2
@@ -38,6 +39,8 @@ class LocalEngine:
         attempts.grant(resources)
         count = min(trials_here(resources, self.max_concurrent), len(attempts))
         log.info("%s", capacity(resources, [this_machine()], count))
+        for name, value in WORKER_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         on_start()
         processes = [_WorkerProcess(attempts.job, slot, resources.gpu_share > 0) for slot in range(count)]
         with ThreadPoolExecutor(max(1, count)) as pool:

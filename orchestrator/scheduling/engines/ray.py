@@ -20,6 +20,7 @@ from orchestrator.scheduling.placement import (
 )
 from orchestrator.scheduling.retry import Failure, FailureKind
 from orchestrator.study.sweep import Resources
+from orchestrator.training.allocator import WORKER_ENVIRONMENT
 
 log = logging.getLogger(__name__)
 RESTARTS = 2
@@ -48,6 +49,7 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
 }
 _LOCAL_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes all ports listen on the loopback address only
 }
 
@@ -179,7 +181,7 @@ def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
         ) from None
     for name in ("ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    forwarded = WORKER_ENVIRONMENT | {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     local = {
         "address": "local",
         "include_dashboard": False,
@@ -190,7 +192,7 @@ def cluster(address: str | None) -> Iterator[Callable[[], bool]]:
         **({"address": address} if address else local),
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": forwarded} if address and forwarded else None,
+        runtime_env={"env_vars": forwarded} if address else None,
     )
     try:
         yield process_lives(None if address else child_named("raylet"))

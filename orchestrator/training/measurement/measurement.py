@@ -1,6 +1,5 @@
 """Measures the quantities that are due at a record."""
 
-import ctypes
 import os
 import time
 import traceback
@@ -17,6 +16,7 @@ from orchestrator.study.quantities.quantity import column_of
 from orchestrator.study.quantities.quantity_config import QuantityConfig
 from orchestrator.study.quantities.settings.own_quantity import OwnQuantityConfig
 from orchestrator.study.record import Record, Value
+from orchestrator.training.allocator import return_freed_memory
 from orchestrator.training.loss import CROSS_ENTROPY, Loss
 from orchestrator.training.measurement.context import Context, Training, Values
 from orchestrator.training.measurement.measurers import MEASURERS
@@ -68,7 +68,7 @@ class Measurement:
         finally:
             for module, mode in modes:
                 module.training = mode
-            _return_memory()
+            return_freed_memory()
         self._validate = False
         return replace(
             record.with_values(found.values),
@@ -147,13 +147,6 @@ class _Found:
                 raise ValueError(
                     f"quantity {name!r} returned {key!r}, which {other!r} returned too: rename one of them"
                 )
-
-
-def _return_memory() -> None:
-    """Returns freed memory to the operating system. Otherwise glibc keeps more of it with every measurement."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)
 
 
 def _memory_budget(device: torch.device) -> int:

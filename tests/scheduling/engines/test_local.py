@@ -1,5 +1,6 @@
 """The local engine: dead processes are replaced, and none outlives the driver."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from orchestrator.scheduling.placement import this_machine
 from orchestrator.scheduling.retry import RULES, Failure, FailureKind, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
+from orchestrator.training.allocator import WORKER_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Recorded(TrainingJob):
             return failure_of(MemoryError())
         if trial_id.startswith("bug"):
             return failure_of(ZeroDivisionError(trial_id))
+        if trial_id == "environment":
+            (folder / "environment.json").write_text(json.dumps(dict(os.environ)))
         if trial_id == "sleeps":
             time.sleep(60)
         if trial_id.startswith(("slow", "memory")):
@@ -65,6 +69,11 @@ def test_every_trial_runs_once_and_processes_are_kept(tmp_path: Path, messages: 
     assert ": 2 trials at a time (1 CPU each)" in line
     assert all(len(pids(tmp_path, name)) == 1 for name in names)
     assert len({pid for name in names for pid in pids(tmp_path, name)}) <= 2
+
+
+def test_workers_keep_freed_memory(tmp_path: Path) -> None:
+    run(tmp_path, ["environment"])
+    assert WORKER_ENVIRONMENT.items() <= json.loads((tmp_path / "environment.json").read_text()).items()
 
 
 def test_only_trials_that_fit_into_memory_run_together(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:

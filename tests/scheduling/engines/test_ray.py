@@ -19,6 +19,7 @@ from orchestrator.scheduling.job import TrainingJob
 from orchestrator.scheduling.retry import Failure, failure_of
 from orchestrator.store.storage import Storage
 from orchestrator.study.sweep import Resources
+from orchestrator.training.allocator import WORKER_ENVIRONMENT
 from tests.scheduling.stored import attempt
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,7 @@ class Played(TrainingJob):
         began = time.monotonic()
         if (Path(self.storage_root) / "stop").exists():
             return None
+        (Path(self.storage_root) / "environment.json").write_text(json.dumps(dict(os.environ)))
         trial = Storage(self.storage_root).trial(trial_id)
         tries = len(trial.attempts()) + 1
         trial.write_attempt(replace(attempt(f"{time.time_ns()}"), node=node))
@@ -113,6 +115,12 @@ def test_a_long_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TMPDIR", str(folder))
     play(tmp_path, ["one"])
     assert sorted(spans(tmp_path)) == ["one"]
+
+
+@pytest.mark.parametrize("nodes", [0, 1])
+def test_workers_keep_freed_memory(tmp_path: Path, nodes: int) -> None:
+    play(tmp_path, ["one"], nodes)
+    assert WORKER_ENVIRONMENT.items() <= json.loads((tmp_path / "environment.json").read_text()).items()
 
 
 def test_the_same_bug_in_the_first_three_trials_stops_the_run(tmp_path: Path) -> None:
