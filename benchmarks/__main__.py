@@ -25,7 +25,7 @@ from benchmarks.harness.results import RESULTS, write
 from benchmarks.harness.settings import Settings, SkippedError, say
 from benchmarks.race import race
 from benchmarks.sweeps import memory, orchestration, plan, reproducibility, scaling, volume
-from benchmarks.training_loop import evaluation, gpu, measurement, own_quantity, record, training
+from benchmarks.training_loop import evaluation, gpu, measurement, own_quantity, profile, record, training
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         evaluation,
         measurement,
         record,
+        profile,
         own_quantity,
         products,
         families,

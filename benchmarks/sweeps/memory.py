@@ -6,7 +6,6 @@ the stored results of the others.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import random_image_folder
 from benchmarks.harness.memory import ProcessMemory
+from benchmarks.harness.processes import environment
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown
@@ -64,20 +64,9 @@ def _images(settings: Settings, sizes: MemorySizes) -> Iterator[Path]:
         if folder is None:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hessian-dynamics-bench-")))
             folder = random_image_folder(scratch / "images", *sizes.images)
-            stack.enter_context(_environment(CACHE_VARIABLE, str(scratch / "cache")))
+            stack.enter_context(environment({CACHE_VARIABLE: str(scratch / "cache")}))
         source_digest(MemoryCase("", 1, str(folder), sizes.steps, sizes.products).trial(0).data, decode=True)
         yield folder
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _case(trials: int, images: Path, sizes: MemorySizes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice, repeat
 from statistics import median
 from typing import Any
@@ -17,12 +18,14 @@ from torchvision import transforms
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.flops import network_flops
 from benchmarks.harness.images import resident_data
+from benchmarks.harness.processes import in_process
 from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown, number, spread
 from benchmarks.harness.timing import interleaved, ratio, seconds
 from benchmarks.harness.trials import paper_cnn, trial_config
 from orchestrator.study.parts.optimizer_config import SgdConfig
+from orchestrator.training.allocator import WORKER_ENVIRONMENT
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.environment import reproducible
 from orchestrator.training.optimizers.build import build_optimizer
@@ -58,7 +61,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     data = resident_data(settings, sizes.portion)
     model = paper_cnn(data)
     flops = network_flops(model, data.shape)
-    batch_sizes = {str(size): _compare(model, data, size, sizes, settings.threads) for size in sizes.batch_sizes}
+    batch_sizes = {str(size): _compare(model, data, size, sizes, settings) for size in sizes.batch_sizes}
     yield {
         "portion": sizes.portion,
         "forward_flops_per_image": flops.forward,
@@ -92,21 +95,31 @@ def table(result: Result) -> str:
 LOOPS = {"ours": "`train_epoch`", "bare": "bare loop", "dataloader": f"DataLoader, {WORKERS} workers"}
 
 
-def _compare(model: nn.Module, data: DataSplits, batch_size: int, sizes: TrainingSizes, threads: int) -> dict[str, Any]:
+def _compare(
+    model: nn.Module, data: DataSplits, batch_size: int, sizes: TrainingSizes, settings: Settings
+) -> dict[str, Any]:
     dataloader = DataLoaderLoop(copy.deepcopy(model), data, batch_size)
-    tasks: dict[str, Callable[[int], object]] = {
-        "ours": our_loop(copy.deepcopy(model), data, batch_size, sizes.portion, threads),
-        "bare": bare_loop(copy.deepcopy(model), data, batch_size, sizes.portion),
-        "dataloader": lambda number: dataloader.train(sizes.portion // batch_size),
-    }
-    start = seconds(dataloader.start)
-    for name in ("ours", "bare"):
-        tasks[name](0)
-    samples = interleaved(tasks, sizes.rounds, _REST)
-    dataloader.stop()
+    ours = partial(_loop_of_a_trial, settings, batch_size, sizes.portion)
+    with in_process(ours, WORKER_ENVIRONMENT) as trial:
+        tasks: dict[str, Callable[[int], object]] = {
+            "ours": trial,
+            "bare": bare_loop(copy.deepcopy(model), data, batch_size, sizes.portion),
+            "dataloader": lambda number: dataloader.train(sizes.portion // batch_size),
+        }
+        start = seconds(dataloader.start)
+        for name in ("ours", "bare"):
+            tasks[name](0)
+        samples = interleaved(tasks, sizes.rounds, _REST)
+        dataloader.stop()
     for name, found in samples.items():
         say(f"  batch {batch_size}: {name} {number(EPOCH / sizes.portion * median(found))} s per epoch")
     return {"samples": samples, "start": {"ours": 0.0, "bare": 0.0, "dataloader": start}}
+
+
+def _loop_of_a_trial(settings: Settings, batch_size: int, portion: int) -> Callable[[int], None]:
+    """Our loop, for a process with the environment of a trial."""
+    data = resident_data(settings, portion)
+    return our_loop(paper_cnn(data), data, batch_size, portion, settings.threads)
 
 
 def _part(data: DataSplits, number: int, portion: int) -> DataSplits:

@@ -30,6 +30,15 @@ def test_cnn_of_the_paper(cnn: nn.Module) -> None:
     assert flops.training == 2 * first + 3 * rest
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_grouped_convolution_takes_fewer_operations(groups: int) -> None:
+    layer = nn.Conv2d(4, 8, 3, padding=1, groups=groups)
+    images = torch.randn(2, 4, 5, 5, requires_grad=True)
+    forward = 2 * 2 * 5 * 5 * 8 * (4 // groups) * 9
+    assert counted(lambda: layer(images)) == forward
+    assert counted(lambda: layer(images).sum().backward()) == 3 * forward
+
+
 def test_hessian_vector_product_costs_about_nine_forward_passes(cnn: nn.Module) -> None:
     images, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
     parameters = list(cnn.parameters())
