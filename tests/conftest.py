@@ -37,6 +37,14 @@ def loggers_are_restored() -> Iterator[None]:
     log.handlers, log.propagate = handlers, propagate
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps decoded data out of the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HESSIAN_DYNAMICS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives the test an empty cache folder for decoded data."""

@@ -12,9 +12,9 @@ from orchestrator.store.storage import Storage
 from orchestrator.study.config import TrialConfig
 from orchestrator.study.parts.data_config import Data
 from orchestrator.study.sweep import Resources, Sweep
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.datasets import load_source
-from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.measurement_check import check_measurement
 from orchestrator.training.user_code.extension_point import UserCodeError

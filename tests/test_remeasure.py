@@ -12,8 +12,8 @@ from orchestrator.study.config import MeasurementConfig
 from orchestrator.study.quantities.catalogue import estimators_named
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.environment import reproducible
 from orchestrator.training.loop import train

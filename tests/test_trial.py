@@ -21,8 +21,8 @@ from orchestrator.study.parts.data_config import ImageFolderData
 from orchestrator.study.record import Record
 from orchestrator.study.sweep import Resources
 from orchestrator.training.checkpoint import load_model
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from orchestrator.training.data.samples import DataError
 from orchestrator.trial import MissingGpuError, TrialOptions, device_of, run_trial
 from tests.training.folders import make_folder, write_image

@@ -24,8 +24,8 @@ from benchmarks.harness.results import Result
 from benchmarks.harness.settings import Scale, Settings, say
 from benchmarks.harness.tables import markdown
 from benchmarks.sweeps.memory_case import STAGES, MemoryCase, total
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE
 from orchestrator.training.data.datasets import source_digest
-from orchestrator.training.data.images.cache import CACHE_VARIABLE
 
 
 @dataclass(frozen=True)

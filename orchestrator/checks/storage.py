@@ -28,7 +28,7 @@ def check_storage(storage: Storage) -> Finding:
 def check_cache() -> Iterator[Finding]:
     """Checks that the cache is writable and has free space."""
     try:
-        from orchestrator.training.data.images.cache import CACHE_VARIABLE, cache_folder
+        from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE, cache_folder
     except ImportError:  # torch, reported by check_devices
         return
     folder = cache_folder()
@@ -47,7 +47,7 @@ def check_cache() -> Iterator[Finding]:
 def check_old_copies() -> Iterator[Finding]:
     """Reports data sets in the cache that other versions of this program have decoded."""
     try:
-        from orchestrator.training.data.images.cache import earlier_copies
+        from orchestrator.training.data.cache.decoded_copy import earlier_copies
     except ImportError:  # torch, reported by check_devices
         return
     if copies := earlier_copies():

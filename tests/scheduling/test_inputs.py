@@ -22,8 +22,8 @@ from orchestrator.store.recorded_code import recorded_code
 from orchestrator.store.storage import Storage
 from orchestrator.store.trial import TrialStore
 from orchestrator.study.sweep import Sweep, load_sweep
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE
 from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images.cache import CACHE_VARIABLE
 from tests.scheduling.inline import invoke, use_inline_engine
 from tests.training.folders import make_folder, write_image
 from tests.training.trials import small_trial

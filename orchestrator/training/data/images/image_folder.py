@@ -15,16 +15,10 @@ from typing import TypeVar
 
 import torch
 
+from orchestrator.training.data.cache.decoded_copy import decoded_digest, decoded_folder, is_decoded
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images.cache import (
-    RawDataset,
-    RawSplit,
-    decoded_digest,
-    decoded_folder,
-    is_decoded,
-    load_or_decode,
-)
 from orchestrator.training.data.images.image_file import is_grey, read_image
+from orchestrator.training.data.images.stored_images import RawDataset, RawSplit, load_or_decode
 from orchestrator.training.data.samples import DataError
 
 SPLITS = ("train", "test")

@@ -11,17 +11,10 @@ from typing import Any
 import torch
 
 from orchestrator.study.parts.data_config import Data, TorchvisionData
+from orchestrator.training.data.cache.decoded_copy import CACHE_VARIABLE, cache_folder, decoded_folder, is_decoded
 from orchestrator.training.data.data_splits import DataSplits
-from orchestrator.training.data.images.cache import (
-    CACHE_VARIABLE,
-    RawDataset,
-    RawSplit,
-    cache_folder,
-    decoded_folder,
-    is_decoded,
-    load_or_decode,
-)
 from orchestrator.training.data.images.published_file import PublishedFile
+from orchestrator.training.data.images.stored_images import RawDataset, RawSplit, load_or_decode
 from orchestrator.training.data.samples import DataError
 
 

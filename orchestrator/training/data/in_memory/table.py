@@ -10,6 +10,7 @@ from torch import Tensor
 from orchestrator.study.parts.data_config import TableData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.split_in_memory import check_file_fits_memory, digest_of, split_in_memory
+from orchestrator.training.data.in_memory.stored_splits import read_once
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -24,7 +25,7 @@ _COPIES = 4
 
 
 def load_table(config: TableData) -> DataSplits:
-    """Returns a table, with a random fifth of its rows as the test set.
+    """Returns a table, with a random fifth of its rows as the test set. A file is read once and then mapped.
 
     Columns and real targets are standardised over the rows that are not test rows.
 
@@ -32,6 +33,16 @@ def load_table(config: TableData) -> DataSplits:
         DataError: if the file is missing or not a table, has no target column, or a value is missing, infinite or not
             a number. The message names row (the first one is 1) and column.
     """
+    if config.path is None:
+        return _read_table(config)
+    settings = {"table": [config.target, config.task]}
+    try:
+        return read_once(Path(config.path), settings, lambda: _read_table(config))
+    except OSError as error:
+        raise _unreadable(config, error) from None
+
+
+def _read_table(config: TableData) -> DataSplits:
     frame, target = _read(config)
     if len(frame) == 0:
         raise DataError(f"{_place(config)} has no rows, only a header; add rows")
@@ -72,12 +83,16 @@ def _read(config: TableData) -> "tuple[pd.DataFrame, str]":
     except DataError:
         raise
     except (OSError, ValueError) as error:
-        raise DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format") from None
+        raise _unreadable(config, error) from None
     target = config.target or ""
     if target not in frame.columns:
         columns = ", ".join(map(repr, frame.columns))
         raise DataError(f"{_place(config)} has no column {target!r}, expected one of {columns}: correct data.target")
     return frame, target
+
+
+def _unreadable(config: TableData, error: Exception) -> DataError:
+    return DataError(f"the table {config.path!r} cannot be read ({error}); check the path and the format")
 
 
 def _read_csv(path: Path, config: TableData) -> "pd.DataFrame":

@@ -9,6 +9,7 @@ from torch import Tensor
 from orchestrator.study.parts.data_config import TextData
 from orchestrator.training.data.data_splits import DataSplits
 from orchestrator.training.data.in_memory.split_in_memory import check_file_fits_memory, split_in_memory
+from orchestrator.training.data.in_memory.stored_splits import read_once
 from orchestrator.training.data.samples import DataError, Samples
 from orchestrator.training.data.split import SPLIT_SEED
 from orchestrator.training.data.task import Task
@@ -23,14 +24,28 @@ _COPIES = 20
 def load_text(config: TextData) -> DataSplits:
     """Returns a text as sequences of `context` tokens that do not overlap. The last tenth of the text is for testing.
 
+    The file is read once and then mapped.
+
     Raises:
         DataError: if the file cannot be read, is not UTF-8, or is too short for its context.
     """
+    settings = {"text": [config.tokens, config.context]}
+    try:
+        return read_once(Path(config.path), settings, lambda: _read_text(config))
+    except OSError as error:
+        raise _unreadable(config, error) from None
+
+
+def _unreadable(config: TextData, error: OSError) -> DataError:
+    return DataError(f"the text {config.path!r} cannot be read ({error.strerror}); check the path")
+
+
+def _read_text(config: TextData) -> DataSplits:
     try:
         check_file_fits_memory(Path(config.path), _COPIES)
         content = Path(config.path).read_bytes()
     except OSError as error:
-        raise DataError(f"the text {config.path!r} cannot be read ({error.strerror}); check the path") from None
+        raise _unreadable(config, error) from None
     tokens, vocabulary = _tokens(content, config)
     sequences = (len(tokens) - 1) // config.context
     tested = max(1, round(_TEST_FRACTION * sequences))

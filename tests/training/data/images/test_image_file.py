@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.training.data.images.cache import cache_folder
+from orchestrator.training.data.cache.decoded_copy import cache_folder
 from orchestrator.training.data.images.image_folder import load_image_folder
 from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder

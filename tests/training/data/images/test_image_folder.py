@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from orchestrator.study.parts.data_config import ImageFolderData
+from orchestrator.training.data.cache.decoded_copy import cache_folder
 from orchestrator.training.data.datasets import available, load_data
-from orchestrator.training.data.images.cache import cache_folder
 from orchestrator.training.data.images.image_folder import load_image_folder
 from orchestrator.training.data.samples import DataError
 from tests.training.folders import make_folder, write_image

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from orchestrator.study.parts.data_config import DigitsData, ImageFolderData, TorchvisionData
+from orchestrator.training.data.cache.decoded_copy import cache_folder
 from orchestrator.training.data.datasets import available, load_data, load_source, obtainable
-from orchestrator.training.data.images.cache import cache_folder
 from orchestrator.training.data.images.torchvision_data import PublishedSize, published_size
 from orchestrator.training.data.samples import DataError
 from tests.store.trials import damage_content

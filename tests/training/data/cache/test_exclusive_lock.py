@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.training.data.images.exclusive_lock import exclusive_lock
+from orchestrator.training.data.cache.exclusive_lock import exclusive_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.training.data.images.exclusive_lock import exclusive_lock
+from orchestrator.training.data.cache.exclusive_lock import exclusive_lock
 
 with exclusive_lock(Path(sys.argv[1]), "sleeping"):
     print("held", flush=True)

@@ -21,18 +21,16 @@ import pytest
 import torch
 
 from orchestrator.study.parts.data_config import ImageFolderData
-from orchestrator.training.data.datasets import load_data
-from orchestrator.training.data.images import cache
-from orchestrator.training.data.images.cache import (
+from orchestrator.training.data.cache import decoded_copy
+from orchestrator.training.data.cache.decoded_copy import (
     CACHE_VARIABLE,
-    RawDataset,
-    RawSplit,
     cache_folder,
     decoded_folder,
     earlier_copies,
     is_decoded,
-    load_or_decode,
 )
+from orchestrator.training.data.datasets import load_data
+from orchestrator.training.data.images.stored_images import RawDataset, RawSplit, load_or_decode
 from orchestrator.training.data.samples import DataError
 from orchestrator.training.loop import train
 from tests.training.folders import make_folder
@@ -183,7 +181,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 def test_a_failed_write_names_the_folder_and_the_fix(size: int) -> None:
     with (
         no_file_larger_than(size),
-        pytest.raises(DataError, match=r"images cannot be decoded into '.*cache' \(.*File too large.*\); free space"),
+        pytest.raises(DataError, match=r"the data cannot be decoded into '.*cache' \(.*File too large.*\); free space"),
     ):
         load_or_decode(place(), lambda unpacked: images(train=80, test=40))
     assert not is_decoded(place())
@@ -265,7 +263,7 @@ def test_only_one_decodes_while_the_others_wait(caplog: pytest.LogCaptureFixture
         assert decoding.wait(60)
         loading += [pool.submit(load_or_decode, place(), read) for _ in range(3)]
         assert [len(load.result(60).train) for load in loading] == [36] * 4
-    message = f"waiting for process {os.getpid()} on {platform.node()}, which is decoding images into {place()}"
+    message = f"waiting for process {os.getpid()} on {platform.node()}, which is decoding data into {place()}"
     assert caplog.messages == [message] * 3
 
 
@@ -282,8 +280,8 @@ def test_a_flipped_bit_is_detected(name: str) -> None:
 
 def test_files_are_digested_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    digest = cache._file_digest
-    monkeypatch.setattr(cache, "_file_digest", lambda path: read.append(path.name) or digest(path))
+    digest = decoded_copy._file_digest
+    monkeypatch.setattr(decoded_copy, "_file_digest", lambda path: read.append(path.name) or digest(path))
     load_or_decode(place(), lambda unpacked: images())
     before = len(read)
     load_or_decode(place(), lambda unpacked: images())
