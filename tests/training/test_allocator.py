@@ -11,17 +11,16 @@ from orchestrator.training.allocator import WORKER_ENVIRONMENT
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has these settings")
 MEBIBYTES = 40
-"""Above 32 MiB, glibc's defaults return a tensor to the system whenever it is freed."""
+"""Above 32 MiB, glibc's defaults return memory to the system whenever it is freed."""
 STEPS = f"""
 import resource, sys, threading
-import torch
 from orchestrator.training.allocator import keep_freed_memory, return_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def step():
-    torch.ones({MEBIBYTES}, 2**18)
+    bytes([120]) * ({MEBIBYTES} * 2**20)
 
 def steps():
     for _ in range(10):  # the heap grows during the first few steps
