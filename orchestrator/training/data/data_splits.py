@@ -15,7 +15,7 @@ from orchestrator.training.streams import stream
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A data set, split and ready to train on. On the CPU, images (except the digits), tables and texts are mapped files."""
+    """A data set, split and ready to train on. On the CPU, images but the digits, tables and texts are mapped files."""
 
     train: Samples
     """In a fixed random order, so the first n samples are a random subset. Subsets are nested."""
